@@ -1,0 +1,149 @@
+//! The five columns under one root.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use crate::column::Column;
+use crate::error::{Error, Result};
+use crate::format::names;
+use crate::read::{Reader, ReaderOptions};
+use crate::write::{Writer, WriterOptions};
+
+/// An archive, open for reading. Nothing is created, and columns are opened when they are first
+/// asked for.
+#[derive(Debug)]
+pub struct Archive {
+    root: PathBuf,
+    options: ReaderOptions,
+    columns: [OnceLock<Reader>; Column::ALL.len()],
+    /// Taken while a column is opened, so that it is opened once.
+    opening: Mutex<()>,
+}
+
+impl Archive {
+    /// Opens the archive in the directory `root`. The columns in it need not all be there.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when there is no such directory.
+    ///
+    /// # Safety
+    /// As [`Reader::open`], for every column of the archive.
+    #[expect(unsafe_code, reason = "passes the contract of Reader::open on")]
+    pub unsafe fn open(root: impl AsRef<Path>, options: ReaderOptions) -> Result<Self> {
+        let root = root.as_ref();
+        let found =
+            std::fs::metadata(root).map_err(|error| Error::io(root, "open the archive", error))?;
+        if !found.is_dir() {
+            let error = std::io::ErrorKind::NotADirectory.into();
+            return Err(Error::io(root, "open the archive", error));
+        }
+        let columns = std::array::from_fn(|_| OnceLock::new());
+        Ok(Self {
+            root: root.to_owned(),
+            options,
+            columns,
+            opening: Mutex::new(()),
+        })
+    }
+
+    /// The archive's directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A column of the archive.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchColumn`] when the archive does not have it, and as [`Reader::open`].
+    pub fn column(&self, column: Column) -> Result<&Reader> {
+        let cell = &self.columns[column.index()];
+        if let Some(reader) = cell.get() {
+            return Ok(reader);
+        }
+        let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reader) = cell.get() {
+            return Ok(reader);
+        }
+        let path = self.root.join(column.dir_name());
+        let reader = Reader::open_mapped(&path, self.options.expect(column.spec()))?;
+        Ok(cell.get_or_init(|| reader))
+    }
+
+    /// The columns that the archive has.
+    #[must_use]
+    pub fn columns(&self) -> Vec<Column> {
+        let has = |column: &Column| self.root.join(column.dir_name()).join(names::CONF).exists();
+        Column::ALL.into_iter().filter(has).collect()
+    }
+}
+
+/// An archive, open for writing. A column is opened, and locked, when it is first asked for.
+#[derive(Debug)]
+pub struct ArchiveWriter {
+    root: PathBuf,
+    columns: [Option<Writer>; Column::ALL.len()],
+}
+
+impl ArchiveWriter {
+    /// Opens the archive in the directory `root`; what is missing is made with the first column.
+    #[must_use]
+    pub fn open(root: impl AsRef<Path>) -> Self {
+        let columns = std::array::from_fn(|_| None);
+        Self {
+            root: root.as_ref().to_owned(),
+            columns,
+        }
+    }
+
+    /// The archive's directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A column of the archive, made where it is missing, with backfill turned on where asked.
+    ///
+    /// # Errors
+    /// As [`Writer::open`].
+    pub fn column(&mut self, column: Column, allow_backfill: bool) -> Result<&mut Writer> {
+        let cell = &mut self.columns[column.index()];
+        if let Some(writer) = cell
+            && allow_backfill
+            && !writer.conf().allows_backfill()
+        {
+            // Opened again: the upgrade of the conf is part of opening.
+            *cell = None;
+        }
+        match cell {
+            Some(writer) => Ok(writer),
+            None => {
+                let options = WriterOptions::create(column.spec()).allow_backfill(allow_backfill);
+                Ok(cell.insert(Writer::open(self.root.join(column.dir_name()), options)?))
+            }
+        }
+    }
+
+    /// Several columns at once, in the order asked for. All of them are open when this returns.
+    ///
+    /// # Errors
+    /// As [`Writer::open`].
+    ///
+    /// # Panics
+    /// When a column is asked for twice.
+    pub fn columns<const N: usize>(
+        &mut self,
+        asked: [(Column, bool); N],
+    ) -> Result<[&mut Writer; N]> {
+        for (column, allow_backfill) in asked {
+            self.column(column, allow_backfill)?;
+        }
+        let indices = asked.map(|(column, _)| column.index());
+        let cells = self.columns.get_disjoint_mut(indices);
+        let cells = cells.unwrap_or_else(|_| panic!("a column is asked for twice: {asked:?}"));
+        Ok(cells.map(|cell| match cell {
+            Some(writer) => writer,
+            None => unreachable!("all were opened above"),
+        }))
+    }
+}

@@ -1,0 +1,230 @@
+//! What can go wrong, in terms that a caller can act on.
+//!
+//! A disk that lies ([`Error::Corrupt`], [`Error::Io`]) is told apart from a caller's mistake
+//! ([`Error::Conflict`], [`Error::NotAscending`] …).
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::slot::{FileId, Slot};
+
+/// A result with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Every way in which an operation on a column or an archive can fail.
+///
+/// The variants with much to say are boxed, so that the `Result` of a read stays a few words long.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused an operation on a file.
+    #[error(transparent)]
+    Io(Box<IoError>),
+
+    /// Another writer holds the column's lock. `pid` is what the lock file says of its holder.
+    #[error("{} is open for writing by {}", directory.display(), holder(*pid))]
+    AlreadyOpen {
+        /// The column's directory.
+        directory: Box<Path>,
+        /// The process id in the lock file, where it could be read.
+        pid: Option<u32>,
+    },
+
+    /// There is no column (a directory with a `column.conf`) here.
+    #[error("no such column: {} has no column.conf", directory.display())]
+    NoSuchColumn {
+        /// The directory that was asked for.
+        directory: Box<Path>,
+    },
+
+    /// An earlier write failed after it had begun to change files. Every write is refused until
+    /// the column is opened again, which heals it from its conf. Reads go on.
+    #[error("the writer of {} is poisoned by an earlier failure ({cause}); open the column again to heal it", directory.display())]
+    Poisoned {
+        /// The column's directory.
+        directory: Box<Path>,
+        /// The message of the failure that poisoned it.
+        cause: Arc<str>,
+    },
+
+    /// Bytes on disk contradict the format. Nothing was changed.
+    #[error(transparent)]
+    Corrupt(Box<Corruption>),
+
+    /// The files use something that this version does not know.
+    #[error("{}: unsupported {what}: found {found}", file.display())]
+    Unsupported {
+        /// The file that says so.
+        file: Box<Path>,
+        /// The setting or feature.
+        what: &'static str,
+        /// What the file has.
+        found: Box<str>,
+    },
+
+    /// The column exists with another setting than the caller asks for.
+    #[error("{}: {setting} on disk is {found}, the caller asks for {wanted}", file.display())]
+    ConfMismatch {
+        /// The conf file.
+        file: Box<Path>,
+        /// Which setting differs.
+        setting: &'static str,
+        /// What the caller asked for.
+        wanted: Box<str>,
+        /// What the conf has.
+        found: Box<str>,
+    },
+
+    /// The slot already holds a different value. Finalized history never changes.
+    #[error("slot {slot} already holds a different value")]
+    Conflict {
+        /// The slot.
+        slot: Slot,
+    },
+
+    /// The slot was skipped, lies at or below the highest slot, and backfill is off.
+    #[error("slot {slot} lies at or below the highest slot {highest} and backfill is off")]
+    BackfillDisabled {
+        /// The slot that was to be filled.
+        slot: Slot,
+        /// The column's highest slot.
+        highest: Slot,
+    },
+
+    /// One batch would both fill a gap and go past the highest slot.
+    #[error(
+        "a batch may not both fill a gap (slot {backfill}) and go past the highest slot (slot {sequential})"
+    )]
+    MixedBatch {
+        /// The first slot of the batch that fills a gap.
+        backfill: Slot,
+        /// The first slot of the batch above the highest.
+        sequential: Slot,
+    },
+
+    /// One backfill batch would fill gaps in more than one file besides the current one.
+    #[error(
+        "a backfill batch may fill gaps in one file besides the current one, this one needs {}",
+        list(files)
+    )]
+    SpansFiles {
+        /// The files besides the current one, ascending.
+        files: Box<[FileId]>,
+    },
+
+    /// The slots of a batch do not strictly ascend.
+    #[error("slots of a batch must ascend: {slot} follows {previous}")]
+    NotAscending {
+        /// The slot before.
+        previous: Slot,
+        /// The slot that is not above it.
+        slot: Slot,
+    },
+
+    /// `u64::MAX` is the mark of an empty column and no slot.
+    #[error("{} is not a slot", u64::MAX)]
+    InvalidSlot,
+
+    /// A value, or what is stored for it, is larger than a bound allows.
+    #[error("the value of slot {slot} has {} {byte_len} bytes, more than the {limit} allowed by {bound}", if *.at_least { "at least" } else { "" })]
+    TooLarge {
+        /// The slot.
+        slot: Slot,
+        /// Length of the value in bytes.
+        byte_len: u64,
+        /// True where decoding stopped at the bound, so that the value may be longer.
+        at_least: bool,
+        /// The bound in bytes.
+        limit: u64,
+        /// Whose bound it is.
+        bound: &'static str,
+    },
+}
+
+/// An operating system error with the file and the operation it belongs to.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: cannot {operation}: {source}", path.display())]
+pub struct IoError {
+    /// The file or directory.
+    pub path: PathBuf,
+    /// What was being done, as a verb: "open", "flush" …
+    pub operation: &'static str,
+    /// The operating system's error.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Where the bytes on disk contradict the format, and how.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{}: corrupt {what}: wanted {wanted}, found {found}", file.display(), At(*offset))]
+pub struct Corruption {
+    /// The file.
+    pub file: PathBuf,
+    /// Byte offset in the file, where there is one.
+    pub offset: Option<u64>,
+    /// What is wrong: "record header", "offset entry" …
+    pub what: &'static str,
+    /// What the format wants there.
+    pub wanted: String,
+    /// What was found.
+    pub found: String,
+}
+
+struct At(Option<u64>);
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(offset) => write!(f, " at offset {offset}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn holder(pid: Option<u32>) -> String {
+    pid.map_or_else(
+        || "another process".to_owned(),
+        |pid| format!("process {pid}"),
+    )
+}
+
+fn list(files: &[FileId]) -> String {
+    let names: Vec<String> = files.iter().map(|id| format!("data_{id}")).collect();
+    names.join(", ")
+}
+
+impl Error {
+    /// An [`Error::Io`] for `operation` on `path`.
+    pub fn io(path: impl Into<PathBuf>, operation: &'static str, source: io::Error) -> Self {
+        Self::Io(Box::new(IoError {
+            path: path.into(),
+            operation,
+            source,
+        }))
+    }
+
+    /// An [`Error::Corrupt`].
+    pub fn corrupt(
+        file: impl Into<PathBuf>,
+        offset: impl Into<Option<u64>>,
+        what: &'static str,
+        wanted: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Self {
+        Self::Corrupt(Box::new(Corruption {
+            file: file.into(),
+            offset: offset.into(),
+            what,
+            wanted: wanted.into(),
+            found: found.into(),
+        }))
+    }
+
+    /// True for [`Error::Corrupt`].
+    #[must_use]
+    pub fn is_corrupt(&self) -> bool {
+        matches!(self, Self::Corrupt(_))
+    }
+}

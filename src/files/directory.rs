@@ -1,0 +1,171 @@
+//! A column's directory, as a reader uses it: nothing here changes anything.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+
+use crate::error::{Error, Result};
+use crate::format::conf::{Conf, V3_BYTES};
+use crate::format::names::{self, SlotFile};
+use crate::slot::FileId;
+
+/// Which file a name led to, and how long it was then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileStatus {
+    pub(crate) inode: Inode,
+    pub(crate) byte_len: u64,
+}
+
+/// Names a file for as long as it is open or linked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Inode {
+    device: u64,
+    number: u64,
+}
+
+impl From<rustix::fs::Stat> for FileStatus {
+    #[allow(
+        clippy::cast_sign_loss,
+        clippy::unnecessary_cast,
+        trivial_numeric_casts,
+        reason = "the fields have other types on other systems"
+    )]
+    fn from(stat: rustix::fs::Stat) -> Self {
+        let inode = Inode {
+            device: stat.st_dev as u64,
+            number: stat.st_ino as u64,
+        };
+        Self {
+            inode,
+            byte_len: stat.st_size as u64,
+        }
+    }
+}
+
+/// A conf that was read, with its file. While the file is open its inode is not used again, so
+/// the conf was replaced exactly when its name leads to another inode.
+#[derive(Debug)]
+pub(crate) struct OpenConf {
+    pub(crate) conf: Conf,
+    inode: Inode,
+    #[expect(dead_code, reason = "held so that the inode stays taken")]
+    file: File,
+}
+
+/// A directory, held open: a rename of it or of its parents is not noticed.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+#[cfg(target_os = "linux")]
+const SEARCH: OFlags = OFlags::PATH;
+#[cfg(not(target_os = "linux"))]
+const SEARCH: OFlags = OFlags::RDONLY;
+
+impl Directory {
+    /// `None` when it is not there.
+    pub(crate) fn open(path: &Path) -> Result<Option<Self>> {
+        let flags = SEARCH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(Error::io(path, "open the directory", error.into())),
+        };
+        Ok(Some(Self {
+            fd,
+            path: path.to_owned(),
+        }))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn file_path(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// `None` when there is no such file.
+    pub(crate) fn open_file(&self, name: &str) -> Result<Option<File>> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        match rustix::io::retry_on_intr(|| rustix::fs::openat(&self.fd, name, flags, Mode::empty()))
+        {
+            Ok(fd) => Ok(Some(File::from(fd))),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(error) => Err(Error::io(self.file_path(name), "open", error.into())),
+        }
+    }
+
+    /// `None` when there is no such file.
+    pub(crate) fn status(&self, name: &str) -> Result<Option<FileStatus>> {
+        match rustix::fs::statat(&self.fd, name, AtFlags::empty()) {
+            Ok(stat) => Ok(Some(stat.into())),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(error) => Err(Error::io(self.file_path(name), "stat", error.into())),
+        }
+    }
+
+    /// The status of a file that [`Self::open_file`] opened.
+    pub(crate) fn open_status(&self, name: &str, file: &File) -> Result<FileStatus> {
+        let stat = rustix::fs::fstat(file)
+            .map_err(|error| Error::io(self.file_path(name), "stat", error.into()))?;
+        Ok(stat.into())
+    }
+
+    /// `None` when there is no conf.
+    pub(crate) fn read_conf(&self) -> Result<Option<OpenConf>> {
+        let Some(mut file) = self.open_file(names::CONF)? else {
+            return Ok(None);
+        };
+        let inode = self.open_status(names::CONF, &file)?.inode;
+        let path = self.file_path(names::CONF);
+        let mut bytes = Vec::with_capacity(V3_BYTES + 1);
+        (&mut file)
+            .take(V3_BYTES as u64 + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| Error::io(&path, "read", error))?;
+        let conf = Conf::decode(&path, &bytes)?;
+        Ok(Some(OpenConf { conf, inode, file }))
+    }
+
+    /// False when the conf was replaced since it was read. A conf that is gone was not replaced.
+    pub(crate) fn is_latest(&self, conf: &OpenConf) -> Result<bool> {
+        let status = self
+            .status(names::CONF)?
+            .ok_or_else(|| self.conf_is_gone())?;
+        Ok(status.inode == conf.inode)
+    }
+
+    /// The error for a conf that was there before.
+    pub(crate) fn conf_is_gone(&self) -> Error {
+        Error::corrupt(
+            self.file_path(names::CONF),
+            None,
+            "column",
+            "a conf",
+            "none any more",
+        )
+    }
+
+    /// The ids of the files that have a data file or an offset file, ascending.
+    pub(crate) fn file_ids(&self) -> Result<Vec<FileId>> {
+        let failed = |error: io::Error| Error::io(&self.path, "list the directory", error);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.fd, ".", flags, Mode::empty())
+            .map_err(|error| failed(error.into()))?;
+        let mut ids = Vec::new();
+        for entry in rustix::fs::Dir::new(fd).map_err(|error| failed(error.into()))? {
+            let entry = entry.map_err(|error| failed(error.into()))?;
+            let file = entry.file_name().to_str().ok().and_then(SlotFile::parse);
+            ids.extend(file.map(SlotFile::file_id));
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
+    }
+}

@@ -1,0 +1,309 @@
+//! Every change that this crate makes to a file system goes through [`Disk`].
+//!
+//! There is one implementation for real use, [`OsDisk`]. Tests put others beneath the writer: a
+//! disk that fails a call, or one that remembers what was flushed.
+//!
+//! # What the writer assumes about the medium
+//! * [`DiskFile::sync`] returns when the file's bytes and its length survive a power cut.
+//! * [`Disk::sync_dir`] returns when the names made, replaced and removed in the directory do.
+//! * [`Disk::rename`] replaces a name at once: afterwards it leads to the old file or to the new
+//!   one, also after a power cut.
+//! * An aligned 8-byte store within one write call is there as a whole or not at all.
+//!
+//! Nothing is assumed about the order in which unflushed changes reach the medium.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the file that they are reserved to"
+)]
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, IoSlice, Write as _};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+
+/// How a file is to be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// An existing file, for reading.
+    Read,
+    /// An existing file, for reading and writing.
+    Write,
+    /// A file that must not exist yet, for reading and writing.
+    CreateNew,
+}
+
+/// Held until dropped.
+pub trait Lock: fmt::Debug + Send {}
+
+/// What came of the attempt to take a lock.
+#[derive(Debug)]
+pub enum LockAttempt {
+    /// The lock is held until this is dropped.
+    Held(Box<dyn Lock>),
+    /// Somebody else holds it; its pid, where the lock file tells.
+    Busy(Option<u32>),
+}
+
+/// A file system, as the writer uses it. Paths lead to files directly inside a column's
+/// directory; symbolic links in their last component are not followed.
+pub trait Disk: fmt::Debug + Send + Sync {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// As the operating system's; `NotFound` and `AlreadyExists` are told apart from others.
+    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>>;
+
+    /// The names of the files in a directory, in any order. Names that are not UTF-8 are left out.
+    ///
+    /// # Errors
+    /// As the operating system's.
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
+
+    /// Makes a directory whose parent exists.
+    ///
+    /// # Errors
+    /// As the operating system's.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Replaces the name `to` by the file `from`.
+    ///
+    /// # Errors
+    /// As the operating system's.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file's name.
+    ///
+    /// # Errors
+    /// As the operating system's.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Flushes a directory's names to the medium.
+    ///
+    /// # Errors
+    /// As the operating system's. Nobody may assume anything about the names after a failure.
+    fn sync_dir(&self, directory: &Path) -> io::Result<()>;
+
+    /// Takes the writer's lock at `path` without waiting and writes this process's id into it.
+    /// The file is made where it is missing.
+    ///
+    /// # Errors
+    /// As the operating system's; a lock that somebody holds is no error.
+    fn lock(&self, path: &Path) -> io::Result<LockAttempt>;
+
+    /// Keeps writers out while the returned lock is held, and changes nothing. `None`: there is
+    /// no lock file, so no writer has ever been here.
+    ///
+    /// # Errors
+    /// As the operating system's; a lock that somebody holds is no error.
+    fn lock_shared(&self, path: &Path) -> io::Result<Option<LockAttempt>>;
+}
+
+/// An open file.
+pub trait DiskFile: fmt::Debug + Send {
+    /// Bytes in the file.
+    ///
+    /// # Errors
+    /// As the operating system's.
+    fn byte_len(&self) -> io::Result<u64>;
+
+    /// Reads at most `buffer.len()` bytes from `offset`; 0 only at the end of the file.
+    ///
+    /// # Errors
+    /// As the operating system's.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes the buffers, at most [`MAX_BUFFERS`] of them, one behind the other from `offset`
+    /// on, and says how many bytes were taken.
+    ///
+    /// # Errors
+    /// As the operating system's.
+    fn write_at(&mut self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
+
+    /// Cuts the file, or extends it by zeros.
+    ///
+    /// # Errors
+    /// As the operating system's.
+    fn set_len(&mut self, byte_len: u64) -> io::Result<()>;
+
+    /// Flushes the file's bytes and its length to the medium.
+    ///
+    /// # Errors
+    /// As the operating system's. After a failure nobody may assume anything about the file, and
+    /// trying again proves nothing: the kernel may have dropped what it could not write.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// The most buffers in one [`DiskFile::write_at`] (`IOV_MAX`).
+pub const MAX_BUFFERS: usize = 1024;
+
+/// Writes all of the buffers from `offset` on, in as many calls as that takes.
+///
+/// # Errors
+/// As [`DiskFile::write_at`]; `WriteZero` when the file takes no more.
+pub fn write_all_at(
+    file: &mut dyn DiskFile,
+    mut buffers: &mut [IoSlice<'_>],
+    mut offset: u64,
+) -> io::Result<()> {
+    IoSlice::advance_slices(&mut buffers, 0);
+    while !buffers.is_empty() {
+        let count = buffers.len().min(MAX_BUFFERS);
+        match file.write_at(&buffers[..count], offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                IoSlice::advance_slices(&mut buffers, written);
+                offset += written as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Reads exactly `buffer.len()` bytes from `offset`.
+///
+/// # Errors
+/// As [`DiskFile::read_at`]; `UnexpectedEof` when the file ends before.
+pub fn read_exact_at(
+    file: &dyn DiskFile,
+    mut buffer: &mut [u8],
+    mut offset: u64,
+) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match file.read_at(buffer, offset) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => {
+                buffer = &mut buffer[count..];
+                offset += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The operating system's file system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OsDisk;
+
+impl OsDisk {
+    fn open_with(path: &Path, flags: OFlags) -> io::Result<File> {
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let mode = Mode::from_raw_mode(0o644);
+        let fd = rustix::io::retry_on_intr(|| rustix::fs::open(path, flags, mode))?;
+        Ok(File::from(fd))
+    }
+}
+
+impl Disk for OsDisk {
+    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
+        let flags = match access {
+            Access::Read => OFlags::RDONLY,
+            Access::Write => OFlags::RDWR,
+            Access::CreateNew => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
+        };
+        Ok(Box::new(OsFile(Self::open_with(path, flags)?)))
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(directory)? {
+            names.extend(entry?.file_name().into_string());
+        }
+        Ok(names)
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        std::fs::create_dir(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
+        File::open(directory)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<LockAttempt> {
+        let mut file = Self::open_with(path, OFlags::RDWR | OFlags::CREATE)?;
+        if !try_lock(&file, FlockOperation::NonBlockingLockExclusive)? {
+            return Ok(LockAttempt::Busy(holder(&file)));
+        }
+        file.set_len(0)?;
+        file.write_all(std::process::id().to_string().as_bytes())?;
+        Ok(LockAttempt::Held(Box::new(OsLock(file))))
+    }
+
+    fn lock_shared(&self, path: &Path) -> io::Result<Option<LockAttempt>> {
+        let file = match Self::open_with(path, OFlags::RDONLY) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if try_lock(&file, FlockOperation::NonBlockingLockShared)? {
+            return Ok(Some(LockAttempt::Held(Box::new(OsLock(file)))));
+        }
+        Ok(Some(LockAttempt::Busy(holder(&file))))
+    }
+}
+
+fn try_lock(file: &File, operation: FlockOperation) -> io::Result<bool> {
+    match rustix::io::retry_on_intr(|| rustix::fs::flock(file.as_fd(), operation)) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The pid in a lock file. Its holder may be about to write it, so nothing depends on it.
+fn holder(file: &File) -> Option<u32> {
+    let mut text = [0; 16];
+    let count = file.read_at(&mut text, 0).ok()?;
+    std::str::from_utf8(&text[..count])
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}
+
+/// Closing the file gives the lock back.
+#[derive(Debug)]
+struct OsLock(#[expect(dead_code, reason = "held for its lock")] File);
+
+impl Lock for OsLock {}
+
+#[derive(Debug)]
+struct OsFile(File);
+
+impl DiskFile for OsFile {
+    fn byte_len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, offset)
+    }
+
+    fn write_at(&mut self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        Ok(rustix::io::pwritev(&self.0, buffers, offset)?)
+    }
+
+    fn set_len(&mut self, byte_len: u64) -> io::Result<()> {
+        self.0.set_len(byte_len)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}

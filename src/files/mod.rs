@@ -1,0 +1,7 @@
+//! The operating system: the one file that changes things ([`disk`]), the one that maps
+//! (`map`), the lock, and the watch on a directory.
+
+pub(crate) mod directory;
+pub mod disk;
+pub(crate) mod map;
+pub(crate) mod watch;

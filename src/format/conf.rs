@@ -1,0 +1,438 @@
+//! `column.conf`, the commit marker: the only truth about what is committed.
+
+use std::path::Path;
+
+use zerocopy::little_endian::U64;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::column::{ColumnSpec, Compression};
+use crate::error::{Error, Result};
+use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES};
+use crate::slot::{FileId, Slot};
+
+const MAGIC_V2: [u8; 8] = *b"LHSTBLK2";
+const MAGIC_V3: [u8; 8] = *b"LHSTBLK3";
+/// The abandoned draft of V3 had this many bytes.
+const DRAFT_V3_BYTES: usize = 34;
+
+const FLAG_BACKFILL: u8 = 1;
+const NONE: u64 = u64::MAX;
+
+/// What both versions begin with.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct ConfV2 {
+    magic: [u8; 8],
+    highest_slot: U64,
+    current_data_len: U64,
+    record_type: [u8; 2],
+    compression: u8,
+    /// Reserved and 0 in V2, flags in V3.
+    flags: u8,
+    max_value_bytes: U64,
+}
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct ConfV3 {
+    common: ConfV2,
+    backfill_file_id: U64,
+    backfill_data_len: U64,
+}
+
+/// Bytes of a V2 conf.
+pub const V2_BYTES: usize = 36;
+/// Bytes of a V3 conf.
+pub const V3_BYTES: usize = 52;
+const _: () = assert!(size_of::<ConfV2>() == V2_BYTES && size_of::<ConfV3>() == V3_BYTES);
+
+/// A commit marker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conf {
+    /// The highest committed slot, `None` in an empty column.
+    pub highest: Option<Slot>,
+    /// Committed bytes of the current data file, the one that holds the highest slot; 0 in an
+    /// empty column.
+    pub current_data_len: u64,
+    /// Record type and compression of the column, and the bound on one decoded value.
+    pub spec: ColumnSpec,
+    /// `Some` makes it a V3 conf.
+    pub backfill: Option<Backfill>,
+}
+
+/// What only a V3 conf has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backfill {
+    /// Whether skipped slots may be filled.
+    pub allowed: bool,
+    /// The sealed file that is being filled.
+    pub target: Option<BackfillTarget>,
+}
+
+/// The file that backfill appends to, besides the current one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackfillTarget {
+    /// The file.
+    pub file_id: FileId,
+    /// Its committed length in bytes; 0 when it was not there yet.
+    pub data_len: u64,
+}
+
+impl Conf {
+    /// The conf of a new column.
+    #[must_use]
+    pub fn empty(spec: ColumnSpec, allow_backfill: bool) -> Self {
+        let backfill = allow_backfill.then_some(Backfill {
+            allowed: true,
+            target: None,
+        });
+        Self {
+            highest: None,
+            current_data_len: 0,
+            spec,
+            backfill,
+        }
+    }
+
+    /// The file that holds the highest slot.
+    #[must_use]
+    pub fn current_file(&self) -> Option<FileId> {
+        self.highest.map(Slot::file_id)
+    }
+
+    /// True when skipped slots may be filled.
+    #[must_use]
+    pub fn allows_backfill(&self) -> bool {
+        self.backfill.is_some_and(|backfill| backfill.allowed)
+    }
+
+    /// The backfill file, where it is another than the current one. (Where a conf names the
+    /// current file as the backfill file too, the current file's length counts.)
+    #[must_use]
+    pub fn backfill_target(&self) -> Option<BackfillTarget> {
+        let target = self.backfill?.target?;
+        (Some(target.file_id) != self.current_file()).then_some(target)
+    }
+
+    /// The committed length of a file that this conf names; `None` for any other file.
+    #[must_use]
+    pub fn named_len(&self, file_id: FileId) -> Option<u64> {
+        if self.current_file() == Some(file_id) {
+            return Some(self.current_data_len);
+        }
+        let target = self.backfill_target()?;
+        (target.file_id == file_id).then_some(target.data_len)
+    }
+
+    /// "LHSTBLK2" or "LHSTBLK3".
+    #[must_use]
+    pub fn version(&self) -> &'static str {
+        if self.backfill.is_some() {
+            "LHSTBLK3"
+        } else {
+            "LHSTBLK2"
+        }
+    }
+
+    /// The bytes of the conf file.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let common = ConfV2 {
+            magic: if self.backfill.is_some() {
+                MAGIC_V3
+            } else {
+                MAGIC_V2
+            },
+            highest_slot: U64::new(self.highest.map_or(NONE, |slot| slot.0)),
+            current_data_len: U64::new(self.current_data_len),
+            record_type: self.spec.record_type,
+            compression: match self.spec.compression {
+                Compression::None => 0,
+                Compression::Snappy => 1,
+            },
+            flags: if self.allows_backfill() {
+                FLAG_BACKFILL
+            } else {
+                0
+            },
+            max_value_bytes: U64::new(self.spec.max_value_bytes),
+        };
+        let Some(backfill) = self.backfill else {
+            return common.as_bytes().to_vec();
+        };
+        let (file_id, data_len) = backfill
+            .target
+            .map_or((NONE, 0), |target| (target.file_id.0, target.data_len));
+        ConfV3 {
+            common,
+            backfill_file_id: U64::new(file_id),
+            backfill_data_len: U64::new(data_len),
+        }
+        .as_bytes()
+        .to_vec()
+    }
+
+    /// Reads a conf file's bytes; `path` is for the errors.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a compression or flag that this version does not know,
+    /// [`Error::Corrupt`] for anything else that no writer writes.
+    pub fn decode(path: &Path, bytes: &[u8]) -> Result<Self> {
+        if let Ok(v3) = ConfV3::ref_from_bytes(bytes)
+            && v3.common.magic == MAGIC_V3
+        {
+            return Self::from_v3(path, v3);
+        }
+        if let Ok(v2) = ConfV2::ref_from_bytes(bytes)
+            && v2.magic == MAGIC_V2
+        {
+            if v2.flags != 0 {
+                return Err(corrupt(path, 27, "reserved byte", "0", v2.flags));
+            }
+            return Self::from_common(path, v2);
+        }
+        Err(Self::unknown(path, bytes))
+    }
+
+    fn unknown(path: &Path, bytes: &[u8]) -> Error {
+        let magic = &bytes[..bytes.len().min(MAGIC_V2.len())];
+        let found = format!("'{}' and {} bytes", magic.escape_ascii(), bytes.len());
+        if magic == MAGIC_V3 && bytes.len() == DRAFT_V3_BYTES {
+            return Error::Unsupported {
+                file: path.into(),
+                what: "conf, an abandoned draft of LHSTBLK3",
+                found: found.into(),
+            };
+        }
+        let wanted = format!("'LHSTBLK2' and {V2_BYTES} bytes, or 'LHSTBLK3' and {V3_BYTES} bytes");
+        Error::corrupt(path, 0, "conf", wanted, found)
+    }
+
+    fn from_common(path: &Path, common: &ConfV2) -> Result<Self> {
+        let compression = match common.compression {
+            0 => Compression::None,
+            1 => Compression::Snappy,
+            other => return Err(unsupported(path, "compression", other)),
+        };
+        let highest = Some(common.highest_slot.get())
+            .filter(|slot| *slot != NONE)
+            .map(Slot);
+        let current_data_len = common.current_data_len.get();
+        match highest {
+            None if current_data_len != 0 => {
+                return Err(corrupt(
+                    path,
+                    16,
+                    "current data length of an empty column",
+                    "0",
+                    current_data_len,
+                ));
+            }
+            Some(_) if current_data_len < FIRST_RECORD_OFFSET + HEADER_BYTES => {
+                let wanted = "at least the 16 bytes of a version record and a record header";
+                return Err(corrupt(
+                    path,
+                    16,
+                    "current data length",
+                    wanted,
+                    current_data_len,
+                ));
+            }
+            _ => {}
+        }
+        let spec = ColumnSpec {
+            record_type: common.record_type,
+            compression,
+            max_value_bytes: common.max_value_bytes.get(),
+        };
+        Ok(Self {
+            highest,
+            current_data_len,
+            spec,
+            backfill: None,
+        })
+    }
+
+    fn from_v3(path: &Path, v3: &ConfV3) -> Result<Self> {
+        let flags = v3.common.flags;
+        if flags & !FLAG_BACKFILL != 0 {
+            return Err(unsupported(path, "flags", flags));
+        }
+        let conf = Self::from_common(path, &v3.common)?;
+        let (file_id, data_len) = (v3.backfill_file_id.get(), v3.backfill_data_len.get());
+        let target = if file_id == NONE {
+            if data_len != 0 {
+                return Err(corrupt(
+                    path,
+                    44,
+                    "length of no backfill file",
+                    "0",
+                    data_len,
+                ));
+            }
+            None
+        } else {
+            let file_id = FileId(file_id);
+            if conf.current_file().is_none_or(|current| file_id > current) {
+                let wanted = conf.current_file().map_or_else(
+                    || "none in an empty column".to_owned(),
+                    |current| format!("at most {}, the current file", current.0),
+                );
+                return Err(corrupt(path, 36, "backfill file id", &wanted, file_id.0));
+            }
+            if data_len != 0 && data_len < FIRST_RECORD_OFFSET {
+                let wanted = "0, or at least the 8 bytes of a version record";
+                return Err(corrupt(path, 44, "backfill data length", wanted, data_len));
+            }
+            Some(BackfillTarget { file_id, data_len })
+        };
+        let allowed = flags & FLAG_BACKFILL != 0;
+        Ok(Self {
+            backfill: Some(Backfill { allowed, target }),
+            ..conf
+        })
+    }
+}
+
+fn corrupt(
+    path: &Path,
+    offset: u64,
+    what: &'static str,
+    wanted: &str,
+    found: impl Into<u64>,
+) -> Error {
+    Error::corrupt(path, offset, what, wanted, found.into().to_string())
+}
+
+fn unsupported(path: &Path, what: &'static str, found: u8) -> Error {
+    Error::Unsupported {
+        file: path.into(),
+        what,
+        found: format!("{found:#04x}").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::column::Column;
+
+    fn v3() -> Conf {
+        Conf {
+            highest: Some(Slot(16_400)),
+            current_data_len: 282,
+            spec: Column::StateSnapshots.spec(),
+            backfill: Some(Backfill {
+                allowed: true,
+                target: Some(BackfillTarget {
+                    file_id: FileId(1),
+                    data_len: 137,
+                }),
+            }),
+        }
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Conf> {
+        Conf::decode(Path::new("column.conf"), bytes)
+    }
+
+    #[test]
+    fn v3_bytes_are_those_of_the_format() {
+        let mut bytes = b"LHSTBLK3".to_vec();
+        bytes.extend_from_slice(&16_400u64.to_le_bytes());
+        bytes.extend_from_slice(&282u64.to_le_bytes());
+        bytes.extend_from_slice(&[4, 0, 0, 1]);
+        bytes.extend_from_slice(&(1u64 << 30).to_le_bytes());
+        bytes.extend_from_slice(&1u64.to_le_bytes());
+        bytes.extend_from_slice(&137u64.to_le_bytes());
+        assert_eq!(v3().encode(), bytes);
+        assert_eq!(decode(&bytes).unwrap(), v3());
+    }
+
+    #[test]
+    fn every_conf_is_read_back_as_written() {
+        let spec = Column::Blocks.spec();
+        for conf in [
+            Conf::empty(spec, false),
+            Conf::empty(spec, true),
+            v3(),
+            Conf {
+                backfill: None,
+                ..v3()
+            },
+            Conf {
+                backfill: Some(Backfill {
+                    allowed: false,
+                    target: None,
+                }),
+                ..v3()
+            },
+            Conf {
+                highest: Some(Slot::MAX),
+                ..v3()
+            },
+        ] {
+            assert_eq!(decode(&conf.encode()).unwrap(), conf);
+        }
+    }
+
+    #[test]
+    fn only_the_two_exact_pairs_of_magic_and_length_are_valid() {
+        let (v2, v3) = (
+            Conf {
+                backfill: None,
+                ..v3()
+            }
+            .encode(),
+            v3().encode(),
+        );
+        for bytes in [&v2, &v3] {
+            for len in 0..bytes.len() {
+                assert!(decode(&bytes[..len]).is_err(), "{len}");
+            }
+            let mut longer = bytes.clone();
+            longer.push(0);
+            assert!(decode(&longer).unwrap_err().is_corrupt());
+        }
+        let error = decode(&v3[..DRAFT_V3_BYTES]).unwrap_err();
+        assert!(matches!(error, Error::Unsupported { .. }) && error.to_string().contains("draft"));
+    }
+
+    #[test]
+    fn fields_that_contradict_each_other_are_refused() {
+        let broken = [
+            (16, 15, "less than a record"),
+            (26, 2, "compression"),
+            (27, 3, "flags"),
+            (36, 3, "backfill file above the current"),
+        ];
+        for (at, byte, what) in broken {
+            let mut bytes = v3().encode();
+            bytes[at..at + 1].copy_from_slice(&[byte]);
+            if at == 16 {
+                bytes[17..24].fill(0);
+            }
+            assert!(decode(&bytes).is_err(), "{what}");
+        }
+        let mut bytes = Conf::empty(Column::Blocks.spec(), true).encode();
+        bytes[44] = 1;
+        assert!(
+            decode(&bytes).unwrap_err().is_corrupt(),
+            "length without a file"
+        );
+    }
+
+    #[test]
+    fn where_the_current_file_is_named_twice_its_own_length_counts() {
+        let mut conf = v3();
+        conf.backfill = Some(Backfill {
+            allowed: true,
+            target: Some(BackfillTarget {
+                file_id: FileId(2),
+                data_len: 9,
+            }),
+        });
+        assert_eq!(conf.named_len(FileId(2)), Some(282));
+        assert_eq!(conf.backfill_target(), None);
+    }
+}

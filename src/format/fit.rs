@@ -1,0 +1,135 @@
+//! Whether a conf belongs to the files beside it: `FORMAT.md`, section 6.
+//!
+//! A conf with a flipped bit, or one copied from elsewhere, would make healing cut off good data
+//! and make a reader hide it. Both ask here before they trust it.
+
+use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordHeader};
+
+/// How the current file's offset table contradicts the conf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misfit {
+    /// The highest slot has no record below the committed length, but this entry.
+    NoHighest {
+        /// The entry of the highest slot.
+        entry: u64,
+    },
+    /// A slot after the highest has a record below the committed length.
+    AfterHighest {
+        /// The index of the slot in the file.
+        index: usize,
+        /// Its entry.
+        entry: u64,
+    },
+}
+
+/// Checks the entries of the current file, in order, and returns the largest one below its
+/// committed length `data_len`.
+///
+/// # Errors
+/// When the conf is not one of this file.
+pub fn check_current_entries(
+    entries: impl Iterator<Item = u64>,
+    highest_index: usize,
+    data_len: u64,
+) -> Result<u64, Misfit> {
+    let mut largest = 0;
+    let mut highest_entry = 0;
+    for (index, entry) in entries.enumerate() {
+        let committed = entry != 0 && entry < data_len;
+        if index == highest_index {
+            highest_entry = entry;
+        }
+        if committed && index > highest_index {
+            return Err(Misfit::AfterHighest { index, entry });
+        }
+        if committed {
+            largest = largest.max(entry);
+        }
+    }
+    if highest_entry < FIRST_RECORD_OFFSET || highest_entry >= data_len {
+        return Err(Misfit::NoHighest {
+            entry: highest_entry,
+        });
+    }
+    Ok(largest)
+}
+
+/// Where the record at `offset` ends, when `header` is one of the column's type.
+#[must_use]
+pub fn record_end(header: [u8; 8], record_type: [u8; 2], offset: u64) -> Option<u64> {
+    let header = RecordHeader::from_bytes(header);
+    let right = header.record_type == record_type && header.reserved == [0, 0];
+    right.then(|| header.end(offset)).flatten()
+}
+
+/// True when a header can start at `offset` and end within `data_len`.
+#[must_use]
+pub fn header_fits(offset: u64, data_len: u64) -> bool {
+    offset >= FIRST_RECORD_OFFSET
+        && offset
+            .checked_add(HEADER_BYTES)
+            .is_some_and(|end| end <= data_len)
+}
+
+impl Misfit {
+    /// Index of the entry, where it is another than the highest slot's.
+    #[must_use]
+    pub fn index(self) -> Option<usize> {
+        match self {
+            Misfit::NoHighest { .. } => None,
+            Misfit::AfterHighest { index, .. } => Some(index),
+        }
+    }
+
+    /// What the conf wants, for people.
+    #[must_use]
+    pub fn wanted(self, data_len: u64) -> String {
+        match self {
+            Misfit::NoHighest { .. } => {
+                format!("a record of the conf's highest slot below the committed {data_len} bytes")
+            }
+            Misfit::AfterHighest { .. } => format!(
+                "no slot after the conf's highest with a record below the committed {data_len} bytes"
+            ),
+        }
+    }
+
+    /// What the table has, for people.
+    #[must_use]
+    pub fn found(self) -> String {
+        let (Misfit::NoHighest { entry } | Misfit::AfterHighest { entry, .. }) = self;
+        format!("entry {entry}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conf_fits_when_the_highest_slot_is_the_last_one_committed() {
+        let entries = [0, 8, 0, 30, 0, 90];
+        let check = |highest, len| check_current_entries(entries.into_iter(), highest, len);
+        assert_eq!(check(3, 90), Ok(30));
+        assert_eq!(
+            check(3, 91),
+            Err(Misfit::AfterHighest {
+                index: 5,
+                entry: 90
+            })
+        );
+        assert_eq!(check(2, 30), Err(Misfit::NoHighest { entry: 0 }));
+        assert_eq!(check(3, 30), Err(Misfit::NoHighest { entry: 30 }));
+        assert_eq!(
+            check(1, 90),
+            Err(Misfit::AfterHighest {
+                index: 3,
+                entry: 30
+            })
+        );
+        assert_eq!(
+            check_current_entries([5u64].into_iter(), 0, 90),
+            Err(Misfit::NoHighest { entry: 5 })
+        );
+    }
+}

@@ -1,0 +1,11 @@
+//! The bytes on disk: no I/O, and nothing allocated but the few bytes of an encoded conf.
+//!
+//! [`FORMAT.md`](https://docs.rs/crate/coldstore/latest/source/src/format/FORMAT.md) in this
+//! folder is the contract; the structs here are its other half, and golden bytes hold the two
+//! together.
+
+pub mod conf;
+pub mod fit;
+pub mod names;
+pub mod offsets;
+pub mod record;

@@ -1,0 +1,102 @@
+//! Every file name of a column is made and read here.
+
+use crate::slot::FileId;
+
+/// The commit marker. Only ever replaced by rename.
+pub const CONF: &str = "column.conf";
+/// The next commit marker, while a commit is in flight.
+pub const CONF_TMP: &str = "column.conf.tmp";
+/// The file whose `flock` the one writer holds.
+pub const LOCK: &str = "lock";
+
+const DATA_PREFIX: &str = "data_";
+const OFFSET_SUFFIX: &str = ".off";
+
+/// `data_00042`
+#[must_use]
+pub fn data_file(file_id: FileId) -> String {
+    format!("{DATA_PREFIX}{file_id}")
+}
+
+/// `data_00042.off`
+#[must_use]
+pub fn offset_file(file_id: FileId) -> String {
+    format!("{DATA_PREFIX}{file_id}{OFFSET_SUFFIX}")
+}
+
+/// A file of a column that holds slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SlotFile {
+    /// The data file of this id.
+    Data(FileId),
+    /// The offset file of this id.
+    Offsets(FileId),
+}
+
+impl SlotFile {
+    /// Reads a file name. Only the exact spelling that this module writes counts; any other
+    /// name is none of a column's and is left alone.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<SlotFile> {
+        let rest = name.strip_prefix(DATA_PREFIX)?;
+        let digits = rest.strip_suffix(OFFSET_SUFFIX).unwrap_or(rest);
+        if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let file_id = FileId(digits.parse().ok()?);
+        let canonical = file_id <= FileId::MAX && file_id.to_string() == digits;
+        match (canonical, digits.len() == rest.len()) {
+            (false, _) => None,
+            (true, true) => Some(SlotFile::Data(file_id)),
+            (true, false) => Some(SlotFile::Offsets(file_id)),
+        }
+    }
+
+    /// The id of the file.
+    #[must_use]
+    pub fn file_id(self) -> FileId {
+        match self {
+            SlotFile::Data(file_id) | SlotFile::Offsets(file_id) => file_id,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_names_have_at_least_five_digits_and_are_read_back() {
+        for (id, name) in [
+            (0, "data_00000"),
+            (99_999, "data_99999"),
+            (100_000, "data_100000"),
+        ] {
+            assert_eq!(data_file(FileId(id)), name);
+            assert_eq!(SlotFile::parse(name), Some(SlotFile::Data(FileId(id))));
+            assert_eq!(
+                SlotFile::parse(&offset_file(FileId(id))),
+                Some(SlotFile::Offsets(FileId(id)))
+            );
+        }
+    }
+
+    #[test]
+    fn names_in_another_spelling_are_not_of_the_column() {
+        for name in [
+            "data_",
+            "data_1",
+            "data_000001",
+            "data_+0001",
+            "data_00001.offs",
+            "data_00001.sum",
+            "data_.off",
+            "data_99999999999999999999",
+            "data_18446744073709551615",
+            "lock",
+            "",
+        ] {
+            assert_eq!(SlotFile::parse(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The offset table of a file: `8192 × u64`, the absolute offset of each slot's record or 0.
+
+use zerocopy::little_endian::U64;
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+
+use crate::slot::SLOTS_PER_FILE;
+
+/// Entries of a table.
+#[expect(clippy::cast_possible_truncation, reason = "8192")]
+pub const ENTRIES: usize = SLOTS_PER_FILE as usize;
+/// Bytes of one entry.
+pub const ENTRY_BYTES: u64 = 8;
+/// Bytes of a whole offset file.
+pub const TABLE_BYTES: usize = 65_536;
+
+/// An offset table in memory, in the byte order of the disk.
+#[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct OffsetTable {
+    entries: [U64; ENTRIES],
+}
+
+const _: () = assert!(size_of::<OffsetTable>() == TABLE_BYTES);
+
+impl std::fmt::Debug for OffsetTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(self.records()).finish()
+    }
+}
+
+impl OffsetTable {
+    /// A table without a record.
+    #[must_use]
+    pub fn zeroed() -> Box<Self> {
+        // As everywhere in the standard library, a failed allocation of this size aborts.
+        Self::new_box_zeroed()
+            .unwrap_or_else(|_| std::alloc::handle_alloc_error(std::alloc::Layout::new::<Self>()))
+    }
+
+    /// A table from the bytes of an offset file; what is missing at its end is zero. `None` when
+    /// there are too many bytes.
+    #[must_use]
+    pub fn from_prefix(bytes: &[u8]) -> Option<Box<Self>> {
+        let mut table = Self::zeroed();
+        table
+            .as_mut_bytes()
+            .get_mut(..bytes.len())?
+            .copy_from_slice(bytes);
+        Some(table)
+    }
+
+    /// The entry at `index`, below [`ENTRIES`].
+    #[must_use]
+    #[inline]
+    pub fn get(&self, index: usize) -> u64 {
+        self.entries[index].get()
+    }
+
+    /// Sets the entry at `index`, below [`ENTRIES`].
+    pub fn set(&mut self, index: usize, offset: u64) {
+        self.entries[index].set(offset);
+    }
+
+    /// The entries that are not 0, by ascending index.
+    pub fn records(&self) -> impl DoubleEndedIterator<Item = (usize, u64)> + '_ {
+        self.entries
+            .iter()
+            .enumerate()
+            .map(|(index, entry)| (index, entry.get()))
+            .filter(|(_, offset)| *offset != 0)
+    }
+
+    /// All entries, by index.
+    pub fn entries(&self) -> impl Iterator<Item = u64> + '_ {
+        self.entries.iter().map(|entry| entry.get())
+    }
+
+    /// The bytes of some entries, as in the file.
+    #[must_use]
+    pub fn bytes_of(&self, indices: std::ops::RangeInclusive<usize>) -> &[u8] {
+        self.entries[indices].as_bytes()
+    }
+
+    /// The bytes as in the file.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        IntoBytes::as_bytes(self)
+    }
+}
+
+/// Where the entry at `index` lies in its file.
+#[must_use]
+pub fn entry_offset(index: usize) -> u64 {
+    index as u64 * ENTRY_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_file_reads_as_zeros_behind_its_end() {
+        let table = OffsetTable::from_prefix(&[8, 0, 0, 0, 0, 0, 0, 0, 16]).unwrap();
+        assert_eq!(table.records().collect::<Vec<_>>(), [(0, 8), (1, 16)]);
+        assert!(OffsetTable::from_prefix(&[0; TABLE_BYTES + 1]).is_none());
+    }
+}

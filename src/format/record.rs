@@ -1,0 +1,197 @@
+//! e2store records: `type[2] | length u32 | reserved 00 00 | payload[length]`.
+
+use zerocopy::little_endian::U32;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// The header of a record, as it lies on disk.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
+pub struct RecordHeader {
+    /// The e2store type.
+    pub record_type: [u8; 2],
+    /// Bytes of payload that follow.
+    pub length: U32,
+    /// Zero.
+    pub reserved: [u8; 2],
+}
+
+/// Bytes of a [`RecordHeader`].
+pub const HEADER_BYTES: u64 = 8;
+const _: () = assert!(size_of::<RecordHeader>() == 8 && HEADER_BYTES == 8);
+
+/// The record that every data file begins with: type `65 32`, no payload.
+pub const VERSION_RECORD: [u8; 8] = [0x65, 0x32, 0, 0, 0, 0, 0, 0];
+
+/// The offset of the first record that can hold a value: behind the version record.
+pub const FIRST_RECORD_OFFSET: u64 = VERSION_RECORD.len() as u64;
+
+impl RecordHeader {
+    /// The header of a record with `length` bytes of payload.
+    #[must_use]
+    pub const fn new(record_type: [u8; 2], length: u32) -> Self {
+        Self {
+            record_type,
+            length: U32::new(length),
+            reserved: [0, 0],
+        }
+    }
+
+    /// The header's bytes.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 8] {
+        zerocopy::transmute!(self)
+    }
+
+    /// Reads a header; the caller checks its fields.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 8]) -> Self {
+        zerocopy::transmute!(bytes)
+    }
+
+    /// The offset behind a record that starts at `offset`, or `None` past `u64::MAX`.
+    #[must_use]
+    pub fn end(self, offset: u64) -> Option<u64> {
+        offset.checked_add(HEADER_BYTES + u64::from(self.length.get()))
+    }
+}
+
+/// Why there is no record at an offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordFault {
+    /// The offset lies at or behind the bound, or the header reaches past it.
+    HeaderPastBound,
+    /// The payload ends behind the bound, at this offset.
+    PayloadPastBound(u64),
+    /// The offset lies within the version record.
+    InVersionRecord,
+    /// These bytes are no header of the wanted type.
+    Header([u8; 8]),
+}
+
+/// A record type as it is looked for: what the type and the reserved bytes of a header must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordTag(u64);
+
+/// The bytes of a header that are not its length, when it is read as one little-endian number.
+const TAG_MASK: u64 = 0xFFFF_0000_0000_FFFF;
+const LENGTH_SHIFT: u32 = 16;
+
+impl RecordTag {
+    /// The tag of records of this type.
+    #[must_use]
+    pub const fn new(record_type: [u8; 2]) -> Self {
+        Self(u16::from_le_bytes(record_type) as u64)
+    }
+
+    /// The payload of the record at `offset` in `committed`, the bytes of a data file up to its
+    /// bound.
+    ///
+    /// # Errors
+    /// The record must have this type, zero reserved bytes, and end at or before the bound.
+    #[inline]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the length is the number's middle 32 bits"
+    )]
+    pub fn payload(self, committed: &[u8], offset: u64) -> Result<&[u8], RecordFault> {
+        let start = usize::try_from(offset).map_err(|_| RecordFault::HeaderPastBound)?;
+        let (header, rest) = committed
+            .get(start..)
+            .and_then(<[u8]>::split_first_chunk)
+            .ok_or(RecordFault::HeaderPastBound)?;
+        let number = u64::from_le_bytes(*header);
+        if number & TAG_MASK != self.0 || offset < FIRST_RECORD_OFFSET {
+            return Err(self.header_fault(*header, offset));
+        }
+        let length = (number >> LENGTH_SHIFT) as u32;
+        rest.get(..length as usize)
+            .ok_or(RecordFault::PayloadPastBound(
+                offset + HEADER_BYTES + u64::from(length),
+            ))
+    }
+
+    #[cold]
+    fn header_fault(self, header: [u8; 8], offset: u64) -> RecordFault {
+        if offset < FIRST_RECORD_OFFSET {
+            RecordFault::InVersionRecord
+        } else {
+            RecordFault::Header(header)
+        }
+    }
+
+    /// What a header of this type looks like, for people.
+    #[must_use]
+    pub fn describe(self) -> String {
+        let [first, second, ..] = self.0.to_le_bytes();
+        format!("a record of type {first:02x} {second:02x} with zero reserved bytes")
+    }
+}
+
+impl RecordFault {
+    /// What was found instead of the record, for people.
+    #[must_use]
+    pub fn describe(self, bound: usize) -> String {
+        match self {
+            RecordFault::HeaderPastBound => format!("the end of the committed bytes at {bound}"),
+            RecordFault::PayloadPastBound(end) => {
+                format!("a record that ends at {end}, behind the committed {bound} bytes")
+            }
+            RecordFault::InVersionRecord => "an offset inside the version record".to_owned(),
+            RecordFault::Header(bytes) => {
+                let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                hex.join(" ")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_is_eight_bytes_little_endian() {
+        let header = RecordHeader::new([4, 0], 0x0102_0304);
+        assert_eq!(header.to_bytes(), [4, 0, 4, 3, 2, 1, 0, 0]);
+        assert_eq!(RecordHeader::from_bytes(header.to_bytes()), header);
+        assert_eq!(RecordHeader::new(*b"e2", 0).to_bytes(), VERSION_RECORD);
+    }
+
+    #[test]
+    fn a_payload_is_found_only_where_a_whole_record_of_the_type_lies() {
+        let mut file = VERSION_RECORD.to_vec();
+        file.extend_from_slice(&RecordHeader::new([4, 0], 3).to_bytes());
+        file.extend_from_slice(b"abc");
+        let tag = RecordTag::new([4, 0]);
+        assert_eq!(tag.payload(&file, 8), Ok(&b"abc"[..]));
+        assert_eq!(
+            tag.payload(&file[..18], 8),
+            Err(RecordFault::PayloadPastBound(19))
+        );
+        assert_eq!(
+            tag.payload(&file[..15], 8),
+            Err(RecordFault::HeaderPastBound)
+        );
+        assert_eq!(tag.payload(&file, 19), Err(RecordFault::HeaderPastBound));
+        assert_eq!(
+            tag.payload(&file, u64::MAX),
+            Err(RecordFault::HeaderPastBound)
+        );
+        assert_eq!(tag.payload(&file, 0), Err(RecordFault::InVersionRecord));
+        assert!(matches!(tag.payload(&file, 9), Err(RecordFault::Header(_))));
+        file[15] = 1;
+        assert!(
+            matches!(tag.payload(&file, 8), Err(RecordFault::Header(_))),
+            "reserved byte"
+        );
+    }
+
+    #[test]
+    fn end_of_a_record_does_not_overflow() {
+        let header = RecordHeader::new([4, 0], u32::MAX);
+        assert_eq!(header.end(8), Some(16 + u64::from(u32::MAX)));
+        assert_eq!(header.end(u64::MAX - 8), None);
+    }
+}

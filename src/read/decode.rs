@@ -1,0 +1,121 @@
+//! From the stored bytes of a value to the value.
+//!
+//! A buffer grows as bytes are decoded, never by what a header promises.
+
+use std::io::{self, Read};
+
+use snap::read::FrameDecoder;
+
+use crate::column::Compression;
+
+/// Why stored bytes are no value.
+#[derive(Debug)]
+pub(crate) enum DecodeFault {
+    /// The value has more bytes than the limit.
+    TooLarge,
+    /// The stored bytes are no snappy frames.
+    Frames(io::Error),
+}
+
+/// The value of `stored` as a stream, without a bound.
+pub(crate) fn decoder<'a>(stored: &'a [u8], compression: Compression) -> Box<dyn Read + 'a> {
+    match compression {
+        Compression::None => Box::new(stored),
+        Compression::Snappy => Box::new(FrameDecoder::new(stored)),
+    }
+}
+
+/// Puts the value of `stored` into `buffer`, in place of what was there. At most `limit` bytes
+/// are kept.
+pub(crate) fn decode_into(
+    stored: &[u8],
+    compression: Compression,
+    limit: u64,
+    buffer: &mut Vec<u8>,
+) -> Result<(), DecodeFault> {
+    buffer.clear();
+    match compression {
+        Compression::None if stored.len() as u64 > limit => return Err(DecodeFault::TooLarge),
+        Compression::None => buffer.extend_from_slice(stored),
+        Compression::Snappy => {
+            FrameDecoder::new(stored)
+                .take(limit.saturating_add(1))
+                .read_to_end(buffer)
+                .map_err(DecodeFault::Frames)?;
+            if buffer.len() as u64 > limit {
+                return Err(DecodeFault::TooLarge);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of the value, which is decoded and thrown away.
+pub(crate) fn decoded_len(
+    stored: &[u8],
+    compression: Compression,
+    limit: u64,
+) -> Result<u64, DecodeFault> {
+    let len = match compression {
+        Compression::None => stored.len() as u64,
+        Compression::Snappy => {
+            let mut limited = FrameDecoder::new(stored).take(limit.saturating_add(1));
+            io::copy(&mut limited, &mut io::sink()).map_err(DecodeFault::Frames)?
+        }
+    };
+    if len > limit {
+        Err(DecodeFault::TooLarge)
+    } else {
+        Ok(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn frames(value: &[u8]) -> Vec<u8> {
+        let mut encoder = snap::write::FrameEncoder::new(Vec::new());
+        encoder.write_all(value).unwrap();
+        encoder.into_inner().unwrap()
+    }
+
+    #[test]
+    fn an_empty_value_is_no_payload_or_a_bare_stream_identifier() {
+        for stored in [&b""[..], b"\xff\x06\x00\x00sNaPpY"] {
+            let mut value = vec![1];
+            decode_into(stored, Compression::Snappy, 0, &mut value).unwrap();
+            assert!(value.is_empty());
+            assert_eq!(decoded_len(stored, Compression::Snappy, 0).unwrap(), 0);
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_decoded_up_to_the_limit_and_no_further() {
+        let bomb = frames(&vec![0; 10 << 20]);
+        let mut value = Vec::new();
+        let fault = decode_into(&bomb, Compression::Snappy, 1000, &mut value).unwrap_err();
+        assert!(matches!(fault, DecodeFault::TooLarge));
+        assert!(value.capacity() < 1 << 20, "{}", value.capacity());
+        decode_into(&bomb, Compression::Snappy, 10 << 20, &mut value).unwrap();
+        assert_eq!(value.len(), 10 << 20);
+    }
+
+    #[test]
+    fn cut_or_flipped_frames_are_refused() {
+        let stored = frames(&[7; 1000]);
+        let mut value = Vec::new();
+        for len in 1..stored.len() {
+            let cut = decode_into(&stored[..len], Compression::Snappy, 1 << 20, &mut value);
+            // The stream identifier alone is an empty value.
+            assert_eq!(cut.is_ok(), len == 10, "{len}");
+        }
+        for at in 0..stored.len() {
+            let mut flipped = stored.clone();
+            flipped[at] ^= 0x10;
+            let result = decode_into(&flipped, Compression::Snappy, 1 << 20, &mut value);
+            assert!(result.is_err() || value == [7; 1000], "{at}");
+        }
+    }
+}

@@ -1,0 +1,405 @@
+//! Which bytes of a file a view may show: its bound is established here, and its maps are made.
+//!
+//! `FORMAT.md`, section 7, has the rule and the reason for each step.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use crate::column::ColumnSpec;
+use crate::error::{Error, Result};
+use crate::files::directory::{Directory, FileStatus, Inode, OpenConf};
+use crate::files::map::{MappedData, MappedTable, SlotMap};
+use crate::format::conf::Conf;
+use crate::format::fit::{self, Misfit};
+use crate::format::names;
+use crate::format::offsets::{OffsetTable, TABLE_BYTES, entry_offset};
+use crate::format::record::{FIRST_RECORD_OFFSET, RecordTag};
+use crate::slot::{FileId, Slot};
+
+/// A map of a file that still grows reaches this many bytes further than the file, so that it
+/// serves the next commits too.
+const GROWTH_BYTES: u64 = 64 << 20;
+
+/// How often a bound is established anew while commits keep coming in between.
+const MAX_ATTEMPTS: usize = 1000;
+
+/// The files of one column, as its readers share them.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pub(crate) directory: Directory,
+    /// The latest map of every file that was touched, for the next view.
+    cache: Mutex<HashMap<FileId, Cached>>,
+}
+
+#[derive(Clone, Debug)]
+struct Cached {
+    map: SlotMap,
+    data: Inode,
+    offsets: Inode,
+    bound: u64,
+    /// The bound is the length of a sealed file under V2, where sealed files never grow.
+    sealed_under_v2: bool,
+}
+
+/// Both files of an id, as they were opened.
+struct OpenFiles {
+    data: Option<(File, FileStatus)>,
+    offsets: Option<(File, FileStatus)>,
+}
+
+impl Files {
+    pub(crate) fn new(directory: Directory) -> Self {
+        Self {
+            directory,
+            cache: Mutex::default(),
+        }
+    }
+
+    /// The map of a file for a view of `seen`: an earlier one where it still serves, else a new
+    /// one with a bound established now.
+    ///
+    /// Unless told not to `check`, it is an error when the conf does not fit the current file.
+    pub(super) fn map(&self, seen: &OpenConf, file_id: FileId, check: bool) -> Result<SlotMap> {
+        let map = match self.inherited(&seen.conf, file_id)? {
+            Some(map) => map,
+            None => self.establish(seen, file_id)?,
+        };
+        let check = check && seen.conf.current_file() == Some(file_id);
+        if !check || self.check_fit(&seen.conf, &map).is_ok() {
+            return Ok(map);
+        }
+        let again = self.establish(seen, file_id)?;
+        self.check_fit(&seen.conf, &again)?;
+        Ok(again)
+    }
+
+    fn inherited(&self, conf: &Conf, file_id: FileId) -> Result<Option<SlotMap>> {
+        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(cached) = cache.get(&file_id).cloned() else {
+            return Ok(None);
+        };
+        drop(cache);
+        let named = conf.named_len(file_id);
+        if named.is_none() && cached.sealed_under_v2 && conf.backfill.is_none() {
+            return Ok(Some(cached.map));
+        }
+        let data = self.directory.status(&names::data_file(file_id))?;
+        let offsets = self.directory.status(&names::offset_file(file_id))?;
+        let (Some(data), Some(offsets)) = (data, offsets) else {
+            return Ok(None);
+        };
+        if data.inode != cached.data || offsets.inode != cached.offsets {
+            return Ok(None);
+        }
+        Ok(match named {
+            None => (data.byte_len == cached.bound).then_some(cached.map),
+            Some(bound) if data.byte_len >= bound => usize::try_from(bound)
+                .ok()
+                .and_then(|bound| cached.map.rebound(bound)),
+            Some(_) => None,
+        })
+    }
+
+    /// Maps a file with a bound established now.
+    pub(super) fn establish(&self, seen: &OpenConf, file_id: FileId) -> Result<SlotMap> {
+        let named = seen.conf.named_len(file_id);
+        if named == Some(0) {
+            return Ok(SlotMap::absent());
+        }
+        self.settled(|before| {
+            let files = self.open(file_id)?;
+            let (bound, is_named) = match named {
+                Some(bound) => (bound, true),
+                None if !self.directory.is_latest(before)? => return Ok(None),
+                None => sealed_bound(
+                    &before.conf,
+                    file_id,
+                    files.data.as_ref().map(|data| data.1),
+                ),
+            };
+            let map = self.map_files(file_id, &files, bound, is_named)?;
+            let sealed_under_v2 = !is_named && before.conf.backfill.is_none();
+            self.keep(file_id, &files, &map, bound, sealed_under_v2);
+            Ok(Some(map))
+        })
+    }
+
+    /// The bound of a file, without mapping it.
+    pub(super) fn bound(&self, seen: &OpenConf, file_id: FileId) -> Result<u64> {
+        if let Some(named) = seen.conf.named_len(file_id) {
+            return Ok(named);
+        }
+        self.settled(|before| {
+            let data = self.directory.status(&names::data_file(file_id))?;
+            let latest = self.directory.is_latest(before)?;
+            Ok(latest.then(|| sealed_bound(&before.conf, file_id, data).0))
+        })
+    }
+
+    /// Tries with the latest conf until that was not replaced meanwhile (`None`). What looks
+    /// corrupt is looked at again as long as confs are being replaced.
+    fn settled<T>(&self, mut attempt: impl FnMut(&OpenConf) -> Result<Option<T>>) -> Result<T> {
+        for _ in 0..MAX_ATTEMPTS {
+            let before = self.latest_conf()?;
+            match attempt(&before) {
+                Ok(Some(done)) => return Ok(done),
+                Ok(None) => {}
+                Err(error) if !error.is_corrupt() || self.directory.is_latest(&before)? => {
+                    return Err(error);
+                }
+                Err(_) => {}
+            }
+        }
+        let path = self.directory.file_path(names::CONF);
+        let source = std::io::ErrorKind::TimedOut.into();
+        Err(Error::io(
+            path,
+            "read a conf that is not replaced at once",
+            source,
+        ))
+    }
+
+    fn keep(
+        &self,
+        file_id: FileId,
+        files: &OpenFiles,
+        map: &SlotMap,
+        bound: u64,
+        sealed_under_v2: bool,
+    ) {
+        if let (true, Some((_, data)), Some((_, offsets))) =
+            (map.is_live(), &files.data, &files.offsets)
+        {
+            let (data, offsets) = (data.inode, offsets.inode);
+            let cached = Cached {
+                map: map.clone(),
+                data,
+                offsets,
+                bound,
+                sealed_under_v2,
+            };
+            self.cache
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(file_id, cached);
+        }
+    }
+
+    fn open(&self, file_id: FileId) -> Result<OpenFiles> {
+        let open = |name: String| -> Result<Option<(File, FileStatus)>> {
+            let Some(file) = self.directory.open_file(&name)? else {
+                return Ok(None);
+            };
+            let status = self.directory.open_status(&name, &file)?;
+            Ok(Some((file, status)))
+        };
+        let data = open(names::data_file(file_id))?;
+        let offsets = open(names::offset_file(file_id))?;
+        Ok(OpenFiles { data, offsets })
+    }
+
+    fn map_files(
+        &self,
+        file_id: FileId,
+        files: &OpenFiles,
+        bound: u64,
+        named: bool,
+    ) -> Result<SlotMap> {
+        let data_path = self.data_path(file_id);
+        let data = match &files.data {
+            Some((_, status)) if status.byte_len < bound => {
+                let wanted = format!("at least the committed {bound} bytes");
+                let found = format!("{} bytes", status.byte_len);
+                return Err(Error::corrupt(
+                    data_path,
+                    None,
+                    "length of the data file",
+                    wanted,
+                    found,
+                ));
+            }
+            Some(_) if bound == 0 => MappedData::nothing(),
+            Some((file, _)) => {
+                let reserve = if named { GROWTH_BYTES } else { 0 };
+                self.map_data(file_id, file, bound, reserve)?
+            }
+            None if bound == 0 => MappedData::nothing(),
+            None => return Err(missing(data_path, "data file", bound)),
+        };
+        let table = match &files.offsets {
+            Some((file, status)) => self.map_table(file_id, file, status.byte_len)?,
+            None if bound <= FIRST_RECORD_OFFSET => return Ok(SlotMap::absent()),
+            None => return Err(missing(self.offset_path(file_id), "offset file", bound)),
+        };
+        let bound = usize::try_from(bound).map_err(|_| self.too_large(file_id))?;
+        let map = SlotMap::new(data, table, bound);
+        if files.data.is_none() && !named && map.entries().any(|entry| entry != 0) {
+            let found = "none, though its offset file has entries";
+            return Err(Error::corrupt(
+                self.data_path(file_id),
+                None,
+                "column",
+                "a data file",
+                found,
+            ));
+        }
+        Ok(map)
+    }
+
+    fn map_data(
+        &self,
+        file_id: FileId,
+        file: &File,
+        bound: u64,
+        reserve: u64,
+    ) -> Result<MappedData> {
+        let map_len = bound.saturating_add(reserve);
+        let map_len = usize::try_from(map_len).map_err(|_| self.too_large(file_id))?;
+        MappedData::map(file, map_len)
+            .map_err(|error| Error::io(self.data_path(file_id), "map", error))
+    }
+
+    fn map_table(&self, file_id: FileId, file: &File, byte_len: u64) -> Result<MappedTable> {
+        let path = || self.offset_path(file_id);
+        match byte_len.cmp(&(TABLE_BYTES as u64)) {
+            std::cmp::Ordering::Equal => {
+                MappedTable::map(file).map_err(|error| Error::io(path(), "map", error))
+            }
+            std::cmp::Ordering::Greater => Err(offset_file_too_long(path(), byte_len)),
+            std::cmp::Ordering::Less => {
+                let mut bytes = Vec::with_capacity(TABLE_BYTES);
+                file.take(TABLE_BYTES as u64)
+                    .read_to_end(&mut bytes)
+                    .map_err(|error| Error::io(path(), "read", error))?;
+                let table = OffsetTable::from_prefix(&bytes);
+                Ok(table.map_or_else(MappedTable::nothing, |table| MappedTable::copy(&table)))
+            }
+        }
+    }
+
+    /// The conf must be one of the current file's.
+    pub(crate) fn check_fit(&self, conf: &Conf, map: &SlotMap) -> Result<()> {
+        let Some(highest) = conf.highest else {
+            return Ok(());
+        };
+        let file_id = highest.file_id();
+        let data_len = conf.current_data_len;
+        let largest = fit::check_current_entries(map.entries(), highest.index_in_file(), data_len)
+            .map_err(|misfit| misfit_error(self.offset_path(file_id), highest, misfit, data_len))?;
+        let payload = RecordTag::new(conf.spec.record_type).payload(map.committed(), largest);
+        let end = payload
+            .ok()
+            .map(|payload| largest + 8 + payload.len() as u64);
+        if end == Some(data_len) {
+            return Ok(());
+        }
+        Err(last_record_error(
+            self.data_path(file_id),
+            largest,
+            data_len,
+            end,
+        ))
+    }
+
+    pub(crate) fn data_path(&self, file_id: FileId) -> PathBuf {
+        self.directory.file_path(&names::data_file(file_id))
+    }
+
+    pub(crate) fn offset_path(&self, file_id: FileId) -> PathBuf {
+        self.directory.file_path(&names::offset_file(file_id))
+    }
+
+    /// The conf on disk now.
+    pub(super) fn latest_conf(&self) -> Result<OpenConf> {
+        self.directory
+            .read_conf()?
+            .ok_or_else(|| self.directory.conf_is_gone())
+    }
+
+    fn too_large(&self, file_id: FileId) -> Error {
+        let source = std::io::ErrorKind::FileTooLarge.into();
+        Error::io(self.data_path(file_id), "map in this address space", source)
+    }
+}
+
+/// The bound of a file that the view's conf does not name, and whether the latest conf, which was
+/// the latest when the file was looked at, names it.
+fn sealed_bound(latest: &Conf, file_id: FileId, data: Option<FileStatus>) -> (u64, bool) {
+    match latest.named_len(file_id) {
+        Some(bound) => (bound, true),
+        None => (data.map_or(0, |status| status.byte_len), false),
+    }
+}
+
+/// The error for a conf that asks for other records than the caller.
+pub(crate) fn check_spec(path: PathBuf, wanted: ColumnSpec, found: ColumnSpec) -> Result<()> {
+    let mismatch = |setting, wanted: String, found: String| Error::ConfMismatch {
+        file: path.into(),
+        setting,
+        wanted: wanted.into(),
+        found: found.into(),
+    };
+    if wanted.record_type != found.record_type {
+        let hex = |[first, second]: [u8; 2]| format!("{first:02x} {second:02x}");
+        let (wanted, found) = (hex(wanted.record_type), hex(found.record_type));
+        return Err(mismatch("record type", wanted, found));
+    }
+    if wanted.compression != found.compression {
+        let (wanted, found) = (
+            wanted.compression.to_string(),
+            found.compression.to_string(),
+        );
+        return Err(mismatch("compression", wanted, found));
+    }
+    Ok(())
+}
+
+/// The error for a conf that is not one of its current file's entries.
+pub(crate) fn misfit_error(
+    offset_path: PathBuf,
+    highest: Slot,
+    misfit: Misfit,
+    data_len: u64,
+) -> Error {
+    let index = misfit.index().unwrap_or(highest.index_in_file());
+    let what = "conf, which does not fit its current file";
+    let wanted = format!("{} (slot {highest})", misfit.wanted(data_len));
+    Error::corrupt(
+        offset_path,
+        entry_offset(index),
+        what,
+        wanted,
+        misfit.found(),
+    )
+}
+
+/// The error for a current file whose last record does not end where the conf says.
+pub(crate) fn last_record_error(
+    data_path: PathBuf,
+    offset: u64,
+    data_len: u64,
+    end: Option<u64>,
+) -> Error {
+    let what = "conf, which does not fit its current file";
+    let wanted = format!("a last record that ends at the committed {data_len} bytes");
+    let found = end.map_or_else(
+        || "no whole record".to_owned(),
+        |end| format!("an end at {end}"),
+    );
+    Error::corrupt(data_path, offset, what, wanted, found)
+}
+
+/// The error for an offset file with too many bytes.
+pub(crate) fn offset_file_too_long(path: PathBuf, byte_len: u64) -> Error {
+    let (wanted, found) = (format!("{TABLE_BYTES} bytes"), format!("{byte_len} bytes"));
+    Error::corrupt(path, None, "length of the offset file", wanted, found)
+}
+
+/// The error for a file that holds committed records and is gone.
+pub(crate) fn missing(path: PathBuf, wanted: &'static str, bound: u64) -> Error {
+    let found = format!("none, though {bound} bytes are committed");
+    Error::corrupt(path, None, "column", wanted, found)
+}

@@ -1,0 +1,208 @@
+//! A column, open for reading.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crate::column::ColumnSpec;
+use crate::error::{Error, Result};
+use crate::files::directory::Directory;
+use crate::files::watch::Watch;
+use crate::format::names;
+use crate::read::files::{Files, check_spec};
+use crate::read::view::View;
+
+/// The default of [`ReaderOptions::value_ceiling`]: 1 GiB.
+const DEFAULT_CEILING: u64 = 1 << 30;
+
+/// What a reader asks of a column.
+#[derive(Clone, Copy, Debug)]
+pub struct ReaderOptions {
+    expected: Option<ColumnSpec>,
+    ceiling: u64,
+    check_fit: bool,
+}
+
+impl Default for ReaderOptions {
+    fn default() -> Self {
+        Self {
+            expected: None,
+            ceiling: DEFAULT_CEILING,
+            check_fit: true,
+        }
+    }
+}
+
+impl ReaderOptions {
+    /// The record type and compression that the column must have. Without it, those of the conf
+    /// are taken as they are. The bound of `spec` plays no role.
+    #[must_use]
+    pub fn expect(self, spec: ColumnSpec) -> Self {
+        Self {
+            expected: Some(spec),
+            ..self
+        }
+    }
+
+    /// The most bytes that one value may be decoded to, whatever the conf allows; 1 GiB unless
+    /// said otherwise.
+    #[must_use]
+    pub fn value_ceiling(self, bytes: u64) -> Self {
+        Self {
+            ceiling: bytes,
+            ..self
+        }
+    }
+
+    /// For `verify`, which reports a conf that does not fit its current file and goes on.
+    pub(crate) fn without_fit_check(self) -> Self {
+        Self {
+            check_fit: false,
+            ..self
+        }
+    }
+
+    pub(super) fn checks_fit(&self) -> bool {
+        self.check_fit
+    }
+
+    pub(super) fn ceiling(&self) -> u64 {
+        self.ceiling
+    }
+}
+
+/// A column, open for reading.
+///
+/// A handle that is cheap to clone and to send: clones share the latest view and the maps. A
+/// reader takes no lock, creates no file, works on a read-only mount, and never waits for the
+/// writer.
+///
+/// It stays with the directory it was opened on, also when that is renamed.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    pub(super) shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) files: Arc<Files>,
+    options: ReaderOptions,
+    latest: RwLock<View>,
+    /// Watches on the directory that nobody waits on at the moment.
+    watches: Mutex<Vec<Watch>>,
+}
+
+impl Reader {
+    /// Opens the column in `directory` and takes a first view. The cost does not depend on the
+    /// number of files: only the current one is mapped, to see whether the conf fits it.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchColumn`] when there is no conf; [`Error::ConfMismatch`] when the column is
+    /// not the one that the options expect; [`Error::Corrupt`] when the conf is damaged or does
+    /// not belong to the files beside it; [`Error::Unsupported`]; [`Error::Io`].
+    ///
+    /// # Safety
+    /// The files are mapped into memory. For as long as the reader, a view of it, or an
+    /// [`OwnedRecord`](crate::OwnedRecord) exists, in any thread, nobody may shorten or overwrite
+    /// committed bytes of the column's files. Writers of this format, in this or any other
+    /// process, never do; other tools can. When it happens all the same, a read may end in
+    /// `SIGBUS` or see bytes change under a slice.
+    #[expect(
+        unsafe_code,
+        reason = "declares the contract, does nothing unsafe itself"
+    )]
+    pub unsafe fn open(directory: impl AsRef<Path>, options: ReaderOptions) -> Result<Self> {
+        Self::open_mapped(directory.as_ref(), options)
+    }
+
+    /// [`Reader::open`] for those who pass its contract on.
+    pub(crate) fn open_mapped(path: &Path, options: ReaderOptions) -> Result<Self> {
+        let no_column = || Error::NoSuchColumn {
+            directory: path.into(),
+        };
+        let directory = Directory::open(path)?.ok_or_else(no_column)?;
+        let files = Arc::new(Files::new(directory));
+        let view = Self::take_view(&files, options)?.ok_or_else(no_column)?;
+        view.check_current()?;
+        let shared = Shared {
+            files,
+            options,
+            latest: RwLock::new(view),
+            watches: Mutex::default(),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    fn take_view(files: &Arc<Files>, options: ReaderOptions) -> Result<Option<View>> {
+        let Some(seen) = files.directory.read_conf()? else {
+            return Ok(None);
+        };
+        if let Some(wanted) = options.expected {
+            check_spec(
+                files.directory.file_path(names::CONF),
+                wanted,
+                seen.conf.spec,
+            )?;
+        }
+        Ok(Some(View::new(Arc::clone(files), seen, options)))
+    }
+
+    /// The latest view that this reader or a clone of it has taken. No system call.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.shared
+            .latest
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// A view of what is committed now: one `stat`, and where that shows a new conf, a new view.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when the conf is gone or damaged; [`Error::Io`].
+    pub fn refresh(&self) -> Result<View> {
+        let view = self.view();
+        if view.is_latest()? {
+            return Ok(view);
+        }
+        let mut latest = self
+            .shared
+            .latest
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have been faster.
+        if !latest.is_latest()? {
+            let gone = || self.shared.files.directory.conf_is_gone();
+            *latest = Self::take_view(&self.shared.files, self.shared.options)?.ok_or_else(gone)?;
+        }
+        Ok(latest.clone())
+    }
+
+    /// The column's directory, as it was named when the reader was opened.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.shared.files.directory.path()
+    }
+}
+
+impl Shared {
+    /// A watch that reports every commit from now on. It is given back with
+    /// [`Self::return_watch`], since ending one is slow.
+    pub(super) fn take_watch(&self) -> Watch {
+        let spare = self
+            .watches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        spare.unwrap_or_else(|| Watch::commits(self.files.directory.path()))
+    }
+
+    pub(super) fn return_watch(&self, watch: Watch) {
+        self.watches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(watch);
+    }
+}

@@ -1,0 +1,211 @@
+//! A record that was found.
+
+use std::borrow::Cow;
+use std::io::{self, Read, Write};
+use std::ops::{Deref, Range};
+
+use crate::column::Compression;
+use crate::error::{Error, Result};
+use crate::files::map::SlotMap;
+use crate::read::decode::{self, DecodeFault};
+use crate::read::view::Moment;
+use crate::slot::Slot;
+
+/// One record of a view, borrowed from its map.
+#[derive(Clone, Copy)]
+pub struct Record<'v> {
+    moment: &'v Moment,
+    slot: Slot,
+    stored: &'v [u8],
+}
+
+impl std::fmt::Debug for Record<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Record")
+            .field("slot", &self.slot)
+            .field("stored_len", &self.stored.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'v> Record<'v> {
+    pub(super) fn new(moment: &'v Moment, slot: Slot, stored: &'v [u8]) -> Self {
+        Self {
+            moment,
+            slot,
+            stored,
+        }
+    }
+
+    /// The record's slot.
+    #[must_use]
+    pub fn slot(&self) -> Slot {
+        self.slot
+    }
+
+    /// The payload as it lies on disk: the value itself in an uncompressed column, snappy frames
+    /// in a compressed one.
+    #[must_use]
+    pub fn stored(&self) -> &'v [u8] {
+        self.stored
+    }
+
+    /// The value: borrowed in an uncompressed column, decoded in a compressed one.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when the stored bytes do not decode, or to more than the column's bound;
+    /// [`Error::TooLarge`] when the value exceeds the reader's ceiling.
+    pub fn value(&self) -> Result<Cow<'v, [u8]>> {
+        if self.compression() == Compression::None {
+            return Ok(Cow::Borrowed(self.stored));
+        }
+        let mut value = Vec::new();
+        self.read_into(&mut value)?;
+        Ok(Cow::Owned(value))
+    }
+
+    /// Puts the value into `buffer`, in place of what was there.
+    ///
+    /// # Errors
+    /// As [`Record::value`].
+    pub fn read_into(&self, buffer: &mut Vec<u8>) -> Result<()> {
+        decode::decode_into(self.stored, self.compression(), self.limit(), buffer)
+            .map_err(|fault| self.fault(&fault))
+    }
+
+    /// Writes the value to `sink` piece by piece and returns its length in bytes. The reader's
+    /// ceiling does not count here, since nothing is kept.
+    ///
+    /// # Errors
+    /// As [`Record::value`], and [`Error::Io`] when the sink fails. What was written until then
+    /// stays written.
+    pub fn copy_value_to(&self, sink: &mut dyn Write) -> Result<u64> {
+        let bound = self.moment.seen.conf.spec.max_value_bytes;
+        let mut value = decode::decoder(self.stored, self.compression());
+        let mut piece = vec![0; 64 << 10];
+        let mut byte_len = 0;
+        loop {
+            let count = match value.read(&mut piece) {
+                Ok(0) => return Ok(byte_len),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(self.fault(&DecodeFault::Frames(error))),
+            };
+            byte_len += count as u64;
+            if byte_len > bound {
+                return Err(self.over_the_bound(bound));
+            }
+            sink.write_all(&piece[..count])
+                .map_err(|error| Error::io(self.path(), "write out a value of", error))?;
+        }
+    }
+
+    /// Bytes of the value. In a compressed column it is decoded to be counted.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when the stored bytes do not decode, or to more than the column's bound.
+    pub fn value_len(&self) -> Result<u64> {
+        let bound = self.moment.seen.conf.spec.max_value_bytes;
+        decode::decoded_len(self.stored, self.compression(), bound).map_err(|fault| match fault {
+            DecodeFault::TooLarge => self.over_the_bound(bound),
+            DecodeFault::Frames(_) => self.fault(&fault),
+        })
+    }
+
+    fn compression(&self) -> Compression {
+        self.moment.seen.conf.spec.compression
+    }
+
+    fn limit(&self) -> u64 {
+        self.moment
+            .seen
+            .conf
+            .spec
+            .max_value_bytes
+            .min(self.moment.options.ceiling())
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.moment.files.data_path(self.slot.file_id())
+    }
+
+    fn over_the_bound(&self, bound: u64) -> Error {
+        let wanted = format!("at most the column's {bound} bytes for slot {}", self.slot);
+        let place = self.moment.place_of(self.slot);
+        Error::corrupt(self.path(), place, "length of a value", wanted, "more")
+    }
+
+    fn fault(&self, fault: &DecodeFault) -> Error {
+        let bound = self.moment.seen.conf.spec.max_value_bytes;
+        let ceiling = self.moment.options.ceiling();
+        match fault {
+            DecodeFault::TooLarge if bound <= ceiling => self.over_the_bound(bound),
+            DecodeFault::TooLarge => Error::TooLarge {
+                slot: self.slot,
+                byte_len: ceiling.saturating_add(1),
+                at_least: true,
+                limit: ceiling,
+                bound: "the reader's ceiling",
+            },
+            DecodeFault::Frames(error) => {
+                let wanted = format!("snappy frames of the value of slot {}", self.slot);
+                let place = self.moment.place_of(self.slot);
+                Error::corrupt(self.path(), place, "payload", wanted, error.to_string())
+            }
+        }
+    }
+}
+
+/// A value that stands on its own: `Send`, `'static`, and valid after view and reader are gone.
+///
+/// In an uncompressed column it holds the map and copies nothing.
+#[derive(Clone, Debug)]
+pub struct OwnedRecord {
+    slot: Slot,
+    value: Value,
+}
+
+#[derive(Clone, Debug)]
+enum Value {
+    Mapped { map: SlotMap, span: Range<usize> },
+    Decoded(Vec<u8>),
+}
+
+impl OwnedRecord {
+    pub(super) fn mapped(slot: Slot, map: SlotMap, span: Range<usize>) -> Self {
+        Self {
+            slot,
+            value: Value::Mapped { map, span },
+        }
+    }
+
+    pub(super) fn decoded(slot: Slot, value: Vec<u8>) -> Self {
+        Self {
+            slot,
+            value: Value::Decoded(value),
+        }
+    }
+
+    /// The record's slot.
+    #[must_use]
+    pub fn slot(&self) -> Slot {
+        self.slot
+    }
+}
+
+impl Deref for OwnedRecord {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.value {
+            Value::Mapped { map, span } => &map.committed()[span.clone()],
+            Value::Decoded(value) => value,
+        }
+    }
+}
+
+impl AsRef<[u8]> for OwnedRecord {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}

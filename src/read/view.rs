@@ -1,0 +1,377 @@
+//! One consistent moment of a column.
+
+use std::borrow::Cow;
+use std::ops::RangeBounds;
+use std::sync::{Arc, OnceLock};
+
+use crate::column::Compression;
+use crate::error::{Error, Result};
+use crate::files::directory::OpenConf;
+use crate::files::map::SlotMap;
+use crate::format::conf::Conf;
+use crate::format::offsets::entry_offset;
+use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordFault, RecordTag};
+use crate::read::file_table::FileTable;
+use crate::read::files::Files;
+use crate::read::reader::ReaderOptions;
+use crate::read::record::{OwnedRecord, Record};
+use crate::read::scan::Range;
+use crate::slot::{FileId, Slot};
+
+/// A consistent moment of a column: everything that was committed when it was taken, and nothing
+/// that was not.
+///
+/// A view stays valid, and shows the same, for as long as it is held, whatever the writer does
+/// meanwhile. Cloning it costs one atomic increment; clones share what has been mapped.
+///
+/// A read that hits an uncompressed column costs no system call, no allocation, no lock and no
+/// copy once its file has been touched in this view. The first touch of a file maps it.
+///
+/// All reads fail with [`Error::Corrupt`] where the bytes on disk contradict the format, and with
+/// [`Error::Io`] where a file cannot be opened or mapped.
+#[derive(Clone)]
+pub struct View {
+    moment: Arc<Moment>,
+}
+
+pub(super) struct Moment {
+    /// One past the highest slot, 0 in an empty column.
+    end: u64,
+    tag: RecordTag,
+    /// The longest payload that a record may have.
+    max_stored_len: usize,
+    table: FileTable,
+    pub(super) seen: OpenConf,
+    pub(super) files: Arc<Files>,
+    pub(super) options: ReaderOptions,
+    /// Ids of the files in the directory, for scans over gaps.
+    listing: OnceLock<Vec<FileId>>,
+}
+
+impl std::fmt::Debug for View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("View")
+            .field("directory", &self.moment.files.directory.path())
+            .field("conf", self.conf())
+            .finish_non_exhaustive()
+    }
+}
+
+impl View {
+    pub(super) fn new(files: Arc<Files>, seen: OpenConf, options: ReaderOptions) -> Self {
+        let conf = &seen.conf;
+        let max_stored_len = match conf.spec.compression {
+            Compression::None => usize::try_from(conf.spec.max_value_bytes).unwrap_or(usize::MAX),
+            Compression::Snappy => usize::MAX,
+        };
+        let moment = Moment {
+            end: conf.highest.map_or(0, |slot| slot.0 + 1),
+            tag: RecordTag::new(conf.spec.record_type),
+            max_stored_len,
+            table: FileTable::new(conf.current_file().unwrap_or_default()),
+            seen,
+            files,
+            options,
+            listing: OnceLock::new(),
+        };
+        Self {
+            moment: Arc::new(moment),
+        }
+    }
+
+    /// The highest slot with a record, `None` in an empty column.
+    #[must_use]
+    pub fn highest_written_slot(&self) -> Option<Slot> {
+        self.conf().highest
+    }
+
+    /// The commit marker of this moment.
+    #[must_use]
+    pub fn conf(&self) -> &Conf {
+        &self.moment.seen.conf
+    }
+
+    /// The payload stored for a slot: the value itself in an uncompressed column, snappy frames
+    /// in a compressed one. `None` where the slot has no record.
+    ///
+    /// # Errors
+    /// See [`View`].
+    #[inline]
+    pub fn get_stored(&self, slot: Slot) -> Result<Option<&[u8]>> {
+        let moment = &*self.moment;
+        if slot.0 >= moment.end {
+            return Ok(None);
+        }
+        let map = moment.file(slot.file_id())?;
+        moment.payload(map, slot, map.entry(slot.index_in_file()))
+    }
+
+    /// The value of a slot: borrowed from the map in an uncompressed column, decoded in a
+    /// compressed one. `None` where the slot has no record.
+    ///
+    /// # Errors
+    /// See [`View`]; [`Error::TooLarge`] when a decoded value exceeds the reader's ceiling.
+    pub fn get(&self, slot: Slot) -> Result<Option<Cow<'_, [u8]>>> {
+        self.record(slot)?.map(|record| record.value()).transpose()
+    }
+
+    /// Puts the value of a slot into `buffer`, in place of what was there. `false` where the slot
+    /// has no record.
+    ///
+    /// # Errors
+    /// See [`View`]; [`Error::TooLarge`] when the value exceeds the reader's ceiling.
+    pub fn get_into(&self, slot: Slot, buffer: &mut Vec<u8>) -> Result<bool> {
+        match self.record(slot)? {
+            Some(record) => record.read_into(buffer).map(|()| true),
+            None => {
+                buffer.clear();
+                Ok(false)
+            }
+        }
+    }
+
+    /// The record of a slot, or `None`.
+    ///
+    /// # Errors
+    /// See [`View`].
+    pub fn record(&self, slot: Slot) -> Result<Option<Record<'_>>> {
+        let stored = self.get_stored(slot)?;
+        Ok(stored.map(|stored| Record::new(&self.moment, slot, stored)))
+    }
+
+    /// The value of a slot as a buffer of its own that may outlive view and reader: it holds the
+    /// map, or the decoded bytes.
+    ///
+    /// # Errors
+    /// As [`View::get`].
+    pub fn owned(&self, slot: Slot) -> Result<Option<OwnedRecord>> {
+        let Some(record) = self.record(slot)? else {
+            return Ok(None);
+        };
+        if self.conf().spec.compression == Compression::Snappy {
+            let mut value = Vec::new();
+            record.read_into(&mut value)?;
+            return Ok(Some(OwnedRecord::decoded(slot, value)));
+        }
+        let map = self.moment.file(slot.file_id())?;
+        let start = record.stored().as_ptr() as usize - map.committed().as_ptr() as usize;
+        let span = start..start + record.stored().len();
+        Ok(Some(OwnedRecord::mapped(slot, map.clone(), span)))
+    }
+
+    /// Whether a slot has a record. Only the offset table is looked at, not the record.
+    ///
+    /// # Errors
+    /// See [`View`].
+    pub fn contains(&self, slot: Slot) -> Result<bool> {
+        let moment = &*self.moment;
+        if slot.0 >= moment.end {
+            return Ok(false);
+        }
+        let map = moment.file(slot.file_id())?;
+        let entry = map.entry(slot.index_in_file());
+        let bound = map.committed().len() as u64;
+        if entry >= FIRST_RECORD_OFFSET && entry < bound {
+            return Ok(true);
+        }
+        Ok(moment.payload(map, slot, entry)?.is_some())
+    }
+
+    /// The records of a range of slots, in either direction. Slots without a record are left out;
+    /// after an error the iterator goes on behind what was damaged.
+    #[must_use]
+    pub fn range(&self, slots: impl RangeBounds<Slot>) -> Range<'_> {
+        Range::new(&self.moment, slots)
+    }
+
+    /// The records from a slot on.
+    #[must_use]
+    pub fn iter_from(&self, slot: Slot) -> Range<'_> {
+        self.range(slot..)
+    }
+
+    /// The last record at or before a slot.
+    ///
+    /// # Errors
+    /// See [`View`].
+    pub fn at_or_before(&self, slot: Slot) -> Result<Option<Record<'_>>> {
+        self.range(..=slot).next_back().transpose()
+    }
+
+    /// The first record at or after a slot.
+    ///
+    /// # Errors
+    /// See [`View`].
+    pub fn at_or_after(&self, slot: Slot) -> Result<Option<Record<'_>>> {
+        self.range(slot..).next().transpose()
+    }
+
+    /// Ids of the files in the directory that may hold records of this moment, ascending.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the directory cannot be listed.
+    pub(crate) fn file_ids(&self) -> Result<&[FileId]> {
+        self.moment.file_ids()
+    }
+
+    /// The committed part of a file, mapped and checked.
+    pub(crate) fn file(&self, file_id: FileId) -> Result<&SlotMap> {
+        self.moment.file(file_id)
+    }
+
+    pub(crate) fn files(&self) -> &Files {
+        &self.moment.files
+    }
+
+    /// Finds out at once whether the conf fits its current file.
+    pub(super) fn check_current(&self) -> Result<()> {
+        match self.conf().current_file() {
+            Some(file_id) if self.moment.options.checks_fit() => {
+                self.moment.file(file_id).map(|_| ())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The committed length of a file, without mapping it.
+    pub(super) fn bound(&self, file_id: FileId) -> Result<u64> {
+        self.moment.files.bound(&self.moment.seen, file_id)
+    }
+
+    pub(super) fn is_same_moment(&self, other: &View) -> bool {
+        Arc::ptr_eq(&self.moment, &other.moment)
+    }
+
+    pub(super) fn is_latest(&self) -> Result<bool> {
+        self.moment.files.directory.is_latest(&self.moment.seen)
+    }
+}
+
+impl Moment {
+    /// One past the highest slot.
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// The map of a file at or below the current one.
+    #[inline]
+    pub(super) fn file(&self, file_id: FileId) -> Result<&SlotMap> {
+        let cell = self.table.cell(file_id);
+        match cell.get() {
+            Some(map) => Ok(map),
+            None => self.first_touch(cell, file_id),
+        }
+    }
+
+    #[cold]
+    fn first_touch<'m>(&self, cell: &'m OnceLock<SlotMap>, file_id: FileId) -> Result<&'m SlotMap> {
+        let map = self
+            .files
+            .map(&self.seen, file_id, self.options.checks_fit())?;
+        Ok(cell.get_or_init(|| map))
+    }
+
+    /// The payload that `entry` leads to, where it is visible.
+    #[inline]
+    pub(super) fn payload<'m>(
+        &self,
+        map: &'m SlotMap,
+        slot: Slot,
+        entry: u64,
+    ) -> Result<Option<&'m [u8]>> {
+        if entry == 0 {
+            return Ok(None);
+        }
+        match self.tag.payload(map.committed(), entry) {
+            Ok(payload) if payload.len() <= self.max_stored_len => Ok(Some(payload)),
+            Ok(payload) => Err(self.payload_too_long(slot, entry, payload.len())),
+            Err(_) => self.second_look(map, slot, entry),
+        }
+    }
+
+    /// An entry that leads to no record here: it is not committed yet, or the file is corrupt.
+    /// Before anything is called corrupt, the conf is read and the bound is established once more
+    /// and the entry is loaded again.
+    #[cold]
+    fn second_look<'m>(
+        &self,
+        map: &'m SlotMap,
+        slot: Slot,
+        entry: u64,
+    ) -> Result<Option<&'m [u8]>> {
+        let bound = map.committed().len();
+        if entry >= bound as u64 && self.seen.conf.backfill.is_some() {
+            return Ok(None);
+        }
+        let latest = self.files.latest_conf()?;
+        let entry = map.entry(slot.index_in_file());
+        let fault = match self.tag.payload(map.committed(), entry) {
+            _ if entry == 0 => return Ok(None),
+            Ok(payload) => return Ok(Some(payload)),
+            Err(fault) => fault,
+        };
+        // A V2 column was upgraded under this view: the record is one of a backfill.
+        if entry >= bound as u64 && latest.conf.backfill.is_some() {
+            return Ok(None);
+        }
+        // A writer that does without the intent step lets a sealed file grow unannounced. What
+        // lies behind the bound was not committed at this view's moment.
+        if matches!(
+            fault,
+            RecordFault::HeaderPastBound | RecordFault::PayloadPastBound(_)
+        ) {
+            let again = self.files.establish(&latest, slot.file_id())?;
+            if again.committed().len() > bound && self.tag.payload(again.committed(), entry).is_ok()
+            {
+                return Ok(None);
+            }
+        }
+        Err(self.no_record(slot, entry, fault, bound))
+    }
+
+    fn no_record(&self, slot: Slot, entry: u64, fault: RecordFault, bound: usize) -> Error {
+        let file_id = slot.file_id();
+        if entry >= bound as u64 || fault == RecordFault::InVersionRecord {
+            let wanted =
+                format!("an offset from 8 below the committed {bound} bytes (slot {slot})");
+            let path = self.files.offset_path(file_id);
+            let at = entry_offset(slot.index_in_file());
+            return Error::corrupt(path, at, "offset entry", wanted, entry.to_string());
+        }
+        let wanted = format!(
+            "{} for slot {slot}, that ends by {bound}",
+            self.tag.describe()
+        );
+        let path = self.files.data_path(file_id);
+        Error::corrupt(path, entry, "record header", wanted, fault.describe(bound))
+    }
+
+    #[cold]
+    fn payload_too_long(&self, slot: Slot, entry: u64, byte_len: usize) -> Error {
+        let limit = self.seen.conf.spec.max_value_bytes;
+        let wanted = format!("at most the column's {limit} bytes for slot {slot}");
+        let path = self.files.data_path(slot.file_id());
+        let found = format!("{byte_len} bytes");
+        Error::corrupt(
+            path,
+            entry + HEADER_BYTES,
+            "length of a value",
+            wanted,
+            found,
+        )
+    }
+
+    pub(super) fn file_ids(&self) -> Result<&[FileId]> {
+        if let Some(ids) = self.listing.get() {
+            return Ok(ids);
+        }
+        let ids = self.files.directory.file_ids()?;
+        Ok(self.listing.get_or_init(|| ids))
+    }
+
+    /// The offset of a payload that this moment handed out, for an error about it.
+    pub(super) fn place_of(&self, slot: Slot) -> Option<u64> {
+        let map = self.table.cell(slot.file_id()).get()?;
+        Some(map.entry(slot.index_in_file()) + HEADER_BYTES)
+    }
+}

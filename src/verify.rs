@@ -1,0 +1,373 @@
+//! Checking a whole column without changing anything.
+//!
+//! Works beside a live writer: what is checked is one view, the last commit.
+
+use std::path::{Path, PathBuf};
+
+use crate::column::ColumnSpec;
+use crate::error::{Error, Result};
+use crate::format::names;
+use crate::format::offsets::entry_offset;
+use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, VERSION_RECORD};
+use crate::read::{Reader, ReaderOptions, Record, View};
+use crate::slot::{FileId, Slot};
+
+/// What is checked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct VerifyOptions {
+    /// Decode every value, too.
+    pub deep: bool,
+}
+
+/// Whether a finding is damage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// The bytes on disk contradict the format, or are gone.
+    Damage,
+    /// Worth knowing, and nothing that a writer could not have left: healing takes away
+    /// uncommitted bytes, a range without files was skipped or its files were deleted.
+    Note,
+}
+
+/// One thing that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Damage or not.
+    pub severity: Severity,
+    /// The file.
+    pub file: PathBuf,
+    /// Byte offset in the file.
+    pub offset: Option<u64>,
+    /// The slot that it concerns.
+    pub slot: Option<Slot>,
+    /// What is concerned: "record header", "payload" …
+    pub what: &'static str,
+    /// What the format wants there.
+    pub wanted: String,
+    /// What is there.
+    pub found: String,
+}
+
+/// What was checked, and how it went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Records that are whole.
+    pub records: u64,
+    /// Files, data and offsets as one, that were checked.
+    pub files: u64,
+    /// Findings that are damage.
+    pub damages: u64,
+    /// Findings that are not.
+    pub notes: u64,
+}
+
+/// Checks a column and reports each finding as it is made.
+///
+/// # Errors
+/// [`Error::NoSuchColumn`]; [`Error::Io`] when the directory cannot be read. Damage is no error.
+///
+/// # Safety
+/// As [`Reader::open`].
+#[expect(unsafe_code, reason = "passes the contract of Reader::open on")]
+pub unsafe fn verify_column(
+    directory: &Path,
+    expect: Option<ColumnSpec>,
+    options: &VerifyOptions,
+    report: &mut dyn FnMut(Finding),
+) -> Result<Summary> {
+    let mut check = Check {
+        summary: Summary::default(),
+        deep: options.deep,
+        report,
+    };
+    let mut asked = ReaderOptions::default().without_fit_check();
+    if let Some(spec) = expect {
+        asked = asked.expect(spec);
+    }
+    match Reader::open_mapped(directory, asked) {
+        Ok(reader) => check.column(&reader.view())?,
+        Err(error @ (Error::NoSuchColumn { .. } | Error::Io(_))) => return Err(error),
+        Err(error) => check.damage(&directory.join(names::CONF), None, error),
+    }
+    Ok(check.summary)
+}
+
+struct Check<'a> {
+    summary: Summary,
+    deep: bool,
+    report: &'a mut dyn FnMut(Finding),
+}
+
+impl Check<'_> {
+    fn column(&mut self, view: &View) -> Result<()> {
+        let directory = &view.files().directory;
+        if directory.status(names::CONF_TMP)?.is_some() {
+            let path = directory.file_path(names::CONF_TMP);
+            self.note(
+                path,
+                None,
+                "conf",
+                "none but column.conf",
+                "one of an unfinished commit",
+            );
+        }
+        let ids = view.file_ids()?;
+        let Some(current) = view.conf().current_file() else {
+            ids.iter().for_each(|file_id| self.leftover(view, *file_id));
+            return Ok(());
+        };
+        let mut expected = 0;
+        for file_id in ids.iter().copied().chain([current]) {
+            if file_id > current {
+                self.leftover(view, file_id);
+                continue;
+            }
+            if file_id.0 < expected {
+                continue;
+            }
+            self.gap(view, expected, file_id.0);
+            expected = file_id.0 + 1;
+            self.file(view, file_id)?;
+        }
+        Ok(())
+    }
+
+    fn leftover(&mut self, view: &View, file_id: FileId) {
+        let found = "an uncommitted file, which healing removes";
+        self.note(
+            view.files().data_path(file_id),
+            None,
+            "file",
+            "none after the current",
+            found,
+        );
+    }
+
+    /// Nothing tells a range of skipped slots from files that somebody deleted.
+    fn gap(&mut self, view: &View, from: u64, to: u64) {
+        if from == to {
+            return;
+        }
+        let (first, last) = (FileId(from), FileId(to - 1));
+        let found = format!(
+            "none of data_{first} to data_{last}: slots {} to {} were skipped, or the files deleted",
+            first.first_slot(),
+            last.last_slot()
+        );
+        self.note(view.files().data_path(first), None, "files", "any", found);
+    }
+
+    fn file(&mut self, view: &View, file_id: FileId) -> Result<()> {
+        self.summary.files += 1;
+        let data_path = view.files().data_path(file_id);
+        let map = match view.file(file_id) {
+            Ok(map) => map,
+            Err(error) => {
+                self.damage(&data_path, None, error);
+                return Ok(());
+            }
+        };
+        let conf = view.conf();
+        if conf.current_file() == Some(file_id)
+            && let Err(error) = view.files().check_fit(conf, map)
+        {
+            self.damage(&data_path, None, error);
+        }
+        let committed = map.committed();
+        if let Some(version) = committed.get(..VERSION_RECORD.len())
+            && version != VERSION_RECORD
+        {
+            let (wanted, found) = (hex(&VERSION_RECORD), hex(version));
+            self.finding(
+                Severity::Damage,
+                data_path.clone(),
+                Some(0),
+                "version record",
+                wanted,
+                found,
+            );
+        }
+        let bound = committed.len() as u64;
+        let status = view.files().directory.status(&names::data_file(file_id))?;
+        if let Some(status) = status
+            && status.byte_len > bound
+        {
+            let found = format!("{} uncommitted bytes", status.byte_len - bound);
+            let wanted = format!("an end at the committed {bound} bytes");
+            self.note(data_path.clone(), Some(bound), "data file", wanted, found);
+        }
+        let mut spans = Vec::new();
+        for (index, entry) in map.entries().enumerate() {
+            if entry != 0 {
+                let slot = file_id.slot_at(index);
+                self.entry(view, slot, entry, bound, &mut spans);
+            }
+        }
+        self.spans(&data_path, spans, bound);
+        Ok(())
+    }
+
+    fn entry(
+        &mut self,
+        view: &View,
+        slot: Slot,
+        entry: u64,
+        bound: u64,
+        spans: &mut Vec<(u64, u64, Slot)>,
+    ) {
+        let data_path = view.files().data_path(slot.file_id());
+        match view.record(slot) {
+            Ok(Some(record)) => {
+                spans.push((
+                    entry,
+                    entry + HEADER_BYTES + record.stored().len() as u64,
+                    slot,
+                ));
+                match self.decodes(&record) {
+                    Ok(()) => self.summary.records += 1,
+                    Err(error) => self.damage(&data_path, Some(slot), error),
+                }
+            }
+            Ok(None) if entry < bound => {} // After the highest slot: the conf does not fit.
+            Ok(None) => {
+                let path = view.files().offset_path(slot.file_id());
+                let wanted = format!("an offset below the committed {bound} bytes");
+                let found = format!("the entry {entry} of an uncommitted record");
+                let mut finding = finding(Severity::Note, path, "offset entry", wanted, found);
+                finding.offset = Some(entry_offset(slot.index_in_file()));
+                finding.slot = Some(slot);
+                self.report(finding);
+            }
+            Err(error) => self.damage(&data_path, Some(slot), error),
+        }
+    }
+
+    fn decodes(&self, record: &Record<'_>) -> Result<()> {
+        if self.deep {
+            record.value_len().map(|_| ())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Records must not overlap; what lies between them belongs to no slot.
+    fn spans(&mut self, path: &Path, mut spans: Vec<(u64, u64, Slot)>, bound: u64) {
+        spans.sort_unstable();
+        let mut end = FIRST_RECORD_OFFSET.min(bound);
+        let mut last = None;
+        for (start, stop, slot) in spans {
+            if start < end {
+                let wanted = format!("a record that starts behind {end}");
+                let found = match last {
+                    Some(last) => format!("one that overlaps the record of slot {last}"),
+                    None => "one inside the version record".to_owned(),
+                };
+                let mut finding = finding(Severity::Damage, path.into(), "record", wanted, found);
+                finding.offset = Some(start);
+                finding.slot = Some(slot);
+                self.report(finding);
+            }
+            self.unreferenced(path, end, start);
+            end = end.max(stop);
+            last = Some(slot);
+        }
+        self.unreferenced(path, end, bound);
+    }
+
+    fn unreferenced(&mut self, path: &Path, from: u64, to: u64) {
+        if from < to {
+            let found = format!("{} bytes that no slot refers to", to - from);
+            self.note(path.into(), Some(from), "data file", "a record", found);
+        }
+    }
+
+    fn damage(&mut self, path: &Path, slot: Option<Slot>, error: Error) {
+        let mut damage = match error {
+            Error::Corrupt(corruption) => Finding {
+                severity: Severity::Damage,
+                file: corruption.file,
+                offset: corruption.offset,
+                slot,
+                what: corruption.what,
+                wanted: corruption.wanted,
+                found: corruption.found,
+            },
+            other => {
+                let wanted = "a readable file".to_owned();
+                finding(
+                    Severity::Damage,
+                    path.into(),
+                    "file",
+                    wanted,
+                    other.to_string(),
+                )
+            }
+        };
+        damage.slot = slot;
+        self.report(damage);
+    }
+
+    fn note(
+        &mut self,
+        file: PathBuf,
+        offset: Option<u64>,
+        what: &'static str,
+        wanted: impl Into<String>,
+        found: impl Into<String>,
+    ) {
+        self.finding(
+            Severity::Note,
+            file,
+            offset,
+            what,
+            wanted.into(),
+            found.into(),
+        );
+    }
+
+    fn finding(
+        &mut self,
+        severity: Severity,
+        file: PathBuf,
+        offset: Option<u64>,
+        what: &'static str,
+        wanted: String,
+        found: String,
+    ) {
+        self.report(Finding {
+            offset,
+            ..finding(severity, file, what, wanted, found)
+        });
+    }
+
+    fn report(&mut self, finding: Finding) {
+        match finding.severity {
+            Severity::Damage => self.summary.damages += 1,
+            Severity::Note => self.summary.notes += 1,
+        }
+        (self.report)(finding);
+    }
+}
+
+fn finding(
+    severity: Severity,
+    file: PathBuf,
+    what: &'static str,
+    wanted: String,
+    found: String,
+) -> Finding {
+    Finding {
+        severity,
+        file,
+        offset: None,
+        slot: None,
+        what,
+        wanted,
+        found,
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    digits.join(" ")
+}

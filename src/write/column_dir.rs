@@ -1,0 +1,234 @@
+//! A column's directory, as the writer uses it: names, and errors that say what failed where.
+
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::files::disk::{self, Access, Disk, DiskFile};
+use crate::format::conf::{Conf, V3_BYTES};
+use crate::format::names::{self, SlotFile};
+use crate::format::offsets::{OffsetTable, TABLE_BYTES};
+use crate::read::files::offset_file_too_long;
+use crate::slot::FileId;
+
+#[derive(Clone, Debug)]
+pub(super) struct ColumnDir {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+}
+
+/// An open file that knows its path.
+#[derive(Debug)]
+pub(super) struct NamedFile {
+    path: PathBuf,
+    file: Box<dyn DiskFile>,
+}
+
+impl ColumnDir {
+    pub(super) fn new(disk: Arc<dyn Disk>, path: &Path) -> Self {
+        Self {
+            disk,
+            path: path.to_owned(),
+        }
+    }
+
+    pub(super) fn disk(&self) -> &dyn Disk {
+        &*self.disk
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn file_path(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    pub(super) fn data_path(&self, file_id: FileId) -> PathBuf {
+        self.file_path(&names::data_file(file_id))
+    }
+
+    pub(super) fn offset_path(&self, file_id: FileId) -> PathBuf {
+        self.file_path(&names::offset_file(file_id))
+    }
+
+    /// `None` when there is no such file.
+    pub(super) fn open(&self, path: PathBuf, access: Access) -> Result<Option<NamedFile>> {
+        match self.disk.open(&path, access) {
+            Ok(file) => Ok(Some(NamedFile { path, file })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io(path, "open", error)),
+        }
+    }
+
+    pub(super) fn create(&self, path: PathBuf) -> Result<NamedFile> {
+        match self.disk.open(&path, Access::CreateNew) {
+            Ok(file) => Ok(NamedFile { path, file }),
+            Err(error) => Err(Error::io(path, "create", error)),
+        }
+    }
+
+    pub(super) fn remove(&self, path: &Path) -> Result<()> {
+        self.disk
+            .remove(path)
+            .map_err(|error| Error::io(path, "remove", error))
+    }
+
+    /// Flushes the names in the directory.
+    pub(super) fn sync(&self) -> Result<()> {
+        self.sync_dir(&self.path)
+    }
+
+    /// Flushes the name of the directory itself.
+    pub(super) fn sync_parent(&self) -> Result<()> {
+        self.sync_dir(parent(&self.path))
+    }
+
+    fn sync_dir(&self, path: &Path) -> Result<()> {
+        self.disk
+            .sync_dir(path)
+            .map_err(|error| Error::io(path, "flush the directory", error))
+    }
+
+    /// Makes the directory and those above it that are missing, each with its name flushed.
+    pub(super) fn create_dirs(&self) -> Result<()> {
+        let mut missing = vec![self.path.as_path()];
+        while let Some(directory) = missing.last().copied() {
+            match self.disk.create_dir(directory) {
+                Ok(()) => {
+                    self.sync_dir(parent(directory))?;
+                    missing.pop();
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    missing.pop();
+                }
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound
+                        && !parent(directory).as_os_str().is_empty()
+                        && parent(directory) != directory =>
+                {
+                    missing.push(parent(directory));
+                }
+                Err(error) => return Err(Error::io(directory, "create the directory", error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The files with slots in the directory, in order.
+    pub(super) fn slot_files(&self) -> Result<Vec<SlotFile>> {
+        let names = self
+            .disk
+            .list(&self.path)
+            .map_err(|error| Error::io(&self.path, "list the directory", error))?;
+        let mut files: Vec<SlotFile> = names
+            .iter()
+            .filter_map(|name| SlotFile::parse(name))
+            .collect();
+        files.sort_unstable_by_key(|file| (file.file_id(), *file));
+        Ok(files)
+    }
+
+    /// The path of a file with slots.
+    pub(super) fn slot_file_path(&self, file: SlotFile) -> PathBuf {
+        match file {
+            SlotFile::Data(file_id) => self.data_path(file_id),
+            SlotFile::Offsets(file_id) => self.offset_path(file_id),
+        }
+    }
+
+    /// `None` when there is no conf.
+    pub(super) fn read_conf(&self) -> Result<Option<Conf>> {
+        let path = self.file_path(names::CONF);
+        let Some(file) = self.open(path, Access::Read)? else {
+            return Ok(None);
+        };
+        let bytes = file.read_up_to(V3_BYTES + 1)?;
+        Conf::decode(file.path(), &bytes).map(Some)
+    }
+
+    /// The table of an offset file and the file's length; `None` when there is no such file.
+    pub(super) fn read_table(&self, file_id: FileId) -> Result<Option<(Box<OffsetTable>, u64)>> {
+        let Some(file) = self.open(self.offset_path(file_id), Access::Read)? else {
+            return Ok(None);
+        };
+        let byte_len = file.byte_len()?;
+        let bytes = file.read_up_to(TABLE_BYTES)?;
+        match OffsetTable::from_prefix(&bytes) {
+            Some(table) if byte_len <= TABLE_BYTES as u64 => Ok(Some((table, byte_len))),
+            _ => Err(offset_file_too_long(file.path, byte_len)),
+        }
+    }
+
+    /// Replaces the conf: written beside it, flushed, renamed over it, the rename flushed. The
+    /// rename is the commit point.
+    pub(super) fn replace_conf(&self, conf: &Conf) -> Result<()> {
+        let (from, to) = (self.file_path(names::CONF_TMP), self.file_path(names::CONF));
+        let mut tmp = self.create(from)?;
+        tmp.write_at(&conf.encode(), 0)?;
+        tmp.sync()?;
+        self.disk
+            .rename(&tmp.path, &to)
+            .map_err(|error| Error::io(to, "replace by column.conf.tmp", error))?;
+        self.sync()
+    }
+}
+
+/// The directory that holds `path`; `.` for a bare name.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => path,
+    }
+}
+
+impl NamedFile {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn byte_len(&self) -> Result<u64> {
+        self.file
+            .byte_len()
+            .map_err(|error| self.failed("stat", error))
+    }
+
+    pub(super) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+        disk::read_exact_at(&*self.file, buffer, offset).map_err(|error| self.failed("read", error))
+    }
+
+    /// The file's first bytes, at most `limit` of them.
+    fn read_up_to(&self, limit: usize) -> Result<Vec<u8>> {
+        let byte_len = usize::try_from(self.byte_len()?).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; byte_len.min(limit)];
+        self.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+
+    pub(super) fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.write_all_at(&mut [IoSlice::new(bytes)], offset)
+    }
+
+    pub(super) fn write_all_at(&mut self, buffers: &mut [IoSlice<'_>], offset: u64) -> Result<()> {
+        disk::write_all_at(&mut *self.file, buffers, offset)
+            .map_err(|error| Error::io(&self.path, "write", error))
+    }
+
+    pub(super) fn set_len(&mut self, byte_len: u64) -> Result<()> {
+        self.file
+            .set_len(byte_len)
+            .map_err(|error| self.failed("set the length of", error))
+    }
+
+    pub(super) fn sync(&mut self) -> Result<()> {
+        self.file
+            .sync()
+            .map_err(|error| Error::io(&self.path, "flush", error))
+    }
+
+    fn failed(&self, operation: &'static str, error: io::Error) -> Error {
+        Error::io(&self.path, operation, error)
+    }
+}

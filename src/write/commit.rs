@@ -1,0 +1,350 @@
+//! The commit: `FORMAT.md`, section 5.2, step by step.
+//!
+//! # Why a crash leaves all of a batch or nothing
+//! Readers and healing believe the conf alone. Until step 5 renames the new conf, the old one is
+//! in force, and everything that steps 2 to 4 wrote lies behind a length that the old conf names:
+//! behind the current file's, behind the backfill file's (step 1 sees to it that it is named), or
+//! in files above the current one. Healing cuts all of it. When the rename reaches the medium,
+//! everything that the new conf names has been flushed before: the records in step 2, the entries
+//! in step 3, new files' names in step 4.
+
+use std::io::{self, IoSlice, Read};
+
+use crate::error::{Error, Result};
+use crate::files::disk::Access;
+use crate::format::conf::{Backfill, BackfillTarget, Conf};
+use crate::format::offsets::{TABLE_BYTES, entry_offset};
+use crate::format::record::RecordHeader;
+use crate::slot::{FileId, Slot};
+use crate::write::column_dir::{ColumnDir, NamedFile};
+use crate::write::gather::Gather;
+use crate::write::plan::check_stored_len;
+use crate::write::table_cache::{FileState, TableCache};
+
+/// Bytes read from a stream and written at a time, at offsets that are multiples of it: the page
+/// cache then takes them in large pages, which are cheap to map.
+const CHUNK_BYTES: usize = 4 << 20;
+
+/// The new records of one file.
+pub(super) struct FileBatch<'a> {
+    pub(super) file_id: FileId,
+    pub(super) records: Vec<(Slot, Payload<'a>)>,
+}
+
+/// What is stored for a slot.
+pub(super) enum Payload<'a> {
+    Bytes(&'a [u8]),
+    /// So many bytes of a stream; only as the last record of a file.
+    Stream {
+        byte_len: u64,
+        source: &'a mut dyn Read,
+    },
+}
+
+/// Why a commit failed.
+#[derive(Debug)]
+pub(super) struct CommitError {
+    pub(super) error: Error,
+    /// Files may have been changed: the column must be opened again.
+    pub(super) poisons: bool,
+}
+
+/// Before the first change.
+impl From<Error> for CommitError {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            poisons: false,
+        }
+    }
+}
+
+fn poisoning(error: Error) -> CommitError {
+    CommitError {
+        error,
+        poisons: true,
+    }
+}
+
+/// A file of the commit, with what becomes of it.
+struct Staged<'a> {
+    file_id: FileId,
+    /// As it is committed now; becomes what it will be.
+    state: FileState,
+    bytes: Gather<'a>,
+    entries: Vec<(usize, u64)>,
+    stream: Option<(u64, &'a mut dyn Read)>,
+}
+
+/// Commits the batch and returns the new conf. All records are new, and they are either all above
+/// the highest slot or none of them is. `next` is the sealed file that the batch after this one
+/// fills, when the caller knows.
+pub(super) fn commit(
+    directory: &ColumnDir,
+    conf: &mut Conf,
+    tables: &mut TableCache,
+    batch: Vec<FileBatch<'_>>,
+    next: Option<FileId>,
+) -> Result<(), CommitError> {
+    let highest = batch
+        .last()
+        .and_then(|file| file.records.last())
+        .map(|(slot, _)| *slot);
+    let mut staged = Vec::with_capacity(batch.len());
+    for file in batch {
+        staged.push(stage(directory, conf, tables, file)?);
+    }
+    // Where the next file is not fit to be named, the next commit will say why.
+    let next = next.and_then(|file_id| target(directory, conf, tables, file_id).ok());
+
+    // 1. intent
+    let sealed = staged
+        .iter()
+        .find(|file| Some(file.file_id) < conf.current_file());
+    if let Some(file) = sealed
+        && conf.backfill_target().map(|target| target.file_id) != Some(file.file_id)
+    {
+        let data_len = file.state.data_len;
+        let intent = with_target(
+            conf,
+            BackfillTarget {
+                file_id: file.file_id,
+                data_len,
+            },
+        );
+        directory.replace_conf(&intent).map_err(poisoning)?;
+        *conf = intent;
+    }
+
+    // 2. data
+    for file in &mut staged {
+        write_data(directory, file)?;
+    }
+    // 3. offsets
+    for file in &mut staged {
+        write_entries(directory, file).map_err(poisoning)?;
+    }
+    // 4. directory
+    if staged
+        .iter()
+        .any(|file| !file.state.has_data || !file.state.has_offsets)
+    {
+        directory.sync().map_err(poisoning)?;
+    }
+    // 5. conf
+    let committed = conf_after(conf, &staged, highest, next);
+    directory.replace_conf(&committed).map_err(poisoning)?;
+
+    *conf = committed;
+    for mut file in staged {
+        file.state.data_len = file.bytes.end();
+        file.state.has_data = true;
+        file.state.has_offsets = true;
+        file.state.offsets_len = TABLE_BYTES as u64;
+        tables.put(file.file_id, file.state);
+    }
+    Ok(())
+}
+
+/// The conf with another backfill file. The one before is sealed as it stands.
+fn with_target(conf: &Conf, target: BackfillTarget) -> Conf {
+    Conf {
+        backfill: Some(Backfill {
+            allowed: true,
+            target: Some(target),
+        }),
+        ..*conf
+    }
+}
+
+/// Names a file that will be filled next, with its present length.
+fn target(
+    directory: &ColumnDir,
+    conf: &Conf,
+    tables: &mut TableCache,
+    file_id: FileId,
+) -> Result<BackfillTarget> {
+    let data_len = tables.get(directory, conf, file_id)?.data_len;
+    Ok(BackfillTarget { file_id, data_len })
+}
+
+fn conf_after(
+    conf: &Conf,
+    staged: &[Staged<'_>],
+    highest: Option<Slot>,
+    next: Option<BackfillTarget>,
+) -> Conf {
+    let mut after = *conf;
+    let mut target = conf.backfill_target();
+    after.highest = conf.highest.max(highest);
+    for file in staged {
+        let data_len = file.bytes.end();
+        if Some(file.file_id) == after.current_file() {
+            after.current_data_len = data_len;
+        } else if Some(file.file_id) < conf.current_file() {
+            target = Some(BackfillTarget {
+                file_id: file.file_id,
+                data_len,
+            });
+        }
+    }
+    if next.is_some() {
+        target = next;
+    }
+    after.backfill = conf
+        .backfill
+        .map(|backfill| Backfill { target, ..backfill });
+    after
+}
+
+/// Lays out the records of one file behind its committed length. Changes nothing.
+fn stage<'a>(
+    directory: &ColumnDir,
+    conf: &Conf,
+    tables: &mut TableCache,
+    batch: FileBatch<'a>,
+) -> Result<Staged<'a>> {
+    let file_id = batch.file_id;
+    let exists = Some(file_id) <= conf.current_file();
+    let mut state = if exists {
+        tables.get(directory, conf, file_id)?.clone()
+    } else {
+        FileState::new()
+    };
+    let mut bytes = Gather::at(state.data_len);
+    let mut entries = Vec::with_capacity(batch.records.len());
+    let mut stream = None;
+    for (slot, payload) in batch.records {
+        let byte_len = match &payload {
+            Payload::Bytes(payload) => payload.len() as u64,
+            Payload::Stream { byte_len, .. } => *byte_len,
+        };
+        let header = RecordHeader::new(conf.spec.record_type, check_stored_len(slot, byte_len)?);
+        let offset = match payload {
+            Payload::Bytes(payload) => bytes.push(header, payload),
+            Payload::Stream { byte_len, source } => {
+                stream = Some((byte_len, source));
+                bytes.push_header(header)
+            }
+        };
+        let offset = offset.ok_or_else(|| {
+            let source = io::ErrorKind::FileTooLarge.into();
+            Error::io(directory.data_path(file_id), "append to", source)
+        })?;
+        state.table.set(slot.index_in_file(), offset);
+        entries.push((slot.index_in_file(), offset));
+    }
+    Ok(Staged {
+        file_id,
+        state,
+        bytes,
+        entries,
+        stream,
+    })
+}
+
+fn write_data(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<(), CommitError> {
+    let path = directory.data_path(file.file_id);
+    let mut data = if file.state.has_data {
+        directory
+            .open(path.clone(), Access::Write)
+            .map_err(poisoning)?
+            .ok_or_else(|| {
+                let source = io::ErrorKind::NotFound.into();
+                poisoning(Error::io(&path, "open", source))
+            })?
+    } else {
+        directory.create(path).map_err(poisoning)?
+    };
+    data.write_all_at(&mut file.bytes.slices(), file.bytes.start())
+        .map_err(poisoning)?;
+    if let Some((byte_len, source)) = file.stream.take() {
+        let from = file.bytes.end() - byte_len;
+        if let Err(failed) = write_stream(&mut data, from, byte_len, source) {
+            return Err(match failed {
+                StreamError::Write(error) => poisoning(error),
+                StreamError::Source(error) => take_back(directory, file, data, error),
+            });
+        }
+    }
+    data.sync().map_err(poisoning)
+}
+
+enum StreamError {
+    Write(Error),
+    Source(io::Error),
+}
+
+fn write_stream(
+    data: &mut NamedFile,
+    mut offset: u64,
+    byte_len: u64,
+    source: &mut dyn Read,
+) -> Result<(), StreamError> {
+    let end = offset + byte_len;
+    let mut chunk = vec![
+        0;
+        usize::try_from(byte_len)
+            .unwrap_or(CHUNK_BYTES)
+            .min(CHUNK_BYTES)
+    ];
+    while offset < end {
+        let to_boundary = CHUNK_BYTES as u64 - offset % CHUNK_BYTES as u64;
+        let count = to_boundary.min(end - offset).min(chunk.len() as u64);
+        let piece = &mut chunk[..usize::try_from(count).unwrap_or(CHUNK_BYTES)];
+        source.read_exact(piece).map_err(StreamError::Source)?;
+        data.write_all_at(&mut [IoSlice::new(piece)], offset)
+            .map_err(StreamError::Write)?;
+        offset += count;
+    }
+    Ok(())
+}
+
+/// The source of a value failed, not the disk: what was written of the record is cut off, as
+/// healing would do, and the writer goes on.
+fn take_back(
+    directory: &ColumnDir,
+    file: &Staged<'_>,
+    mut data: NamedFile,
+    error: io::Error,
+) -> CommitError {
+    let cut = if file.state.has_data {
+        data.set_len(file.bytes.start())
+    } else {
+        directory.remove(data.path())
+    };
+    match cut {
+        Ok(()) => Error::io(data.path(), "read the value to append to", error).into(),
+        Err(error) => poisoning(error),
+    }
+}
+
+fn write_entries(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<()> {
+    let path = directory.offset_path(file.file_id);
+    let mut offsets = if file.state.has_offsets {
+        directory
+            .open(path.clone(), Access::Write)?
+            .ok_or_else(|| Error::io(&path, "open", io::ErrorKind::NotFound.into()))?
+    } else {
+        directory.create(path)?
+    };
+    let table = &file.state.table;
+    if file.state.has_whole_table() {
+        for (first, last) in runs(&file.entries) {
+            offsets.write_at(table.bytes_of(first..=last), entry_offset(first))?;
+        }
+    } else {
+        offsets.write_at(table.as_bytes(), 0)?;
+    }
+    offsets.sync()
+}
+
+/// First and last index of each run of neighbouring entries.
+fn runs(entries: &[(usize, u64)]) -> impl Iterator<Item = (usize, usize)> + '_ {
+    entries
+        .chunk_by(|left, right| left.0 + 1 == right.0)
+        .filter_map(|run| {
+            let (first, last) = (run.first()?, run.last()?);
+            Some((first.0, last.0))
+        })
+}

@@ -1,0 +1,131 @@
+//! The bytes of a run of records, ready for few large writes: small payloads are copied together
+//! with their headers, large ones stay where the caller has them.
+
+use std::io::IoSlice;
+use std::ops::Range;
+
+use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordHeader, VERSION_RECORD};
+
+/// Payloads up to this many bytes are copied.
+const COPIED_BYTES: usize = 4096;
+
+enum Piece<'a> {
+    /// Of the arena.
+    Copied(Range<usize>),
+    Borrowed(&'a [u8]),
+}
+
+/// Records that will lie one behind the other from `start` on.
+pub(super) struct Gather<'a> {
+    arena: Vec<u8>,
+    pieces: Vec<Piece<'a>>,
+    start: u64,
+    end: u64,
+}
+
+impl<'a> Gather<'a> {
+    /// For a data file that is `data_len` bytes long: a new one gets its version record first.
+    pub(super) fn at(data_len: u64) -> Self {
+        let mut gather = Self {
+            arena: Vec::new(),
+            pieces: Vec::new(),
+            start: data_len,
+            end: data_len,
+        };
+        if data_len == 0 {
+            gather.copy(&VERSION_RECORD);
+            gather.end = FIRST_RECORD_OFFSET;
+        }
+        gather
+    }
+
+    /// Adds a record and returns its offset, or `None` where a file cannot become so long.
+    pub(super) fn push(&mut self, header: RecordHeader, payload: &'a [u8]) -> Option<u64> {
+        let offset = self.reserve(header)?;
+        self.copy(&header.to_bytes());
+        if payload.len() <= COPIED_BYTES {
+            self.copy(payload);
+        } else {
+            self.pieces.push(Piece::Borrowed(payload));
+        }
+        Some(offset)
+    }
+
+    /// Adds a record whose payload the caller writes itself, as the last one.
+    pub(super) fn push_header(&mut self, header: RecordHeader) -> Option<u64> {
+        let offset = self.reserve(header)?;
+        self.copy(&header.to_bytes());
+        Some(offset)
+    }
+
+    fn reserve(&mut self, header: RecordHeader) -> Option<u64> {
+        let offset = self.end;
+        // The system's file offsets are signed.
+        self.end = header
+            .end(offset)
+            .filter(|end| i64::try_from(*end).is_ok())?;
+        Some(offset)
+    }
+
+    fn copy(&mut self, bytes: &[u8]) {
+        let from = self.arena.len();
+        self.arena.extend_from_slice(bytes);
+        match self.pieces.last_mut() {
+            Some(Piece::Copied(range)) => range.end = self.arena.len(),
+            _ => self.pieces.push(Piece::Copied(from..self.arena.len())),
+        }
+    }
+
+    /// Where the first byte goes.
+    pub(super) fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// The length of the file afterwards.
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// The bytes in order.
+    pub(super) fn slices(&self) -> Vec<IoSlice<'_>> {
+        self.pieces
+            .iter()
+            .map(|piece| match piece {
+                Piece::Copied(range) => IoSlice::new(&self.arena[range.clone()]),
+                Piece::Borrowed(bytes) => IoSlice::new(bytes),
+            })
+            .collect()
+    }
+}
+
+const _: () = assert!(HEADER_BYTES == FIRST_RECORD_OFFSET);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_lie_one_behind_the_other_and_large_payloads_are_not_copied() {
+        let large = vec![9; COPIED_BYTES + 1];
+        let mut gather = Gather::at(0);
+        let header = |len| RecordHeader::new([4, 0], len);
+        assert_eq!(gather.push(header(2), b"ab"), Some(8));
+        assert_eq!(gather.push(header(4097), &large), Some(18));
+        assert_eq!(gather.push(header(1), b"c"), Some(18 + 8 + 4097));
+        let slices = gather.slices();
+        assert_eq!(slices.len(), 3);
+        assert!(std::ptr::eq(slices[1].as_ptr(), large.as_ptr()));
+        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+        assert_eq!(bytes.len() as u64, gather.end());
+        assert_eq!(
+            bytes[..18],
+            [VERSION_RECORD.as_slice(), &[4, 0, 2, 0, 0, 0, 0, 0], b"ab"].concat()
+        );
+    }
+
+    #[test]
+    fn a_file_longer_than_the_system_can_address_is_refused() {
+        let mut gather = Gather::at(i64::MAX as u64 - 10);
+        assert_eq!(gather.push(RecordHeader::new([4, 0], 3), b"abc"), None);
+    }
+}

@@ -1,0 +1,398 @@
+//! Bringing a column back to its last commit: `FORMAT.md`, section 6.
+//!
+//! First everything is looked at and nothing is touched: what does not fit together is
+//! [`Error::Corrupt`]. What is left to do is then a list, which [`apply`] works off. It may be
+//! interrupted anywhere and done again: each action takes away what the conf does not name, and
+//! nothing that it names.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::files::disk::{Access, LockAttempt, OsDisk};
+use crate::format::conf::Conf;
+use crate::format::fit;
+use crate::format::names::{self, SlotFile};
+use crate::format::offsets::{ENTRY_BYTES, OffsetTable, TABLE_BYTES, entry_offset};
+use crate::format::record::FIRST_RECORD_OFFSET;
+use crate::read::files::{last_record_error, misfit_error, missing};
+use crate::slot::{FileId, Slot};
+use crate::write::column_dir::{ColumnDir, NamedFile};
+
+/// One thing that healing changed, or would change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HealAction {
+    /// Offset entries of uncommitted records were set to 0.
+    ClearedEntries {
+        /// The offset file.
+        file: PathBuf,
+        /// The slots, ascending.
+        slots: Vec<Slot>,
+    },
+    /// An offset file that was cut short was extended by zeros to its 65,536 bytes.
+    ExtendedOffsets {
+        /// The offset file.
+        file: PathBuf,
+        /// Its length in bytes before.
+        from: u64,
+    },
+    /// Uncommitted bytes were cut off a data file.
+    Truncated {
+        /// The data file.
+        file: PathBuf,
+        /// Its length in bytes before.
+        from: u64,
+        /// The committed length in bytes.
+        to: u64,
+    },
+    /// A file that no commit names was removed.
+    RemovedFile {
+        /// The data or offset file.
+        file: PathBuf,
+        /// Its length in bytes.
+        byte_len: u64,
+    },
+    /// The conf of a commit that did not happen was removed.
+    RemovedTmp {
+        /// `column.conf.tmp`
+        file: PathBuf,
+    },
+}
+
+impl HealAction {
+    /// The file that was changed.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        match self {
+            HealAction::ClearedEntries { file, .. }
+            | HealAction::ExtendedOffsets { file, .. }
+            | HealAction::Truncated { file, .. }
+            | HealAction::RemovedFile { file, .. }
+            | HealAction::RemovedTmp { file } => file,
+        }
+    }
+}
+
+impl fmt::Display for HealAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.file().display())?;
+        match self {
+            HealAction::ClearedEntries { slots, .. } => match slots.as_slice() {
+                [slot] => write!(f, "uncommitted entry of slot {slot} cleared"),
+                [first, .., last] => write!(
+                    f,
+                    "{} uncommitted entries cleared, slots {first} to {last}",
+                    slots.len()
+                ),
+                [] => write!(f, "no entry cleared"),
+            },
+            HealAction::ExtendedOffsets { from, .. } => {
+                write!(f, "extended from {from} to {TABLE_BYTES} bytes")
+            }
+            HealAction::Truncated { from, to, .. } => {
+                write!(f, "{} uncommitted bytes cut, length now {to}", from - to)
+            }
+            HealAction::RemovedFile { byte_len, .. } => {
+                write!(f, "uncommitted file of {byte_len} bytes removed")
+            }
+            HealAction::RemovedTmp { .. } => write!(f, "conf of an unfinished commit removed"),
+        }
+    }
+}
+
+/// What healing changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HealReport {
+    /// In the order in which it was done.
+    pub actions: Vec<HealAction>,
+}
+
+impl HealReport {
+    /// True when there was nothing to heal.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.actions.is_empty()
+    }
+}
+
+/// What opening the column for writing would heal. Changes nothing and needs no permission to
+/// write; where there is a lock file, writers are kept out meanwhile.
+///
+/// # Errors
+/// [`Error::NoSuchColumn`], [`Error::AlreadyOpen`] while a writer is at work, and what opening for
+/// writing would fail with: [`Error::Corrupt`], [`Error::Unsupported`], [`Error::Io`].
+pub fn inspect(directory: impl AsRef<Path>) -> Result<HealReport> {
+    let directory = ColumnDir::new(Arc::new(OsDisk), directory.as_ref());
+    let no_column = || Error::NoSuchColumn {
+        directory: directory.path().into(),
+    };
+    let lock = directory.file_path(names::LOCK);
+    let attempt = directory.disk().lock_shared(&lock);
+    let _held = match attempt.map_err(|error| Error::io(lock, "lock", error))? {
+        Some(LockAttempt::Busy(pid)) => {
+            return Err(Error::AlreadyOpen {
+                directory: directory.path().into(),
+                pid,
+            });
+        }
+        Some(LockAttempt::Held(lock)) => Some(lock),
+        None => None,
+    };
+    let conf = directory.read_conf()?.ok_or_else(no_column)?;
+    Ok(HealReport {
+        actions: examine(&directory, &conf)?,
+    })
+}
+
+/// Finds out what there is to heal, or that the conf does not belong to the files. Touches nothing.
+pub(super) fn examine(directory: &ColumnDir, conf: &Conf) -> Result<Vec<HealAction>> {
+    let mut actions = Vec::new();
+    if let Some(highest) = conf.highest {
+        examine_current(directory, conf, highest, &mut actions)?;
+    }
+    if let Some(target) = conf.backfill_target() {
+        let (file_id, data_len) = (target.file_id, target.data_len);
+        if data_len == 0 {
+            remove_if_there(directory, SlotFile::Offsets(file_id), &mut actions)?;
+            remove_if_there(directory, SlotFile::Data(file_id), &mut actions)?;
+        } else {
+            examine_backfill(directory, conf, file_id, data_len, &mut actions)?;
+        }
+    }
+    for file in directory.slot_files()? {
+        if Some(file.file_id()) > conf.current_file() {
+            remove_if_there(directory, file, &mut actions)?;
+        }
+    }
+    let tmp = directory.file_path(names::CONF_TMP);
+    if directory.open(tmp.clone(), Access::Read)?.is_some() {
+        actions.push(HealAction::RemovedTmp { file: tmp });
+    }
+    Ok(actions)
+}
+
+fn examine_current(
+    directory: &ColumnDir,
+    conf: &Conf,
+    highest: Slot,
+    actions: &mut Vec<HealAction>,
+) -> Result<()> {
+    let file_id = highest.file_id();
+    let data_len = conf.current_data_len;
+    let data = open_data(directory, file_id, data_len)?;
+    let Some((table, offsets_len)) = directory.read_table(file_id)? else {
+        return Err(missing(
+            directory.offset_path(file_id),
+            "offset file",
+            data_len,
+        ));
+    };
+    let largest = fit::check_current_entries(table.entries(), highest.index_in_file(), data_len)
+        .map_err(|misfit| {
+            misfit_error(directory.offset_path(file_id), highest, misfit, data_len)
+        })?;
+    let end = record_end(&data, conf, largest, data_len)?;
+    if end != Some(data_len) {
+        return Err(last_record_error(
+            directory.data_path(file_id),
+            largest,
+            data_len,
+            end,
+        ));
+    }
+    // The conf fits, so whatever lies after the highest slot is uncommitted too.
+    heal_file(
+        directory,
+        file_id,
+        &data,
+        (&table, offsets_len),
+        data_len,
+        actions,
+    )
+}
+
+fn examine_backfill(
+    directory: &ColumnDir,
+    conf: &Conf,
+    file_id: FileId,
+    data_len: u64,
+    actions: &mut Vec<HealAction>,
+) -> Result<()> {
+    let data = open_data(directory, file_id, data_len)?;
+    let Some((table, offsets_len)) = directory.read_table(file_id)? else {
+        if data_len > FIRST_RECORD_OFFSET {
+            return Err(missing(
+                directory.offset_path(file_id),
+                "offset file",
+                data_len,
+            ));
+        }
+        return heal_file(
+            directory,
+            file_id,
+            &data,
+            (&OffsetTable::zeroed(), TABLE_BYTES as u64),
+            data_len,
+            actions,
+        );
+    };
+    for (index, entry) in table.records().filter(|(_, entry)| *entry < data_len) {
+        let end = record_end(&data, conf, entry, data_len)?;
+        if end.is_none_or(|end| end > data_len) {
+            let slot = file_id.slot_at(index);
+            let wanted = format!("a record of slot {slot} that ends by the committed {data_len}");
+            let found =
+                end.map_or_else(|| "no record".to_owned(), |end| format!("an end at {end}"));
+            let what = "conf, which does not fit its backfill file";
+            return Err(Error::corrupt(data.path(), entry, what, wanted, found));
+        }
+    }
+    heal_file(
+        directory,
+        file_id,
+        &data,
+        (&table, offsets_len),
+        data_len,
+        actions,
+    )
+}
+
+/// Opens a data file that must be there with at least the committed bytes.
+fn open_data(directory: &ColumnDir, file_id: FileId, data_len: u64) -> Result<NamedFile> {
+    let path = directory.data_path(file_id);
+    let Some(data) = directory.open(path.clone(), Access::Read)? else {
+        return Err(missing(path, "data file", data_len));
+    };
+    let byte_len = data.byte_len()?;
+    if byte_len < data_len {
+        let wanted = format!("at least the committed {data_len} bytes");
+        let found = format!("{byte_len} bytes");
+        return Err(Error::corrupt(
+            path,
+            None,
+            "length of the data file",
+            wanted,
+            found,
+        ));
+    }
+    Ok(data)
+}
+
+/// Where the record at `offset` ends; `None` when there is none of the column's.
+fn record_end(data: &NamedFile, conf: &Conf, offset: u64, data_len: u64) -> Result<Option<u64>> {
+    if !fit::header_fits(offset, data_len) {
+        return Ok(None);
+    }
+    let mut header = [0; 8];
+    data.read_exact_at(&mut header, offset)?;
+    Ok(fit::record_end(header, conf.spec.record_type, offset))
+}
+
+fn heal_file(
+    directory: &ColumnDir,
+    file_id: FileId,
+    data: &NamedFile,
+    (table, offsets_len): (&OffsetTable, u64),
+    data_len: u64,
+    actions: &mut Vec<HealAction>,
+) -> Result<()> {
+    let stray = table.records().filter(|(_, entry)| *entry >= data_len);
+    let slots: Vec<Slot> = stray.map(|(index, _)| file_id.slot_at(index)).collect();
+    let file = directory.offset_path(file_id);
+    if !slots.is_empty() {
+        actions.push(HealAction::ClearedEntries {
+            file: file.clone(),
+            slots,
+        });
+    }
+    if offsets_len < TABLE_BYTES as u64 {
+        actions.push(HealAction::ExtendedOffsets {
+            file,
+            from: offsets_len,
+        });
+    }
+    let from = data.byte_len()?;
+    if from > data_len {
+        let file = data.path().to_owned();
+        actions.push(HealAction::Truncated {
+            file,
+            from,
+            to: data_len,
+        });
+    }
+    Ok(())
+}
+
+fn remove_if_there(
+    directory: &ColumnDir,
+    file: SlotFile,
+    actions: &mut Vec<HealAction>,
+) -> Result<()> {
+    let path = directory.slot_file_path(file);
+    if let Some(found) = directory.open(path.clone(), Access::Read)? {
+        actions.push(HealAction::RemovedFile {
+            file: path,
+            byte_len: found.byte_len()?,
+        });
+    }
+    Ok(())
+}
+
+/// Flushes what opening is going to trust: the process before may have died between a rename and
+/// its flush, so that what is visible is not on disk yet.
+pub(super) fn flush_trusted(directory: &ColumnDir, conf: &Conf) -> Result<()> {
+    let target = conf.backfill_target().map(|target| target.file_id);
+    for file_id in conf.current_file().into_iter().chain(target) {
+        for path in [directory.data_path(file_id), directory.offset_path(file_id)] {
+            if let Some(mut file) = directory.open(path, Access::Write)? {
+                file.sync()?;
+            }
+        }
+    }
+    directory.sync()?;
+    directory.sync_parent()
+}
+
+/// Does what [`examine`] found, and flushes every file that it changed, then the directory.
+pub(super) fn apply(directory: &ColumnDir, actions: &[HealAction]) -> Result<()> {
+    for action in actions {
+        tracing::warn!(column = %directory.path().display(), "healing: {action}");
+        match action {
+            HealAction::ClearedEntries { file, slots } => {
+                let mut offsets = must_open(directory, file)?;
+                for slot in slots {
+                    let at = entry_offset(slot.index_in_file());
+                    // A short file may end within its last entry.
+                    let left = offsets.byte_len()?.saturating_sub(at).min(ENTRY_BYTES);
+                    offsets.write_at(&[0; 8][..usize::try_from(left).unwrap_or(8)], at)?;
+                }
+                offsets.sync()?;
+            }
+            HealAction::ExtendedOffsets { file, .. } => {
+                let mut offsets = must_open(directory, file)?;
+                offsets.set_len(TABLE_BYTES as u64)?;
+                offsets.sync()?;
+            }
+            HealAction::Truncated { file, to, .. } => {
+                let mut data = must_open(directory, file)?;
+                data.set_len(*to)?;
+                data.sync()?;
+            }
+            HealAction::RemovedFile { file, .. } | HealAction::RemovedTmp { file } => {
+                directory.remove(file)?;
+            }
+        }
+    }
+    if actions.is_empty() {
+        Ok(())
+    } else {
+        directory.sync()
+    }
+}
+
+fn must_open(directory: &ColumnDir, path: &Path) -> Result<NamedFile> {
+    directory
+        .open(path.to_owned(), Access::Write)?
+        .ok_or_else(|| Error::io(path, "open", std::io::ErrorKind::NotFound.into()))
+}

@@ -1,0 +1,160 @@
+//! What a put may do, decided before the first byte is written: `FORMAT.md`, section 5.1.
+
+use std::ops::Range;
+
+use crate::error::{Error, Result};
+use crate::format::conf::Conf;
+use crate::slot::{FileId, Slot};
+
+/// Rule 1: slots strictly ascend, and none is `u64::MAX`.
+pub(super) fn check_slots(slots: impl Iterator<Item = Slot>) -> Result<()> {
+    let mut previous = None;
+    for slot in slots {
+        if slot > Slot::MAX {
+            return Err(Error::InvalidSlot);
+        }
+        if let Some(previous) = previous
+            && slot <= previous
+        {
+            return Err(Error::NotAscending { previous, slot });
+        }
+        previous = Some(slot);
+    }
+    Ok(())
+}
+
+/// Rule 1: a value must not be longer than the column's bound.
+pub(super) fn check_value_len(conf: &Conf, slot: Slot, byte_len: u64) -> Result<()> {
+    let limit = conf.spec.max_value_bytes;
+    if byte_len <= limit {
+        return Ok(());
+    }
+    Err(Error::TooLarge {
+        slot,
+        byte_len,
+        at_least: false,
+        limit,
+        bound: "the column's bound",
+    })
+}
+
+/// Rule 1: the length of a stored payload has 32 bits.
+pub(super) fn check_stored_len(slot: Slot, byte_len: u64) -> Result<u32> {
+    u32::try_from(byte_len).map_err(|_| Error::TooLarge {
+        slot,
+        byte_len,
+        at_least: false,
+        limit: u64::from(u32::MAX),
+        bound: "the record format's 32-bit length",
+    })
+}
+
+/// The slots of a batch that fall into one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Group {
+    pub(super) file_id: FileId,
+    /// Their positions in the batch.
+    pub(super) items: Range<usize>,
+}
+
+/// Groups the slots of a batch, none of which has a record yet, by file. Rules 2, 4, 5 and 6.
+pub(super) fn group(conf: &Conf, slots: &[Slot]) -> Result<Vec<Group>> {
+    let gaps = slots.partition_point(|slot| Some(*slot) <= conf.highest);
+    let groups = by_file(slots);
+    if let (Some(first), Some(highest)) = (slots[..gaps].first(), conf.highest) {
+        if !conf.allows_backfill() {
+            return Err(Error::BackfillDisabled {
+                slot: *first,
+                highest,
+            });
+        }
+        if let Some(sequential) = slots.get(gaps) {
+            return Err(Error::MixedBatch {
+                backfill: *first,
+                sequential: *sequential,
+            });
+        }
+        let sealed = groups.iter().map(|group| group.file_id);
+        let sealed: Box<[FileId]> = sealed
+            .filter(|file_id| *file_id != highest.file_id())
+            .collect();
+        if sealed.len() > 1 {
+            return Err(Error::SpansFiles { files: sealed });
+        }
+    }
+    Ok(groups)
+}
+
+/// Groups ascending slots by file.
+pub(super) fn by_file(slots: &[Slot]) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for (index, slot) in slots.iter().enumerate() {
+        match groups.last_mut() {
+            Some(group) if group.file_id == slot.file_id() => group.items.end = index + 1,
+            _ => groups.push(Group {
+                file_id: slot.file_id(),
+                items: index..index + 1,
+            }),
+        }
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::column::Column;
+
+    fn conf(highest: Option<u64>, allow_backfill: bool) -> Conf {
+        let empty = Conf::empty(Column::StateDiffs.spec(), allow_backfill);
+        Conf {
+            highest: highest.map(Slot),
+            current_data_len: 100,
+            ..empty
+        }
+    }
+
+    fn files(conf: &Conf, slots: &[u64]) -> Result<Vec<u64>> {
+        let slots: Vec<Slot> = slots.iter().copied().map(Slot).collect();
+        Ok(group(conf, &slots)?
+            .into_iter()
+            .map(|group| group.file_id.0)
+            .collect())
+    }
+
+    #[test]
+    fn a_sequential_batch_may_span_files() {
+        assert_eq!(
+            files(&conf(None, false), &[0, 8191, 8192, 90_000]).unwrap(),
+            [0, 1, 10]
+        );
+        assert_eq!(files(&conf(Some(5), false), &[6]).unwrap(), [0]);
+        assert_eq!(files(&conf(Some(5), false), &[]).unwrap(), [0; 0]);
+    }
+
+    #[test]
+    fn gaps_are_filled_only_with_backfill_on_and_in_one_sealed_file_at_a_time() {
+        let refused = files(&conf(Some(20_000), false), &[3]).unwrap_err();
+        assert!(matches!(
+            refused,
+            Error::BackfillDisabled { slot: Slot(3), .. }
+        ));
+        let on = conf(Some(20_000), true);
+        assert_eq!(files(&on, &[3, 4, 17_000]).unwrap(), [0, 2]);
+        let refused = files(&on, &[3, 9000, 17_000]).unwrap_err();
+        assert!(matches!(refused, Error::SpansFiles { files } if *files == [FileId(0), FileId(1)]));
+        let refused = files(&on, &[17_000, 20_001]).unwrap_err();
+        let slots = (Slot(17_000), Slot(20_001));
+        assert!(
+            matches!(refused, Error::MixedBatch { backfill, sequential } if (backfill, sequential) == slots)
+        );
+    }
+
+    #[test]
+    fn slots_must_ascend_and_the_largest_number_is_none() {
+        let check = |slots: &[u64]| check_slots(slots.iter().copied().map(Slot));
+        check(&[0, 1, u64::MAX - 1]).unwrap();
+        assert!(matches!(check(&[1, 1]), Err(Error::NotAscending { .. })));
+        assert!(matches!(check(&[u64::MAX]), Err(Error::InvalidSlot)));
+    }
+}

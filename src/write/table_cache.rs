@@ -1,0 +1,139 @@
+//! What the writer remembers of the files it appends to.
+
+use std::collections::HashMap;
+
+use crate::error::{Error, Result};
+use crate::files::disk::Access;
+use crate::format::conf::Conf;
+use crate::format::offsets::{OffsetTable, TABLE_BYTES, entry_offset};
+use crate::format::record::FIRST_RECORD_OFFSET;
+use crate::read::files::missing;
+use crate::slot::{FileId, Slot};
+use crate::write::column_dir::{ColumnDir, NamedFile};
+
+/// Files remembered at most: 1 MiB of tables.
+const MAX_FILES: usize = 16;
+
+/// A file as it is committed.
+#[derive(Clone, Debug)]
+pub(super) struct FileState {
+    pub(super) table: Box<OffsetTable>,
+    /// Committed bytes of the data file; 0 where there is none.
+    pub(super) data_len: u64,
+    pub(super) has_data: bool,
+    /// Bytes of the offset file; 0 where there is none, or an empty one.
+    pub(super) offsets_len: u64,
+    pub(super) has_offsets: bool,
+}
+
+impl FileState {
+    /// A file that does not exist.
+    pub(super) fn new() -> Self {
+        Self {
+            table: OffsetTable::zeroed(),
+            data_len: 0,
+            has_data: false,
+            offsets_len: 0,
+            has_offsets: false,
+        }
+    }
+
+    /// The whole offset file is there, so that entries can be written one by one.
+    pub(super) fn has_whole_table(&self) -> bool {
+        self.offsets_len == TABLE_BYTES as u64
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct TableCache {
+    files: HashMap<FileId, FileState>,
+}
+
+impl TableCache {
+    /// The state of a file at or below the current one.
+    pub(super) fn get(
+        &mut self,
+        directory: &ColumnDir,
+        conf: &Conf,
+        file_id: FileId,
+    ) -> Result<&FileState> {
+        if !self.files.contains_key(&file_id) {
+            let state = load(directory, conf, file_id)?;
+            self.put(file_id, state);
+        }
+        Ok(&self.files[&file_id])
+    }
+
+    /// Remembers a file. When there are too many, those that are cheapest to read again go: all.
+    pub(super) fn put(&mut self, file_id: FileId, state: FileState) {
+        if self.files.len() >= MAX_FILES && !self.files.contains_key(&file_id) {
+            self.files.clear();
+        }
+        self.files.insert(file_id, state);
+    }
+}
+
+fn load(directory: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<FileState> {
+    let named = conf.named_len(file_id);
+    let data = directory.open(directory.data_path(file_id), Access::Read)?;
+    let file_len = data.as_ref().map(NamedFile::byte_len).transpose()?;
+    let data_len = named.unwrap_or(file_len.unwrap_or(0));
+    if data_len > file_len.unwrap_or(0) {
+        return Err(missing(directory.data_path(file_id), "data file", data_len));
+    }
+    let table = directory.read_table(file_id)?;
+    if table.is_none() && data_len > FIRST_RECORD_OFFSET {
+        return Err(missing(
+            directory.offset_path(file_id),
+            "offset file",
+            data_len,
+        ));
+    }
+    let has_offsets = table.is_some();
+    let (table, offsets_len) = table.unwrap_or_else(|| (OffsetTable::zeroed(), 0));
+    let state = FileState {
+        table,
+        data_len,
+        has_data: file_len.is_some(),
+        offsets_len,
+        has_offsets,
+    };
+    // Every entry must lead into the committed bytes: in the files that the conf names, healing
+    // has seen to that. An entry behind the end of a sealed file is not this writer's, and
+    // appending there could bring it to life.
+    let stray = state.table.records().find(|(_, entry)| *entry >= data_len);
+    if let Some((index, entry)) = stray {
+        return Err(stray_entry(directory, file_id, index, entry, data_len));
+    }
+    if state.has_data && data_len < FIRST_RECORD_OFFSET && named.is_none() {
+        let found = format!("{data_len} bytes");
+        let path = directory.data_path(file_id);
+        return Err(Error::corrupt(
+            path,
+            None,
+            "sealed data file",
+            "at least 8 bytes",
+            found,
+        ));
+    }
+    Ok(state)
+}
+
+fn stray_entry(
+    directory: &ColumnDir,
+    file_id: FileId,
+    index: usize,
+    entry: u64,
+    data_len: u64,
+) -> Error {
+    let slot: Slot = file_id.slot_at(index);
+    let wanted = format!("an offset below the data file's {data_len} bytes (slot {slot})");
+    let path = directory.offset_path(file_id);
+    Error::corrupt(
+        path,
+        entry_offset(index),
+        "offset entry",
+        wanted,
+        entry.to_string(),
+    )
+}

@@ -1,0 +1,686 @@
+//! A column, open for writing.
+
+use std::borrow::Cow;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::column::{ColumnSpec, Compression};
+use crate::error::{Error, Result};
+use crate::files::disk::{Access, Disk, Lock, LockAttempt, OsDisk};
+use crate::format::conf::{Backfill, Conf};
+use crate::format::fit;
+use crate::format::names::{self, SlotFile};
+use crate::format::record::HEADER_BYTES;
+use crate::read::decode::{self, DecodeFault};
+use crate::read::files::check_spec;
+use crate::read::{Reader, ReaderOptions};
+use crate::slot::{FileId, Slot};
+use crate::write::column_dir::{ColumnDir, NamedFile};
+use crate::write::commit::{self, CommitError, FileBatch, Payload};
+use crate::write::encode;
+use crate::write::heal::{self, HealReport};
+use crate::write::plan;
+use crate::write::run::{RunCommit, RunError, RunReport};
+use crate::write::table_cache::TableCache;
+
+/// What a writer asks of a column.
+#[derive(Clone, Copy, Debug)]
+pub struct WriterOptions {
+    spec: Option<ColumnSpec>,
+    max_value_bytes: u64,
+    allow_backfill: bool,
+}
+
+impl WriterOptions {
+    /// Opens a column with this record type and compression, and makes it where there is none. A
+    /// larger bound than the one on disk replaces it.
+    #[must_use]
+    pub fn create(spec: ColumnSpec) -> Self {
+        let max_value_bytes = spec.max_value_bytes;
+        Self {
+            spec: Some(spec),
+            max_value_bytes,
+            allow_backfill: false,
+        }
+    }
+
+    /// Opens a column that must be there, as it is.
+    #[must_use]
+    pub fn existing() -> Self {
+        Self {
+            spec: None,
+            max_value_bytes: 0,
+            allow_backfill: false,
+        }
+    }
+
+    /// Whether skipped slots behind the highest may be filled. Once on, it stays on: the column
+    /// becomes `LHSTBLK3`, and `false` changes nothing about that.
+    #[must_use]
+    pub fn allow_backfill(self, allow_backfill: bool) -> Self {
+        Self {
+            allow_backfill,
+            ..self
+        }
+    }
+
+    /// Raises the bound on one decoded value, in bytes. It never goes down.
+    #[must_use]
+    pub fn max_value_bytes(self, bytes: u64) -> Self {
+        Self {
+            max_value_bytes: self.max_value_bytes.max(bytes),
+            ..self
+        }
+    }
+}
+
+/// What a put did. All of it is durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Records written.
+    pub written: u64,
+    /// Records that were there before with the same value.
+    pub unchanged: u64,
+}
+
+/// A column, open for writing: the only writer there is, in any process, until it is dropped.
+///
+/// When a put returns `Ok`, no crash and no power cut loses it. When it returns an error, or the
+/// process dies in it, the column holds all of the batch or nothing of it once it is opened again.
+///
+/// # Errors of every put
+/// Refused before anything is written, and the writer goes on: [`Error::NotAscending`],
+/// [`Error::InvalidSlot`], [`Error::TooLarge`], [`Error::Conflict`], [`Error::BackfillDisabled`],
+/// [`Error::MixedBatch`], [`Error::SpansFiles`], [`Error::Corrupt`].
+///
+/// [`Error::Io`] when the system fails a call. After the first change to a file that poisons the
+/// writer: every later write is [`Error::Poisoned`] until the column is opened again.
+#[derive(Debug)]
+pub struct Writer {
+    directory: ColumnDir,
+    conf: Conf,
+    tables: TableCache,
+    poisoned: Option<Arc<str>>,
+    healed: HealReport,
+    /// Given back last.
+    _lock: Box<dyn Lock>,
+}
+
+impl Writer {
+    /// Opens a column for writing and heals what an earlier process left unfinished.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyOpen`] at once when there is another writer; [`Error::NoSuchColumn`];
+    /// [`Error::ConfMismatch`]; [`Error::Unsupported`]; [`Error::Corrupt`] when conf and files do
+    /// not belong together: nothing was touched then; [`Error::Io`].
+    pub fn open(directory: impl AsRef<Path>, options: WriterOptions) -> Result<Self> {
+        Self::open_on(Arc::new(OsDisk), directory, options)
+    }
+
+    /// [`Writer::open`] on another disk than the operating system's.
+    ///
+    /// # Errors
+    /// As [`Writer::open`].
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        directory: impl AsRef<Path>,
+        options: WriterOptions,
+    ) -> Result<Self> {
+        let directory = ColumnDir::new(disk, directory.as_ref());
+        if options.spec.is_some() {
+            directory.create_dirs()?;
+        } else if directory
+            .open(directory.file_path(names::CONF), Access::Read)?
+            .is_none()
+        {
+            return Err(Error::NoSuchColumn {
+                directory: directory.path().into(),
+            });
+        }
+        let lock = take_lock(&directory)?;
+        let (conf, healed) = match directory.read_conf()? {
+            Some(conf) => open_existing(&directory, conf, options)?,
+            None => create(&directory, options)?,
+        };
+        let tables = TableCache::default();
+        Ok(Self {
+            directory,
+            conf,
+            tables,
+            poisoned: None,
+            healed,
+            _lock: lock,
+        })
+    }
+
+    /// What opening healed.
+    #[must_use]
+    pub fn heal_report(&self) -> &HealReport {
+        &self.healed
+    }
+
+    /// The last commit.
+    #[must_use]
+    pub fn conf(&self) -> &Conf {
+        &self.conf
+    }
+
+    /// The highest slot with a record, `None` in an empty column.
+    #[must_use]
+    pub fn highest_written_slot(&self) -> Option<Slot> {
+        self.conf.highest
+    }
+
+    /// The column's directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// True when every further write is refused.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned.is_some()
+    }
+
+    /// Whether a slot has a record.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Io`].
+    pub fn contains(&mut self, slot: Slot) -> Result<bool> {
+        Ok(self.entry(slot)? != 0)
+    }
+
+    /// A reader of this column; after a put has returned, its next
+    /// [`refresh`](Reader::refresh) shows that put.
+    ///
+    /// # Errors
+    /// As [`Reader::open`].
+    ///
+    /// # Safety
+    /// As [`Reader::open`].
+    #[expect(unsafe_code, reason = "passes the contract of Reader::open on")]
+    pub unsafe fn reader(&self, options: ReaderOptions) -> Result<Reader> {
+        Reader::open_mapped(self.directory.path(), options)
+    }
+
+    /// Stores one value.
+    ///
+    /// # Errors
+    /// See [`Writer`].
+    pub fn put(&mut self, slot: Slot, value: &[u8]) -> Result<Committed> {
+        self.put_batch(&[(slot, value)])
+    }
+
+    /// Stores several values in one commit: all of them, or after an error none. Slots ascend.
+    /// Those that hold the same value already are left as they are.
+    ///
+    /// Above the highest slot a batch may span files; below it, it fills gaps in one file besides
+    /// the current one. [`Writer::put_run`] takes what is longer.
+    ///
+    /// # Errors
+    /// See [`Writer`].
+    pub fn put_batch<V: AsRef<[u8]>>(&mut self, items: &[(Slot, V)]) -> Result<Committed> {
+        let items: Vec<(Slot, &[u8])> = items
+            .iter()
+            .map(|(slot, value)| (*slot, value.as_ref()))
+            .collect();
+        self.check_values(&items)?;
+        self.put_values(&items, None)
+    }
+
+    /// [`Writer::put_batch`] of payloads in their stored form: snappy frames for a compressed
+    /// column. They are stored byte for byte.
+    ///
+    /// # Errors
+    /// See [`Writer`]; [`Error::Corrupt`] names a payload that does not decode.
+    pub fn put_stored_batch<V: AsRef<[u8]>>(&mut self, items: &[(Slot, V)]) -> Result<Committed> {
+        let items: Vec<(Slot, &[u8])> = items
+            .iter()
+            .map(|(slot, stored)| (*slot, stored.as_ref()))
+            .collect();
+        if self.conf.spec.compression == Compression::None {
+            self.check_values(&items)?;
+            return self.put_values(&items, None);
+        }
+        self.check_writable()?;
+        plan::check_slots(items.iter().map(|(slot, _)| *slot))?;
+        for (slot, stored) in &items {
+            self.check_stored(*slot, stored)?;
+        }
+        let mut unchanged = 0;
+        let mut new = Vec::with_capacity(items.len());
+        for (slot, stored) in items {
+            let mut value = decode::decoder(stored, Compression::Snappy);
+            if self.holds(slot, &mut *value)? {
+                unchanged += 1;
+            } else {
+                new.push((slot, stored));
+            }
+        }
+        let written = self.put_new(new, None)?;
+        Ok(Committed { written, unchanged })
+    }
+
+    /// Stores one value from a stream, `byte_len` bytes of it, without holding it in memory. (In
+    /// a compressed column the compressed bytes are held.)
+    ///
+    /// # Errors
+    /// See [`Writer`]; [`Error::Io`] when the stream fails or ends too early, which does not
+    /// poison the writer.
+    pub fn put_from(
+        &mut self,
+        slot: Slot,
+        byte_len: u64,
+        source: &mut dyn Read,
+    ) -> Result<Committed> {
+        self.check_writable()?;
+        plan::check_slots([slot].into_iter())?;
+        plan::check_value_len(&self.conf, slot, byte_len)?;
+        if self.contains(slot)? {
+            self.holds(slot, &mut source.take(byte_len))?;
+            return Ok(Committed {
+                written: 0,
+                unchanged: 1,
+            });
+        }
+        if self.conf.spec.compression == Compression::None {
+            plan::check_stored_len(slot, byte_len)?;
+            return self.put_stream(slot, byte_len, source);
+        }
+        let failed = |error| {
+            Error::io(
+                self.directory.data_path(slot.file_id()),
+                "read the value to append to",
+                error,
+            )
+        };
+        let mut limited = source.take(byte_len);
+        let stored = encode::encode_stream(&mut limited).map_err(failed)?;
+        if limited.limit() != 0 {
+            return Err(failed(io::ErrorKind::UnexpectedEof.into()));
+        }
+        let written = self.put_new(vec![(slot, &stored)], None)?;
+        Ok(Committed {
+            written,
+            unchanged: 0,
+        })
+    }
+
+    /// Stores any ascending run in as few commits as the rules allow: what fills gaps, one commit
+    /// per file, then what lies above the highest slot. `on_commit` is told of each commit when
+    /// it is durable.
+    ///
+    /// # Errors
+    /// The first error of a commit, and how far the run came.
+    pub fn put_run<V: AsRef<[u8]>>(
+        &mut self,
+        items: &[(Slot, V)],
+        mut on_commit: impl FnMut(&RunCommit),
+    ) -> Result<RunReport, RunError> {
+        let items: Vec<(Slot, &[u8])> = items
+            .iter()
+            .map(|(slot, value)| (*slot, value.as_ref()))
+            .collect();
+        let mut done = RunReport::default();
+        let mut run = || -> Result<()> {
+            self.check_values(&items)?;
+            let gaps = items.partition_point(|(slot, _)| Some(*slot) <= self.conf.highest);
+            let slots: Vec<Slot> = items[..gaps].iter().map(|(slot, _)| *slot).collect();
+            let mut parts: Vec<_> = plan::by_file(&slots)
+                .into_iter()
+                .map(|group| group.items)
+                .collect();
+            if gaps < items.len() {
+                parts.push(gaps..items.len());
+            }
+            for (index, part) in parts.iter().enumerate() {
+                let next = parts
+                    .get(index + 1)
+                    .map(|part| items[part.start].0.file_id());
+                let part = &items[part.clone()];
+                let committed = self.put_values(part, next)?;
+                let (Some(first), Some(last)) = (part.first(), part.last()) else {
+                    continue;
+                };
+                done.commits += 1;
+                done.written += committed.written;
+                done.unchanged += committed.unchanged;
+                done.last = Some(last.0);
+                let records = committed.written + committed.unchanged;
+                on_commit(&RunCommit {
+                    first: first.0,
+                    last: last.0,
+                    records,
+                });
+            }
+            Ok(())
+        };
+        match run() {
+            Ok(()) => Ok(done),
+            Err(error) => Err(RunError { done, error }),
+        }
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        match &self.poisoned {
+            None => Ok(()),
+            Some(cause) => Err(Error::Poisoned {
+                directory: self.directory.path().into(),
+                cause: Arc::clone(cause),
+            }),
+        }
+    }
+
+    fn check_values(&self, items: &[(Slot, &[u8])]) -> Result<()> {
+        self.check_writable()?;
+        plan::check_slots(items.iter().map(|(slot, _)| *slot))?;
+        for (slot, value) in items {
+            plan::check_value_len(&self.conf, *slot, value.len() as u64)?;
+            if self.conf.spec.compression == Compression::None {
+                plan::check_stored_len(*slot, value.len() as u64)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A payload in its stored form must be what a reader accepts.
+    fn check_stored(&self, slot: Slot, stored: &[u8]) -> Result<()> {
+        plan::check_stored_len(slot, stored.len() as u64)?;
+        let limit = self.conf.spec.max_value_bytes;
+        match decode::decoded_len(stored, Compression::Snappy, limit) {
+            Ok(_) => Ok(()),
+            Err(DecodeFault::TooLarge) => Err(Error::TooLarge {
+                slot,
+                byte_len: limit.saturating_add(1),
+                at_least: true,
+                limit,
+                bound: "the column's bound",
+            }),
+            Err(DecodeFault::Frames(error)) => {
+                let wanted = format!("snappy frames for slot {slot}");
+                let path = self.directory.data_path(slot.file_id());
+                Err(Error::corrupt(
+                    path,
+                    None,
+                    "payload to store",
+                    wanted,
+                    error.to_string(),
+                ))
+            }
+        }
+    }
+
+    /// Stores checked values in one commit. `next` is the file that the commit after this fills.
+    fn put_values(&mut self, items: &[(Slot, &[u8])], next: Option<FileId>) -> Result<Committed> {
+        let mut unchanged = 0;
+        let mut new = Vec::with_capacity(items.len());
+        for (slot, value) in items {
+            if self.holds(*slot, &mut &**value)? {
+                unchanged += 1;
+            } else {
+                new.push((*slot, *value));
+            }
+        }
+        // Refused before any work goes into compression.
+        let slots: Vec<Slot> = new.iter().map(|(slot, _)| *slot).collect();
+        plan::group(&self.conf, &slots)?;
+        let values: Vec<&[u8]> = new.iter().map(|(_, value)| *value).collect();
+        let stored = encode::encode_all(&values, self.conf.spec.compression)
+            .map_err(|error| Error::io(self.directory.path(), "compress a value for", error))?;
+        let new = slots
+            .into_iter()
+            .zip(stored.iter().map(Cow::as_ref))
+            .collect();
+        let written = self.put_new(new, next)?;
+        Ok(Committed { written, unchanged })
+    }
+
+    /// Commits payloads of slots that have no record yet.
+    fn put_new(&mut self, items: Vec<(Slot, &[u8])>, next: Option<FileId>) -> Result<u64> {
+        let slots: Vec<Slot> = items.iter().map(|(slot, _)| *slot).collect();
+        let groups = plan::group(&self.conf, &slots)?;
+        if groups.is_empty() {
+            return Ok(0);
+        }
+        let mut items = items.into_iter();
+        let batch = groups
+            .into_iter()
+            .map(|group| FileBatch {
+                file_id: group.file_id,
+                records: (&mut items)
+                    .take(group.items.len())
+                    .map(|(slot, payload)| (slot, Payload::Bytes(payload)))
+                    .collect(),
+            })
+            .collect();
+        self.commit(batch, next)?;
+        Ok(slots.len() as u64)
+    }
+
+    fn put_stream(
+        &mut self,
+        slot: Slot,
+        byte_len: u64,
+        source: &mut dyn Read,
+    ) -> Result<Committed> {
+        plan::group(&self.conf, &[slot])?;
+        let records = vec![(slot, Payload::Stream { byte_len, source })];
+        self.commit(
+            vec![FileBatch {
+                file_id: slot.file_id(),
+                records,
+            }],
+            None,
+        )?;
+        Ok(Committed {
+            written: 1,
+            unchanged: 0,
+        })
+    }
+
+    fn commit(&mut self, batch: Vec<FileBatch<'_>>, next: Option<FileId>) -> Result<()> {
+        let sealed = next.filter(|file_id| Some(*file_id) < self.conf.current_file());
+        let Self {
+            directory,
+            conf,
+            tables,
+            ..
+        } = self;
+        match commit::commit(directory, conf, tables, batch, sealed) {
+            Ok(()) => {
+                tracing::debug!(column = %directory.path().display(), ?conf, "committed");
+                Ok(())
+            }
+            Err(CommitError { error, poisons }) => {
+                if poisons {
+                    tracing::error!(column = %directory.path().display(), %error, "poisoned");
+                    self.poisoned = Some(error.to_string().into());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The entry of a slot; 0 where it has no record.
+    fn entry(&mut self, slot: Slot) -> Result<u64> {
+        if Some(slot) > self.conf.highest {
+            return Ok(0);
+        }
+        let state = self
+            .tables
+            .get(&self.directory, &self.conf, slot.file_id())?;
+        Ok(state.table.get(slot.index_in_file()))
+    }
+
+    /// True when the slot holds this value, false when it has no record.
+    fn holds(&mut self, slot: Slot, value: &mut dyn Read) -> Result<bool> {
+        let entry = self.entry(slot)?;
+        if entry == 0 {
+            return Ok(false);
+        }
+        let path = self.directory.data_path(slot.file_id());
+        let bound = self
+            .tables
+            .get(&self.directory, &self.conf, slot.file_id())?
+            .data_len;
+        let Some(data) = self.directory.open(path.clone(), Access::Read)? else {
+            return Err(crate::read::files::missing(path, "data file", bound));
+        };
+        let mut header = [0; 8];
+        if fit::header_fits(entry, bound) {
+            data.read_exact_at(&mut header, entry)?;
+        }
+        let end = fit::record_end(header, self.conf.spec.record_type, entry);
+        let Some(end) = end.filter(|end| *end <= bound) else {
+            let wanted = format!("a record of slot {slot} that ends by {bound}");
+            let found = format!("{header:02x?}");
+            return Err(Error::corrupt(path, entry, "record header", wanted, found));
+        };
+        let stored = StoredReader {
+            data: &data,
+            offset: entry + HEADER_BYTES,
+            end,
+        };
+        let mut held: Box<dyn Read> = match self.conf.spec.compression {
+            Compression::None => Box::new(stored),
+            Compression::Snappy => Box::new(snap::read::FrameDecoder::new(stored)),
+        };
+        match compare(&mut *held, value) {
+            Ok(true) => Ok(true),
+            Ok(false) => Err(Error::Conflict { slot }),
+            Err(Uncomparable::Given(error)) => Err(Error::io(path, "compare a value with", error)),
+            Err(Uncomparable::Held(error)) => Err(match error.downcast::<Error>() {
+                Ok(error) => error,
+                Err(error) => {
+                    let wanted = format!("snappy frames of the value of slot {slot}");
+                    let at = entry + HEADER_BYTES;
+                    Error::corrupt(path, at, "payload", wanted, error.to_string())
+                }
+            }),
+        }
+    }
+}
+
+/// The payload of a record, read piece by piece.
+struct StoredReader<'a> {
+    data: &'a NamedFile,
+    offset: u64,
+    end: u64,
+}
+
+impl Read for StoredReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.end - self.offset).unwrap_or(usize::MAX);
+        let count = left.min(buffer.len());
+        self.data
+            .read_exact_at(&mut buffer[..count], self.offset)
+            .map_err(io::Error::other)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
+}
+
+/// Which of two streams failed.
+enum Uncomparable {
+    Held(io::Error),
+    Given(io::Error),
+}
+
+/// Whether two streams have the same bytes.
+fn compare(mut held: &mut dyn Read, mut given: &mut dyn Read) -> Result<bool, Uncomparable> {
+    const PIECE: u64 = 64 << 10;
+    let (mut of_held, mut of_given) = (Vec::new(), Vec::new());
+    loop {
+        of_held.clear();
+        of_given.clear();
+        (&mut held)
+            .take(PIECE)
+            .read_to_end(&mut of_held)
+            .map_err(Uncomparable::Held)?;
+        (&mut given)
+            .take(PIECE)
+            .read_to_end(&mut of_given)
+            .map_err(Uncomparable::Given)?;
+        if of_held != of_given {
+            return Ok(false);
+        }
+        if of_held.is_empty() {
+            return Ok(true);
+        }
+    }
+}
+
+fn take_lock(directory: &ColumnDir) -> Result<Box<dyn Lock>> {
+    let path = directory.file_path(names::LOCK);
+    match directory
+        .disk()
+        .lock(&path)
+        .map_err(|error| Error::io(path, "lock", error))?
+    {
+        LockAttempt::Held(lock) => Ok(lock),
+        LockAttempt::Busy(pid) => Err(Error::AlreadyOpen {
+            directory: directory.path().into(),
+            pid,
+        }),
+    }
+}
+
+/// Makes the conf of an empty column. A directory with slots in it and no conf is no new column:
+/// the conf was lost, and starting empty would wipe the rest.
+fn create(directory: &ColumnDir, options: WriterOptions) -> Result<(Conf, HealReport)> {
+    let Some(spec) = options.spec else {
+        return Err(Error::NoSuchColumn {
+            directory: directory.path().into(),
+        });
+    };
+    if let Some(file) = directory.slot_files()?.first() {
+        let found = match file {
+            SlotFile::Data(file_id) => names::data_file(*file_id),
+            SlotFile::Offsets(file_id) => names::offset_file(*file_id),
+        };
+        let path = directory.file_path(names::CONF);
+        return Err(Error::corrupt(
+            path,
+            None,
+            "column",
+            "a conf",
+            format!("none, but {found}"),
+        ));
+    }
+    let conf = Conf::empty(spec, options.allow_backfill);
+    let actions = heal::examine(directory, &conf)?;
+    heal::apply(directory, &actions)?;
+    directory.replace_conf(&conf)?;
+    directory.sync_parent()?;
+    Ok((conf, HealReport { actions }))
+}
+
+fn open_existing(
+    directory: &ColumnDir,
+    mut conf: Conf,
+    options: WriterOptions,
+) -> Result<(Conf, HealReport)> {
+    if let Some(wanted) = options.spec {
+        check_spec(directory.file_path(names::CONF), wanted, conf.spec)?;
+    }
+    heal::flush_trusted(directory, &conf)?;
+    let actions = heal::examine(directory, &conf)?;
+    heal::apply(directory, &actions)?;
+
+    let mut asked = conf;
+    asked.spec.max_value_bytes = conf.spec.max_value_bytes.max(options.max_value_bytes);
+    if options.allow_backfill {
+        let target = conf.backfill_target();
+        asked.backfill = Some(Backfill {
+            allowed: true,
+            target,
+        });
+    }
+    if (asked.spec, asked.allows_backfill()) != (conf.spec, conf.allows_backfill()) {
+        directory.replace_conf(&asked)?;
+        conf = asked;
+    }
+    Ok((conf, HealReport { actions }))
+}
