@@ -38,12 +38,7 @@ impl Archive {
             return Err(Error::io(root, "open the archive", error));
         }
         let columns = std::array::from_fn(|_| OnceLock::new());
-        Ok(Self {
-            root: root.to_owned(),
-            options,
-            columns,
-            opening: Mutex::new(()),
-        })
+        Ok(Self { root: root.to_owned(), options, columns, opening: Mutex::new(()) })
     }
 
     /// The archive's directory.
@@ -90,10 +85,7 @@ impl ArchiveWriter {
     #[must_use]
     pub fn open(root: impl AsRef<Path>) -> Self {
         let columns = std::array::from_fn(|_| None);
-        Self {
-            root: root.as_ref().to_owned(),
-            columns,
-        }
+        Self { root: root.as_ref().to_owned(), columns }
     }
 
     /// The archive's directory.

@@ -94,11 +94,7 @@ impl Column {
             Column::StateSnapshots => (4, Compression::None, GIB),
             Column::StateDiffs => (5, Compression::None, GIB),
         };
-        ColumnSpec {
-            record_type: [tag, 0],
-            compression,
-            max_value_bytes,
-        }
+        ColumnSpec { record_type: [tag, 0], compression, max_value_bytes }
     }
 
     /// The column's place in [`Column::ALL`].

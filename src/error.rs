@@ -184,10 +184,7 @@ impl fmt::Display for At {
 }
 
 fn holder(pid: Option<u32>) -> String {
-    pid.map_or_else(
-        || "another process".to_owned(),
-        |pid| format!("process {pid}"),
-    )
+    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
 }
 
 fn list(files: &[FileId]) -> String {
@@ -198,11 +195,7 @@ fn list(files: &[FileId]) -> String {
 impl Error {
     /// An [`Error::Io`] for `operation` on `path`.
     pub fn io(path: impl Into<PathBuf>, operation: &'static str, source: io::Error) -> Self {
-        Self::Io(Box::new(IoError {
-            path: path.into(),
-            operation,
-            source,
-        }))
+        Self::Io(Box::new(IoError { path: path.into(), operation, source }))
     }
 
     /// An [`Error::Corrupt`].

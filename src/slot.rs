@@ -36,21 +36,13 @@ impl Slot {
     /// The slot after this one, or `None` after [`Slot::MAX`].
     #[must_use]
     pub const fn next(self) -> Option<Slot> {
-        if self.0 >= Self::MAX.0 {
-            None
-        } else {
-            Some(Slot(self.0 + 1))
-        }
+        if self.0 >= Self::MAX.0 { None } else { Some(Slot(self.0 + 1)) }
     }
 
     /// The slot before this one, or `None` before slot 0.
     #[must_use]
     pub const fn previous(self) -> Option<Slot> {
-        if self.0 == 0 {
-            None
-        } else {
-            Some(Slot(self.0 - 1))
-        }
+        if self.0 == 0 { None } else { Some(Slot(self.0 - 1)) }
     }
 }
 
@@ -99,11 +91,7 @@ impl FileId {
     #[must_use]
     pub const fn last_slot(self) -> Slot {
         let last = self.first_slot().0.saturating_add(SLOTS_PER_FILE - 1);
-        if last > Slot::MAX.0 {
-            Slot::MAX
-        } else {
-            Slot(last)
-        }
+        if last > Slot::MAX.0 { Slot::MAX } else { Slot(last) }
     }
 
     /// The slot whose entry has this index in the file's offset table.

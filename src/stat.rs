@@ -44,14 +44,9 @@ pub fn stat_column(view: &View) -> Result<ColumnStat> {
     let Some(highest) = conf.highest else {
         return Ok(stat);
     };
-    for file_id in view
-        .file_ids()?
-        .iter()
-        .copied()
-        .filter(|id| *id <= highest.file_id())
-    {
+    for file_id in view.file_ids()?.iter().copied().filter(|id| *id <= highest.file_id()) {
         let map = view.file(file_id)?;
-        let bound = map.committed().len() as u64;
+        let bound = map.bound();
         stat.files += 1;
         stat.data_bytes += bound;
         stat.offset_bytes += if map.is_live() { TABLE_BYTES as u64 } else { 0 };

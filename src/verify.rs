@@ -75,11 +75,7 @@ pub unsafe fn verify_column(
     options: &VerifyOptions,
     report: &mut dyn FnMut(Finding),
 ) -> Result<Summary> {
-    let mut check = Check {
-        summary: Summary::default(),
-        deep: options.deep,
-        report,
-    };
+    let mut check = Check { summary: Summary::default(), deep: options.deep, report };
     let mut asked = ReaderOptions::default().without_fit_check();
     if let Some(spec) = expect {
         asked = asked.expect(spec);
@@ -103,13 +99,7 @@ impl Check<'_> {
         let directory = &view.files().directory;
         if directory.status(names::CONF_TMP)?.is_some() {
             let path = directory.file_path(names::CONF_TMP);
-            self.note(
-                path,
-                None,
-                "conf",
-                "none but column.conf",
-                "one of an unfinished commit",
-            );
+            self.note(path, None, "conf", "none but column.conf", "one of an unfinished commit");
         }
         let ids = view.file_ids()?;
         let Some(current) = view.conf().current_file() else {
@@ -134,13 +124,7 @@ impl Check<'_> {
 
     fn leftover(&mut self, view: &View, file_id: FileId) {
         let found = "an uncommitted file, which healing removes";
-        self.note(
-            view.files().data_path(file_id),
-            None,
-            "file",
-            "none after the current",
-            found,
-        );
+        self.note(view.files().data_path(file_id), None, "file", "none after the current", found);
     }
 
     /// Nothing tells a range of skipped slots from files that somebody deleted.
@@ -173,10 +157,8 @@ impl Check<'_> {
         {
             self.damage(&data_path, None, error);
         }
-        let committed = map.committed();
-        if let Some(version) = committed.get(..VERSION_RECORD.len())
-            && version != VERSION_RECORD
-        {
+        let version = map.version_record();
+        if !version.is_empty() && version != VERSION_RECORD {
             let (wanted, found) = (hex(&VERSION_RECORD), hex(version));
             self.finding(
                 Severity::Damage,
@@ -187,7 +169,7 @@ impl Check<'_> {
                 found,
             );
         }
-        let bound = committed.len() as u64;
+        let bound = map.bound();
         let status = view.files().directory.status(&names::data_file(file_id))?;
         if let Some(status) = status
             && status.byte_len > bound
@@ -218,11 +200,7 @@ impl Check<'_> {
         let data_path = view.files().data_path(slot.file_id());
         match view.record(slot) {
             Ok(Some(record)) => {
-                spans.push((
-                    entry,
-                    entry + HEADER_BYTES + record.stored().len() as u64,
-                    slot,
-                ));
+                spans.push((entry, entry + HEADER_BYTES + record.stored().len() as u64, slot));
                 match self.decodes(&record) {
                     Ok(()) => self.summary.records += 1,
                     Err(error) => self.damage(&data_path, Some(slot), error),
@@ -243,11 +221,7 @@ impl Check<'_> {
     }
 
     fn decodes(&self, record: &Record<'_>) -> Result<()> {
-        if self.deep {
-            record.value_len().map(|_| ())
-        } else {
-            Ok(())
-        }
+        if self.deep { record.value_len().map(|_| ()) } else { Ok(()) }
     }
 
     /// Records must not overlap; what lies between them belongs to no slot.
@@ -294,13 +268,7 @@ impl Check<'_> {
             },
             other => {
                 let wanted = "a readable file".to_owned();
-                finding(
-                    Severity::Damage,
-                    path.into(),
-                    "file",
-                    wanted,
-                    other.to_string(),
-                )
+                finding(Severity::Damage, path.into(), "file", wanted, other.to_string())
             }
         };
         damage.slot = slot;
@@ -315,14 +283,7 @@ impl Check<'_> {
         wanted: impl Into<String>,
         found: impl Into<String>,
     ) {
-        self.finding(
-            Severity::Note,
-            file,
-            offset,
-            what,
-            wanted.into(),
-            found.into(),
-        );
+        self.finding(Severity::Note, file, offset, what, wanted.into(), found.into());
     }
 
     fn finding(
@@ -334,10 +295,7 @@ impl Check<'_> {
         wanted: String,
         found: String,
     ) {
-        self.report(Finding {
-            offset,
-            ..finding(severity, file, what, wanted, found)
-        });
+        self.report(Finding { offset, ..finding(severity, file, what, wanted, found) });
     }
 
     fn report(&mut self, finding: Finding) {
@@ -356,15 +314,7 @@ fn finding(
     wanted: String,
     found: String,
 ) -> Finding {
-    Finding {
-        severity,
-        file,
-        offset: None,
-        slot: None,
-        what,
-        wanted,
-        found,
-    }
+    Finding { severity, file, offset: None, slot: None, what, wanted, found }
 }
 
 fn hex(bytes: &[u8]) -> String {

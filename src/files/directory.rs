@@ -34,14 +34,8 @@ impl From<rustix::fs::Stat> for FileStatus {
         reason = "the fields have other types on other systems"
     )]
     fn from(stat: rustix::fs::Stat) -> Self {
-        let inode = Inode {
-            device: stat.st_dev as u64,
-            number: stat.st_ino as u64,
-        };
-        Self {
-            inode,
-            byte_len: stat.st_size as u64,
-        }
+        let inode = Inode { device: stat.st_dev as u64, number: stat.st_ino as u64 };
+        Self { inode, byte_len: stat.st_size as u64 }
     }
 }
 
@@ -76,10 +70,7 @@ impl Directory {
             Err(rustix::io::Errno::NOENT) => return Ok(None),
             Err(error) => return Err(Error::io(path, "open the directory", error.into())),
         };
-        Ok(Some(Self {
-            fd,
-            path: path.to_owned(),
-        }))
+        Ok(Some(Self { fd, path: path.to_owned() }))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -135,21 +126,13 @@ impl Directory {
 
     /// False when the conf was replaced since it was read. A conf that is gone was not replaced.
     pub(crate) fn is_latest(&self, conf: &OpenConf) -> Result<bool> {
-        let status = self
-            .status(names::CONF)?
-            .ok_or_else(|| self.conf_is_gone())?;
+        let status = self.status(names::CONF)?.ok_or_else(|| self.conf_is_gone())?;
         Ok(status.inode == conf.inode)
     }
 
     /// The error for a conf that was there before.
     pub(crate) fn conf_is_gone(&self) -> Error {
-        Error::corrupt(
-            self.file_path(names::CONF),
-            None,
-            "column",
-            "a conf",
-            "none any more",
-        )
+        Error::corrupt(self.file_path(names::CONF), None, "column", "a conf", "none any more")
     }
 
     /// The ids of the files that have a data file or an offset file, ascending.

@@ -11,10 +11,7 @@
 //! * An aligned 8-byte store within one write call is there as a whole or not at all.
 //!
 //! Nothing is assumed about the order in which unflushed changes reach the medium.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "this is the file that they are reserved to"
-)]
+#![expect(clippy::disallowed_methods, reason = "this is the file that they are reserved to")]
 
 use std::fmt;
 use std::fs::File;
@@ -270,11 +267,7 @@ fn try_lock(file: &File, operation: FlockOperation) -> io::Result<bool> {
 fn holder(file: &File) -> Option<u32> {
     let mut text = [0; 16];
     let count = file.read_at(&mut text, 0).ok()?;
-    std::str::from_utf8(&text[..count])
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
+    std::str::from_utf8(&text[..count]).ok()?.trim().parse().ok()
 }
 
 /// Closing the file gives the lock back.

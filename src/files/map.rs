@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use memmap2::{Mmap, MmapOptions};
 
 use crate::format::offsets::{ENTRIES, OffsetTable, TABLE_BYTES};
+use crate::format::record::VERSION_RECORD;
 
 type Entries = [AtomicU64; ENTRIES];
 const _: () = assert!(size_of::<Entries>() == TABLE_BYTES);
@@ -33,6 +34,8 @@ static NO_ENTRIES: Entries = [const { AtomicU64::new(0) }; ENTRIES];
 pub(crate) struct SlotMap {
     data: NonNull<u8>,
     bound: usize,
+    /// Committed bytes behind the version record.
+    record_bytes: usize,
     entries: NonNull<Entries>,
     /// What `data` and `entries` point into; held, never looked at.
     owner: Arc<Owner>,
@@ -46,9 +49,7 @@ unsafe impl Sync for SlotMap {}
 
 impl std::fmt::Debug for SlotMap {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SlotMap")
-            .field("bound", &self.bound)
-            .finish_non_exhaustive()
+        f.debug_struct("SlotMap").field("bound", &self.bound).finish_non_exhaustive()
     }
 }
 
@@ -83,10 +84,7 @@ impl Data {
             #[cfg(test)]
             Data::Bytes(bytes) => (bytes.as_ptr(), bytes.len()),
         };
-        (
-            NonNull::new(start.cast_mut()).unwrap_or(NonNull::dangling()),
-            byte_len,
-        )
+        (NonNull::new(start.cast_mut()).unwrap_or(NonNull::dangling()), byte_len)
     }
 }
 
@@ -109,9 +107,8 @@ impl MappedTable {
 
     /// A copy, for an offset file that is shorter than a whole one.
     pub(crate) fn copy(table: &OffsetTable) -> Self {
-        let entries = Box::new(std::array::from_fn(|index| {
-            AtomicU64::new(table.get(index).to_le())
-        }));
+        let entries =
+            Box::new(std::array::from_fn(|index| AtomicU64::new(table.get(index).to_le())));
         Self(TableSource::Copied(entries))
     }
 }
@@ -147,10 +144,7 @@ impl SlotMap {
     /// # Panics
     /// When less than `bound` bytes are mapped.
     pub(crate) fn new(data: MappedData, table: MappedTable, bound: usize) -> Self {
-        let owner = Arc::new(Owner {
-            data: data.0,
-            entries: table.0,
-        });
+        let owner = Arc::new(Owner { data: data.0, entries: table.0 });
         Self::with_owner(owner, bound)
     }
 
@@ -178,12 +172,8 @@ impl SlotMap {
             TableSource::Copied(entries) => NonNull::from(&**entries),
         };
         assert!(entries.is_aligned(), "a map begins on a page");
-        Self {
-            data,
-            bound,
-            entries,
-            owner,
-        }
+        let record_bytes = bound.saturating_sub(VERSION_RECORD.len());
+        Self { data, bound, record_bytes, entries, owner }
     }
 
     /// True when the entries are those of a live offset file: a later view may go on with them.
@@ -191,12 +181,37 @@ impl SlotMap {
         matches!(self.owner.entries, TableSource::Mapped(_))
     }
 
-    /// The committed bytes of the data file.
+    /// False for [`Self::absent`].
+    pub(crate) fn has_files(&self) -> bool {
+        !matches!(self.owner.entries, TableSource::Nothing)
+    }
+
+    /// Bytes of the data file that are committed.
     #[inline]
-    pub(crate) fn committed(&self) -> &[u8] {
+    pub(crate) fn bound(&self) -> u64 {
+        self.bound as u64
+    }
+
+    /// The committed bytes of the data file behind its version record.
+    #[inline]
+    pub(crate) fn records(&self) -> &[u8] {
+        let skipped = VERSION_RECORD.len();
         // SAFETY: `owner` keeps at least `bound` mapped bytes in place for as long as `self`
-        // lives, and nobody changes bytes below the bound (see the head of this file).
-        unsafe { std::slice::from_raw_parts(self.data.as_ptr(), self.bound) }
+        // lives, `record_bytes` is what lies between the version record and the bound, and nobody
+        // changes bytes below the bound (see the head of this file). Where there is no such byte
+        // the pointer is not looked at; it is not null, since `data` is not and is not the last
+        // address.
+        unsafe {
+            std::slice::from_raw_parts(self.data.as_ptr().wrapping_add(skipped), self.record_bytes)
+        }
+    }
+
+    /// The bytes of the version record, as far as they are committed.
+    pub(crate) fn version_record(&self) -> &[u8] {
+        // SAFETY: as above, for the bytes before.
+        unsafe {
+            std::slice::from_raw_parts(self.data.as_ptr(), self.bound.min(VERSION_RECORD.len()))
+        }
     }
 
     /// The entry at `index`, below [`ENTRIES`].
@@ -213,5 +228,54 @@ impl SlotMap {
     /// All entries, by index.
     pub(crate) fn entries(&self) -> impl Iterator<Item = u64> + '_ {
         (0..ENTRIES).map(|index| self.entry(index))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::record::{RecordHeader, RecordTag};
+
+    fn file_of(values: &[&[u8]]) -> (Vec<u8>, Box<OffsetTable>) {
+        let (mut bytes, mut table) = (VERSION_RECORD.to_vec(), OffsetTable::zeroed());
+        for (index, value) in values.iter().enumerate() {
+            table.set(index, bytes.len() as u64);
+            let length = u32::try_from(value.len()).unwrap();
+            bytes.extend_from_slice(&RecordHeader::new([4, 0], length).to_bytes());
+            bytes.extend_from_slice(value);
+        }
+        (bytes, table)
+    }
+
+    #[test]
+    fn nothing_behind_the_bound_can_be_reached() {
+        let (bytes, table) = file_of(&[b"ab", b"", b"cde"]);
+        let tag = RecordTag::new([4, 0]);
+        let (data, entries) = (MappedData::bytes(&bytes), MappedTable::copy(&table));
+        let whole = SlotMap::new(data, entries, bytes.len());
+        for bound in 0..=bytes.len() {
+            let map = whole.rebound(bound).unwrap();
+            assert_eq!(map.bound(), bound as u64);
+            assert_eq!(map.records(), bytes[..bound].get(8..).unwrap_or_default());
+            assert_eq!(map.version_record(), &bytes[..bound.min(8)]);
+            for (index, value) in [&b"ab"[..], b"", b"cde"].into_iter().enumerate() {
+                let end = table.get(index) + 8 + value.len() as u64;
+                let found = tag.payload(map.records(), map.entry(index));
+                assert_eq!(found.ok(), (end <= bound as u64).then_some(value));
+            }
+        }
+        assert!(whole.rebound(bytes.len() + 1).is_none());
+    }
+
+    #[test]
+    fn a_map_outlives_the_one_that_it_was_made_from() {
+        let (bytes, table) = file_of(&[b"ab"]);
+        let map = SlotMap::new(MappedData::bytes(&bytes), MappedTable::copy(&table), bytes.len());
+        let kept = map.clone();
+        drop(map);
+        let read = std::thread::spawn(move || kept.records().to_vec()).join().unwrap();
+        assert_eq!(read, bytes[8..]);
+        assert!(SlotMap::absent().records().is_empty());
+        assert!(SlotMap::absent().entries().all(|entry| entry == 0));
     }
 }

@@ -31,16 +31,12 @@ pub(crate) struct Watch {
 impl Watch {
     /// Wakes at commits.
     pub(crate) fn commits(directory: &Path) -> Self {
-        Self {
-            inotify: system::Inotify::new(directory, false),
-        }
+        Self { inotify: system::Inotify::new(directory, false) }
     }
 
     /// Wakes at commits and also reports which files were written.
     pub(crate) fn changes(directory: &Path) -> Self {
-        Self {
-            inotify: system::Inotify::new(directory, true),
-        }
+        Self { inotify: system::Inotify::new(directory, true) }
     }
 
     /// Sleeps until a commit may have happened, no longer than `timeout`.
@@ -102,9 +98,7 @@ mod system {
             loop {
                 match reader.next() {
                     Ok(event) => {
-                        if event
-                            .events()
-                            .intersects(ReadFlags::QUEUE_OVERFLOW | ReadFlags::IGNORED)
+                        if event.events().intersects(ReadFlags::QUEUE_OVERFLOW | ReadFlags::IGNORED)
                         {
                             changes.incomplete = true;
                         }

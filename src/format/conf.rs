@@ -82,16 +82,8 @@ impl Conf {
     /// The conf of a new column.
     #[must_use]
     pub fn empty(spec: ColumnSpec, allow_backfill: bool) -> Self {
-        let backfill = allow_backfill.then_some(Backfill {
-            allowed: true,
-            target: None,
-        });
-        Self {
-            highest: None,
-            current_data_len: 0,
-            spec,
-            backfill,
-        }
+        let backfill = allow_backfill.then_some(Backfill { allowed: true, target: None });
+        Self { highest: None, current_data_len: 0, spec, backfill }
     }
 
     /// The file that holds the highest slot.
@@ -127,22 +119,14 @@ impl Conf {
     /// "LHSTBLK2" or "LHSTBLK3".
     #[must_use]
     pub fn version(&self) -> &'static str {
-        if self.backfill.is_some() {
-            "LHSTBLK3"
-        } else {
-            "LHSTBLK2"
-        }
+        if self.backfill.is_some() { "LHSTBLK3" } else { "LHSTBLK2" }
     }
 
     /// The bytes of the conf file.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let common = ConfV2 {
-            magic: if self.backfill.is_some() {
-                MAGIC_V3
-            } else {
-                MAGIC_V2
-            },
+            magic: if self.backfill.is_some() { MAGIC_V3 } else { MAGIC_V2 },
             highest_slot: U64::new(self.highest.map_or(NONE, |slot| slot.0)),
             current_data_len: U64::new(self.current_data_len),
             record_type: self.spec.record_type,
@@ -150,19 +134,14 @@ impl Conf {
                 Compression::None => 0,
                 Compression::Snappy => 1,
             },
-            flags: if self.allows_backfill() {
-                FLAG_BACKFILL
-            } else {
-                0
-            },
+            flags: if self.allows_backfill() { FLAG_BACKFILL } else { 0 },
             max_value_bytes: U64::new(self.spec.max_value_bytes),
         };
         let Some(backfill) = self.backfill else {
             return common.as_bytes().to_vec();
         };
-        let (file_id, data_len) = backfill
-            .target
-            .map_or((NONE, 0), |target| (target.file_id.0, target.data_len));
+        let (file_id, data_len) =
+            backfill.target.map_or((NONE, 0), |target| (target.file_id.0, target.data_len));
         ConfV3 {
             common,
             backfill_file_id: U64::new(file_id),
@@ -214,9 +193,7 @@ impl Conf {
             1 => Compression::Snappy,
             other => return Err(unsupported(path, "compression", other)),
         };
-        let highest = Some(common.highest_slot.get())
-            .filter(|slot| *slot != NONE)
-            .map(Slot);
+        let highest = Some(common.highest_slot.get()).filter(|slot| *slot != NONE).map(Slot);
         let current_data_len = common.current_data_len.get();
         match highest {
             None if current_data_len != 0 => {
@@ -230,13 +207,7 @@ impl Conf {
             }
             Some(_) if current_data_len < FIRST_RECORD_OFFSET + HEADER_BYTES => {
                 let wanted = "at least the 16 bytes of a version record and a record header";
-                return Err(corrupt(
-                    path,
-                    16,
-                    "current data length",
-                    wanted,
-                    current_data_len,
-                ));
+                return Err(corrupt(path, 16, "current data length", wanted, current_data_len));
             }
             _ => {}
         }
@@ -245,12 +216,7 @@ impl Conf {
             compression,
             max_value_bytes: common.max_value_bytes.get(),
         };
-        Ok(Self {
-            highest,
-            current_data_len,
-            spec,
-            backfill: None,
-        })
+        Ok(Self { highest, current_data_len, spec, backfill: None })
     }
 
     fn from_v3(path: &Path, v3: &ConfV3) -> Result<Self> {
@@ -262,13 +228,7 @@ impl Conf {
         let (file_id, data_len) = (v3.backfill_file_id.get(), v3.backfill_data_len.get());
         let target = if file_id == NONE {
             if data_len != 0 {
-                return Err(corrupt(
-                    path,
-                    44,
-                    "length of no backfill file",
-                    "0",
-                    data_len,
-                ));
+                return Err(corrupt(path, 44, "length of no backfill file", "0", data_len));
             }
             None
         } else {
@@ -287,10 +247,7 @@ impl Conf {
             Some(BackfillTarget { file_id, data_len })
         };
         let allowed = flags & FLAG_BACKFILL != 0;
-        Ok(Self {
-            backfill: Some(Backfill { allowed, target }),
-            ..conf
-        })
+        Ok(Self { backfill: Some(Backfill { allowed, target }), ..conf })
     }
 }
 
@@ -305,11 +262,7 @@ fn corrupt(
 }
 
 fn unsupported(path: &Path, what: &'static str, found: u8) -> Error {
-    Error::Unsupported {
-        file: path.into(),
-        what,
-        found: format!("{found:#04x}").into(),
-    }
+    Error::Unsupported { file: path.into(), what, found: format!("{found:#04x}").into() }
 }
 
 #[cfg(test)]
@@ -324,10 +277,7 @@ mod tests {
             spec: Column::StateSnapshots.spec(),
             backfill: Some(Backfill {
                 allowed: true,
-                target: Some(BackfillTarget {
-                    file_id: FileId(1),
-                    data_len: 137,
-                }),
+                target: Some(BackfillTarget { file_id: FileId(1), data_len: 137 }),
             }),
         }
     }
@@ -356,21 +306,9 @@ mod tests {
             Conf::empty(spec, false),
             Conf::empty(spec, true),
             v3(),
-            Conf {
-                backfill: None,
-                ..v3()
-            },
-            Conf {
-                backfill: Some(Backfill {
-                    allowed: false,
-                    target: None,
-                }),
-                ..v3()
-            },
-            Conf {
-                highest: Some(Slot::MAX),
-                ..v3()
-            },
+            Conf { backfill: None, ..v3() },
+            Conf { backfill: Some(Backfill { allowed: false, target: None }), ..v3() },
+            Conf { highest: Some(Slot::MAX), ..v3() },
         ] {
             assert_eq!(decode(&conf.encode()).unwrap(), conf);
         }
@@ -378,14 +316,7 @@ mod tests {
 
     #[test]
     fn only_the_two_exact_pairs_of_magic_and_length_are_valid() {
-        let (v2, v3) = (
-            Conf {
-                backfill: None,
-                ..v3()
-            }
-            .encode(),
-            v3().encode(),
-        );
+        let (v2, v3) = (Conf { backfill: None, ..v3() }.encode(), v3().encode());
         for bytes in [&v2, &v3] {
             for len in 0..bytes.len() {
                 assert!(decode(&bytes[..len]).is_err(), "{len}");
@@ -416,10 +347,7 @@ mod tests {
         }
         let mut bytes = Conf::empty(Column::Blocks.spec(), true).encode();
         bytes[44] = 1;
-        assert!(
-            decode(&bytes).unwrap_err().is_corrupt(),
-            "length without a file"
-        );
+        assert!(decode(&bytes).unwrap_err().is_corrupt(), "length without a file");
     }
 
     #[test]
@@ -427,10 +355,7 @@ mod tests {
         let mut conf = v3();
         conf.backfill = Some(Backfill {
             allowed: true,
-            target: Some(BackfillTarget {
-                file_id: FileId(2),
-                data_len: 9,
-            }),
+            target: Some(BackfillTarget { file_id: FileId(2), data_len: 9 }),
         });
         assert_eq!(conf.named_len(FileId(2)), Some(282));
         assert_eq!(conf.backfill_target(), None);

@@ -47,9 +47,7 @@ pub fn check_current_entries(
         }
     }
     if highest_entry < FIRST_RECORD_OFFSET || highest_entry >= data_len {
-        return Err(Misfit::NoHighest {
-            entry: highest_entry,
-        });
+        return Err(Misfit::NoHighest { entry: highest_entry });
     }
     Ok(largest)
 }
@@ -66,9 +64,7 @@ pub fn record_end(header: [u8; 8], record_type: [u8; 2], offset: u64) -> Option<
 #[must_use]
 pub fn header_fits(offset: u64, data_len: u64) -> bool {
     offset >= FIRST_RECORD_OFFSET
-        && offset
-            .checked_add(HEADER_BYTES)
-            .is_some_and(|end| end <= data_len)
+        && offset.checked_add(HEADER_BYTES).is_some_and(|end| end <= data_len)
 }
 
 impl Misfit {
@@ -111,22 +107,10 @@ mod tests {
         let entries = [0, 8, 0, 30, 0, 90];
         let check = |highest, len| check_current_entries(entries.into_iter(), highest, len);
         assert_eq!(check(3, 90), Ok(30));
-        assert_eq!(
-            check(3, 91),
-            Err(Misfit::AfterHighest {
-                index: 5,
-                entry: 90
-            })
-        );
+        assert_eq!(check(3, 91), Err(Misfit::AfterHighest { index: 5, entry: 90 }));
         assert_eq!(check(2, 30), Err(Misfit::NoHighest { entry: 0 }));
         assert_eq!(check(3, 30), Err(Misfit::NoHighest { entry: 30 }));
-        assert_eq!(
-            check(1, 90),
-            Err(Misfit::AfterHighest {
-                index: 3,
-                entry: 30
-            })
-        );
+        assert_eq!(check(1, 90), Err(Misfit::AfterHighest { index: 3, entry: 30 }));
         assert_eq!(
             check_current_entries([5u64].into_iter(), 0, 90),
             Err(Misfit::NoHighest { entry: 5 })

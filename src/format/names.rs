@@ -67,11 +67,7 @@ mod tests {
 
     #[test]
     fn file_names_have_at_least_five_digits_and_are_read_back() {
-        for (id, name) in [
-            (0, "data_00000"),
-            (99_999, "data_99999"),
-            (100_000, "data_100000"),
-        ] {
+        for (id, name) in [(0, "data_00000"), (99_999, "data_99999"), (100_000, "data_100000")] {
             assert_eq!(data_file(FileId(id)), name);
             assert_eq!(SlotFile::parse(name), Some(SlotFile::Data(FileId(id))));
             assert_eq!(

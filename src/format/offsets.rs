@@ -42,10 +42,7 @@ impl OffsetTable {
     #[must_use]
     pub fn from_prefix(bytes: &[u8]) -> Option<Box<Self>> {
         let mut table = Self::zeroed();
-        table
-            .as_mut_bytes()
-            .get_mut(..bytes.len())?
-            .copy_from_slice(bytes);
+        table.as_mut_bytes().get_mut(..bytes.len())?.copy_from_slice(bytes);
         Some(table)
     }
 

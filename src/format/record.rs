@@ -31,11 +31,7 @@ impl RecordHeader {
     /// The header of a record with `length` bytes of payload.
     #[must_use]
     pub const fn new(record_type: [u8; 2], length: u32) -> Self {
-        Self {
-            record_type,
-            length: U32::new(length),
-            reserved: [0, 0],
-        }
+        Self { record_type, length: U32::new(length), reserved: [0, 0] }
     }
 
     /// The header's bytes.
@@ -85,8 +81,8 @@ impl RecordTag {
         Self(u16::from_le_bytes(record_type) as u64)
     }
 
-    /// The payload of the record at `offset` in `committed`, the bytes of a data file up to its
-    /// bound.
+    /// The payload of the record at `offset`, an offset in the data file. `records` are the file's
+    /// bytes behind its version record, from [`FIRST_RECORD_OFFSET`] up to its bound.
     ///
     /// # Errors
     /// The record must have this type, zero reserved bytes, and end at or before the bound.
@@ -95,30 +91,25 @@ impl RecordTag {
         clippy::cast_possible_truncation,
         reason = "the length is the number's middle 32 bits"
     )]
-    pub fn payload(self, committed: &[u8], offset: u64) -> Result<&[u8], RecordFault> {
-        let start = usize::try_from(offset).map_err(|_| RecordFault::HeaderPastBound)?;
-        let (header, rest) = committed
-            .get(start..)
+    pub fn payload(self, records: &[u8], offset: u64) -> Result<&[u8], RecordFault> {
+        // An offset inside the version record becomes an enormous one.
+        let start = usize::try_from(offset.wrapping_sub(FIRST_RECORD_OFFSET));
+        let (header, rest) = start
+            .ok()
+            .and_then(|start| records.get(start..))
             .and_then(<[u8]>::split_first_chunk)
-            .ok_or(RecordFault::HeaderPastBound)?;
+            .ok_or(if offset < FIRST_RECORD_OFFSET {
+                RecordFault::InVersionRecord
+            } else {
+                RecordFault::HeaderPastBound
+            })?;
         let number = u64::from_le_bytes(*header);
-        if number & TAG_MASK != self.0 || offset < FIRST_RECORD_OFFSET {
-            return Err(self.header_fault(*header, offset));
+        if number & TAG_MASK != self.0 {
+            return Err(RecordFault::Header(*header));
         }
         let length = (number >> LENGTH_SHIFT) as u32;
         rest.get(..length as usize)
-            .ok_or(RecordFault::PayloadPastBound(
-                offset + HEADER_BYTES + u64::from(length),
-            ))
-    }
-
-    #[cold]
-    fn header_fault(self, header: [u8; 8], offset: u64) -> RecordFault {
-        if offset < FIRST_RECORD_OFFSET {
-            RecordFault::InVersionRecord
-        } else {
-            RecordFault::Header(header)
-        }
+            .ok_or(RecordFault::PayloadPastBound(offset + HEADER_BYTES + u64::from(length)))
     }
 
     /// What a header of this type looks like, for people.
@@ -132,7 +123,7 @@ impl RecordTag {
 impl RecordFault {
     /// What was found instead of the record, for people.
     #[must_use]
-    pub fn describe(self, bound: usize) -> String {
+    pub fn describe(self, bound: u64) -> String {
         match self {
             RecordFault::HeaderPastBound => format!("the end of the committed bytes at {bound}"),
             RecordFault::PayloadPastBound(end) => {
@@ -161,31 +152,21 @@ mod tests {
 
     #[test]
     fn a_payload_is_found_only_where_a_whole_record_of_the_type_lies() {
-        let mut file = VERSION_RECORD.to_vec();
-        file.extend_from_slice(&RecordHeader::new([4, 0], 3).to_bytes());
-        file.extend_from_slice(b"abc");
+        let mut records = RecordHeader::new([4, 0], 3).to_bytes().to_vec();
+        records.extend_from_slice(b"abc");
         let tag = RecordTag::new([4, 0]);
-        assert_eq!(tag.payload(&file, 8), Ok(&b"abc"[..]));
-        assert_eq!(
-            tag.payload(&file[..18], 8),
-            Err(RecordFault::PayloadPastBound(19))
-        );
-        assert_eq!(
-            tag.payload(&file[..15], 8),
-            Err(RecordFault::HeaderPastBound)
-        );
-        assert_eq!(tag.payload(&file, 19), Err(RecordFault::HeaderPastBound));
-        assert_eq!(
-            tag.payload(&file, u64::MAX),
-            Err(RecordFault::HeaderPastBound)
-        );
-        assert_eq!(tag.payload(&file, 0), Err(RecordFault::InVersionRecord));
-        assert!(matches!(tag.payload(&file, 9), Err(RecordFault::Header(_))));
-        file[15] = 1;
-        assert!(
-            matches!(tag.payload(&file, 8), Err(RecordFault::Header(_))),
-            "reserved byte"
-        );
+        assert_eq!(tag.payload(&records, 8), Ok(&b"abc"[..]));
+        assert_eq!(tag.payload(&records[..10], 8), Err(RecordFault::PayloadPastBound(19)));
+        assert_eq!(tag.payload(&records[..7], 8), Err(RecordFault::HeaderPastBound));
+        for past in [19, 20, u64::MAX] {
+            assert_eq!(tag.payload(&records, past), Err(RecordFault::HeaderPastBound));
+        }
+        for inside in 0..8 {
+            assert_eq!(tag.payload(&records, inside), Err(RecordFault::InVersionRecord));
+        }
+        assert!(matches!(tag.payload(&records, 9), Err(RecordFault::Header(_))));
+        records[7] = 1;
+        assert!(matches!(tag.payload(&records, 8), Err(RecordFault::Header(_))), "reserved byte");
     }
 
     #[test]

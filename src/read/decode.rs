@@ -63,11 +63,7 @@ pub(crate) fn decoded_len(
             io::copy(&mut limited, &mut io::sink()).map_err(DecodeFault::Frames)?
         }
     };
-    if len > limit {
-        Err(DecodeFault::TooLarge)
-    } else {
-        Ok(len)
-    }
+    if len > limit { Err(DecodeFault::TooLarge) } else { Ok(len) }
 }
 
 #[cfg(test)]

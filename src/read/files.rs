@@ -52,10 +52,7 @@ struct OpenFiles {
 
 impl Files {
     pub(crate) fn new(directory: Directory) -> Self {
-        Self {
-            directory,
-            cache: Mutex::default(),
-        }
+        Self { directory, cache: Mutex::default() }
     }
 
     /// The map of a file for a view of `seen`: an earlier one where it still serves, else a new
@@ -96,9 +93,9 @@ impl Files {
         }
         Ok(match named {
             None => (data.byte_len == cached.bound).then_some(cached.map),
-            Some(bound) if data.byte_len >= bound => usize::try_from(bound)
-                .ok()
-                .and_then(|bound| cached.map.rebound(bound)),
+            Some(bound) if data.byte_len >= bound => {
+                usize::try_from(bound).ok().and_then(|bound| cached.map.rebound(bound))
+            }
             Some(_) => None,
         })
     }
@@ -114,11 +111,7 @@ impl Files {
             let (bound, is_named) = match named {
                 Some(bound) => (bound, true),
                 None if !self.directory.is_latest(before)? => return Ok(None),
-                None => sealed_bound(
-                    &before.conf,
-                    file_id,
-                    files.data.as_ref().map(|data| data.1),
-                ),
+                None => sealed_bound(&before.conf, file_id, files.data.as_ref().map(|data| data.1)),
             };
             let map = self.map_files(file_id, &files, bound, is_named)?;
             let sealed_under_v2 = !is_named && before.conf.backfill.is_none();
@@ -155,11 +148,7 @@ impl Files {
         }
         let path = self.directory.file_path(names::CONF);
         let source = std::io::ErrorKind::TimedOut.into();
-        Err(Error::io(
-            path,
-            "read a conf that is not replaced at once",
-            source,
-        ))
+        Err(Error::io(path, "read a conf that is not replaced at once", source))
     }
 
     fn keep(
@@ -174,17 +163,8 @@ impl Files {
             (map.is_live(), &files.data, &files.offsets)
         {
             let (data, offsets) = (data.inode, offsets.inode);
-            let cached = Cached {
-                map: map.clone(),
-                data,
-                offsets,
-                bound,
-                sealed_under_v2,
-            };
-            self.cache
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(file_id, cached);
+            let cached = Cached { map: map.clone(), data, offsets, bound, sealed_under_v2 };
+            self.cache.lock().unwrap_or_else(PoisonError::into_inner).insert(file_id, cached);
         }
     }
 
@@ -289,19 +269,12 @@ impl Files {
         let data_len = conf.current_data_len;
         let largest = fit::check_current_entries(map.entries(), highest.index_in_file(), data_len)
             .map_err(|misfit| misfit_error(self.offset_path(file_id), highest, misfit, data_len))?;
-        let payload = RecordTag::new(conf.spec.record_type).payload(map.committed(), largest);
-        let end = payload
-            .ok()
-            .map(|payload| largest + 8 + payload.len() as u64);
+        let payload = RecordTag::new(conf.spec.record_type).payload(map.records(), largest);
+        let end = payload.ok().map(|payload| largest + 8 + payload.len() as u64);
         if end == Some(data_len) {
             return Ok(());
         }
-        Err(last_record_error(
-            self.data_path(file_id),
-            largest,
-            data_len,
-            end,
-        ))
+        Err(last_record_error(self.data_path(file_id), largest, data_len, end))
     }
 
     pub(crate) fn data_path(&self, file_id: FileId) -> PathBuf {
@@ -314,9 +287,7 @@ impl Files {
 
     /// The conf on disk now.
     pub(super) fn latest_conf(&self) -> Result<OpenConf> {
-        self.directory
-            .read_conf()?
-            .ok_or_else(|| self.directory.conf_is_gone())
+        self.directory.read_conf()?.ok_or_else(|| self.directory.conf_is_gone())
     }
 
     fn too_large(&self, file_id: FileId) -> Error {
@@ -348,10 +319,7 @@ pub(crate) fn check_spec(path: PathBuf, wanted: ColumnSpec, found: ColumnSpec) -
         return Err(mismatch("record type", wanted, found));
     }
     if wanted.compression != found.compression {
-        let (wanted, found) = (
-            wanted.compression.to_string(),
-            found.compression.to_string(),
-        );
+        let (wanted, found) = (wanted.compression.to_string(), found.compression.to_string());
         return Err(mismatch("compression", wanted, found));
     }
     Ok(())
@@ -367,13 +335,7 @@ pub(crate) fn misfit_error(
     let index = misfit.index().unwrap_or(highest.index_in_file());
     let what = "conf, which does not fit its current file";
     let wanted = format!("{} (slot {highest})", misfit.wanted(data_len));
-    Error::corrupt(
-        offset_path,
-        entry_offset(index),
-        what,
-        wanted,
-        misfit.found(),
-    )
+    Error::corrupt(offset_path, entry_offset(index), what, wanted, misfit.found())
 }
 
 /// The error for a current file whose last record does not end where the conf says.
@@ -385,10 +347,7 @@ pub(crate) fn last_record_error(
 ) -> Error {
     let what = "conf, which does not fit its current file";
     let wanted = format!("a last record that ends at the committed {data_len} bytes");
-    let found = end.map_or_else(
-        || "no whole record".to_owned(),
-        |end| format!("an end at {end}"),
-    );
+    let found = end.map_or_else(|| "no whole record".to_owned(), |end| format!("an end at {end}"));
     Error::corrupt(data_path, offset, what, wanted, found)
 }
 

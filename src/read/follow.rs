@@ -68,17 +68,10 @@ impl Reader {
 }
 
 fn arrived(view: &View, slot: Slot) -> Result<Option<Arrival>> {
-    if view
-        .highest_written_slot()
-        .is_none_or(|highest| highest < slot)
-    {
+    if view.highest_written_slot().is_none_or(|highest| highest < slot) {
         return Ok(None);
     }
-    Ok(Some(if view.contains(slot)? {
-        Arrival::Record
-    } else {
-        Arrival::Skipped
-    }))
+    Ok(Some(if view.contains(slot)? { Arrival::Record } else { Arrival::Skipped }))
 }
 
 /// Looks, and sleeps until something may have changed, until there is an answer or the time is
@@ -122,24 +115,10 @@ impl Follower {
     fn new(reader: Reader, from: Slot, options: FollowOptions) -> Result<Self> {
         let path = reader.directory();
         // From here on no commit goes unseen: the watch comes before the look.
-        let watch = if options.backfilled {
-            Watch::changes(path)
-        } else {
-            Watch::commits(path)
-        };
+        let watch = if options.backfilled { Watch::changes(path) } else { Watch::commits(path) };
         let view = reader.refresh()?;
-        let backfill = options
-            .backfilled
-            .then(|| BackfillTracker::new(&view))
-            .transpose()?;
-        Ok(Self {
-            reader,
-            watch,
-            view,
-            from,
-            next: Some(from),
-            backfill,
-        })
+        let backfill = options.backfilled.then(|| BackfillTracker::new(&view)).transpose()?;
+        Ok(Self { reader, watch, view, from, next: Some(from), backfill })
     }
 
     /// The next slot. `None` when none came within the timeout; without a timeout it waits for
@@ -152,14 +131,7 @@ impl Follower {
         if let Some(slot) = self.ready()? {
             return Ok(Some(slot));
         }
-        let Self {
-            reader,
-            watch,
-            view,
-            from,
-            next,
-            backfill,
-        } = self;
+        let Self { reader, watch, view, from, next, backfill } = self;
         wait_on(watch, timeout, || {
             if let Some(tracker) = backfill {
                 watch.take(&mut tracker.changes);
@@ -224,11 +196,7 @@ impl BackfillTracker {
         for file_id in files_of(view)? {
             bounds.insert(file_id, view.bound(file_id)?);
         }
-        Ok(Self {
-            changes: Changes::default(),
-            bounds,
-            pending: VecDeque::new(),
-        })
+        Ok(Self { changes: Changes::default(), bounds, pending: VecDeque::new() })
     }
 
     /// Queues what was filled behind `next`: what lies ahead is met on the way up.
@@ -251,7 +219,7 @@ impl BackfillTracker {
             }
             let old = self.bounds.get(&file_id).copied().unwrap_or(0);
             let map = view.file(file_id)?;
-            let new = map.committed().len() as u64;
+            let new = map.bound();
             let mut filled: Vec<(u64, Slot)> = map
                 .entries()
                 .enumerate()
@@ -260,8 +228,7 @@ impl BackfillTracker {
                 .filter(|(_, slot)| *slot >= from && next.is_none_or(|next| *slot < next))
                 .collect();
             filled.sort_unstable();
-            self.pending
-                .extend(filled.into_iter().map(|(_, slot)| slot));
+            self.pending.extend(filled.into_iter().map(|(_, slot)| slot));
             self.bounds.insert(file_id, new);
             self.keep_if_ahead(view, file_id, new)?;
         }

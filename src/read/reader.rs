@@ -24,11 +24,7 @@ pub struct ReaderOptions {
 
 impl Default for ReaderOptions {
     fn default() -> Self {
-        Self {
-            expected: None,
-            ceiling: DEFAULT_CEILING,
-            check_fit: true,
-        }
+        Self { expected: None, ceiling: DEFAULT_CEILING, check_fit: true }
     }
 }
 
@@ -37,28 +33,19 @@ impl ReaderOptions {
     /// are taken as they are. The bound of `spec` plays no role.
     #[must_use]
     pub fn expect(self, spec: ColumnSpec) -> Self {
-        Self {
-            expected: Some(spec),
-            ..self
-        }
+        Self { expected: Some(spec), ..self }
     }
 
     /// The most bytes that one value may be decoded to, whatever the conf allows; 1 GiB unless
     /// said otherwise.
     #[must_use]
     pub fn value_ceiling(self, bytes: u64) -> Self {
-        Self {
-            ceiling: bytes,
-            ..self
-        }
+        Self { ceiling: bytes, ..self }
     }
 
     /// For `verify`, which reports a conf that does not fit its current file and goes on.
     pub(crate) fn without_fit_check(self) -> Self {
-        Self {
-            check_fit: false,
-            ..self
-        }
+        Self { check_fit: false, ..self }
     }
 
     pub(super) fn checks_fit(&self) -> bool {
@@ -106,32 +93,21 @@ impl Reader {
     /// committed bytes of the column's files. Writers of this format, in this or any other
     /// process, never do; other tools can. When it happens all the same, a read may end in
     /// `SIGBUS` or see bytes change under a slice.
-    #[expect(
-        unsafe_code,
-        reason = "declares the contract, does nothing unsafe itself"
-    )]
+    #[expect(unsafe_code, reason = "declares the contract, does nothing unsafe itself")]
     pub unsafe fn open(directory: impl AsRef<Path>, options: ReaderOptions) -> Result<Self> {
         Self::open_mapped(directory.as_ref(), options)
     }
 
     /// [`Reader::open`] for those who pass its contract on.
     pub(crate) fn open_mapped(path: &Path, options: ReaderOptions) -> Result<Self> {
-        let no_column = || Error::NoSuchColumn {
-            directory: path.into(),
-        };
+        let no_column = || Error::NoSuchColumn { directory: path.into() };
         let directory = Directory::open(path)?.ok_or_else(no_column)?;
         let files = Arc::new(Files::new(directory));
         let view = Self::take_view(&files, options)?.ok_or_else(no_column)?;
         view.check_current()?;
-        let shared = Shared {
-            files,
-            options,
-            latest: RwLock::new(view),
-            watches: Mutex::default(),
-        };
-        Ok(Self {
-            shared: Arc::new(shared),
-        })
+        let shared =
+            Shared { files, options, latest: RwLock::new(view), watches: Mutex::default() };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     fn take_view(files: &Arc<Files>, options: ReaderOptions) -> Result<Option<View>> {
@@ -139,11 +115,7 @@ impl Reader {
             return Ok(None);
         };
         if let Some(wanted) = options.expected {
-            check_spec(
-                files.directory.file_path(names::CONF),
-                wanted,
-                seen.conf.spec,
-            )?;
+            check_spec(files.directory.file_path(names::CONF), wanted, seen.conf.spec)?;
         }
         Ok(Some(View::new(Arc::clone(files), seen, options)))
     }
@@ -151,11 +123,7 @@ impl Reader {
     /// The latest view that this reader or a clone of it has taken. No system call.
     #[must_use]
     pub fn view(&self) -> View {
-        self.shared
-            .latest
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.shared.latest.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A view of what is committed now: one `stat`, and where that shows a new conf, a new view.
@@ -167,11 +135,7 @@ impl Reader {
         if view.is_latest()? {
             return Ok(view);
         }
-        let mut latest = self
-            .shared
-            .latest
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut latest = self.shared.latest.write().unwrap_or_else(PoisonError::into_inner);
         // Another thread may have been faster.
         if !latest.is_latest()? {
             let gone = || self.shared.files.directory.conf_is_gone();
@@ -191,18 +155,11 @@ impl Shared {
     /// A watch that reports every commit from now on. It is given back with
     /// [`Self::return_watch`], since ending one is slow.
     pub(super) fn take_watch(&self) -> Watch {
-        let spare = self
-            .watches
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop();
+        let spare = self.watches.lock().unwrap_or_else(PoisonError::into_inner).pop();
         spare.unwrap_or_else(|| Watch::commits(self.files.directory.path()))
     }
 
     pub(super) fn return_watch(&self, watch: Watch) {
-        self.watches
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(watch);
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner).push(watch);
     }
 }

@@ -30,11 +30,7 @@ impl std::fmt::Debug for Record<'_> {
 
 impl<'v> Record<'v> {
     pub(super) fn new(moment: &'v Moment, slot: Slot, stored: &'v [u8]) -> Self {
-        Self {
-            moment,
-            slot,
-            stored,
-        }
+        Self { moment, slot, stored }
     }
 
     /// The record's slot.
@@ -69,8 +65,24 @@ impl<'v> Record<'v> {
     /// # Errors
     /// As [`Record::value`].
     pub fn read_into(&self, buffer: &mut Vec<u8>) -> Result<()> {
-        decode::decode_into(self.stored, self.compression(), self.limit(), buffer)
-            .map_err(|fault| self.fault(&fault))
+        let bound = self.bound();
+        let ceiling = self.moment.options.ceiling();
+        let decode = |limit, buffer: &mut Vec<u8>| {
+            decode::decode_into(self.stored, self.compression(), limit, buffer)
+        };
+        match decode(bound.min(ceiling), buffer) {
+            Ok(()) => Ok(()),
+            Err(DecodeFault::Frames(error)) => Err(self.no_frames(&error)),
+            Err(DecodeFault::TooLarge) if ceiling < bound => Err(self.over_the_ceiling(ceiling)),
+            Err(DecodeFault::TooLarge) => {
+                let raised = self.raised_bound(bound)?;
+                decode(raised.min(ceiling), buffer).map_err(|fault| match fault {
+                    DecodeFault::Frames(error) => self.no_frames(&error),
+                    DecodeFault::TooLarge if ceiling < raised => self.over_the_ceiling(ceiling),
+                    DecodeFault::TooLarge => self.over_the_bound(raised),
+                })
+            }
+        }
     }
 
     /// Writes the value to `sink` piece by piece and returns its length in bytes. The reader's
@@ -80,7 +92,7 @@ impl<'v> Record<'v> {
     /// As [`Record::value`], and [`Error::Io`] when the sink fails. What was written until then
     /// stays written.
     pub fn copy_value_to(&self, sink: &mut dyn Write) -> Result<u64> {
-        let bound = self.moment.seen.conf.spec.max_value_bytes;
+        let mut bound = self.bound();
         let mut value = decode::decoder(self.stored, self.compression());
         let mut piece = vec![0; 64 << 10];
         let mut byte_len = 0;
@@ -89,11 +101,11 @@ impl<'v> Record<'v> {
                 Ok(0) => return Ok(byte_len),
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(self.fault(&DecodeFault::Frames(error))),
+                Err(error) => return Err(self.no_frames(&error)),
             };
             byte_len += count as u64;
             if byte_len > bound {
-                return Err(self.over_the_bound(bound));
+                bound = self.raised_bound(byte_len - 1)?;
             }
             sink.write_all(&piece[..count])
                 .map_err(|error| Error::io(self.path(), "write out a value of", error))?;
@@ -105,24 +117,26 @@ impl<'v> Record<'v> {
     /// # Errors
     /// [`Error::Corrupt`] when the stored bytes do not decode, or to more than the column's bound.
     pub fn value_len(&self) -> Result<u64> {
-        let bound = self.moment.seen.conf.spec.max_value_bytes;
-        decode::decoded_len(self.stored, self.compression(), bound).map_err(|fault| match fault {
-            DecodeFault::TooLarge => self.over_the_bound(bound),
-            DecodeFault::Frames(_) => self.fault(&fault),
-        })
+        if self.compression() == Compression::None {
+            return Ok(self.stored.len() as u64);
+        }
+        self.copy_value_to(&mut io::sink())
     }
 
     fn compression(&self) -> Compression {
         self.moment.seen.conf.spec.compression
     }
 
-    fn limit(&self) -> u64 {
-        self.moment
-            .seen
-            .conf
-            .spec
-            .max_value_bytes
-            .min(self.moment.options.ceiling())
+    /// The most bytes that a value may have, as far as this moment's conf knows.
+    fn bound(&self) -> u64 {
+        self.moment.seen.conf.spec.max_value_bytes
+    }
+
+    /// The column's bound now, which must be above `bound`: it may have been raised after this
+    /// moment, and a sealed file filled with what it now allows.
+    fn raised_bound(&self, bound: u64) -> Result<u64> {
+        let raised = self.moment.files.latest_conf()?.conf.spec.max_value_bytes;
+        if raised > bound { Ok(raised) } else { Err(self.over_the_bound(raised)) }
     }
 
     fn path(&self) -> std::path::PathBuf {
@@ -135,24 +149,20 @@ impl<'v> Record<'v> {
         Error::corrupt(self.path(), place, "length of a value", wanted, "more")
     }
 
-    fn fault(&self, fault: &DecodeFault) -> Error {
-        let bound = self.moment.seen.conf.spec.max_value_bytes;
-        let ceiling = self.moment.options.ceiling();
-        match fault {
-            DecodeFault::TooLarge if bound <= ceiling => self.over_the_bound(bound),
-            DecodeFault::TooLarge => Error::TooLarge {
-                slot: self.slot,
-                byte_len: ceiling.saturating_add(1),
-                at_least: true,
-                limit: ceiling,
-                bound: "the reader's ceiling",
-            },
-            DecodeFault::Frames(error) => {
-                let wanted = format!("snappy frames of the value of slot {}", self.slot);
-                let place = self.moment.place_of(self.slot);
-                Error::corrupt(self.path(), place, "payload", wanted, error.to_string())
-            }
+    fn over_the_ceiling(&self, ceiling: u64) -> Error {
+        Error::TooLarge {
+            slot: self.slot,
+            byte_len: ceiling.saturating_add(1),
+            at_least: true,
+            limit: ceiling,
+            bound: "the reader's ceiling",
         }
+    }
+
+    fn no_frames(&self, error: &io::Error) -> Error {
+        let wanted = format!("snappy frames of the value of slot {}", self.slot);
+        let place = self.moment.place_of(self.slot);
+        Error::corrupt(self.path(), place, "payload", wanted, error.to_string())
     }
 }
 
@@ -173,17 +183,11 @@ enum Value {
 
 impl OwnedRecord {
     pub(super) fn mapped(slot: Slot, map: SlotMap, span: Range<usize>) -> Self {
-        Self {
-            slot,
-            value: Value::Mapped { map, span },
-        }
+        Self { slot, value: Value::Mapped { map, span } }
     }
 
     pub(super) fn decoded(slot: Slot, value: Vec<u8>) -> Self {
-        Self {
-            slot,
-            value: Value::Decoded(value),
-        }
+        Self { slot, value: Value::Decoded(value) }
     }
 
     /// The record's slot.
@@ -198,7 +202,7 @@ impl Deref for OwnedRecord {
 
     fn deref(&self) -> &[u8] {
         match &self.value {
-            Value::Mapped { map, span } => &map.committed()[span.clone()],
+            Value::Mapped { map, span } => &map.records()[span.clone()],
             Value::Decoded(value) => value,
         }
     }

@@ -44,13 +44,7 @@ impl<'v> Range<'v> {
             Bound::Unbounded => u64::MAX,
         };
         let back = back.min(moment.end());
-        Self {
-            moment,
-            front,
-            back,
-            front_file: None,
-            back_file: None,
-        }
+        Self { moment, front, back, front_file: None, back_file: None }
     }
 
     /// The first slot that was not passed on the way up, `None` behind the last possible one.
@@ -91,7 +85,7 @@ impl<'v> Range<'v> {
                     return Err(error);
                 }
             };
-            if !map.committed().is_empty() || map.is_live() {
+            if map.has_files() {
                 self.front_file = Some((file_id, map));
                 return Ok(Some((file_id, map)));
             }
@@ -119,7 +113,7 @@ impl<'v> Range<'v> {
                     return Err(error);
                 }
             };
-            if !map.committed().is_empty() || map.is_live() {
+            if map.has_files() {
                 self.back_file = Some((file_id, map));
                 return Ok(Some((file_id, map)));
             }

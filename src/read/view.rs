@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::ops::RangeBounds;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::column::Compression;
 use crate::error::{Error, Result};
@@ -38,14 +38,17 @@ pub(super) struct Moment {
     /// One past the highest slot, 0 in an empty column.
     end: u64,
     tag: RecordTag,
-    /// The longest payload that a record may have.
+    /// The longest payload that a record may have, as far as this moment's conf knows.
     max_stored_len: usize,
     table: FileTable,
     pub(super) seen: OpenConf,
     pub(super) files: Arc<Files>,
     pub(super) options: ReaderOptions,
-    /// Ids of the files in the directory, for scans over gaps.
+    /// Ids of the files in the directory, for scans over gaps. A file that it does not have has
+    /// no record in this moment, even when it is made later.
     listing: OnceLock<Vec<FileId>>,
+    /// Taken while the listing or a cell of the table is filled, so that they agree.
+    filling: Mutex<()>,
 }
 
 impl std::fmt::Debug for View {
@@ -73,10 +76,9 @@ impl View {
             files,
             options,
             listing: OnceLock::new(),
+            filling: Mutex::new(()),
         };
-        Self {
-            moment: Arc::new(moment),
-        }
+        Self { moment: Arc::new(moment) }
     }
 
     /// The highest slot with a record, `None` in an empty column.
@@ -154,7 +156,7 @@ impl View {
             return Ok(Some(OwnedRecord::decoded(slot, value)));
         }
         let map = self.moment.file(slot.file_id())?;
-        let start = record.stored().as_ptr() as usize - map.committed().as_ptr() as usize;
+        let start = record.stored().as_ptr() as usize - map.records().as_ptr() as usize;
         let span = start..start + record.stored().len();
         Ok(Some(OwnedRecord::mapped(slot, map.clone(), span)))
     }
@@ -170,8 +172,7 @@ impl View {
         }
         let map = moment.file(slot.file_id())?;
         let entry = map.entry(slot.index_in_file());
-        let bound = map.committed().len() as u64;
-        if entry >= FIRST_RECORD_OFFSET && entry < bound {
+        if entry >= FIRST_RECORD_OFFSET && entry < map.bound() {
             return Ok(true);
         }
         Ok(moment.payload(map, slot, entry)?.is_some())
@@ -265,10 +266,11 @@ impl Moment {
 
     #[cold]
     fn first_touch<'m>(&self, cell: &'m OnceLock<SlotMap>, file_id: FileId) -> Result<&'m SlotMap> {
-        let map = self
-            .files
-            .map(&self.seen, file_id, self.options.checks_fit())?;
-        Ok(cell.get_or_init(|| map))
+        let map = self.files.map(&self.seen, file_id, self.options.checks_fit())?;
+        let _filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = self.listing.get().is_some_and(|ids| ids.binary_search(&file_id).is_err());
+        let named = self.seen.conf.named_len(file_id).is_some();
+        Ok(cell.get_or_init(|| if is_new && !named { SlotMap::absent() } else { map }))
     }
 
     /// The payload that `entry` leads to, where it is visible.
@@ -279,12 +281,10 @@ impl Moment {
         slot: Slot,
         entry: u64,
     ) -> Result<Option<&'m [u8]>> {
-        if entry == 0 {
-            return Ok(None);
-        }
-        match self.tag.payload(map.committed(), entry) {
+        match self.tag.payload(map.records(), entry) {
             Ok(payload) if payload.len() <= self.max_stored_len => Ok(Some(payload)),
-            Ok(payload) => Err(self.payload_too_long(slot, entry, payload.len())),
+            Ok(payload) => self.long_payload(slot, entry, payload).map(Some),
+            Err(_) if entry == 0 => Ok(None),
             Err(_) => self.second_look(map, slot, entry),
         }
     }
@@ -299,69 +299,65 @@ impl Moment {
         slot: Slot,
         entry: u64,
     ) -> Result<Option<&'m [u8]>> {
-        let bound = map.committed().len();
-        if entry >= bound as u64 && self.seen.conf.backfill.is_some() {
+        let bound = map.bound();
+        if entry >= bound && self.seen.conf.backfill.is_some() {
             return Ok(None);
         }
         let latest = self.files.latest_conf()?;
         let entry = map.entry(slot.index_in_file());
-        let fault = match self.tag.payload(map.committed(), entry) {
+        let fault = match self.tag.payload(map.records(), entry) {
             _ if entry == 0 => return Ok(None),
             Ok(payload) => return Ok(Some(payload)),
             Err(fault) => fault,
         };
         // A V2 column was upgraded under this view: the record is one of a backfill.
-        if entry >= bound as u64 && latest.conf.backfill.is_some() {
+        if entry >= bound && latest.conf.backfill.is_some() {
             return Ok(None);
         }
         // A writer that does without the intent step lets a sealed file grow unannounced. What
         // lies behind the bound was not committed at this view's moment.
-        if matches!(
-            fault,
-            RecordFault::HeaderPastBound | RecordFault::PayloadPastBound(_)
-        ) {
+        if matches!(fault, RecordFault::HeaderPastBound | RecordFault::PayloadPastBound(_)) {
             let again = self.files.establish(&latest, slot.file_id())?;
-            if again.committed().len() > bound && self.tag.payload(again.committed(), entry).is_ok()
-            {
+            if again.bound() > bound && self.tag.payload(again.records(), entry).is_ok() {
                 return Ok(None);
             }
         }
         Err(self.no_record(slot, entry, fault, bound))
     }
 
-    fn no_record(&self, slot: Slot, entry: u64, fault: RecordFault, bound: usize) -> Error {
+    fn no_record(&self, slot: Slot, entry: u64, fault: RecordFault, bound: u64) -> Error {
         let file_id = slot.file_id();
-        if entry >= bound as u64 || fault == RecordFault::InVersionRecord {
+        if entry >= bound || fault == RecordFault::InVersionRecord {
             let wanted =
                 format!("an offset from 8 below the committed {bound} bytes (slot {slot})");
             let path = self.files.offset_path(file_id);
             let at = entry_offset(slot.index_in_file());
             return Error::corrupt(path, at, "offset entry", wanted, entry.to_string());
         }
-        let wanted = format!(
-            "{} for slot {slot}, that ends by {bound}",
-            self.tag.describe()
-        );
+        let wanted = format!("{} for slot {slot}, that ends by {bound}", self.tag.describe());
         let path = self.files.data_path(file_id);
         Error::corrupt(path, entry, "record header", wanted, fault.describe(bound))
     }
 
+    /// The column's bound may have been raised after this moment, and a sealed file filled with
+    /// what it now allows.
     #[cold]
-    fn payload_too_long(&self, slot: Slot, entry: u64, byte_len: usize) -> Error {
-        let limit = self.seen.conf.spec.max_value_bytes;
+    fn long_payload<'m>(&self, slot: Slot, entry: u64, payload: &'m [u8]) -> Result<&'m [u8]> {
+        let limit = self.files.latest_conf()?.conf.spec.max_value_bytes;
+        if payload.len() as u64 <= limit {
+            return Ok(payload);
+        }
         let wanted = format!("at most the column's {limit} bytes for slot {slot}");
         let path = self.files.data_path(slot.file_id());
-        let found = format!("{byte_len} bytes");
-        Error::corrupt(
-            path,
-            entry + HEADER_BYTES,
-            "length of a value",
-            wanted,
-            found,
-        )
+        let found = format!("{} bytes", payload.len());
+        Err(Error::corrupt(path, entry + HEADER_BYTES, "length of a value", wanted, found))
     }
 
     pub(super) fn file_ids(&self) -> Result<&[FileId]> {
+        if let Some(ids) = self.listing.get() {
+            return Ok(ids);
+        }
+        let _filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ids) = self.listing.get() {
             return Ok(ids);
         }

@@ -27,10 +27,7 @@ pub(super) struct NamedFile {
 
 impl ColumnDir {
     pub(super) fn new(disk: Arc<dyn Disk>, path: &Path) -> Self {
-        Self {
-            disk,
-            path: path.to_owned(),
-        }
+        Self { disk, path: path.to_owned() }
     }
 
     pub(super) fn disk(&self) -> &dyn Disk {
@@ -70,9 +67,7 @@ impl ColumnDir {
     }
 
     pub(super) fn remove(&self, path: &Path) -> Result<()> {
-        self.disk
-            .remove(path)
-            .map_err(|error| Error::io(path, "remove", error))
+        self.disk.remove(path).map_err(|error| Error::io(path, "remove", error))
     }
 
     /// Flushes the names in the directory.
@@ -86,9 +81,7 @@ impl ColumnDir {
     }
 
     fn sync_dir(&self, path: &Path) -> Result<()> {
-        self.disk
-            .sync_dir(path)
-            .map_err(|error| Error::io(path, "flush the directory", error))
+        self.disk.sync_dir(path).map_err(|error| Error::io(path, "flush the directory", error))
     }
 
     /// Makes the directory and those above it that are missing, each with its name flushed.
@@ -122,10 +115,8 @@ impl ColumnDir {
             .disk
             .list(&self.path)
             .map_err(|error| Error::io(&self.path, "list the directory", error))?;
-        let mut files: Vec<SlotFile> = names
-            .iter()
-            .filter_map(|name| SlotFile::parse(name))
-            .collect();
+        let mut files: Vec<SlotFile> =
+            names.iter().filter_map(|name| SlotFile::parse(name)).collect();
         files.sort_unstable_by_key(|file| (file.file_id(), *file));
         Ok(files)
     }
@@ -190,9 +181,7 @@ impl NamedFile {
     }
 
     pub(super) fn byte_len(&self) -> Result<u64> {
-        self.file
-            .byte_len()
-            .map_err(|error| self.failed("stat", error))
+        self.file.byte_len().map_err(|error| self.failed("stat", error))
     }
 
     pub(super) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
@@ -217,15 +206,11 @@ impl NamedFile {
     }
 
     pub(super) fn set_len(&mut self, byte_len: u64) -> Result<()> {
-        self.file
-            .set_len(byte_len)
-            .map_err(|error| self.failed("set the length of", error))
+        self.file.set_len(byte_len).map_err(|error| self.failed("set the length of", error))
     }
 
     pub(super) fn sync(&mut self) -> Result<()> {
-        self.file
-            .sync()
-            .map_err(|error| Error::io(&self.path, "flush", error))
+        self.file.sync().map_err(|error| Error::io(&self.path, "flush", error))
     }
 
     fn failed(&self, operation: &'static str, error: io::Error) -> Error {

@@ -52,18 +52,12 @@ pub(super) struct CommitError {
 /// Before the first change.
 impl From<Error> for CommitError {
     fn from(error: Error) -> Self {
-        Self {
-            error,
-            poisons: false,
-        }
+        Self { error, poisons: false }
     }
 }
 
 fn poisoning(error: Error) -> CommitError {
-    CommitError {
-        error,
-        poisons: true,
-    }
+    CommitError { error, poisons: true }
 }
 
 /// A file of the commit, with what becomes of it.
@@ -86,10 +80,7 @@ pub(super) fn commit(
     batch: Vec<FileBatch<'_>>,
     next: Option<FileId>,
 ) -> Result<(), CommitError> {
-    let highest = batch
-        .last()
-        .and_then(|file| file.records.last())
-        .map(|(slot, _)| *slot);
+    let highest = batch.last().and_then(|file| file.records.last()).map(|(slot, _)| *slot);
     let mut staged = Vec::with_capacity(batch.len());
     for file in batch {
         staged.push(stage(directory, conf, tables, file)?);
@@ -98,20 +89,12 @@ pub(super) fn commit(
     let next = next.and_then(|file_id| target(directory, conf, tables, file_id).ok());
 
     // 1. intent
-    let sealed = staged
-        .iter()
-        .find(|file| Some(file.file_id) < conf.current_file());
+    let sealed = staged.iter().find(|file| Some(file.file_id) < conf.current_file());
     if let Some(file) = sealed
         && conf.backfill_target().map(|target| target.file_id) != Some(file.file_id)
     {
         let data_len = file.state.data_len;
-        let intent = with_target(
-            conf,
-            BackfillTarget {
-                file_id: file.file_id,
-                data_len,
-            },
-        );
+        let intent = with_target(conf, BackfillTarget { file_id: file.file_id, data_len });
         directory.replace_conf(&intent).map_err(poisoning)?;
         *conf = intent;
     }
@@ -125,10 +108,7 @@ pub(super) fn commit(
         write_entries(directory, file).map_err(poisoning)?;
     }
     // 4. directory
-    if staged
-        .iter()
-        .any(|file| !file.state.has_data || !file.state.has_offsets)
-    {
+    if staged.iter().any(|file| !file.state.has_data || !file.state.has_offsets) {
         directory.sync().map_err(poisoning)?;
     }
     // 5. conf
@@ -148,13 +128,7 @@ pub(super) fn commit(
 
 /// The conf with another backfill file. The one before is sealed as it stands.
 fn with_target(conf: &Conf, target: BackfillTarget) -> Conf {
-    Conf {
-        backfill: Some(Backfill {
-            allowed: true,
-            target: Some(target),
-        }),
-        ..*conf
-    }
+    Conf { backfill: Some(Backfill { allowed: true, target: Some(target) }), ..*conf }
 }
 
 /// Names a file that will be filled next, with its present length.
@@ -182,18 +156,13 @@ fn conf_after(
         if Some(file.file_id) == after.current_file() {
             after.current_data_len = data_len;
         } else if Some(file.file_id) < conf.current_file() {
-            target = Some(BackfillTarget {
-                file_id: file.file_id,
-                data_len,
-            });
+            target = Some(BackfillTarget { file_id: file.file_id, data_len });
         }
     }
     if next.is_some() {
         target = next;
     }
-    after.backfill = conf
-        .backfill
-        .map(|backfill| Backfill { target, ..backfill });
+    after.backfill = conf.backfill.map(|backfill| Backfill { target, ..backfill });
     after
 }
 
@@ -206,11 +175,8 @@ fn stage<'a>(
 ) -> Result<Staged<'a>> {
     let file_id = batch.file_id;
     let exists = Some(file_id) <= conf.current_file();
-    let mut state = if exists {
-        tables.get(directory, conf, file_id)?.clone()
-    } else {
-        FileState::new()
-    };
+    let mut state =
+        if exists { tables.get(directory, conf, file_id)?.clone() } else { FileState::new() };
     let mut bytes = Gather::at(state.data_len);
     let mut entries = Vec::with_capacity(batch.records.len());
     let mut stream = None;
@@ -234,30 +200,20 @@ fn stage<'a>(
         state.table.set(slot.index_in_file(), offset);
         entries.push((slot.index_in_file(), offset));
     }
-    Ok(Staged {
-        file_id,
-        state,
-        bytes,
-        entries,
-        stream,
-    })
+    Ok(Staged { file_id, state, bytes, entries, stream })
 }
 
 fn write_data(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<(), CommitError> {
     let path = directory.data_path(file.file_id);
     let mut data = if file.state.has_data {
-        directory
-            .open(path.clone(), Access::Write)
-            .map_err(poisoning)?
-            .ok_or_else(|| {
-                let source = io::ErrorKind::NotFound.into();
-                poisoning(Error::io(&path, "open", source))
-            })?
+        directory.open(path.clone(), Access::Write).map_err(poisoning)?.ok_or_else(|| {
+            let source = io::ErrorKind::NotFound.into();
+            poisoning(Error::io(&path, "open", source))
+        })?
     } else {
         directory.create(path).map_err(poisoning)?
     };
-    data.write_all_at(&mut file.bytes.slices(), file.bytes.start())
-        .map_err(poisoning)?;
+    data.write_all_at(&mut file.bytes.slices(), file.bytes.start()).map_err(poisoning)?;
     if let Some((byte_len, source)) = file.stream.take() {
         let from = file.bytes.end() - byte_len;
         if let Err(failed) = write_stream(&mut data, from, byte_len, source) {
@@ -282,19 +238,13 @@ fn write_stream(
     source: &mut dyn Read,
 ) -> Result<(), StreamError> {
     let end = offset + byte_len;
-    let mut chunk = vec![
-        0;
-        usize::try_from(byte_len)
-            .unwrap_or(CHUNK_BYTES)
-            .min(CHUNK_BYTES)
-    ];
+    let mut chunk = vec![0; usize::try_from(byte_len).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES)];
     while offset < end {
         let to_boundary = CHUNK_BYTES as u64 - offset % CHUNK_BYTES as u64;
         let count = to_boundary.min(end - offset).min(chunk.len() as u64);
         let piece = &mut chunk[..usize::try_from(count).unwrap_or(CHUNK_BYTES)];
         source.read_exact(piece).map_err(StreamError::Source)?;
-        data.write_all_at(&mut [IoSlice::new(piece)], offset)
-            .map_err(StreamError::Write)?;
+        data.write_all_at(&mut [IoSlice::new(piece)], offset).map_err(StreamError::Write)?;
         offset += count;
     }
     Ok(())
@@ -341,10 +291,8 @@ fn write_entries(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<()> {
 
 /// First and last index of each run of neighbouring entries.
 fn runs(entries: &[(usize, u64)]) -> impl Iterator<Item = (usize, usize)> + '_ {
-    entries
-        .chunk_by(|left, right| left.0 + 1 == right.0)
-        .filter_map(|run| {
-            let (first, last) = (run.first()?, run.last()?);
-            Some((first.0, last.0))
-        })
+    entries.chunk_by(|left, right| left.0 + 1 == right.0).filter_map(|run| {
+        let (first, last) = (run.first()?, run.last()?);
+        Some((first.0, last.0))
+    })
 }

@@ -22,15 +22,8 @@ pub(super) fn encode_all<'a>(
         Compression::Snappy => {
             let total: usize = values.iter().map(|value| value.len()).sum();
             let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-            let threads = if total < PARALLEL_BYTES {
-                1
-            } else {
-                cores.min(values.len())
-            };
-            Ok(encode_on(threads, values)?
-                .into_iter()
-                .map(Cow::Owned)
-                .collect())
+            let threads = if total < PARALLEL_BYTES { 1 } else { cores.min(values.len()) };
+            Ok(encode_on(threads, values)?.into_iter().map(Cow::Owned).collect())
         }
     }
 }
@@ -54,11 +47,7 @@ fn encode_on(threads: usize, values: &[&[u8]]) -> io::Result<Vec<Vec<u8>>> {
         let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let mut parts = vec![work()];
         for helper in helpers {
-            parts.push(
-                helper
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            );
+            parts.push(helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         }
         parts
     });
@@ -75,9 +64,7 @@ fn encode_on(threads: usize, values: &[&[u8]]) -> io::Result<Vec<Vec<u8>>> {
 pub(super) fn encode_stream(mut value: impl Read) -> io::Result<Vec<u8>> {
     let mut encoder = FrameEncoder::new(Vec::new());
     io::copy(&mut value, &mut encoder)?;
-    encoder
-        .into_inner()
-        .map_err(snap::write::IntoInnerError::into_error)
+    encoder.into_inner().map_err(snap::write::IntoInnerError::into_error)
 }
 
 #[cfg(test)]
@@ -87,11 +74,7 @@ mod tests {
     #[test]
     fn threads_do_not_change_what_is_stored() {
         let values: Vec<Vec<u8>> = (0..100u8)
-            .map(|n| {
-                (0..usize::from(n) * 977)
-                    .map(|i| (i / 7) as u8 ^ n)
-                    .collect()
-            })
+            .map(|n| (0..usize::from(n) * 977).map(|i| (i / 7) as u8 ^ n).collect())
             .collect();
         let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
         let alone = encode_on(1, &values).unwrap();

@@ -26,12 +26,8 @@ pub(super) struct Gather<'a> {
 impl<'a> Gather<'a> {
     /// For a data file that is `data_len` bytes long: a new one gets its version record first.
     pub(super) fn at(data_len: u64) -> Self {
-        let mut gather = Self {
-            arena: Vec::new(),
-            pieces: Vec::new(),
-            start: data_len,
-            end: data_len,
-        };
+        let mut gather =
+            Self { arena: Vec::new(), pieces: Vec::new(), start: data_len, end: data_len };
         if data_len == 0 {
             gather.copy(&VERSION_RECORD);
             gather.end = FIRST_RECORD_OFFSET;
@@ -61,9 +57,7 @@ impl<'a> Gather<'a> {
     fn reserve(&mut self, header: RecordHeader) -> Option<u64> {
         let offset = self.end;
         // The system's file offsets are signed.
-        self.end = header
-            .end(offset)
-            .filter(|end| i64::try_from(*end).is_ok())?;
+        self.end = header.end(offset).filter(|end| i64::try_from(*end).is_ok())?;
         Some(offset)
     }
 

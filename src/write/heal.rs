@@ -124,25 +124,18 @@ impl HealReport {
 /// writing would fail with: [`Error::Corrupt`], [`Error::Unsupported`], [`Error::Io`].
 pub fn inspect(directory: impl AsRef<Path>) -> Result<HealReport> {
     let directory = ColumnDir::new(Arc::new(OsDisk), directory.as_ref());
-    let no_column = || Error::NoSuchColumn {
-        directory: directory.path().into(),
-    };
+    let no_column = || Error::NoSuchColumn { directory: directory.path().into() };
     let lock = directory.file_path(names::LOCK);
     let attempt = directory.disk().lock_shared(&lock);
     let _held = match attempt.map_err(|error| Error::io(lock, "lock", error))? {
         Some(LockAttempt::Busy(pid)) => {
-            return Err(Error::AlreadyOpen {
-                directory: directory.path().into(),
-                pid,
-            });
+            return Err(Error::AlreadyOpen { directory: directory.path().into(), pid });
         }
         Some(LockAttempt::Held(lock)) => Some(lock),
         None => None,
     };
     let conf = directory.read_conf()?.ok_or_else(no_column)?;
-    Ok(HealReport {
-        actions: examine(&directory, &conf)?,
-    })
+    Ok(HealReport { actions: examine(&directory, &conf)? })
 }
 
 /// Finds out what there is to heal, or that the conf does not belong to the files. Touches nothing.
@@ -182,11 +175,7 @@ fn examine_current(
     let data_len = conf.current_data_len;
     let data = open_data(directory, file_id, data_len)?;
     let Some((table, offsets_len)) = directory.read_table(file_id)? else {
-        return Err(missing(
-            directory.offset_path(file_id),
-            "offset file",
-            data_len,
-        ));
+        return Err(missing(directory.offset_path(file_id), "offset file", data_len));
     };
     let largest = fit::check_current_entries(table.entries(), highest.index_in_file(), data_len)
         .map_err(|misfit| {
@@ -194,22 +183,10 @@ fn examine_current(
         })?;
     let end = record_end(&data, conf, largest, data_len)?;
     if end != Some(data_len) {
-        return Err(last_record_error(
-            directory.data_path(file_id),
-            largest,
-            data_len,
-            end,
-        ));
+        return Err(last_record_error(directory.data_path(file_id), largest, data_len, end));
     }
     // The conf fits, so whatever lies after the highest slot is uncommitted too.
-    heal_file(
-        directory,
-        file_id,
-        &data,
-        (&table, offsets_len),
-        data_len,
-        actions,
-    )
+    heal_file(directory, file_id, &data, (&table, offsets_len), data_len, actions)
 }
 
 fn examine_backfill(
@@ -222,11 +199,7 @@ fn examine_backfill(
     let data = open_data(directory, file_id, data_len)?;
     let Some((table, offsets_len)) = directory.read_table(file_id)? else {
         if data_len > FIRST_RECORD_OFFSET {
-            return Err(missing(
-                directory.offset_path(file_id),
-                "offset file",
-                data_len,
-            ));
+            return Err(missing(directory.offset_path(file_id), "offset file", data_len));
         }
         return heal_file(
             directory,
@@ -248,14 +221,7 @@ fn examine_backfill(
             return Err(Error::corrupt(data.path(), entry, what, wanted, found));
         }
     }
-    heal_file(
-        directory,
-        file_id,
-        &data,
-        (&table, offsets_len),
-        data_len,
-        actions,
-    )
+    heal_file(directory, file_id, &data, (&table, offsets_len), data_len, actions)
 }
 
 /// Opens a data file that must be there with at least the committed bytes.
@@ -268,13 +234,7 @@ fn open_data(directory: &ColumnDir, file_id: FileId, data_len: u64) -> Result<Na
     if byte_len < data_len {
         let wanted = format!("at least the committed {data_len} bytes");
         let found = format!("{byte_len} bytes");
-        return Err(Error::corrupt(
-            path,
-            None,
-            "length of the data file",
-            wanted,
-            found,
-        ));
+        return Err(Error::corrupt(path, None, "length of the data file", wanted, found));
     }
     Ok(data)
 }
@@ -301,25 +261,15 @@ fn heal_file(
     let slots: Vec<Slot> = stray.map(|(index, _)| file_id.slot_at(index)).collect();
     let file = directory.offset_path(file_id);
     if !slots.is_empty() {
-        actions.push(HealAction::ClearedEntries {
-            file: file.clone(),
-            slots,
-        });
+        actions.push(HealAction::ClearedEntries { file: file.clone(), slots });
     }
     if offsets_len < TABLE_BYTES as u64 {
-        actions.push(HealAction::ExtendedOffsets {
-            file,
-            from: offsets_len,
-        });
+        actions.push(HealAction::ExtendedOffsets { file, from: offsets_len });
     }
     let from = data.byte_len()?;
     if from > data_len {
         let file = data.path().to_owned();
-        actions.push(HealAction::Truncated {
-            file,
-            from,
-            to: data_len,
-        });
+        actions.push(HealAction::Truncated { file, from, to: data_len });
     }
     Ok(())
 }
@@ -331,10 +281,7 @@ fn remove_if_there(
 ) -> Result<()> {
     let path = directory.slot_file_path(file);
     if let Some(found) = directory.open(path.clone(), Access::Read)? {
-        actions.push(HealAction::RemovedFile {
-            file: path,
-            byte_len: found.byte_len()?,
-        });
+        actions.push(HealAction::RemovedFile { file: path, byte_len: found.byte_len()? });
     }
     Ok(())
 }
@@ -384,11 +331,7 @@ pub(super) fn apply(directory: &ColumnDir, actions: &[HealAction]) -> Result<()>
             }
         }
     }
-    if actions.is_empty() {
-        Ok(())
-    } else {
-        directory.sync()
-    }
+    if actions.is_empty() { Ok(()) } else { directory.sync() }
 }
 
 fn must_open(directory: &ColumnDir, path: &Path) -> Result<NamedFile> {

@@ -29,13 +29,7 @@ pub(super) fn check_value_len(conf: &Conf, slot: Slot, byte_len: u64) -> Result<
     if byte_len <= limit {
         return Ok(());
     }
-    Err(Error::TooLarge {
-        slot,
-        byte_len,
-        at_least: false,
-        limit,
-        bound: "the column's bound",
-    })
+    Err(Error::TooLarge { slot, byte_len, at_least: false, limit, bound: "the column's bound" })
 }
 
 /// Rule 1: the length of a stored payload has 32 bits.
@@ -63,21 +57,14 @@ pub(super) fn group(conf: &Conf, slots: &[Slot]) -> Result<Vec<Group>> {
     let groups = by_file(slots);
     if let (Some(first), Some(highest)) = (slots[..gaps].first(), conf.highest) {
         if !conf.allows_backfill() {
-            return Err(Error::BackfillDisabled {
-                slot: *first,
-                highest,
-            });
+            return Err(Error::BackfillDisabled { slot: *first, highest });
         }
         if let Some(sequential) = slots.get(gaps) {
-            return Err(Error::MixedBatch {
-                backfill: *first,
-                sequential: *sequential,
-            });
+            return Err(Error::MixedBatch { backfill: *first, sequential: *sequential });
         }
         let sealed = groups.iter().map(|group| group.file_id);
-        let sealed: Box<[FileId]> = sealed
-            .filter(|file_id| *file_id != highest.file_id())
-            .collect();
+        let sealed: Box<[FileId]> =
+            sealed.filter(|file_id| *file_id != highest.file_id()).collect();
         if sealed.len() > 1 {
             return Err(Error::SpansFiles { files: sealed });
         }
@@ -91,10 +78,7 @@ pub(super) fn by_file(slots: &[Slot]) -> Vec<Group> {
     for (index, slot) in slots.iter().enumerate() {
         match groups.last_mut() {
             Some(group) if group.file_id == slot.file_id() => group.items.end = index + 1,
-            _ => groups.push(Group {
-                file_id: slot.file_id(),
-                items: index..index + 1,
-            }),
+            _ => groups.push(Group { file_id: slot.file_id(), items: index..index + 1 }),
         }
     }
     groups
@@ -107,27 +91,17 @@ mod tests {
 
     fn conf(highest: Option<u64>, allow_backfill: bool) -> Conf {
         let empty = Conf::empty(Column::StateDiffs.spec(), allow_backfill);
-        Conf {
-            highest: highest.map(Slot),
-            current_data_len: 100,
-            ..empty
-        }
+        Conf { highest: highest.map(Slot), current_data_len: 100, ..empty }
     }
 
     fn files(conf: &Conf, slots: &[u64]) -> Result<Vec<u64>> {
         let slots: Vec<Slot> = slots.iter().copied().map(Slot).collect();
-        Ok(group(conf, &slots)?
-            .into_iter()
-            .map(|group| group.file_id.0)
-            .collect())
+        Ok(group(conf, &slots)?.into_iter().map(|group| group.file_id.0).collect())
     }
 
     #[test]
     fn a_sequential_batch_may_span_files() {
-        assert_eq!(
-            files(&conf(None, false), &[0, 8191, 8192, 90_000]).unwrap(),
-            [0, 1, 10]
-        );
+        assert_eq!(files(&conf(None, false), &[0, 8191, 8192, 90_000]).unwrap(), [0, 1, 10]);
         assert_eq!(files(&conf(Some(5), false), &[6]).unwrap(), [0]);
         assert_eq!(files(&conf(Some(5), false), &[]).unwrap(), [0; 0]);
     }
@@ -135,10 +109,7 @@ mod tests {
     #[test]
     fn gaps_are_filled_only_with_backfill_on_and_in_one_sealed_file_at_a_time() {
         let refused = files(&conf(Some(20_000), false), &[3]).unwrap_err();
-        assert!(matches!(
-            refused,
-            Error::BackfillDisabled { slot: Slot(3), .. }
-        ));
+        assert!(matches!(refused, Error::BackfillDisabled { slot: Slot(3), .. }));
         let on = conf(Some(20_000), true);
         assert_eq!(files(&on, &[3, 4, 17_000]).unwrap(), [0, 2]);
         let refused = files(&on, &[3, 9000, 17_000]).unwrap_err();

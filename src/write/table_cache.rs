@@ -83,21 +83,12 @@ fn load(directory: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<FileState
     }
     let table = directory.read_table(file_id)?;
     if table.is_none() && data_len > FIRST_RECORD_OFFSET {
-        return Err(missing(
-            directory.offset_path(file_id),
-            "offset file",
-            data_len,
-        ));
+        return Err(missing(directory.offset_path(file_id), "offset file", data_len));
     }
     let has_offsets = table.is_some();
     let (table, offsets_len) = table.unwrap_or_else(|| (OffsetTable::zeroed(), 0));
-    let state = FileState {
-        table,
-        data_len,
-        has_data: file_len.is_some(),
-        offsets_len,
-        has_offsets,
-    };
+    let state =
+        FileState { table, data_len, has_data: file_len.is_some(), offsets_len, has_offsets };
     // Every entry must lead into the committed bytes: in the files that the conf names, healing
     // has seen to that. An entry behind the end of a sealed file is not this writer's, and
     // appending there could bring it to life.
@@ -108,13 +99,7 @@ fn load(directory: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<FileState
     if state.has_data && data_len < FIRST_RECORD_OFFSET && named.is_none() {
         let found = format!("{data_len} bytes");
         let path = directory.data_path(file_id);
-        return Err(Error::corrupt(
-            path,
-            None,
-            "sealed data file",
-            "at least 8 bytes",
-            found,
-        ));
+        return Err(Error::corrupt(path, None, "sealed data file", "at least 8 bytes", found));
     }
     Ok(state)
 }
@@ -129,11 +114,5 @@ fn stray_entry(
     let slot: Slot = file_id.slot_at(index);
     let wanted = format!("an offset below the data file's {data_len} bytes (slot {slot})");
     let path = directory.offset_path(file_id);
-    Error::corrupt(
-        path,
-        entry_offset(index),
-        "offset entry",
-        wanted,
-        entry.to_string(),
-    )
+    Error::corrupt(path, entry_offset(index), "offset entry", wanted, entry.to_string())
 }

@@ -38,40 +38,26 @@ impl WriterOptions {
     #[must_use]
     pub fn create(spec: ColumnSpec) -> Self {
         let max_value_bytes = spec.max_value_bytes;
-        Self {
-            spec: Some(spec),
-            max_value_bytes,
-            allow_backfill: false,
-        }
+        Self { spec: Some(spec), max_value_bytes, allow_backfill: false }
     }
 
     /// Opens a column that must be there, as it is.
     #[must_use]
     pub fn existing() -> Self {
-        Self {
-            spec: None,
-            max_value_bytes: 0,
-            allow_backfill: false,
-        }
+        Self { spec: None, max_value_bytes: 0, allow_backfill: false }
     }
 
     /// Whether skipped slots behind the highest may be filled. Once on, it stays on: the column
     /// becomes `LHSTBLK3`, and `false` changes nothing about that.
     #[must_use]
     pub fn allow_backfill(self, allow_backfill: bool) -> Self {
-        Self {
-            allow_backfill,
-            ..self
-        }
+        Self { allow_backfill, ..self }
     }
 
     /// Raises the bound on one decoded value, in bytes. It never goes down.
     #[must_use]
     pub fn max_value_bytes(self, bytes: u64) -> Self {
-        Self {
-            max_value_bytes: self.max_value_bytes.max(bytes),
-            ..self
-        }
+        Self { max_value_bytes: self.max_value_bytes.max(bytes), ..self }
     }
 }
 
@@ -130,13 +116,8 @@ impl Writer {
         let directory = ColumnDir::new(disk, directory.as_ref());
         if options.spec.is_some() {
             directory.create_dirs()?;
-        } else if directory
-            .open(directory.file_path(names::CONF), Access::Read)?
-            .is_none()
-        {
-            return Err(Error::NoSuchColumn {
-                directory: directory.path().into(),
-            });
+        } else if directory.open(directory.file_path(names::CONF), Access::Read)?.is_none() {
+            return Err(Error::NoSuchColumn { directory: directory.path().into() });
         }
         let lock = take_lock(&directory)?;
         let (conf, healed) = match directory.read_conf()? {
@@ -144,14 +125,7 @@ impl Writer {
             None => create(&directory, options)?,
         };
         let tables = TableCache::default();
-        Ok(Self {
-            directory,
-            conf,
-            tables,
-            poisoned: None,
-            healed,
-            _lock: lock,
-        })
+        Ok(Self { directory, conf, tables, poisoned: None, healed, _lock: lock })
     }
 
     /// What opening healed.
@@ -222,10 +196,8 @@ impl Writer {
     /// # Errors
     /// See [`Writer`].
     pub fn put_batch<V: AsRef<[u8]>>(&mut self, items: &[(Slot, V)]) -> Result<Committed> {
-        let items: Vec<(Slot, &[u8])> = items
-            .iter()
-            .map(|(slot, value)| (*slot, value.as_ref()))
-            .collect();
+        let items: Vec<(Slot, &[u8])> =
+            items.iter().map(|(slot, value)| (*slot, value.as_ref())).collect();
         self.check_values(&items)?;
         self.put_values(&items, None)
     }
@@ -236,10 +208,8 @@ impl Writer {
     /// # Errors
     /// See [`Writer`]; [`Error::Corrupt`] names a payload that does not decode.
     pub fn put_stored_batch<V: AsRef<[u8]>>(&mut self, items: &[(Slot, V)]) -> Result<Committed> {
-        let items: Vec<(Slot, &[u8])> = items
-            .iter()
-            .map(|(slot, stored)| (*slot, stored.as_ref()))
-            .collect();
+        let items: Vec<(Slot, &[u8])> =
+            items.iter().map(|(slot, stored)| (*slot, stored.as_ref())).collect();
         if self.conf.spec.compression == Compression::None {
             self.check_values(&items)?;
             return self.put_values(&items, None);
@@ -280,10 +250,7 @@ impl Writer {
         plan::check_value_len(&self.conf, slot, byte_len)?;
         if self.contains(slot)? {
             self.holds(slot, &mut source.take(byte_len))?;
-            return Ok(Committed {
-                written: 0,
-                unchanged: 1,
-            });
+            return Ok(Committed { written: 0, unchanged: 1 });
         }
         if self.conf.spec.compression == Compression::None {
             plan::check_stored_len(slot, byte_len)?;
@@ -302,10 +269,7 @@ impl Writer {
             return Err(failed(io::ErrorKind::UnexpectedEof.into()));
         }
         let written = self.put_new(vec![(slot, &stored)], None)?;
-        Ok(Committed {
-            written,
-            unchanged: 0,
-        })
+        Ok(Committed { written, unchanged: 0 })
     }
 
     /// Stores any ascending run in as few commits as the rules allow: what fills gaps, one commit
@@ -319,26 +283,20 @@ impl Writer {
         items: &[(Slot, V)],
         mut on_commit: impl FnMut(&RunCommit),
     ) -> Result<RunReport, RunError> {
-        let items: Vec<(Slot, &[u8])> = items
-            .iter()
-            .map(|(slot, value)| (*slot, value.as_ref()))
-            .collect();
+        let items: Vec<(Slot, &[u8])> =
+            items.iter().map(|(slot, value)| (*slot, value.as_ref())).collect();
         let mut done = RunReport::default();
         let mut run = || -> Result<()> {
             self.check_values(&items)?;
             let gaps = items.partition_point(|(slot, _)| Some(*slot) <= self.conf.highest);
             let slots: Vec<Slot> = items[..gaps].iter().map(|(slot, _)| *slot).collect();
-            let mut parts: Vec<_> = plan::by_file(&slots)
-                .into_iter()
-                .map(|group| group.items)
-                .collect();
+            let mut parts: Vec<_> =
+                plan::by_file(&slots).into_iter().map(|group| group.items).collect();
             if gaps < items.len() {
                 parts.push(gaps..items.len());
             }
             for (index, part) in parts.iter().enumerate() {
-                let next = parts
-                    .get(index + 1)
-                    .map(|part| items[part.start].0.file_id());
+                let next = parts.get(index + 1).map(|part| items[part.start].0.file_id());
                 let part = &items[part.clone()];
                 let committed = self.put_values(part, next)?;
                 let (Some(first), Some(last)) = (part.first(), part.last()) else {
@@ -349,11 +307,7 @@ impl Writer {
                 done.unchanged += committed.unchanged;
                 done.last = Some(last.0);
                 let records = committed.written + committed.unchanged;
-                on_commit(&RunCommit {
-                    first: first.0,
-                    last: last.0,
-                    records,
-                });
+                on_commit(&RunCommit { first: first.0, last: last.0, records });
             }
             Ok(())
         };
@@ -401,13 +355,7 @@ impl Writer {
             Err(DecodeFault::Frames(error)) => {
                 let wanted = format!("snappy frames for slot {slot}");
                 let path = self.directory.data_path(slot.file_id());
-                Err(Error::corrupt(
-                    path,
-                    None,
-                    "payload to store",
-                    wanted,
-                    error.to_string(),
-                ))
+                Err(Error::corrupt(path, None, "payload to store", wanted, error.to_string()))
             }
         }
     }
@@ -429,10 +377,7 @@ impl Writer {
         let values: Vec<&[u8]> = new.iter().map(|(_, value)| *value).collect();
         let stored = encode::encode_all(&values, self.conf.spec.compression)
             .map_err(|error| Error::io(self.directory.path(), "compress a value for", error))?;
-        let new = slots
-            .into_iter()
-            .zip(stored.iter().map(Cow::as_ref))
-            .collect();
+        let new = slots.into_iter().zip(stored.iter().map(Cow::as_ref)).collect();
         let written = self.put_new(new, next)?;
         Ok(Committed { written, unchanged })
     }
@@ -467,27 +412,13 @@ impl Writer {
     ) -> Result<Committed> {
         plan::group(&self.conf, &[slot])?;
         let records = vec![(slot, Payload::Stream { byte_len, source })];
-        self.commit(
-            vec![FileBatch {
-                file_id: slot.file_id(),
-                records,
-            }],
-            None,
-        )?;
-        Ok(Committed {
-            written: 1,
-            unchanged: 0,
-        })
+        self.commit(vec![FileBatch { file_id: slot.file_id(), records }], None)?;
+        Ok(Committed { written: 1, unchanged: 0 })
     }
 
     fn commit(&mut self, batch: Vec<FileBatch<'_>>, next: Option<FileId>) -> Result<()> {
         let sealed = next.filter(|file_id| Some(*file_id) < self.conf.current_file());
-        let Self {
-            directory,
-            conf,
-            tables,
-            ..
-        } = self;
+        let Self { directory, conf, tables, .. } = self;
         match commit::commit(directory, conf, tables, batch, sealed) {
             Ok(()) => {
                 tracing::debug!(column = %directory.path().display(), ?conf, "committed");
@@ -508,9 +439,7 @@ impl Writer {
         if Some(slot) > self.conf.highest {
             return Ok(0);
         }
-        let state = self
-            .tables
-            .get(&self.directory, &self.conf, slot.file_id())?;
+        let state = self.tables.get(&self.directory, &self.conf, slot.file_id())?;
         Ok(state.table.get(slot.index_in_file()))
     }
 
@@ -521,10 +450,7 @@ impl Writer {
             return Ok(false);
         }
         let path = self.directory.data_path(slot.file_id());
-        let bound = self
-            .tables
-            .get(&self.directory, &self.conf, slot.file_id())?
-            .data_len;
+        let bound = self.tables.get(&self.directory, &self.conf, slot.file_id())?.data_len;
         let Some(data) = self.directory.open(path.clone(), Access::Read)? else {
             return Err(crate::read::files::missing(path, "data file", bound));
         };
@@ -538,11 +464,7 @@ impl Writer {
             let found = format!("{header:02x?}");
             return Err(Error::corrupt(path, entry, "record header", wanted, found));
         };
-        let stored = StoredReader {
-            data: &data,
-            offset: entry + HEADER_BYTES,
-            end,
-        };
+        let stored = StoredReader { data: &data, offset: entry + HEADER_BYTES, end };
         let mut held: Box<dyn Read> = match self.conf.spec.compression {
             Compression::None => Box::new(stored),
             Compression::Snappy => Box::new(snap::read::FrameDecoder::new(stored)),
@@ -574,9 +496,7 @@ impl Read for StoredReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = usize::try_from(self.end - self.offset).unwrap_or(usize::MAX);
         let count = left.min(buffer.len());
-        self.data
-            .read_exact_at(&mut buffer[..count], self.offset)
-            .map_err(io::Error::other)?;
+        self.data.read_exact_at(&mut buffer[..count], self.offset).map_err(io::Error::other)?;
         self.offset += count as u64;
         Ok(count)
     }
@@ -595,14 +515,8 @@ fn compare(mut held: &mut dyn Read, mut given: &mut dyn Read) -> Result<bool, Un
     loop {
         of_held.clear();
         of_given.clear();
-        (&mut held)
-            .take(PIECE)
-            .read_to_end(&mut of_held)
-            .map_err(Uncomparable::Held)?;
-        (&mut given)
-            .take(PIECE)
-            .read_to_end(&mut of_given)
-            .map_err(Uncomparable::Given)?;
+        (&mut held).take(PIECE).read_to_end(&mut of_held).map_err(Uncomparable::Held)?;
+        (&mut given).take(PIECE).read_to_end(&mut of_given).map_err(Uncomparable::Given)?;
         if of_held != of_given {
             return Ok(false);
         }
@@ -614,16 +528,11 @@ fn compare(mut held: &mut dyn Read, mut given: &mut dyn Read) -> Result<bool, Un
 
 fn take_lock(directory: &ColumnDir) -> Result<Box<dyn Lock>> {
     let path = directory.file_path(names::LOCK);
-    match directory
-        .disk()
-        .lock(&path)
-        .map_err(|error| Error::io(path, "lock", error))?
-    {
+    match directory.disk().lock(&path).map_err(|error| Error::io(path, "lock", error))? {
         LockAttempt::Held(lock) => Ok(lock),
-        LockAttempt::Busy(pid) => Err(Error::AlreadyOpen {
-            directory: directory.path().into(),
-            pid,
-        }),
+        LockAttempt::Busy(pid) => {
+            Err(Error::AlreadyOpen { directory: directory.path().into(), pid })
+        }
     }
 }
 
@@ -631,9 +540,7 @@ fn take_lock(directory: &ColumnDir) -> Result<Box<dyn Lock>> {
 /// the conf was lost, and starting empty would wipe the rest.
 fn create(directory: &ColumnDir, options: WriterOptions) -> Result<(Conf, HealReport)> {
     let Some(spec) = options.spec else {
-        return Err(Error::NoSuchColumn {
-            directory: directory.path().into(),
-        });
+        return Err(Error::NoSuchColumn { directory: directory.path().into() });
     };
     if let Some(file) = directory.slot_files()?.first() {
         let found = match file {
@@ -641,13 +548,7 @@ fn create(directory: &ColumnDir, options: WriterOptions) -> Result<(Conf, HealRe
             SlotFile::Offsets(file_id) => names::offset_file(*file_id),
         };
         let path = directory.file_path(names::CONF);
-        return Err(Error::corrupt(
-            path,
-            None,
-            "column",
-            "a conf",
-            format!("none, but {found}"),
-        ));
+        return Err(Error::corrupt(path, None, "column", "a conf", format!("none, but {found}")));
     }
     let conf = Conf::empty(spec, options.allow_backfill);
     let actions = heal::examine(directory, &conf)?;
@@ -673,10 +574,7 @@ fn open_existing(
     asked.spec.max_value_bytes = conf.spec.max_value_bytes.max(options.max_value_bytes);
     if options.allow_backfill {
         let target = conf.backfill_target();
-        asked.backfill = Some(Backfill {
-            allowed: true,
-            target,
-        });
+        asked.backfill = Some(Backfill { allowed: true, target });
     }
     if (asked.spec, asked.allows_backfill()) != (conf.spec, conf.allows_backfill()) {
         directory.replace_conf(&asked)?;

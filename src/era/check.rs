@@ -1,0 +1,174 @@
+//! What ties the blocks of an era to each other and to the era's state.
+//!
+//! Everything here follows from fields at fixed places; nothing is hashed. That a root is the root
+//! of what it names is for the verification of a whole archive to say.
+
+use std::path::Path;
+
+use super::group::EraSlots;
+use super::hex::Hex;
+use super::reader::{EraBlock, EraState};
+use super::ssz::{EraRoots, Root};
+use crate::error::{Error, Result};
+use crate::slot::Slot;
+
+/// Checks an era whose blocks have ascending slots of the era.
+///
+/// # Errors
+/// [`Error::Corrupt`] with the record and the slot when
+/// * a block's state root is not the one that the state has for its slot,
+/// * a block's parent root is not the block root of the slot before it,
+/// * a slot with a block has the block root of the slot before it,
+/// * a slot without a block has another block root than the slot before it.
+pub(super) fn check_era(
+    path: &Path,
+    slots: EraSlots,
+    blocks: &[EraBlock],
+    state: &EraState,
+    roots: &EraRoots,
+) -> Result<()> {
+    let mut blocks = blocks.iter().peekable();
+    let mut previous: Option<&Root> = None;
+    for (index, (root, state_root)) in roots.block_roots.iter().zip(&roots.state_roots).enumerate()
+    {
+        let slot = slots.slot_at(index);
+        match blocks.next_if(|block| block.head.slot == slot) {
+            Some(block) => {
+                check_block(path, block, state_root, previous)?;
+                if previous == Some(root) {
+                    let wanted = format!("slot {slot}: a new block root, for there is a block");
+                    let found = format!("{}, as at the slot before", Hex(root));
+                    return Err(corrupt_state(path, state, wanted, found));
+                }
+            }
+            None => {
+                if let Some(previous) = previous.filter(|previous| *previous != root) {
+                    let wanted = format!(
+                        "slot {slot}: without a block, the block root of the slot before, {}",
+                        Hex(previous)
+                    );
+                    return Err(corrupt_state(path, state, wanted, Hex(root).to_string()));
+                }
+            }
+        }
+        previous = Some(root);
+    }
+    Ok(())
+}
+
+fn check_block(
+    path: &Path,
+    block: &EraBlock,
+    state_root: &Root,
+    previous: Option<&Root>,
+) -> Result<()> {
+    let slot = block.head.slot;
+    let corrupt = |wanted: String, found: &Root| {
+        let wanted = format!("slot {slot}: {wanted}");
+        Error::corrupt(path, block.record.offset, "block record", wanted, Hex(found).to_string())
+    };
+    if block.head.state_root != *state_root {
+        let wanted = format!("the state root that the era's state has for it, {}", Hex(state_root));
+        return Err(corrupt(wanted, &block.head.state_root));
+    }
+    let previous = match previous {
+        // The genesis block has no parent (consensus specification, `get_genesis_block`).
+        None if slot == Slot(0) => Some(&[0; 32]),
+        previous => previous,
+    };
+    match previous {
+        Some(previous) if block.head.parent_root != *previous => {
+            let wanted = format!("the parent root {}, of the slot before", Hex(previous));
+            Err(corrupt(wanted, &block.head.parent_root))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn corrupt_state(path: &Path, state: &EraState, wanted: String, found: String) -> Error {
+    Error::corrupt(path, state.record.offset, "state record", wanted, found)
+}
+
+/// The block root that an era wants at the last slot of the era before it; `None` when its first
+/// slot is slot 0.
+pub(super) fn wanted_before(
+    slots: EraSlots,
+    blocks: &[EraBlock],
+    roots: &EraRoots,
+) -> Option<(Slot, Root)> {
+    let before = slots.first.previous()?;
+    let first_block = blocks.first().filter(|block| block.head.slot == slots.first);
+    let root = match first_block {
+        Some(block) => block.head.parent_root,
+        None => *roots.block_roots.first()?,
+    };
+    Some((before, root))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::era::e2store::{RecordAt, record_type};
+    use crate::era::ssz::{BlockHead, StateHead};
+
+    const SLOTS: EraSlots = EraSlots { first: Slot(8), last: Slot(11) };
+
+    fn block(slot: u64, parent: u8, state: u8) -> EraBlock {
+        EraBlock {
+            record: RecordAt { record_type: record_type::BLOCK, offset: slot, payload_len: 0 },
+            head: BlockHead {
+                slot: Slot(slot),
+                parent_root: [parent; 32],
+                state_root: [state; 32],
+            },
+        }
+    }
+
+    fn roots(block_roots: [u8; 4]) -> EraRoots {
+        EraRoots {
+            block_roots: block_roots.map(|root| [root; 32]).to_vec(),
+            state_roots: [1, 2, 3, 4].map(|root| [root; 32]).to_vec(),
+        }
+    }
+
+    fn check(blocks: &[EraBlock], roots: &EraRoots) -> Result<(), String> {
+        let state = EraState {
+            record: RecordAt { record_type: record_type::STATE, offset: 99, payload_len: 0 },
+            head: StateHead { genesis_validators_root: [0; 32], slot: Slot(12) },
+            roots: None,
+        };
+        check_era(Path::new("x.era"), SLOTS, blocks, &state, roots)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_chain_with_skipped_slots_is_consistent() {
+        check(&[block(8, 9, 1), block(10, 20, 3)], &roots([20, 20, 21, 21])).unwrap();
+        check(&[], &roots([9, 9, 9, 9])).unwrap();
+    }
+
+    #[test]
+    fn each_broken_tie_is_refused_with_its_slot_and_record() {
+        for (blocks, roots, place, slot) in [
+            (vec![block(8, 9, 1), block(10, 20, 4)], [20, 20, 21, 21], 10, "slot 10: the state"),
+            (vec![block(8, 9, 1), block(10, 22, 3)], [20, 20, 21, 21], 10, "slot 10: the parent"),
+            (vec![block(8, 9, 1), block(10, 20, 3)], [20, 20, 20, 20], 99, "slot 10: a new"),
+            (vec![block(8, 9, 1), block(10, 20, 3)], [20, 20, 21, 22], 99, "slot 11: without"),
+            (vec![block(8, 9, 1)], [20, 20, 21, 21], 99, "slot 10: without"),
+        ] {
+            let error = check(&blocks, &self::roots(roots)).unwrap_err();
+            assert!(error.contains(&format!("x.era at offset {place}")), "{error}");
+            assert!(error.contains(slot), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_era_wants_its_first_parent_or_its_first_root_before_it() {
+        let roots = roots([20, 20, 21, 21]);
+        let before = |blocks: &[EraBlock]| wanted_before(SLOTS, blocks, &roots);
+        assert_eq!(before(&[block(8, 9, 1)]), Some((Slot(7), [9; 32])));
+        assert_eq!(before(&[block(10, 20, 3)]), Some((Slot(7), [20; 32])));
+        let genesis = EraSlots { first: Slot(0), last: Slot(3) };
+        assert_eq!(wanted_before(genesis, &[], &roots), None);
+    }
+}

@@ -1,0 +1,254 @@
+//! Groups: what one era is in a file, and where a file's groups are.
+//!
+//! `Version | block* | era-state | other* | slot-index(block)? | slot-index(state)`
+//! (e2store-format-specs, `formats/era.md`).
+
+use std::io::{Read, Seek};
+
+use super::e2store::{RecordAt, RecordFile, record_type};
+use super::frames;
+use super::index::SlotIndex;
+use super::ssz::{self, StateHead};
+use crate::error::Result;
+use crate::slot::Slot;
+
+/// The slots of an era above 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EraSlots {
+    /// The first slot of the era.
+    pub first: Slot,
+    /// The last slot of the era; the era's state is that of the slot behind it.
+    pub last: Slot,
+}
+
+impl EraSlots {
+    /// `SLOTS_PER_HISTORICAL_ROOT` of the preset.
+    #[must_use]
+    pub const fn count(&self) -> u64 {
+        self.last.0.saturating_sub(self.first.0).saturating_add(1)
+    }
+
+    /// The place of a slot in the era, or `None` for a slot of another one.
+    #[must_use]
+    pub fn index_of(&self, slot: Slot) -> Option<usize> {
+        if slot < self.first || slot > self.last {
+            return None;
+        }
+        usize::try_from(slot.0.checked_sub(self.first.0)?).ok()
+    }
+
+    /// The slot at a place in the era.
+    #[must_use]
+    pub const fn slot_at(&self, index: usize) -> Slot {
+        Slot(self.first.0.saturating_add(index as u64))
+    }
+}
+
+/// Where the group of one era lies in a file, as its indices say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// The number of the era.
+    pub era: u64,
+    /// The era's slots; era 0 is the genesis state and has none.
+    pub slots: Option<EraSlots>,
+    /// The slot of the era's state.
+    pub state_slot: Slot,
+    /// Where the group's version record starts.
+    pub offset: u64,
+    /// The first byte behind the group.
+    pub end: u64,
+    /// Where the state's record starts.
+    pub state_offset: u64,
+    /// Where the first index starts. The indices are the last records of the group.
+    pub indices_offset: u64,
+}
+
+impl Group {
+    /// Bytes of the group.
+    #[must_use]
+    pub const fn byte_len(&self) -> u64 {
+        self.end.saturating_sub(self.offset)
+    }
+
+    /// Reads the indices at the end of a group that lies between `offset` and `end`.
+    pub(super) fn locate<R: Read + Seek>(
+        file: &mut RecordFile<R>,
+        offset: u64,
+        end: u64,
+    ) -> Result<Self> {
+        let states = SlotIndex::ending_at(file, end, "state index")?;
+        let (&[entry], state_slot) = (states.entries.as_slice(), states.start_slot) else {
+            let found = format!("{} entries", states.count());
+            return Err(file.corrupt(states.offset, "state index", "one entry", found));
+        };
+        let (era, slots, indices_offset) = if state_slot.0 == 0 {
+            (0, None, states.offset)
+        } else {
+            let (era, slots, indices_offset) = locate_blocks(file, &states)?;
+            (era, Some(slots), indices_offset)
+        };
+        let Some(state_offset) =
+            states.target(entry).filter(|target| (offset..indices_offset).contains(target))
+        else {
+            return Err(file.corrupt(
+                states.offset,
+                "state index",
+                format!("slot {state_slot}: the state between {offset} and {indices_offset}"),
+                format!("offset {entry}"),
+            ));
+        };
+        Ok(Self { era, slots, state_slot, offset, end, state_offset, indices_offset })
+    }
+}
+
+// The block index lies right before the state index and ends where the state begins.
+fn locate_blocks<R: Read + Seek>(
+    file: &mut RecordFile<R>,
+    states: &SlotIndex,
+) -> Result<(u64, EraSlots, u64)> {
+    let state_slot = states.start_slot;
+    let blocks = SlotIndex::ending_at(file, states.offset, "block index")?;
+    let slots_per_era = blocks.count();
+    let era = state_slot.0 / slots_per_era;
+    let first = state_slot.0.checked_sub(slots_per_era);
+    if !state_slot.0.is_multiple_of(slots_per_era) || first != Some(blocks.start_slot.0) {
+        return Err(file.corrupt(
+            blocks.offset,
+            "block index",
+            format!("the slots of one era, up to the state's slot {state_slot}"),
+            format!("{slots_per_era} slots from slot {}", blocks.start_slot),
+        ));
+    }
+    let last = Slot(state_slot.0.saturating_sub(1));
+    Ok((era, EraSlots { first: blocks.start_slot, last }, blocks.offset))
+}
+
+/// Finds the groups of a file.
+///
+/// A file of one group, as all that are published, costs a look at its two ends: the era of the
+/// first block and that of the last index are the same. Otherwise the headers of all records are
+/// walked.
+pub(super) fn locate_groups<R: Read + Seek>(file: &mut RecordFile<R>) -> Result<Vec<Group>> {
+    let last = Group::locate(file, 0, file.byte_len())?;
+    if first_era(file, &last)? == last.era {
+        return Ok(vec![last]);
+    }
+    let mut groups: Vec<Group> = Vec::new();
+    let mut offset = 0;
+    while offset < file.byte_len() {
+        let end = group_end(file, offset)?;
+        let group = Group::locate(file, offset, end)?;
+        if let Some(before) = groups.last() {
+            check_successor(file, before, &group)?;
+        }
+        groups.push(group);
+        offset = end;
+    }
+    Ok(groups)
+}
+
+/// The era of the first block or state in the file; slots are counted in the eras of `last`.
+fn first_era<R: Read + Seek>(file: &mut RecordFile<R>, last: &Group) -> Result<u64> {
+    let mut offset = version_at(file, 0)?.end();
+    while offset < last.indices_offset {
+        let record = file.record_at(offset)?;
+        let slots_per_era = last.slots.map_or(u64::MAX, |slots| slots.count());
+        match record.record_type {
+            record_type::BLOCK => {
+                let head =
+                    frames::decode_head(file, &record, ssz::BLOCK_HEAD_BYTES).map_err(|fault| {
+                        fault.error(file, &record, "block record", "the first block")
+                    })?;
+                let Some(slot) = ssz::block_slot(&head) else {
+                    let found = format!("{} bytes", head.len());
+                    return Err(file.corrupt(offset, "block record", "a signed block", found));
+                };
+                return Ok((slot.0 / slots_per_era).saturating_add(1));
+            }
+            record_type::STATE => {
+                let head =
+                    frames::decode_head(file, &record, ssz::STATE_HEAD_BYTES).map_err(|fault| {
+                        fault.error(file, &record, "state record", "the first state")
+                    })?;
+                let state = StateHead::parse(&head).map_err(|mismatch| {
+                    file.corrupt(offset, "state record", mismatch.wanted, mismatch.found)
+                })?;
+                return Ok(state.slot.0 / slots_per_era);
+            }
+            record_type::VERSION | record_type::SLOT_INDEX => {
+                return Err(unexpected(file, &record, "a block or a state"));
+            }
+            _ => offset = record.end(),
+        }
+    }
+    Err(file.corrupt(offset, "group", "a block or a state", "its indices"))
+}
+
+/// The first byte behind the indices of the group that starts at `offset`.
+fn group_end<R: Read + Seek>(file: &mut RecordFile<R>, offset: u64) -> Result<u64> {
+    let mut offset = version_at(file, offset)?.end();
+    loop {
+        let record = file.record_at(offset)?;
+        offset = record.end();
+        match record.record_type {
+            record_type::SLOT_INDEX => break,
+            record_type::VERSION => {
+                return Err(unexpected(file, &record, "the indices of the group before it"));
+            }
+            _ => {}
+        }
+    }
+    // Era 0 has the state's index alone.
+    if offset < file.byte_len() {
+        let second = file.record_at(offset)?;
+        if second.record_type == record_type::SLOT_INDEX {
+            return Ok(second.end());
+        }
+    }
+    Ok(offset)
+}
+
+fn check_successor<R: Read + Seek>(
+    file: &RecordFile<R>,
+    before: &Group,
+    group: &Group,
+) -> Result<()> {
+    let fits = before.era.checked_add(1) == Some(group.era)
+        && before
+            .slots
+            .is_none_or(|slots| group.slots.is_some_and(|next| next.count() == slots.count()));
+    if fits {
+        return Ok(());
+    }
+    let (wanted, per_era) = (before.era.saturating_add(1), describe(before));
+    let wanted = format!("era {wanted}, after era {} {per_era}", before.era);
+    let found = format!("era {} {}", group.era, describe(group));
+    Err(file.corrupt(group.offset, "group", wanted, found))
+}
+
+fn describe(group: &Group) -> String {
+    group.slots.map_or_else(String::new, |slots| format!("of {} slots", slots.count()))
+}
+
+/// The version record at the start of a group.
+pub(super) fn version_at<R: Read + Seek>(
+    file: &mut RecordFile<R>,
+    offset: u64,
+) -> Result<RecordAt> {
+    let record = file.record_at(offset)?;
+    if record.record_type != record_type::VERSION || record.payload_len != 0 {
+        return Err(unexpected(file, &record, "a version record (65 32, length 0)"));
+    }
+    Ok(record)
+}
+
+/// A record in a place where it may not be.
+pub(super) fn unexpected<R: Read + Seek>(
+    file: &RecordFile<R>,
+    record: &RecordAt,
+    wanted: impl Into<String>,
+) -> crate::Error {
+    let [a, b] = record.record_type;
+    let found = format!("type {a:02x} {b:02x}, length {}", record.payload_len);
+    file.corrupt(record.offset, "record", wanted, found)
+}

@@ -1,0 +1,279 @@
+//! Slot indices: `start slot u64 | offset i64 × count | count u64`.
+//!
+//! An index is a cross-check here and never a way to find blocks: three encodings of it exist.
+
+use std::fmt;
+use std::io::{Read, Seek};
+
+use super::e2store::{RecordAt, RecordFile, record_type};
+use crate::error::Result;
+use crate::format::record::{HEADER_BYTES, RecordHeader};
+use crate::slot::Slot;
+
+/// The most slots of an era that are believed. The largest preset has 8192; this also keeps a
+/// slot's place in its era within 16 bits.
+pub const MAX_SLOTS_PER_ERA: u64 = 65_536;
+
+const START_SLOT_BYTES: u64 = 8;
+const ENTRY_BYTES: u64 = 8;
+const COUNT_BYTES: u64 = 8;
+
+/// How the entries of a block index say where a block is, and that there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IndexEncoding {
+    /// e2store-format-specs: from the index's header to the block's header; 0 is an empty slot.
+    Rule,
+    /// Nimbus, and so the files that are published for mainnet: the same for blocks, but an
+    /// empty slot leads to byte 0 of the file that Nimbus wrote.
+    Nimbus,
+    /// An exporter proposed for Lighthouse: to the block's payload; 0 is an empty slot.
+    Payload,
+}
+
+impl IndexEncoding {
+    /// All of them; where a file fits several, the first is named.
+    pub const ALL: [IndexEncoding; 3] =
+        [IndexEncoding::Rule, IndexEncoding::Nimbus, IndexEncoding::Payload];
+}
+
+impl fmt::Display for IndexEncoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            IndexEncoding::Rule => "rule",
+            IndexEncoding::Nimbus => "nimbus",
+            IndexEncoding::Payload => "payload",
+        })
+    }
+}
+
+/// A slot index record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotIndex {
+    /// Where the record's header starts, in bytes from the start of the file.
+    pub offset: u64,
+    /// The slot of the first entry.
+    pub start_slot: Slot,
+    /// By slot.
+    pub entries: Vec<i64>,
+}
+
+impl SlotIndex {
+    /// Bytes of an index record with `count` entries, its header included.
+    #[must_use]
+    pub const fn record_bytes(count: u64) -> u64 {
+        (HEADER_BYTES + START_SLOT_BYTES + COUNT_BYTES)
+            .saturating_add(count.saturating_mul(ENTRY_BYTES))
+    }
+
+    /// Reads the payload of an index record; `None` when it does not have the length that its
+    /// count demands, or its slots go past the last one.
+    #[must_use]
+    pub fn parse(offset: u64, payload: &[u8]) -> Option<Self> {
+        let (start_slot, rest) = payload.split_first_chunk()?;
+        let (entries, count) = rest.split_last_chunk()?;
+        let start_slot = u64::from_le_bytes(*start_slot);
+        let (entries, remainder) = entries.as_chunks();
+        let count = u64::from_le_bytes(*count);
+        if !remainder.is_empty() || count != entries.len() as u64 {
+            return None;
+        }
+        start_slot.checked_add(count).filter(|end| *end <= Slot::MAX.0)?;
+        let entries = entries.iter().map(|entry| i64::from_le_bytes(*entry)).collect();
+        Some(Self { offset, start_slot: Slot(start_slot), entries })
+    }
+
+    /// The index record that ends at `end`, which is found by the count in its last bytes.
+    pub(super) fn ending_at<R: Read + Seek>(
+        file: &mut RecordFile<R>,
+        end: u64,
+        what: &'static str,
+    ) -> Result<Self> {
+        let wanted = || format!("a slot index that ends at {end}");
+        let smallest = Self::record_bytes(1);
+        if end < smallest {
+            return Err(file.corrupt(0, what, wanted(), format!("only {end} bytes before it")));
+        }
+        let mut count = [0; size_of::<u64>()];
+        file.read_exact_at(end.saturating_sub(COUNT_BYTES), &mut count, what)?;
+        let count = u64::from_le_bytes(count);
+        let byte_len = Self::record_bytes(count);
+        if count == 0 || count > MAX_SLOTS_PER_ERA || byte_len > end {
+            let at = end.saturating_sub(COUNT_BYTES);
+            let wanted = format!("{}, with 1 to {MAX_SLOTS_PER_ERA} entries", wanted());
+            return Err(file.corrupt(at, what, wanted, format!("count {count}")));
+        }
+        let offset = end.saturating_sub(byte_len);
+        let payload_len = byte_len.saturating_sub(HEADER_BYTES);
+        let mut bytes = [0; size_of::<RecordHeader>()];
+        file.read_exact_at(offset, &mut bytes, what)?;
+        let header = RecordHeader::from_bytes(bytes);
+        let fits = header.record_type == record_type::SLOT_INDEX
+            && u64::from(header.length.get()) == payload_len
+            && header.reserved == [0, 0];
+        if !fits {
+            let wanted = format!("{}, with {count} entries: 69 32, length {payload_len}", wanted());
+            return Err(file.corrupt(offset, what, wanted, format!("header {bytes:02x?}")));
+        }
+        let record =
+            RecordAt { record_type: header.record_type, offset, payload_len: header.length.get() };
+        let payload = file.payload_bytes(&record)?;
+        Self::parse(offset, &payload).ok_or_else(|| {
+            file.corrupt(offset, what, wanted(), "slots past the last possible slot")
+        })
+    }
+
+    /// How many slots the index covers.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    /// Where an entry leads, if that is a place at all.
+    #[must_use]
+    pub fn target(&self, entry: i64) -> Option<u64> {
+        self.offset.checked_add_signed(entry)
+    }
+
+    /// Finds the one encoding in which every entry is right: `blocks[i]` is where the header of
+    /// the block of the `i`-th slot is, `None` for an empty slot. `group_offset` is where the
+    /// index's group starts: that was byte 0 of a Nimbus file before groups were put together.
+    ///
+    /// # Errors
+    /// [`IndexMismatch`] at the first entry that no encoding has left that fits all before it.
+    pub fn encoding(
+        &self,
+        group_offset: u64,
+        blocks: &[Option<u64>],
+    ) -> Result<IndexEncoding, IndexMismatch> {
+        let mut fitting = IndexEncoding::ALL.to_vec();
+        for (index, entry) in self.entries.iter().enumerate() {
+            let block = blocks.get(index).copied().flatten();
+            let before = fitting.clone();
+            fitting.retain(|encoding| self.fits(*encoding, *entry, block, group_offset));
+            if fitting.is_empty() {
+                return Err(self.mismatch(index, block, &before));
+            }
+        }
+        Ok(fitting.first().copied().unwrap_or(IndexEncoding::Rule))
+    }
+
+    fn fits(
+        &self,
+        encoding: IndexEncoding,
+        entry: i64,
+        block: Option<u64>,
+        group_offset: u64,
+    ) -> bool {
+        let target = self.target(entry);
+        match (encoding, block) {
+            (IndexEncoding::Rule | IndexEncoding::Nimbus, Some(block)) => target == Some(block),
+            (IndexEncoding::Payload, Some(block)) => target == block.checked_add(HEADER_BYTES),
+            (IndexEncoding::Rule | IndexEncoding::Payload, None) => entry == 0,
+            (IndexEncoding::Nimbus, None) => target == Some(0) || target == Some(group_offset),
+        }
+    }
+
+    fn mismatch(
+        &self,
+        index: usize,
+        block: Option<u64>,
+        before: &[IndexEncoding],
+    ) -> IndexMismatch {
+        let slot = Slot(self.start_slot.0.saturating_add(index as u64));
+        let names: Vec<String> = before.iter().map(ToString::to_string).collect();
+        let names = names.join(" or ");
+        let entry = self.entries.get(index).copied().unwrap_or_default();
+        IndexMismatch {
+            entry_offset: (self.offset + HEADER_BYTES + START_SLOT_BYTES)
+                .saturating_add((index as u64).saturating_mul(ENTRY_BYTES)),
+            wanted: match block {
+                Some(block) => format!("slot {slot}: the block at {block}, encoding {names}"),
+                None => format!("slot {slot}: no block, encoding {names}"),
+            },
+            found: match self.target(entry) {
+                _ if entry == 0 => "0, which is no block".to_owned(),
+                Some(target) => format!("{entry}, which leads to {target}"),
+                None => format!("{entry}, which leads out of the file"),
+            },
+        }
+    }
+}
+
+/// An entry of an index that does not agree with the records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexMismatch {
+    /// Where the entry is, in bytes from the start of the file.
+    pub entry_offset: u64,
+    /// What it should say.
+    pub wanted: String,
+    /// What it says.
+    pub found: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: u64 = 1000;
+
+    fn index(entries: &[i64]) -> SlotIndex {
+        SlotIndex { offset: AT, start_slot: Slot(64), entries: entries.to_vec() }
+    }
+
+    fn payload(start: u64, entries: &[i64], count: u64) -> Vec<u8> {
+        let mut bytes = start.to_le_bytes().to_vec();
+        bytes.extend(entries.iter().flat_map(|entry| entry.to_le_bytes()));
+        bytes.extend(count.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn an_index_is_parsed_when_its_count_fits_its_length() {
+        let parsed = SlotIndex::parse(AT, &payload(64, &[-992, 0], 2)).unwrap();
+        assert_eq!(parsed, index(&[-992, 0]));
+        assert_eq!(SlotIndex::record_bytes(2), 40);
+        for count in [0, 1, 3, u64::MAX] {
+            assert_eq!(SlotIndex::parse(AT, &payload(64, &[-992, 0], count)), None, "{count}");
+        }
+        assert_eq!(SlotIndex::parse(AT, &payload(u64::MAX, &[0], 1)), None);
+        for len in 0..32 {
+            assert_eq!(SlotIndex::parse(AT, &payload(64, &[-1, -1], 2)[..len]), None, "{len}");
+        }
+    }
+
+    #[test]
+    fn each_encoding_is_recognised() {
+        let blocks = [Some(8), None, Some(300)];
+        for (entries, encoding) in [
+            ([-992, 0, -700], IndexEncoding::Rule),
+            ([-992, -1000, -700], IndexEncoding::Nimbus),
+            ([-984, 0, -692], IndexEncoding::Payload),
+        ] {
+            assert_eq!(index(&entries).encoding(0, &blocks), Ok(encoding));
+        }
+        assert_eq!(index(&[-992, -900, -700]).encoding(100, &blocks), Ok(IndexEncoding::Nimbus));
+        assert_eq!(
+            index(&[-992, -700]).encoding(0, &[Some(8), Some(300)]),
+            Ok(IndexEncoding::Rule)
+        );
+    }
+
+    #[test]
+    fn a_mixed_index_is_refused_at_the_slot_where_the_last_encoding_fails() {
+        let blocks = [Some(8), None, Some(300)];
+        let mixed = index(&[-984, -1000, -692]).encoding(0, &blocks).unwrap_err();
+        assert_eq!(mixed.entry_offset, AT + 16 + 8);
+        assert_eq!(mixed.wanted, "slot 65: no block, encoding payload");
+        assert_eq!(mixed.found, "-1000, which leads to 0");
+        for (entries, slot) in [
+            ([-992, 0, -692], 66),
+            ([-992, -1000, 0], 66),
+            ([i64::MIN, 0, -700], 64),
+            ([i64::MAX, 0, -700], 64),
+            ([-992, 1, -700], 65),
+        ] {
+            let error = index(&entries).encoding(0, &blocks).unwrap_err();
+            assert!(error.wanted.starts_with(&format!("slot {slot}:")), "{error:?}");
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! `.era` files: history as clients exchange it, and its way into an archive.
+//!
+//! An `.era` file is a sequence of e2store records: the blocks of an era of slots, the state behind
+//! them, and an index (e2store-format-specs, `formats/era.md`). [`EraFile`] reads one,
+//! [`import`](import::import) brings many of them into the columns of an archive. Bytes from a
+//! file are suspect: whatever is in it, the answer is a value or an error that names the place.
+
+mod check;
+mod commit;
+pub mod e2store;
+mod error;
+mod frames;
+mod group;
+mod hex;
+pub mod import;
+mod index;
+mod plan;
+mod reader;
+mod report;
+pub mod ssz;
+mod standing;
+mod ticker;
+mod verify;
+mod walk;
+
+pub use error::{AnotherChain, ImportError, ImportFailure};
+pub use group::{EraSlots, Group};
+pub use index::{IndexEncoding, IndexMismatch, MAX_SLOTS_PER_ERA, SlotIndex};
+pub use plan::{Plan, PlannedFile};
+pub use reader::{EraBlock, EraFile, EraState, Limits};
+pub use report::{
+    EraOutcome, EraReport, ImportReport, ImportSummary, Observer, Phase, Progress, StateOutcome,
+};
+pub use walk::GroupWalk;

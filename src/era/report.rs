@@ -1,0 +1,173 @@
+//! What an import says of itself, while it runs and at its end.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use super::group::EraSlots;
+use super::index::IndexEncoding;
+use super::ssz::Root;
+use crate::slot::Slot;
+
+/// What is being done with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Everything in the file is decoded and checked, nothing is written.
+    Verify,
+    /// Blocks are copied to `blk`.
+    Blocks,
+    /// State roots are written to `bsr`.
+    StateRoots,
+    /// The era's state is written to `bss`.
+    State,
+    /// Block roots are written to `bbr`: the era is done.
+    BlockRoots,
+}
+
+/// How far an import is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    /// What is being done.
+    pub phase: Phase,
+    /// The file that is being read.
+    pub file: &'a Path,
+    /// The era in that file.
+    pub era: u64,
+    /// Bytes of files that were worked off. Each file counts twice, for it is read twice.
+    pub bytes_done: u64,
+    /// Bytes of all files, each counted twice.
+    pub bytes_total: u64,
+    /// Eras that are done.
+    pub eras_done: u64,
+    /// Eras in all files.
+    pub eras_total: u64,
+}
+
+/// Watches an import.
+pub trait Observer {
+    /// Called some times a second or more. After a `Break` the import stops as soon as it can.
+    fn progress(&mut self, progress: &Progress<'_>) -> ControlFlow<()>;
+
+    /// An era is done.
+    fn era_done(&mut self, era: &EraReport) {
+        let _ = era;
+    }
+}
+
+impl<F: FnMut(&Progress<'_>) -> ControlFlow<()>> Observer for F {
+    fn progress(&mut self, progress: &Progress<'_>) -> ControlFlow<()> {
+        self(progress)
+    }
+}
+
+/// What became of the state of an era.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateOutcome {
+    /// It was written to `bss`.
+    Stored,
+    /// `bss` held it already.
+    Present,
+    /// It was not selected.
+    NotSelected,
+    /// It was selected, but the era is done already and `bss` was left as it is, without it.
+    Absent,
+}
+
+/// What became of an era.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EraOutcome {
+    /// It was imported, or the rest of it.
+    Imported {
+        /// Blocks in the era.
+        blocks: u64,
+        /// Slots without a block.
+        skipped_slots: u64,
+        /// The encoding of the block index; era 0 has none.
+        index_encoding: Option<IndexEncoding>,
+    },
+    /// The archive has it. Only its last block root was compared.
+    Present,
+    /// Era 0 consists of a state, and that was not selected.
+    Nothing,
+}
+
+/// One era of an import.
+#[derive(Clone, Debug)]
+pub struct EraReport {
+    /// The number of the era.
+    pub era: u64,
+    /// The file it came from.
+    pub file: PathBuf,
+    /// Its slots; era 0 has none.
+    pub slots: Option<EraSlots>,
+    /// The slot of its state.
+    pub state_slot: Slot,
+    /// Bytes of the era in the file.
+    pub byte_len: u64,
+    /// What became of it.
+    pub outcome: EraOutcome,
+    /// What became of its state.
+    pub state: StateOutcome,
+}
+
+/// An import, or what was done of it.
+#[derive(Clone, Debug, Default)]
+pub struct ImportReport {
+    /// The eras, in the order in which they were done.
+    pub eras: Vec<EraReport>,
+    /// The era with which an empty archive was begun, when that is not era 0 or 1: history before
+    /// it cannot be added later.
+    pub began_at_era: Option<u64>,
+    /// Names the chain.
+    pub genesis_validators_root: Option<Root>,
+}
+
+/// An [`ImportReport`] in a few numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ImportSummary {
+    /// Eras that were imported.
+    pub imported: u64,
+    /// Eras that were there already.
+    pub present: u64,
+    /// Blocks of the imported eras.
+    pub blocks: u64,
+    /// Slots without a block of the imported eras.
+    pub skipped_slots: u64,
+    /// States that were stored.
+    pub states: u64,
+    /// Bytes of the imported eras in their files.
+    pub byte_len: u64,
+    /// The first and the last slot of the imported eras.
+    pub slots: Option<EraSlots>,
+}
+
+impl ImportReport {
+    /// Adds up the eras.
+    #[must_use]
+    pub fn summary(&self) -> ImportSummary {
+        let mut sum = ImportSummary::default();
+        for era in &self.eras {
+            sum.states += u64::from(era.state == StateOutcome::Stored);
+            match era.outcome {
+                EraOutcome::Imported { blocks, skipped_slots, .. } => {
+                    sum.imported += 1;
+                    sum.blocks += blocks;
+                    sum.skipped_slots += skipped_slots;
+                    sum.byte_len += era.byte_len;
+                    sum.slots = span(sum.slots, era.slots);
+                }
+                EraOutcome::Present => sum.present += 1,
+                EraOutcome::Nothing => {}
+            }
+        }
+        sum
+    }
+}
+
+fn span(sum: Option<EraSlots>, slots: Option<EraSlots>) -> Option<EraSlots> {
+    match (sum, slots) {
+        (Some(sum), Some(slots)) => {
+            Some(EraSlots { first: sum.first.min(slots.first), last: sum.last.max(slots.last) })
+        }
+        (sum, slots) => sum.or(slots),
+    }
+}

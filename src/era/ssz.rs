@@ -1,0 +1,256 @@
+//! The fields at fixed places of the SSZ containers, from phase0 to fulu.
+//!
+//! Consensus specification, `SignedBeaconBlock`, `BeaconBlock` and `BeaconState`; the forks only
+//! append to what is used here. A record does not say its fork, and none is needed.
+
+use std::fmt;
+
+use crate::slot::Slot;
+
+/// A `hash_tree_root`.
+pub type Root = [u8; 32];
+
+const SLOT_BYTES: usize = 8;
+const ROOT_BYTES: usize = 32;
+const OFFSET_BYTES: usize = 4;
+const SIGNATURE_BYTES: usize = 96;
+
+// SignedBeaconBlock { message: BeaconBlock, signature }, then the message.
+const MESSAGE_OFFSET_AT: usize = 0;
+const SIGNATURE_AT: usize = MESSAGE_OFFSET_AT + OFFSET_BYTES;
+const BLOCK_SLOT_AT: usize = SIGNATURE_AT + SIGNATURE_BYTES;
+const PROPOSER_INDEX_AT: usize = BLOCK_SLOT_AT + SLOT_BYTES;
+const PARENT_ROOT_AT: usize = PROPOSER_INDEX_AT + 8;
+const STATE_ROOT_AT: usize = PARENT_ROOT_AT + ROOT_BYTES;
+const BODY_OFFSET_AT: usize = STATE_ROOT_AT + ROOT_BYTES;
+const BODY_AT: usize = BODY_OFFSET_AT + OFFSET_BYTES;
+const _: () = assert!(BLOCK_SLOT_AT == 100 && PARENT_ROOT_AT == 116 && STATE_ROOT_AT == 148);
+
+/// Bytes of a `SignedBeaconBlock` in front of its body.
+pub const BLOCK_HEAD_BYTES: usize = BODY_AT;
+
+// BeaconState, up to the two vectors of roots.
+const GENESIS_TIME_AT: usize = 0;
+const GENESIS_VALIDATORS_ROOT_AT: usize = GENESIS_TIME_AT + 8;
+const STATE_SLOT_AT: usize = GENESIS_VALIDATORS_ROOT_AT + ROOT_BYTES;
+const FORK_AT: usize = STATE_SLOT_AT + SLOT_BYTES;
+const LATEST_BLOCK_HEADER_AT: usize = FORK_AT + 4 + 4 + 8;
+const BLOCK_ROOTS_AT: usize = LATEST_BLOCK_HEADER_AT + 8 + 8 + 3 * ROOT_BYTES;
+const _: () = assert!(STATE_SLOT_AT == 40 && BLOCK_ROOTS_AT == 176);
+
+/// Bytes of a `BeaconState` that hold its slot and its genesis validators root.
+pub const STATE_HEAD_BYTES: usize = FORK_AT;
+
+/// A value that is not the container it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    /// What should be there.
+    pub wanted: String,
+    /// What is.
+    pub found: String,
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "wanted {}, found {}", self.wanted, self.found)
+    }
+}
+
+/// What a block says of its place in the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockHead {
+    /// The block's slot.
+    pub slot: Slot,
+    /// Root of the block before it.
+    pub parent_root: Root,
+    /// Root of the state after it.
+    pub state_root: Root,
+}
+
+impl BlockHead {
+    /// Reads the start of a `SignedBeaconBlock`: at least [`BLOCK_HEAD_BYTES`] of it.
+    ///
+    /// # Errors
+    /// [`Mismatch`] when the value is shorter, or its two offsets of variable parts are not those
+    /// of a signed block.
+    pub fn parse(value: &[u8]) -> Result<Self, Mismatch> {
+        let parse = || {
+            let message = u32_at(value, MESSAGE_OFFSET_AT)?;
+            let body = u32_at(value, BODY_OFFSET_AT)?;
+            let head = BlockHead {
+                slot: Slot(u64_at(value, BLOCK_SLOT_AT)?),
+                parent_root: root_at(value, PARENT_ROOT_AT)?,
+                state_root: root_at(value, STATE_ROOT_AT)?,
+            };
+            Some((message, body, head))
+        };
+        let (message, body, head) = parse().ok_or_else(|| Mismatch {
+            wanted: format!("a signed block of at least {BLOCK_HEAD_BYTES} bytes"),
+            found: format!("{} bytes", value.len()),
+        })?;
+        let wanted = (BLOCK_SLOT_AT, BODY_AT - BLOCK_SLOT_AT);
+        if (message as usize, body as usize) != wanted {
+            return Err(Mismatch {
+                wanted: format!("a signed block with its offsets {} and {}", wanted.0, wanted.1),
+                found: format!("offsets {message} and {body}"),
+            });
+        }
+        Ok(head)
+    }
+}
+
+/// The slot of a `SignedBeaconBlock`, from its start.
+#[must_use]
+pub fn block_slot(value: &[u8]) -> Option<Slot> {
+    u64_at(value, BLOCK_SLOT_AT).map(Slot)
+}
+
+/// What a state says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateHead {
+    /// Names the chain.
+    pub genesis_validators_root: Root,
+    /// The state's slot.
+    pub slot: Slot,
+}
+
+impl StateHead {
+    /// Reads the start of a `BeaconState`: at least [`STATE_HEAD_BYTES`] of it.
+    ///
+    /// # Errors
+    /// [`Mismatch`] when the value is shorter.
+    pub fn parse(value: &[u8]) -> Result<Self, Mismatch> {
+        let parse = || {
+            Some(StateHead {
+                genesis_validators_root: root_at(value, GENESIS_VALIDATORS_ROOT_AT)?,
+                slot: Slot(u64_at(value, STATE_SLOT_AT)?),
+            })
+        };
+        parse().ok_or_else(|| Mismatch {
+            wanted: format!("a state of at least {STATE_HEAD_BYTES} bytes"),
+            found: format!("{} bytes", value.len()),
+        })
+    }
+}
+
+/// Bytes of a `BeaconState` up to and with the offset behind its two vectors of roots, of which
+/// each has `slots_per_era` entries.
+#[must_use]
+pub const fn state_roots_end(slots_per_era: usize) -> usize {
+    BLOCK_ROOTS_AT.saturating_add(slots_per_era.saturating_mul(2 * ROOT_BYTES)) + OFFSET_BYTES
+}
+
+/// The block roots and state roots of an era's slots, as the state behind the era has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EraRoots {
+    /// By slot; a skipped slot repeats the root before it.
+    pub block_roots: Vec<Root>,
+    /// By slot.
+    pub state_roots: Vec<Root>,
+}
+
+impl EraRoots {
+    /// Reads the first [`state_roots_end`] bytes of a `BeaconState` that has `byte_len` bytes.
+    ///
+    /// # Errors
+    /// [`Mismatch`] when the value is shorter, or what follows the roots is not the offset of
+    /// `historical_roots`: the state then is of another preset.
+    pub fn parse(value: &[u8], byte_len: u64, slots_per_era: usize) -> Result<Self, Mismatch> {
+        let end = state_roots_end(slots_per_era);
+        let Some(value) = value.get(..end) else {
+            return Err(Mismatch {
+                wanted: format!("a state of at least {end} bytes"),
+                found: format!("{} bytes", value.len()),
+            });
+        };
+        let state_roots_at = BLOCK_ROOTS_AT + slots_per_era * ROOT_BYTES;
+        let offset_at = state_roots_at + slots_per_era * ROOT_BYTES;
+        let fixed_part = u32_at(value, offset_at).map_or(0, u64::from);
+        if fixed_part < end as u64 || fixed_part > byte_len {
+            return Err(Mismatch {
+                wanted: format!(
+                    "behind {slots_per_era} block roots and state roots the offset of the \
+                     historical roots, from {end} to {byte_len}"
+                ),
+                found: fixed_part.to_string(),
+            });
+        }
+        Ok(Self {
+            block_roots: roots(value.get(BLOCK_ROOTS_AT..state_roots_at)),
+            state_roots: roots(value.get(state_roots_at..offset_at)),
+        })
+    }
+}
+
+fn roots(bytes: Option<&[u8]>) -> Vec<Root> {
+    bytes.unwrap_or_default().as_chunks().0.to_vec()
+}
+
+fn array_at<const N: usize>(value: &[u8], at: usize) -> Option<[u8; N]> {
+    value.get(at..)?.first_chunk().copied()
+}
+
+fn root_at(value: &[u8], at: usize) -> Option<Root> {
+    array_at(value, at)
+}
+
+fn u32_at(value: &[u8], at: usize) -> Option<u32> {
+    array_at(value, at).map(u32::from_le_bytes)
+}
+
+fn u64_at(value: &[u8], at: usize) -> Option<u64> {
+    array_at(value, at).map(u64::from_le_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block() -> Vec<u8> {
+        let mut value = vec![0; BLOCK_HEAD_BYTES];
+        value[0] = 100;
+        value[100] = 7;
+        value[116] = 1;
+        value[148] = 2;
+        value[180] = 84;
+        value
+    }
+
+    #[test]
+    fn fields_of_a_block_are_at_the_places_of_the_specification() {
+        let head = BlockHead::parse(&block()).unwrap();
+        assert_eq!(head.slot, Slot(7));
+        assert_eq!((head.parent_root[0], head.state_root[0]), (1, 2));
+        assert_eq!(block_slot(&block()[..108]), Some(Slot(7)));
+    }
+
+    #[test]
+    fn a_short_block_and_a_value_that_is_no_signed_block_are_mismatches() {
+        let block = block();
+        for len in 0..block.len() {
+            assert!(BlockHead::parse(&block[..len]).is_err(), "{len}");
+        }
+        for at in [0, 180] {
+            let mut other = block.clone();
+            other[at] ^= 1;
+            assert!(BlockHead::parse(&other).unwrap_err().found.contains("offsets"));
+        }
+    }
+
+    #[test]
+    fn roots_of_a_state_end_with_the_offset_of_the_historical_roots() {
+        assert_eq!(state_roots_end(8192), 524_464 + 4);
+        let mut state = vec![0; 176];
+        for root in 1..=4 {
+            state.extend([root; 32]);
+        }
+        state.extend(308u32.to_le_bytes());
+        let roots = EraRoots::parse(&state, 308, 2).unwrap();
+        assert_eq!(roots.block_roots, [[1; 32], [2; 32]]);
+        assert_eq!(roots.state_roots, [[3; 32], [4; 32]]);
+        assert!(EraRoots::parse(&state, 307, 2).is_err());
+        assert!(EraRoots::parse(&state[..307], 307, 2).is_err());
+        assert!(EraRoots::parse(&state, 308, 1).is_err());
+        assert!(EraRoots::parse(&state, 308, 3).is_err());
+    }
+}

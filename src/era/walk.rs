@@ -1,0 +1,183 @@
+//! A walk over the records of one group of an `.era` file.
+
+use std::io::{Read, Seek};
+
+use super::e2store::{RecordAt, RecordFile, record_type};
+use super::frames;
+use super::group::{self, Group};
+use super::index::{IndexEncoding, SlotIndex};
+use super::reader::{self, BLOCK, EraBlock, EraState, Limits, STATE};
+use super::ssz::{self, BlockHead};
+use crate::error::Result;
+use crate::slot::Slot;
+
+/// A walk over the records of a group: blocks until there are none left, then the state, then
+/// the index as a cross-check.
+#[derive(Debug)]
+pub struct GroupWalk<'f, R> {
+    file: &'f mut RecordFile<R>,
+    group: Group,
+    limits: Limits,
+    index: Option<SlotIndex>,
+    next_offset: u64,
+    last_slot: Option<Slot>,
+    state: Option<RecordAt>,
+}
+
+impl<'f, R: Read + Seek> GroupWalk<'f, R> {
+    pub(super) fn new(file: &'f mut RecordFile<R>, group: Group, limits: Limits) -> Result<Self> {
+        let next_offset = group::version_at(file, group.offset)?.end();
+        let index = match group.slots {
+            Some(_) => {
+                let end = file.record_at(group.indices_offset)?.end();
+                Some(SlotIndex::ending_at(file, end, "block index")?)
+            }
+            None => None,
+        };
+        Ok(Self { file, group, limits, index, next_offset, last_slot: None, state: None })
+    }
+
+    /// The next block, or `None` at the state.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt) for a record that does not belong here, a block
+    /// that does not decode within the bound, and a slot outside of the era or not above the one
+    /// before.
+    pub fn next_block(&mut self) -> Result<Option<EraBlock>> {
+        if self.state.is_some() {
+            return Ok(None);
+        }
+        while let Some(record) = self.next_record()? {
+            match record.record_type {
+                record_type::BLOCK => return self.read_block(record).map(Some),
+                record_type::STATE => {
+                    self.state = Some(record);
+                    return Ok(None);
+                }
+                _ => {}
+            }
+        }
+        let wanted = format!("a state of slot {} in front of the indices", self.group.state_slot);
+        Err(self.file.corrupt(self.group.indices_offset, "group", wanted, "none"))
+    }
+
+    /// Decodes the state, to its end, and goes on to the indices; returns it with the bytes that
+    /// it has. `watch` hears now and then where in the file the decoder is.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt) when blocks or another state follow it, when it
+    /// does not decode within the bound, or is not the state that the index promises.
+    pub fn read_state(&mut self, watch: &mut dyn FnMut(u64)) -> Result<(EraState, u64)> {
+        while self.next_block()?.is_some() {}
+        let Some(record) = self.state else {
+            return Err(self.file.corrupt(self.group.indices_offset, "group", "a state", "none"));
+        };
+        let slot = self.group.state_slot;
+        if record.offset != self.group.state_offset {
+            let wanted = format!("slot {slot}: the state at {}", record.offset);
+            let found = format!("a state at {}", self.group.state_offset);
+            return Err(self.file.corrupt(record.offset, "state index", wanted, found));
+        }
+        while let Some(other) = self.next_record()? {
+            if matches!(other.record_type, record_type::BLOCK | record_type::STATE) {
+                let wanted = format!("no block and no state behind the state of slot {slot}");
+                return Err(group::unexpected(self.file, &other, wanted));
+            }
+        }
+        let (head_bytes, limit) = (reader::head_bytes(&self.group), self.limits.state_bytes);
+        let decoded =
+            frames::decode(self.file, &record, head_bytes, limit, watch).map_err(|fault| {
+                fault.error(self.file, &record, STATE, &reader::place_of_state(&self.group))
+            })?;
+        let byte_len = decoded.byte_len;
+        let state = reader::read_state(self.file, &self.group, record, &decoded.head, byte_len)?;
+        Ok((state, byte_len))
+    }
+
+    /// Compares the block index with the blocks that were found; `None` in era 0, which has none.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt) with the slot of the first entry that fits none of
+    /// the encodings.
+    pub fn check_index(&self, blocks: &[EraBlock]) -> Result<Option<IndexEncoding>> {
+        let (Some(index), Some(slots)) = (&self.index, self.group.slots) else {
+            return Ok(None);
+        };
+        let mut offsets = vec![None; index.entries.len()];
+        for block in blocks {
+            let place = slots.index_of(block.head.slot).and_then(|at| offsets.get_mut(at));
+            if let Some(place) = place {
+                *place = Some(block.record.offset);
+            }
+        }
+        index.encoding(self.group.offset, &offsets).map(Some).map_err(|mismatch| {
+            let at = mismatch.entry_offset;
+            self.file.corrupt(at, "block index", mismatch.wanted, mismatch.found)
+        })
+    }
+
+    fn next_record(&mut self) -> Result<Option<RecordAt>> {
+        if self.next_offset >= self.group.indices_offset {
+            return Ok(None);
+        }
+        let record = self.file.record_at(self.next_offset)?;
+        let indices = self.group.indices_offset;
+        if matches!(record.record_type, record_type::VERSION | record_type::SLOT_INDEX) {
+            let wanted = format!("no such record in front of the indices at {indices}");
+            return Err(group::unexpected(self.file, &record, wanted));
+        }
+        if record.end() > indices {
+            let wanted = format!("a record that ends at or before the indices at {indices}");
+            return Err(group::unexpected(self.file, &record, wanted));
+        }
+        self.next_offset = record.end();
+        Ok(Some(record))
+    }
+
+    fn read_block(&mut self, record: RecordAt) -> Result<EraBlock> {
+        reader::check_block_record(self.file, &record, self.limits)?;
+        let limit = self.limits.block_bytes;
+        let decoded = frames::decode(self.file, &record, ssz::BLOCK_HEAD_BYTES, limit, &mut |_| {})
+            .map_err(|fault| fault.error(self.file, &record, BLOCK, &self.place_of(&record)))?;
+        let head = BlockHead::parse(&decoded.head).map_err(|mismatch| {
+            let wanted = format!("{}: {}", self.place_of(&record), mismatch.wanted);
+            self.file.corrupt(record.offset, BLOCK, wanted, mismatch.found)
+        })?;
+        self.check_slot(&record, head.slot)?;
+        self.last_slot = Some(head.slot);
+        Ok(EraBlock { record, head })
+    }
+
+    fn check_slot(&self, record: &RecordAt, slot: Slot) -> Result<()> {
+        let Some(slots) = self.group.slots else {
+            return Err(group::unexpected(self.file, record, "no block in era 0"));
+        };
+        let lowest = match self.last_slot {
+            Some(last) => Slot(last.0.saturating_add(1)),
+            None => slots.first,
+        };
+        if slot < lowest || slot > slots.last {
+            let wanted = format!("a slot from {lowest} to {}, in ascending order", slots.last);
+            let found = format!("slot {slot}");
+            return Err(self.file.corrupt(record.offset, BLOCK, wanted, found));
+        }
+        Ok(())
+    }
+
+    /// Names the slot of a block that has not been decoded, by the index or by its neighbour.
+    fn place_of(&self, record: &RecordAt) -> String {
+        let by_index = self.index.as_ref().and_then(|index| {
+            let leads_here = |entry: &i64| {
+                let target = index.target(*entry).filter(|_| *entry != 0);
+                target == Some(record.offset)
+                    || (record.payload_len > 0 && target == Some(record.payload_offset()))
+            };
+            index.entries.iter().position(leads_here)
+        });
+        match (by_index, self.group.slots, self.last_slot) {
+            (Some(at), Some(slots), _) => format!("slot {} by the index", slots.slot_at(at)),
+            (_, _, Some(last)) => format!("a block after slot {last}"),
+            _ => "the first block".to_owned(),
+        }
+    }
+}
