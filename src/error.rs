@@ -16,7 +16,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Every way in which an operation on a column or an archive can fail.
 ///
 /// The variants with much to say are boxed, so that the `Result` of a read stays a few words long.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused an operation on a file.
@@ -45,8 +45,9 @@ pub enum Error {
     Poisoned {
         /// The column's directory.
         directory: Box<Path>,
-        /// The message of the failure that poisoned it.
-        cause: Arc<str>,
+        /// The failure that poisoned it.
+        #[source]
+        cause: Box<Error>,
     },
 
     /// Bytes on disk contradict the format. Nothing was changed.
@@ -144,7 +145,7 @@ pub enum Error {
 }
 
 /// An operating system error with the file and the operation it belongs to.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{}: cannot {operation}: {source}", path.display())]
 pub struct IoError {
     /// The file or directory.
@@ -153,7 +154,7 @@ pub struct IoError {
     pub operation: &'static str,
     /// The operating system's error.
     #[source]
-    pub source: io::Error,
+    pub source: Arc<io::Error>,
 }
 
 /// Where the bytes on disk contradict the format, and how.
@@ -195,7 +196,7 @@ fn list(files: &[FileId]) -> String {
 impl Error {
     /// An [`Error::Io`] for `operation` on `path`.
     pub fn io(path: impl Into<PathBuf>, operation: &'static str, source: io::Error) -> Self {
-        Self::Io(Box::new(IoError { path: path.into(), operation, source }))
+        Self::Io(Box::new(IoError { path: path.into(), operation, source: Arc::new(source) }))
     }
 
     /// An [`Error::Corrupt`].

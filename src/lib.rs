@@ -75,3 +75,8 @@ pub use write::{
     Committed, HealAction, HealReport, RunCommit, RunError, RunReport, Writer, WriterOptions,
     inspect,
 };
+
+/// The examples of the README are run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

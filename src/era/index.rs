@@ -53,7 +53,7 @@ pub struct SlotIndex {
     pub offset: u64,
     /// The slot of the first entry.
     pub start_slot: Slot,
-    /// By slot.
+    /// By slot, in bytes from the start of the index's header; see [`IndexEncoding`].
     pub entries: Vec<i64>,
 }
 

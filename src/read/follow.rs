@@ -25,13 +25,22 @@ pub enum Arrival {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FollowOptions {
     backfilled: bool,
+    backfilled_from: Option<Slot>,
 }
 
 impl FollowOptions {
-    /// Whether slots are shown too that are filled behind the highest slot while following.
+    /// Whether slots are shown too that are filled behind the highest slot while following, those
+    /// at or above the slot from which the column is followed.
     #[must_use]
     pub fn backfilled(self, backfilled: bool) -> Self {
-        Self { backfilled }
+        Self { backfilled, ..self }
+    }
+
+    /// Shows slots that are filled behind the highest slot while following, those at or above
+    /// `slot`, which may lie below the slot from which the column is followed.
+    #[must_use]
+    pub fn backfilled_from(self, slot: Slot) -> Self {
+        Self { backfilled: true, backfilled_from: Some(slot) }
     }
 }
 
@@ -105,7 +114,8 @@ pub struct Follower {
     reader: Reader,
     watch: Watch,
     view: View,
-    from: Slot,
+    /// The lowest backfilled slot to show.
+    backfilled_from: Slot,
     /// The next slot to look at on the way up, `None` behind the last possible one.
     next: Option<Slot>,
     backfill: Option<BackfillTracker>,
@@ -118,7 +128,8 @@ impl Follower {
         let watch = if options.backfilled { Watch::changes(path) } else { Watch::commits(path) };
         let view = reader.refresh()?;
         let backfill = options.backfilled.then(|| BackfillTracker::new(&view)).transpose()?;
-        Ok(Self { reader, watch, view, from, next: Some(from), backfill })
+        let backfilled_from = options.backfilled_from.unwrap_or(from);
+        Ok(Self { reader, watch, view, backfilled_from, next: Some(from), backfill })
     }
 
     /// The next slot. `None` when none came within the timeout; without a timeout it waits for
@@ -131,7 +142,7 @@ impl Follower {
         if let Some(slot) = self.ready()? {
             return Ok(Some(slot));
         }
-        let Self { reader, watch, view, from, next, backfill } = self;
+        let Self { reader, watch, view, backfilled_from, next, backfill } = self;
         wait_on(watch, timeout, || {
             if let Some(tracker) = backfill {
                 watch.take(&mut tracker.changes);
@@ -144,7 +155,7 @@ impl Follower {
             }
             *view = latest;
             if let Some(tracker) = backfill {
-                tracker.look(view, *from, *next)?;
+                tracker.look(view, *backfilled_from, *next)?;
             }
             ready(view, next, backfill.as_mut())
         })

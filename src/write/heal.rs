@@ -304,7 +304,7 @@ pub(super) fn flush_trusted(directory: &ColumnDir, conf: &Conf) -> Result<()> {
 /// Does what [`examine`] found, and flushes every file that it changed, then the directory.
 pub(super) fn apply(directory: &ColumnDir, actions: &[HealAction]) -> Result<()> {
     for action in actions {
-        tracing::warn!(column = %directory.path().display(), "healing: {action}");
+        tracing::info!(column = %directory.path().display(), "healing: {action}");
         match action {
             HealAction::ClearedEntries { file, slots } => {
                 let mut offsets = must_open(directory, file)?;

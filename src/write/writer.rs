@@ -87,7 +87,8 @@ pub struct Writer {
     directory: ColumnDir,
     conf: Conf,
     tables: TableCache,
-    poisoned: Option<Arc<str>>,
+    /// What poisoned it.
+    poisoned: Option<Error>,
     healed: HealReport,
     /// Given back last.
     _lock: Box<dyn Lock>,
@@ -322,7 +323,7 @@ impl Writer {
             None => Ok(()),
             Some(cause) => Err(Error::Poisoned {
                 directory: self.directory.path().into(),
-                cause: Arc::clone(cause),
+                cause: Box::new(cause.clone()),
             }),
         }
     }
@@ -427,7 +428,7 @@ impl Writer {
             Err(CommitError { error, poisons }) => {
                 if poisons {
                     tracing::error!(column = %directory.path().display(), %error, "poisoned");
-                    self.poisoned = Some(error.to_string().into());
+                    self.poisoned = Some(error.clone());
                 }
                 Err(error)
             }

@@ -1,1 +1,30 @@
-fn main() {}
+//! The `coldstore` command: archives of finalized Ethereum consensus history from a terminal.
+
+mod archive_toml;
+mod cli;
+mod disk;
+mod failure;
+mod input;
+mod logging;
+mod networks;
+mod open;
+mod output;
+mod progress;
+mod signals;
+mod slot_stream;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::Cli;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::start(cli.verbose);
+    match cli.verb.run() {
+        Ok(answer) => answer.into(),
+        Err(error) => failure::report(&error),
+    }
+}

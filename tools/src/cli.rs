@@ -1,0 +1,112 @@
+//! The command line as clap sees it. Each verb's arguments stand beside the verb.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{ArgAction, Args, Parser, Subcommand};
+use coldstore::{Column, Slot};
+
+use crate::failure::Answer;
+use crate::verbs;
+
+/// Import, read, verify and heal archives of finalized Ethereum consensus history.
+#[derive(Debug, Parser)]
+#[command(
+    name = "coldstore",
+    version,
+    disable_help_subcommand = true,
+    after_long_help = "\
+ARCHIVE is the archive's directory. COLUMN is one of blk bbr bsr bss bsd, or the long name: blocks, \
+block-roots, state-roots, state-snapshots, state-diffs.
+
+Results go to standard output, everything for people to standard error.
+
+Exit status: 0 done; 1 the answer is no (no record, or damage found); 2 usage; 3 the operation failed.
+
+Files are mapped into memory while they are read. Other programs than writers of this format must \
+not change or shorten the files of an archive in the meantime."
+)]
+pub(crate) struct Cli {
+    /// Say more on standard error (-v, -vv, -vvv); `COLDSTORE_LOG` sets levels by module
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    Import(verbs::import::Import),
+    Get(verbs::get::Get),
+    Scan(verbs::scan::Scan),
+    Put(verbs::put::Put),
+    Load(verbs::load::Load),
+    Stat(verbs::stat::Stat),
+    Verify(verbs::verify::Verify),
+    Heal(verbs::heal::Heal),
+    Follow(verbs::follow::Follow),
+    Completions(verbs::completions::Completions),
+    Man(verbs::man::Man),
+}
+
+impl Verb {
+    pub(crate) fn run(self) -> Result<Answer> {
+        match self {
+            Verb::Import(verb) => verb.run(),
+            Verb::Get(verb) => verb.run(),
+            Verb::Scan(verb) => verb.run(),
+            Verb::Put(verb) => verb.run(),
+            Verb::Load(verb) => verb.run(),
+            Verb::Stat(verb) => verb.run(),
+            Verb::Verify(verb) => verb.run(),
+            Verb::Heal(verb) => verb.run(),
+            Verb::Follow(verb) => verb.run(),
+            Verb::Completions(verb) => verb.run(),
+            Verb::Man(verb) => verb.run(),
+        }
+    }
+}
+
+/// The arguments of a verb that works on one column.
+#[derive(Debug, Args)]
+pub(crate) struct ColumnOf {
+    /// The archive's directory
+    pub(crate) archive: PathBuf,
+    /// The column's name
+    #[arg(value_parser = column_parser())]
+    pub(crate) column: Column,
+}
+
+/// Reads a column's name, and gives the shells the names to complete.
+pub(crate) fn column_parser() -> impl TypedValueParser<Value = Column> {
+    let names = Column::ALL.into_iter().map(|column| {
+        PossibleValue::new(column.dir_name()).alias(column.long_name()).help(column.long_name())
+    });
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<Column>())
+}
+
+/// Reads a slot.
+pub(crate) fn parse_slot(text: &str) -> Result<Slot, String> {
+    let slot: Slot = text.parse().map_err(|error| format!("a slot is a number: {error}"))?;
+    if slot > Slot::MAX { Err(format!("the largest slot is {}", Slot::MAX)) } else { Ok(slot) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_largest_u64_is_no_slot() {
+        assert_eq!(parse_slot("18446744073709551614"), Ok(Slot::MAX));
+        assert!(parse_slot("18446744073709551615").is_err());
+        assert!(parse_slot("-1").is_err());
+    }
+}

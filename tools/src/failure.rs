@@ -1,0 +1,111 @@
+//! How a verb ends: the exit status, and the sentence on standard error.
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+use anyhow::{Error, Result, bail};
+
+use crate::output;
+
+/// The exit status of a wrong command line.
+const USAGE: u8 = 2;
+/// The exit status of an operation that failed.
+pub(crate) const FAILED: u8 = 3;
+
+/// What a verb that did its work has to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Done.
+    Yes,
+    /// No record, or damage found.
+    No,
+}
+
+impl From<Answer> for ExitCode {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Yes => ExitCode::SUCCESS,
+            Answer::No => ExitCode::from(1),
+        }
+    }
+}
+
+/// Arguments that only turn out to be wrong when they are used.
+#[derive(Debug)]
+pub(crate) struct Usage(pub(crate) String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// Says what went wrong and picks the exit status. A reader that closed the pipe has seen enough:
+/// that is no failure and needs no words.
+pub(crate) fn report(error: &Error) -> ExitCode {
+    if is_closed_pipe(error) {
+        return ExitCode::SUCCESS;
+    }
+    output::tell(&sentence(error));
+    ExitCode::from(if error.is::<Usage>() { USAGE } else { FAILED })
+}
+
+/// Says what went wrong with one of several things.
+pub(crate) fn tell(thing: impl fmt::Display + Send + Sync + 'static, error: coldstore::Error) {
+    output::tell(&sentence(&Error::from(error).context(thing)));
+}
+
+/// Done, unless some things failed that were reported one by one. "3 columns could not be healed".
+pub(crate) fn none_failed(failed: u64, thing: &str, done: &str) -> Result<Answer> {
+    match failed {
+        0 => Ok(Answer::Yes),
+        1 => bail!("1 {thing} could not be {done}"),
+        more => bail!("{more} {thing}s could not be {done}"),
+    }
+}
+
+pub(crate) fn is_closed_pipe(error: &Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// The error and its causes in one line. Some errors already tell their cause, and then it is not
+/// told again.
+pub(crate) fn sentence(error: &Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            let colon = if text.is_empty() { "" } else { ": " };
+            text = text + colon + &cause;
+        }
+    }
+    text.replace(['\n', '\r'], " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let io = io::Error::other("no space");
+        let error = coldstore::Error::io("/a/lock", "open", io);
+        let error = Err::<(), _>(error).context("slot 5").unwrap_err();
+        assert_eq!(sentence(&error), "slot 5: /a/lock: cannot open: no space");
+    }
+
+    #[test]
+    fn a_closed_pipe_is_found_under_any_context() {
+        let pipe = io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(is_closed_pipe(&Error::from(pipe).context("slot 5")));
+        assert!(!is_closed_pipe(&anyhow::anyhow!("other")));
+    }
+}

@@ -1,0 +1,60 @@
+//! Opening an archive. Mapping is `unsafe`; every verb comes through here for it.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use coldstore::format::names::{self, SlotFile};
+use coldstore::verify::{self, Finding, Summary, VerifyOptions};
+use coldstore::{Archive, Column, ColumnSpec, Reader, ReaderOptions};
+
+use crate::cli::ColumnOf;
+
+/// Opens an archive for reading; creates nothing.
+pub(crate) fn archive(root: &Path) -> coldstore::Result<Archive> {
+    // SAFETY: the maps are only sound while nobody but writers of this format changes or shortens
+    // the files. A command cannot see to that; it is what its manual asks of whoever names the
+    // directory. The maps end with the process, after one verb.
+    #[expect(unsafe_code, reason = "readers map the files; this is the command's one door to them")]
+    unsafe {
+        Archive::open(root, ReaderOptions::default())
+    }
+}
+
+/// Opens one column for reading.
+pub(crate) fn column(of: &ColumnOf) -> coldstore::Result<Reader> {
+    archive(&of.archive)?.column(of.column).cloned()
+}
+
+/// Checks one column's files and hands over what it finds.
+pub(crate) fn verify_column(
+    directory: &Path,
+    expect: ColumnSpec,
+    options: &VerifyOptions,
+    report: &mut dyn FnMut(Finding),
+) -> coldstore::Result<Summary> {
+    // SAFETY: as in `archive`.
+    #[expect(unsafe_code, reason = "verification maps the files as a reader does")]
+    unsafe {
+        verify::verify_column(directory, Some(expect), options, report)
+    }
+}
+
+/// The columns that an archive has, or had: those without a conf count where their files are left.
+/// An archive that is not there is an error.
+pub(crate) fn present_columns(root: &Path) -> Result<Vec<Column>> {
+    let listed = fs::read_dir(root).with_context(|| format!("{}: cannot open", root.display()));
+    drop(listed?);
+    let is_there = |column: &Column| {
+        let directory = root.join(column.dir_name());
+        directory.join(names::CONF).exists() || has_slot_files(&directory)
+    };
+    Ok(Column::ALL.into_iter().filter(is_there).collect())
+}
+
+/// True when there are files in the directory that hold a column's slots.
+pub(crate) fn has_slot_files(directory: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(directory) else { return false };
+    let mut names = entries.flatten().map(|entry| entry.file_name());
+    names.any(|name| name.to_str().and_then(SlotFile::parse).is_some())
+}

@@ -1,0 +1,151 @@
+//! Standard output for results, standard error for people.
+
+use std::fmt::Write as _;
+use std::io::{self, BufWriter, StdoutLock, Write};
+
+use anyhow::Result;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use serde::{Serialize, Serializer};
+
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// Standard output, buffered. Whoever writes must [`flush`](Write::flush): what is still in the
+/// buffer when it is dropped may be lost without a word.
+pub(crate) struct Output(BufWriter<StdoutLock<'static>>);
+
+impl Output {
+    pub(crate) fn stdout() -> Self {
+        Self(BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock()))
+    }
+
+    /// One JSON value in one line.
+    pub(crate) fn json_line(&mut self, value: &impl Serialize) -> Result<()> {
+        let mut line = serde_json::to_vec(value)?;
+        line.push(b'\n');
+        self.write_all(&line)?;
+        Ok(())
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(|error| named(&error))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(|error| named(&error))
+    }
+}
+
+fn named(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot write to standard output: {error}"))
+}
+
+/// True when standard output is a pipe or a socket that nobody reads any more.
+pub(crate) fn is_closed() -> bool {
+    let stdout = io::stdout();
+    let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let polled = rustix::event::poll(&mut fds, Some(&at_once));
+    polled.is_ok_and(|count| count > 0)
+        && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
+}
+
+/// A sentence for the operator. Standard error may be closed; there is nobody to tell that to.
+pub(crate) fn tell(sentence: &str) {
+    let _ = writeln!(io::stderr(), "coldstore: {sentence}");
+}
+
+/// `0x` and the bytes in hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 + 2 * bytes.len());
+    text.push_str("0x");
+    push_hex(&mut text, bytes);
+    text
+}
+
+/// Appends the bytes in hex.
+pub(crate) fn push_hex(text: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        // Writing into a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+}
+
+/// A number that JSON must carry as a decimal string: many readers of JSON keep no more than 53
+/// bits of a number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Decimal(pub(crate) u64);
+
+impl Serialize for Decimal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// Bytes with a binary unit, for people.
+pub(crate) fn bytes_for_people(byte_len: u64) -> String {
+    indicatif::BinaryBytes(byte_len).to_string()
+}
+
+/// A table for people: every column as wide as its widest cell, text to the left and numbers to
+/// the right.
+#[derive(Debug)]
+pub(crate) struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub(crate) fn new(heading: &[&str]) -> Self {
+        Self { rows: vec![heading.iter().map(|&cell| cell.to_owned()).collect()] }
+    }
+
+    pub(crate) fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
+    pub(crate) fn print(&self, out: &mut impl Write) -> io::Result<()> {
+        let columns = self.rows[0].len();
+        let cells = |column: usize| self.rows.iter().map(move |row| &row[column]);
+        let widths: Vec<usize> =
+            (0..columns).map(|column| cells(column).map(String::len).max().unwrap_or(0)).collect();
+        let is_number = |cell: &String| cell.starts_with(|first: char| first.is_ascii_digit());
+        let right: Vec<bool> =
+            (0..columns).map(|column| cells(column).skip(1).any(is_number)).collect();
+        for row in &self.rows {
+            let mut line = String::new();
+            for (index, cell) in row.iter().enumerate() {
+                let width = widths[index];
+                let gap = if index == 0 { "" } else { "  " };
+                let _ = if right[index] {
+                    write!(line, "{gap}{cell:>width$}")
+                } else {
+                    write!(line, "{gap}{cell:<width$}")
+                };
+            }
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stand_to_the_right_and_text_to_the_left() {
+        let mut table = Table::new(&["column", "records"]);
+        table.row(vec!["blk".to_owned(), "7".to_owned()]);
+        table.row(vec!["bbr".to_owned(), "12345678".to_owned()]);
+        let mut out = Vec::new();
+        table.print(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text, "column   records\nblk            7\nbbr     12345678\n");
+    }
+
+    #[test]
+    fn decimals_are_json_strings() {
+        assert_eq!(serde_json::to_string(&Decimal(u64::MAX)).unwrap(), "\"18446744073709551615\"");
+    }
+}

@@ -1,0 +1,31 @@
+//! `coldstore completions`
+
+use std::io::Write;
+
+use anyhow::Result;
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use crate::cli::Cli;
+use crate::failure::Answer;
+use crate::output::Output;
+
+/// Print the completion script of a shell
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    shell: Shell,
+}
+
+impl Completions {
+    pub(crate) fn run(self) -> Result<Answer> {
+        let mut command = Cli::command();
+        let name = command.get_name().to_owned();
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut command, name, &mut script);
+        let mut out = Output::stdout();
+        out.write_all(&script)?;
+        out.flush()?;
+        Ok(Answer::Yes)
+    }
+}

@@ -1,0 +1,144 @@
+//! `coldstore import`
+
+mod summary;
+mod watch;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use coldstore::era::import::{ImportColumns, States, import};
+use coldstore::era::{EraFile, Plan};
+use coldstore::{ArchiveWriter, Column};
+
+use self::summary::Summary;
+use self::watch::Watch;
+use crate::archive_toml::ArchiveToml;
+use crate::failure::Answer;
+use crate::networks::{self, Network, Root};
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::signals;
+
+/// Import .era files, in slot order, each era durable before the next
+///
+/// What is there already is skipped, and an import that was interrupted goes on where it stopped.
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The archive's directory, made where it is missing
+    archive: PathBuf,
+    /// Files, and directories of files
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<PathBuf>,
+    /// Open the columns of states and of state differences for backfill
+    #[arg(long)]
+    backfill: bool,
+    /// Which states at the boundaries of eras to keep: all, none, or those of every Nth era
+    #[arg(long, value_name = "all|none|every:N", default_value = "all", value_parser = parse_states)]
+    states: States,
+    /// The network that the files must be of: a known name, or a config file that names another
+    #[arg(long, value_name = "NAME|FILE")]
+    network: Option<String>,
+    /// Print the summary as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn parse_states(text: &str) -> Result<States, String> {
+    match (text, text.strip_prefix("every:").map(str::parse)) {
+        ("all", _) => Ok(States::All),
+        ("none", _) => Ok(States::None),
+        (_, Some(Ok(eras))) => Ok(States::Every(eras)),
+        _ => Err("all, none, or every:N with N above 0".to_owned()),
+    }
+}
+
+impl Import {
+    pub(crate) fn run(self) -> Result<Answer> {
+        let network = self.network.as_deref().map(Network::named).transpose()?;
+        let plan = Plan::scan(&self.paths)?;
+        let kept = ArchiveToml::read(&self.archive)?;
+        let chain = Self::chain_of(&plan, network.as_ref(), kept.clone())?;
+        let mut archive = ArchiveWriter::open(&self.archive);
+        let mut watch = Watch {
+            archive: &self.archive,
+            to_keep: (kept.as_ref() != Some(&chain)).then_some(&chain),
+            failed: None,
+            stop: signals::stop_flag()?,
+            bar: Progress::of_bytes("import", Some(plan.byte_len())),
+        };
+        let started = Instant::now();
+        let imported = import(&plan, self.columns(&mut archive)?, self.states, &mut watch);
+        let Watch { failed, bar, .. } = watch;
+        drop(bar);
+        let (done, stopped) = match imported {
+            Ok(done) => (done, None),
+            Err(failure) => (failure.done, Some(failure.error)),
+        };
+        let summary = Summary::new(&done, &chain, started.elapsed());
+        if stopped.is_none() || !done.eras.is_empty() {
+            summary.tell(&done);
+        }
+        let printed = if self.json { print(&summary) } else { Ok(()) };
+        // Whether the import came to its end is more than whether anybody reads of it.
+        match (failed, stopped) {
+            (Some(error), _) => Err(error),
+            (None, Some(error)) => Err(error.into()),
+            (None, None) => printed.map(|()| Answer::Yes),
+        }
+    }
+
+    /// What the files say of their chain, where neither the operator says otherwise nor what is
+    /// `kept` in the archive.
+    fn chain_of(
+        plan: &Plan,
+        network: Option<&Network>,
+        kept: Option<ArchiveToml>,
+    ) -> Result<ArchiveToml> {
+        let nothing = "there is no era in these files";
+        let (first, last) = plan.files().first().zip(plan.files().last()).context(nothing)?;
+        let mut file = EraFile::open(&first.path)?;
+        let group = *file.groups().first().context(nothing)?;
+        let root = Root(file.state_head(&group)?.head.genesis_validators_root);
+        if let Some(network) = network {
+            network.check_root(root).with_context(|| first.path.display().to_string())?;
+        }
+        // Era 0 has no slots, so the first file may not tell how many an era has.
+        let last = EraFile::open(&last.path)?;
+        let slots = last.groups().last().and_then(|group| group.slots);
+        let known = networks::name_of(root).map(str::to_owned);
+        let found = ArchiveToml {
+            config_name: network.map(|network| network.config_name.clone()).or(known),
+            genesis_validators_root: root,
+            slots_per_era: slots.map(|slots| slots.count()),
+            others: toml::Table::new(),
+        };
+        kept.map_or(Ok(found.clone()), |kept| kept.merged(found))
+    }
+
+    fn columns<'a>(&self, archive: &'a mut ArchiveWriter) -> Result<ImportColumns<'a>> {
+        let history = [Column::Blocks, Column::BlockRoots, Column::StateRoots];
+        let [blocks, block_roots, state_roots] = history.map(|column| (column, false));
+        if self.backfill {
+            archive.column(Column::StateDiffs, true)?;
+        }
+        if self.states == States::None && !self.backfill {
+            let [blocks, block_roots, state_roots] =
+                archive.columns([blocks, block_roots, state_roots])?;
+            return Ok(ImportColumns { blocks, block_roots, state_roots, state_snapshots: None });
+        }
+        let snapshots = (Column::StateSnapshots, self.backfill);
+        let [blocks, block_roots, state_roots, snapshots] =
+            archive.columns([blocks, block_roots, state_roots, snapshots])?;
+        let state_snapshots = Some(snapshots);
+        Ok(ImportColumns { blocks, block_roots, state_roots, state_snapshots })
+    }
+}
+
+fn print(summary: &Summary) -> Result<()> {
+    let mut out = Output::stdout();
+    out.json_line(summary)?;
+    Ok(out.flush()?)
+}

@@ -1,0 +1,92 @@
+//! What an import did.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use coldstore::era::{EraOutcome, ImportReport, StateOutcome};
+use serde::Serialize;
+
+use crate::archive_toml::ArchiveToml;
+use crate::networks::Root;
+use crate::output::{self, Decimal};
+
+#[derive(Serialize)]
+pub(super) struct Summary {
+    imported_eras: Decimal,
+    present_eras: Decimal,
+    blocks: Decimal,
+    skipped_slots: Decimal,
+    states: Decimal,
+    first_slot: Option<Decimal>,
+    last_slot: Option<Decimal>,
+    bytes: Decimal,
+    seconds: f64,
+    /// How many eras have their block index written in which way.
+    index_encodings: BTreeMap<String, u64>,
+    config_name: Option<String>,
+    genesis_validators_root: Root,
+}
+
+impl Summary {
+    pub(super) fn new(done: &ImportReport, chain: &ArchiveToml, elapsed: Duration) -> Self {
+        let sum = done.summary();
+        let mut index_encodings = BTreeMap::new();
+        for era in &done.eras {
+            if let EraOutcome::Imported { index_encoding: Some(encoding), .. } = era.outcome {
+                *index_encodings.entry(encoding.to_string()).or_default() += 1;
+            }
+        }
+        Self {
+            imported_eras: Decimal(sum.imported),
+            present_eras: Decimal(sum.present),
+            blocks: Decimal(sum.blocks),
+            skipped_slots: Decimal(sum.skipped_slots),
+            states: Decimal(sum.states),
+            first_slot: sum.slots.map(|slots| Decimal(slots.first.0)),
+            last_slot: sum.slots.map(|slots| Decimal(slots.last.0)),
+            bytes: Decimal(sum.byte_len),
+            seconds: elapsed.as_secs_f64(),
+            index_encodings,
+            config_name: chain.config_name.clone(),
+            genesis_validators_root: chain.genesis_validators_root,
+        }
+    }
+
+    pub(super) fn tell(&self, done: &ImportReport) {
+        let network = self.config_name.as_deref().unwrap_or("unknown network");
+        let mut text = format!("{network}: {} eras imported", self.imported_eras.0);
+        if let (Some(first), Some(last)) = (self.first_slot, self.last_slot) {
+            text += &format!(", slots {} to {}", first.0, last.0);
+        }
+        text += &format!(
+            ", {} blocks, {} skipped slots, {} states; {} eras were there already; {} in {:.1} s",
+            self.blocks.0,
+            self.skipped_slots.0,
+            self.states.0,
+            self.present_eras.0,
+            output::bytes_for_people(self.bytes.0),
+            self.seconds,
+        );
+        if self.seconds > 0.0 {
+            let per_second = Duration::from_secs_f64(self.seconds).as_millis().max(1);
+            let rate = u128::from(self.bytes.0) * 1000 / per_second;
+            let rate = output::bytes_for_people(u64::try_from(rate).unwrap_or(u64::MAX));
+            text += &format!(" ({rate}/s)");
+        }
+        output::tell(&text);
+        for (encoding, eras) in &self.index_encodings {
+            output::tell(&format!("block index of {eras} eras: {encoding} encoding"));
+        }
+        if let Some(era) = done.began_at_era {
+            output::tell(&format!(
+                "the archive begins with era {era}: history before it cannot be added later"
+            ));
+        }
+        let absent = done.eras.iter().filter(|era| era.state == StateOutcome::Absent).count();
+        if absent > 0 {
+            output::tell(&format!(
+                "{absent} states were chosen, but their eras were imported without: left as it is"
+            ));
+        }
+    }
+}

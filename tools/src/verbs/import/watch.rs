@@ -1,0 +1,47 @@
+//! What goes on beside an import.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use coldstore::era::{EraReport, Observer, Phase, Progress};
+
+use crate::archive_toml::ArchiveToml;
+use crate::progress::Progress as Bar;
+
+/// Draws the progress, listens for signals, and keeps what is known once an era is there.
+pub(super) struct Watch<'a> {
+    pub(super) archive: &'a Path,
+    /// `None` once it is kept in the archive.
+    pub(super) to_keep: Option<&'a ArchiveToml>,
+    pub(super) failed: Option<anyhow::Error>,
+    pub(super) stop: Arc<AtomicBool>,
+    pub(super) bar: Bar,
+}
+
+impl Observer for Watch<'_> {
+    fn progress(&mut self, progress: &Progress<'_>) -> ControlFlow<()> {
+        let doing = match progress.phase {
+            Phase::Verify => "verify",
+            Phase::Blocks => "blocks",
+            Phase::StateRoots => "state roots",
+            Phase::State => "state",
+            Phase::BlockRoots => "block roots",
+        };
+        let Progress { era, eras_done, eras_total, .. } = progress;
+        self.bar.set_message(format!("era {era} ({eras_done} of {eras_total} done): {doing}"));
+        // The library counts each file twice, for it is read twice.
+        self.bar.set_position(progress.bytes_done / 2);
+        if self.failed.is_some() || self.stop.load(Ordering::Relaxed) {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn era_done(&mut self, _era: &EraReport) {
+        if let Some(chain) = self.to_keep.take() {
+            self.failed = chain.write(self.archive).err();
+        }
+    }
+}

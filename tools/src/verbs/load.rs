@@ -1,0 +1,146 @@
+//! `coldstore load`
+
+use std::io::{BufReader, Read, Write};
+use std::mem;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use coldstore::{ArchiveWriter, RunCommit, Slot, Writer};
+
+use crate::cli::ColumnOf;
+use crate::failure::{self, Answer};
+use crate::input::Input;
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::slot_stream::{Item, SlotStream};
+
+/// Write the items of a slot stream in durable batches
+///
+/// After each commit one line is printed, flushed at once: COMMITTED, the first and the last slot
+/// of the commit, and how many records are in it. Records that were there already count.
+#[derive(Debug, Args)]
+pub(crate) struct Load {
+    #[command(flatten)]
+    of: ColumnOf,
+    /// The slot stream; `-` or nothing is standard input
+    file: Option<PathBuf>,
+    /// Open the column for backfill: skipped slots may be filled from now on
+    #[arg(long)]
+    backfill: bool,
+    /// The most records in one commit
+    #[arg(long, value_name = "N", default_value = "1024")]
+    batch: NonZeroUsize,
+}
+
+/// The most bytes of values in one batch.
+const BATCH_BYTES: u64 = 64 << 20;
+/// A larger value is not gathered: it goes from the stream to the column in a commit of its own.
+const STREAMED_BYTES: u64 = 8 << 20;
+const READ_BUFFER_BYTES: usize = 256 << 10;
+
+impl Load {
+    pub(crate) fn run(self) -> Result<Answer> {
+        let mut input = Input::open(self.file.as_deref())?;
+        let input_len = input.byte_len();
+        let mut archive = ArchiveWriter::open(&self.of.archive);
+        let writer = archive.column(self.of.column, self.backfill)?;
+        let spec = writer.conf().spec;
+        let input = BufReader::with_capacity(READ_BUFFER_BYTES, input);
+        let mut stream = SlotStream::start(input, spec.record_type, spec.max_value_bytes)?;
+        let mut loader = Loader {
+            writer,
+            batch: Vec::new(),
+            batch_bytes: 0,
+            batch_limit: self.batch.get(),
+            acknowledgements: Acknowledgements {
+                out: Some(Output::stdout()),
+                failed: None,
+                progress: Progress::of_bytes(&format!("load {}", self.of.column), input_len),
+            },
+        };
+        loop {
+            match stream.next_item() {
+                Ok(Some(item)) => loader.take(item)?,
+                Ok(None) => break,
+                // What came in whole before the stream broke is as good as what is committed.
+                Err(error) => {
+                    loader.commit()?;
+                    return Err(error);
+                }
+            }
+            loader.acknowledgements.progress.set_position(stream.offset());
+        }
+        loader.commit()?;
+        Ok(Answer::Yes)
+    }
+}
+
+struct Loader<'w> {
+    writer: &'w mut Writer,
+    batch: Vec<(Slot, Vec<u8>)>,
+    batch_bytes: u64,
+    batch_limit: usize,
+    acknowledgements: Acknowledgements,
+}
+
+impl Loader<'_> {
+    fn take<R: Read>(&mut self, mut item: Item<'_, R>) -> Result<()> {
+        let (slot, byte_len) = (item.slot, item.byte_len);
+        if byte_len > STREAMED_BYTES {
+            self.commit()?;
+            let put = self.writer.put_from(slot, byte_len, &mut item);
+            put.with_context(|| format!("slot {slot}"))?;
+            self.acknowledgements.print(&RunCommit { first: slot, last: slot, records: 1 });
+            return self.acknowledgements.check();
+        }
+        if self.batch_bytes + byte_len > BATCH_BYTES {
+            self.commit()?;
+        }
+        self.batch.push((slot, item.into_value()?));
+        self.batch_bytes += byte_len;
+        if self.batch.len() >= self.batch_limit {
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        let batch = mem::take(&mut self.batch);
+        self.batch_bytes = 0;
+        let (Some((first, _)), Some((last, _))) = (batch.first(), batch.last()) else {
+            return Ok(());
+        };
+        let run = self.writer.put_run(&batch, |commit| self.acknowledgements.print(commit));
+        run.map_err(|stopped| stopped.error).with_context(|| format!("slots {first} to {last}"))?;
+        self.acknowledgements.check()
+    }
+}
+
+/// The lines that tell what is durable.
+struct Acknowledgements {
+    /// `None` once nobody reads the lines any more: the column is loaded all the same.
+    out: Option<Output>,
+    failed: Option<anyhow::Error>,
+    progress: Progress,
+}
+
+impl Acknowledgements {
+    fn print(&mut self, commit: &RunCommit) {
+        let Some(out) = &mut self.out else { return };
+        let RunCommit { first, last, records } = commit;
+        let line = format!("COMMITTED {first} {last} {records}\n");
+        let write = || out.write_all(line.as_bytes()).and_then(|()| out.flush());
+        if let Err(error) = self.progress.suspend(write) {
+            let error = anyhow::Error::from(error);
+            self.out = None;
+            self.failed = (!failure::is_closed_pipe(&error)).then_some(error);
+        }
+    }
+
+    /// The first line that could not be written.
+    fn check(&mut self) -> Result<()> {
+        self.failed.take().map_or(Ok(()), Err)
+    }
+}

@@ -1,0 +1,39 @@
+//! `coldstore man`
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, CommandFactory};
+use clap_mangen::Man as Page;
+
+use crate::cli::Cli;
+use crate::disk;
+use crate::failure::Answer;
+
+/// Write the manual pages into a directory, one for each verb
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// The directory, made where it is missing
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+}
+
+impl Man {
+    pub(crate) fn run(self) -> Result<Answer> {
+        disk::create_dir(&self.directory)?;
+        let mut command = Cli::command();
+        command.build();
+        self.write_page(&command)?;
+        for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+            self.write_page(verb)?;
+        }
+        Ok(Answer::Yes)
+    }
+
+    fn write_page(&self, command: &clap::Command) -> Result<()> {
+        let page = Page::new(command.clone());
+        let mut text = Vec::new();
+        page.render(&mut text)?;
+        disk::write(&self.directory.join(page.get_filename()), &text)
+    }
+}

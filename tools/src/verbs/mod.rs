@@ -1,0 +1,13 @@
+//! One file per verb: its arguments and what it does.
+
+pub(crate) mod completions;
+pub(crate) mod follow;
+pub(crate) mod get;
+pub(crate) mod heal;
+pub(crate) mod import;
+pub(crate) mod load;
+pub(crate) mod man;
+pub(crate) mod put;
+pub(crate) mod scan;
+pub(crate) mod stat;
+pub(crate) mod verify;

@@ -1,0 +1,145 @@
+//! `coldstore scan`
+
+use std::io::Write;
+use std::ops::RangeInclusive;
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use coldstore::{Column, Record, Slot, View};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::cli::{ColumnOf, parse_slot};
+use crate::failure::{self, Answer, Usage};
+use crate::open;
+use crate::output::{self, Decimal, Output};
+use crate::slot_stream;
+
+/// Print the records of a range of slots
+#[derive(Debug, Args)]
+pub(crate) struct Scan {
+    #[command(flatten)]
+    of: ColumnOf,
+    /// The first slot
+    #[arg(long, value_name = "SLOT", value_parser = parse_slot)]
+    from: Option<Slot>,
+    /// The last slot
+    #[arg(long, value_name = "SLOT", value_parser = parse_slot)]
+    to: Option<Slot>,
+    /// From the last slot down to the first
+    #[arg(long)]
+    reverse: bool,
+    /// Stop after this many records
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// How to print a record
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people: slot, length, stored length, first bytes
+    Table,
+    /// One JSON object per line
+    Json,
+    /// A slot stream, as `load` reads it
+    Stream,
+    /// Slot, length and SHA-256 of the value, separated by tabs
+    Sha256,
+}
+
+/// A record in JSON.
+#[derive(Serialize)]
+struct Object {
+    slot: Decimal,
+    length: Decimal,
+    stored_length: Decimal,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    root: Option<String>,
+}
+
+const TABLE_PREFIX_BYTES: usize = 16;
+
+impl Scan {
+    pub(crate) fn run(self) -> Result<Answer> {
+        if self.reverse && self.format == Format::Stream {
+            let message = "--reverse does not go with --format stream: its slots ascend";
+            return Err(Usage(message.to_owned()).into());
+        }
+        let view = open::column(&self.of)?.view();
+        let mut out = Output::stdout();
+        match self.format {
+            Format::Table => {
+                writeln!(out, "{:>10} {:>12} {:>12}  first bytes", "slot", "length", "stored")?;
+            }
+            Format::Stream => slot_stream::write_start(&mut out)?,
+            Format::Json | Format::Sha256 => {}
+        }
+        let damaged = self.print_records(&view, &mut out)?;
+        out.flush()?;
+        failure::none_failed(damaged, "record", "read")
+    }
+
+    /// Goes on behind a damaged record, and returns how many there are.
+    fn print_records(&self, view: &View, out: &mut Output) -> Result<u64> {
+        let slots = RangeInclusive::new(self.from.unwrap_or(Slot(0)), self.to.unwrap_or(Slot::MAX));
+        let (mut damaged, mut left) = (0, self.limit.unwrap_or(u64::MAX));
+        if slots.is_empty() || left == 0 {
+            return Ok(0);
+        }
+        let records = view.range(slots);
+        let records: Box<dyn Iterator<Item = coldstore::Result<Record<'_>>> + '_> =
+            if self.reverse { Box::new(records.rev()) } else { Box::new(records) };
+        for record in records {
+            let printed = record
+                .map_err(anyhow::Error::from)
+                .and_then(|record| self.print(&record, view, out));
+            match printed {
+                Ok(()) => left -= 1,
+                Err(error) if error.is::<coldstore::Error>() => {
+                    // In the order in which things were found, where both go to one terminal.
+                    out.flush()?;
+                    output::tell(&failure::sentence(&error));
+                    damaged += 1;
+                }
+                Err(error) => return Err(error),
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        Ok(damaged)
+    }
+
+    fn print(&self, record: &Record<'_>, view: &View, out: &mut Output) -> Result<()> {
+        let slot = record.slot();
+        let value = record.value().with_context(|| format!("slot {slot}"))?;
+        let (length, stored) = (value.len() as u64, record.stored().len() as u64);
+        match self.format {
+            Format::Table => {
+                let mut first = String::new();
+                output::push_hex(&mut first, &value[..value.len().min(TABLE_PREFIX_BYTES)]);
+                writeln!(out, "{slot:>10} {length:>12} {stored:>12}  {first}")?;
+            }
+            Format::Json => {
+                let is_root = matches!(self.of.column, Column::BlockRoots | Column::StateRoots);
+                out.json_line(&Object {
+                    slot: Decimal(slot.0),
+                    length: Decimal(length),
+                    stored_length: Decimal(stored),
+                    root: is_root.then(|| output::hex(&value)),
+                })?;
+            }
+            Format::Stream => {
+                slot_stream::write_item(out, view.conf().spec.record_type, slot, &value)?;
+            }
+            Format::Sha256 => {
+                let mut line = format!("{slot}\t{length}\t");
+                output::push_hex(&mut line, &Sha256::digest(&value));
+                writeln!(out, "{line}")?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,203 @@
+//! `coldstore verify`
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Args;
+use coldstore::format::names;
+use coldstore::verify::{Finding, Severity, Summary, VerifyOptions};
+use coldstore::{Column, Error};
+use serde::Serialize;
+
+use crate::cli::column_parser;
+use crate::failure::{self, Answer};
+use crate::open;
+use crate::output::{self, Decimal, Output};
+use crate::progress::Progress;
+
+/// Check everything and change nothing
+///
+/// Prints one line for each damage: file, offset, slot, wanted, found.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The archive's directory
+    archive: PathBuf,
+    /// One column; without it all that are there
+    #[arg(value_parser = column_parser())]
+    column: Option<Column>,
+    /// Decode every value as well
+    #[arg(long)]
+    deep: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Verified {
+    damages: Decimal,
+    columns: Vec<ColumnObject>,
+}
+
+#[derive(Serialize)]
+struct ColumnObject {
+    column: &'static str,
+    records: Decimal,
+    files: Decimal,
+    damages: Decimal,
+    findings: Vec<FindingObject>,
+}
+
+#[derive(Serialize)]
+struct FindingObject {
+    severity: &'static str,
+    file: String,
+    offset: Option<Decimal>,
+    slot: Option<Decimal>,
+    what: String,
+    wanted: String,
+    found: String,
+}
+
+impl Verify {
+    pub(crate) fn run(self) -> Result<Answer> {
+        let columns = match self.column {
+            Some(column) => vec![column],
+            None => open::present_columns(&self.archive)?,
+        };
+        let mut report = Report {
+            out: Output::stdout(),
+            json: self.json,
+            verified: Verified { damages: Decimal(0), columns: Vec::new() },
+            failed: 0,
+        };
+        for column in columns {
+            self.verify_column(column, &mut report)?;
+        }
+        let Report { mut out, verified, failed, .. } = report;
+        if self.json {
+            out.json_line(&verified)?;
+        }
+        out.flush()?;
+        let verified_all = failure::none_failed(failed, "column", "verified")?;
+        Ok(if verified.damages.0 == 0 { verified_all } else { Answer::No })
+    }
+
+    fn verify_column(&self, column: Column, report: &mut Report) -> Result<()> {
+        let directory = self.archive.join(column.dir_name());
+        let options = VerifyOptions { deep: self.deep };
+        let progress = Progress::waiting(&format!("verify {column}"));
+        let (mut damages, mut findings, mut printed) = (0, Vec::new(), Ok(()));
+        let mut take = |finding: Finding| {
+            damages += u64::from(finding.severity == Severity::Damage);
+            if report.json {
+                findings.push(FindingObject::of(&finding));
+            } else if printed.is_ok() {
+                printed = progress.suspend(|| report.print(column, &finding));
+            }
+        };
+        let verified = open::verify_column(&directory, column.spec(), &options, &mut take);
+        let verified = match verified {
+            Err(Error::NoSuchColumn { .. }) if open::has_slot_files(&directory) => {
+                take(lost_conf(&directory));
+                Ok(Summary::default())
+            }
+            verified => verified,
+        };
+        drop(progress);
+        printed?;
+        report.verified.damages.0 += damages;
+        match verified {
+            Ok(summary) => report.summary(column, &summary, damages, findings),
+            Err(error) => {
+                failure::tell(column, error);
+                report.failed += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is printed as it is found, and what is kept for the end.
+struct Report {
+    out: Output,
+    json: bool,
+    verified: Verified,
+    failed: u64,
+}
+
+impl Report {
+    /// Damage is the result; a note is for people.
+    fn print(&mut self, column: Column, finding: &Finding) -> Result<()> {
+        let Finding { what, wanted, found, .. } = finding;
+        let mut line = finding.file.display().to_string();
+        if let Some(offset) = finding.offset {
+            line += &format!(" at offset {offset}");
+        }
+        if let Some(slot) = finding.slot {
+            line += &format!(", slot {slot}");
+        }
+        line += &format!(": {what}: wanted {wanted}, found {found}");
+        match finding.severity {
+            Severity::Damage => {
+                writeln!(self.out, "{line}")?;
+                self.out.flush()?;
+            }
+            Severity::Note => output::tell(&format!("{column}: note: {line}")),
+        }
+        Ok(())
+    }
+
+    fn summary(
+        &mut self,
+        column: Column,
+        summary: &Summary,
+        damages: u64,
+        findings: Vec<FindingObject>,
+    ) {
+        let Summary { records, files, .. } = *summary;
+        if self.json {
+            let (records, files) = (Decimal(records), Decimal(files));
+            let column = column.dir_name();
+            let object =
+                ColumnObject { column, records, files, damages: Decimal(damages), findings };
+            self.verified.columns.push(object);
+        } else {
+            let damages = if damages == 0 { "no".to_owned() } else { damages.to_string() };
+            output::tell(&format!(
+                "{column}: {records} records in {files} files, {damages} damage"
+            ));
+        }
+    }
+}
+
+impl FindingObject {
+    fn of(finding: &Finding) -> Self {
+        Self {
+            severity: match finding.severity {
+                Severity::Damage => "damage",
+                Severity::Note => "note",
+            },
+            file: finding.file.display().to_string(),
+            offset: finding.offset.map(Decimal),
+            slot: finding.slot.map(|slot| Decimal(slot.0)),
+            what: finding.what.to_owned(),
+            wanted: finding.wanted.clone(),
+            found: finding.found.clone(),
+        }
+    }
+}
+
+/// A column's files without the conf that says what of them is committed.
+fn lost_conf(directory: &Path) -> Finding {
+    Finding {
+        severity: Severity::Damage,
+        file: directory.join(names::CONF),
+        offset: None,
+        slot: None,
+        what: "column",
+        wanted: "a conf beside the files that hold slots".to_owned(),
+        found: "none".to_owned(),
+    }
+}

@@ -1,0 +1,164 @@
+//! `get` and `scan`.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+
+use crate::support::{Archive, coldstore, roots, stream};
+
+fn some_roots() -> Archive {
+    Archive::new().with("bbr", &roots([3, 5, 9, 8191, 8192, 20_000]))
+}
+
+fn blocks() -> Archive {
+    Archive::new().with("blk", &[(1, vec![7; 1000]), (2, b"two".to_vec()), (4, Vec::new())])
+}
+
+#[test]
+fn get_prints_the_value_and_nothing_else() {
+    let archive = blocks();
+    let run = coldstore(&["get", &archive.arg(), "blk", "1"]).exits(0);
+    assert_eq!(run.stdout, [7; 1000]);
+    assert_eq!(run.stderr, "");
+    assert_eq!(coldstore(&["get", &archive.arg(), "blk", "4"]).exits(0).stdout, b"");
+}
+
+#[test]
+fn get_stored_prints_the_bytes_as_on_disk() {
+    let archive = blocks();
+    let run = coldstore(&["get", &archive.arg(), "blocks", "1", "--stored"]).exits(0);
+    assert!(run.stdout.starts_with(b"\xff\x06\x00\x00sNaPpY"));
+    let roots = some_roots();
+    let stored = coldstore(&["get", &roots.arg(), "bbr", "5", "--stored"]).exits(0).stdout;
+    assert_eq!(stored, coldstore(&["get", &roots.arg(), "bbr", "5"]).exits(0).stdout);
+}
+
+#[test]
+fn get_out_writes_a_file_and_prints_nothing() {
+    let archive = blocks();
+    let file = archive.beside("value");
+    let run = coldstore(&["get", &archive.arg(), "blk", "2", "--out", &file]).exits(0);
+    assert_eq!((run.stdout, fs::read(&file).unwrap()), (vec![], b"two".to_vec()));
+    let run = coldstore(&["get", &archive.arg(), "blk", "2", "--out", "-"]).exits(0);
+    assert_eq!(run.stdout, b"two");
+}
+
+#[test]
+fn get_of_a_slot_without_a_record_is_a_no_with_a_sentence() {
+    let archive = blocks();
+    for slot in ["0", "3", "5", "18446744073709551614"] {
+        let run = coldstore(&["get", &archive.arg(), "blk", slot]).exits(1);
+        assert_eq!(run.complains_of(&format!("no record of slot {slot}")).stdout, b"");
+    }
+}
+
+#[test]
+fn sha256_lines_are_slot_length_and_hash() {
+    let run = blocks().scan("blk", &["--format", "sha256"]).exits(0);
+    let lines: Vec<&str> = run.text().lines().collect();
+    assert_eq!(lines.len(), 3);
+    assert_eq!(
+        lines[0],
+        "1\t1000\tdf1329c8b6c7cf3740bbe2f8bab34d253a8d9534a79dceea18177081fdf9f0e9"
+    );
+    assert_eq!(lines[2], "4\t0\te3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+}
+
+#[test]
+fn json_lines_carry_slots_and_lengths_as_strings_and_roots_in_hex() {
+    let lines = some_roots().scan("bbr", &["--format", "json"]).exits(0).json_lines();
+    assert_eq!(lines.len(), 6);
+    assert_eq!(lines[0]["slot"], "3");
+    assert_eq!(lines[0]["length"], "32");
+    assert_eq!(lines[0]["root"], format!("0x{}", "0000000000000003".repeat(4)));
+    let blocks = blocks().scan("blk", &["--format", "json"]).exits(0).json_lines();
+    assert_eq!(blocks[0]["length"], "1000");
+    assert!(blocks[0]["stored_length"].as_str().unwrap().parse::<u64>().unwrap() < 1000);
+    assert!(blocks[0].get("root").is_none());
+}
+
+#[test]
+fn the_table_has_a_heading_and_the_first_bytes() {
+    let run = blocks().scan("blk", &["--from", "2", "--to", "2"]).exits(0);
+    let lines: Vec<Vec<&str>> =
+        run.text().lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0][..3], ["slot", "length", "stored"]);
+    assert_eq!((lines[1][0], lines[1][1], lines[1][3]), ("2", "3", "74776f"));
+    assert_eq!(lines.len(), 2);
+}
+
+#[test]
+fn the_stream_is_that_of_the_specification() {
+    let items = roots([3, 5, 9, 8191, 8192, 20_000]);
+    let run = some_roots().scan("bbr", &["--format", "stream"]).exits(0);
+    assert_eq!(run.stdout, stream([2, 0], &items));
+    let run = blocks().scan("blk", &["--format", "stream", "--from", "2"]).exits(0);
+    assert_eq!(run.stdout, stream([1, 0], &[(2, b"two".to_vec()), (4, vec![])]), "decoded");
+}
+
+#[test]
+fn ranges_are_inclusive_and_go_both_ways() {
+    let archive = some_roots();
+    let slots = |more: &[&str]| -> Vec<String> {
+        let run = archive.scan("bbr", &[&["--format", "sha256"], more].concat()).exits(0);
+        run.first_words().into_iter().map(str::to_owned).collect()
+    };
+    assert_eq!(slots(&["--from", "5", "--to", "8192"]), ["5", "9", "8191", "8192"]);
+    assert_eq!(slots(&["--from", "5", "--to", "8192", "--reverse"]), ["8192", "8191", "9", "5"]);
+    assert_eq!(slots(&["--from", "6", "--limit", "2"]), ["9", "8191"]);
+    assert_eq!(slots(&["--reverse", "--limit", "2"]), ["20000", "8192"]);
+    assert_eq!(slots(&["--from", "20000"]), ["20000"]);
+    assert_eq!(slots(&["--to", "3"]), ["3"]);
+}
+
+#[test]
+fn an_empty_range_is_an_empty_answer() {
+    let archive = some_roots();
+    for range in [
+        &["--from", "9", "--to", "5"][..],
+        &["--from", "6", "--to", "8"],
+        &["--from", "20001"],
+        &["--limit", "0"],
+    ] {
+        for (format, wanted) in [("json", &b""[..]), ("sha256", b""), ("stream", b"e2\0\0\0\0\0\0")]
+        {
+            let run = archive.scan("bbr", &[&["--format", format], range].concat()).exits(0);
+            assert_eq!(run.stdout, wanted, "{range:?} {format}");
+        }
+    }
+}
+
+#[test]
+fn a_stream_cannot_go_backwards() {
+    let run = some_roots().scan("bbr", &["--format", "stream", "--reverse"]).exits(2);
+    assert_eq!(run.complains_of("--reverse").stdout, b"");
+}
+
+#[test]
+fn a_scan_reports_a_damaged_record_and_goes_on_behind_it() {
+    let archive = some_roots();
+    let data = OpenOptions::new().write(true).open(archive.path().join("bbr/data_00000")).unwrap();
+    // The second record of the file: its type.
+    data.write_all_at(&[9], 8 + 40).unwrap();
+    for format in ["table", "json", "sha256", "stream"] {
+        let run = archive.scan("bbr", &["--format", format]).exits(3);
+        assert!(run.stderr.contains("data_00000 at offset 48"), "{}", run.stderr);
+        assert!(run.stderr.ends_with("1 record could not be read\n"), "{}", run.stderr);
+    }
+    let run = archive.scan("bbr", &["--format", "sha256"]);
+    assert_eq!(run.first_words(), ["3", "9", "8191", "8192", "20000"]);
+    let run = archive.scan("bbr", &["--format", "sha256", "--reverse"]).exits(3);
+    assert_eq!(run.first_words(), ["20000", "8192", "8191", "9", "3"]);
+}
+
+#[test]
+fn a_value_that_does_not_decode_is_reported_with_its_slot() {
+    let archive = blocks();
+    let data = OpenOptions::new().write(true).open(archive.path().join("blk/data_00000")).unwrap();
+    // Within the first record, behind its header, the stream identifier and a chunk header.
+    data.write_all_at(&[0xAA; 4], 8 + 8 + 10 + 4).unwrap();
+    let run = archive.scan("blk", &["--format", "sha256"]).exits(3);
+    assert!(run.stderr.contains("slot 1"), "{}", run.stderr);
+    assert_eq!(run.first_words(), ["2", "4"]);
+    let run = coldstore(&["get", &archive.arg(), "blk", "1"]).exits(3);
+    assert_eq!(run.complains_of("slot 1").stdout, b"", "no half value");
+}

@@ -1,0 +1,191 @@
+//! `import`.
+
+use std::fs;
+use std::path::Path;
+
+use crate::support::{Archive, Run, coldstore, copy_dir, listing, test_data};
+
+const MINIMAL_ROOT: &str = "0x0a08c27fe4ece2483f9e581f78c66379a06f96e9c24cd1390594ff939b26f95b";
+
+fn era_directory(chain: &str) -> String {
+    test_data(chain).join("era").to_str().unwrap().to_owned()
+}
+
+fn import(archive: &Archive, chain: &str, more: &[&str]) -> Run {
+    let (archive, files) = (archive.arg(), era_directory(chain));
+    coldstore(&[&["import", &archive, &files], more].concat())
+}
+
+fn sha256_lines(archive: &Archive, column: &str) -> String {
+    archive.scan(column, &["--format", "sha256"]).exits(0).text().to_owned()
+}
+
+fn assert_holds(archive: &Archive, chain: &str, columns: &[&str]) {
+    for column in columns {
+        let expected = test_data(chain).join(format!("expect/{column}.tsv"));
+        let expected = fs::read_to_string(expected).unwrap();
+        assert!(sha256_lines(archive, column) == expected, "{chain} {column}");
+    }
+}
+
+#[test]
+fn an_imported_chain_is_what_its_files_hold() {
+    for chain in ["chain-minimal", "chain-mainnet-preset"] {
+        let archive = Archive::new();
+        let run = import(&archive, chain, &[]).exits(0);
+        assert_eq!(run.text(), "", "the summary is for people");
+        assert!(run.stderr.contains("eras"), "{}", run.stderr);
+        assert_holds(&archive, chain, &["blk", "bsr", "bss", "bbr"]);
+        let verified = coldstore(&["verify", &archive.arg(), "--deep"]).exits(0);
+        assert_eq!(verified.text(), "");
+    }
+}
+
+#[test]
+fn the_summary_is_json_when_asked_for() {
+    let archive = Archive::new();
+    let summary = import(&archive, "chain-minimal", &["--json"]).exits(0).json();
+    assert_eq!(summary["imported_eras"], "10");
+    assert_eq!(summary["present_eras"], "0");
+    assert_eq!(summary["blocks"], "516");
+    assert_eq!(summary["states"], "10");
+    assert_eq!(summary["last_slot"], "575");
+    assert_eq!(summary["genesis_validators_root"], MINIMAL_ROOT);
+    let again = import(&archive, "chain-minimal", &["--json"]).exits(0).json();
+    assert_eq!((&again["imported_eras"], &again["present_eras"]), (&"0".into(), &"10".into()));
+}
+
+#[test]
+fn importing_again_changes_nothing() {
+    let archive = Archive::new();
+    import(&archive, "chain-minimal", &[]).exits(0);
+    let files = |archive: &Archive| {
+        let mut files = listing(&archive.path());
+        files.retain(|path, _| path.file_name().unwrap() != "lock");
+        files
+    };
+    let before = files(&archive);
+    import(&archive, "chain-minimal", &[]).exits(0);
+    assert_eq!(files(&archive), before);
+}
+
+#[test]
+fn an_import_in_two_goes_is_the_same_as_in_one() {
+    let archive = Archive::new();
+    let directory = archive.beside("some");
+    copy_dir(Path::new(&era_directory("chain-minimal")), Path::new(&directory));
+    for entry in fs::read_dir(&directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.to_str().unwrap().contains("minimal-00005") {
+            fs::rename(&path, archive.beside("fifth.era")).unwrap();
+        }
+    }
+    let run = coldstore(&["import", &archive.arg(), &directory]).exits(3);
+    assert!(run.stderr.contains("era 5"), "{}", run.stderr);
+    let (fifth, archive_arg) = (archive.beside("fifth.era"), archive.arg());
+    coldstore(&["import", &archive_arg, &directory, &fifth]).exits(0);
+    assert_holds(&archive, "chain-minimal", &["blk", "bsr", "bss", "bbr"]);
+}
+
+#[test]
+fn states_are_kept_as_chosen() {
+    let slots = |archive: &Archive| -> Vec<String> {
+        let run = archive.scan("bss", &["--format", "sha256"]).exits(0);
+        run.first_words().into_iter().map(str::to_owned).collect()
+    };
+    let third = Archive::new();
+    import(&third, "chain-minimal", &["--states", "every:3"]).exits(0);
+    assert_eq!(slots(&third), ["0", "192", "384", "576"]);
+    let none = Archive::new();
+    import(&none, "chain-minimal", &["--states", "none"]).exits(0);
+    assert!(!none.path().join("bss").exists());
+    assert_holds(&none, "chain-minimal", &["blk", "bsr", "bbr"]);
+    for wrong in ["some", "every:0", "every:", "every:x", ""] {
+        import(&none, "chain-minimal", &["--states", wrong]).exits(2);
+    }
+}
+
+#[test]
+fn backfill_opens_the_columns_of_states_for_it() {
+    let archive = Archive::new();
+    import(&archive, "chain-minimal", &["--backfill"]).exits(0);
+    let stat = coldstore(&["stat", &archive.arg(), "--json"]).exits(0).json();
+    for column in stat["columns"].as_array().unwrap() {
+        let wanted = ["bss", "bsd"].contains(&column["column"].as_str().unwrap());
+        assert_eq!(column["backfill"]["allowed"], wanted, "{column}");
+    }
+    assert_eq!(stat["columns"].as_array().unwrap().len(), 5);
+}
+
+#[test]
+fn what_is_known_of_the_network_is_kept_and_shown() {
+    let archive = Archive::new();
+    import(&archive, "chain-minimal", &[]).exits(0);
+    let known = fs::read_to_string(archive.path().join("archive.toml")).unwrap();
+    assert!(known.contains(MINIMAL_ROOT) && known.contains("slots_per_era = 64"), "{known}");
+    assert!(!known.contains("config_name"), "a file's name says nothing: {known}");
+    let config = archive.beside("config.yaml");
+    fs::write(&config, "PRESET_BASE: 'minimal'\nCONFIG_NAME: 'minimal'\n").unwrap();
+    import(&archive, "chain-minimal", &["--network", &config]).exits(0);
+    let stat = coldstore(&["stat", &archive.arg(), "--json"]).exits(0).json();
+    assert_eq!(stat["config_name"], "minimal");
+    assert_eq!(stat["slots_per_era"], "64");
+    assert_eq!(stat["genesis_validators_root"], MINIMAL_ROOT);
+    import(&archive, "chain-minimal", &[]).exits(0);
+    let known = fs::read_to_string(archive.path().join("archive.toml")).unwrap();
+    assert!(known.contains("config_name = \"minimal\""), "a later import forgets it: {known}");
+}
+
+#[test]
+fn another_network_than_the_one_named_is_refused_before_anything_is_made() {
+    let archive = Archive::new();
+    let run = import(&archive, "chain-minimal", &["--network", "mainnet"]).exits(3);
+    run.complains_of(MINIMAL_ROOT);
+    let config = archive.beside("network.toml");
+    let root = format!("0x{}", "11".repeat(32));
+    let text = format!("config_name = \"x\"\ngenesis_validators_root = \"{root}\"\n");
+    fs::write(&config, text).unwrap();
+    import(&archive, "chain-minimal", &["--network", &config]).exits(3).complains_of(&root);
+    import(&archive, "chain-minimal", &["--network", "atlantis"]).exits(2).complains_of("atlantis");
+    assert!(!archive.path().exists());
+}
+
+#[test]
+fn an_archive_takes_no_files_of_another_chain() {
+    let archive = Archive::new();
+    import(&archive, "chain-minimal", &["--states", "none"]).exits(0);
+    let before = listing(&archive.path());
+    let run = import(&archive, "chain-mainnet-preset", &[]).exits(3);
+    run.complains_of(MINIMAL_ROOT);
+    assert_eq!(listing(&archive.path()), before);
+}
+
+#[test]
+fn a_damaged_file_is_refused_by_name_and_nothing_of_it_is_kept() {
+    let archive = Archive::new();
+    let directory = archive.beside("damaged");
+    copy_dir(Path::new(&era_directory("chain-minimal")), Path::new(&directory));
+    let damaged = fs::read_dir(&directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.to_str().unwrap().contains("minimal-00003"))
+        .unwrap();
+    let mut bytes = fs::read(&damaged).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    fs::write(&damaged, bytes).unwrap();
+    let run = coldstore(&["import", &archive.arg(), &directory]).exits(3);
+    assert!(run.stderr.contains("minimal-00003"), "{}", run.stderr);
+    let stat = coldstore(&["stat", &archive.arg(), "--json"]).exits(0).json();
+    assert_eq!(stat["columns"][1]["highest_slot"], "127", "eras before it are there: {stat}");
+}
+
+#[test]
+fn paths_without_era_files_are_an_error() {
+    let archive = Archive::new();
+    let empty = archive.beside("empty");
+    fs::create_dir(&empty).unwrap();
+    coldstore(&["import", &archive.arg(), &empty]).exits(3).complains_of(".era");
+    coldstore(&["import", &archive.arg(), &archive.beside("none.era")]).exits(3);
+    assert!(!archive.path().exists());
+}

@@ -1,0 +1,12 @@
+//! The command as a user meets it: each test runs the binary.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::disallowed_methods, reason = "tests damage files on purpose")]
+
+mod follow;
+mod get_scan;
+mod import;
+mod load_put;
+mod manners;
+mod read_only;
+mod stat_verify_heal;
+mod support;

@@ -1,0 +1,78 @@
+//! Verbs that only read leave no trace and need no permission to write.
+
+use std::fs;
+use std::process::Command;
+
+use crate::support::{Archive, Run, coldstore, copy_dir, listing, roots, test_data};
+
+/// A crash's leftovers are there: whoever healed on the way would be seen.
+fn archive() -> Archive {
+    let archive = Archive::new().with("bbr", &roots([0, 1, 2]));
+    let golden = test_data("golden/crash/backfill-new-file-conf-tmp/bss");
+    copy_dir(&golden, &archive.path().join("bss"));
+    archive
+}
+
+fn reading_verbs(archive: &str) -> Vec<Vec<&str>> {
+    vec![
+        vec!["get", archive, "bbr", "1"],
+        vec!["scan", archive, "bss", "--format", "sha256"],
+        vec!["scan", archive, "bss", "--format", "stream"],
+        vec!["stat", archive],
+        vec!["verify", archive, "bbr", "--deep"],
+        vec!["heal", archive, "--dry-run"],
+        vec!["follow", archive, "bss", "--from", "0", "--limit", "1"],
+    ]
+}
+
+#[test]
+fn reading_changes_nothing_at_all() {
+    let archive = archive();
+    let before = listing(&archive.path());
+    for args in reading_verbs(&archive.arg()) {
+        coldstore(&args).exits(0);
+        assert_eq!(listing(&archive.path()), before, "{args:?}");
+    }
+    coldstore(&["verify", &archive.arg()]);
+    coldstore(&["get", &archive.arg(), "blk", "1"]).exits(3);
+    assert_eq!(listing(&archive.path()), before);
+}
+
+#[test]
+fn an_archive_that_is_not_there_is_an_error_and_stays_away() {
+    let archive = Archive::new();
+    for args in reading_verbs(&archive.arg()) {
+        coldstore(&args).exits(3);
+        assert!(!archive.path().exists(), "{args:?}");
+    }
+    coldstore(&["heal", &archive.arg()]).exits(3);
+    assert!(!archive.path().exists());
+}
+
+#[test]
+fn reading_works_on_a_read_only_mount() {
+    let archive = archive();
+    let script = r#"mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@""#;
+    let on_read_only_mount = |args: &[&str]| -> Run {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, &archive.arg()]);
+        command.args(args).output().unwrap().into()
+    };
+    let probe = archive.arg() + "/probe";
+    let permitted = on_read_only_mount(&["true"]).code == Some(0)
+        && on_read_only_mount(&["touch", &probe]).code == Some(1);
+    if !permitted {
+        eprintln!("this system lets nobody make a read-only mount: nothing was tested");
+        return;
+    }
+    let binary = env!("CARGO_BIN_EXE_coldstore");
+    let before = listing(&archive.path());
+    for args in reading_verbs(&archive.arg()) {
+        on_read_only_mount(&[&[binary], &args[..]].concat()).exits(0);
+    }
+    let value = archive.beside("value");
+    fs::write(&value, b"x").unwrap();
+    let put = on_read_only_mount(&[binary, "put", &archive.arg(), "bbr", "9", &value]).exits(3);
+    put.complains_of("Read-only");
+    assert_eq!(listing(&archive.path()), before);
+}

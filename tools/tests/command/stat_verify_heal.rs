@@ -1,0 +1,196 @@
+//! `stat`, `verify` and `heal`.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+
+use crate::support::{
+    Archive, coldstore, coldstore_fed, copy_dir, listing, roots, stream, test_data,
+};
+
+fn two_columns() -> Archive {
+    let archive = Archive::new().with("bbr", &roots(0..10)).with("bss", &roots([2, 5, 9000]));
+    let backfill = stream([4, 0], &roots([3]));
+    coldstore_fed(&["load", &archive.arg(), "bss", "--backfill"], &backfill).exits(0);
+    archive
+}
+
+fn append(archive: &Archive, file: &str, bytes: &[u8]) {
+    let path = archive.path().join(file);
+    OpenOptions::new().append(true).open(path).unwrap().write_all(bytes).unwrap();
+}
+
+#[test]
+fn stat_tells_what_each_column_holds() {
+    let archive = two_columns();
+    let stat = coldstore(&["stat", &archive.arg(), "--json"]).exits(0).json();
+    let columns = stat["columns"].as_array().unwrap();
+    let names: Vec<_> = columns.iter().map(|column| column["column"].as_str().unwrap()).collect();
+    assert_eq!(names, ["bbr", "bss"]);
+    let (bbr, bss) = (&columns[0], &columns[1]);
+    assert_eq!(bbr["highest_slot"], "9");
+    assert_eq!(bbr["records"], "10");
+    assert_eq!(bbr["gaps"], "0");
+    assert_eq!(bbr["files"], "1");
+    assert_eq!(bbr["data_bytes"], (8 + 10 * 40).to_string());
+    assert_eq!(bbr["compression"], "none");
+    assert_eq!(bbr["conf_version"], "LHSTBLK2");
+    assert_eq!(bbr["backfill"]["allowed"], false);
+    assert_eq!(bss["highest_slot"], "9000");
+    assert_eq!(bss["lowest_slot"], "2");
+    assert_eq!(bss["records"], "4");
+    assert_eq!(bss["gaps"], (9000 - 2 + 1 - 4).to_string());
+    assert_eq!(bss["files"], "2");
+    assert_eq!(bss["conf_version"], "LHSTBLK3");
+    assert_eq!(bss["backfill"]["allowed"], true);
+    assert_eq!(bss["backfill"]["file_id"], "0");
+}
+
+#[test]
+fn stat_prints_a_table_for_people() {
+    let run = coldstore(&["stat", &two_columns().arg()]).exits(0);
+    let lines: Vec<&str> = run.text().lines().collect();
+    assert!(lines[0].starts_with("column"));
+    assert!(lines[1].starts_with("bbr") && lines[2].starts_with("bss"), "{lines:?}");
+    assert_eq!(lines.len(), 3);
+}
+
+#[test]
+fn stat_of_an_empty_archive_has_no_columns() {
+    let archive = Archive::new();
+    fs::create_dir(archive.path()).unwrap();
+    let stat = coldstore(&["stat", &archive.arg(), "--json"]).exits(0).json();
+    assert_eq!(stat["columns"], serde_json::json!([]));
+}
+
+#[test]
+fn verify_of_a_sound_archive_prints_nothing_on_standard_output() {
+    let archive = two_columns();
+    for deep in [&[][..], &["--deep"]] {
+        let run = coldstore(&[&["verify", &archive.arg()], deep].concat()).exits(0);
+        assert_eq!(run.text(), "");
+        assert!(run.stderr.contains("10 records"), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn verify_prints_one_line_for_each_damage_and_exits_with_a_no() {
+    let archive = two_columns();
+    let path = archive.path().join("bbr/data_00000");
+    let data = OpenOptions::new().write(true).open(&path).unwrap();
+    data.write_all_at(&[9], 8 + 3 * 40).unwrap();
+    data.write_all_at(&[9], 8 + 7 * 40).unwrap();
+    let before = listing(&archive.path());
+    let run = coldstore(&["verify", &archive.arg()]).exits(1);
+    let lines: Vec<&str> = run.text().lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for (line, (slot, offset)) in lines.iter().zip([(3, 128), (7, 288)]) {
+        for part in [
+            path.to_str().unwrap(),
+            &format!("offset {offset}"),
+            &format!("slot {slot}"),
+            "wanted",
+            "found",
+        ] {
+            assert!(line.contains(part), "{part} in {line}");
+        }
+    }
+    coldstore(&["verify", &archive.arg(), "bbr"]).exits(1);
+    coldstore(&["verify", &archive.arg(), "bss"]).exits(0);
+    assert_eq!(listing(&archive.path()), before, "nothing was changed");
+}
+
+#[test]
+fn verify_json_lists_the_findings_by_column() {
+    let archive = two_columns();
+    let sound = coldstore(&["verify", &archive.arg(), "--json"]).exits(0).json();
+    assert_eq!(sound["damages"], "0");
+    assert_eq!(sound["columns"][0]["records"], "10");
+    let path = archive.path().join("bbr/data_00000");
+    OpenOptions::new().write(true).open(path).unwrap().write_all_at(&[9], 8 + 3 * 40).unwrap();
+    let damaged = coldstore(&["verify", &archive.arg(), "--json"]).exits(1).json();
+    assert_eq!(damaged["damages"], "1");
+    let finding = &damaged["columns"][0]["findings"][0];
+    assert_eq!(finding["severity"], "damage");
+    assert_eq!((&finding["slot"], &finding["offset"]), (&"3".into(), &"128".into()));
+}
+
+#[test]
+fn verify_deep_decodes_what_verify_only_looks_at() {
+    let archive = Archive::new().with("blk", &[(1, vec![7; 1000])]);
+    let path = archive.path().join("blk/data_00000");
+    OpenOptions::new().write(true).open(path).unwrap().write_all_at(&[0xAA; 4], 30).unwrap();
+    coldstore(&["verify", &archive.arg()]).exits(0);
+    let run = coldstore(&["verify", &archive.arg(), "--deep"]).exits(1);
+    assert!(run.text().contains("slot 1"), "{}", run.text());
+}
+
+#[test]
+fn a_damaged_conf_is_a_damage_and_the_other_columns_are_verified_all_the_same() {
+    let archive = two_columns();
+    fs::write(archive.path().join("bbr/column.conf"), b"garbage").unwrap();
+    let run = coldstore(&["verify", &archive.arg()]).exits(1);
+    assert!(run.text().contains("column.conf"), "{}", run.text());
+    assert!(run.stderr.contains("bss: 4 records"), "{}", run.stderr);
+    let run = coldstore(&["stat", &archive.arg(), "--json"]).exits(3);
+    assert_eq!(run.json()["columns"][0]["column"], "bss");
+}
+
+#[test]
+fn a_file_of_skipped_slots_is_a_note_and_no_damage() {
+    let archive = Archive::new().with("bss", &roots([1, 20_000]));
+    let run = coldstore(&["verify", &archive.arg()]).exits(0);
+    assert_eq!(run.text(), "");
+    assert!(run.stderr.contains("note"), "{}", run.stderr);
+}
+
+#[test]
+fn heal_says_what_it_would_do_then_does_it_then_has_nothing_to_do() {
+    let archive = two_columns();
+    append(&archive, "bbr/data_00000", b"torn tail");
+    fs::write(archive.path().join("bss/column.conf.tmp"), b"half").unwrap();
+    let before = listing(&archive.path());
+    let dry = coldstore(&["heal", &archive.arg(), "--dry-run"]).exits(0);
+    assert_eq!(listing(&archive.path()), before, "a dry run changes nothing");
+    let wet = coldstore(&["heal", &archive.arg()]).exits(0);
+    assert_eq!(wet.text(), dry.text());
+    assert!(wet.text().contains("data_00000"), "{}", wet.text());
+    assert!(wet.text().contains("column.conf.tmp"), "{}", wet.text());
+    let data = fs::metadata(archive.path().join("bbr/data_00000")).unwrap();
+    assert_eq!(data.len(), 8 + 10 * 40);
+    let again = coldstore(&["heal", &archive.arg()]).exits(0);
+    assert_eq!(again.text(), "bbr: clean\nbss: clean\n");
+    let again = coldstore(&["heal", &archive.arg(), "--dry-run", "--json"]).exits(0).json();
+    assert_eq!(again[0], serde_json::json!({"column": "bbr", "actions": []}));
+}
+
+#[test]
+fn heal_refuses_what_it_must_not_touch_and_heals_the_rest() {
+    let archive = two_columns();
+    fs::remove_file(archive.path().join("bbr/column.conf")).unwrap();
+    append(&archive, "bss/data_00001", b"torn tail");
+    for dry_run in [true, false] {
+        let more: &[&str] = if dry_run { &["--dry-run"] } else { &[] };
+        let run = coldstore(&[&["heal", &archive.arg()], more].concat()).exits(3);
+        assert!(run.stderr.contains("bbr"), "{}", run.stderr);
+        assert!(run.text().starts_with("bss: "), "{}", run.text());
+        assert!(archive.path().join("bbr/data_00000").exists());
+    }
+}
+
+#[test]
+fn every_crash_of_the_golden_stores_is_healed_to_what_a_reader_saw() {
+    for entry in fs::read_dir(test_data("golden/crash")).unwrap() {
+        let golden = entry.unwrap().path();
+        let archive = Archive::new();
+        copy_dir(&golden.join("bss"), &archive.path().join("bss"));
+        let wanted = fs::read_to_string(golden.join("expect.tsv")).unwrap();
+        let scan = || archive.scan("bss", &["--format", "sha256"]).exits(0);
+        assert_eq!(scan().text(), wanted, "{} before", golden.display());
+        coldstore(&["heal", &archive.arg()]).exits(0);
+        assert_eq!(scan().text(), wanted, "{} after", golden.display());
+        let left = coldstore(&["heal", &archive.arg(), "--dry-run"]).exits(0);
+        assert_eq!(left.text(), "bss: nothing to heal\n", "{}", golden.display());
+        coldstore(&["verify", &archive.arg(), "--deep"]).exits(0);
+    }
+}

@@ -1,0 +1,187 @@
+//! Running the command, and the bytes to feed it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::SystemTime;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+
+/// What a run of the command left.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+}
+
+impl Run {
+    #[track_caller]
+    pub(crate) fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "stderr: {}", self.stderr);
+        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
+        self
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.stdout).unwrap()
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.stdout).unwrap()
+    }
+
+    pub(crate) fn json_lines(&self) -> Vec<Value> {
+        self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The first of each line's words.
+    pub(crate) fn first_words(&self) -> Vec<&str> {
+        self.text().lines().filter_map(|line| line.split_whitespace().next()).collect()
+    }
+
+    /// The error is one sentence, names the command, and tells what is asked for.
+    #[track_caller]
+    pub(crate) fn complains_of(self, what: &str) -> Self {
+        let lines: Vec<&str> = self.stderr.lines().collect();
+        assert!(matches!(lines[..], [line] if line.starts_with("coldstore: ")), "{lines:?}");
+        assert!(self.stderr.contains(what), "{}", self.stderr);
+        self
+    }
+}
+
+impl From<Output> for Run {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: output.stdout,
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+pub(crate) fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_coldstore"));
+    command.args(args).stdin(Stdio::null()).env_remove("COLDSTORE_LOG");
+    command
+}
+
+pub(crate) fn coldstore(args: &[&str]) -> Run {
+    command(args).output().unwrap().into()
+}
+
+/// Runs the command with these bytes on its standard input.
+pub(crate) fn coldstore_fed(args: &[&str], stdin: &[u8]) -> Run {
+    let mut child = spawn(args, Stdio::piped());
+    // A command that needs no more of it closes the pipe.
+    let _ = child.stdin.take().unwrap().write_all(stdin);
+    child.wait_with_output().unwrap().into()
+}
+
+pub(crate) fn spawn(args: &[&str], stdin: Stdio) -> Child {
+    let mut command = command(args);
+    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+/// A directory for one archive, not yet made.
+pub(crate) struct Archive {
+    directory: TempDir,
+}
+
+impl Archive {
+    pub(crate) fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.path().join("archive")
+    }
+
+    /// As an argument.
+    pub(crate) fn arg(&self) -> String {
+        self.path().to_str().unwrap().to_owned()
+    }
+
+    /// A path beside the archive, as an argument.
+    pub(crate) fn beside(&self, name: &str) -> String {
+        self.directory.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// With these items loaded into a column.
+    pub(crate) fn with(self, column: &str, items: &[(u64, Vec<u8>)]) -> Self {
+        let stream = stream(record_type(column), items);
+        coldstore_fed(&["load", &self.arg(), column], &stream).exits(0);
+        self
+    }
+
+    pub(crate) fn scan(&self, column: &str, more: &[&str]) -> Run {
+        let archive = self.arg();
+        coldstore(&[&["scan", archive.as_str(), column], more].concat())
+    }
+}
+
+pub(crate) fn record_type(column: &str) -> [u8; 2] {
+    let columns = ["blk", "bbr", "bsr", "bss", "bsd"];
+    let index = columns.iter().position(|name| *name == column).unwrap();
+    [u8::try_from(index).unwrap() + 1, 0]
+}
+
+fn record(record_type: [u8; 2], payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap();
+    [&record_type[..], &length.to_le_bytes(), &[0, 0], payload].concat()
+}
+
+/// A slot stream, put together from its specification alone.
+pub(crate) fn stream(record_type: [u8; 2], items: &[(u64, Vec<u8>)]) -> Vec<u8> {
+    let mut bytes = record(*b"e2", &[]);
+    for (slot, value) in items {
+        bytes.extend(record(*b"sl", &slot.to_le_bytes()));
+        bytes.extend(record(record_type, value));
+    }
+    bytes
+}
+
+/// A root for each of the slots.
+pub(crate) fn roots(slots: impl IntoIterator<Item = u64>) -> Vec<(u64, Vec<u8>)> {
+    slots.into_iter().map(|slot| (slot, slot.to_be_bytes().repeat(4))).collect()
+}
+
+pub(crate) fn test_data(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data").join(path)
+}
+
+/// Copies a directory, as deep as it goes.
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// Every file and directory, with what would show that somebody touched it.
+pub(crate) fn listing(directory: &Path) -> BTreeMap<PathBuf, (SystemTime, String)> {
+    let mut all = BTreeMap::new();
+    let mut open = vec![directory.to_owned()];
+    while let Some(path) = open.pop() {
+        let metadata = fs::metadata(&path).unwrap();
+        let content = if metadata.is_dir() {
+            open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            "directory".to_owned()
+        } else {
+            format!("{:x?}", Sha256::digest(fs::read(&path).unwrap()).as_slice())
+        };
+        all.insert(path, (metadata.modified().unwrap(), content));
+    }
+    all
+}
