@@ -13,8 +13,8 @@
 //!   nothing of it once it has been opened again; readers never see a part.
 //! * **One writer.** A second one is refused at once, in whatever process it is.
 //! * **Readers never wait and never change anything.** They take no lock and work on a read-only
-//!   mount, beside a writer or without one. A [`View`] shows one committed moment for as long as
-//!   it is held.
+//!   mount, beside a writer or without one. Nothing that a [`View`] has shown changes or goes
+//!   away for as long as it is held.
 //! * **No wrong value.** Bytes that contradict the format are [`Error::Corrupt`], with file,
 //!   offset, what was wanted and what was found; never a panic. (The format has no checksum: a
 //!   flipped byte inside an uncompressed value looks like a value.)

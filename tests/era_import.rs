@@ -1,0 +1,559 @@
+//! Importing `.era` files: the two real chains, and everything that may come in an import's way.
+
+#![allow(clippy::disallowed_methods, reason = "the tests make files by hand")]
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
+
+mod era_common;
+
+use std::fs;
+use std::num::NonZeroU64;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use coldstore::era::import::States;
+use coldstore::era::{
+    EraOutcome, EraReport, ImportError, ImportReport, IndexEncoding, Observer, Phase, Plan,
+    Progress, StateOutcome,
+};
+use coldstore::{Column, Error, Slot};
+use era_common::*;
+
+fn every(eras: u64) -> States {
+    States::Every(NonZeroU64::new(eras).unwrap())
+}
+
+fn eras(report: &ImportReport) -> Vec<u64> {
+    report.eras.iter().map(|era| era.era).collect()
+}
+
+fn encoding(report: &EraReport) -> Option<IndexEncoding> {
+    match report.outcome {
+        EraOutcome::Imported { index_encoding, .. } => index_encoding,
+        _ => None,
+    }
+}
+
+// ------------------------------------------------------------------------------- whole chains
+
+#[test]
+fn every_value_of_the_minimal_chain_is_the_expected_one() {
+    let archive = Archive::new();
+    let report = archive.import(&[data(MINIMAL).join("era")]).unwrap();
+    archive.assert_holds(MINIMAL, 0..=9);
+    assert_eq!(eras(&report), Vec::from_iter(0..=9));
+    let sum = report.summary();
+    assert_eq!((sum.imported, sum.blocks, sum.skipped_slots, sum.states), (10, 516, 60, 10));
+    assert_eq!(sum.slots.map(|slots| (slots.first, slots.last)), Some((Slot(0), Slot(575))));
+    assert_eq!(report.genesis_validators_root.unwrap()[..4], [0x0a, 0x08, 0xc2, 0x7f]);
+    assert_eq!(report.began_at_era, None);
+    assert_eq!(encoding(&report.eras[0]), None);
+    assert!(report.eras[1..].iter().all(|era| encoding(era) == Some(IndexEncoding::Rule)));
+}
+
+#[test]
+fn every_value_of_the_chain_of_the_mainnet_preset_is_the_expected_one() {
+    let archive = Archive::new();
+    let report = archive.import(&era_files(MAINNET)).unwrap();
+    archive.assert_holds(MAINNET, 0..=3);
+    assert!(report.eras[1..].iter().all(|era| encoding(era) == Some(IndexEncoding::Nimbus)));
+}
+
+#[test]
+fn block_records_are_stored_byte_for_byte_as_they_came() {
+    let archive = Archive::of(&era_files(MINIMAL));
+    let view = archive.view(Column::Blocks);
+    for path in era_files(MINIMAL) {
+        for record in Parts::read(&path).records {
+            if record.kind == BLOCK {
+                let stored = view.get_stored(Slot(record.slot())).unwrap();
+                assert_eq!(stored, Some(&*record.payload), "slot {}", record.slot());
+            }
+        }
+    }
+}
+
+#[test]
+fn importing_again_changes_no_byte_and_says_that_everything_was_there() {
+    for chain in [MINIMAL, MAINNET] {
+        let archive = Archive::of(&era_files(chain));
+        let before = archive.files();
+        let report = archive.import(&era_files(chain)).unwrap();
+        assert!(archive.files() == before, "{chain}");
+        assert!(report.eras.iter().all(|era| era.outcome == EraOutcome::Present));
+        assert!(report.eras.iter().all(|era| era.state == StateOutcome::Present));
+        assert_eq!(report.summary().imported, 0);
+    }
+}
+
+#[test]
+fn files_may_come_in_any_order_and_under_any_name() {
+    let whole = Archive::of(&era_files(MINIMAL));
+    let files = scratch();
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for (name, path) in (b'a'..).zip(era_files(MINIMAL).iter().rev()) {
+        let bytes = fs::read(path).unwrap();
+        paths.push(write(&files, &format!("{}.bin", name as char), &bytes));
+    }
+    paths.swap(2, 7);
+    let archive = Archive::of(&paths);
+    assert!(archive.files() == whole.files());
+}
+
+#[test]
+fn eras_may_come_one_import_at_a_time() {
+    let whole = Archive::of(&era_files(MINIMAL));
+    let archive = Archive::new();
+    for path in era_files(MINIMAL) {
+        assert_eq!(archive.import(&[path]).unwrap().summary().imported, 1);
+    }
+    assert!(archive.files() == whole.files());
+}
+
+#[test]
+fn an_era_given_twice_is_imported_once() {
+    let mut paths = era_files(MINIMAL);
+    let files = scratch();
+    paths.push(write(&files, "copy.era", &fs::read(&paths[4]).unwrap()));
+    paths.push(paths[7].clone());
+    let archive = Archive::new();
+    let report = archive.import(&paths).unwrap();
+    archive.assert_holds(MINIMAL, 0..=9);
+    assert_eq!(report.summary().imported, 10);
+    assert_eq!(report.summary().present, 2);
+}
+
+#[test]
+fn of_a_directory_only_its_own_era_files_count() {
+    let files = scratch();
+    for path in &era_files(MINIMAL)[..3] {
+        fs::copy(path, files.path().join(path.file_name().unwrap())).unwrap();
+    }
+    write(&files, "download.era.part", b"half");
+    fs::create_dir(files.path().join("deeper.era")).unwrap();
+    let other = &era_files(MINIMAL)[4];
+    fs::copy(other, files.path().join("deeper.era/4.era")).unwrap();
+    let plan = Plan::scan(&[files.path()]).unwrap();
+    let eras: Vec<u64> = plan.files().iter().map(|file| file.first_era).collect();
+    assert_eq!(eras, [0, 1, 2]);
+
+    let empty = scratch();
+    let error = Plan::scan(&[empty.path()]).unwrap_err();
+    assert!(matches!(&error, ImportError::NoFiles { path } if path == empty.path()), "{error}");
+    assert!(matches!(Plan::scan::<&str>(&[]), Err(ImportError::NoFiles { .. })));
+    let error = Plan::scan(&[empty.path().join("none.era")]).unwrap_err();
+    assert!(error.to_string().contains("none.era"), "{error}");
+}
+
+// --------------------------------------------------------------------------------- which eras
+
+#[test]
+fn a_missing_era_is_named_and_those_before_it_are_imported() {
+    let mut paths = era_files(MINIMAL);
+    paths.remove(5);
+    let archive = Archive::new();
+    let failure = archive.import(&paths).unwrap_err();
+    let text = failure.to_string();
+    assert!(text.starts_with("era 5 is missing"), "{text}");
+    assert!(text.contains("slot 255") && text.contains("minimal-00006"), "{text}");
+    assert_eq!(eras(&failure.done), Vec::from_iter(0..=4));
+    archive.assert_holds(MINIMAL, 0..=4);
+
+    archive.import(&era_files(MINIMAL)).unwrap();
+    archive.assert_holds(MINIMAL, 0..=9);
+}
+
+#[test]
+fn several_missing_eras_are_named_together() {
+    let paths = era_files(MINIMAL);
+    let archive = Archive::of(&paths[..3]);
+    let failure = archive.import(&paths[6..]).unwrap_err();
+    assert!(matches!(failure.error, ImportError::MissingEras { first: 3, last: 5, era: 6, .. }));
+    assert!(failure.to_string().starts_with("eras 3 to 5 are missing"), "{failure}");
+    archive.assert_holds(MINIMAL, 0..=2);
+}
+
+#[test]
+fn an_empty_archive_may_begin_at_any_era_and_the_report_says_so() {
+    let paths = era_files(MINIMAL);
+    let archive = Archive::new();
+    let report = archive.import(&paths[4..=6]).unwrap();
+    assert_eq!(report.began_at_era, Some(4));
+    archive.assert_holds(MINIMAL, 4..=6);
+
+    let before = archive.files();
+    let failure = archive.import(&paths[3..=3]).unwrap_err();
+    assert!(matches!(failure.error, ImportError::NotConsecutive { era: 3, .. }), "{failure}");
+    assert!(archive.files() == before);
+    archive.import(&paths[7..]).unwrap();
+    archive.assert_holds(MINIMAL, 4..=9);
+}
+
+// --------------------------------------------------------------------------- several groups
+
+#[test]
+fn a_file_of_many_eras_is_imported_like_a_file_for_each() {
+    for chain in [MINIMAL, MAINNET] {
+        let paths = era_files(chain);
+        let whole = Archive::of(&paths);
+        let files = scratch();
+        let bytes: Vec<u8> = paths.iter().flat_map(|path| fs::read(path).unwrap()).collect();
+        let archive = Archive::new();
+        let report = archive.import(&[write(&files, "all.era", &bytes)]).unwrap();
+        assert_eq!(report.summary().imported, paths.len() as u64);
+        assert!(archive.files() == whole.files(), "{chain}");
+    }
+}
+
+#[test]
+fn of_a_file_of_many_eras_those_that_are_missing_are_imported() {
+    let paths = era_files(MINIMAL);
+    let files = scratch();
+    let join = |range: std::ops::RangeInclusive<usize>| -> Vec<u8> {
+        paths[range].iter().flat_map(|path| fs::read(path).unwrap()).collect()
+    };
+    let early = write(&files, "early.era", &join(1..=5));
+    let late = write(&files, "late.era", &join(4..=9));
+    let archive = Archive::of(&paths[..=2]);
+    let report = archive.import(&[late, early]).unwrap();
+    assert_eq!(eras(&report), [1, 2, 3, 4, 5, 4, 5, 6, 7, 8, 9]);
+    assert_eq!((report.summary().present, report.summary().imported), (4, 7));
+    archive.assert_holds(MINIMAL, 0..=9);
+}
+
+#[test]
+fn a_file_of_many_eras_is_committed_only_when_all_of_them_are_good() {
+    let paths = era_files(MINIMAL);
+    let mut last = Parts::read(&paths[3]);
+    let block = last.block(150).unwrap();
+    last.change(block, |value| value[120] ^= 1);
+    let mut bytes: Vec<u8> = paths[1..=2].iter().flat_map(|path| fs::read(path).unwrap()).collect();
+    bytes.extend(last.build(Encoding::Rule));
+    let files = scratch();
+    let archive = Archive::of(&paths[..1]);
+    let before = archive.files();
+    let failure = archive.import(&[write(&files, "three.era", &bytes)]).unwrap_err();
+    assert!(failure.to_string().contains("slot 150"), "{failure}");
+    assert!(archive.files() == before);
+}
+
+#[test]
+fn groups_of_a_file_must_be_of_consecutive_eras() {
+    let paths = era_files(MINIMAL);
+    let files = scratch();
+    for (eras, at) in [([1, 3], 3), ([2, 1], 1), ([0, 2], 2)] {
+        let parts = eras.map(|era| fs::read(&paths[era]).unwrap());
+        let path = write(&files, "gap.era", &parts.concat());
+        let error = Plan::scan(&[path]).unwrap_err().to_string();
+        assert!(error.contains(&format!("found era {at}")), "{error}");
+        assert!(error.contains(&format!("offset {}", parts[0].len())), "{error}");
+    }
+}
+
+// ------------------------------------------------------------------------------ index, records
+
+#[test]
+fn each_encoding_of_the_block_index_is_accepted_and_named() {
+    let files = scratch();
+    for (written, named) in [
+        (Encoding::Rule, IndexEncoding::Rule),
+        (Encoding::Nimbus, IndexEncoding::Nimbus),
+        (Encoding::Payload, IndexEncoding::Payload),
+    ] {
+        let paths: Vec<PathBuf> = era_files(MINIMAL)
+            .iter()
+            .enumerate()
+            .map(|(era, path)| {
+                write(&files, &format!("{era}.era"), &Parts::read(path).build(written))
+            })
+            .collect();
+        let archive = Archive::new();
+        let report = archive.import(&paths).unwrap();
+        archive.assert_holds(MINIMAL, 0..=9);
+        assert!(report.eras[1..].iter().all(|era| encoding(era) == Some(named)), "{named}");
+    }
+}
+
+#[test]
+fn a_file_taken_apart_and_built_again_is_the_same() {
+    for path in era_files(MINIMAL) {
+        assert!(Parts::read(&path).build(Encoding::Rule) == fs::read(&path).unwrap());
+    }
+    for path in era_files(MAINNET).iter().skip(1) {
+        assert!(Parts::read(path).build(Encoding::Nimbus) == fs::read(path).unwrap());
+    }
+}
+
+#[test]
+fn records_of_unknown_types_are_skipped() {
+    let unknown = |kind, len| Record { kind, payload: vec![0xff; len] };
+    let files = scratch();
+    let paths: Vec<PathBuf> = era_files(MINIMAL)
+        .iter()
+        .map(|path| {
+            let mut parts = Parts::read(path);
+            let state = parts.state();
+            parts.records.insert(state + 1, unknown([0x99, 0x00], 5));
+            parts.records.insert(state, unknown([0x00, 0x00], 0));
+            parts.records.insert(0, unknown([0x73, 0x6c], 70_000));
+            write(&files, &format!("{}.era", parts.era), &parts.build(Encoding::Rule))
+        })
+        .collect();
+    let archive = Archive::of(&paths);
+    archive.assert_holds(MINIMAL, 0..=9);
+
+    let bytes: Vec<u8> = paths.iter().flat_map(|path| fs::read(path).unwrap()).collect();
+    let archive = Archive::of(&[write(&files, "all.era", &bytes)]);
+    archive.assert_holds(MINIMAL, 0..=9);
+}
+
+#[test]
+fn values_in_other_frames_are_the_same_values() {
+    // Every chunk uncompressed, as some encoders write it.
+    let paths = era_files(MINIMAL);
+    let mut parts = Parts::read(&paths[1]);
+    for record in &mut parts.records {
+        let value = record.value();
+        let mut payload = frames(&[])[..0].to_vec();
+        payload.extend(b"\xff\x06\x00\x00sNaPpY");
+        for piece in value.chunks(1000) {
+            // The framing of incompressible bytes has the checksum that any framing has.
+            let whole = frames(piece);
+            let checksum = &whole[14..18];
+            let len = u32::try_from(piece.len() + 4).unwrap().to_le_bytes();
+            payload.extend([1, len[0], len[1], len[2]]);
+            payload.extend(checksum);
+            payload.extend(piece);
+        }
+        record.payload = payload;
+    }
+    let files = scratch();
+    let era = write(&files, "1.era", &parts.build(Encoding::Rule));
+    let archive = Archive::of(&[paths[0].clone(), era]);
+    archive.assert_holds(MINIMAL, 0..=1);
+}
+
+// -------------------------------------------------------------------------------------- states
+
+#[test]
+fn states_are_stored_as_selected() {
+    let slots = |archive: &Archive| -> Vec<u64> {
+        let view = archive.view(Column::StateSnapshots);
+        view.range(..).map(|record| record.unwrap().slot().0).collect()
+    };
+    for (states, stored) in [
+        (States::None, vec![]),
+        (every(1), (0..=9).map(|era| era * 64).collect()),
+        (every(3), vec![0, 192, 384, 576]),
+        (every(100), vec![0]),
+    ] {
+        let archive = Archive::new();
+        let report = archive.import_with(&era_files(MINIMAL), states, &mut go_on).unwrap();
+        assert_eq!(slots(&archive), stored, "{states:?}");
+        assert_eq!(report.summary().states, stored.len() as u64);
+        assert_eq!(archive.lines(Column::BlockRoots).len(), 576);
+        let first = report.eras[0].outcome;
+        assert_eq!(first == EraOutcome::Nothing, states == States::None, "{first:?}");
+    }
+}
+
+#[test]
+fn states_that_are_not_selected_need_no_column() {
+    use coldstore::era::import::{ImportColumns, import};
+    let archive = Archive::new();
+    let plan = Plan::scan(&era_files(MINIMAL)).unwrap();
+    let mut writers = archive.writers();
+    let mut columns = |states| {
+        let columns = ImportColumns { state_snapshots: None, ..writers.columns() };
+        import(&plan, columns, states, &mut go_on)
+    };
+    assert!(matches!(columns(every(5)).unwrap_err().error, ImportError::NoSnapshotColumn));
+    assert_eq!(columns(States::None).unwrap().summary().blocks, 516);
+}
+
+#[test]
+fn a_state_behind_later_ones_needs_backfill_and_the_error_says_so() {
+    let paths = era_files(MINIMAL);
+    let archive = Archive::new();
+    archive.writer(Column::StateSnapshots, false).put(Slot(1000), b"a later state").unwrap();
+    let failure = archive.import(&paths[..=1]).unwrap_err();
+    assert!(matches!(
+        &failure.error,
+        ImportError::Column {
+            era: 0,
+            column: Column::StateSnapshots,
+            source: Error::BackfillDisabled { slot: Slot(0), .. },
+            ..
+        }
+    ));
+    let text = failure.to_string();
+    assert!(text.contains("minimal-00000") && text.contains("backfill is off"), "{text}");
+
+    let plan = Plan::scan(&paths).unwrap();
+    let mut writers = archive.writers();
+    drop(writers.bss);
+    writers.bss = archive.writer(Column::StateSnapshots, true);
+    coldstore::era::import::import(&plan, writers.columns(), States::All, &mut go_on).unwrap();
+    drop(writers);
+    assert_eq!(archive.lines(Column::StateSnapshots).len(), 11);
+}
+
+#[test]
+fn an_era_that_is_done_without_its_state_is_reported_so_and_left() {
+    let paths = era_files(MINIMAL);
+    let archive = Archive::new();
+    archive.import_with(&paths[..=3], every(2), &mut go_on).unwrap();
+    let before = archive.files();
+    let report = archive.import(&paths[..=3]).unwrap();
+    let states: Vec<StateOutcome> = report.eras.iter().map(|era| era.state).collect();
+    use StateOutcome::{Absent, Present};
+    assert_eq!(states, [Present, Absent, Present, Absent]);
+    assert!(archive.files() == before);
+}
+
+// ------------------------------------------------------------------------------- interruptions
+
+/// Stops an import at its n-th report of progress.
+struct StopAt {
+    left: usize,
+}
+
+impl Observer for StopAt {
+    fn progress(&mut self, _: &Progress<'_>) -> ControlFlow<()> {
+        self.left = self.left.saturating_sub(1);
+        if self.left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+#[test]
+fn an_import_that_was_stopped_anywhere_is_completed_by_the_next_one() {
+    let paths = &era_files(MINIMAL)[..=3];
+    let whole = Archive::of(paths).files();
+    let mut stops = 0;
+    for left in 1.. {
+        let archive = Archive::new();
+        match archive.import_with(paths, States::All, &mut StopAt { left }) {
+            Ok(_) => break,
+            Err(failure) => {
+                assert!(matches!(failure.error, ImportError::Stopped { .. }), "{failure}");
+                stops += 1;
+            }
+        }
+        archive.import(paths).unwrap();
+        assert!(archive.files() == whole, "stopped at {left}");
+    }
+    assert!(stops > 150, "{stops}");
+}
+
+#[test]
+fn an_era_of_which_some_columns_were_written_is_completed() {
+    let paths = &era_files(MINIMAL)[..=2];
+    let whole = Archive::of(paths).files();
+    // As a crash leaves it: the columns are written in this order, blocks in several commits.
+    for phase in [Phase::Blocks, Phase::StateRoots, Phase::State, Phase::BlockRoots] {
+        let archive = Archive::of(&paths[..=1]);
+        let mut stop = |progress: &Progress<'_>| {
+            let here = progress.era == 2 && progress.phase == phase;
+            if here { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        archive.import_with(paths, States::All, &mut stop).unwrap_err();
+        let has = |column: Column| archive.view(column).highest_written_slot();
+        assert_eq!(has(Column::BlockRoots), Some(Slot(63)), "bbr comes last");
+        assert_eq!(has(Column::Blocks), Some(Slot(127)));
+        assert_eq!(
+            has(Column::StateRoots) == Some(Slot(127)),
+            phase != Phase::Blocks && phase != Phase::StateRoots
+        );
+        assert_eq!(has(Column::StateSnapshots) == Some(Slot(128)), phase == Phase::BlockRoots);
+        archive.import(paths).unwrap();
+        assert!(archive.files() == whole, "{phase:?}");
+    }
+}
+
+#[test]
+fn blocks_that_were_written_in_part_are_completed() {
+    let paths = &era_files(MINIMAL)[..=2];
+    let archive = Archive::of(&paths[..=1]);
+    let blocks: Vec<(Slot, Vec<u8>)> = Parts::read(&paths[2])
+        .records
+        .into_iter()
+        .filter(|record| record.kind == BLOCK)
+        .take(20)
+        .map(|record| (Slot(record.slot()), record.payload))
+        .collect();
+    archive.writer(Column::Blocks, false).put_stored_batch(&blocks).unwrap();
+    archive.import(paths).unwrap();
+    archive.assert_holds(MINIMAL, 0..=2);
+}
+
+#[test]
+fn no_era_is_put_behind_one_that_is_unfinished() {
+    let paths = era_files(MINIMAL);
+    let archive = Archive::new();
+    let mut stop = |progress: &Progress<'_>| {
+        let here = progress.phase == Phase::BlockRoots;
+        if here { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    archive.import_with(&paths[2..=2], States::None, &mut stop).unwrap_err();
+    let before = archive.files();
+    for other in [&paths[5..=5], &paths[1..=1]] {
+        let failure = archive.import(other).unwrap_err();
+        assert!(matches!(failure.error, ImportError::NotConsecutive { .. }), "{failure}");
+        assert!(failure.to_string().contains("unfinished"), "{failure}");
+        assert!(archive.files() == before);
+    }
+    archive.import(&paths[2..=4]).unwrap();
+    archive.assert_holds(MINIMAL, 2..=4);
+}
+
+#[test]
+fn block_roots_that_somebody_else_wrote_first_are_completed() {
+    let paths = &era_files(MINIMAL)[..=2];
+    let whole = Archive::of(paths);
+    let archive = Archive::of(&paths[..=1]);
+    let roots: Vec<(Slot, Vec<u8>)> = (64..100)
+        .map(|slot| (Slot(slot), slot_value(&whole, Column::BlockRoots, slot).unwrap()))
+        .collect();
+    archive.writer(Column::BlockRoots, false).put_batch(&roots).unwrap();
+    archive.import(paths).unwrap();
+    archive.assert_holds(MINIMAL, 0..=2);
+}
+
+// ------------------------------------------------------------------------------------ progress
+
+#[derive(Default)]
+struct Log {
+    ticks: Vec<(Phase, u64, u64, u64)>,
+    total: u64,
+    eras: Vec<u64>,
+}
+
+impl Observer for Log {
+    fn progress(&mut self, progress: &Progress<'_>) -> ControlFlow<()> {
+        let Progress { phase, era, bytes_done, eras_done, .. } = *progress;
+        self.ticks.push((phase, era, bytes_done, eras_done));
+        self.total = progress.bytes_total;
+        assert!(progress.file.exists());
+        assert_eq!(progress.eras_total, 10);
+        ControlFlow::Continue(())
+    }
+
+    fn era_done(&mut self, era: &EraReport) {
+        self.eras.push(era.era);
+    }
+}
+
+#[test]
+fn progress_only_grows_and_ends_at_the_total() {
+    let archive = Archive::new();
+    let mut log = Log::default();
+    for pass in 0..2 {
+        log = Log::default();
+        archive.import_with(&era_files(MINIMAL), States::All, &mut log).unwrap();
+        assert!(log.ticks.is_sorted_by_key(|tick| tick.2), "pass {pass}");
+        assert!(log.ticks.last().unwrap().2 <= log.total);
+        assert_eq!(log.eras, Vec::from_iter(0..=9));
+    }
+    let bytes: u64 = era_files(MINIMAL).iter().map(|path| path.metadata().unwrap().len()).sum();
+    assert_eq!(log.total, 2 * bytes);
+    assert!(log.ticks.is_sorted_by_key(|tick| tick.3));
+}
