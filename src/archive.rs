@@ -7,7 +7,7 @@ use crate::column::Column;
 use crate::error::{Error, Result};
 use crate::format::names;
 use crate::read::{Reader, ReaderOptions};
-use crate::write::{Writer, WriterOptions};
+use crate::write::{Pipeline, PipelineOptions, Writer, WriterOptions};
 
 /// An archive, open for reading. Nothing is created, and columns are opened when they are first
 /// asked for.
@@ -70,6 +70,62 @@ impl Archive {
     pub fn columns(&self) -> Vec<Column> {
         let has = |column: &Column| self.root.join(column.dir_name()).join(names::CONF).exists();
         Column::ALL.into_iter().filter(has).collect()
+    }
+}
+
+/// An archive whose columns are written by many producers: one [`Pipeline`] for every column.
+#[derive(Clone, Debug)]
+pub struct ArchivePipeline {
+    root: PathBuf,
+    columns: [Pipeline; Column::ALL.len()],
+}
+
+impl ArchivePipeline {
+    /// Opens all five columns for writing, those in `backfill` for backfill too, and makes those
+    /// that are missing.
+    ///
+    /// `options` says for each column how much may wait.
+    ///
+    /// # Errors
+    /// As [`Writer::open`] and [`Pipeline::start`].
+    pub fn open(
+        root: impl AsRef<Path>,
+        backfill: &[Column],
+        mut options: impl FnMut(Column) -> PipelineOptions,
+    ) -> Result<Self> {
+        let root = root.as_ref();
+        // All locks before the first thread.
+        let mut writers = Vec::new();
+        for column in Column::ALL {
+            let asked = WriterOptions::create(column.spec());
+            let asked = asked.allow_backfill(backfill.contains(&column));
+            writers.push((column, Writer::open(root.join(column.dir_name()), asked)?));
+        }
+        let mut columns = Vec::new();
+        for (column, writer) in writers {
+            columns.push(Pipeline::start(writer, options(column))?);
+        }
+        let columns = columns.try_into().unwrap_or_else(|_| unreachable!("one for each column"));
+        Ok(Self { root: root.to_owned(), columns })
+    }
+
+    /// The archive's directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The pipeline of a column.
+    #[must_use]
+    pub fn column(&self, column: Column) -> &Pipeline {
+        &self.columns[column.index()]
+    }
+
+    /// Takes no more jobs, finishes and answers those that wait, and gives the locks back.
+    pub fn shutdown(&self) {
+        for column in &self.columns {
+            drop(column.shutdown());
+        }
     }
 }
 

@@ -50,6 +50,13 @@ pub enum Error {
         cause: Box<Error>,
     },
 
+    /// The pipeline has been told to stop and takes no more jobs.
+    #[error("the writer of {} is shutting down", directory.display())]
+    ShuttingDown {
+        /// The column's directory.
+        directory: Box<Path>,
+    },
+
     /// Bytes on disk contradict the format. Nothing was changed.
     #[error(transparent)]
     Corrupt(Box<Corruption>),

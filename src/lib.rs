@@ -64,7 +64,7 @@ pub mod stat;
 pub mod verify;
 pub mod write;
 
-pub use archive::{Archive, ArchiveWriter};
+pub use archive::{Archive, ArchivePipeline, ArchiveWriter};
 pub use column::{Column, ColumnSpec, Compression};
 pub use error::{Corruption, Error, IoError, Result};
 pub use read::{
@@ -72,8 +72,8 @@ pub use read::{
 };
 pub use slot::{FileId, SLOTS_PER_FILE, Slot};
 pub use write::{
-    Committed, HealAction, HealReport, RunCommit, RunError, RunReport, Writer, WriterOptions,
-    inspect,
+    CommitInfo, Committed, HealAction, HealReport, Pipeline, PipelineOptions, Queue, RunCommit,
+    RunError, RunReport, Ticket, Writer, WriterOptions, inspect,
 };
 
 /// The examples of the README are run as tests.

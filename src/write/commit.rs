@@ -85,7 +85,9 @@ pub(super) fn commit(
     for file in batch {
         staged.push(stage(directory, conf, tables, file)?);
     }
-    // Where the next file is not fit to be named, the next commit will say why.
+    // A file that grows now is named with its new length. Where the next file is not fit to be
+    // named, the next commit will say why.
+    let next = next.filter(|next| staged.iter().all(|file| file.file_id != *next));
     let next = next.and_then(|file_id| target(directory, conf, tables, file_id).ok());
 
     // 1. intent

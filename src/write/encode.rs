@@ -60,6 +60,14 @@ fn encode_on(threads: usize, values: &[&[u8]]) -> io::Result<Vec<Vec<u8>>> {
     Ok(stored)
 }
 
+/// What is stored for one value that is given away.
+pub(super) fn encode_owned(value: Vec<u8>, compression: Compression) -> io::Result<Vec<u8>> {
+    match compression {
+        Compression::None => Ok(value),
+        Compression::Snappy => encode_stream(value.as_slice()),
+    }
+}
+
 /// The snappy frames of a stream. The errors are the stream's own.
 pub(super) fn encode_stream(mut value: impl Read) -> io::Result<Vec<u8>> {
     let mut encoder = FrameEncoder::new(Vec::new());

@@ -5,11 +5,14 @@ mod commit;
 mod encode;
 mod gather;
 mod heal;
+mod pipeline;
 mod plan;
+mod round;
 mod run;
 mod table_cache;
 mod writer;
 
 pub use heal::{HealAction, HealReport, inspect};
+pub use pipeline::{CommitInfo, Pipeline, PipelineOptions, Queue, Ticket};
 pub use run::{RunCommit, RunError, RunReport};
 pub use writer::{Committed, Writer, WriterOptions};

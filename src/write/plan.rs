@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::column::{ColumnSpec, Compression};
 use crate::error::{Error, Result};
 use crate::format::conf::Conf;
 use crate::slot::{FileId, Slot};
@@ -23,9 +24,24 @@ pub(super) fn check_slots(slots: impl Iterator<Item = Slot>) -> Result<()> {
     Ok(())
 }
 
+/// Rule 1, for values that are still to be stored.
+pub(super) fn check_values(
+    spec: ColumnSpec,
+    items: impl Iterator<Item = (Slot, usize)> + Clone,
+) -> Result<()> {
+    check_slots(items.clone().map(|(slot, _)| slot))?;
+    for (slot, byte_len) in items {
+        check_value_len(spec, slot, byte_len as u64)?;
+        if spec.compression == Compression::None {
+            check_stored_len(slot, byte_len as u64)?;
+        }
+    }
+    Ok(())
+}
+
 /// Rule 1: a value must not be longer than the column's bound.
-pub(super) fn check_value_len(conf: &Conf, slot: Slot, byte_len: u64) -> Result<()> {
-    let limit = conf.spec.max_value_bytes;
+pub(super) fn check_value_len(spec: ColumnSpec, slot: Slot, byte_len: u64) -> Result<()> {
+    let limit = spec.max_value_bytes;
     if byte_len <= limit {
         return Ok(());
     }

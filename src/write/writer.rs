@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::column::{ColumnSpec, Compression};
 use crate::error::{Error, Result};
@@ -20,7 +21,9 @@ use crate::write::column_dir::{ColumnDir, NamedFile};
 use crate::write::commit::{self, CommitError, FileBatch, Payload};
 use crate::write::encode;
 use crate::write::heal::{self, HealReport};
+use crate::write::pipeline::{CommitInfo, JobEvent};
 use crate::write::plan;
+use crate::write::round::{self, Held};
 use crate::write::run::{RunCommit, RunError, RunReport};
 use crate::write::table_cache::TableCache;
 
@@ -248,7 +251,7 @@ impl Writer {
     ) -> Result<Committed> {
         self.check_writable()?;
         plan::check_slots([slot].into_iter())?;
-        plan::check_value_len(&self.conf, slot, byte_len)?;
+        plan::check_value_len(self.conf.spec, slot, byte_len)?;
         if self.contains(slot)? {
             self.holds(slot, &mut source.take(byte_len))?;
             return Ok(Committed { written: 0, unchanged: 1 });
@@ -330,14 +333,7 @@ impl Writer {
 
     fn check_values(&self, items: &[(Slot, &[u8])]) -> Result<()> {
         self.check_writable()?;
-        plan::check_slots(items.iter().map(|(slot, _)| *slot))?;
-        for (slot, value) in items {
-            plan::check_value_len(&self.conf, *slot, value.len() as u64)?;
-            if self.conf.spec.compression == Compression::None {
-                plan::check_stored_len(*slot, value.len() as u64)?;
-            }
-        }
-        Ok(())
+        plan::check_values(self.conf.spec, items.iter().map(|(slot, value)| (*slot, value.len())))
     }
 
     /// A payload in its stored form must be what a reader accepts.
@@ -357,6 +353,69 @@ impl Writer {
                 let wanted = format!("snappy frames for slot {slot}");
                 let path = self.directory.data_path(slot.file_id());
                 Err(Error::corrupt(path, None, "payload to store", wanted, error.to_string()))
+            }
+        }
+    }
+
+    /// Stores jobs, each a batch of checked payloads in their stored form, in as few commits as
+    /// the rules allow. Each job gets its own answer, when its own commit is durable. Before the
+    /// last commit `next_file` is asked which sealed file will be filled next, below the current
+    /// one that it is told.
+    pub(super) fn put_jobs(
+        &mut self,
+        jobs: &[&[(Slot, Vec<u8>)]],
+        next_file: &mut dyn FnMut(FileId) -> Option<FileId>,
+        tell: &mut dyn FnMut(JobEvent),
+    ) {
+        if let Err(poisoned) = self.check_writable() {
+            (0..jobs.len()).for_each(|job| tell(JobEvent::Answer(job, Err(poisoned.clone()))));
+            return;
+        }
+        let (conf, compression) = (self.conf, self.conf.spec.compression);
+        let held = |slot, stored: &[u8]| {
+            let mut value = decode::decoder(stored, compression);
+            Ok(if self.holds(slot, &mut *value)? { Held::Same } else { Held::Nothing })
+        };
+        let mut round = round::plan_round(&conf, jobs, held, |left, right| {
+            same_value(left, right, compression)
+        });
+        let answered_after = round.answered_after();
+        let sealed: Vec<_> = round.units.iter().map(|unit| unit.fills.sealed()).collect();
+        let mut failed: Vec<Option<Error>> = vec![None; round.units.len()];
+        for (job, plan) in round.jobs.iter_mut().enumerate() {
+            if plan.units.is_empty() {
+                let outcome = std::mem::replace(&mut plan.outcome, Ok(Committed::default()));
+                tell(JobEvent::Answer(job, outcome));
+            }
+        }
+        for (index, unit) in std::mem::take(&mut round.units).into_iter().enumerate() {
+            let current = unit.records.keys().next_back().map(|slot| slot.file_id());
+            let next = match sealed.get(index + 1) {
+                Some(next) => *next,
+                None => current.max(self.conf.current_file()).and_then(&mut *next_file),
+            };
+            let before = self.conf.backfill_target().map(|target| target.file_id);
+            let records: Vec<(Slot, &[u8])> = unit.records.into_iter().collect();
+            let (count, bytes) =
+                (records.len() as u64, records.iter().map(|(_, stored)| stored.len() as u64).sum());
+            match self.check_writable().and_then(|()| self.put_new(records, next)) {
+                Ok(_) => {
+                    let target = self.conf.backfill_target().map(|target| target.file_id);
+                    tell(JobEvent::Committed(CommitInfo {
+                        records: count,
+                        jobs: answered_after[index].len() as u64,
+                        bytes,
+                        elapsed: Duration::ZERO,
+                        switched_file: target != before,
+                    }));
+                }
+                Err(error) => failed[index] = Some(error),
+            }
+            for job in &answered_after[index] {
+                let plan = &mut round.jobs[*job];
+                let error = plan.units.iter().find_map(|unit| failed[*unit].clone());
+                let outcome = std::mem::replace(&mut plan.outcome, Ok(Committed::default()));
+                tell(JobEvent::Answer(*job, error.map_or(outcome, Err)));
             }
         }
     }
@@ -525,6 +584,13 @@ fn compare(mut held: &mut dyn Read, mut given: &mut dyn Read) -> Result<bool, Un
             return Ok(true);
         }
     }
+}
+
+/// Whether two payloads in their stored form are the same value.
+fn same_value(left: &[u8], right: &[u8], compression: Compression) -> bool {
+    let mut held = decode::decoder(left, compression);
+    let mut given = decode::decoder(right, compression);
+    left == right || matches!(compare(&mut *held, &mut *given), Ok(true))
 }
 
 fn take_lock(directory: &ColumnDir) -> Result<Box<dyn Lock>> {

@@ -1,0 +1,406 @@
+//! A writer on a thread of its own, for many producers.
+//!
+//! Producers check and compress their values on their own threads and block while the queue is
+//! full. The writer's thread takes what waits, merges it into as few commits as the rules allow
+//! (group commit), and answers every job when its own commit is durable.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::column::ColumnSpec;
+use crate::error::{Error, Result};
+use crate::slot::{FileId, Slot};
+use crate::write::encode;
+use crate::write::plan;
+use crate::write::writer::{Committed, Writer};
+
+/// One commit, as it is told to [`PipelineOptions::on_commit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommitInfo {
+    /// Records written.
+    pub records: u64,
+    /// Jobs that were answered by it.
+    pub jobs: u64,
+    /// Bytes of payload written.
+    pub bytes: u64,
+    /// How long the commit took, flushes included.
+    pub elapsed: Duration,
+    /// Whether backfill moved on to another sealed file.
+    pub switched_file: bool,
+}
+
+type OnCommit = Arc<dyn Fn(&CommitInfo) + Send + Sync>;
+
+/// The bounds of a pipeline.
+#[derive(Clone)]
+pub struct PipelineOptions {
+    max_jobs: NonZeroUsize,
+    max_bytes: u64,
+    on_commit: Option<OnCommit>,
+}
+
+impl std::fmt::Debug for PipelineOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PipelineOptions")
+            .field("max_jobs", &self.max_jobs)
+            .field("max_bytes", &self.max_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for PipelineOptions {
+    fn default() -> Self {
+        const JOBS: NonZeroUsize = NonZeroUsize::new(1024).expect("not 0");
+        Self { max_jobs: JOBS, max_bytes: 256 << 20, on_commit: None }
+    }
+}
+
+impl PipelineOptions {
+    /// The most jobs that wait; 1024 unless said otherwise.
+    #[must_use]
+    pub fn max_jobs(self, jobs: NonZeroUsize) -> Self {
+        Self { max_jobs: jobs, ..self }
+    }
+
+    /// The most bytes of payload that wait or are being written; 256 MiB unless said otherwise. A
+    /// job that is larger than that is taken when nothing else is there.
+    #[must_use]
+    pub fn max_bytes(self, bytes: u64) -> Self {
+        Self { max_bytes: bytes, ..self }
+    }
+
+    /// Is told of every commit, on the writer's thread.
+    #[must_use]
+    pub fn on_commit(self, told: impl Fn(&CommitInfo) + Send + Sync + 'static) -> Self {
+        Self { on_commit: Some(Arc::new(told)), ..self }
+    }
+}
+
+/// What waits in a pipeline or is being written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Queue {
+    /// Jobs.
+    pub jobs: u64,
+    /// Bytes of their payloads.
+    pub bytes: u64,
+}
+
+/// A handle on a writer that runs on a thread of its own. Clones lead to the same writer; it
+/// finishes what it has and ends with [`Pipeline::shutdown`], or when the last handle is dropped.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    directory: PathBuf,
+    spec: ColumnSpec,
+    gate: Arc<Gate>,
+    /// `None` when no more jobs are taken.
+    queue: Mutex<Option<Sender<Job>>>,
+    thread: Mutex<Option<JoinHandle<Writer>>>,
+}
+
+struct Job {
+    records: Vec<(Slot, Vec<u8>)>,
+    bytes: u64,
+    answer: Box<dyn FnOnce(Result<Committed>) + Send>,
+}
+
+/// The answer to a job, when it comes.
+#[derive(Debug)]
+pub struct Ticket {
+    answer: Receiver<Result<Committed>>,
+    directory: PathBuf,
+}
+
+impl Ticket {
+    /// Waits until the job is durable, or has failed.
+    ///
+    /// # Errors
+    /// As [`Writer::put_batch`](crate::Writer::put_batch).
+    pub fn wait(self) -> Result<Committed> {
+        let ended = || Err(Error::ShuttingDown { directory: self.directory.into() });
+        self.answer.recv().unwrap_or_else(|_| ended())
+    }
+}
+
+impl Pipeline {
+    /// Moves a writer to a thread of its own.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the system has no thread to give.
+    pub fn start(writer: Writer, options: PipelineOptions) -> Result<Self> {
+        let (directory, spec) = (writer.directory().to_owned(), writer.conf().spec);
+        let (sender, jobs) = crossbeam_channel::bounded(options.max_jobs.get());
+        let gate = Arc::new(Gate::new(options.max_bytes));
+        let worker = Worker {
+            writer,
+            jobs,
+            gate: Arc::clone(&gate),
+            round_bytes: (options.max_bytes / 2).max(1),
+            on_commit: options.on_commit,
+        };
+        let name =
+            directory.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
+        let thread = std::thread::Builder::new()
+            .name(format!("coldstore-{name}"))
+            .spawn(move || worker.run())
+            .map_err(|error| Error::io(&directory, "start a thread for", error))?;
+        let (queue, thread) = (Mutex::new(Some(sender)), Mutex::new(Some(thread)));
+        Ok(Self { shared: Arc::new(Shared { directory, spec, gate, queue, thread }) })
+    }
+
+    /// The column's directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.shared.directory
+    }
+
+    /// The column's record type, compression and bound.
+    #[must_use]
+    pub fn spec(&self) -> ColumnSpec {
+        self.shared.spec
+    }
+
+    /// What waits or is being written.
+    #[must_use]
+    pub fn queue(&self) -> Queue {
+        self.shared.gate.queue()
+    }
+
+    /// Queues a batch, to be committed as one: slots ascend, and [`Writer`]'s rules hold for it as
+    /// if it were alone. Blocks while the queue is full. It is durable when the ticket says so.
+    ///
+    /// # Errors
+    /// At once: [`Error::NotAscending`], [`Error::InvalidSlot`], [`Error::TooLarge`],
+    /// [`Error::ShuttingDown`]. All others come with the ticket.
+    pub fn submit(&self, items: Vec<(Slot, Vec<u8>)>) -> Result<Ticket> {
+        let (sender, answer) = crossbeam_channel::bounded(1);
+        // Whoever does not wait for the answer does not want it.
+        self.submit_then(items, move |outcome| drop(sender.send(outcome)))?;
+        Ok(Ticket { answer, directory: self.shared.directory.clone() })
+    }
+
+    /// [`Pipeline::submit`] with a function that gets the answer, on the writer's thread: it must
+    /// not block.
+    ///
+    /// # Errors
+    /// As [`Pipeline::submit`]; the function is not called then.
+    pub fn submit_then(
+        &self,
+        items: Vec<(Slot, Vec<u8>)>,
+        answer: impl FnOnce(Result<Committed>) + Send + 'static,
+    ) -> Result<()> {
+        let Shared { spec, gate, directory, .. } = &*self.shared;
+        plan::check_values(*spec, items.iter().map(|(slot, value)| (*slot, value.len())))?;
+        let mut records = Vec::with_capacity(items.len());
+        for (slot, value) in items {
+            let stored = encode::encode_owned(value, spec.compression)
+                .map_err(|error| Error::io(directory, "compress a value for", error))?;
+            plan::check_stored_len(slot, stored.len() as u64)?;
+            records.push((slot, stored));
+        }
+        let bytes = records.iter().map(|(_, stored)| stored.len() as u64).sum();
+        let queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let ended = || Error::ShuttingDown { directory: directory.as_path().into() };
+        let queue = queue.ok_or_else(ended)?;
+        gate.enter(bytes);
+        queue.send(Job { records, bytes, answer: Box::new(answer) }).map_err(|_| {
+            gate.leave(bytes);
+            ended()
+        })
+    }
+
+    /// Stores one value: [`Pipeline::submit`], and waits.
+    ///
+    /// # Errors
+    /// As [`Writer::put`](crate::Writer::put), and [`Error::ShuttingDown`].
+    pub fn put(&self, slot: Slot, value: Vec<u8>) -> Result<Committed> {
+        self.submit(vec![(slot, value)])?.wait()
+    }
+
+    /// Stores a batch: [`Pipeline::submit`], and waits.
+    ///
+    /// # Errors
+    /// As [`Writer::put_batch`](crate::Writer::put_batch), and [`Error::ShuttingDown`].
+    pub fn put_batch(&self, items: Vec<(Slot, Vec<u8>)>) -> Result<Committed> {
+        self.submit(items)?.wait()
+    }
+
+    /// Takes no more jobs, finishes and answers those that wait, and gives the writer back. `None`
+    /// for all but the first who calls it.
+    #[must_use = "dropping the writer gives its lock back"]
+    pub fn shutdown(&self) -> Option<Writer> {
+        self.shared.shutdown()
+    }
+}
+
+impl Shared {
+    fn shutdown(&self) -> Option<Writer> {
+        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        // A panic there has dropped the answers, which fails the jobs that waited for them.
+        thread.join().ok()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        drop(self.shutdown());
+    }
+}
+
+/// Lets jobs in, in the order in which they came, as far as their bytes allow.
+#[derive(Debug)]
+struct Gate {
+    max_bytes: u64,
+    state: Mutex<GateState>,
+    moved: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct GateState {
+    next_turn: u64,
+    turn: u64,
+    inside: Queue,
+    /// The writer's thread is gone, whoever is inside.
+    closed: bool,
+}
+
+impl Gate {
+    fn new(max_bytes: u64) -> Self {
+        Self { max_bytes, state: Mutex::default(), moved: Condvar::new() }
+    }
+
+    fn queue(&self) -> Queue {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).inside
+    }
+
+    fn enter(&self, bytes: u64) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = state.next_turn;
+        state.next_turn += 1;
+        let full =
+            |inside: Queue| inside.jobs > 0 && inside.bytes.saturating_add(bytes) > self.max_bytes;
+        while !state.closed && (state.turn != turn || full(state.inside)) {
+            state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.turn += 1;
+        state.inside.jobs += 1;
+        state.inside.bytes += bytes;
+        self.moved.notify_all();
+    }
+
+    fn leave(&self, bytes: u64) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.inside.jobs -= 1;
+        state.inside.bytes -= bytes;
+        self.moved.notify_all();
+    }
+
+    /// Nobody leaves any more, so nobody may wait for it. Sending fails then.
+    fn close(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.moved.notify_all();
+    }
+}
+
+/// Closes the gate however the writer's thread ends.
+struct CloseAtEnd(Arc<Gate>);
+
+impl Drop for CloseAtEnd {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+struct Worker {
+    writer: Writer,
+    jobs: Receiver<Job>,
+    gate: Arc<Gate>,
+    round_bytes: u64,
+    on_commit: Option<OnCommit>,
+}
+
+impl Worker {
+    fn run(mut self) -> Writer {
+        let _close = CloseAtEnd(Arc::clone(&self.gate));
+        let mut waiting: Vec<Job> = Vec::new();
+        loop {
+            if waiting.is_empty() {
+                match self.jobs.recv() {
+                    Ok(job) => waiting.push(job),
+                    Err(_) => return self.writer,
+                }
+            }
+            collect(&self.jobs, self.round_bytes, &mut waiting);
+            let round = std::mem::take(&mut waiting);
+            self.round(round, &mut waiting);
+        }
+    }
+
+    /// Commits what is in `round` and answers it. Before the last commit the jobs of the next
+    /// round are collected into `waiting`: the conf names the file that they fill.
+    fn round(&mut self, round: Vec<Job>, waiting: &mut Vec<Job>) {
+        let mut records = Vec::with_capacity(round.len());
+        let mut answers = Vec::with_capacity(round.len());
+        for job in round {
+            records.push(job.records);
+            answers.push(Some((job.answer, job.bytes)));
+        }
+        let jobs: Vec<&[(Slot, Vec<u8>)]> = records.iter().map(Vec::as_slice).collect();
+        let Self { writer, jobs: queue, gate, round_bytes, on_commit } = self;
+        let mut started = Instant::now();
+        let mut next_file = |current: FileId| {
+            collect(queue, *round_bytes, waiting);
+            first_sealed(current, waiting)
+        };
+        writer.put_jobs(&jobs, &mut next_file, &mut |event| match event {
+            JobEvent::Answer(position, outcome) => {
+                if let Some((answer, bytes)) = answers[position].take() {
+                    gate.leave(bytes);
+                    answer(outcome);
+                }
+            }
+            JobEvent::Committed(mut info) => {
+                info.elapsed = started.elapsed();
+                started = Instant::now();
+                if let Some(told) = on_commit {
+                    told(&info);
+                }
+            }
+        });
+    }
+}
+
+/// What [`Writer::put_jobs`] tells while it works.
+pub(super) enum JobEvent {
+    /// The job at this position is done.
+    Answer(usize, Result<Committed>),
+    /// A commit is durable; the jobs that it answers are still to be told.
+    Committed(CommitInfo),
+}
+
+/// Takes what is in the queue, as much as one round may hold.
+fn collect(queue: &Receiver<Job>, round_bytes: u64, waiting: &mut Vec<Job>) {
+    let mut bytes: u64 = waiting.iter().map(|job| job.bytes).sum();
+    while bytes < round_bytes
+        && let Ok(job) = queue.try_recv()
+    {
+        bytes += job.bytes;
+        waiting.push(job);
+    }
+}
+
+/// The sealed file that the first job which fills one will fill.
+fn first_sealed(current: FileId, jobs: &[Job]) -> Option<FileId> {
+    let first = |job: &Job| job.records.first().map(|(slot, _)| slot.file_id());
+    jobs.iter().filter_map(first).find(|file_id| *file_id < current)
+}
