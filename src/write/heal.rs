@@ -124,7 +124,6 @@ impl HealReport {
 /// writing would fail with: [`Error::Corrupt`], [`Error::Unsupported`], [`Error::Io`].
 pub fn inspect(directory: impl AsRef<Path>) -> Result<HealReport> {
     let directory = ColumnDir::new(Arc::new(OsDisk), directory.as_ref());
-    let no_column = || Error::NoSuchColumn { directory: directory.path().into() };
     let lock = directory.file_path(names::LOCK);
     let attempt = directory.disk().lock_shared(&lock);
     let _held = match attempt.map_err(|error| Error::io(lock, "lock", error))? {
@@ -134,8 +133,20 @@ pub fn inspect(directory: impl AsRef<Path>) -> Result<HealReport> {
         Some(LockAttempt::Held(lock)) => Some(lock),
         None => None,
     };
-    let conf = directory.read_conf()?.ok_or_else(no_column)?;
+    let conf = directory.read_conf()?.ok_or_else(|| no_conf(&directory))?;
     Ok(HealReport { actions: examine(&directory, &conf)? })
+}
+
+/// The error for a directory without a conf: no column, or one that has lost it.
+pub(super) fn no_conf(directory: &ColumnDir) -> Error {
+    let files = directory.slot_files().unwrap_or_default();
+    match files.first() {
+        None => Error::NoSuchColumn { directory: directory.path().into() },
+        Some(file) => {
+            let found = format!("none, but {}", directory.slot_file_path(*file).display());
+            Error::corrupt(directory.file_path(names::CONF), None, "column", "a conf", found)
+        }
+    }
 }
 
 /// Finds out what there is to heal, or that the conf does not belong to the files. Touches nothing.

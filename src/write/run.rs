@@ -3,12 +3,12 @@
 use crate::error::Error;
 use crate::slot::Slot;
 
-/// One commit of a run.
+/// One step of a run: a commit, or nothing but records that were there before. It is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunCommit {
-    /// The first slot of the run in this commit.
+    /// The first slot of the run in this step.
     pub first: Slot,
-    /// The last slot of the run in this commit.
+    /// The last slot of the run in this step.
     pub last: Slot,
     /// Records in it, those included that were there before.
     pub records: u64,

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::files::disk::{Access, Disk, Lock, LockAttempt, OsDisk};
 use crate::format::conf::{Backfill, Conf};
 use crate::format::fit;
-use crate::format::names::{self, SlotFile};
+use crate::format::names;
 use crate::format::record::HEADER_BYTES;
 use crate::read::decode::{self, DecodeFault};
 use crate::read::files::check_spec;
@@ -121,7 +121,7 @@ impl Writer {
         if options.spec.is_some() {
             directory.create_dirs()?;
         } else if directory.open(directory.file_path(names::CONF), Access::Read)?.is_none() {
-            return Err(Error::NoSuchColumn { directory: directory.path().into() });
+            return Err(heal::no_conf(&directory));
         }
         let lock = take_lock(&directory)?;
         let (conf, healed) = match directory.read_conf()? {
@@ -277,8 +277,8 @@ impl Writer {
     }
 
     /// Stores any ascending run in as few commits as the rules allow: what fills gaps, one commit
-    /// per file, then what lies above the highest slot. `on_commit` is told of each commit when
-    /// it is durable.
+    /// per file, then what lies above the highest slot. `on_commit` is told of each of these steps
+    /// when it is durable, also of those that find everything there already.
     ///
     /// # Errors
     /// The first error of a commit, and how far the run came.
@@ -306,7 +306,7 @@ impl Writer {
                 let (Some(first), Some(last)) = (part.first(), part.last()) else {
                     continue;
                 };
-                done.commits += 1;
+                done.commits += u64::from(committed.written > 0);
                 done.written += committed.written;
                 done.unchanged += committed.unchanged;
                 done.last = Some(last.0);
@@ -606,17 +606,10 @@ fn take_lock(directory: &ColumnDir) -> Result<Box<dyn Lock>> {
 /// Makes the conf of an empty column. A directory with slots in it and no conf is no new column:
 /// the conf was lost, and starting empty would wipe the rest.
 fn create(directory: &ColumnDir, options: WriterOptions) -> Result<(Conf, HealReport)> {
-    let Some(spec) = options.spec else {
-        return Err(Error::NoSuchColumn { directory: directory.path().into() });
+    let spec = match options.spec {
+        Some(spec) if directory.slot_files()?.is_empty() => spec,
+        _ => return Err(heal::no_conf(directory)),
     };
-    if let Some(file) = directory.slot_files()?.first() {
-        let found = match file {
-            SlotFile::Data(file_id) => names::data_file(*file_id),
-            SlotFile::Offsets(file_id) => names::offset_file(*file_id),
-        };
-        let path = directory.file_path(names::CONF);
-        return Err(Error::corrupt(path, None, "column", "a conf", format!("none, but {found}")));
-    }
     let conf = Conf::empty(spec, options.allow_backfill);
     let actions = heal::examine(directory, &conf)?;
     heal::apply(directory, &actions)?;

@@ -1,0 +1,208 @@
+//! Many producers, one writer.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use coldstore::{
+    Column, Committed, Error, Pipeline, PipelineOptions, Reader, ReaderOptions, Slot, View, Writer,
+    WriterOptions,
+};
+
+fn value(slot: u64) -> Vec<u8> {
+    (0..slot % 200 + 1).map(|index| ((slot * 7 + index) % 251).try_into().unwrap()).collect()
+}
+
+fn item(slot: u64) -> (Slot, Vec<u8>) {
+    (Slot(slot), value(slot))
+}
+
+fn writer(directory: &Path, column: Column, backfill: bool) -> Writer {
+    Writer::open(directory, WriterOptions::create(column.spec()).allow_backfill(backfill)).unwrap()
+}
+
+fn view(directory: &Path) -> View {
+    // SAFETY: the directory is this test's own.
+    #[allow(unsafe_code)]
+    unsafe { Reader::open(directory, ReaderOptions::default()) }.unwrap().view()
+}
+
+fn shown(directory: &Path) -> BTreeMap<u64, Vec<u8>> {
+    let view = view(directory);
+    view.range(..)
+        .map(|record| record.unwrap())
+        .map(|record| (record.slot().0, record.value().unwrap().into_owned()))
+        .collect()
+}
+
+#[test]
+fn every_job_of_many_producers_is_answered_and_durable() {
+    for column in [Column::Blocks, Column::StateDiffs] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut first = writer(directory.path(), column, true);
+        first.put_batch(&[item(0), item(8192), item(16_384), item(24_576)]).unwrap();
+        let commits = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&commits);
+        let options = PipelineOptions::default()
+            .max_jobs(NonZeroUsize::new(16).unwrap())
+            .max_bytes(4096)
+            .on_commit(move |_| {
+                counted.fetch_add(1, Ordering::Relaxed);
+            });
+        let pipeline = Pipeline::start(first, options).unwrap();
+
+        // Four producers, each in an era of its own, and one above the highest slot.
+        std::thread::scope(|scope| {
+            for era in 0..4u64 {
+                let pipeline = pipeline.clone();
+                scope.spawn(move || {
+                    for slot in (1..150).map(|n| era * 8192 + n) {
+                        let done = pipeline.put(Slot(slot), value(slot)).unwrap();
+                        assert_eq!(done, Committed { written: 1, unchanged: 0 });
+                    }
+                });
+            }
+            scope.spawn(|| {
+                for first in (0..30).map(|n| 30_000 + n * 10) {
+                    pipeline.put_batch((first..first + 5).map(item).collect()).unwrap();
+                }
+            });
+        });
+        assert_eq!(pipeline.queue().jobs, 0);
+        assert_eq!(pipeline.queue().bytes, 0);
+        assert!(commits.load(Ordering::Relaxed) < 4 * 149 + 30, "nothing was ever merged");
+        drop(pipeline);
+
+        let mut expected: Vec<u64> =
+            (0..4).flat_map(|era| (0..150).map(move |n| era * 8192 + n)).collect();
+        expected.extend((0..30).flat_map(|n| (0..5).map(move |m| 30_000 + n * 10 + m)));
+        let shown = shown(directory.path());
+        assert_eq!(shown.keys().copied().collect::<Vec<_>>(), expected);
+        assert!(shown.iter().all(|(slot, found)| *found == value(*slot)));
+        let again = writer(directory.path(), column, false);
+        assert!(again.heal_report().is_clean(), "{:?}", again.heal_report());
+    }
+}
+
+/// Guards against a conf that names the file just filled with its length before.
+#[test]
+fn rounds_that_fill_the_same_file_one_after_the_other_keep_what_they_wrote() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut first = writer(directory.path(), Column::StateDiffs, true);
+    first.put_batch(&[item(0), item(8192), item(16_384)]).unwrap();
+    // A round takes half of what may wait: there is always a next one to name the file of.
+    let options = PipelineOptions::default().max_bytes(4096);
+    let pipeline = Pipeline::start(first, options).unwrap();
+    let slots: Vec<u64> = (1..400).map(|n| if n % 90 == 0 { 8192 + n } else { n }).collect();
+    let missing = Arc::new(Mutex::new(Vec::new()));
+    for slot in &slots {
+        let (slot, missing, path) = (*slot, Arc::clone(&missing), directory.path().to_owned());
+        let told = move |outcome: coldstore::Result<Committed>| {
+            outcome.unwrap();
+            if view(&path).get(Slot(slot)).unwrap().is_none() {
+                missing.lock().unwrap().push(slot);
+            }
+        };
+        pipeline.submit_then(vec![item(slot)], told).unwrap();
+    }
+    drop(pipeline);
+    let again = writer(directory.path(), Column::StateDiffs, false);
+    assert!(again.heal_report().is_clean(), "{:?}", again.heal_report());
+    assert_eq!(*missing.lock().unwrap(), [0; 0], "acknowledged, and not there");
+    assert_eq!(shown(directory.path()).len(), 3 + slots.len());
+}
+
+#[test]
+fn a_job_that_breaks_a_rule_fails_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipeline = Pipeline::start(
+        writer(directory.path(), Column::StateDiffs, false),
+        PipelineOptions::default(),
+    )
+    .unwrap();
+    pipeline.put(Slot(100), value(100)).unwrap();
+    let jobs = [
+        pipeline.submit(vec![item(200)]),
+        pipeline.submit(vec![(Slot(100), b"other".to_vec())]),
+        pipeline.submit(vec![item(50)]),
+        pipeline.submit(vec![item(100)]),
+        pipeline.submit(vec![item(300)]),
+    ];
+    let answers: Vec<_> = jobs.into_iter().map(|job| job.unwrap().wait()).collect();
+    assert_eq!(*answers[0].as_ref().unwrap(), Committed { written: 1, unchanged: 0 });
+    assert!(matches!(answers[1], Err(Error::Conflict { slot: Slot(100) })));
+    assert!(matches!(answers[2], Err(Error::BackfillDisabled { slot: Slot(50), .. })));
+    assert_eq!(*answers[3].as_ref().unwrap(), Committed { written: 0, unchanged: 1 });
+    assert!(answers[4].is_ok());
+
+    // What is wrong with the job itself is said at once.
+    assert!(matches!(pipeline.submit(vec![item(9), item(8)]), Err(Error::NotAscending { .. })));
+    assert!(matches!(pipeline.submit(vec![(Slot(u64::MAX), vec![])]), Err(Error::InvalidSlot)));
+    assert_eq!(shown(directory.path()).keys().copied().collect::<Vec<_>>(), [100, 200, 300]);
+}
+
+#[test]
+fn shutdown_finishes_what_waits_and_gives_the_lock_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipeline = Pipeline::start(
+        writer(directory.path(), Column::StateDiffs, false),
+        PipelineOptions::default(),
+    )
+    .unwrap();
+    let tickets: Vec<_> = (0..300).map(|slot| pipeline.submit(vec![item(slot)]).unwrap()).collect();
+    let other = pipeline.clone();
+    drop(pipeline.shutdown().expect("the first to ask gets the writer"));
+    assert!(other.shutdown().is_none());
+    assert!(tickets.into_iter().all(|ticket| ticket.wait().is_ok()));
+    assert!(matches!(other.put(Slot(900), value(900)), Err(Error::ShuttingDown { .. })));
+    assert_eq!(shown(directory.path()).len(), 300);
+    drop(writer(directory.path(), Column::StateDiffs, false));
+}
+
+#[test]
+fn a_job_larger_than_the_bound_is_taken_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipeline = Pipeline::start(
+        writer(directory.path(), Column::StateDiffs, false),
+        PipelineOptions::default().max_bytes(10),
+    )
+    .unwrap();
+    std::thread::scope(|scope| {
+        for producer in 0..4u64 {
+            let pipeline = &pipeline;
+            scope.spawn(move || {
+                // Jobs of one producer ascend; those of another may be faster, and then these are
+                // refused: what counts is that everybody gets an answer.
+                for slot in (0..20).map(|n| n * 4 + producer) {
+                    drop(pipeline.put(Slot(slot), vec![7; 1000]));
+                }
+            });
+        }
+    });
+    assert_eq!(pipeline.queue(), coldstore::Queue::default());
+    assert!(!shown(directory.path()).is_empty());
+}
+
+#[test]
+fn callbacks_get_the_answers_in_the_order_of_the_commits() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipeline = Pipeline::start(
+        writer(directory.path(), Column::StateDiffs, false),
+        PipelineOptions::default(),
+    )
+    .unwrap();
+    let answered = Arc::new(Mutex::new(Vec::new()));
+    for slot in 0..100 {
+        let answered = Arc::clone(&answered);
+        let told = move |outcome: coldstore::Result<Committed>| {
+            answered.lock().unwrap().push((slot, outcome.unwrap().written));
+        };
+        pipeline.submit_then(vec![item(slot)], told).unwrap();
+    }
+    drop(pipeline.shutdown());
+    let expected: Vec<(u64, u64)> = (0..100).map(|slot| (slot, 1)).collect();
+    assert_eq!(*answered.lock().unwrap(), expected);
+}
