@@ -107,12 +107,9 @@ impl Check<'_> {
             return Ok(());
         };
         let mut expected = 0;
-        for file_id in ids.iter().copied().chain([current]) {
+        for file_id in ids.iter().copied() {
             if file_id > current {
                 self.leftover(view, file_id);
-                continue;
-            }
-            if file_id.0 < expected {
                 continue;
             }
             self.gap(view, expected, file_id.0);

@@ -289,7 +289,10 @@ impl DiskFile for OsFile {
     }
 
     fn write_at(&mut self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        Ok(rustix::io::pwritev(&self.0, buffers, offset)?)
+        match buffers {
+            [buffer] => self.0.write_at(buffer, offset),
+            buffers => Ok(rustix::io::pwritev(&self.0, buffers, offset)?),
+        }
     }
 
     fn set_len(&mut self, byte_len: u64) -> io::Result<()> {

@@ -210,7 +210,8 @@ impl View {
         self.range(slot..).next().transpose()
     }
 
-    /// Ids of the files in the directory that may hold records of this moment, ascending.
+    /// Ids of the files that may hold records of this moment, ascending: those in the directory,
+    /// and those that the conf names.
     ///
     /// # Errors
     /// [`Error::Io`] when the directory cannot be listed.
@@ -364,7 +365,13 @@ impl Moment {
         if let Some(ids) = self.listing.get() {
             return Ok(ids);
         }
-        let ids = self.files.directory.file_ids()?;
+        let mut ids = self.files.directory.file_ids()?;
+        // A file with committed bytes that is gone is corrupt, not skipped.
+        let conf = &self.seen.conf;
+        let target = conf.backfill_target().filter(|target| target.data_len > 0);
+        ids.extend(conf.current_file().into_iter().chain(target.map(|target| target.file_id)));
+        ids.sort_unstable();
+        ids.dedup();
         Ok(self.listing.get_or_init(|| ids))
     }
 
