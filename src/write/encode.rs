@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn threads_do_not_change_what_is_stored() {
         let values: Vec<Vec<u8>> = (0..100u8)
-            .map(|n| (0..usize::from(n) * 977).map(|i| (i / 7) as u8 ^ n).collect())
+            .map(|n| (0..u16::from(n) * 600).map(|i| i.to_le_bytes()[1] ^ n).collect())
             .collect();
         let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
         let alone = encode_on(1, &values).unwrap();

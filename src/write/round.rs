@@ -187,8 +187,11 @@ mod tests {
     use super::*;
     use crate::column::Column;
 
+    type Job = Vec<(Slot, Vec<u8>)>;
+    type Units = Vec<(Fills, Vec<u64>)>;
+
     /// The highest slot is 20,000, backfill is on, and slot 19,999 holds "held".
-    fn plan(jobs: &[Vec<(Slot, Vec<u8>)>]) -> (Vec<(Fills, Vec<u64>)>, Vec<Result<Committed>>) {
+    fn plan(jobs: &[Job]) -> (Units, Vec<Result<Committed>>) {
         let empty = Conf::empty(Column::StateDiffs.spec(), true);
         let conf = Conf { highest: Some(Slot(20_000)), current_data_len: 100, ..empty };
         let jobs: Vec<&[(Slot, Vec<u8>)]> = jobs.iter().map(Vec::as_slice).collect();
@@ -206,7 +209,7 @@ mod tests {
         (units, round.jobs.into_iter().map(|job| job.outcome).collect())
     }
 
-    fn job<const N: usize>(items: [(u64, &str); N]) -> Vec<(Slot, Vec<u8>)> {
+    fn job<const N: usize>(items: [(u64, &str); N]) -> Job {
         items.map(|(slot, value)| (Slot(slot), value.as_bytes().to_vec())).to_vec()
     }
 
