@@ -157,10 +157,9 @@ impl ArchiveWriter {
     pub fn column(&mut self, column: Column, allow_backfill: bool) -> Result<&mut Writer> {
         let cell = &mut self.columns[column.index()];
         if let Some(writer) = cell
-            && allow_backfill
-            && !writer.conf().allows_backfill()
+            && (writer.is_poisoned() || allow_backfill && !writer.conf().allows_backfill())
         {
-            // Opened again: the upgrade of the conf is part of opening.
+            // Opened again: healing and the upgrade of the conf are part of opening.
             *cell = None;
         }
         match cell {

@@ -135,6 +135,15 @@ pub enum Error {
     #[error("{} is not a slot", u64::MAX)]
     InvalidSlot,
 
+    /// A payload that was given in its stored form is not the column's compression of a value.
+    #[error("the payload for slot {slot} does not decode: {cause}")]
+    Undecodable {
+        /// The slot.
+        slot: Slot,
+        /// What the decoder says.
+        cause: Box<str>,
+    },
+
     /// A value, or what is stored for it, is larger than a bound allows.
     #[error("the value of slot {slot} has {} {byte_len} bytes, more than the {limit} allowed by {bound}", if *.at_least { "at least" } else { "" })]
     TooLarge {

@@ -120,6 +120,11 @@ impl Check<'_> {
     }
 
     fn leftover(&mut self, view: &View, file_id: FileId) {
+        // A live writer may have gone on to it since.
+        let latest = view.files().latest_conf().ok();
+        if latest.is_some_and(|latest| Some(file_id) <= latest.conf.current_file()) {
+            return;
+        }
         let found = "an uncommitted file, which healing removes";
         self.note(view.files().data_path(file_id), None, "file", "none after the current", found);
     }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -77,13 +77,20 @@ impl Directory {
         &self.path
     }
 
+    /// A path to this directory, whatever it is named by now.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn open_path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.fd.as_raw_fd()))
+    }
+
     pub(crate) fn file_path(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
     /// `None` when there is no such file.
     pub(crate) fn open_file(&self, name: &str) -> Result<Option<File>> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        // A pipe by the name of a file must not hang whoever opens it.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         match rustix::io::retry_on_intr(|| rustix::fs::openat(&self.fd, name, flags, Mode::empty()))
         {
             Ok(fd) => Ok(Some(File::from(fd))),

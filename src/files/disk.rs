@@ -10,6 +10,10 @@
 //!   one, also after a power cut.
 //! * An aligned 8-byte store within one write call is there as a whole or not at all.
 //!
+//! * After a [`Disk::sync_dir`] that failed, a later one that succeeds has flushed everything
+//!   (journaling file systems refuse all further changes instead). Of [`DiskFile::sync`] no such
+//!   thing is assumed.
+//!
 //! Nothing is assumed about the order in which unflushed changes reach the medium.
 #![expect(clippy::disallowed_methods, reason = "this is the file that they are reserved to")]
 
@@ -191,7 +195,8 @@ pub struct OsDisk;
 
 impl OsDisk {
     fn open_with(path: &Path, flags: OFlags) -> io::Result<File> {
-        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        // A pipe by the name of a file must not hang whoever opens it.
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let mode = Mode::from_raw_mode(0o644);
         let fd = rustix::io::retry_on_intr(|| rustix::fs::open(path, flags, mode))?;
         Ok(File::from(fd))
@@ -237,8 +242,10 @@ impl Disk for OsDisk {
         if !try_lock(&file, FlockOperation::NonBlockingLockExclusive)? {
             return Ok(LockAttempt::Busy(holder(&file)));
         }
-        file.set_len(0)?;
-        file.write_all(std::process::id().to_string().as_bytes())?;
+        // The pid is for people. On a full disk it stays away, and healing may make room.
+        if file.set_len(0).is_ok() {
+            drop(file.write_all(std::process::id().to_string().as_bytes()));
+        }
         Ok(LockAttempt::Held(Box::new(OsLock(file))))
     }
 

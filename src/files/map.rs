@@ -167,7 +167,7 @@ impl SlotMap {
             TableSource::Nothing => NonNull::from(&NO_ENTRIES),
             TableSource::Mapped(map) => {
                 assert!(map.len() == TABLE_BYTES, "a whole offset file is mapped");
-                NonNull::from(&**map).cast()
+                NonNull::new(map.as_ptr().cast_mut()).unwrap_or(NonNull::dangling()).cast()
             }
             TableSource::Copied(entries) => NonNull::from(&**entries),
         };

@@ -3,9 +3,9 @@
 //! On Linux by inotify, and always by a slow poll besides: on a network mount inotify keeps
 //! silent. Elsewhere, and where inotify is not to be had, the poll alone.
 
-use std::path::Path;
 use std::time::Duration;
 
+use crate::files::directory::Directory;
 use crate::slot::FileId;
 
 /// How long to sleep at most when inotify works.
@@ -20,6 +20,8 @@ pub(crate) struct Changes {
     pub(crate) files: Vec<FileId>,
     /// Something may have been missed: every file may have changed.
     pub(crate) incomplete: bool,
+    /// Whether anything was seen at all.
+    pub(crate) any: bool,
 }
 
 /// A watch on one directory.
@@ -30,20 +32,24 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Wakes at commits.
-    pub(crate) fn commits(directory: &Path) -> Self {
+    pub(crate) fn commits(directory: &Directory) -> Self {
         Self { inotify: system::Inotify::new(directory, false) }
     }
 
     /// Wakes at commits and also reports which files were written.
-    pub(crate) fn changes(directory: &Path) -> Self {
+    pub(crate) fn changes(directory: &Directory) -> Self {
         Self { inotify: system::Inotify::new(directory, true) }
     }
 
-    /// Sleeps until a commit may have happened, no longer than `timeout`.
-    pub(crate) fn wait(&self, timeout: Duration) {
+    /// Sleeps until a commit may have happened, no longer than `timeout`. False when nothing woke
+    /// it.
+    pub(crate) fn wait(&self, timeout: Duration) -> bool {
         match &self.inotify {
             Some(inotify) => inotify.wait(timeout.min(SLOW_POLL)),
-            None => std::thread::sleep(timeout.min(POLL)),
+            None => {
+                std::thread::sleep(timeout.min(POLL));
+                false
+            }
         }
     }
 
@@ -60,36 +66,34 @@ impl Watch {
 mod system {
     use std::mem::MaybeUninit;
     use std::os::fd::{AsFd, OwnedFd};
-    use std::path::Path;
     use std::time::Duration;
 
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
     use super::Changes;
+    use crate::files::directory::Directory;
     use crate::format::names::SlotFile;
 
     #[derive(Debug)]
     pub(super) struct Inotify(OwnedFd);
 
     impl Inotify {
-        pub(super) fn new(directory: &Path, writes: bool) -> Option<Self> {
+        pub(super) fn new(directory: &Directory, writes: bool) -> Option<Self> {
             let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
             let mut mask = WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
             if writes {
                 mask |= WatchFlags::MODIFY | WatchFlags::CREATE;
             }
-            inotify::add_watch(&fd, directory, mask).ok()?;
+            inotify::add_watch(&fd, directory.open_path(), mask).ok()?;
             Some(Self(fd))
         }
 
         /// An early return does no harm: the caller looks, and waits again.
-        pub(super) fn wait(&self, timeout: Duration) {
+        pub(super) fn wait(&self, timeout: Duration) -> bool {
             let timeout = Timespec::try_from(timeout).ok();
             let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
-            if poll(&mut fds, timeout.as_ref()).is_err() {
-                std::thread::yield_now();
-            }
+            poll(&mut fds, timeout.as_ref()).is_ok_and(|ready| ready > 0)
         }
 
         pub(super) fn drain(&self, changes: &mut Changes) {
@@ -98,6 +102,7 @@ mod system {
             loop {
                 match reader.next() {
                     Ok(event) => {
+                        changes.any = true;
                         if event.events().intersects(ReadFlags::QUEUE_OVERFLOW | ReadFlags::IGNORED)
                         {
                             changes.incomplete = true;
@@ -123,21 +128,21 @@ mod system {
 
 #[cfg(not(target_os = "linux"))]
 mod system {
-    use std::path::Path;
     use std::time::Duration;
 
     use super::Changes;
+    use crate::files::directory::Directory;
 
     /// There is none.
     #[derive(Debug)]
     pub(super) enum Inotify {}
 
     impl Inotify {
-        pub(super) fn new(_: &Path, _: bool) -> Option<Self> {
+        pub(super) fn new(_: &Directory, _: bool) -> Option<Self> {
             None
         }
 
-        pub(super) fn wait(&self, _: Duration) {
+        pub(super) fn wait(&self, _: Duration) -> bool {
             match *self {}
         }
 

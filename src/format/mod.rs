@@ -5,6 +5,7 @@
 //! together.
 
 pub mod conf;
+pub(crate) mod faults;
 pub mod fit;
 pub mod names;
 pub mod offsets;

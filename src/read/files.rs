@@ -8,16 +8,18 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use crate::column::ColumnSpec;
 use crate::error::{Error, Result};
 use crate::files::directory::{Directory, FileStatus, Inode, OpenConf};
 use crate::files::map::{MappedData, MappedTable, SlotMap};
 use crate::format::conf::Conf;
-use crate::format::fit::{self, Misfit};
+use crate::format::faults::{
+    data_file_too_short, last_record_error, misfit_error, missing, offset_file_too_long,
+};
+use crate::format::fit;
 use crate::format::names;
-use crate::format::offsets::{OffsetTable, TABLE_BYTES, entry_offset};
+use crate::format::offsets::{OffsetTable, TABLE_BYTES};
 use crate::format::record::{FIRST_RECORD_OFFSET, RecordTag};
-use crate::slot::{FileId, Slot};
+use crate::slot::FileId;
 
 /// A map of a file that still grows reaches this many bytes further than the file, so that it
 /// serves the next commits too.
@@ -133,17 +135,19 @@ impl Files {
     }
 
     /// Tries with the latest conf until that was not replaced meanwhile (`None`). What looks
-    /// corrupt is looked at again as long as confs are being replaced.
+    /// corrupt is looked at once more, and again as long as confs are being replaced.
     fn settled<T>(&self, mut attempt: impl FnMut(&OpenConf) -> Result<Option<T>>) -> Result<T> {
+        let mut looked_twice = false;
         for _ in 0..MAX_ATTEMPTS {
             let before = self.latest_conf()?;
             match attempt(&before) {
                 Ok(Some(done)) => return Ok(done),
                 Ok(None) => {}
-                Err(error) if !error.is_corrupt() || self.directory.is_latest(&before)? => {
+                Err(error) if !error.is_corrupt() => return Err(error),
+                Err(error) if looked_twice && self.directory.is_latest(&before)? => {
                     return Err(error);
                 }
-                Err(_) => {}
+                Err(_) => looked_twice = true,
             }
         }
         let path = self.directory.file_path(names::CONF);
@@ -191,15 +195,7 @@ impl Files {
         let data_path = self.data_path(file_id);
         let data = match &files.data {
             Some((_, status)) if status.byte_len < bound => {
-                let wanted = format!("at least the committed {bound} bytes");
-                let found = format!("{} bytes", status.byte_len);
-                return Err(Error::corrupt(
-                    data_path,
-                    None,
-                    "length of the data file",
-                    wanted,
-                    found,
-                ));
+                return Err(data_file_too_short(data_path, status.byte_len, bound));
             }
             Some(_) if bound == 0 => MappedData::nothing(),
             Some((file, _)) => {
@@ -286,7 +282,7 @@ impl Files {
     }
 
     /// The conf on disk now.
-    pub(super) fn latest_conf(&self) -> Result<OpenConf> {
+    pub(crate) fn latest_conf(&self) -> Result<OpenConf> {
         self.directory.read_conf()?.ok_or_else(|| self.directory.conf_is_gone())
     }
 
@@ -303,62 +299,4 @@ fn sealed_bound(latest: &Conf, file_id: FileId, data: Option<FileStatus>) -> (u6
         Some(bound) => (bound, true),
         None => (data.map_or(0, |status| status.byte_len), false),
     }
-}
-
-/// The error for a conf that asks for other records than the caller.
-pub(crate) fn check_spec(path: PathBuf, wanted: ColumnSpec, found: ColumnSpec) -> Result<()> {
-    let mismatch = |setting, wanted: String, found: String| Error::ConfMismatch {
-        file: path.into(),
-        setting,
-        wanted: wanted.into(),
-        found: found.into(),
-    };
-    if wanted.record_type != found.record_type {
-        let hex = |[first, second]: [u8; 2]| format!("{first:02x} {second:02x}");
-        let (wanted, found) = (hex(wanted.record_type), hex(found.record_type));
-        return Err(mismatch("record type", wanted, found));
-    }
-    if wanted.compression != found.compression {
-        let (wanted, found) = (wanted.compression.to_string(), found.compression.to_string());
-        return Err(mismatch("compression", wanted, found));
-    }
-    Ok(())
-}
-
-/// The error for a conf that is not one of its current file's entries.
-pub(crate) fn misfit_error(
-    offset_path: PathBuf,
-    highest: Slot,
-    misfit: Misfit,
-    data_len: u64,
-) -> Error {
-    let index = misfit.index().unwrap_or(highest.index_in_file());
-    let what = "conf, which does not fit its current file";
-    let wanted = format!("{} (slot {highest})", misfit.wanted(data_len));
-    Error::corrupt(offset_path, entry_offset(index), what, wanted, misfit.found())
-}
-
-/// The error for a current file whose last record does not end where the conf says.
-pub(crate) fn last_record_error(
-    data_path: PathBuf,
-    offset: u64,
-    data_len: u64,
-    end: Option<u64>,
-) -> Error {
-    let what = "conf, which does not fit its current file";
-    let wanted = format!("a last record that ends at the committed {data_len} bytes");
-    let found = end.map_or_else(|| "no whole record".to_owned(), |end| format!("an end at {end}"));
-    Error::corrupt(data_path, offset, what, wanted, found)
-}
-
-/// The error for an offset file with too many bytes.
-pub(crate) fn offset_file_too_long(path: PathBuf, byte_len: u64) -> Error {
-    let (wanted, found) = (format!("{TABLE_BYTES} bytes"), format!("{byte_len} bytes"));
-    Error::corrupt(path, None, "length of the offset file", wanted, found)
-}
-
-/// The error for a file that holds committed records and is gone.
-pub(crate) fn missing(path: PathBuf, wanted: &'static str, bound: u64) -> Error {
-    let found = format!("none, though {bound} bytes are committed");
-    Error::corrupt(path, None, "column", wanted, found)
 }

@@ -1,14 +1,13 @@
 //! Waiting for commits.
 
-use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::files::watch::{Changes, Watch};
-use crate::format::names;
 use crate::read::reader::Reader;
+use crate::read::tracker::BackfillTracker;
 use crate::read::view::View;
-use crate::slot::{FileId, Slot};
+use crate::slot::Slot;
 
 /// What [`Reader::wait_for`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +57,7 @@ impl Reader {
         }
         // From here on no commit goes unseen: the watch comes before the look.
         let watch = self.shared.take_watch();
-        let arrival = wait_on(&watch, timeout, || {
+        let arrival = wait_on(&watch, timeout, |_| {
             watch.take(&mut Changes::default());
             arrived(&self.refresh()?, slot)
         });
@@ -84,22 +83,23 @@ fn arrived(view: &View, slot: Slot) -> Result<Option<Arrival>> {
 }
 
 /// Looks, and sleeps until something may have changed, until there is an answer or the time is
-/// over.
+/// over. `look` is told whether it was woken, rather than having slept to the end.
 fn wait_on<T>(
     watch: &Watch,
     timeout: Option<Duration>,
-    mut look: impl FnMut() -> Result<Option<T>>,
+    mut look: impl FnMut(bool) -> Result<Option<T>>,
 ) -> Result<Option<T>> {
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let mut woken = true;
     loop {
-        if let Some(answer) = look()? {
+        if let Some(answer) = look(woken)? {
             return Ok(Some(answer));
         }
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left == Some(Duration::ZERO) {
             return Ok(None);
         }
-        watch.wait(left.unwrap_or(Duration::MAX));
+        woken = watch.wait(left.unwrap_or(Duration::MAX));
     }
 }
 
@@ -114,8 +114,6 @@ pub struct Follower {
     reader: Reader,
     watch: Watch,
     view: View,
-    /// The lowest backfilled slot to show.
-    backfilled_from: Slot,
     /// The next slot to look at on the way up, `None` behind the last possible one.
     next: Option<Slot>,
     backfill: Option<BackfillTracker>,
@@ -123,39 +121,45 @@ pub struct Follower {
 
 impl Follower {
     fn new(reader: Reader, from: Slot, options: FollowOptions) -> Result<Self> {
-        let path = reader.directory();
         // From here on no commit goes unseen: the watch comes before the look.
-        let watch = if options.backfilled { Watch::changes(path) } else { Watch::commits(path) };
+        let directory = &reader.shared.files.directory;
+        let watch = match options.backfilled {
+            true => Watch::changes(directory),
+            false => Watch::commits(directory),
+        };
         let view = reader.refresh()?;
-        let backfill = options.backfilled.then(|| BackfillTracker::new(&view)).transpose()?;
-        let backfilled_from = options.backfilled_from.unwrap_or(from);
-        Ok(Self { reader, watch, view, backfilled_from, next: Some(from), backfill })
+        let backfill = match options.backfilled {
+            true => {
+                let lowest = options.backfilled_from.unwrap_or(from);
+                Some(BackfillTracker::new(&view, lowest, from)?)
+            }
+            false => None,
+        };
+        Ok(Self { reader, watch, view, next: Some(from), backfill })
     }
 
     /// The next slot. `None` when none came within the timeout; without a timeout it waits for
     /// ever.
     ///
     /// # Errors
-    /// As [`Reader::refresh`] and [`View::get`]. A damaged record is an error once; the next call
-    /// goes on behind it.
+    /// As [`Reader::refresh`] and [`View::get`]. A damaged record or file is an error once; the
+    /// next call goes on behind it.
     pub fn next_slot(&mut self, timeout: Option<Duration>) -> Result<Option<Slot>> {
-        if let Some(slot) = self.ready()? {
+        let Self { reader, watch, view, next, backfill } = self;
+        if let Some(slot) = ready(view, next, backfill.as_mut())? {
             return Ok(Some(slot));
         }
-        let Self { reader, watch, view, backfilled_from, next, backfill } = self;
-        wait_on(watch, timeout, || {
-            if let Some(tracker) = backfill {
-                watch.take(&mut tracker.changes);
-            } else {
-                watch.take(&mut Changes::default());
-            }
+        wait_on(watch, timeout, |woken| {
+            // What is committed between these two calls wakes the next wait.
+            let mut changes = Changes::default();
+            watch.take(&mut changes);
             let latest = reader.refresh()?;
-            if latest.is_same_moment(view) {
-                return Ok(None);
-            }
+            let moved = !latest.is_same_moment(view);
             *view = latest;
             if let Some(tracker) = backfill {
-                tracker.look(view, *backfilled_from, *next)?;
+                // A commit that nobody was told of: nor will the files' changes have been.
+                changes.incomplete |= moved && !woken && !changes.any;
+                tracker.look(view, *next, changes, moved)?;
             }
             ready(view, next, backfill.as_mut())
         })
@@ -166,18 +170,15 @@ impl Follower {
     pub fn view(&self) -> &View {
         &self.view
     }
-
-    fn ready(&mut self) -> Result<Option<Slot>> {
-        ready(&self.view, &mut self.next, self.backfill.as_mut())
-    }
 }
 
+/// The next slot that the view has to show: everything in it is shown before a newer view is taken.
 fn ready(
     view: &View,
     next: &mut Option<Slot>,
-    backfill: Option<&mut BackfillTracker>,
+    mut backfill: Option<&mut BackfillTracker>,
 ) -> Result<Option<Slot>> {
-    if let Some(slot) = backfill.and_then(|tracker| tracker.pending.pop_front()) {
+    if let Some(slot) = backfill.as_mut().and_then(|tracker| tracker.pop()) {
         return Ok(Some(slot));
     }
     let (Some(from), Some(highest)) = (*next, view.highest_written_slot()) else {
@@ -189,76 +190,8 @@ fn ready(
     let mut range = view.iter_from(from);
     let found = range.next().transpose();
     *next = range.rest();
+    if let Some(tracker) = backfill {
+        tracker.pass(view, from, *next)?;
+    }
     Ok(found?.map(|record| record.slot()))
-}
-
-/// Finds the records that were appended to a file since the last look.
-#[derive(Debug)]
-struct BackfillTracker {
-    changes: Changes,
-    /// The bound of each file at the last look.
-    bounds: HashMap<FileId, u64>,
-    pending: VecDeque<Slot>,
-}
-
-impl BackfillTracker {
-    fn new(view: &View) -> Result<Self> {
-        let mut bounds = HashMap::new();
-        for file_id in files_of(view)? {
-            bounds.insert(file_id, view.bound(file_id)?);
-        }
-        Ok(Self { changes: Changes::default(), bounds, pending: VecDeque::new() })
-    }
-
-    /// Queues what was filled behind `next`: what lies ahead is met on the way up.
-    fn look(&mut self, view: &View, from: Slot, next: Option<Slot>) -> Result<()> {
-        let Some(current) = view.conf().current_file() else {
-            return Ok(());
-        };
-        let mut files = std::mem::take(&mut self.changes.files);
-        if std::mem::take(&mut self.changes.incomplete) {
-            for file_id in files_of(view)? {
-                if !files.contains(&file_id) {
-                    files.push(file_id);
-                }
-            }
-        }
-        for file_id in files {
-            if file_id > current {
-                self.changes.files.push(file_id);
-                continue;
-            }
-            let old = self.bounds.get(&file_id).copied().unwrap_or(0);
-            let map = view.file(file_id)?;
-            let new = map.bound();
-            let mut filled: Vec<(u64, Slot)> = map
-                .entries()
-                .enumerate()
-                .filter(|(_, entry)| *entry >= old.max(1) && *entry < new)
-                .map(|(index, entry)| (entry, file_id.slot_at(index)))
-                .filter(|(_, slot)| *slot >= from && next.is_none_or(|next| *slot < next))
-                .collect();
-            filled.sort_unstable();
-            self.pending.extend(filled.into_iter().map(|(_, slot)| slot));
-            self.bounds.insert(file_id, new);
-            self.keep_if_ahead(view, file_id, new)?;
-        }
-        Ok(())
-    }
-
-    /// A file that is longer than its bound is being written: the commit is still to come.
-    fn keep_if_ahead(&mut self, view: &View, file_id: FileId, bound: u64) -> Result<()> {
-        let status = view.files().directory.status(&names::data_file(file_id))?;
-        if status.is_some_and(|status| status.byte_len > bound) {
-            self.changes.files.push(file_id);
-        }
-        Ok(())
-    }
-}
-
-/// The files at or below the current one.
-fn files_of(view: &View) -> Result<impl Iterator<Item = FileId> + '_> {
-    let current = view.conf().current_file();
-    let ids = view.file_ids()?.iter().copied();
-    Ok(ids.filter(move |file_id| current.is_some_and(|current| *file_id <= current)))
 }

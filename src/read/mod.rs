@@ -7,6 +7,7 @@ mod follow;
 mod reader;
 mod record;
 mod scan;
+mod tracker;
 mod view;
 
 pub use follow::{Arrival, FollowOptions, Follower};

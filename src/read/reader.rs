@@ -7,8 +7,9 @@ use crate::column::ColumnSpec;
 use crate::error::{Error, Result};
 use crate::files::directory::Directory;
 use crate::files::watch::Watch;
+use crate::format::faults::check_spec;
 use crate::format::names;
-use crate::read::files::{Files, check_spec};
+use crate::read::files::Files;
 use crate::read::view::View;
 
 /// The default of [`ReaderOptions::value_ceiling`]: 1 GiB.
@@ -135,11 +136,13 @@ impl Reader {
         if view.is_latest()? {
             return Ok(view);
         }
+        let gone = || self.shared.files.directory.conf_is_gone();
+        let mine = Self::take_view(&self.shared.files, self.shared.options)?.ok_or_else(gone)?;
         let mut latest = self.shared.latest.write().unwrap_or_else(PoisonError::into_inner);
-        // Another thread may have been faster.
-        if !latest.is_latest()? {
-            let gone = || self.shared.files.directory.conf_is_gone();
-            *latest = Self::take_view(&self.shared.files, self.shared.options)?.ok_or_else(gone)?;
+        // Another thread may have been faster. Then its view is as good as this one, unless it is
+        // an older one.
+        if latest.is_same_moment(&view) || !latest.is_latest()? {
+            *latest = mine;
         }
         Ok(latest.clone())
     }
@@ -156,7 +159,7 @@ impl Shared {
     /// [`Self::return_watch`], since ending one is slow.
     pub(super) fn take_watch(&self) -> Watch {
         let spare = self.watches.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        spare.unwrap_or_else(|| Watch::commits(self.files.directory.path()))
+        spare.unwrap_or_else(|| Watch::commits(&self.files.directory))
     }
 
     pub(super) fn return_watch(&self, watch: Watch) {

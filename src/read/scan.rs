@@ -81,7 +81,9 @@ impl<'v> Range<'v> {
             let map = match self.moment.file(file_id) {
                 Ok(map) => map,
                 Err(error) => {
-                    self.front = self.back.min(file_id.last_slot().0 + 1);
+                    // Not simply the next file: what fails for one may fail for all there could be.
+                    let next = self.next_file(file_id).ok().flatten();
+                    self.front = next.map_or(self.back, |next| next.first_slot().0.min(self.back));
                     return Err(error);
                 }
             };
@@ -109,7 +111,9 @@ impl<'v> Range<'v> {
             let map = match self.moment.file(file_id) {
                 Ok(map) => map,
                 Err(error) => {
-                    self.back = self.front.max(file_id.first_slot().0);
+                    let previous = self.previous_file(file_id).ok().flatten();
+                    self.back = previous
+                        .map_or(self.front, |previous| self.front.max(previous.last_slot().0 + 1));
                     return Err(error);
                 }
             };

@@ -311,7 +311,8 @@ impl Moment {
         let entry = map.entry(slot.index_in_file());
         let fault = match self.tag.payload(map.records(), entry) {
             _ if entry == 0 => return Ok(None),
-            Ok(payload) => return Ok(Some(payload)),
+            Ok(payload) if payload.len() <= self.max_stored_len => return Ok(Some(payload)),
+            Ok(payload) => return self.long_payload(slot, entry, payload).map(Some),
             Err(fault) => fault,
         };
         // A V2 column was upgraded under this view: the record is one of a backfill.

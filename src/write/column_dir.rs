@@ -7,9 +7,10 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::files::disk::{self, Access, Disk, DiskFile};
 use crate::format::conf::{Conf, V3_BYTES};
+use crate::format::faults::offset_file_too_long;
+use crate::format::fit;
 use crate::format::names::{self, SlotFile};
 use crate::format::offsets::{OffsetTable, TABLE_BYTES};
-use crate::read::files::offset_file_too_long;
 use crate::slot::FileId;
 
 #[derive(Clone, Debug)]
@@ -80,6 +81,22 @@ impl ColumnDir {
         self.sync_dir(parent(&self.path))
     }
 
+    /// Flushes the names of the directories above, as far as that is permitted: an earlier process
+    /// may have made them and died before it flushed them.
+    pub(super) fn sync_ancestors(&self) -> Result<()> {
+        let mut directory = parent(&self.path);
+        while parent(directory) != directory {
+            directory = parent(directory);
+            match self.disk.sync_dir(directory) {
+                Err(error) if !is_not_ours(error.kind()) => {
+                    return Err(Error::io(directory, "flush the directory", error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     fn sync_dir(&self, path: &Path) -> Result<()> {
         self.disk.sync_dir(path).map_err(|error| Error::io(path, "flush the directory", error))
     }
@@ -144,12 +161,7 @@ impl ColumnDir {
         let Some(file) = self.open(self.offset_path(file_id), Access::Read)? else {
             return Ok(None);
         };
-        let byte_len = file.byte_len()?;
-        let bytes = file.read_up_to(TABLE_BYTES)?;
-        match OffsetTable::from_prefix(&bytes) {
-            Some(table) if byte_len <= TABLE_BYTES as u64 => Ok(Some((table, byte_len))),
-            _ => Err(offset_file_too_long(file.path, byte_len)),
-        }
+        Ok(Some((file.read_table()?, file.byte_len()?)))
     }
 
     /// Replaces the conf: written beside it, flushed, renamed over it, the rename flushed. The
@@ -166,13 +178,18 @@ impl ColumnDir {
     }
 }
 
-/// The directory that holds `path`; `.` for a bare name.
+/// The directory that holds `path`; for a bare name the present one, which has none here.
 fn parent(path: &Path) -> &Path {
     match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-        Some(parent) => parent,
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) => Path::new("."),
         None => path,
     }
+}
+
+/// A directory that this user cannot flush is one that this user did not make.
+fn is_not_ours(error: io::ErrorKind) -> bool {
+    matches!(error, io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 impl NamedFile {
@@ -186,6 +203,29 @@ impl NamedFile {
 
     pub(super) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
         disk::read_exact_at(&*self.file, buffer, offset).map_err(|error| self.failed("read", error))
+    }
+
+    /// The table in an offset file; what is missing at its end is zero.
+    pub(super) fn read_table(&self) -> Result<Box<OffsetTable>> {
+        let bytes = self.read_up_to(TABLE_BYTES + 1)?;
+        let too_long = || offset_file_too_long(self.path.clone(), bytes.len() as u64);
+        OffsetTable::from_prefix(&bytes).ok_or_else(too_long)
+    }
+
+    /// Where the record at `offset` of a data file of `data_len` bytes ends; `None` when there is
+    /// none of this type.
+    pub(super) fn record_end(
+        &self,
+        record_type: [u8; 2],
+        offset: u64,
+        data_len: u64,
+    ) -> Result<Option<u64>> {
+        if !fit::header_fits(offset, data_len) {
+            return Ok(None);
+        }
+        let mut header = [0; 8];
+        self.read_exact_at(&mut header, offset)?;
+        Ok(fit::record_end(header, record_type, offset))
     }
 
     /// The file's first bytes, at most `limit` of them.

@@ -25,6 +25,9 @@ use crate::write::table_cache::{FileState, TableCache};
 /// cache then takes them in large pages, which are cheap to map.
 const CHUNK_BYTES: usize = 4 << 20;
 
+/// What was being done when a caller's stream failed.
+pub(super) const READ_SOURCE: &str = "read the value to append to";
+
 /// The new records of one file.
 pub(super) struct FileBatch<'a> {
     pub(super) file_id: FileId,
@@ -89,6 +92,8 @@ pub(super) fn commit(
     // named, the next commit will say why.
     let next = next.filter(|next| staged.iter().all(|file| file.file_id != *next));
     let next = next.and_then(|file_id| target(directory, conf, tables, file_id).ok());
+    // Healing removes what a conf names with length 0, so no conf does that longer than it must.
+    let next = next.filter(|target| target.data_len > 0);
 
     // 1. intent
     let sealed = staged.iter().find(|file| Some(file.file_id) < conf.current_file());
@@ -252,8 +257,8 @@ fn write_stream(
     Ok(())
 }
 
-/// The source of a value failed, not the disk: what was written of the record is cut off, as
-/// healing would do, and the writer goes on.
+/// The source of a value failed, not the disk: what was written of the record is cut off and that
+/// is flushed, as healing would do, and the writer goes on.
 fn take_back(
     directory: &ColumnDir,
     file: &Staged<'_>,
@@ -261,12 +266,12 @@ fn take_back(
     error: io::Error,
 ) -> CommitError {
     let cut = if file.state.has_data {
-        data.set_len(file.bytes.start())
+        data.set_len(file.bytes.start()).and_then(|()| data.sync())
     } else {
-        directory.remove(data.path())
+        directory.remove(data.path()).and_then(|()| directory.sync())
     };
     match cut {
-        Ok(()) => Error::io(data.path(), "read the value to append to", error).into(),
+        Ok(()) => Error::io(data.path(), READ_SOURCE, error).into(),
         Err(error) => poisoning(error),
     }
 }

@@ -12,11 +12,13 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::files::disk::{Access, LockAttempt, OsDisk};
 use crate::format::conf::Conf;
+use crate::format::faults::{
+    data_file_too_short, last_record_error, misfit_error, missing, no_record,
+};
 use crate::format::fit;
 use crate::format::names::{self, SlotFile};
-use crate::format::offsets::{ENTRY_BYTES, OffsetTable, TABLE_BYTES, entry_offset};
+use crate::format::offsets::{OffsetTable, TABLE_BYTES};
 use crate::format::record::FIRST_RECORD_OFFSET;
-use crate::read::files::{last_record_error, misfit_error, missing};
 use crate::slot::{FileId, Slot};
 use crate::write::column_dir::{ColumnDir, NamedFile};
 
@@ -192,7 +194,7 @@ fn examine_current(
         .map_err(|misfit| {
             misfit_error(directory.offset_path(file_id), highest, misfit, data_len)
         })?;
-    let end = record_end(&data, conf, largest, data_len)?;
+    let end = data.record_end(conf.spec.record_type, largest, data_len)?;
     if end != Some(data_len) {
         return Err(last_record_error(directory.data_path(file_id), largest, data_len, end));
     }
@@ -222,14 +224,10 @@ fn examine_backfill(
         );
     };
     for (index, entry) in table.records().filter(|(_, entry)| *entry < data_len) {
-        let end = record_end(&data, conf, entry, data_len)?;
+        let end = data.record_end(conf.spec.record_type, entry, data_len)?;
         if end.is_none_or(|end| end > data_len) {
-            let slot = file_id.slot_at(index);
-            let wanted = format!("a record of slot {slot} that ends by the committed {data_len}");
-            let found =
-                end.map_or_else(|| "no record".to_owned(), |end| format!("an end at {end}"));
-            let what = "conf, which does not fit its backfill file";
-            return Err(Error::corrupt(data.path(), entry, what, wanted, found));
+            let (path, slot) = (data.path().to_owned(), file_id.slot_at(index));
+            return Err(no_record(path, slot, entry, end, data_len));
         }
     }
     heal_file(directory, file_id, &data, (&table, offsets_len), data_len, actions)
@@ -243,21 +241,9 @@ fn open_data(directory: &ColumnDir, file_id: FileId, data_len: u64) -> Result<Na
     };
     let byte_len = data.byte_len()?;
     if byte_len < data_len {
-        let wanted = format!("at least the committed {data_len} bytes");
-        let found = format!("{byte_len} bytes");
-        return Err(Error::corrupt(path, None, "length of the data file", wanted, found));
+        return Err(data_file_too_short(path, byte_len, data_len));
     }
     Ok(data)
-}
-
-/// Where the record at `offset` ends; `None` when there is none of the column's.
-fn record_end(data: &NamedFile, conf: &Conf, offset: u64, data_len: u64) -> Result<Option<u64>> {
-    if !fit::header_fits(offset, data_len) {
-        return Ok(None);
-    }
-    let mut header = [0; 8];
-    data.read_exact_at(&mut header, offset)?;
-    Ok(fit::record_end(header, conf.spec.record_type, offset))
 }
 
 fn heal_file(
@@ -313,26 +299,25 @@ pub(super) fn flush_trusted(directory: &ColumnDir, conf: &Conf) -> Result<()> {
 }
 
 /// Does what [`examine`] found, and flushes every file that it changed, then the directory.
+///
+/// An offset file is written whole, and before its data file is cut: where an earlier attempt
+/// failed to flush it, the page cache may show entries as cleared that are still on the medium,
+/// and a data file that is too long is what tells of such an attempt.
 pub(super) fn apply(directory: &ColumnDir, actions: &[HealAction]) -> Result<()> {
     for action in actions {
         tracing::info!(column = %directory.path().display(), "healing: {action}");
         match action {
-            HealAction::ClearedEntries { file, slots } => {
-                let mut offsets = must_open(directory, file)?;
-                for slot in slots {
-                    let at = entry_offset(slot.index_in_file());
-                    // A short file may end within its last entry.
-                    let left = offsets.byte_len()?.saturating_sub(at).min(ENTRY_BYTES);
-                    offsets.write_at(&[0; 8][..usize::try_from(left).unwrap_or(8)], at)?;
-                }
-                offsets.sync()?;
-            }
-            HealAction::ExtendedOffsets { file, .. } => {
-                let mut offsets = must_open(directory, file)?;
-                offsets.set_len(TABLE_BYTES as u64)?;
-                offsets.sync()?;
+            HealAction::ClearedEntries { file, .. } | HealAction::ExtendedOffsets { file, .. } => {
+                let cleared = match action {
+                    HealAction::ClearedEntries { slots, .. } => slots.as_slice(),
+                    _ => &[],
+                };
+                rewrite_table(directory, file, cleared)?;
             }
             HealAction::Truncated { file, to, .. } => {
+                if let Some(offsets) = offsets_beside(directory, file) {
+                    rewrite_table(directory, &offsets, &[])?;
+                }
                 let mut data = must_open(directory, file)?;
                 data.set_len(*to)?;
                 data.sync()?;
@@ -343,6 +328,26 @@ pub(super) fn apply(directory: &ColumnDir, actions: &[HealAction]) -> Result<()>
         }
     }
     if actions.is_empty() { Ok(()) } else { directory.sync() }
+}
+
+/// The offset file that belongs to a data file.
+fn offsets_beside(directory: &ColumnDir, data: &Path) -> Option<PathBuf> {
+    let file = SlotFile::parse(data.file_name()?.to_str()?)?;
+    Some(directory.offset_path(file.file_id()))
+}
+
+/// Writes a whole offset file with the entries of `cleared` set to 0. One that is not there stays
+/// away: there is no record then.
+fn rewrite_table(directory: &ColumnDir, path: &Path, cleared: &[Slot]) -> Result<()> {
+    let Some(mut offsets) = directory.open(path.to_owned(), Access::Write)? else {
+        return Ok(());
+    };
+    let mut table = offsets.read_table()?;
+    for slot in cleared {
+        table.set(slot.index_in_file(), 0);
+    }
+    offsets.write_at(table.as_bytes(), 0)?;
+    offsets.sync()
 }
 
 fn must_open(directory: &ColumnDir, path: &Path) -> Result<NamedFile> {

@@ -61,7 +61,7 @@ impl Default for PipelineOptions {
 }
 
 impl PipelineOptions {
-    /// The most jobs that wait; 1024 unless said otherwise.
+    /// The most jobs that wait or are being written; 1024 unless said otherwise.
     #[must_use]
     pub fn max_jobs(self, jobs: NonZeroUsize) -> Self {
         Self { max_jobs: jobs, ..self }
@@ -139,7 +139,8 @@ impl Pipeline {
     pub fn start(writer: Writer, options: PipelineOptions) -> Result<Self> {
         let (directory, spec) = (writer.directory().to_owned(), writer.conf().spec);
         let (sender, jobs) = crossbeam_channel::bounded(options.max_jobs.get());
-        let gate = Arc::new(Gate::new(options.max_bytes));
+        let max = Queue { jobs: options.max_jobs.get() as u64, bytes: options.max_bytes };
+        let gate = Arc::new(Gate::new(max));
         let worker = Worker {
             writer,
             jobs,
@@ -176,7 +177,8 @@ impl Pipeline {
     }
 
     /// Queues a batch, to be committed as one: slots ascend, and [`Writer`]'s rules hold for it as
-    /// if it were alone. Blocks while the queue is full. It is durable when the ticket says so.
+    /// if it were alone, but that of those which wait together and go past the highest slot the
+    /// lower comes first. Blocks while the queue is full. It is durable when the ticket says so.
     ///
     /// # Errors
     /// At once: [`Error::NotAscending`], [`Error::InvalidSlot`], [`Error::TooLarge`],
@@ -189,7 +191,7 @@ impl Pipeline {
     }
 
     /// [`Pipeline::submit`] with a function that gets the answer, on the writer's thread: it must
-    /// not block.
+    /// not block. When that thread has ended by a panic, it is dropped without being called.
     ///
     /// # Errors
     /// As [`Pipeline::submit`]; the function is not called then.
@@ -235,7 +237,7 @@ impl Pipeline {
     }
 
     /// Takes no more jobs, finishes and answers those that wait, and gives the writer back. `None`
-    /// for all but the first who calls it.
+    /// for all but the first who calls it, and in an answer, where it does not wait.
     #[must_use = "dropping the writer gives its lock back"]
     pub fn shutdown(&self) -> Option<Writer> {
         self.shared.shutdown()
@@ -246,6 +248,10 @@ impl Shared {
     fn shutdown(&self) -> Option<Writer> {
         drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        // An answer that drops the last handle runs on the writer's thread, which ends by itself.
+        if thread.thread().id() == std::thread::current().id() {
+            return None;
+        }
         // A panic there has dropped the answers, which fails the jobs that waited for them.
         thread.join().ok()
     }
@@ -257,10 +263,10 @@ impl Drop for Shared {
     }
 }
 
-/// Lets jobs in, in the order in which they came, as far as their bytes allow.
+/// Lets jobs in, in the order in which they came, as far as their number and bytes allow.
 #[derive(Debug)]
 struct Gate {
-    max_bytes: u64,
+    max: Queue,
     state: Mutex<GateState>,
     moved: Condvar,
 }
@@ -275,8 +281,8 @@ struct GateState {
 }
 
 impl Gate {
-    fn new(max_bytes: u64) -> Self {
-        Self { max_bytes, state: Mutex::default(), moved: Condvar::new() }
+    fn new(max: Queue) -> Self {
+        Self { max, state: Mutex::default(), moved: Condvar::new() }
     }
 
     fn queue(&self) -> Queue {
@@ -287,8 +293,10 @@ impl Gate {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let turn = state.next_turn;
         state.next_turn += 1;
-        let full =
-            |inside: Queue| inside.jobs > 0 && inside.bytes.saturating_add(bytes) > self.max_bytes;
+        let full = |inside: Queue| {
+            let too_large = inside.bytes.saturating_add(bytes) > self.max.bytes;
+            inside.jobs >= self.max.jobs || inside.jobs > 0 && too_large
+        };
         while !state.closed && (state.turn != turn || full(state.inside)) {
             state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
         }

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use crate::error::{Error, Result};
 use crate::files::disk::Access;
 use crate::format::conf::Conf;
+use crate::format::faults::{data_file_too_short, missing};
 use crate::format::offsets::{OffsetTable, TABLE_BYTES, entry_offset};
 use crate::format::record::FIRST_RECORD_OFFSET;
-use crate::read::files::missing;
 use crate::slot::{FileId, Slot};
 use crate::write::column_dir::{ColumnDir, NamedFile};
 
@@ -75,11 +75,18 @@ impl TableCache {
 
 fn load(directory: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<FileState> {
     let named = conf.named_len(file_id);
+    if named.is_none() {
+        flush_sealed(directory, file_id)?;
+    }
     let data = directory.open(directory.data_path(file_id), Access::Read)?;
     let file_len = data.as_ref().map(NamedFile::byte_len).transpose()?;
     let data_len = named.unwrap_or(file_len.unwrap_or(0));
     if data_len > file_len.unwrap_or(0) {
-        return Err(missing(directory.data_path(file_id), "data file", data_len));
+        let path = directory.data_path(file_id);
+        return Err(match file_len {
+            Some(file_len) => data_file_too_short(path, file_len, data_len),
+            None => missing(path, "data file", data_len),
+        });
     }
     let table = directory.read_table(file_id)?;
     if table.is_none() && data_len > FIRST_RECORD_OFFSET {
@@ -102,6 +109,17 @@ fn load(directory: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<FileState
         return Err(Error::corrupt(path, None, "sealed data file", "at least 8 bytes", found));
     }
     Ok(state)
+}
+
+/// Opening has flushed what the conf names, not the sealed files. Another kind of writer may have
+/// died there, and what it left must be on disk before it is built on or acknowledged.
+fn flush_sealed(directory: &ColumnDir, file_id: FileId) -> Result<()> {
+    for path in [directory.data_path(file_id), directory.offset_path(file_id)] {
+        if let Some(mut file) = directory.open(path, Access::Write)? {
+            file.sync()?;
+        }
+    }
+    Ok(())
 }
 
 fn stray_entry(

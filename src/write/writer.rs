@@ -10,11 +10,10 @@ use crate::column::{ColumnSpec, Compression};
 use crate::error::{Error, Result};
 use crate::files::disk::{Access, Disk, Lock, LockAttempt, OsDisk};
 use crate::format::conf::{Backfill, Conf};
-use crate::format::fit;
+use crate::format::faults::{check_spec, missing, no_record};
 use crate::format::names;
 use crate::format::record::HEADER_BYTES;
 use crate::read::decode::{self, DecodeFault};
-use crate::read::files::check_spec;
 use crate::read::{Reader, ReaderOptions};
 use crate::slot::{FileId, Slot};
 use crate::write::column_dir::{ColumnDir, NamedFile};
@@ -210,7 +209,7 @@ impl Writer {
     /// column. They are stored byte for byte.
     ///
     /// # Errors
-    /// See [`Writer`]; [`Error::Corrupt`] names a payload that does not decode.
+    /// See [`Writer`]; [`Error::Undecodable`] names a payload that does not decode.
     pub fn put_stored_batch<V: AsRef<[u8]>>(&mut self, items: &[(Slot, V)]) -> Result<Committed> {
         let items: Vec<(Slot, &[u8])> =
             items.iter().map(|(slot, stored)| (*slot, stored.as_ref())).collect();
@@ -253,24 +252,22 @@ impl Writer {
         plan::check_slots([slot].into_iter())?;
         plan::check_value_len(self.conf.spec, slot, byte_len)?;
         if self.contains(slot)? {
-            self.holds(slot, &mut source.take(byte_len))?;
-            return Ok(Committed { written: 0, unchanged: 1 });
+            let mut value = source.take(byte_len);
+            self.holds(slot, &mut value)?;
+            return match value.limit() {
+                0 => Ok(Committed { written: 0, unchanged: 1 }),
+                _ => Err(self.source_failed(slot, io::ErrorKind::UnexpectedEof.into())),
+            };
         }
         if self.conf.spec.compression == Compression::None {
             plan::check_stored_len(slot, byte_len)?;
             return self.put_stream(slot, byte_len, source);
         }
-        let failed = |error| {
-            Error::io(
-                self.directory.data_path(slot.file_id()),
-                "read the value to append to",
-                error,
-            )
-        };
         let mut limited = source.take(byte_len);
-        let stored = encode::encode_stream(&mut limited).map_err(failed)?;
+        let stored =
+            encode::encode_stream(&mut limited).map_err(|error| self.source_failed(slot, error))?;
         if limited.limit() != 0 {
-            return Err(failed(io::ErrorKind::UnexpectedEof.into()));
+            return Err(self.source_failed(slot, io::ErrorKind::UnexpectedEof.into()));
         }
         let written = self.put_new(vec![(slot, &stored)], None)?;
         Ok(Committed { written, unchanged: 0 })
@@ -321,6 +318,10 @@ impl Writer {
         }
     }
 
+    fn source_failed(&self, slot: Slot, error: io::Error) -> Error {
+        Error::io(self.directory.data_path(slot.file_id()), commit::READ_SOURCE, error)
+    }
+
     fn check_writable(&self) -> Result<()> {
         match &self.poisoned {
             None => Ok(()),
@@ -350,9 +351,7 @@ impl Writer {
                 bound: "the column's bound",
             }),
             Err(DecodeFault::Frames(error)) => {
-                let wanted = format!("snappy frames for slot {slot}");
-                let path = self.directory.data_path(slot.file_id());
-                Err(Error::corrupt(path, None, "payload to store", wanted, error.to_string()))
+                Err(Error::Undecodable { slot, cause: error.to_string().into() })
             }
         }
     }
@@ -478,16 +477,20 @@ impl Writer {
 
     fn commit(&mut self, batch: Vec<FileBatch<'_>>, next: Option<FileId>) -> Result<()> {
         let sealed = next.filter(|file_id| Some(*file_id) < self.conf.current_file());
-        let Self { directory, conf, tables, .. } = self;
+        let Self { directory, conf, tables, poisoned, .. } = self;
+        // A panic on the way (in a caller's stream, say) leaves the files as they are.
+        let interrupted = io::Error::other("a panic interrupted it");
+        *poisoned = Some(Error::io(directory.path(), "finish a commit to", interrupted));
         match commit::commit(directory, conf, tables, batch, sealed) {
             Ok(()) => {
+                *poisoned = None;
                 tracing::debug!(column = %directory.path().display(), ?conf, "committed");
                 Ok(())
             }
             Err(CommitError { error, poisons }) => {
+                *poisoned = poisons.then(|| error.clone());
                 if poisons {
                     tracing::error!(column = %directory.path().display(), %error, "poisoned");
-                    self.poisoned = Some(error.clone());
                 }
                 Err(error)
             }
@@ -512,17 +515,11 @@ impl Writer {
         let path = self.directory.data_path(slot.file_id());
         let bound = self.tables.get(&self.directory, &self.conf, slot.file_id())?.data_len;
         let Some(data) = self.directory.open(path.clone(), Access::Read)? else {
-            return Err(crate::read::files::missing(path, "data file", bound));
+            return Err(missing(path, "data file", bound));
         };
-        let mut header = [0; 8];
-        if fit::header_fits(entry, bound) {
-            data.read_exact_at(&mut header, entry)?;
-        }
-        let end = fit::record_end(header, self.conf.spec.record_type, entry);
+        let end = data.record_end(self.conf.spec.record_type, entry, bound)?;
         let Some(end) = end.filter(|end| *end <= bound) else {
-            let wanted = format!("a record of slot {slot} that ends by {bound}");
-            let found = format!("{header:02x?}");
-            return Err(Error::corrupt(path, entry, "record header", wanted, found));
+            return Err(no_record(path, slot, entry, end, bound));
         };
         let stored = StoredReader { data: &data, offset: entry + HEADER_BYTES, end };
         let mut held: Box<dyn Read> = match self.conf.spec.compression {
@@ -615,6 +612,7 @@ fn create(directory: &ColumnDir, options: WriterOptions) -> Result<(Conf, HealRe
     heal::apply(directory, &actions)?;
     directory.replace_conf(&conf)?;
     directory.sync_parent()?;
+    directory.sync_ancestors()?;
     Ok((conf, HealReport { actions }))
 }
 

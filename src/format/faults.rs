@@ -1,0 +1,91 @@
+//! The errors that readers and the writer share: what is wrong with a column, in words.
+
+use std::path::PathBuf;
+
+use crate::column::ColumnSpec;
+use crate::error::{Error, Result};
+use crate::format::fit::Misfit;
+use crate::format::offsets::{TABLE_BYTES, entry_offset};
+use crate::slot::Slot;
+
+/// The error for a conf that asks for other records than the caller.
+pub(crate) fn check_spec(path: PathBuf, wanted: ColumnSpec, found: ColumnSpec) -> Result<()> {
+    let mismatch = |setting, wanted: String, found: String| Error::ConfMismatch {
+        file: path.into(),
+        setting,
+        wanted: wanted.into(),
+        found: found.into(),
+    };
+    if wanted.record_type != found.record_type {
+        let hex = |[first, second]: [u8; 2]| format!("{first:02x} {second:02x}");
+        let (wanted, found) = (hex(wanted.record_type), hex(found.record_type));
+        return Err(mismatch("record type", wanted, found));
+    }
+    if wanted.compression != found.compression {
+        let (wanted, found) = (wanted.compression.to_string(), found.compression.to_string());
+        return Err(mismatch("compression", wanted, found));
+    }
+    Ok(())
+}
+
+/// The error for a conf that is not one of its current file's entries.
+pub(crate) fn misfit_error(
+    offset_path: PathBuf,
+    highest: Slot,
+    misfit: Misfit,
+    data_len: u64,
+) -> Error {
+    let index = misfit.index().unwrap_or(highest.index_in_file());
+    let what = "conf, which does not fit its current file";
+    let wanted = format!("{} (slot {highest})", misfit.wanted(data_len));
+    Error::corrupt(offset_path, entry_offset(index), what, wanted, misfit.found())
+}
+
+/// The error for an entry that leads to no whole record of the column. `end` is where a record
+/// there would end, if it is one.
+pub(crate) fn no_record(
+    data_path: PathBuf,
+    slot: Slot,
+    entry: u64,
+    end: Option<u64>,
+    bound: u64,
+) -> Error {
+    let wanted = format!("a record of slot {slot} that ends by the committed {bound} bytes");
+    let found = end.map_or_else(
+        || "no record of the column's type".to_owned(),
+        |end| format!("one that ends at {end}"),
+    );
+    Error::corrupt(data_path, entry, "record header", wanted, found)
+}
+
+/// The error for a current file whose last record does not end where the conf says.
+pub(crate) fn last_record_error(
+    data_path: PathBuf,
+    offset: u64,
+    data_len: u64,
+    end: Option<u64>,
+) -> Error {
+    let what = "conf, which does not fit its current file";
+    let wanted = format!("a last record that ends at the committed {data_len} bytes");
+    let found = end.map_or_else(|| "no whole record".to_owned(), |end| format!("an end at {end}"));
+    Error::corrupt(data_path, offset, what, wanted, found)
+}
+
+/// The error for a data file that ends before its committed length.
+pub(crate) fn data_file_too_short(path: PathBuf, byte_len: u64, bound: u64) -> Error {
+    let (wanted, found) =
+        (format!("at least the committed {bound} bytes"), format!("{byte_len} bytes"));
+    Error::corrupt(path, None, "length of the data file", wanted, found)
+}
+
+/// The error for an offset file with too many bytes.
+pub(crate) fn offset_file_too_long(path: PathBuf, byte_len: u64) -> Error {
+    let (wanted, found) = (format!("{TABLE_BYTES} bytes"), format!("{byte_len} bytes"));
+    Error::corrupt(path, None, "length of the offset file", wanted, found)
+}
+
+/// The error for a file that holds committed records and is gone.
+pub(crate) fn missing(path: PathBuf, wanted: &'static str, bound: u64) -> Error {
+    let found = format!("none, though {bound} bytes are committed");
+    Error::corrupt(path, None, "column", wanted, found)
+}

@@ -1,0 +1,145 @@
+//! Which backfilled slots a follower has still to show.
+//!
+//! A follower goes up through the slots of a view. What is filled behind it is found by the length
+//! of the file: a file's records lie in the order of their commits, so what was committed since is
+//! what lies between its bound then and its bound now. For every file that the follower has come
+//! to, `shown` holds the bound of the map with which its slots were shown: the way up and this
+//! tracker use the same map of the same view, so that no record falls between them or is shown by
+//! both.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::error::{Error, Result};
+use crate::files::watch::Changes;
+use crate::format::names;
+use crate::read::view::View;
+use crate::slot::{FileId, Slot};
+
+#[derive(Debug)]
+pub(super) struct BackfillTracker {
+    /// The lowest slot to show.
+    lowest: Slot,
+    /// All records of a file below this offset, in slots behind the way up, were shown or there
+    /// before.
+    shown: HashMap<FileId, u64>,
+    /// Files to look at, in the order in which they changed.
+    changed: VecDeque<FileId>,
+    /// Changes were missed: with the next commit every file is looked at.
+    incomplete: bool,
+    pending: VecDeque<Slot>,
+}
+
+impl BackfillTracker {
+    /// For a way up that begins at `from` in this view.
+    pub(super) fn new(view: &View, lowest: Slot, from: Slot) -> Result<Self> {
+        let mut shown = HashMap::new();
+        for file_id in files_up_to(view, Some(from))? {
+            if file_id == from.file_id() {
+                shown.insert(file_id, view.file(file_id)?.bound());
+            } else if file_id >= lowest.file_id() {
+                shown.insert(file_id, view.bound(file_id)?);
+            }
+        }
+        let (changed, pending) = (VecDeque::new(), VecDeque::new());
+        Ok(Self { lowest, shown, changed, incomplete: false, pending })
+    }
+
+    /// The next backfilled slot.
+    pub(super) fn pop(&mut self) -> Option<Slot> {
+        self.pending.pop_front()
+    }
+
+    /// The way up has gone from `from` to `next` in this view.
+    pub(super) fn pass(&mut self, view: &View, from: Slot, next: Option<Slot>) -> Result<()> {
+        if next.map(Slot::file_id) == Some(from.file_id()) {
+            return Ok(());
+        }
+        for file_id in files_up_to(view, next)?.filter(|file_id| *file_id > from.file_id()) {
+            // A file that cannot be read was an error on the way; nothing of it was shown.
+            if let Ok(map) = view.file(file_id) {
+                self.shown.insert(file_id, map.bound());
+            }
+        }
+        Ok(())
+    }
+
+    /// Queues what was filled behind `next`: what lies ahead is met on the way up. `moved`: the
+    /// view is another than at the last look.
+    pub(super) fn look(
+        &mut self,
+        view: &View,
+        next: Option<Slot>,
+        changes: Changes,
+        moved: bool,
+    ) -> Result<()> {
+        self.add(changes.files);
+        self.incomplete |= changes.incomplete;
+        if moved {
+            let conf = view.conf();
+            let target = conf.backfill_target().map(|target| target.file_id);
+            self.add(target.into_iter().chain(conf.current_file()).chain(next.map(Slot::file_id)));
+        }
+        if moved && std::mem::take(&mut self.incomplete) {
+            for file_id in files_up_to(view, next)? {
+                if view.bound(file_id)? != self.shown.get(&file_id).copied().unwrap_or(0) {
+                    self.add([file_id]);
+                }
+            }
+        }
+        let mut growing = Vec::new();
+        while let Some(file_id) = self.changed.pop_front() {
+            let behind = next.is_none_or(|next| file_id <= next.file_id());
+            if !behind || Some(file_id) > view.conf().current_file() {
+                continue;
+            }
+            match self.queue(view, file_id, next) {
+                Ok(true) => growing.push(file_id),
+                Ok(false) => {}
+                Err(error) => {
+                    if !matches!(error, Error::Corrupt(_)) {
+                        self.changed.push_back(file_id);
+                    }
+                    self.add(growing);
+                    return Err(error);
+                }
+            }
+        }
+        self.add(growing);
+        Ok(())
+    }
+
+    fn add(&mut self, files: impl IntoIterator<Item = FileId>) {
+        for file_id in files {
+            if !self.changed.contains(&file_id) {
+                self.changed.push_back(file_id);
+            }
+        }
+    }
+
+    /// Queues what came into one file. True when the file is longer than its bound: it is being
+    /// written, and the commit is still to come.
+    fn queue(&mut self, view: &View, file_id: FileId, next: Option<Slot>) -> Result<bool> {
+        let map = view.file(file_id)?;
+        let old = self.shown.insert(file_id, map.bound()).unwrap_or(0).max(1);
+        if old < map.bound() {
+            let mut filled: Vec<(u64, Slot)> = map
+                .entries()
+                .enumerate()
+                .filter(|(_, entry)| (old..map.bound()).contains(entry))
+                .map(|(index, entry)| (entry, file_id.slot_at(index)))
+                .filter(|(_, slot)| *slot >= self.lowest && next.is_none_or(|next| *slot < next))
+                .collect();
+            filled.sort_unstable();
+            self.pending.extend(filled.into_iter().map(|(_, slot)| slot));
+        }
+        let status = view.files().directory.status(&names::data_file(file_id))?;
+        Ok(status.is_some_and(|status| status.byte_len > map.bound()))
+    }
+}
+
+/// The files that hold slots up to `slot`, all of them without one, and no more than are committed.
+fn files_up_to(view: &View, slot: Option<Slot>) -> Result<impl Iterator<Item = FileId> + '_> {
+    let current = view.conf().current_file();
+    let last = current.map(|current| slot.map_or(current, |slot| current.min(slot.file_id())));
+    Ok(view.file_ids()?.iter().copied().filter(move |file_id| Some(*file_id) <= last))
+}
