@@ -88,12 +88,13 @@ pub(super) fn commit(
     for file in batch {
         staged.push(stage(directory, conf, tables, file)?);
     }
-    // A file that grows now is named with its new length. Where the next file is not fit to be
-    // named, the next commit will say why.
+    // A file that grows now is named with its new length.
     let next = next.filter(|next| staged.iter().all(|file| file.file_id != *next));
-    let next = next.and_then(|file_id| target(directory, conf, tables, file_id).ok());
-    // Healing removes what a conf names with length 0, so no conf does that longer than it must.
-    let next = next.filter(|target| target.data_len > 0);
+    let next = match next.map(|file_id| target(directory, conf, tables, file_id)) {
+        // The next commit will say why it is not fit to be named.
+        Some(Err(Error::Corrupt(_))) | None => None,
+        Some(target) => Some(target?),
+    };
 
     // 1. intent
     let sealed = staged.iter().find(|file| Some(file.file_id) < conf.current_file());
@@ -145,7 +146,7 @@ fn target(
     tables: &mut TableCache,
     file_id: FileId,
 ) -> Result<BackfillTarget> {
-    let data_len = tables.get(directory, conf, file_id)?.data_len;
+    let data_len = tables.get_flushed(directory, conf, file_id)?.data_len;
     Ok(BackfillTarget { file_id, data_len })
 }
 
@@ -182,8 +183,11 @@ fn stage<'a>(
 ) -> Result<Staged<'a>> {
     let file_id = batch.file_id;
     let exists = Some(file_id) <= conf.current_file();
-    let mut state =
-        if exists { tables.get(directory, conf, file_id)?.clone() } else { FileState::new() };
+    let mut state = if exists {
+        tables.get_flushed(directory, conf, file_id)?.clone()
+    } else {
+        FileState::new()
+    };
     let mut bytes = Gather::at(state.data_len);
     let mut entries = Vec::with_capacity(batch.records.len());
     let mut stream = None;

@@ -47,6 +47,9 @@ impl FileState {
 #[derive(Debug, Default)]
 pub(super) struct TableCache {
     files: HashMap<FileId, FileState>,
+    /// Sealed files that were flushed, and those that could not be. A flush that failed is not
+    /// tried again: that would prove nothing.
+    flushed: HashMap<FileId, Result<()>>,
 }
 
 impl TableCache {
@@ -64,6 +67,22 @@ impl TableCache {
         Ok(&self.files[&file_id])
     }
 
+    /// [`Self::get`] of a file that is going to be built on or acknowledged. Opening has flushed
+    /// what the conf names, not the sealed files: another kind of writer may have died there, and
+    /// what it left must be on disk first.
+    pub(super) fn get_flushed(
+        &mut self,
+        directory: &ColumnDir,
+        conf: &Conf,
+        file_id: FileId,
+    ) -> Result<&FileState> {
+        if conf.named_len(file_id).is_none() {
+            let flushed = self.flushed.entry(file_id);
+            flushed.or_insert_with(|| flush_sealed(directory, file_id)).clone()?;
+        }
+        self.get(directory, conf, file_id)
+    }
+
     /// Remembers a file. When there are too many, those that are cheapest to read again go: all.
     pub(super) fn put(&mut self, file_id: FileId, state: FileState) {
         if self.files.len() >= MAX_FILES && !self.files.contains_key(&file_id) {
@@ -75,9 +94,6 @@ impl TableCache {
 
 fn load(directory: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<FileState> {
     let named = conf.named_len(file_id);
-    if named.is_none() {
-        flush_sealed(directory, file_id)?;
-    }
     let data = directory.open(directory.data_path(file_id), Access::Read)?;
     let file_len = data.as_ref().map(NamedFile::byte_len).transpose()?;
     let data_len = named.unwrap_or(file_len.unwrap_or(0));
@@ -111,8 +127,6 @@ fn load(directory: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<FileState
     Ok(state)
 }
 
-/// Opening has flushed what the conf names, not the sealed files. Another kind of writer may have
-/// died there, and what it left must be on disk before it is built on or acknowledged.
 fn flush_sealed(directory: &ColumnDir, file_id: FileId) -> Result<()> {
     for path in [directory.data_path(file_id), directory.offset_path(file_id)] {
         if let Some(mut file) = directory.open(path, Access::Write)? {

@@ -513,7 +513,8 @@ impl Writer {
             return Ok(false);
         }
         let path = self.directory.data_path(slot.file_id());
-        let bound = self.tables.get(&self.directory, &self.conf, slot.file_id())?.data_len;
+        let state = self.tables.get_flushed(&self.directory, &self.conf, slot.file_id())?;
+        let bound = state.data_len;
         let Some(data) = self.directory.open(path.clone(), Access::Read)? else {
             return Err(missing(path, "data file", bound));
         };
