@@ -445,6 +445,51 @@ fn healing_is_not_followed() {
     assert_eq!(take(&mut follower, 1), [9_001]);
 }
 
+/// An error about one file is told, and what happened in the others is not forgotten over it.
+#[test]
+fn a_file_that_cannot_be_read_does_not_hide_what_comes_into_the_others() {
+    let scratch = scratch();
+    let mut writer = create(scratch.path(), true);
+    put(&mut writer, &[1, 9_000, 20_000]);
+    let reader = reader(scratch.path());
+    let mut follower = reader.follow(Slot(0), FollowOptions::default().backfilled(true)).unwrap();
+    assert_eq!(take(&mut follower, 3), [1, 9_000, 20_000]);
+    support::append(&scratch.path().join("data_00000"), &[1; 10]);
+    support::append(&scratch.path().join("data_00000.off"), &[0; 8]);
+    put(&mut writer, &[9_001]);
+    let mut errors = 0;
+    let slot = loop {
+        match follower.next_slot(Some(Duration::from_secs(1))) {
+            Ok(slot) => break slot,
+            Err(error) => errors += u64::from(error.is_corrupt()),
+        }
+        assert!(errors < 1_000, "the error comes again and again");
+    };
+    assert_eq!(slot, Some(Slot(9_001)), "after {errors} errors");
+    put(&mut writer, &[20_001]);
+    assert_eq!(take(&mut follower, 1), [20_001]);
+}
+
+/// Guards against a slot that is shown in its place and once more as a backfilled one: it came into
+/// a file that the follower had not come to yet, or was in the middle of.
+#[test]
+fn a_slot_that_is_filled_ahead_of_the_follower_is_shown_once() {
+    let scratch = scratch();
+    let mut writer = create(scratch.path(), true);
+    put(&mut writer, &[1, 9, 9_000, 20_000]);
+    let reader = reader(scratch.path());
+    let mut follower = reader.follow(Slot(0), FollowOptions::default().backfilled(true)).unwrap();
+    put(&mut writer, &[9_005]);
+    assert_eq!(take(&mut follower, 2), [1, 9]);
+    put(&mut writer, &[9_007]);
+    put(&mut writer, &[20_001, 20_002]);
+    put(&mut writer, &[5]);
+    let mut shown = take(&mut follower, 7);
+    assert_eq!(follower.next_slot(Some(Duration::from_millis(300))).unwrap(), None, "{shown:?}");
+    shown.sort_unstable();
+    assert_eq!(shown, [5, 9_000, 9_005, 9_007, 20_000, 20_001, 20_002][..]);
+}
+
 // ---------------------------------------------------------------- another process
 
 const DIRECTORY: &str = "COLDSTORE_TEST_COLUMN";

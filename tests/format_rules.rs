@@ -1348,6 +1348,28 @@ fn a_sealed_file_that_is_not_in_order_is_refused_before_the_intent() {
     }
 }
 
+/// Guards against a data file that ends within its version record, and so far holds nothing: what is
+/// appended would stand at the wrong place, or behind half a version record.
+#[test]
+fn a_sealed_file_shorter_than_a_version_record_is_refused_before_the_intent() {
+    for len in 0..8 {
+        for with_offsets in [false, true] {
+            let dir = temp_dir();
+            column(dir.path(), true, [9000, 17_000]);
+            fs::write(dir.path().join("data_00000"), &VERSION[..len]).unwrap();
+            if with_offsets {
+                set_len(dir.path(), "data_00000.off", OFFSETS_LEN);
+            }
+            let before = files(dir.path());
+            let mut writer = writer(dir.path(), true);
+            let error = writer.put(Slot(5), &value(5)).unwrap_err();
+            assert_corrupt(&error, "data_00000", &format!("{len} bytes"));
+            assert_files(dir.path(), &before, &format!("{len} bytes"));
+            assert!(!writer.is_poisoned());
+        }
+    }
+}
+
 /// Guards against bytes at the end of a sealed file being written over: a reader may have taken the
 /// file's length for a bound.
 #[test]
@@ -1385,7 +1407,7 @@ fn a_sequential_batch_over_files_is_one_commit() {
 }
 
 /// Guards against a look-ahead conf that costs more than it saves, names a file with a wrong length,
-/// or loses the batch that it commits.
+/// or loses the batch that it commits: where the files exist, a run pays for one switch, the first.
 #[test]
 fn a_run_commits_once_per_file_and_once_ahead() {
     let dir = temp_dir();
@@ -1393,16 +1415,25 @@ fn a_run_commits_once_per_file_and_once_ahead() {
     column(dir.path(), true, base);
     let disk = TestDisk::new();
     let mut writer = open_on(&disk, dir.path(), true);
-    disk.take_calls();
-    // Files 0, 1, 2, 3 (which does not exist), 4, 5 (neither does this one) and 6, the current one.
-    let run = [2, 3, 9001, 9002, 17_001, 25_000, 33_001, 49_000, 49_999];
-    let report = writer.put_run(&batch(run), |_| {}).unwrap();
-    let calls = disk.take_calls();
-    let renames = rename_positions(&calls).len();
-    assert_flushed(&calls, dir.path());
-    assert!(renames <= 8, "{renames} commits for seven files: {report:?}");
-    let all = content(base.into_iter().chain(run));
-    assert_shows(&view(dir.path()), &all, "after the run");
+    let mut all = content(base);
+    // Files 0, 1, 2, 4 and 6, which is the current one; then 3 and 5, which do not exist, between
+    // others; then all of them and past the highest slot. At most so many confs.
+    let runs: [(&[u64], usize); 3] = [
+        (&[2, 3, 9001, 9002, 17_001, 33_001, 49_999], 5 + 1),
+        (&[4, 17_002, 25_000, 33_002, 49_000, 49_998], 2 * 6),
+        (&[5, 9003, 17_003, 25_001, 33_003, 49_001, 49_997, 50_001, 60_000], 8 + 1),
+    ];
+    for (run, most) in runs {
+        disk.take_calls();
+        let report = writer.put_run(&batch(run.iter().copied()), |_| {}).unwrap();
+        let calls = disk.take_calls();
+        let renames = rename_positions(&calls).len();
+        assert_flushed(&calls, dir.path());
+        assert!(renames <= most, "{renames} confs: {report:?}");
+        assert_eq!(report.last.map(|slot| slot.0), run.last().copied());
+        all.extend(content(run.iter().copied()));
+        assert_shows(&view(dir.path()), &all, "after the run");
+    }
     drop(writer);
     assert!(common::writer(dir.path(), true).heal_report().is_clean());
     assert_shows(&view(dir.path()), &all, "after another opening");
@@ -1502,8 +1533,8 @@ fn whichever_call_of_a_put_fails_the_writer_is_poisoned_and_the_batch_is_whole()
 }
 
 /// Guards against a value whose source ends early, or fails, and leaves half a record that a later
-/// put adopts. It is no failure of the disk: whether the writer goes on or has to be opened again,
-/// the files end up as if it had never been tried.
+/// put adopts. It is no failure of the disk, so the writer goes on, and the files end up as if it had
+/// never been tried.
 #[test]
 fn a_source_that_fails_leaves_nothing_of_its_value() {
     struct Failing<'a>(&'a [u8]);
@@ -1529,8 +1560,9 @@ fn a_source_that_fails_leaves_nothing_of_its_value() {
             let options = WriterOptions::create(spec).allow_backfill(true);
             let mut writer = Writer::open(dir.path(), options).unwrap();
             writer.put_batch(&batch(base)).unwrap();
+            let before = files(dir.path());
             let twin = temp_dir();
-            write_files(twin.path(), &files(dir.path()));
+            write_files(twin.path(), &before);
             for source in [&mut Failing(&[7; 1000]) as &mut dyn std::io::Read, &mut &[7; 1000][..]]
             {
                 let error = writer.put_from(Slot(slot), 5000, source).unwrap_err();
@@ -1541,11 +1573,12 @@ fn a_source_that_fails_leaves_nothing_of_its_value() {
                     _ => false,
                 };
                 assert!(is_right, "{what}: {error:?}");
+                assert!(!writer.is_poisoned(), "{what}: the disk did not fail");
                 assert_shows(&view(dir.path()), &content(base), what);
-                if writer.is_poisoned() {
-                    drop(writer);
-                    writer = Writer::open(dir.path(), options).unwrap();
-                }
+                // An intent may have been committed, but nothing else is left.
+                let mut left = files(dir.path());
+                left.insert("column.conf".to_owned(), before["column.conf"].clone());
+                assert_eq!(difference(&left, &before), None, "{what}");
             }
             if slot != 9000 {
                 let mut twin_writer = Writer::open(twin.path(), options).unwrap();

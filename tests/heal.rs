@@ -671,13 +671,17 @@ fn a_backfill_file_that_is_the_current_one_has_no_rule_of_its_own() {
         write_uncommitted(dir.path(), 17_006);
         assert_eq!(heal(dir.path(), true, &wanted, "named twice, a leftover").len(), 2);
         assert_files(dir.path(), &committed, "named twice");
-        let mut writer = writer(dir.path(), true);
-        for slot in [17_006, 17_011, 7, 17_007, 25_000, 17_008] {
-            writer.put(Slot(slot), &value(slot)).unwrap();
+        // Nor does its length come back when the file is sealed.
+        let mut wanted = wanted;
+        for slots in [&[17_006, 17_011][..], &[25_000], &[7, 17_007]] {
+            let mut writer = writer(dir.path(), true);
+            for &slot in slots {
+                writer.put(Slot(slot), &value(slot)).unwrap();
+                wanted.insert(slot, value(slot));
+            }
+            drop(writer);
+            assert_eq!(heal(dir.path(), true, &wanted, &format!("length {len}, {slots:?}")), []);
         }
-        drop(writer);
-        let all = content(BASE.into_iter().chain([17_006, 17_011, 7, 17_007, 25_000, 17_008]));
-        assert_eq!(heal(dir.path(), true, &all, "named twice, then written"), []);
     }
 }
 

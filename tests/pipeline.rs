@@ -206,3 +206,29 @@ fn callbacks_get_the_answers_in_the_order_of_the_commits() {
     let expected: Vec<(u64, u64)> = (0..100).map(|slot| (slot, 1)).collect();
     assert_eq!(*answered.lock().unwrap(), expected);
 }
+
+#[test]
+fn the_last_handle_may_be_dropped_in_an_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipeline = Pipeline::start(
+        writer(directory.path(), Column::StateDiffs, false),
+        PipelineOptions::default(),
+    )
+    .unwrap();
+    let tickets: Vec<_> = (1..50).map(|slot| pipeline.submit(vec![item(slot)]).unwrap()).collect();
+    let (last, path) = (pipeline.clone(), directory.path().to_owned());
+    pipeline.submit_then(vec![item(100)], move |_| drop(last)).unwrap();
+    drop(pipeline);
+    assert!(tickets.into_iter().all(|ticket| ticket.wait().is_ok()));
+    // The thread ends by itself and gives the lock back.
+    for _ in 0..1000 {
+        match Writer::open(&path, WriterOptions::existing()) {
+            Ok(_) => return,
+            Err(Error::AlreadyOpen { .. }) => {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("the lock was never given back");
+}

@@ -723,6 +723,38 @@ fn a_file_that_was_removed_and_made_again_is_looked_at_anew() {
     assert_shows(&view(dir.path()), &wanted, "opened anew");
 }
 
+/// Guards against a map that is kept because length and bound are right, although the name leads to
+/// another file by now: an operator has put a copy in its place.
+#[test]
+fn a_file_that_was_replaced_by_another_of_its_length_is_looked_at_anew() {
+    for name in ["data_00000", "data_00000.off"] {
+        let dir = temp_dir();
+        let mut writer = writer(dir.path(), true);
+        writer
+            .put_batch(&[(Slot(1), b"first"), (Slot(2), b"other"), (Slot(9000), b"later")])
+            .unwrap();
+        let reader = reader(dir.path());
+        let old = reader.view();
+        assert_eq!(old.get(Slot(1)).unwrap().as_deref(), Some(&b"first"[..]));
+
+        let copy = dir.path().join("copy");
+        fs::copy(dir.path().join(name), &copy).unwrap();
+        if name == "data_00000" {
+            overwrite(dir.path(), "copy", 16, b"FIRST");
+        } else {
+            let (one, two) = (entry(dir.path(), 1), entry(dir.path(), 2));
+            overwrite(dir.path(), "copy", 8, &two.to_le_bytes());
+            overwrite(dir.path(), "copy", 16, &one.to_le_bytes());
+        }
+        fs::rename(&copy, dir.path().join(name)).unwrap();
+        writer.put(Slot(9001), b"next").unwrap();
+        let wanted: &[u8] = if name == "data_00000" { b"FIRST" } else { b"other" };
+        let new = reader.refresh().unwrap();
+        assert_eq!(new.get(Slot(1)).unwrap().as_deref(), Some(wanted), "{name}");
+        assert_eq!(old.get(Slot(1)).unwrap().as_deref(), Some(&b"first"[..]), "{name}: old view");
+    }
+}
+
 /// Guards against a reader that takes its latest conf for the one on disk because inode, time or
 /// bytes are those of an earlier one.
 #[test]

@@ -339,7 +339,7 @@ fn a_first_look_at_a_file_that_is_being_filled_settles_what_is_shown() {
     let scratch = scratch();
     let mut writer = create(scratch.path(), Compression::None, true);
     writer.put_batch(&items((0..=FILES).map(|file| file * 8_192 + 8_000))).unwrap();
-    let acknowledged: Arc<[AtomicU64; FILES as usize]> = Arc::default();
+    let acknowledged: Arc<[AtomicU64]> = (0..FILES).map(|_| AtomicU64::new(0)).collect();
     let done = Arc::new(AtomicBool::new(false));
 
     // Batch n of a file has these two slots.

@@ -1,0 +1,184 @@
+//! What is left when something other than the disk fails: a caller's stream, an earlier process.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "this is a test")]
+
+mod common;
+
+use std::io::{self, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use coldstore::{Committed, Error, Slot, Writer, WriterOptions};
+use common::{Call, PLAIN, TestDisk, temp_dir};
+
+/// Ten bytes, then what it is told to do.
+struct Failing {
+    given: bool,
+    panics: bool,
+}
+
+impl Read for Failing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if !std::mem::replace(&mut self.given, true) {
+            buffer[..10].fill(7);
+            return Ok(10);
+        }
+        assert!(!self.panics, "the stream panics");
+        Err(io::Error::other("the stream fails"))
+    }
+}
+
+fn open(disk: &TestDisk, path: &Path) -> Writer {
+    let options = WriterOptions::create(PLAIN).allow_backfill(true);
+    Writer::open_on(disk.shared(), path, options).unwrap()
+}
+
+/// Slots 1 and 20,000 are there: file 0 is sealed, file 1 does not exist, file 2 is current.
+fn column(disk: &TestDisk, path: &Path) -> Writer {
+    let mut writer = open(disk, path);
+    writer.put_batch(&[(Slot(1), "one"), (Slot(20_000), "last")]).unwrap();
+    writer
+}
+
+/// Guards against a cut that a power cut takes back: the file, by then sealed, would be one that
+/// healing may not touch and readers call corrupt.
+#[test]
+fn what_a_failing_stream_left_is_cut_off_and_the_cut_is_flushed() {
+    for (slot, expected) in [
+        (
+            5,
+            vec![
+                Call::SetLen { file: "data_00000".into(), byte_len: 19 },
+                Call::Sync("data_00000".into()),
+            ],
+        ),
+        (9000, vec![Call::Remove("data_00001".into()), Call::SyncDir("".into())]),
+        (
+            20_005,
+            vec![
+                Call::SetLen { file: "data_00002".into(), byte_len: 20 },
+                Call::Sync("data_00002".into()),
+            ],
+        ),
+    ] {
+        let (dir, disk) = (temp_dir(), TestDisk::new());
+        let mut writer = column(&disk, dir.path());
+        disk.take_calls();
+        let mut stream = Failing { given: false, panics: false };
+        let error = writer.put_from(Slot(slot), 100, &mut stream).unwrap_err();
+        assert!(matches!(&error, Error::Io(io) if io.source.to_string() == "the stream fails"));
+        let expected: Vec<Call> = expected
+            .into_iter()
+            .map(|call| match call {
+                Call::SyncDir(_) => Call::SyncDir(dir.path().to_owned()),
+                call => call,
+            })
+            .collect();
+        let calls = disk.take_calls();
+        assert_eq!(calls[calls.len() - 2..], expected, "slot {slot}: {calls:?}");
+
+        assert!(!writer.is_poisoned());
+        assert!(!writer.contains(Slot(slot)).unwrap());
+        let done = writer.put_from(Slot(slot), 5, &mut &b"value"[..]).unwrap();
+        assert_eq!(done, Committed { written: 1, unchanged: 0 });
+        drop(writer);
+        let mut again = open(&disk, dir.path());
+        assert!(again.heal_report().is_clean(), "{:?}", again.heal_report());
+        assert!(again.contains(Slot(slot)).unwrap());
+    }
+}
+
+/// Guards against a writer that goes on beside the leftovers of a commit that never ended: the next
+/// one would seal them into history.
+#[test]
+fn a_panic_in_a_stream_poisons_the_writer() {
+    for slot in [5, 9000, 20_005] {
+        let (dir, disk) = (temp_dir(), TestDisk::new());
+        let mut writer = column(&disk, dir.path());
+        let put = || {
+            let mut stream = Failing { given: false, panics: true };
+            writer.put_from(Slot(slot), 100, &mut stream)
+        };
+        assert!(catch_unwind(AssertUnwindSafe(put)).is_err());
+        assert!(matches!(writer.put(Slot(30_000), b"next"), Err(Error::Poisoned { .. })));
+        drop(writer);
+        let mut again = open(&disk, dir.path());
+        assert!(!again.heal_report().is_clean());
+        again.put(Slot(slot), b"value").unwrap();
+    }
+}
+
+/// Guards against a value that is acknowledged because it equals one that is visible, and gone
+/// after a power cut: another kind of writer may have died in a sealed file before it flushed it.
+#[test]
+fn a_sealed_file_is_flushed_before_a_value_in_it_is_acknowledged_or_built_on() {
+    let (dir, disk) = (temp_dir(), TestDisk::new());
+    drop(column(&disk, dir.path()));
+    for (slot, value) in [(1, "one"), (2, "two")] {
+        let mut writer = open(&disk, dir.path());
+        disk.take_calls();
+        writer.put(Slot(slot), value.as_bytes()).unwrap();
+        let flushes: Vec<Call> = disk.take_calls().into_iter().filter(Call::is_flush).collect();
+        let wanted = [Call::Sync("data_00000".into()), Call::Sync("data_00000.off".into())];
+        assert_eq!(flushes[..2], wanted, "slot {slot}");
+    }
+}
+
+/// Guards against an archive that a power cut takes away as a whole: the process that made its
+/// directory may have died before it flushed the name.
+#[test]
+fn the_names_of_all_directories_above_a_new_column_are_flushed() {
+    let (dir, disk) = (temp_dir(), TestDisk::new());
+    let archive = dir.path().join("a/b");
+    std::fs::create_dir_all(&archive).unwrap();
+    open(&disk, &archive.join("bss"));
+    let calls = disk.take_calls();
+    for above in [&archive, &dir.path().join("a"), &dir.path().to_owned()] {
+        assert!(calls.contains(&Call::SyncDir(above.clone())), "{}: {calls:?}", above.display());
+    }
+}
+
+/// Guards against a range that never ends when every file fails.
+#[test]
+fn a_range_over_a_column_that_is_gone_ends() {
+    let (dir, disk) = (temp_dir(), TestDisk::new());
+    let mut writer = open(&disk, dir.path());
+    writer.put_batch(&[(Slot(1), "one"), (Slot(1 << 60), "far")]).unwrap();
+    let view = common::view(dir.path());
+    std::fs::remove_file(dir.path().join("column.conf")).unwrap();
+    assert!(view.range(..).filter(Result::is_err).count() <= 2);
+    assert!(view.range(..).rev().filter(Result::is_err).count() <= 2);
+}
+
+/// Guards against entries that come back: a flush of the offset file failed, the page cache shows
+/// them cleared, the medium still has them. The data file that is too long tells of it, so it is cut
+/// last, and until then the table is written whole.
+#[test]
+fn healing_writes_the_whole_table_before_it_cuts_the_data_file() {
+    let (dir, disk) = (temp_dir(), TestDisk::new());
+    drop(column(&disk, dir.path()));
+    let data = dir.path().join("data_00002");
+    let mut bytes = std::fs::read(&data).unwrap();
+    let committed = bytes.len() as u64;
+    bytes.extend_from_slice(b"left behind");
+    std::fs::write(&data, &bytes).unwrap();
+    disk.take_calls();
+    let writer = open(&disk, dir.path());
+    assert_eq!(writer.heal_report().actions.len(), 1);
+    let changes: Vec<Call> = disk
+        .take_calls()
+        .into_iter()
+        .filter(|call| call.changes() || matches!(call, Call::Sync(_)))
+        .collect();
+    let at = changes.iter().position(Call::changes).unwrap();
+    let table = std::fs::read(dir.path().join("data_00002.off")).unwrap();
+    assert_eq!(table.len(), 65_536);
+    assert_eq!(
+        changes[at..],
+        [
+            Call::Write { file: "data_00002.off".into(), at: 0, bytes: table },
+            Call::Sync("data_00002.off".into()),
+            Call::SetLen { file: "data_00002".into(), byte_len: committed },
+            Call::Sync("data_00002".into()),
+        ]
+    );
+}
