@@ -5,13 +5,15 @@
 mod support;
 
 use std::fs;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use coldstore::{
-    Compression, Follower, OwnedRecord, Reader, ReaderOptions, Slot, View, Writer, WriterOptions,
+    Compression, Error, Follower, OwnedRecord, Reader, ReaderOptions, Slot, View, Writer,
+    WriterOptions,
 };
 use support::{Choices, HANG, bytes_from, reader, scan, scratch, spec, writers_reader};
 
@@ -396,4 +398,48 @@ fn a_first_look_at_a_file_that_is_being_filled_settles_what_is_shown() {
     done.store(true, Ordering::Release);
     let looks: Vec<u64> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
     println!("{commits} commits, first looks per thread {looks:?}");
+}
+
+/// Between fork and exec a child process has a copy of every open file, and a lock lives as long as any
+/// copy of its file: it has to be given back, not just closed.
+#[test]
+fn the_lock_is_given_back_at_once_while_children_are_being_started() {
+    let scratch = scratch();
+    let column = scratch.path().join("column");
+    drop(create(&column, Compression::None, false));
+    let done = Arc::new(AtomicBool::new(false));
+    let starter = thread::spawn({
+        let done = Arc::clone(&done);
+        move || {
+            let program = std::env::current_exe().unwrap();
+            let mut started = 0_u64;
+            while !done.load(Ordering::Acquire) {
+                let mut command = Command::new(&program);
+                let child = command.args(["no such test", "--exact"]).stdout(Stdio::null());
+                assert!(child.status().unwrap().success());
+                started += 1;
+            }
+            started
+        }
+    });
+    let start = Instant::now();
+    let (mut opened, mut refused) = (0_u64, 0_u64);
+    while start.elapsed() < Duration::from_millis(500) {
+        coldstore::inspect(&column).map_or_else(
+            |error| {
+                assert!(matches!(error, Error::AlreadyOpen { .. }), "{error}");
+                refused += 1;
+            },
+            drop,
+        );
+        match Writer::open(&column, WriterOptions::existing()) {
+            Ok(writer) => drop(writer),
+            Err(Error::AlreadyOpen { .. }) => refused += 1,
+            Err(error) => panic!("{error}"),
+        }
+        opened += 1;
+    }
+    done.store(true, Ordering::Release);
+    let started = starter.join().unwrap();
+    assert_eq!(refused, 0, "of {opened} times, while {started} children were started");
 }
