@@ -277,11 +277,18 @@ fn holder(file: &File) -> Option<u32> {
     std::str::from_utf8(&text[..count]).ok()?.trim().parse().ok()
 }
 
-/// Closing the file gives the lock back.
 #[derive(Debug)]
-struct OsLock(#[expect(dead_code, reason = "held for its lock")] File);
+struct OsLock(File);
 
 impl Lock for OsLock {}
+
+/// Closing the file would not do: a child process that is just being started has a copy of it until
+/// it begins to run its own program.
+impl Drop for OsLock {
+    fn drop(&mut self) {
+        drop(rustix::fs::flock(&self.0, FlockOperation::Unlock));
+    }
+}
 
 #[derive(Debug)]
 struct OsFile(File);
