@@ -286,7 +286,8 @@ impl Lock for OsLock {}
 /// it begins to run its own program.
 impl Drop for OsLock {
     fn drop(&mut self) {
-        drop(rustix::fs::flock(&self.0, FlockOperation::Unlock));
+        // Closing the file is what is left when this fails.
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
     }
 }
 
