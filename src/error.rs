@@ -145,7 +145,7 @@ pub enum Error {
     },
 
     /// A value, or what is stored for it, is larger than a bound allows.
-    #[error("the value of slot {slot} has {} {byte_len} bytes, more than the {limit} allowed by {bound}", if *.at_least { "at least" } else { "" })]
+    #[error("the value of slot {slot} has {}{byte_len} bytes, more than the {limit} allowed by {bound}", if *.at_least { "at least " } else { "" })]
     TooLarge {
         /// The slot.
         slot: Slot,

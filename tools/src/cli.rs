@@ -46,11 +46,18 @@ pub(crate) enum Verb {
     Verify(verbs::verify::Verify),
     Heal(verbs::heal::Heal),
     Follow(verbs::follow::Follow),
+    Write(verbs::write::Write),
+    Send(verbs::send::Send),
     Completions(verbs::completions::Completions),
     Man(verbs::man::Man),
 }
 
 impl Verb {
+    /// A daemon has nobody before it: it tells by itself what others tell when asked.
+    pub(crate) fn is_daemon(&self) -> bool {
+        matches!(self, Verb::Write(_))
+    }
+
     pub(crate) fn run(self) -> Result<Answer> {
         match self {
             Verb::Import(verb) => verb.run(),
@@ -62,6 +69,8 @@ impl Verb {
             Verb::Verify(verb) => verb.run(),
             Verb::Heal(verb) => verb.run(),
             Verb::Follow(verb) => verb.run(),
+            Verb::Write(verb) => verb.run(),
+            Verb::Send(verb) => verb.run(),
             Verb::Completions(verb) => verb.run(),
             Verb::Man(verb) => verb.run(),
         }

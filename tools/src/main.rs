@@ -1,7 +1,9 @@
 //! The `coldstore` command: archives of finalized Ethereum consensus history from a terminal.
 
+mod acknowledgements;
 mod archive_toml;
 mod cli;
+mod daemon;
 mod disk;
 mod failure;
 mod input;
@@ -11,7 +13,6 @@ mod open;
 mod output;
 mod progress;
 mod signals;
-mod slot_stream;
 mod verbs;
 
 use std::process::ExitCode;
@@ -22,7 +23,7 @@ use crate::cli::Cli;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    logging::start(cli.verbose);
+    logging::start(cli.verbose.saturating_add(cli.verb.is_daemon().into()));
     match cli.verb.run() {
         Ok(answer) => answer.into(),
         Err(error) => failure::report(&error),

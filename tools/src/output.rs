@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::io::{self, BufWriter, StdoutLock, Write};
 
 use anyhow::Result;
+pub(crate) use coldstore_tools::wire::Decimal;
 use rustix::event::{PollFd, PollFlags, Timespec};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 const BUFFER_BYTES: usize = 64 << 10;
 
@@ -72,17 +73,6 @@ pub(crate) fn push_hex(text: &mut String, bytes: &[u8]) {
     }
 }
 
-/// A number that JSON must carry as a decimal string: many readers of JSON keep no more than 53
-/// bits of a number.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Decimal(pub(crate) u64);
-
-impl Serialize for Decimal {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
 /// Bytes with a binary unit, for people.
 pub(crate) fn bytes_for_people(byte_len: u64) -> String {
     indicatif::BinaryBytes(byte_len).to_string()
@@ -142,10 +132,5 @@ mod tests {
         table.print(&mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text, "column   records\nblk            7\nbbr     12345678\n");
-    }
-
-    #[test]
-    fn decimals_are_json_strings() {
-        assert_eq!(serde_json::to_string(&Decimal(u64::MAX)).unwrap(), "\"18446744073709551615\"");
     }
 }

@@ -1,11 +1,13 @@
 //! Ending in an orderly way.
 
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
+use signal_hook::low_level::pipe;
 
 use crate::failure;
 
@@ -20,4 +22,18 @@ pub(crate) fn stop_flag() -> Result<Arc<AtomicBool>> {
             .context("cannot wait for signals")?;
     }
     Ok(stop)
+}
+
+/// A stream that can be read from as soon as SIGINT or SIGTERM has come. A second signal ends the
+/// process at once.
+pub(crate) fn stop_signal() -> Result<UnixStream> {
+    drop(stop_flag()?);
+    let (ours, handlers) = UnixStream::pair().context("cannot wait for signals")?;
+    for signal in [SIGINT, SIGTERM] {
+        handlers
+            .try_clone()
+            .and_then(|handlers| pipe::register(signal, handlers))
+            .context("cannot wait for signals")?;
+    }
+    Ok(ours)
 }

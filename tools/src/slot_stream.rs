@@ -7,7 +7,6 @@
 
 use std::io::{self, Read, Write};
 
-use anyhow::{Context, Result, bail, ensure};
 use coldstore::Slot;
 use coldstore::format::record::{HEADER_BYTES, RecordHeader, VERSION_RECORD};
 
@@ -15,179 +14,378 @@ const SLOT_TYPE: [u8; 2] = *b"sl";
 const SLOT_BYTES: u32 = 8;
 const VERSION_TYPE: [u8; 2] = *b"e2";
 
+/// Everything in a stream but the values comes in words of this many bytes: record headers and
+/// slots.
+pub const WORD_BYTES: usize = 8;
+const _: () = assert!(HEADER_BYTES == WORD_BYTES as u64 && SLOT_BYTES as usize == WORD_BYTES);
+
 /// What is allocated for a value before any byte of it has come in.
 const FIRST_ALLOCATION: u64 = 64 << 10;
 
+/// What is wrong with a stream, and at which byte of it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StreamError {
+    /// There is not a single byte.
+    #[error("slot stream: wanted a version record, found no byte")]
+    Empty,
+    /// Something else stands where a record should.
+    #[error("{}slot stream at byte {at}: wanted {}, found {}", of_slot(*slot), described(*wanted), described(*found))]
+    Record {
+        /// Byte offset of the record's header.
+        at: u64,
+        /// The slot whose value was wanted.
+        slot: Option<Slot>,
+        /// The header that was wanted.
+        wanted: RecordHeader,
+        /// The header that was found.
+        found: RecordHeader,
+    },
+    /// `u64::MAX` is no slot.
+    #[error("slot stream at byte {at}: {} is not a slot", u64::MAX)]
+    InvalidSlot {
+        /// Byte offset of the slot.
+        at: u64,
+    },
+    /// Slots must strictly ascend.
+    #[error("slot stream at byte {at}: slots must ascend: {slot} follows {previous}")]
+    NotAscending {
+        /// Byte offset of the slot.
+        at: u64,
+        /// The slot before.
+        previous: Slot,
+        /// The slot that is not above it.
+        slot: Slot,
+    },
+    /// A value is longer than the column allows.
+    #[error(
+        "slot stream at byte {at}: the value of slot {slot} has {byte_len} bytes, more than the \
+         {limit} that the column allows"
+    )]
+    TooLarge {
+        /// Byte offset of the value's header.
+        at: u64,
+        /// The slot.
+        slot: Slot,
+        /// Length of the value in bytes, as its header says.
+        byte_len: u64,
+        /// The column's bound in bytes.
+        limit: u64,
+    },
+    /// The stream ends between a slot and its value.
+    #[error("slot stream at byte {at}: it ends before the value of slot {slot}")]
+    NoValue {
+        /// Byte offset of the end.
+        at: u64,
+        /// The slot.
+        slot: Slot,
+    },
+    /// The stream ends within a record.
+    #[error("{}slot stream at byte {at}: it ends within a record", of_slot(*slot))]
+    Cut {
+        /// Byte offset of the end.
+        at: u64,
+        /// The slot whose value is cut.
+        slot: Option<Slot>,
+    },
+    /// The stream cannot be read.
+    #[error("slot stream at byte {at}: cannot read")]
+    Read {
+        /// Bytes read until then.
+        at: u64,
+        /// The error of the reader below.
+        source: io::Error,
+    },
+}
+
+fn of_slot(slot: Option<Slot>) -> String {
+    slot.map_or_else(String::new, |slot| format!("slot {slot}: "))
+}
+
+fn described(header: RecordHeader) -> String {
+    let [first, second] = header.record_type;
+    let reserved = if header.reserved == [0, 0] { "" } else { " and reserved bytes set" };
+    format!(
+        "a record of type {first:02x} {second:02x} with {} bytes{reserved}",
+        header.length.get()
+    )
+}
+
 /// Writes what a stream begins with.
-pub(crate) fn write_start(out: &mut impl Write) -> io::Result<()> {
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_start(out: &mut impl Write) -> io::Result<()> {
     out.write_all(&VERSION_RECORD)
 }
 
 /// Writes one item.
-pub(crate) fn write_item(
+///
+/// # Errors
+/// Those of `out`, and [`io::ErrorKind::InvalidInput`] for a value that no record can hold.
+pub fn write_item(
     out: &mut impl Write,
     record_type: [u8; 2],
     slot: Slot,
     value: &[u8],
-) -> Result<()> {
-    let byte_len = u32::try_from(value.len())
-        .with_context(|| format!("slot {slot}: a record holds less than 4 GiB"))?;
-    out.write_all(&RecordHeader::new(SLOT_TYPE, SLOT_BYTES).to_bytes())?;
-    out.write_all(&slot.0.to_le_bytes())?;
-    out.write_all(&RecordHeader::new(record_type, byte_len).to_bytes())?;
-    out.write_all(value)?;
-    Ok(())
+) -> io::Result<()> {
+    out.write_all(&item_head(record_type, slot, value.len())?)?;
+    out.write_all(value)
 }
 
-/// Reads a stream item by item. Nothing is believed: neither types nor order nor lengths.
+/// What stands before the value of an item.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidInput`] for a value that no record can hold.
+pub fn item_head(
+    record_type: [u8; 2],
+    slot: Slot,
+    byte_len: usize,
+) -> io::Result<[u8; 3 * WORD_BYTES]> {
+    let too_long = || {
+        let message = format!("slot {slot}: a record holds less than 4 GiB");
+        io::Error::new(io::ErrorKind::InvalidInput, message)
+    };
+    let byte_len = u32::try_from(byte_len).map_err(|_| too_long())?;
+    let mut head = [0; 3 * WORD_BYTES];
+    let words = [
+        RecordHeader::new(SLOT_TYPE, SLOT_BYTES).to_bytes(),
+        slot.0.to_le_bytes(),
+        RecordHeader::new(record_type, byte_len).to_bytes(),
+    ];
+    for (place, word) in head.chunks_exact_mut(WORD_BYTES).zip(words) {
+        place.copy_from_slice(&word);
+    }
+    Ok(head)
+}
+
+/// What an item begins with; its value follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ItemHead {
+    /// The slot.
+    pub slot: Slot,
+    /// Length of the value in bytes.
+    pub byte_len: u64,
+}
+
+/// The rules of a stream, word by word and without a source: whoever reads one, in whatever way,
+/// asks here. Nothing is believed: neither types nor order nor lengths.
 #[derive(Debug)]
-pub(crate) struct SlotStream<R> {
-    input: R,
+pub struct Parser {
     record_type: [u8; 2],
     max_value_bytes: u64,
-    /// Bytes read so far.
+    next: Next,
+    /// Bytes taken so far.
     offset: u64,
+    previous: Option<Slot>,
+}
+
+/// What the next word is.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    Start,
+    Item,
+    Slot,
+    Value(Slot),
+}
+
+impl Parser {
+    /// For a stream with values of this record type, none of them longer than that.
+    #[must_use]
+    pub fn new(record_type: [u8; 2], max_value_bytes: u64) -> Self {
+        Self { record_type, max_value_bytes, next: Next::Start, offset: 0, previous: None }
+    }
+
+    /// Bytes taken so far.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Takes the next word. When that completes the head of an item, its value follows, and is
+    /// counted with [`Parser::skip`] before the next word.
+    ///
+    /// # Errors
+    /// All but those of the source.
+    pub fn word(&mut self, word: [u8; WORD_BYTES]) -> Result<Option<ItemHead>, StreamError> {
+        let at = self.offset;
+        self.skip(word.len());
+        let header = RecordHeader::from_bytes(word);
+        match self.next {
+            Next::Start => {
+                expect(at, None, RecordHeader::new(VERSION_TYPE, 0), header)?;
+                self.next = Next::Item;
+            }
+            Next::Item if header.record_type == VERSION_TYPE => {
+                expect(at, None, RecordHeader::new(VERSION_TYPE, 0), header)?;
+            }
+            Next::Item => {
+                expect(at, None, RecordHeader::new(SLOT_TYPE, SLOT_BYTES), header)?;
+                self.next = Next::Slot;
+            }
+            Next::Slot => self.next = Next::Value(self.slot(at, Slot(u64::from_le_bytes(word)))?),
+            Next::Value(slot) => {
+                let byte_len = self.value_len(at, slot, header)?;
+                self.next = Next::Item;
+                return Ok(Some(ItemHead { slot, byte_len }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Counts bytes of a value.
+    pub fn skip(&mut self, byte_count: usize) {
+        self.offset += byte_count as u64;
+    }
+
+    /// The stream ends before the next word.
+    ///
+    /// # Errors
+    /// When it may not end here.
+    pub fn end(&self) -> Result<(), StreamError> {
+        let at = self.offset;
+        match self.next {
+            Next::Start => Err(StreamError::Empty),
+            Next::Item => Ok(()),
+            Next::Slot => Err(StreamError::Cut { at, slot: None }),
+            Next::Value(slot) => Err(StreamError::NoValue { at, slot }),
+        }
+    }
+
+    fn slot(&mut self, at: u64, slot: Slot) -> Result<Slot, StreamError> {
+        if slot > Slot::MAX {
+            return Err(StreamError::InvalidSlot { at });
+        }
+        match self.previous.replace(slot) {
+            Some(previous) if previous >= slot => {
+                Err(StreamError::NotAscending { at, previous, slot })
+            }
+            _ => Ok(slot),
+        }
+    }
+
+    fn value_len(&self, at: u64, slot: Slot, found: RecordHeader) -> Result<u64, StreamError> {
+        let wanted = RecordHeader::new(self.record_type, found.length.get());
+        expect(at, Some(slot), wanted, found)?;
+        let (byte_len, limit) = (u64::from(found.length.get()), self.max_value_bytes);
+        if byte_len > limit {
+            return Err(StreamError::TooLarge { at, slot, byte_len, limit });
+        }
+        Ok(byte_len)
+    }
+}
+
+fn expect(
+    at: u64,
+    slot: Option<Slot>,
+    wanted: RecordHeader,
+    found: RecordHeader,
+) -> Result<(), StreamError> {
+    if found == wanted { Ok(()) } else { Err(StreamError::Record { at, slot, wanted, found }) }
+}
+
+/// Reads a stream item by item.
+#[derive(Debug)]
+pub struct SlotStream<R> {
+    input: R,
+    parser: Parser,
     /// Bytes of the last item's value that nobody has read yet.
     value_left: u64,
-    previous: Option<Slot>,
 }
 
 /// One item of a stream; reading it reads its value.
 #[derive(Debug)]
-pub(crate) struct Item<'s, R> {
-    pub(crate) slot: Slot,
-    pub(crate) byte_len: u64,
+pub struct Item<'s, R> {
+    /// The slot.
+    pub slot: Slot,
+    /// Length of the value in bytes.
+    pub byte_len: u64,
     stream: &'s mut SlotStream<R>,
 }
 
 impl<R: Read> SlotStream<R> {
     /// Reads what a stream begins with.
-    pub(crate) fn start(input: R, record_type: [u8; 2], max_value_bytes: u64) -> Result<Self> {
-        let mut stream =
-            Self { input, record_type, max_value_bytes, offset: 0, value_left: 0, previous: None };
-        let Some(header) = stream.header()? else {
-            bail!("slot stream: wanted a version record, found no byte");
-        };
-        stream.expect_record(header, VERSION_TYPE, 0)?;
+    ///
+    /// # Errors
+    /// When that is no slot stream, or cannot be read.
+    pub fn start(
+        input: R,
+        record_type: [u8; 2],
+        max_value_bytes: u64,
+    ) -> Result<Self, StreamError> {
+        let parser = Parser::new(record_type, max_value_bytes);
+        let mut stream = Self { input, parser, value_left: 0 };
+        match stream.word()? {
+            Some(word) => stream.parser.word(word).map(drop)?,
+            None => stream.parser.end()?,
+        }
         Ok(stream)
     }
 
     /// Bytes read so far.
-    pub(crate) fn offset(&self) -> u64 {
-        self.offset
+    pub fn offset(&self) -> u64 {
+        self.parser.offset()
     }
 
-    /// The next item, or `None` at the end of the stream. The value of the item before must have
-    /// been read whole.
-    pub(crate) fn next_item(&mut self) -> Result<Option<Item<'_, R>>> {
+    /// The next item, or `None` at the end of the stream.
+    ///
+    /// # Errors
+    /// See [`StreamError`].
+    ///
+    /// # Panics
+    /// When the value of the item before has not been read whole.
+    pub fn next_item(&mut self) -> Result<Option<Item<'_, R>>, StreamError> {
         assert_eq!(self.value_left, 0, "the value before was read");
-        let header = loop {
-            match self.header()? {
-                None => return Ok(None),
-                Some(header) if header.record_type == VERSION_TYPE => {
-                    self.expect_record(header, VERSION_TYPE, 0)?;
+        loop {
+            let Some(word) = self.word()? else {
+                return self.parser.end().map(|()| None);
+            };
+            if let Some(ItemHead { slot, byte_len }) = self.parser.word(word)? {
+                self.value_left = byte_len;
+                return Ok(Some(Item { slot, byte_len, stream: self }));
+            }
+        }
+    }
+
+    /// The next word, or `None` where the stream ends.
+    fn word(&mut self) -> Result<Option<[u8; WORD_BYTES]>, StreamError> {
+        let mut word = [0; WORD_BYTES];
+        let mut filled = 0;
+        while filled < word.len() {
+            match self.input.read(&mut word[filled..]) {
+                Ok(0) if filled == 0 => return Ok(None),
+                Ok(0) => {
+                    return Err(self.failed(filled, None, io::ErrorKind::UnexpectedEof.into()));
                 }
-                Some(header) => break header,
-            }
-        };
-        self.expect_record(header, SLOT_TYPE, SLOT_BYTES)?;
-        let slot = self.slot()?;
-        let byte_len = self.value_header(slot)?;
-        self.value_left = byte_len;
-        Ok(Some(Item { slot, byte_len, stream: self }))
-    }
-
-    fn slot(&mut self) -> Result<Slot> {
-        let at = self.offset;
-        let mut bytes = [0; SLOT_BYTES as usize];
-        self.fill(&mut bytes)?;
-        let slot = Slot(u64::from_le_bytes(bytes));
-        ensure!(slot <= Slot::MAX, "slot stream at byte {at}: {slot} is not a slot");
-        if let Some(previous) = self.previous.replace(slot) {
-            ensure!(
-                previous < slot,
-                "slot stream at byte {at}: slots must ascend: {slot} follows {previous}"
-            );
-        }
-        Ok(slot)
-    }
-
-    fn value_header(&mut self, slot: Slot) -> Result<u64> {
-        let at = self.offset;
-        let Some(header) = self.header()? else {
-            bail!("slot stream at byte {at}: it ends before the value of slot {slot}");
-        };
-        let byte_len = header.length.get();
-        let limit = self.max_value_bytes;
-        self.expect_record(header, self.record_type, byte_len)
-            .with_context(|| format!("slot {slot}"))?;
-        ensure!(
-            u64::from(byte_len) <= limit,
-            "slot stream at byte {at}: the value of slot {slot} has {byte_len} bytes, more than \
-             the {limit} that the column allows"
-        );
-        Ok(byte_len.into())
-    }
-
-    /// Checks a header that was just read.
-    fn expect_record(&self, found: RecordHeader, record_type: [u8; 2], length: u32) -> Result<()> {
-        let wanted = RecordHeader::new(record_type, length);
-        let at = self.offset - HEADER_BYTES;
-        ensure!(
-            found == wanted,
-            "slot stream at byte {at}: wanted {}, found {}",
-            described(wanted),
-            described(found)
-        );
-        Ok(())
-    }
-
-    /// The next 8 bytes, or `None` where the stream ends.
-    fn header(&mut self) -> Result<Option<RecordHeader>> {
-        let mut bytes = [0; 8];
-        let count = loop {
-            match self.input.read(&mut bytes) {
-                Ok(count) => break count,
+                Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.unreadable(error)),
+                Err(error) => return Err(self.failed(filled, None, error)),
             }
-        };
-        if count == 0 {
-            return Ok(None);
         }
-        self.offset += count as u64;
-        self.fill(&mut bytes[count..])?;
-        Ok(Some(RecordHeader::from_bytes(bytes)))
+        Ok(Some(word))
     }
 
-    fn fill(&mut self, bytes: &mut [u8]) -> Result<()> {
-        self.input.read_exact(bytes).map_err(|error| self.unreadable(error))?;
-        self.offset += bytes.len() as u64;
-        Ok(())
-    }
-
-    fn unreadable(&self, error: io::Error) -> anyhow::Error {
-        let at = self.offset;
-        let what = match error.kind() {
-            io::ErrorKind::UnexpectedEof => {
-                return anyhow::anyhow!("slot stream at byte {at}: it ends within a record");
-            }
-            _ => format!("slot stream at byte {at}: cannot read"),
-        };
-        anyhow::Error::new(error).context(what)
+    fn failed(&self, ahead: usize, slot: Option<Slot>, source: io::Error) -> StreamError {
+        let at = self.offset() + ahead as u64;
+        match source.kind() {
+            io::ErrorKind::UnexpectedEof => StreamError::Cut { at, slot },
+            _ => StreamError::Read { at, source },
+        }
     }
 }
 
 impl<R: Read> Item<'_, R> {
     /// The whole value. It grows as bytes come in, whatever the header promises.
-    pub(crate) fn into_value(mut self) -> Result<Vec<u8>> {
-        let (slot, byte_len) = (self.slot, self.byte_len);
-        let mut value = Vec::new();
-        value.reserve_exact(usize::try_from(byte_len.min(FIRST_ALLOCATION))?);
-        let read = self.read_to_end(&mut value);
-        read.map_err(|error| self.stream.unreadable(error))
-            .with_context(|| format!("slot {slot}"))?;
-        Ok(value)
+    ///
+    /// # Errors
+    /// When the stream ends within it, or cannot be read.
+    pub fn into_value(mut self) -> Result<Vec<u8>, StreamError> {
+        let first = usize::try_from(self.byte_len.min(FIRST_ALLOCATION)).unwrap_or_default();
+        let mut value = Vec::with_capacity(first);
+        match self.read_to_end(&mut value) {
+            Ok(_) => Ok(value),
+            Err(error) => Err(self.stream.failed(0, Some(self.slot), error)),
+        }
     }
 }
 
@@ -203,19 +401,10 @@ impl<R: Read> Read for Item<'_, R> {
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        stream.offset += count as u64;
+        stream.parser.skip(count);
         stream.value_left -= count as u64;
         Ok(count)
     }
-}
-
-fn described(header: RecordHeader) -> String {
-    let [first, second] = header.record_type;
-    let reserved = if header.reserved == [0, 0] { "" } else { " and reserved bytes set" };
-    format!(
-        "a record of type {first:02x} {second:02x} with {} bytes{reserved}",
-        header.length.get()
-    )
 }
 
 #[cfg(test)]
@@ -233,7 +422,7 @@ mod tests {
         bytes
     }
 
-    fn read_all(bytes: &[u8]) -> Result<Vec<(u64, Vec<u8>)>> {
+    fn read_all(bytes: &[u8]) -> Result<Vec<(u64, Vec<u8>)>, StreamError> {
         let mut stream = SlotStream::start(bytes, RECORD_TYPE, 100)?;
         let mut items = Vec::new();
         while let Some(item) = stream.next_item()? {

@@ -1,6 +1,6 @@
 //! `coldstore load`
 
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, Read};
 use std::mem;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -8,13 +8,12 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use coldstore::{ArchiveWriter, RunCommit, Slot, Writer};
+use coldstore_tools::slot_stream::{Item, SlotStream};
 
+use crate::acknowledgements::Acknowledgements;
 use crate::cli::ColumnOf;
-use crate::failure::{self, Answer};
+use crate::failure::Answer;
 use crate::input::Input;
-use crate::output::Output;
-use crate::progress::Progress;
-use crate::slot_stream::{Item, SlotStream};
 
 /// Write the items of a slot stream in durable batches
 ///
@@ -54,11 +53,7 @@ impl Load {
             batch: Vec::new(),
             batch_bytes: 0,
             batch_limit: self.batch.get(),
-            acknowledgements: Acknowledgements {
-                out: Some(Output::stdout()),
-                failed: None,
-                progress: Progress::of_bytes(&format!("load {}", self.of.column), input_len),
-            },
+            acknowledgements: Acknowledgements::of(&format!("load {}", self.of.column), input_len),
         };
         loop {
             match stream.next_item() {
@@ -67,10 +62,10 @@ impl Load {
                 // What came in whole before the stream broke is as good as what is committed.
                 Err(error) => {
                     loader.commit()?;
-                    return Err(error);
+                    return Err(error.into());
                 }
             }
-            loader.acknowledgements.progress.set_position(stream.offset());
+            loader.acknowledgements.set_position(stream.offset());
         }
         loader.commit()?;
         Ok(Answer::Yes)
@@ -115,32 +110,5 @@ impl Loader<'_> {
         let run = self.writer.put_run(&batch, |commit| self.acknowledgements.print(commit));
         run.map_err(|stopped| stopped.error).with_context(|| format!("slots {first} to {last}"))?;
         self.acknowledgements.check()
-    }
-}
-
-/// The lines that tell what is durable.
-struct Acknowledgements {
-    /// `None` once nobody reads the lines any more: the column is loaded all the same.
-    out: Option<Output>,
-    failed: Option<anyhow::Error>,
-    progress: Progress,
-}
-
-impl Acknowledgements {
-    fn print(&mut self, commit: &RunCommit) {
-        let Some(out) = &mut self.out else { return };
-        let RunCommit { first, last, records } = commit;
-        let line = format!("COMMITTED {first} {last} {records}\n");
-        let write = || out.write_all(line.as_bytes()).and_then(|()| out.flush());
-        if let Err(error) = self.progress.suspend(write) {
-            let error = anyhow::Error::from(error);
-            self.out = None;
-            self.failed = (!failure::is_closed_pipe(&error)).then_some(error);
-        }
-    }
-
-    /// The first line that could not be written.
-    fn check(&mut self) -> Result<()> {
-        self.failed.take().map_or(Ok(()), Err)
     }
 }

@@ -9,5 +9,7 @@ pub(crate) mod load;
 pub(crate) mod man;
 pub(crate) mod put;
 pub(crate) mod scan;
+pub(crate) mod send;
 pub(crate) mod stat;
 pub(crate) mod verify;
+pub(crate) mod write;

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use coldstore::{Column, Record, Slot, View};
+use coldstore_tools::slot_stream;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -13,7 +14,6 @@ use crate::cli::{ColumnOf, parse_slot};
 use crate::failure::{self, Answer, Usage};
 use crate::open;
 use crate::output::{self, Decimal, Output};
-use crate::slot_stream;
 
 /// Print the records of a range of slots
 #[derive(Debug, Args)]

@@ -106,7 +106,7 @@ fn the_library_is_heard_on_standard_error_when_asked() {
 fn every_shell_gets_a_completion_script_that_knows_the_verbs_and_columns() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let run = coldstore(&["completions", shell]).exits(0);
-        for verb in ["import", "follow", "heal"] {
+        for verb in ["import", "follow", "heal", "write", "send"] {
             assert!(run.text().contains(verb), "{shell}: {verb}");
         }
     }
@@ -128,7 +128,9 @@ fn there_is_a_manual_page_for_every_verb() {
     let archive = Archive::new();
     let directory = archive.beside("share/man1");
     assert_eq!(coldstore(&["man", &directory]).exits(0).stdout, b"");
-    let verbs = ["import", "get", "scan", "put", "load", "stat", "verify", "heal", "follow"];
+    let verbs = [
+        "import", "get", "scan", "put", "load", "stat", "verify", "heal", "follow", "write", "send",
+    ];
     for verb in verbs {
         let page = fs::read_to_string(format!("{directory}/coldstore-{verb}.1")).unwrap();
         assert!(page.contains(".TH") && page.contains("SYNOPSIS"), "{verb}");

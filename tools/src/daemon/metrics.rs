@@ -1,0 +1,150 @@
+//! What `/metrics` tells, in Prometheus' text format.
+
+use coldstore::{Column, CommitInfo};
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use super::intake::Intake;
+use super::limits::Memory;
+
+/// A flush to a disk takes from half a millisecond to many seconds.
+const FLUSH_SECONDS: [f64; 13] =
+    [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 20.0];
+const COMMIT_JOBS: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
+
+#[derive(Debug)]
+pub(super) struct Metrics {
+    registry: Registry,
+    commits: IntCounterVec,
+    records: IntCounterVec,
+    bytes: IntCounterVec,
+    switches: IntCounterVec,
+    flush_seconds: HistogramVec,
+    commit_jobs: HistogramVec,
+    queue_jobs: IntGaugeVec,
+    queue_bytes: IntGaugeVec,
+    poisoned: IntGaugeVec,
+    highest_slot: IntGaugeVec,
+    held_bytes: IntGauge,
+    pub(super) connections: IntGauge,
+}
+
+/// The metrics of one column's commits.
+pub(super) struct CommitMetrics {
+    commits: IntCounter,
+    records: IntCounter,
+    bytes: IntCounter,
+    switches: IntCounter,
+    flush_seconds: Histogram,
+    commit_jobs: Histogram,
+}
+
+impl CommitMetrics {
+    pub(super) fn count(&self, commit: &CommitInfo) {
+        self.commits.inc();
+        self.records.inc_by(commit.records);
+        self.bytes.inc_by(commit.bytes);
+        self.switches.inc_by(u64::from(commit.switched_file));
+        self.flush_seconds.observe(commit.elapsed.as_secs_f64());
+        #[expect(clippy::cast_precision_loss, reason = "a histogram has no exact numbers")]
+        self.commit_jobs.observe(commit.jobs as f64);
+    }
+}
+
+impl Metrics {
+    pub(super) fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new_custom(Some("coldstore".to_owned()), None)?;
+        let label = &["column"];
+        let counter = |name: &str, help: &str| {
+            registered(&registry, IntCounterVec::new(Opts::new(name, help), label)?)
+        };
+        let gauge = |name: &str, help: &str| {
+            registered(&registry, IntGaugeVec::new(Opts::new(name, help), label)?)
+        };
+        let histogram = |name: &str, help: &str, buckets: &[f64]| {
+            let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+            registered(&registry, HistogramVec::new(options, label)?)
+        };
+        let plain = |name: &str, help: &str| registered(&registry, IntGauge::new(name, help)?);
+        Ok(Self {
+            commits: counter("commits_total", "Durable commits")?,
+            records: counter("records_total", "Records written")?,
+            bytes: counter("payload_bytes_total", "Bytes of payload written, as stored")?,
+            switches: counter(
+                "backfill_file_switches_total",
+                "Commits after which backfill had moved on to another sealed file",
+            )?,
+            flush_seconds: histogram(
+                "flush_seconds",
+                "How long a commit took, its flushes included",
+                &FLUSH_SECONDS,
+            )?,
+            commit_jobs: histogram(
+                "commit_jobs",
+                "Jobs that were answered by one commit",
+                &COMMIT_JOBS,
+            )?,
+            queue_jobs: gauge("queue_jobs", "Jobs that wait or are being written")?,
+            queue_bytes: gauge("queue_bytes", "Bytes of payload that wait or are being written")?,
+            poisoned: gauge("poisoned", "1 when nothing more is written until a restart")?,
+            highest_slot: gauge("highest_slot", "The highest slot with a record, -1 without any")?,
+            held_bytes: plain("held_bytes", "Bytes of request bodies held at the moment")?,
+            connections: plain("connections", "Open connections")?,
+            registry,
+        })
+    }
+
+    /// Those of one column; from here on it is in the text, with zeros.
+    pub(super) fn of_commits(&self, column: Column) -> CommitMetrics {
+        let label = &[column.dir_name()];
+        CommitMetrics {
+            commits: self.commits.with_label_values(label),
+            records: self.records.with_label_values(label),
+            bytes: self.bytes.with_label_values(label),
+            switches: self.switches.with_label_values(label),
+            flush_seconds: self.flush_seconds.with_label_values(label),
+            commit_jobs: self.commit_jobs.with_label_values(label),
+        }
+    }
+
+    /// The text. Makes system calls.
+    pub(super) fn text<'a>(
+        &self,
+        intakes: impl Iterator<Item = &'a Intake>,
+        memory: &Memory,
+    ) -> anyhow::Result<Vec<u8>> {
+        for intake in intakes {
+            let label = &[intake.column.dir_name()];
+            let queue = intake.pipeline.queue();
+            let highest = intake.view()?.highest_written_slot();
+            self.queue_jobs.with_label_values(label).set(signed(queue.jobs));
+            self.queue_bytes.with_label_values(label).set(signed(queue.bytes));
+            self.poisoned.with_label_values(label).set(intake.poisoned().is_some().into());
+            let highest = highest.map_or(-1, |slot| signed(slot.0));
+            self.highest_slot.with_label_values(label).set(highest);
+        }
+        self.held_bytes.set(signed(memory.held_bytes()));
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+
+    pub(super) fn connection_count(&self) -> u64 {
+        u64::try_from(self.connections.get()).unwrap_or_default()
+    }
+}
+
+fn registered<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: C,
+) -> prometheus::Result<C> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,192 @@
+//! The requests that the daemon answers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use bytes::Bytes;
+use coldstore::{Column, Compression, OwnedRecord, Slot};
+use coldstore_tools::wire::{Status, StreamCommitted};
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+
+use super::body::Incoming;
+use super::export::export;
+use super::ingest;
+use super::intake::Intake;
+use super::limits::{Held, Memory};
+use super::metrics::Metrics;
+use super::refused::{Refused, no_answer};
+use super::status;
+
+const OCTETS: [(header::HeaderName, &str); 1] =
+    [(header::CONTENT_TYPE, "application/octet-stream")];
+
+/// What every request works with.
+#[derive(Debug)]
+pub(super) struct Daemon {
+    pub(super) root: PathBuf,
+    pub(super) intakes: [Arc<Intake>; Column::ALL.len()],
+    pub(super) memory: Memory,
+    pub(super) metrics: Metrics,
+    /// How long a client may send nothing.
+    pub(super) stall: Duration,
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+impl Daemon {
+    fn intake(&self, name: &str) -> Result<&Arc<Intake>, Refused> {
+        let column: Column = name.parse().map_err(|error| {
+            Refused::new(StatusCode::NOT_FOUND, "UnknownColumn", None, format!("{error}"))
+        })?;
+        Ok(&self.intakes[column.index()])
+    }
+
+    fn incoming(&self, body: Body) -> Incoming {
+        Incoming::new(body, self.stall, self.stop.clone())
+    }
+}
+
+pub(super) fn router(daemon: Arc<Daemon>) -> Router {
+    Router::new()
+        .route("/v1/{column}/{slot}", get(get_value).put(put_value))
+        .route("/v1/{column}", get(get_range).post(post_stream))
+        .route("/v1/status", get(get_status))
+        .route("/metrics", get(get_metrics))
+        .fallback(|| async {
+            Refused::new(StatusCode::NOT_FOUND, "NotFound", None, "there is nothing here")
+        })
+        .method_not_allowed_fallback(|| async {
+            let message = "this path does not answer this method";
+            Refused::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", None, message)
+        })
+        .with_state(daemon)
+}
+
+type ColumnAndSlot = Result<Path<(String, String)>, PathRejection>;
+
+fn parse_slot(text: &str) -> Result<Slot, Refused> {
+    let refused = |message| Refused::new(StatusCode::BAD_REQUEST, "InvalidSlot", None, message);
+    crate::cli::parse_slot(text).map_err(refused)
+}
+
+async fn put_value(
+    State(daemon): State<Arc<Daemon>>,
+    path: ColumnAndSlot,
+    body: Body,
+) -> Result<StatusCode, Refused> {
+    let body = daemon.incoming(body);
+    let parsed = path.map_err(Refused::malformed).and_then(|Path((column, slot))| {
+        Ok((Arc::clone(daemon.intake(&column)?), parse_slot(&slot)?))
+    });
+    match parsed {
+        Ok((intake, slot)) => {
+            ingest::put(&intake, slot, body, &daemon.memory).await.map(ingest::put_status)
+        }
+        Err(refused) => {
+            body.drain();
+            Err(refused)
+        }
+    }
+}
+
+async fn post_stream(
+    State(daemon): State<Arc<Daemon>>,
+    path: Result<Path<String>, PathRejection>,
+    body: Body,
+) -> Result<Json<StreamCommitted>, Refused> {
+    let body = daemon.incoming(body);
+    let parsed = path.map_err(Refused::malformed);
+    match parsed.and_then(|Path(column)| Ok(Arc::clone(daemon.intake(&column)?))) {
+        Ok(intake) => ingest::post(&intake, body, &daemon.memory).await.map(Json),
+        Err(refused) => {
+            body.drain();
+            Err(refused)
+        }
+    }
+}
+
+async fn get_value(
+    State(daemon): State<Arc<Daemon>>,
+    path: ColumnAndSlot,
+) -> Result<Response, Refused> {
+    let Path((column, slot)) = path.map_err(Refused::malformed)?;
+    let (intake, slot) = (Arc::clone(daemon.intake(&column)?), parse_slot(&slot)?);
+    let column = intake.column;
+    let mut held = daemon.memory.hold();
+    let spec = column.spec();
+    if spec.compression != Compression::None {
+        // What a value is decoded to is only known when it is there.
+        held.grow(usize::try_from(spec.max_value_bytes).unwrap_or(usize::MAX)).await;
+    }
+    let found = blocking(move || Ok(intake.view()?.owned(slot)?)).await?;
+    let Some(record) = found else {
+        let message = format!("{column} has no record of slot {slot}");
+        return Err(Refused::new(StatusCode::NOT_FOUND, "NoRecord", Some(slot), message));
+    };
+    held.shrink_to(record.len());
+    let value = Bytes::from_owner(Value { record, _held: held });
+    Ok((OCTETS, value).into_response())
+}
+
+/// A value on its way out. Of an uncompressed column it is the map itself.
+struct Value {
+    record: OwnedRecord,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for Value {
+    fn as_ref(&self) -> &[u8] {
+        &self.record
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FromTo {
+    from: Option<String>,
+    to: Option<String>,
+}
+
+async fn get_range(
+    State(daemon): State<Arc<Daemon>>,
+    path: Result<Path<String>, PathRejection>,
+    range: Result<Query<FromTo>, QueryRejection>,
+) -> Result<Response, Refused> {
+    let Path(column) = path.map_err(Refused::malformed)?;
+    let intake = Arc::clone(daemon.intake(&column)?);
+    let Query(FromTo { from, to }) = range.map_err(Refused::malformed)?;
+    let slot = |text: Option<String>, or| text.map_or(Ok(or), |text| parse_slot(&text));
+    let slots = slot(from, Slot(0))?..=slot(to, Slot::MAX)?;
+    let view = blocking(move || Ok(intake.view()?)).await?;
+    Ok((OCTETS, export(view, slots).await?).into_response())
+}
+
+async fn get_status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Status>, Refused> {
+    blocking(move || Ok(status::status(&daemon)?)).await.map(Json)
+}
+
+async fn get_metrics(State(daemon): State<Arc<Daemon>>) -> Result<Response, Refused> {
+    let text = blocking(move || {
+        let intakes = daemon.intakes.iter().map(|intake| &**intake);
+        daemon.metrics.text(intakes, &daemon.memory).map_err(|error| {
+            Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal", None, error.to_string())
+        })
+    });
+    Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text.await?).into_response())
+}
+
+/// Does what makes system calls on a thread that may wait for them.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refused> + Send + 'static,
+) -> Result<T, Refused> {
+    spawn_blocking(work).await.unwrap_or_else(|_| Err(no_answer().into()))
+}

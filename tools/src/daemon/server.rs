@@ -1,0 +1,219 @@
+//! Starting, accepting connections, and ending with nothing left to heal.
+
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use coldstore::{ArchivePipeline, Column, PipelineOptions};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use sd_notify::NotifyState;
+use tokio::net::UnixStream;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
+
+use super::intake::Intake;
+use super::limits::{BUDGET_BYTES, Memory};
+use super::metrics::Metrics;
+use super::routes::{Daemon, router};
+use super::socket::Socket;
+use crate::open;
+use crate::signals;
+
+/// How long accepting rests after it failed: out of file descriptors, say.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long the last answers may take to be read once everything is durable.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Threads that may block, beside one for each connection.
+const SPARE_THREADS: usize = 16;
+
+#[derive(Debug)]
+pub(crate) struct Options {
+    pub(crate) archive: PathBuf,
+    pub(crate) socket: PathBuf,
+    /// The columns that are opened for backfill.
+    pub(crate) backfill: Vec<Column>,
+    pub(crate) max_connections: u16,
+    /// How long a client may neither send what is waited for nor read what is sent.
+    pub(crate) stall: Duration,
+}
+
+/// Serves until the process is told to stop.
+///
+/// 1. take the locks of all columns, and heal them,
+/// 2. bind the socket,
+/// 3. serve until a signal comes,
+/// 4. remove the socket, accept no more connections, take no more values in,
+/// 5. wait for the answers that are on their way,
+/// 6. finish what is queued and give the locks back.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let metrics = Metrics::new()?;
+    let pipeline = ArchivePipeline::open(&options.archive, &options.backfill, |column| {
+        let commits = metrics.of_commits(column);
+        PipelineOptions::default().on_commit(move |commit| commits.count(commit))
+    })?;
+    // The pipelines are idle until the first request: nobody else makes files now.
+    let (socket, listener) = Socket::bind(&options.socket)?;
+    let signal = signals::stop_signal()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(usize::from(options.max_connections) + SPARE_THREADS)
+        .thread_name("coldstore-http")
+        .build()
+        .context("cannot start threads")?;
+    let (stopper, stop) = watch::channel(false);
+    let daemon = Arc::new(daemon(options, &pipeline, metrics, stop)?);
+    let served = runtime.block_on(async {
+        let stopped = tokio::spawn(async move {
+            let outcome = wait_for(signal).await;
+            tracing::info!("stopping");
+            notify(NotifyState::Stopping);
+            stopper.send_replace(true);
+            outcome
+        });
+        let listener = listen(listener)?;
+        tracing::info!(
+            archive = %options.archive.display(), socket = %options.socket.display(), "listening"
+        );
+        notify(NotifyState::Ready);
+        serve(options, listener, socket, daemon, &pipeline).await;
+        stopped.await.context("cannot wait for signals")?.context("cannot wait for signals")
+    });
+    runtime.shutdown_timeout(FAREWELL);
+    pipeline.shutdown();
+    tracing::info!("stopped");
+    served
+}
+
+fn daemon(
+    options: &Options,
+    pipeline: &ArchivePipeline,
+    metrics: Metrics,
+    stop: watch::Receiver<bool>,
+) -> Result<Daemon> {
+    let readers = open::archive(&options.archive)?;
+    let mut intakes = Vec::new();
+    for column in Column::ALL {
+        let reader = readers.column(column)?.clone();
+        intakes.push(Arc::new(Intake::new(column, pipeline.column(column).clone(), reader)));
+    }
+    Ok(Daemon {
+        root: options.archive.clone(),
+        intakes: intakes.try_into().unwrap_or_else(|_| unreachable!("one for each column")),
+        memory: Memory::new(BUDGET_BYTES),
+        metrics,
+        stall: options.stall,
+        stop,
+    })
+}
+
+fn listen(listener: UnixListener) -> Result<tokio::net::UnixListener> {
+    listener
+        .set_nonblocking(true)
+        .and_then(|()| tokio::net::UnixListener::from_std(listener))
+        .context("cannot listen")
+}
+
+async fn wait_for(signal: std::os::unix::net::UnixStream) -> std::io::Result<()> {
+    signal.set_nonblocking(true)?;
+    UnixStream::from_std(signal)?.readable().await
+}
+
+/// Steps 3 to 6 of [`run`].
+async fn serve(
+    options: &Options,
+    listener: tokio::net::UnixListener,
+    socket: Socket,
+    daemon: Arc<Daemon>,
+    pipeline: &ArchivePipeline,
+) {
+    let slots = Arc::new(Semaphore::new(options.max_connections.into()));
+    let all = u32::from(options.max_connections);
+    let router = router(Arc::clone(&daemon));
+    let mut stop = daemon.stop.clone();
+    tokio::select! {
+        biased;
+        () = stopped(&mut stop) => {}
+        () = accept(&listener, &slots, &router, &daemon) => {}
+    }
+    drop(socket);
+    drop(listener);
+    let ended = timeout(options.stall, slots.acquire_many(all)).await.is_ok();
+    // Whoever waits for an answer gets it while the pipelines drain.
+    let draining = pipeline.clone();
+    let drained = tokio::task::spawn_blocking(move || draining.shutdown());
+    drop(drained.await);
+    if !ended && timeout(FAREWELL, slots.acquire_many(all)).await.is_err() {
+        tracing::warn!("some clients did not read their answers");
+    }
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // Whoever would tell is gone: that is an end too.
+    drop(stop.wait_for(|stop| *stop).await);
+}
+
+async fn accept(
+    listener: &tokio::net::UnixListener,
+    slots: &Arc<Semaphore>,
+    router: &Router,
+    daemon: &Arc<Daemon>,
+) {
+    // The semaphore is never closed.
+    while let Ok(slot) = Arc::clone(slots).acquire_owned().await {
+        let stream = loop {
+            match listener.accept().await {
+                Ok((stream, _)) => break stream,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        };
+        let (router, daemon) = (router.clone(), Arc::clone(daemon));
+        tokio::spawn(async move {
+            daemon.metrics.connections.inc();
+            serve_connection(stream, router, &daemon).await;
+            daemon.metrics.connections.dec();
+            drop(slot);
+        });
+    }
+}
+
+async fn serve_connection(stream: UnixStream, router: Router, daemon: &Daemon) {
+    // Reading has timeouts of its own: while a commit is awaited nothing comes in.
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(daemon.stall));
+    let service = TowerToHyperService::new(router);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(daemon.stall)
+        .half_close(true)
+        .serve_connection(TokioIo::new(Box::pin(stream)), service);
+    let mut connection = std::pin::pin!(connection);
+    let mut stop = daemon.stop.clone();
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopped(&mut stop) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+/// Tells the service manager, where there is one.
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "cannot notify the service manager");
+    }
+}

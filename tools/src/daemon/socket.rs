@@ -1,0 +1,88 @@
+//! The daemon's socket: open to its owner alone, and never taken from a daemon that lives.
+#![expect(clippy::disallowed_methods, reason = "a socket is no file of a column")]
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::{FlockOperation, Mode, flock};
+
+const LOCK_ATTEMPTS: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// A socket that is listened on; its file is gone when it is dropped.
+#[derive(Debug)]
+pub(super) struct Socket {
+    path: PathBuf,
+    /// Device and inode: what is removed in the end must be this one.
+    identity: (u64, u64),
+}
+
+impl Socket {
+    /// Binds the socket, in place of one that a dead process has left.
+    ///
+    /// The umask is the process's own: no other thread may make files meanwhile.
+    pub(super) fn bind(path: &Path) -> Result<(Self, UnixListener)> {
+        let told = || path.display().to_string();
+        let _lock = lock_directory(path).with_context(told)?;
+        remove_stale(path).with_context(told)?;
+        let before = rustix::process::umask(Mode::from_raw_mode(0o177));
+        let bound = UnixListener::bind(path);
+        rustix::process::umask(before);
+        let listener = bound.context("cannot listen").with_context(told)?;
+        let found = fs::symlink_metadata(path).with_context(told)?;
+        Ok((Self { path: path.to_owned(), identity: (found.dev(), found.ino()) }, listener))
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let found = fs::symlink_metadata(&self.path);
+        let is_ours = found.is_ok_and(|found| (found.dev(), found.ino()) == self.identity);
+        if is_ours && let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "cannot remove the socket");
+        }
+    }
+}
+
+/// Two daemons that start at once must not both find a stale socket: the second would remove what
+/// the first has bound.
+fn lock_directory(path: &Path) -> Result<File> {
+    let directory = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let directory = File::open(directory).context("cannot open the socket's directory")?;
+    for _ in 0..LOCK_ATTEMPTS {
+        match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(directory),
+            Err(rustix::io::Errno::WOULDBLOCK) => sleep(LOCK_PAUSE),
+            Err(error) => return Err(error).context("cannot lock the socket's directory"),
+        }
+    }
+    bail!("another process holds a lock on the socket's directory")
+}
+
+fn remove_stale(path: &Path) -> Result<()> {
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).context("cannot look at the socket"),
+    };
+    if !found.file_type().is_socket() {
+        bail!("there is something that is no socket; it is left alone");
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => bail!("another process listens on this socket"),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            tracing::info!(path = %path.display(), "replacing a socket that nobody listens on");
+            fs::remove_file(path).context("cannot remove the stale socket")
+        }
+        Err(error) => Err(error).context("cannot tell whether somebody listens on the socket"),
+    }
+}

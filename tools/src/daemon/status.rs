@@ -1,0 +1,34 @@
+//! What `/v1/status` tells.
+
+use coldstore_tools::wire::{ColumnStatus, Decimal, Status};
+
+use super::intake::Intake;
+use super::routes::Daemon;
+
+/// Makes system calls.
+pub(super) fn status(daemon: &Daemon) -> coldstore::Result<Status> {
+    let columns = daemon.intakes.iter().map(|intake| column(intake));
+    Ok(Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: Decimal(std::process::id().into()),
+        archive: daemon.root.display().to_string(),
+        connections: Decimal(daemon.metrics.connection_count()),
+        held_bytes: Decimal(daemon.memory.held_bytes()),
+        columns: columns.collect::<coldstore::Result<_>>()?,
+    })
+}
+
+fn column(intake: &Intake) -> coldstore::Result<ColumnStatus> {
+    let view = intake.view()?;
+    let (conf, queue) = (view.conf(), intake.pipeline.queue());
+    Ok(ColumnStatus {
+        column: intake.column.dir_name().to_owned(),
+        name: intake.column.long_name().to_owned(),
+        highest_slot: conf.highest.map(|slot| Decimal(slot.0)),
+        backfill: conf.allows_backfill(),
+        max_value_bytes: Decimal(conf.spec.max_value_bytes),
+        queued_jobs: Decimal(queue.jobs),
+        queued_bytes: Decimal(queue.bytes),
+        poisoned: intake.poisoned().map(ToString::to_string),
+    })
+}

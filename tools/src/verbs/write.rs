@@ -1,0 +1,57 @@
+//! `coldstore write`
+
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+use coldstore::Column;
+
+use crate::cli::column_parser;
+use crate::daemon::{self, Options};
+use crate::failure::Answer;
+
+/// Own the archive's writers and serve them, and its readers, over HTTP on a Unix socket
+///
+/// Ends on SIGINT and on SIGTERM, once everything that was accepted is durable and acknowledged; a
+/// second signal ends it at once.
+#[derive(Debug, Args)]
+pub(crate) struct Write {
+    /// The archive's directory, made where it is missing
+    archive: PathBuf,
+    /// The socket; one that a dead daemon has left there is replaced
+    #[arg(long, value_name = "PATH")]
+    socket: PathBuf,
+    /// Open columns for backfill: skipped slots may be filled from now on. Without names, the
+    /// columns of states and of state differences
+    #[arg(
+        long,
+        value_name = "COLUMN,...",
+        num_args = 0..,
+        require_equals = true,
+        value_delimiter = ',',
+        default_missing_values = ["bss", "bsd"],
+        value_parser = column_parser()
+    )]
+    backfill: Vec<Column>,
+    /// The most connections at once; others wait
+    #[arg(long, value_name = "N", default_value = "256")]
+    max_connections: NonZeroU16,
+    /// Drop a client that neither sends nor reads for this long
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = clap::value_parser!(u64).range(1..))]
+    stall_timeout: u64,
+}
+
+impl Write {
+    pub(crate) fn run(self) -> Result<Answer> {
+        daemon::run(&Options {
+            archive: self.archive,
+            socket: self.socket,
+            backfill: self.backfill,
+            max_connections: self.max_connections.get(),
+            stall: Duration::from_secs(self.stall_timeout),
+        })?;
+        Ok(Answer::Yes)
+    }
+}

@@ -1,0 +1,77 @@
+//! `/v1/status` and `/metrics`.
+
+use crate::host::Daemon;
+use crate::support::{Archive, roots, stream};
+
+#[test]
+fn the_status_tells_of_every_column() {
+    let archive = Archive::new();
+    let daemon = Daemon::start(&archive, &["--backfill"]);
+    daemon.ask("PUT", "/v1/bss/77", b"x").exits_with(201);
+    daemon.wait_for_connections("1");
+    let status = daemon.get("/v1/status").exits_with(200).json();
+    assert_eq!(status["pid"], daemon.child.id().to_string());
+    assert_eq!(status["archive"], archive.arg());
+    let columns = status["columns"].as_array().unwrap();
+    let names: Vec<_> = columns.iter().map(|column| column["column"].as_str().unwrap()).collect();
+    assert_eq!(names, ["blk", "bbr", "bsr", "bss", "bsd"]);
+    let bss = &columns[3];
+    assert_eq!((&bss["highest_slot"], &bss["backfill"]), (&"77".into(), &true.into()));
+    assert_eq!((&bss["poisoned"], &bss["queued_jobs"]), (&().into(), &"0".into()));
+    assert_eq!((&columns[0]["highest_slot"], &columns[0]["backfill"]), (&().into(), &false.into()));
+}
+
+#[test]
+fn every_metric_is_there_from_the_start_in_prometheus_text() {
+    let archive = Archive::new();
+    let daemon = Daemon::start(&archive, &[]);
+    let reply = daemon.get("/metrics").exits_with(200);
+    assert!(reply.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
+    let text = reply.text();
+    for line in text.lines() {
+        let is_comment = line.starts_with("# HELP ") || line.starts_with("# TYPE ");
+        let value = line.rsplit(' ').next().unwrap();
+        assert!(is_comment || value.parse::<f64>().is_ok(), "{line}");
+    }
+    for column in ["blk", "bbr", "bsr", "bss", "bsd"] {
+        for name in [
+            "commits_total",
+            "records_total",
+            "payload_bytes_total",
+            "backfill_file_switches_total",
+            "flush_seconds_count",
+            "commit_jobs_sum",
+            "queue_jobs",
+            "queue_bytes",
+            "poisoned",
+        ] {
+            assert_eq!(daemon.metric(name, column), 0.0, "{name} {column}");
+        }
+        assert_eq!(daemon.metric("highest_slot", column), -1.0);
+    }
+    assert!(text.contains("\ncoldstore_connections "), "{text}");
+}
+
+#[test]
+fn the_metrics_move_with_the_commits() {
+    let archive = Archive::new();
+    let daemon = Daemon::start(&archive, &["--backfill"]);
+    let states = |slots: &[u64]| stream([4, 0], &roots(slots.iter().copied()));
+    daemon.ask("POST", "/v1/bss", &states(&[0, 8192, 16_384])).exits_with(200);
+    assert_eq!(daemon.metric("records_total", "bss"), 3.0);
+    assert_eq!(daemon.metric("payload_bytes_total", "bss"), 96.0);
+    assert_eq!(daemon.metric("highest_slot", "bss"), 16_384.0);
+    let commits = daemon.metric("commits_total", "bss");
+    assert!((1.0..=3.0).contains(&commits));
+    daemon.ask("POST", "/v1/bss", &states(&[1, 8193])).exits_with(200);
+    assert!(daemon.metric("backfill_file_switches_total", "bss") >= 1.0);
+    assert!(daemon.metric("commits_total", "bss") >= commits + 2.0);
+    assert_eq!(daemon.metric("commit_jobs_sum", "bss"), commits + 2.0);
+    assert_eq!(daemon.metric("flush_seconds_count", "bss"), daemon.metric("commits_total", "bss"));
+    assert!(daemon.metric("flush_seconds_sum", "bss") > 0.0);
+    assert_eq!(daemon.metric("commits_total", "bsd"), 0.0);
+    // What is there already is no commit.
+    let commits = daemon.metric("commits_total", "bss");
+    daemon.ask("POST", "/v1/bss", &states(&[1, 8193])).exits_with(200);
+    assert_eq!(daemon.metric("commits_total", "bss"), commits);
+}

@@ -1,0 +1,216 @@
+//! What each request answers.
+
+use std::io::{Read, Write};
+
+use serde_json::json;
+
+use crate::host::{Daemon, head};
+use crate::support::{Archive, coldstore, roots, stream};
+
+const STATES: [u8; 2] = [4, 0];
+
+#[test]
+fn a_put_is_there_for_every_reader_as_soon_as_it_is_answered() {
+    let archive = Archive::new();
+    let daemon = Daemon::start(&archive, &[]);
+    for slot in 0..20 {
+        let (path, value) = (format!("/v1/bss/{slot}"), vec![7; slot * 1000]);
+        assert_eq!(daemon.ask("PUT", &path, &value).exits_with(201).body, b"");
+        assert!(daemon.get(&path).exits_with(200).body == value);
+        let slot = slot.to_string();
+        assert!(coldstore(&["get", &archive.arg(), "bss", &slot]).exits(0).stdout == value);
+    }
+    daemon.stop();
+}
+
+#[test]
+fn a_put_again_is_fine_and_a_put_of_another_value_is_not() {
+    let archive = Archive::new();
+    let daemon = Daemon::start(&archive, &[]);
+    daemon.ask("PUT", "/v1/blk/5", b"one").exits_with(201);
+    daemon.ask("PUT", "/v1/blk/5", b"one").exits_with(200);
+    let refusal = daemon.ask("PUT", "/v1/blk/5", b"two").refuses(409, "Conflict");
+    assert_eq!(refusal["slot"], "5");
+    assert_eq!(daemon.get("/v1/blk/5").body, b"one");
+}
+
+#[test]
+fn a_column_goes_by_both_its_names() {
+    let archive = Archive::new();
+    let daemon = Daemon::start(&archive, &[]);
+    let names = [
+        "blk blocks",
+        "bbr block-roots",
+        "bsr state-roots",
+        "bss state-snapshots",
+        "bsd state-diffs",
+    ];
+    for (short, long) in names.map(|names| names.split_once(' ').unwrap()) {
+        let value = short.as_bytes();
+        daemon.ask("PUT", &format!("/v1/{short}/1"), value).exits_with(201);
+        daemon.ask("PUT", &format!("/v1/{long}/1"), value).exits_with(200);
+        assert_eq!(daemon.get(&format!("/v1/{long}/1")).body, value);
+        daemon.get(&format!("/v1/{long}/2")).refuses(404, "NoRecord");
+    }
+}
+
+#[test]
+fn head_tells_the_length_of_the_value_and_sends_none_of_it() {
+    let archive = Archive::new();
+    let daemon = Daemon::start(&archive, &[]);
+    for column in ["blk", "bss"] {
+        let path = format!("/v1/{column}/3");
+        assert_eq!(daemon.ask("HEAD", &path, b"").status, 404);
+        daemon.ask("PUT", &path, &[1; 1000]).exits_with(201);
+        let reply = daemon.ask("HEAD", &path, b"").exits_with(200);
+        assert_eq!(reply.header("content-length"), Some("1000"), "{column}");
+        assert_eq!(reply.body, b"");
+    }
+}
+
+#[test]
+fn a_slot_stream_is_durable_when_it_is_answered() {
+    let archive = Archive::new();
+    let daemon = Daemon::start(&archive, &[]);
+    let items = roots((0..3000).map(|n| n * 3));
+    let reply = daemon.ask("POST", "/v1/bbr", &stream([2, 0], &items)).exits_with(200);
+    assert_eq!(reply.json(), json!({"committed": "3000", "first": "0", "last": "8997"}));
+    let again = daemon.ask("POST", "/v1/bbr", &stream([2, 0], &items)).exits_with(200);
+    assert_eq!(again.json(), reply.json(), "records that were there count");
+    daemon.kill();
+    assert!(archive.scan("bbr", &["--format", "stream"]).stdout == stream([2, 0], &items));
+}
+
+#[test]
+fn a_stream_without_items_commits_nothing() {
+    let archive = Archive::new();
+    let daemon = Daemon::start(&archive, &[]);
+    let reply = daemon.ask("POST", "/v1/bbr", &stream([2, 0], &[])).exits_with(200);
+    assert_eq!(reply.json(), json!({"committed": "0", "first": null, "last": null}));
+}
+
+#[test]
+fn a_stream_may_fill_gaps_of_many_files_and_go_past_the_highest_slot() {
+    let archive = Archive::new();
+    let daemon = Daemon::start(&archive, &["--backfill"]);
+    let boundaries = roots([0, 8192, 16_384, 24_576]);
+    daemon.ask("POST", "/v1/bss", &stream(STATES, &boundaries)).exits_with(200);
+    let between = roots((1..30_000).step_by(97));
+    let reply = daemon.ask("POST", "/v1/bss", &stream(STATES, &between)).exits_with(200);
+    assert_eq!(reply.json()["committed"], between.len().to_string());
+    let mut all = [boundaries, between].concat();
+    all.sort();
+    all.dedup();
+    assert!(archive.scan("bss", &["--format", "stream"]).stdout == stream(STATES, &all));
+    daemon.stop();
+}
+
+#[test]
+fn backfill_is_open_only_where_it_was_asked_for() {
+    for (more, filled, refused) in [
+        (&[][..], &[][..], &["bss", "bsd", "blk"][..]),
+        (&["--backfill"], &["bss", "bsd"], &["blk", "bbr"]),
+        (&["--backfill=blk,block-roots"], &["blk", "bbr"], &["bss", "bsd"]),
+    ] {
+        let archive = Archive::new();
+        let daemon = Daemon::start(&archive, more);
+        for column in filled {
+            daemon.ask("PUT", &format!("/v1/{column}/9"), b"nine").exits_with(201);
+            daemon.ask("PUT", &format!("/v1/{column}/5"), b"five").exits_with(201);
+        }
+        for column in refused {
+            daemon.ask("PUT", &format!("/v1/{column}/9"), b"nine").exits_with(201);
+            let five = daemon.ask("PUT", &format!("/v1/{column}/5"), b"five");
+            assert_eq!(five.refuses(422, "BackfillDisabled")["slot"], "5");
+        }
+    }
+}
+
+#[test]
+fn a_range_is_a_slot_stream_with_both_ends_in_it() {
+    let archive = Archive::new();
+    let values: Vec<(u64, Vec<u8>)> =
+        (0..200u64).map(|n| (n * 2, vec![n.to_le_bytes()[0]; 5000])).collect();
+    for (column, tag) in [("blk", [1, 0]), ("bsd", [5, 0])] {
+        let daemon = Daemon::start(&archive, &[]);
+        daemon.ask("POST", &format!("/v1/{column}"), &stream(tag, &values)).exits_with(200);
+        for (query, slots) in [
+            ("", 0..u64::MAX),
+            ("?from=10&to=20", 10..21),
+            ("?from=11", 11..u64::MAX),
+            ("?to=0", 0..1),
+            ("?from=399", 399..u64::MAX),
+            ("?from=20&to=10", 0..0),
+        ] {
+            let reply = daemon.get(&format!("/v1/{column}{query}")).exits_with(200);
+            let wanted: Vec<_> =
+                values.iter().filter(|(slot, _)| slots.contains(slot)).cloned().collect();
+            assert!(reply.is_whole && reply.body == stream(tag, &wanted), "{column} {query}");
+        }
+        daemon.stop();
+    }
+}
+
+#[test]
+fn a_range_that_meets_damage_breaks_off() {
+    let archive = Archive::new().with("bss", &[(1, vec![1; 1 << 20]), (2, vec![2; 100])]);
+    let data = archive.path().join("bss/data_00000");
+    let daemon = Daemon::start(&archive, &[]);
+    let mut bytes = std::fs::read(&data).unwrap();
+    // The type of the second record, found behind version record, header and value of the first.
+    bytes[8 + 8 + (1 << 20)] = 9;
+    std::fs::write(&data, bytes).unwrap();
+    let (mut stream, mut answer) = (daemon.connect(), Vec::new());
+    stream.write_all(&head("GET", "/v1/bss", 0)).unwrap();
+    // The connection may be reset before anything of the answer is out.
+    let _ = stream.read_to_end(&mut answer);
+    assert!(!answer.ends_with(b"0\r\n\r\n"), "a part is not taken for the whole");
+    daemon.get("/v1/bss?from=2").refuses(500, "Corrupt");
+    daemon.get("/v1/bss/2").refuses(500, "Corrupt");
+    daemon.get("/v1/bss/1").exits_with(200);
+}
+
+#[test]
+fn a_large_value_goes_in_and_out_unchanged() {
+    let archive = Archive::new();
+    let daemon = Daemon::start(&archive, &[]);
+    let value: Vec<u8> =
+        (0..40_000_000u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
+    daemon.ask("PUT", "/v1/bss/1", &value).exits_with(201);
+    assert!(daemon.get("/v1/bss/1").body == value);
+    let items = [(2, value.clone()), (3, b"small".to_vec())];
+    daemon.ask("POST", "/v1/bss", &stream(STATES, &items)).exits_with(200);
+    assert!(daemon.get("/v1/bss?from=2").body == stream(STATES, &items));
+    daemon.stop();
+}
+
+#[test]
+fn curl_is_a_client() {
+    let archive = Archive::new();
+    let daemon = Daemon::start(&archive, &[]);
+    let file = archive.beside("value");
+    std::fs::write(&file, vec![5; 3_000_000]).unwrap();
+    let curl = |more: &[&str]| {
+        let mut curl = std::process::Command::new("curl");
+        curl.args(["-sS", "--unix-socket", &daemon.socket, "-w", "%{http_code}"]).args(more);
+        curl.output().ok().map(|output| String::from_utf8(output.stdout).unwrap())
+    };
+    if curl(&["--version"]).is_none() {
+        eprintln!("curl is not installed: nothing was tested");
+        return;
+    }
+    let url = "http://localhost/v1/bss/7";
+    assert_eq!(curl(&["-T", &file, url]).unwrap(), "201");
+    assert_eq!(curl(&["-o", &archive.beside("back"), url]).unwrap(), "200");
+    assert!(std::fs::read(archive.beside("back")).unwrap() == vec![5; 3_000_000]);
+    let scanned = archive.scan("bss", &["--format", "stream"]).exits(0).stdout;
+    std::fs::write(&file, scanned).unwrap();
+    let data = format!("@{file}");
+    let posted = curl(&["--data-binary", &data, "http://localhost/v1/bss"]).unwrap();
+    assert_eq!(posted, "{\"committed\":\"1\",\"first\":\"7\",\"last\":\"7\"}200");
+    // The answer to what is refused comes through, before and behind the body.
+    let refused = curl(&["-T", &file, "http://localhost/v1/bbr/7"]).unwrap();
+    assert!(refused.ends_with("413") && refused.contains("TooLarge"), "{refused}");
+    let conflict = curl(&["-T", &file, url]).unwrap();
+    assert!(conflict.ends_with("409") && conflict.contains("Conflict"), "{conflict}");
+}

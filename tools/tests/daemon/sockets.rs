@@ -1,0 +1,130 @@
+//! The socket and the archive's locks: who may start, and what is left behind.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+
+use crate::host::Daemon;
+use crate::support::{Archive, Run, coldstore, command};
+
+fn write(archive: &str, socket: &str) -> Run {
+    coldstore(&["write", archive, "--socket", socket])
+}
+
+#[test]
+fn the_socket_is_its_owners_alone_and_gone_in_the_end() {
+    let archive = Archive::new();
+    let daemon = Daemon::start(&archive, &[]);
+    let mode = fs::metadata(&daemon.socket).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let files = fs::metadata(archive.path().join("bss/column.conf")).unwrap().permissions().mode();
+    assert_ne!(files & 0o777, 0o600, "the umask is the process's own again");
+    let socket = daemon.socket.clone();
+    daemon.stop();
+    assert!(!fs::exists(socket).unwrap());
+}
+
+#[test]
+fn a_second_daemon_of_the_archive_is_refused_with_the_pid_of_the_first() {
+    let archive = Archive::new();
+    let daemon = Daemon::start(&archive, &[]);
+    let holder = format!("process {}", daemon.child.id());
+    for socket in [&daemon.socket, &archive.beside("other")] {
+        write(&archive.arg(), socket).exits(3).complains_of(&holder);
+    }
+    assert!(!fs::exists(archive.beside("other")).unwrap());
+    coldstore(&["put", &archive.arg(), "bbr", "1", "/dev/null"]).exits(3).complains_of(&holder);
+    daemon.get("/v1/status").exits_with(200);
+    daemon.stop();
+}
+
+#[test]
+fn a_live_socket_is_never_taken() {
+    let (archive, other) = (Archive::new(), Archive::new());
+    let daemon = Daemon::start(&archive, &[]);
+    write(&other.arg(), &daemon.socket).exits(3).complains_of("listens on this socket");
+    daemon.get("/v1/status").exits_with(200);
+    daemon.stop();
+}
+
+#[test]
+fn a_socket_that_a_killed_daemon_left_is_replaced() {
+    let archive = Archive::new();
+    let daemon = Daemon::start(&archive, &[]);
+    let socket = daemon.socket.clone();
+    daemon.kill();
+    assert!(fs::exists(&socket).unwrap());
+    let daemon = Daemon::start(&archive, &[]);
+    daemon.get("/v1/status").exits_with(200);
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    daemon.stop();
+    drop(UnixListener::bind(&socket).unwrap());
+    Daemon::start(&archive, &[]).stop();
+}
+
+#[test]
+fn what_is_no_socket_is_left_alone() {
+    let archive = Archive::new();
+    let file = archive.beside("file");
+    fs::write(&file, b"").unwrap();
+    let link = archive.beside("link");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    for path in [&file, &link, &archive.beside("")] {
+        write(&archive.arg(), path).exits(3);
+        assert!(fs::exists(path).unwrap(), "{path}");
+    }
+    let missing = archive.beside("missing/socket");
+    write(&archive.arg(), &missing).exits(3).complains_of("missing");
+}
+
+#[test]
+fn a_socket_in_the_working_directory_needs_no_path() {
+    let archive = Archive::new();
+    let directory = archive.beside("");
+    let mut command = command(&["write", &archive.arg(), "--socket", "bare"]);
+    let mut child = command.current_dir(&directory).spawn().unwrap();
+    let started = std::time::Instant::now();
+    while !fs::exists(archive.beside("bare")).unwrap() {
+        assert!(started.elapsed() < crate::host::PATIENCE);
+        assert!(child.try_wait().unwrap().is_none());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_wrong_command_line_is_a_usage_error() {
+    for args in [
+        &["write", "a"][..],
+        &["write", "a", "--socket", "s", "--backfill=nope"],
+        &["write", "a", "--socket", "s", "--max-connections", "0"],
+        &["write", "a", "--socket", "s", "--stall-timeout", "0"],
+        &["send", "s"],
+        &["send", "s", "nope"],
+        &["send", "s", "bbr", "--batch", "0"],
+    ] {
+        coldstore(args).exits(2);
+    }
+}
+
+#[test]
+fn the_service_manager_is_told_of_the_start_and_of_the_end() {
+    let archive = Archive::new();
+    let path = archive.beside("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(crate::host::PATIENCE)).unwrap();
+    let mut command = command(&["write", &archive.arg(), "--socket", &archive.beside("socket")]);
+    command.env("NOTIFY_SOCKET", &path).stderr(std::process::Stdio::piped());
+    let daemon = Daemon { child: command.spawn().unwrap(), socket: archive.beside("socket") };
+    let told = || {
+        let mut bytes = [0; 100];
+        let count = manager.recv(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes[..count]).trim().to_owned()
+    };
+    assert_eq!(told(), "READY=1");
+    daemon.get("/v1/status").exits_with(200);
+    daemon.signal(rustix::process::Signal::TERM);
+    assert_eq!(told(), "STOPPING=1");
+    daemon.wait().exits(0);
+}
