@@ -1,11 +1,15 @@
 //! Many producers, one writer.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+
+use common::{Fault, PLAIN, TestDisk};
 
 use coldstore::{
     Column, Committed, Error, Pipeline, PipelineOptions, Reader, ReaderOptions, Slot, View, Writer,
@@ -231,4 +235,42 @@ fn the_last_handle_may_be_dropped_in_an_answer() {
         }
     }
     panic!("the lock was never given back");
+}
+
+/// Guards against jobs that wait for ever behind a disk that failed, or are told that all is well.
+#[test]
+fn an_input_output_error_fails_everything_that_waits_and_tells_the_cause() {
+    for call in 0..12 {
+        let (directory, disk) = (tempfile::tempdir().unwrap(), TestDisk::new());
+        let options = WriterOptions::create(PLAIN);
+        let mut first = Writer::open_on(disk.shared(), directory.path(), options).unwrap();
+        first.put(Slot(0), b"before").unwrap();
+        disk.fail_at(call, Fault::Dead);
+        let pipeline = Pipeline::start(first, PipelineOptions::default()).unwrap();
+        let tickets: Vec<_> =
+            (1..60).map(|slot| pipeline.submit(vec![item(slot)]).unwrap()).collect();
+        let answers: Vec<_> = tickets.into_iter().map(coldstore::Ticket::wait).collect();
+        let acknowledged = answers.iter().take_while(|answer| answer.is_ok()).count();
+        for error in answers[acknowledged..].iter().map(|answer| answer.as_ref().unwrap_err()) {
+            let cause = match error {
+                Error::Poisoned { cause, .. } => cause,
+                other => other,
+            };
+            assert!(matches!(cause, Error::Io(_)), "call {call}: {error:?}");
+            assert!(error.to_string().contains("injected fault"), "call {call}: {error}");
+        }
+        if disk.was_hit() {
+            let late = pipeline.put(Slot(1000), value(1000));
+            assert!(matches!(late, Err(Error::Poisoned { .. })), "call {call}: {late:?}");
+        }
+        assert_eq!(pipeline.queue(), coldstore::Queue::default());
+        drop(pipeline);
+        drop(writer_of(directory.path()));
+        let shown = shown(directory.path());
+        assert!((1..=acknowledged as u64).all(|slot| shown.contains_key(&slot)), "call {call}");
+    }
+}
+
+fn writer_of(directory: &Path) -> Writer {
+    Writer::open(directory, WriterOptions::existing()).unwrap()
 }
