@@ -246,7 +246,7 @@ fn streams(byte_len: usize, quick: bool) {
     let (total, rounds) = if quick { (32 << 20, 1) } else { (512 << 20, 7) };
     let count = (total / byte_len) as u64;
     let daemon = Daemon::start();
-    let mut rates = [const { Vec::new() }; 3];
+    let mut rates = [const { Vec::new() }; 4];
     for round in 0..rounds {
         let bytes = stream((0..count).map(|n| round * count + n), byte_len);
         let rate = |started: Instant| bytes.len() as f64 / started.elapsed().as_secs_f64() / 1e6;
@@ -270,16 +270,21 @@ fn streams(byte_len: usize, quick: bool) {
             file.sync_data().unwrap();
             rates[place].push(rate(started));
         }
+        let path = daemon.directory.path().join("floor-3");
+        let mut file = File::options().append(true).create(true).open(path).unwrap();
+        let started = Instant::now();
+        append_from_socket(&bytes, &mut file);
+        rates[3].push(rate(started));
     }
     let ratios = |floor: usize| {
         median(rates[0].iter().zip(&rates[floor]).map(|(ours, floor)| ours / floor).collect())
     };
-    let (once, often) = (ratios(1), ratios(2));
-    let [ours, floor, flushing] = rates.clone().map(median);
+    let (once, often, behind) = (ratios(1), ratios(2), ratios(3));
+    let [ours, floor, flushing, socket] = rates.clone().map(median);
     println!(
         "streamed values of {:>4} KiB {ours:>7.0} MB/s   append+fdatasync {floor:>6.0} MB/s \
-         ({once:.2}×)   with one per 8 MiB {flushing:>6.0} MB/s ({often:.2}×)   resident at most \
-         {:.0} MiB",
+         ({once:.2}×)   with one per 8 MiB {flushing:>6.0} MB/s ({often:.2}×)   behind a socket \
+         {socket:>6.0} MB/s ({behind:.2}×)   resident at most {:.0} MiB",
         byte_len >> 10,
         daemon.memory("VmHWM")
     );
@@ -287,6 +292,23 @@ fn streams(byte_len: usize, quick: bool) {
         return;
     }
     many_streams(byte_len);
+}
+
+/// What any daemon has to do at the least: bytes come in through a socket, go into a file, and are
+/// flushed once at the end.
+fn append_from_socket(bytes: &[u8], file: &mut File) {
+    let (mut client, mut server) = UnixStream::pair().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(move || client.write_all(bytes).unwrap());
+        let mut piece = vec![0; 1 << 20];
+        loop {
+            match server.read(&mut piece).unwrap() {
+                0 => break,
+                count => file.write_all(&piece[..count]).unwrap(),
+            }
+        }
+        file.sync_data().unwrap();
+    });
 }
 
 /// What 64 clients that all stream at once cost in memory.
