@@ -210,7 +210,7 @@ impl Disk for OsDisk {
             Access::Write => OFlags::RDWR,
             Access::CreateNew => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
         };
-        Ok(Box::new(OsFile(Self::open_with(path, flags)?)))
+        Ok(Box::new(OsFile { file: Self::open_with(path, flags)?, resized: false }))
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
@@ -292,29 +292,36 @@ impl Drop for OsLock {
 }
 
 #[derive(Debug)]
-struct OsFile(File);
+struct OsFile {
+    file: File,
+    /// Its length was set since it was opened.
+    resized: bool,
+}
 
 impl DiskFile for OsFile {
     fn byte_len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(buffer, offset)
+        self.file.read_at(buffer, offset)
     }
 
     fn write_at(&mut self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
         match buffers {
-            [buffer] => self.0.write_at(buffer, offset),
-            buffers => Ok(rustix::io::pwritev(&self.0, buffers, offset)?),
+            [buffer] => self.file.write_at(buffer, offset),
+            buffers => Ok(rustix::io::pwritev(&self.file, buffers, offset)?),
         }
     }
 
     fn set_len(&mut self, byte_len: u64) -> io::Result<()> {
-        self.0.set_len(byte_len)
+        self.resized = true;
+        self.file.set_len(byte_len)
     }
 
+    /// `fdatasync` flushes a length that has grown, since the new bytes could not be read without
+    /// it. It need not flush one that was cut.
     fn sync(&mut self) -> io::Result<()> {
-        self.0.sync_data()
+        if self.resized { self.file.sync_all() } else { self.file.sync_data() }
     }
 }
