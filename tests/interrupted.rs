@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use coldstore::{Committed, Error, Slot, Writer, WriterOptions};
+use coldstore::{ArchiveWriter, Column, Committed, Error, Slot, Writer, WriterOptions};
 use common::{Call, PLAIN, TestDisk, temp_dir};
 
 /// Ten bytes, then what it is told to do.
@@ -181,4 +181,20 @@ fn healing_writes_the_whole_table_before_it_cuts_the_data_file() {
             Call::Sync("data_00002".into()),
         ]
     );
+}
+
+/// Guards against an archive whose column stays refused although the error says to open it again.
+#[test]
+fn an_archive_opens_a_poisoned_column_again() {
+    let dir = temp_dir();
+    let mut archive = ArchiveWriter::open(dir.path());
+    archive.column(Column::StateDiffs, false).unwrap().put(Slot(1), b"one").unwrap();
+    // Somebody's file is in the way of the next conf.
+    std::fs::write(dir.path().join("bsd/column.conf.tmp"), b"in the way").unwrap();
+    let writer = archive.column(Column::StateDiffs, false).unwrap();
+    assert!(matches!(writer.put(Slot(2), b"two"), Err(Error::Io(_))));
+    assert!(matches!(writer.put(Slot(2), b"two"), Err(Error::Poisoned { .. })));
+    let writer = archive.column(Column::StateDiffs, false).unwrap();
+    assert!(!writer.heal_report().is_clean());
+    writer.put(Slot(2), b"two").unwrap();
 }

@@ -274,3 +274,35 @@ fn an_input_output_error_fails_everything_that_waits_and_tells_the_cause() {
 fn writer_of(directory: &Path) -> Writer {
     Writer::open(directory, WriterOptions::existing()).unwrap()
 }
+
+#[test]
+fn no_more_jobs_are_inside_than_allowed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (most, seen) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(None::<Pipeline>)));
+    let (top, handle) = (Arc::clone(&most), Arc::clone(&seen));
+    let options =
+        PipelineOptions::default().max_jobs(NonZeroUsize::new(4).unwrap()).on_commit(move |_| {
+            if let Some(pipeline) = &*handle.lock().unwrap() {
+                top.fetch_max(pipeline.queue().jobs, Ordering::Relaxed);
+            }
+        });
+    let pipeline =
+        Pipeline::start(writer(directory.path(), Column::StateDiffs, true), options).unwrap();
+    *seen.lock().unwrap() = Some(pipeline.clone());
+    pipeline.put(Slot(100_000), value(1)).unwrap();
+    std::thread::scope(|scope| {
+        for producer in 0..16 {
+            let pipeline = &pipeline;
+            scope.spawn(move || {
+                for slot in (0..20).map(|n| n * 16 + producer) {
+                    pipeline.put(Slot(slot), value(slot)).unwrap();
+                }
+            });
+        }
+    });
+    let most = most.load(Ordering::Relaxed);
+    assert!((2..=4).contains(&most), "{most} jobs at once");
+    *seen.lock().unwrap() = None;
+    drop(pipeline);
+    assert_eq!(shown(directory.path()).len(), 321);
+}
