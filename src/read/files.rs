@@ -18,7 +18,7 @@ use crate::format::faults::{
 use crate::format::fit;
 use crate::format::names;
 use crate::format::offsets::{OffsetTable, TABLE_BYTES};
-use crate::format::record::{FIRST_RECORD_OFFSET, RecordTag};
+use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordTag};
 use crate::slot::FileId;
 
 /// A map of a file that still grows reaches this many bytes further than the file, so that it
@@ -266,7 +266,7 @@ impl Files {
         let largest = fit::check_current_entries(map.entries(), highest.index_in_file(), data_len)
             .map_err(|misfit| misfit_error(self.offset_path(file_id), highest, misfit, data_len))?;
         let payload = RecordTag::new(conf.spec.record_type).payload(map.records(), largest);
-        let end = payload.ok().map(|payload| largest + 8 + payload.len() as u64);
+        let end = payload.ok().map(|payload| largest + HEADER_BYTES + payload.len() as u64);
         if end == Some(data_len) {
             return Ok(());
         }

@@ -22,10 +22,9 @@ use crate::slot::{FileId, Slot};
 /// that was not.
 ///
 /// A view stays valid for as long as it is held, and nothing that it has shown changes or goes
-/// away, whatever the writer does meanwhile. Its sequential part is exactly that of
-/// its moment. A sealed file that it touches for the first time later may show what was backfilled
-/// and committed there since. Cloning it costs one atomic increment; clones share what has been
-/// mapped.
+/// away, whatever the writer does meanwhile. Its sequential part is exactly that of its moment. A
+/// sealed file that it touches for the first time later may show what was backfilled and committed
+/// there since. Cloning it costs one atomic increment; clones share what has been mapped.
 ///
 /// A read that hits an uncompressed column costs no system call, no allocation, no lock and no
 /// copy once its file has been touched in this view. The first touch of a file maps it.

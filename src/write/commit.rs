@@ -73,8 +73,8 @@ struct Staged<'a> {
     stream: Option<(u64, &'a mut dyn Read)>,
 }
 
-/// Commits the batch and returns the new conf. All records are new, and they are either all above
-/// the highest slot or none of them is. `next` is the sealed file that the batch after this one
+/// Commits the batch; `conf` and `tables` move on when it is durable. All records are new, and they
+/// are either all above the highest slot or none of them is. `next` is the sealed file that the batch after this one
 /// fills, when the caller knows.
 pub(super) fn commit(
     directory: &ColumnDir,

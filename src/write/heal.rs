@@ -307,13 +307,8 @@ pub(super) fn apply(directory: &ColumnDir, actions: &[HealAction]) -> Result<()>
     for action in actions {
         tracing::info!(column = %directory.path().display(), "healing: {action}");
         match action {
-            HealAction::ClearedEntries { file, .. } | HealAction::ExtendedOffsets { file, .. } => {
-                let cleared = match action {
-                    HealAction::ClearedEntries { slots, .. } => slots.as_slice(),
-                    _ => &[],
-                };
-                rewrite_table(directory, file, cleared)?;
-            }
+            HealAction::ClearedEntries { file, slots } => rewrite_table(directory, file, slots)?,
+            HealAction::ExtendedOffsets { file, .. } => rewrite_table(directory, file, &[])?,
             HealAction::Truncated { file, to, .. } => {
                 if let Some(offsets) = offsets_beside(directory, file) {
                     rewrite_table(directory, &offsets, &[])?;

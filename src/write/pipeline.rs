@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -365,7 +365,6 @@ impl Worker {
         }
         let jobs: Vec<&[(Slot, Vec<u8>)]> = records.iter().map(Vec::as_slice).collect();
         let Self { writer, jobs: queue, gate, round_bytes, on_commit } = self;
-        let mut started = Instant::now();
         let mut next_file = |current: FileId| {
             collect(queue, *round_bytes, waiting);
             first_sealed(current, waiting)
@@ -377,9 +376,7 @@ impl Worker {
                     answer(outcome);
                 }
             }
-            JobEvent::Committed(mut info) => {
-                info.elapsed = started.elapsed();
-                started = Instant::now();
+            JobEvent::Committed(info) => {
                 if let Some(told) = on_commit {
                     told(&info);
                 }

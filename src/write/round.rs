@@ -7,7 +7,6 @@
 //! at all.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
 use crate::error::{Error, Result};
 use crate::format::conf::Conf;
@@ -167,18 +166,13 @@ impl<'a> Round<'a> {
 
     /// For every unit the jobs that can be answered after it, by ascending position.
     pub(super) fn answered_after(&self) -> Vec<Vec<usize>> {
-        let mut after: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        let mut after = vec![Vec::new(); self.units.len()];
         for (position, job) in self.jobs.iter().enumerate() {
             if let Some(last) = job.units.last() {
-                match after.entry(*last) {
-                    Entry::Occupied(mut jobs) => jobs.get_mut().push(position),
-                    Entry::Vacant(jobs) => {
-                        jobs.insert(vec![position]);
-                    }
-                }
+                after[*last].push(position);
             }
         }
-        (0..self.units.len()).map(|unit| after.remove(&unit).unwrap_or_default()).collect()
+        after
     }
 }
 

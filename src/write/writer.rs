@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use crate::column::{ColumnSpec, Compression};
 use crate::error::{Error, Result};
@@ -222,16 +222,7 @@ impl Writer {
         for (slot, stored) in &items {
             self.check_stored(*slot, stored)?;
         }
-        let mut unchanged = 0;
-        let mut new = Vec::with_capacity(items.len());
-        for (slot, stored) in items {
-            let mut value = decode::decoder(stored, Compression::Snappy);
-            if self.holds(slot, &mut *value)? {
-                unchanged += 1;
-            } else {
-                new.push((slot, stored));
-            }
-        }
+        let (new, unchanged) = self.new_of(&items, Compression::Snappy)?;
         let written = self.put_new(new, None)?;
         Ok(Committed { written, unchanged })
     }
@@ -397,6 +388,7 @@ impl Writer {
             let records: Vec<(Slot, &[u8])> = unit.records.into_iter().collect();
             let (count, bytes) =
                 (records.len() as u64, records.iter().map(|(_, stored)| stored.len() as u64).sum());
+            let started = Instant::now();
             match self.check_writable().and_then(|()| self.put_new(records, next)) {
                 Ok(_) => {
                     let target = self.conf.backfill_target().map(|target| target.file_id);
@@ -404,7 +396,7 @@ impl Writer {
                         records: count,
                         jobs: answered_after[index].len() as u64,
                         bytes,
-                        elapsed: Duration::ZERO,
+                        elapsed: started.elapsed(),
                         switched_file: target != before,
                     }));
                 }
@@ -421,15 +413,7 @@ impl Writer {
 
     /// Stores checked values in one commit. `next` is the file that the commit after this fills.
     fn put_values(&mut self, items: &[(Slot, &[u8])], next: Option<FileId>) -> Result<Committed> {
-        let mut unchanged = 0;
-        let mut new = Vec::with_capacity(items.len());
-        for (slot, value) in items {
-            if self.holds(*slot, &mut &**value)? {
-                unchanged += 1;
-            } else {
-                new.push((*slot, *value));
-            }
-        }
+        let (new, unchanged) = self.new_of(items, Compression::None)?;
         // Refused before any work goes into compression.
         let slots: Vec<Slot> = new.iter().map(|(slot, _)| *slot).collect();
         plan::group(&self.conf, &slots)?;
@@ -439,6 +423,25 @@ impl Writer {
         let new = slots.into_iter().zip(stored.iter().map(Cow::as_ref)).collect();
         let written = self.put_new(new, next)?;
         Ok(Committed { written, unchanged })
+    }
+
+    /// The items whose slots have no record yet, and how many others hold the same value. The
+    /// items are in the form that `compression` gives them.
+    fn new_of<'a>(
+        &mut self,
+        items: &[(Slot, &'a [u8])],
+        compression: Compression,
+    ) -> Result<(Items<'a>, u64)> {
+        let mut unchanged = 0;
+        let mut new = Vec::with_capacity(items.len());
+        for (slot, bytes) in items {
+            if self.holds(*slot, &mut *decode::decoder(bytes, compression))? {
+                unchanged += 1;
+            } else {
+                new.push((*slot, *bytes));
+            }
+        }
+        Ok((new, unchanged))
     }
 
     /// Commits payloads of slots that have no record yet.
@@ -542,6 +545,9 @@ impl Writer {
         }
     }
 }
+
+/// Slots with their values or payloads.
+type Items<'a> = Vec<(Slot, &'a [u8])>;
 
 /// The payload of a record, read piece by piece.
 struct StoredReader<'a> {
