@@ -32,8 +32,11 @@ const WRITTEN: [u64; 6] = [0, 5, 8191, 3 * 8192, 3 * 8192 + 1, 3 * 8192 + 100];
 /// Slots without: in files that exist, in the skipped file, above the highest.
 const ABSENT: [u64; 6] = [1, 8190, 8192, 20_000, 3 * 8192 + 50, 3 * 8192 + 101];
 
-fn fill(directory: &Path, compression: Compression, backfill: bool) {
-    let options = WriterOptions::create(spec(compression, 1 << 20)).allow_backfill(backfill);
+/// The largest bound on values with which no record is asked for on its own.
+const SMALL: u64 = 4096;
+
+fn fill(directory: &Path, compression: Compression, backfill: bool, bound: u64) {
+    let options = WriterOptions::create(spec(compression, bound)).allow_backfill(backfill);
     let mut writer = Writer::open(directory, options).unwrap();
     let items: Vec<(Slot, Vec<u8>)> =
         WRITTEN.iter().map(|&slot| (Slot(slot), bytes_from(slot, 32))).collect();
@@ -70,7 +73,7 @@ fn a_warm_read_allocates_nothing() {
         (Compression::Snappy, true),
     ] {
         let scratch = scratch();
-        fill(scratch.path(), compression, backfill);
+        fill(scratch.path(), compression, backfill, SMALL);
         let reader = reader(scratch.path());
         let view = reader.view();
         let mut buffer = Vec::with_capacity(64);
@@ -89,7 +92,7 @@ fn a_warm_read_allocates_nothing() {
 #[test]
 fn the_latest_view_is_had_without_an_allocation() {
     let scratch = scratch();
-    fill(scratch.path(), Compression::None, false);
+    fill(scratch.path(), Compression::None, false, SMALL);
     let reader = reader(scratch.path());
     reader.view().contains(Slot(0)).unwrap();
     let (allocations, ()) = made_by(|| {
@@ -114,7 +117,8 @@ fn child(what: &str) -> ExitStatus {
     let scratch = scratch();
     let column = scratch.path().join("column");
     let compression = if what == "stored" { Compression::Snappy } else { Compression::None };
-    fill(&column, compression, what == "backfill");
+    let bound = if what == "large" { SMALL + 1 } else { SMALL };
+    fill(&column, compression, what == "backfill", bound);
     let output = scratch.path().join("output");
     let mut process = Process::start(
         "child_that_reads_without_system_calls",
@@ -132,6 +136,14 @@ fn a_warm_read_makes_no_system_call() {
         let status = child(what);
         assert_eq!(status.code(), Some(READ_ALL), "{what}: {status}");
     }
+}
+
+/// Where a record may be large it is asked for at its first touch, and again when it may have
+/// gone from memory.
+#[test]
+fn a_warm_read_in_a_column_of_large_values_makes_no_system_call_but_advice() {
+    let status = child("large");
+    assert_eq!(status.code(), Some(READ_ALL), "{status}");
 }
 
 #[test]
@@ -166,6 +178,9 @@ fn child_that_reads_without_system_calls() {
     let mut allowed = vec![(libc::SYS_exit_group, Verdict::Allow)];
     if what == "refresh" {
         allowed.extend(STAT.map(|call| (call, Verdict::Allow)));
+    }
+    if what == "large" {
+        allowed.push((libc::SYS_madvise, Verdict::Allow));
     }
     restrict(Verdict::Kill, &allowed);
     for _ in 0..1_000 {

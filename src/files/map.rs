@@ -1,8 +1,9 @@
 //! The one file that maps, and the one with `unsafe` code.
 //!
-//! A [`SlotMap`] is the committed part of one data file and its offset table. What leaves this
-//! file is safe: a slice that ends at the bound, and entries loaded one by one. Both can be made
-//! from bytes in memory as well, so that everything above runs without a file.
+//! A [`SlotMap`] is the committed part of one data file and its offset table, a [`MapTable`] those
+//! of a view by file. What leaves this file is safe: a slice that ends at the bound, and entries
+//! loaded one by one. Both can be made from bytes in memory as well, so that everything above runs
+//! without a file.
 //!
 //! # Why it is sound
 //! The promise at [`Reader::open`](crate::Reader::open) is that nobody but writers of this format
@@ -13,16 +14,20 @@
 //! * entries of an offset file do change, and are therefore only loaded as atomics.
 #![allow(unsafe_code)]
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use memmap2::{Mmap, MmapOptions};
+use memmap2::{Advice, Mmap, MmapOptions};
 
+use crate::files::touched::Touched;
 use crate::format::offsets::{ENTRIES, OffsetTable, TABLE_BYTES};
 use crate::format::record::VERSION_RECORD;
+use crate::slot::{FileId, SLOTS_PER_FILE, Slot};
 
 type Entries = [AtomicU64; ENTRIES];
 const _: () = assert!(size_of::<Entries>() == TABLE_BYTES);
@@ -56,6 +61,7 @@ impl std::fmt::Debug for SlotMap {
 struct Owner {
     data: Data,
     entries: TableSource,
+    touched: OnceLock<Box<Touched>>,
 }
 
 enum Data {
@@ -98,10 +104,11 @@ impl MappedTable {
     }
 
     /// Maps a whole offset file; the caller has seen that it is [`TABLE_BYTES`] long.
-    pub(crate) fn map(file: &File) -> io::Result<Self> {
+    pub(crate) fn map(file: &File, advice: Option<Advice>) -> io::Result<Self> {
         // SAFETY: the file is only read, and its entries only as atomics; that nobody shortens it
         // is what the caller of `Reader::open` promised.
         let map = unsafe { MmapOptions::new().len(TABLE_BYTES).map(file) }?;
+        advise(&map, advice);
         Ok(Self(TableSource::Mapped(map)))
     }
 
@@ -124,10 +131,11 @@ impl MappedData {
 
     /// Maps `map_len` bytes. The map may reach past the end of the file, so that a file that
     /// grows need not be mapped again; a [`SlotMap`]'s bound may not.
-    pub(crate) fn map(file: &File, map_len: usize) -> io::Result<Self> {
+    pub(crate) fn map(file: &File, map_len: usize, advice: Option<Advice>) -> io::Result<Self> {
         // SAFETY: only bytes below a bound are ever read through the map, see `SlotMap::new`, and
         // those neither change nor go away: that is what the caller of `Reader::open` promised.
         let map = unsafe { MmapOptions::new().len(map_len).map(file) }?;
+        advise(&map, advice);
         Ok(Self(Data::Mapped(map)))
     }
 
@@ -137,6 +145,16 @@ impl MappedData {
     }
 }
 
+/// Advice is no more than that: a system that does not take it reads all the same.
+fn advise(map: &Mmap, advice: Option<Advice>) {
+    if let Some(Err(error)) = advice.map(|advice| map.advise(advice)) {
+        tracing::debug!(%error, "advice on a map was not taken");
+    }
+}
+
+/// Bytes asked for at a time: what a kernel with the usual readahead setting accepts whole.
+const REQUEST_BYTES: u64 = 128 << 10;
+
 impl SlotMap {
     /// The caller has seen that the data file is at least `bound` bytes long and that these bytes
     /// are committed.
@@ -144,7 +162,8 @@ impl SlotMap {
     /// # Panics
     /// When less than `bound` bytes are mapped.
     pub(crate) fn new(data: MappedData, table: MappedTable, bound: usize) -> Self {
-        let owner = Arc::new(Owner { data: data.0, entries: table.0 });
+        let owner = Owner { data: data.0, entries: table.0, touched: OnceLock::new() };
+        let owner = Arc::new(owner);
         Self::with_owner(owner, bound)
     }
 
@@ -186,6 +205,38 @@ impl SlotMap {
         !matches!(self.owner.entries, TableSource::Nothing)
     }
 
+    /// True when nobody else holds these maps: dropping this unmaps them.
+    pub(crate) fn is_last(&self) -> bool {
+        Arc::strong_count(&self.owner) == 1
+    }
+
+    /// Which records were asked for: of all views that share the map.
+    pub(crate) fn touched(&self) -> &Touched {
+        self.owner.touched.get_or_init(Box::default)
+    }
+
+    /// Has the system read these bytes of the data file, and no others, in the background.
+    pub(crate) fn will_need(&self, bytes: Range<u64>) {
+        let Data::Mapped(map) = &self.owner.data else {
+            return;
+        };
+        let end = bytes.end.min(self.bound());
+        let mut start = bytes.start;
+        while start < end {
+            let next = (start + REQUEST_BYTES).min(end);
+            // Both are below `bound`, which is a `usize`.
+            let (Ok(from), Ok(len)) = (usize::try_from(start), usize::try_from(next - start))
+            else {
+                return;
+            };
+            if let Err(error) = map.advise_range(Advice::WillNeed, from, len) {
+                tracing::debug!(%error, "a record could not be asked for");
+                return;
+            }
+            start = next;
+        }
+    }
+
     /// Bytes of the data file that are committed.
     #[inline]
     pub(crate) fn bound(&self) -> u64 {
@@ -220,15 +271,182 @@ impl SlotMap {
         // SAFETY: `entries` leads to an aligned table that `owner` keeps in place, or to a static;
         // all access to it by this process is atomic.
         let entries = unsafe { self.entries.as_ref() };
-        // What an entry below the bound leads to was on disk before the bound was established, so
-        // the load orders nothing.
-        u64::from_le(entries[index].load(Ordering::Relaxed))
+        load(&entries[index])
     }
 
     /// All entries, by index.
     pub(crate) fn entries(&self) -> impl Iterator<Item = u64> + '_ {
         (0..ENTRIES).map(|index| self.entry(index))
     }
+}
+
+const CHUNK_BITS: u32 = 6;
+const CHUNK: usize = 1 << CHUNK_BITS;
+const SLOT_BITS: u32 = SLOTS_PER_FILE.trailing_zeros();
+const _: () = assert!(1 << SLOT_BITS == SLOTS_PER_FILE);
+/// Chunks that have their place in the table: 537 million slots, two centuries of mainnet.
+const MAX_CHUNKS: u64 = 1024;
+
+/// What a read needs of a file, in half a cache line.
+#[repr(C, align(32))]
+struct Cell {
+    /// Null until the file is there. What is below was written before.
+    entries: AtomicPtr<Entries>,
+    /// The first byte behind the version record.
+    records: AtomicPtr<u8>,
+    record_bytes: AtomicUsize,
+    /// The whole of it; null until the file is there.
+    map: AtomicPtr<SlotMap>,
+}
+const _: () = assert!(size_of::<Cell>() == 32);
+
+impl Cell {
+    const fn new() -> Self {
+        Self {
+            entries: AtomicPtr::new(std::ptr::null_mut()),
+            records: AtomicPtr::new(std::ptr::null_mut()),
+            record_bytes: AtomicUsize::new(0),
+            map: AtomicPtr::new(std::ptr::null_mut()),
+        }
+    }
+}
+
+#[repr(align(64))]
+struct Chunk([Cell; CHUNK]);
+
+impl Chunk {
+    const fn new() -> Self {
+        Self([const { Cell::new() }; CHUNK])
+    }
+}
+
+/// Where no file of a chunk has been touched. Nothing is ever written to it.
+static UNTOUCHED: Chunk = Chunk::new();
+
+/// The maps of a view by file. They come one by one and stay until the table goes.
+///
+/// A view costs little to make, however many files there are: cells come in chunks, on first
+/// touch. Finding what a read needs costs three loads and a comparison.
+pub(crate) struct MapTable {
+    /// Slots below it have a chunk.
+    near_end: u64,
+    /// Each leads to [`UNTOUCHED`] or to one of `held`.
+    chunks: Box<[AtomicPtr<Chunk>]>,
+    /// What the cells and `chunks` lead to. Nothing is taken out of it.
+    held: Mutex<Held>,
+    len: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Held {
+    maps: HashMap<FileId, Arc<SlotMap>>,
+    chunks: Vec<Arc<Chunk>>,
+}
+
+impl MapTable {
+    /// A table for the files of all slots below `end`.
+    pub(crate) fn new(end: u64) -> Self {
+        let chunk_slots = SLOTS_PER_FILE << CHUNK_BITS;
+        let near_end = end.min(MAX_CHUNKS * chunk_slots);
+        let untouched = || AtomicPtr::new(std::ptr::from_ref(&UNTOUCHED).cast_mut());
+        let chunks = (0..near_end.div_ceil(chunk_slots)).map(|_| untouched()).collect();
+        Self { near_end, chunks, held: Mutex::default(), len: AtomicUsize::new(0) }
+    }
+
+    /// The entry of a slot and the records of its file, where that file was put in to be read
+    /// quickly.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "below the number of chunks and cells")]
+    pub(crate) fn quick(&self, slot: Slot) -> Option<(u64, &[u8])> {
+        if slot.0 >= self.near_end {
+            return None;
+        }
+        // SAFETY: `new` makes a chunk for every slot below `near_end`.
+        let chunk =
+            unsafe { self.chunks.get_unchecked((slot.0 >> (SLOT_BITS + CHUNK_BITS)) as usize) };
+        // SAFETY: it leads to a static or to what `held` keeps in place, written before.
+        let chunk = unsafe { &*chunk.load(Ordering::Acquire) };
+        let cell = &chunk.0[(slot.0 >> SLOT_BITS) as usize % CHUNK];
+        // SAFETY: it is null or leads to an aligned table that a map in `held` keeps in place; all
+        // access to it by this process is atomic.
+        let entries = unsafe { cell.entries.load(Ordering::Acquire).as_ref() }?;
+        let entry = load(&entries[slot.index_in_file()]);
+        let records = cell.records.load(Ordering::Relaxed);
+        // SAFETY: the two were written before `entries` was, and never again: they are what
+        // `SlotMap::records` gives for a map in `held`.
+        let records =
+            unsafe { std::slice::from_raw_parts(records, cell.record_bytes.load(Ordering::Relaxed)) };
+        Some((entry, records))
+    }
+
+    /// The map of a file, where it was put in.
+    pub(crate) fn get(&self, file_id: FileId) -> Option<&SlotMap> {
+        let map = match self.near_chunk(file_id) {
+            // SAFETY: it leads to a static or to what `held` keeps in place, written before.
+            Some(chunk) => {
+                let chunk = unsafe { &*chunk.load(Ordering::Acquire) };
+                chunk.0[cell_index(file_id)].map.load(Ordering::Acquire).cast_const()
+            }
+            None => {
+                let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+                held.maps.get(&file_id).map_or(std::ptr::null(), Arc::as_ptr)
+            }
+        };
+        // SAFETY: null, or it leads to what `held` keeps in place for as long as `self` lives.
+        unsafe { map.as_ref() }
+    }
+
+    /// Puts in the map of a file, unless there is one already, and returns the one that is there.
+    /// `quick`: it shall be found by [`Self::quick`].
+    pub(crate) fn insert(&self, file_id: FileId, map: SlotMap, quick: bool) -> &SlotMap {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let Held { maps, chunks } = &mut *held;
+        let is_new = !maps.contains_key(&file_id);
+        let map = maps.entry(file_id).or_insert_with(|| Arc::new(map));
+        // SAFETY: `held` keeps the map in place, since nothing is taken out of it.
+        let map = unsafe { &*Arc::as_ptr(map) };
+        if let (true, Some(place)) = (is_new, self.near_chunk(file_id)) {
+            let mut chunk = place.load(Ordering::Acquire).cast_const();
+            if std::ptr::eq(chunk, &raw const UNTOUCHED) {
+                let new = Arc::new(Chunk::new());
+                chunk = Arc::as_ptr(&new);
+                chunks.push(new);
+                place.store(chunk.cast_mut(), Ordering::Release);
+            }
+            // SAFETY: `held` keeps the chunk in place.
+            let cell = unsafe { &(&(*chunk).0)[cell_index(file_id)] };
+            let records = map.records();
+            cell.records.store(records.as_ptr().cast_mut(), Ordering::Relaxed);
+            cell.record_bytes.store(records.len(), Ordering::Relaxed);
+            cell.map.store(std::ptr::from_ref(map).cast_mut(), Ordering::Release);
+            if quick {
+                cell.entries.store(map.entries.as_ptr(), Ordering::Release);
+            }
+        }
+        self.len.store(maps.len(), Ordering::Relaxed);
+        map
+    }
+
+    /// How many files were put in.
+    pub(crate) fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    fn near_chunk(&self, file_id: FileId) -> Option<&AtomicPtr<Chunk>> {
+        usize::try_from(file_id.0 >> CHUNK_BITS).ok().and_then(|chunk| self.chunks.get(chunk))
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the remainder is below the chunk's size")]
+fn cell_index(file_id: FileId) -> usize {
+    file_id.0 as usize % CHUNK
+}
+
+/// What an entry below the bound leads to was on disk before the bound was established, so the
+/// load orders nothing.
+#[inline]
+fn load(entry: &AtomicU64) -> u64 {
+    u64::from_le(entry.load(Ordering::Relaxed))
 }
 
 #[cfg(test)]
@@ -277,5 +495,53 @@ mod tests {
         assert_eq!(read, bytes[8..]);
         assert!(SlotMap::absent().records().is_empty());
         assert!(SlotMap::absent().entries().all(|entry| entry == 0));
+    }
+
+    #[test]
+    fn every_file_has_a_place_of_its_own_however_large_its_id() {
+        let (bytes, table) = file_of(&[b"ab"]);
+        let tag = RecordTag::new([4, 0]);
+        for last in [0, 63, 64, 65_535, 65_536, 1 << 30, FileId::MAX.0] {
+            let table_of_maps = MapTable::new(FileId(last).first_slot().0 + 1);
+            let mut ids = vec![0, last / 2, last.saturating_sub(1), last];
+            ids.dedup();
+            for (count, id) in ids.iter().map(|id| FileId(*id)).enumerate() {
+                assert!(table_of_maps.get(id).is_none() && table_of_maps.len() == count);
+                assert!(table_of_maps.quick(id.first_slot()).is_none());
+                let data = MappedData::bytes(&bytes);
+                let map = SlotMap::new(data, MappedTable::copy(&table), bytes.len());
+                let put = table_of_maps.insert(id, map, true);
+                assert!(std::ptr::eq(table_of_maps.get(id).unwrap(), put));
+                let again = table_of_maps.insert(id, SlotMap::absent(), true);
+                assert!(std::ptr::eq(again, put), "the first one stays");
+            }
+            let places: Vec<_> = ids.iter().map(|id| table_of_maps.get(FileId(*id))).collect();
+            for (index, place) in places.iter().enumerate() {
+                let others = places[..index].iter();
+                assert!(others.flatten().all(|other| !std::ptr::eq(*other, place.unwrap())));
+            }
+            // What has no place near is found the slow way only.
+            let is_near = |id: u64| id < MAX_CHUNKS << CHUNK_BITS;
+            for id in ids {
+                let first = FileId(id).first_slot();
+                let found = table_of_maps.quick(first);
+                assert_eq!(found.is_some(), is_near(id));
+                if let Some((entry, records)) = found {
+                    assert_eq!(tag.payload(records, entry), Ok(&b"ab"[..]));
+                }
+                // The table ends behind the first slot of the last file.
+                let next = table_of_maps.quick(Slot(first.0 + 1));
+                assert_eq!(next.is_some(), is_near(id) && id != last);
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_to_be_read_quickly_is_found_slowly() {
+        let table = MapTable::new(1);
+        let map = table.insert(FileId(0), SlotMap::absent(), false);
+        assert!(table.quick(Slot(0)).is_none());
+        assert!(std::ptr::eq(table.get(FileId(0)).unwrap(), map));
+        assert!(MapTable::new(0).quick(Slot(0)).is_none());
     }
 }

@@ -4,4 +4,5 @@
 pub(crate) mod directory;
 pub mod disk;
 pub(crate) mod map;
+pub(crate) mod touched;
 pub(crate) mod watch;

@@ -87,10 +87,6 @@ impl RecordTag {
     /// # Errors
     /// The record must have this type, zero reserved bytes, and end at or before the bound.
     #[inline]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the length is the number's middle 32 bits"
-    )]
     pub fn payload(self, records: &[u8], offset: u64) -> Result<&[u8], RecordFault> {
         // An offset inside the version record becomes an enormous one.
         let start = usize::try_from(offset.wrapping_sub(FIRST_RECORD_OFFSET));
@@ -103,13 +99,22 @@ impl RecordTag {
             } else {
                 RecordFault::HeaderPastBound
             })?;
-        let number = u64::from_le_bytes(*header);
-        if number & TAG_MASK != self.0 {
-            return Err(RecordFault::Header(*header));
-        }
+        let length = self.payload_bytes(*header).ok_or(RecordFault::Header(*header))?;
+        rest.get(..length)
+            .ok_or(RecordFault::PayloadPastBound(offset + HEADER_BYTES + length as u64))
+    }
+
+    /// Bytes of payload behind a header, or `None` when it is none of this type.
+    #[inline]
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the length is the number's middle 32 bits"
+    )]
+    pub fn payload_bytes(self, header: [u8; 8]) -> Option<usize> {
+        let number = u64::from_le_bytes(header);
         let length = (number >> LENGTH_SHIFT) as u32;
-        rest.get(..length as usize)
-            .ok_or(RecordFault::PayloadPastBound(offset + HEADER_BYTES + u64::from(length)))
+        (number & TAG_MASK == self.0).then_some(length as usize)
     }
 
     /// What a header of this type looks like, for people.

@@ -2,14 +2,13 @@
 //!
 //! `FORMAT.md`, section 7, has the rule and the reason for each step.
 
-use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, Result};
-use crate::files::directory::{Directory, FileStatus, Inode, OpenConf};
+use crate::files::directory::{Directory, FileStatus, OpenConf};
 use crate::files::map::{MappedData, MappedTable, SlotMap};
 use crate::format::conf::Conf;
 use crate::format::faults::{
@@ -19,6 +18,9 @@ use crate::format::fit;
 use crate::format::names;
 use crate::format::offsets::{OffsetTable, TABLE_BYTES};
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordTag};
+use crate::read::access::Access;
+use crate::read::descriptors::Descriptors;
+use crate::read::map_cache::{Cached, MapCache};
 use crate::slot::FileId;
 
 /// A map of a file that still grows reaches this many bytes further than the file, so that it
@@ -32,18 +34,9 @@ const MAX_ATTEMPTS: usize = 1000;
 #[derive(Debug)]
 pub(crate) struct Files {
     pub(crate) directory: Directory,
-    /// The latest map of every file that was touched, for the next view.
-    cache: Mutex<HashMap<FileId, Cached>>,
-}
-
-#[derive(Clone, Debug)]
-struct Cached {
-    map: SlotMap,
-    data: Inode,
-    offsets: Inode,
-    bound: u64,
-    /// The bound is the length of a sealed file under V2, where sealed files never grow.
-    sealed_under_v2: bool,
+    access: Access,
+    cache: Mutex<MapCache>,
+    descriptors: Descriptors,
 }
 
 /// Both files of an id, as they were opened.
@@ -53,8 +46,19 @@ struct OpenFiles {
 }
 
 impl Files {
-    pub(crate) fn new(directory: Directory) -> Self {
-        Self { directory, cache: Mutex::default() }
+    /// Keeps the maps of at most `max_files` files that no view holds.
+    pub(super) fn new(directory: Directory, access: Access, max_files: usize) -> Self {
+        let cache = Mutex::new(MapCache::new(max_files));
+        Self { directory, access, cache, descriptors: Descriptors::default() }
+    }
+
+    fn cache(&self) -> MutexGuard<'_, MapCache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The data file of an id, for reads past its map; `None` when there is none.
+    pub(super) fn descriptor(&self, file_id: FileId) -> Result<Option<Arc<File>>> {
+        self.descriptors.get(&self.directory, file_id)
     }
 
     /// The map of a file for a view of `seen`: an earlier one where it still serves, else a new
@@ -76,11 +80,9 @@ impl Files {
     }
 
     fn inherited(&self, conf: &Conf, file_id: FileId) -> Result<Option<SlotMap>> {
-        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(cached) = cache.get(&file_id).cloned() else {
+        let Some(cached) = self.cache().get(file_id) else {
             return Ok(None);
         };
-        drop(cache);
         let named = conf.named_len(file_id);
         if named.is_none() && cached.sealed_under_v2 && conf.backfill.is_none() {
             return Ok(Some(cached.map));
@@ -168,7 +170,7 @@ impl Files {
         {
             let (data, offsets) = (data.inode, offsets.inode);
             let cached = Cached { map: map.clone(), data, offsets, bound, sealed_under_v2 };
-            self.cache.lock().unwrap_or_else(PoisonError::into_inner).insert(file_id, cached);
+            self.cache().put(file_id, cached);
         }
     }
 
@@ -234,15 +236,28 @@ impl Files {
     ) -> Result<MappedData> {
         let map_len = bound.saturating_add(reserve);
         let map_len = usize::try_from(map_len).map_err(|_| self.too_large(file_id))?;
-        MappedData::map(file, map_len)
+        self.with_room(|| MappedData::map(file, map_len, self.access.data_advice()))
             .map_err(|error| Error::io(self.data_path(file_id), "map", error))
+    }
+
+    /// Maps. When the system has no more maps or address space to give, those go first that no
+    /// view holds.
+    fn with_room<T>(&self, map: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        map().or_else(|error| match error.kind() {
+            io::ErrorKind::OutOfMemory => {
+                self.cache().shrink(0);
+                map()
+            }
+            _ => Err(error),
+        })
     }
 
     fn map_table(&self, file_id: FileId, file: &File, byte_len: u64) -> Result<MappedTable> {
         let path = || self.offset_path(file_id);
         match byte_len.cmp(&(TABLE_BYTES as u64)) {
             std::cmp::Ordering::Equal => {
-                MappedTable::map(file).map_err(|error| Error::io(path(), "map", error))
+                self.with_room(|| MappedTable::map(file, self.access.table_advice()))
+                    .map_err(|error| Error::io(path(), "map", error))
             }
             std::cmp::Ordering::Greater => Err(offset_file_too_long(path(), byte_len)),
             std::cmp::Ordering::Less => {

@@ -1,15 +1,20 @@
 //! The read path: [`Reader`] → [`View`] → a slice of a mapped file.
 
+mod access;
+mod ask;
 pub(crate) mod decode;
-mod file_table;
+mod descriptors;
+mod direct;
 pub(crate) mod files;
 mod follow;
+mod map_cache;
 mod reader;
 mod record;
 mod scan;
 mod tracker;
 mod view;
 
+pub use access::Access;
 pub use follow::{Arrival, FollowOptions, Follower};
 pub use reader::{Reader, ReaderOptions};
 pub use record::{OwnedRecord, Record};

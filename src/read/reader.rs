@@ -9,23 +9,36 @@ use crate::files::directory::Directory;
 use crate::files::watch::Watch;
 use crate::format::faults::check_spec;
 use crate::format::names;
+use crate::read::access::Access;
 use crate::read::files::Files;
 use crate::read::view::View;
 
 /// The default of [`ReaderOptions::value_ceiling`]: 1 GiB.
 const DEFAULT_CEILING: u64 = 1 << 30;
 
+/// The default of [`ReaderOptions::max_mapped_files`]: two maps each, so that the five columns of
+/// an archive stay below the 65,530 maps that Linux allows a process.
+const DEFAULT_MAX_MAPPED_FILES: usize = 4096;
+
 /// What a reader asks of a column.
 #[derive(Clone, Copy, Debug)]
 pub struct ReaderOptions {
     expected: Option<ColumnSpec>,
     ceiling: u64,
+    max_mapped_files: usize,
+    pub(super) access: Access,
     check_fit: bool,
 }
 
 impl Default for ReaderOptions {
     fn default() -> Self {
-        Self { expected: None, ceiling: DEFAULT_CEILING, check_fit: true }
+        Self {
+            expected: None,
+            ceiling: DEFAULT_CEILING,
+            max_mapped_files: DEFAULT_MAX_MAPPED_FILES,
+            access: Access::default(),
+            check_fit: true,
+        }
     }
 }
 
@@ -42,6 +55,25 @@ impl ReaderOptions {
     #[must_use]
     pub fn value_ceiling(self, bytes: u64) -> Self {
         Self { ceiling: bytes, ..self }
+    }
+
+    /// The most files that stay mapped without need; 4096 unless said otherwise. Each takes its
+    /// size in address space and two maps, of which Linux allows a process 65,530.
+    ///
+    /// A file is mapped when a view first touches it, and stays mapped for that view. When the
+    /// latest view holds more files than this, [`Reader::view`] and [`Reader::refresh`] give out
+    /// another one of the same commit, and with the last handle on the old view its maps are no
+    /// longer needed; of those the files stay mapped that were touched last. A view that is held
+    /// never loses a map, so one view may exceed the limit by all the files that it touches.
+    #[must_use]
+    pub fn max_mapped_files(self, files: usize) -> Self {
+        Self { max_mapped_files: files, ..self }
+    }
+
+    /// What the reader is used for, so that the system reads what is needed and no more.
+    #[must_use]
+    pub fn access(self, access: Access) -> Self {
+        Self { access, ..self }
     }
 
     /// For `verify`, which reports a conf that does not fit its current file and goes on.
@@ -75,6 +107,8 @@ pub(super) struct Shared {
     pub(super) files: Arc<Files>,
     options: ReaderOptions,
     latest: RwLock<View>,
+    /// Held by the thread that takes the next view.
+    taking: Mutex<()>,
     /// Watches on the directory that nobody waits on at the moment.
     watches: Mutex<Vec<Watch>>,
 }
@@ -103,11 +137,11 @@ impl Reader {
     pub(crate) fn open_mapped(path: &Path, options: ReaderOptions) -> Result<Self> {
         let no_column = || Error::NoSuchColumn { directory: path.into() };
         let directory = Directory::open(path)?.ok_or_else(no_column)?;
-        let files = Arc::new(Files::new(directory));
+        let files = Arc::new(Files::new(directory, options.access, options.max_mapped_files));
         let view = Self::take_view(&files, options)?.ok_or_else(no_column)?;
         view.check_current()?;
-        let shared =
-            Shared { files, options, latest: RwLock::new(view), watches: Mutex::default() };
+        let (latest, taking, watches) = (RwLock::new(view), Mutex::default(), Mutex::default());
+        let shared = Shared { files, options, latest, taking, watches };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -118,13 +152,21 @@ impl Reader {
         if let Some(wanted) = options.expected {
             check_spec(files.directory.file_path(names::CONF), wanted, seen.conf.spec)?;
         }
-        Ok(Some(View::new(Arc::clone(files), seen, options)))
+        Ok(Some(View::new(Arc::clone(files), Arc::new(seen), options)))
     }
 
     /// The latest view that this reader or a clone of it has taken. No system call.
     #[must_use]
     pub fn view(&self) -> View {
-        self.shared.latest.read().unwrap_or_else(PoisonError::into_inner).clone()
+        let view = self.shared.latest.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if view.mapped_files() <= self.shared.options.max_mapped_files {
+            return view;
+        }
+        let mut latest = self.shared.latest.write().unwrap_or_else(PoisonError::into_inner);
+        if latest.mapped_files() > self.shared.options.max_mapped_files {
+            *latest = latest.afresh();
+        }
+        latest.clone()
     }
 
     /// A view of what is committed now: one `stat`, and where that shows a new conf, a new view.
@@ -136,15 +178,17 @@ impl Reader {
         if view.is_latest()? {
             return Ok(view);
         }
-        let gone = || self.shared.files.directory.conf_is_gone();
-        let mine = Self::take_view(&self.shared.files, self.shared.options)?.ok_or_else(gone)?;
-        let mut latest = self.shared.latest.write().unwrap_or_else(PoisonError::into_inner);
-        // Another thread may have been faster. Then its view is as good as this one, unless it is
-        // an older one.
-        if latest.is_same_moment(&view) || !latest.is_latest()? {
-            *latest = mine;
+        // One thread at a time: what is read last is put in place last, so that no reader ever
+        // goes back to an older view.
+        let _taking = self.shared.taking.lock().unwrap_or_else(PoisonError::into_inner);
+        let view = self.view();
+        if view.is_latest()? {
+            return Ok(view);
         }
-        Ok(latest.clone())
+        let gone = || self.shared.files.directory.conf_is_gone();
+        let view = Self::take_view(&self.shared.files, self.shared.options)?.ok_or_else(gone)?;
+        *self.shared.latest.write().unwrap_or_else(PoisonError::into_inner) = view.clone();
+        Ok(view)
     }
 
     /// The column's directory, as it was named when the reader was opened.

@@ -29,12 +29,14 @@ impl std::fmt::Debug for Record<'_> {
 }
 
 impl<'v> Record<'v> {
+    #[inline]
     pub(super) fn new(moment: &'v Moment, slot: Slot, stored: &'v [u8]) -> Self {
         Self { moment, slot, stored }
     }
 
     /// The record's slot.
     #[must_use]
+    #[inline]
     pub fn slot(&self) -> Slot {
         self.slot
     }
@@ -42,6 +44,7 @@ impl<'v> Record<'v> {
     /// The payload as it lies on disk: the value itself in an uncompressed column, snappy frames
     /// in a compressed one.
     #[must_use]
+    #[inline]
     pub fn stored(&self) -> &'v [u8] {
         self.stored
     }
@@ -149,7 +152,7 @@ impl<'v> Record<'v> {
         Error::corrupt(self.path(), place, "length of a value", wanted, "more")
     }
 
-    fn over_the_ceiling(&self, ceiling: u64) -> Error {
+    pub(super) fn over_the_ceiling(&self, ceiling: u64) -> Error {
         Error::TooLarge {
             slot: self.slot,
             byte_len: ceiling.saturating_add(1),

@@ -9,7 +9,8 @@ use crate::read::record::Record;
 use crate::read::view::Moment;
 use crate::slot::{FileId, Slot};
 
-/// The records of a range of slots; made by [`View::range`](crate::View::range).
+/// The records of a range of slots, in either direction; made by
+/// [`View::range`](crate::View::range).
 ///
 /// Yields an error for a record that is damaged and goes on with the next one. A file that cannot
 /// be read at all is one error, and the iterator goes on with the next file.
@@ -18,8 +19,15 @@ pub struct Range<'v> {
     /// The slots that are left: `front .. back`.
     front: u64,
     back: u64,
-    front_file: Option<(FileId, &'v SlotMap)>,
-    back_file: Option<(FileId, &'v SlotMap)>,
+    /// The slots of `front_map` that are left, `front .. front_end`, and of `back_map`,
+    /// `back_start .. back`. Empty where another file comes first.
+    front_end: u64,
+    back_start: u64,
+    front_map: Option<&'v SlotMap>,
+    back_map: Option<&'v SlotMap>,
+    /// No record was looked at. The first may be all that is wanted; with the next one it is a
+    /// scan, which the system's readahead serves.
+    is_first: bool,
 }
 
 impl std::fmt::Debug for Range<'_> {
@@ -44,7 +52,16 @@ impl<'v> Range<'v> {
             Bound::Unbounded => u64::MAX,
         };
         let back = back.min(moment.end());
-        Self { moment, front, back, front_file: None, back_file: None }
+        Self {
+            moment,
+            front,
+            back,
+            front_end: front,
+            back_start: back,
+            front_map: None,
+            back_map: None,
+            is_first: true,
+        }
     }
 
     /// The first slot that was not passed on the way up, `None` behind the last possible one.
@@ -65,19 +82,10 @@ impl<'v> Range<'v> {
         Ok(below.checked_sub(1).map(|index| ids[index]))
     }
 
-    fn finish(&mut self) {
-        self.back = self.front;
-    }
-
-    /// Moves the front into a file with records and returns its map; `None` at the end.
-    fn front_map(&mut self) -> Result<Option<(FileId, &'v SlotMap)>> {
+    /// Moves the front into the next file with records; `None` at the end.
+    fn enter_front(&mut self) -> Result<Option<&'v SlotMap>> {
         while self.front < self.back {
             let file_id = Slot(self.front).file_id();
-            if let Some((cached, map)) = self.front_file
-                && cached == file_id
-            {
-                return Ok(Some((file_id, map)));
-            }
             let map = match self.moment.file(file_id) {
                 Ok(map) => map,
                 Err(error) => {
@@ -88,87 +96,126 @@ impl<'v> Range<'v> {
                 }
             };
             if map.has_files() {
-                self.front_file = Some((file_id, map));
-                return Ok(Some((file_id, map)));
+                self.front_end = self.back.min(file_id.last_slot().0 + 1);
+                self.front_map = Some(map);
+                return Ok(Some(map));
             }
-            match self.next_file(file_id).inspect_err(|_| self.finish())? {
-                Some(next) => self.front = next.first_slot().0.min(self.back),
-                None => self.front = self.back,
-            }
+            let next = self.next_file(file_id).inspect_err(|_| self.front = self.back)?;
+            self.front = next.map_or(self.back, |next| next.first_slot().0.min(self.back));
         }
         Ok(None)
     }
 
-    /// Moves the back into a file with records and returns its map; `None` at the end.
-    fn back_map(&mut self) -> Result<Option<(FileId, &'v SlotMap)>> {
+    /// Moves the back into the next file with records; `None` at the end.
+    fn enter_back(&mut self) -> Result<Option<&'v SlotMap>> {
         while self.front < self.back {
             let file_id = Slot(self.back - 1).file_id();
-            if let Some((cached, map)) = self.back_file
-                && cached == file_id
-            {
-                return Ok(Some((file_id, map)));
-            }
+            let behind = |previous: FileId| self.front.max(previous.last_slot().0 + 1);
             let map = match self.moment.file(file_id) {
                 Ok(map) => map,
                 Err(error) => {
                     let previous = self.previous_file(file_id).ok().flatten();
-                    self.back = previous
-                        .map_or(self.front, |previous| self.front.max(previous.last_slot().0 + 1));
+                    self.back = previous.map_or(self.front, behind);
                     return Err(error);
                 }
             };
             if map.has_files() {
-                self.back_file = Some((file_id, map));
-                return Ok(Some((file_id, map)));
+                self.back_start = self.front.max(file_id.first_slot().0);
+                self.back_map = Some(map);
+                return Ok(Some(map));
             }
-            match self.previous_file(file_id).inspect_err(|_| self.finish())? {
-                Some(previous) => self.back = self.front.max(previous.last_slot().0 + 1),
-                None => self.finish(),
-            }
+            let previous = match self.previous_file(file_id) {
+                Ok(previous) => previous,
+                Err(error) => {
+                    self.back = self.front;
+                    return Err(error);
+                }
+            };
+            self.back = previous.map_or(self.front, behind);
         }
         Ok(None)
     }
 
+    /// The next record in the file at the front, as long as there is nothing special about it.
+    #[inline]
+    fn quick_step(&mut self) -> Option<Record<'v>> {
+        let map = self.front_map?;
+        // The back may have come into this file.
+        let end = self.front_end.min(self.back);
+        while self.front < end {
+            let slot = Slot(self.front);
+            let entry = map.entry(slot.index_in_file());
+            if entry != 0 {
+                let stored = self.moment.quick_payload(map, entry)?;
+                self.front += 1;
+                return Some(Record::new(self.moment, slot, stored));
+            }
+            self.front += 1;
+        }
+        None
+    }
+
+    /// What the quick step leaves over: the first record, the first of a file, a damaged one.
+    #[inline(never)]
     fn step(&mut self) -> Result<Option<Record<'v>>> {
-        while let Some((file_id, map)) = self.front_map()? {
-            let end = self.back.min(file_id.last_slot().0 + 1);
-            while self.front < end {
+        loop {
+            let map = match self.front_map {
+                Some(map) if self.front < self.front_end.min(self.back) => map,
+                _ => match self.enter_front()? {
+                    Some(map) => map,
+                    None => return Ok(None),
+                },
+            };
+            while self.front < self.front_end.min(self.back) {
                 let slot = Slot(self.front);
                 self.front += 1;
-                let entry = map.entry(slot.index_in_file());
-                if entry != 0
-                    && let Some(stored) = self.moment.payload(map, slot, entry)?
-                {
-                    return Ok(Some(Record::new(self.moment, slot, stored)));
+                if let Some(record) = self.look(map, slot)? {
+                    return Ok(Some(record));
                 }
             }
         }
-        Ok(None)
     }
 
     fn step_back(&mut self) -> Result<Option<Record<'v>>> {
-        while let Some((file_id, map)) = self.back_map()? {
-            let start = self.front.max(file_id.first_slot().0);
-            while self.back > start {
+        loop {
+            let map = match self.back_map {
+                Some(map) if self.back > self.back_start.max(self.front) => map,
+                _ => match self.enter_back()? {
+                    Some(map) => map,
+                    None => return Ok(None),
+                },
+            };
+            while self.back > self.back_start.max(self.front) {
                 self.back -= 1;
-                let slot = Slot(self.back);
-                let entry = map.entry(slot.index_in_file());
-                if entry != 0
-                    && let Some(stored) = self.moment.payload(map, slot, entry)?
-                {
-                    return Ok(Some(Record::new(self.moment, slot, stored)));
+                if let Some(record) = self.look(map, Slot(self.back))? {
+                    return Ok(Some(record));
                 }
             }
         }
-        Ok(None)
+    }
+
+    fn look(&mut self, map: &'v SlotMap, slot: Slot) -> Result<Option<Record<'v>>> {
+        let entry = map.entry(slot.index_in_file());
+        if entry == 0 {
+            return Ok(None);
+        }
+        if std::mem::take(&mut self.is_first) {
+            self.moment.touch(map, slot, entry);
+        }
+        let stored = self.moment.payload(map, slot, entry)?;
+        Ok(stored.map(|stored| Record::new(self.moment, slot, stored)))
     }
 }
 
 impl<'v> Iterator for Range<'v> {
     type Item = Result<Record<'v>>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        self.step().transpose()
+        match self.quick_step() {
+            Some(record) => Some(Ok(record)),
+            None => self.step().transpose(),
+        }
     }
 }
 

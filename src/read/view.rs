@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use crate::column::Compression;
 use crate::error::{Error, Result};
 use crate::files::directory::OpenConf;
-use crate::files::map::SlotMap;
+use crate::files::map::{MapTable, SlotMap};
 use crate::format::conf::Conf;
 use crate::format::offsets::entry_offset;
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordFault, RecordTag};
-use crate::read::file_table::FileTable;
+use crate::read::ask;
 use crate::read::files::Files;
 use crate::read::reader::ReaderOptions;
 use crate::read::record::{OwnedRecord, Record};
@@ -27,7 +27,9 @@ use crate::slot::{FileId, Slot};
 /// there since. Cloning it costs one atomic increment; clones share what has been mapped.
 ///
 /// A read that hits an uncompressed column costs no system call, no allocation, no lock and no
-/// copy once its file has been touched in this view. The first touch of a file maps it.
+/// copy once its file has been touched in this view. The first touch of a file maps it. In a
+/// column whose values may be larger than a page, the first touch of a record asks the system for
+/// it, and so does one a second or longer after that ([`Access`](crate::Access)).
 ///
 /// All reads fail with [`Error::Corrupt`] where the bytes on disk contradict the format, and with
 /// [`Error::Io`] where a file cannot be opened or mapped.
@@ -42,14 +44,16 @@ pub(super) struct Moment {
     tag: RecordTag,
     /// The longest payload that a record may have, as far as this moment's conf knows.
     max_stored_len: usize,
-    table: FileTable,
-    pub(super) seen: OpenConf,
+    /// The first touch of a record asks for it.
+    asks: bool,
+    table: MapTable,
+    pub(super) seen: Arc<OpenConf>,
     pub(super) files: Arc<Files>,
     pub(super) options: ReaderOptions,
     /// Ids of the files in the directory, for scans over gaps. A file that it does not have has
     /// no record in this moment, even when it is made later.
     listing: OnceLock<Vec<FileId>>,
-    /// Taken while the listing or a cell of the table is filled, so that they agree.
+    /// Taken while the listing or the table is filled, so that they agree.
     filling: Mutex<()>,
 }
 
@@ -63,17 +67,19 @@ impl std::fmt::Debug for View {
 }
 
 impl View {
-    pub(super) fn new(files: Arc<Files>, seen: OpenConf, options: ReaderOptions) -> Self {
+    pub(super) fn new(files: Arc<Files>, seen: Arc<OpenConf>, options: ReaderOptions) -> Self {
         let conf = &seen.conf;
         let max_stored_len = match conf.spec.compression {
             Compression::None => usize::try_from(conf.spec.max_value_bytes).unwrap_or(usize::MAX),
             Compression::Snappy => usize::MAX,
         };
+        let end = conf.highest.map_or(0, |slot| slot.0 + 1);
         let moment = Moment {
-            end: conf.highest.map_or(0, |slot| slot.0 + 1),
+            end,
             tag: RecordTag::new(conf.spec.record_type),
             max_stored_len,
-            table: FileTable::new(conf.current_file().unwrap_or_default()),
+            asks: options.access.asks(conf.spec.max_value_bytes),
+            table: MapTable::new(end),
             seen,
             files,
             options,
@@ -103,11 +109,13 @@ impl View {
     #[inline]
     pub fn get_stored(&self, slot: Slot) -> Result<Option<&[u8]>> {
         let moment = &*self.moment;
-        if slot.0 >= moment.end {
-            return Ok(None);
+        if let Some((entry, records)) = moment.table.quick(slot)
+            && let Ok(payload) = moment.tag.payload(records, entry)
+            && payload.len() <= moment.max_stored_len
+        {
+            return Ok(Some(payload));
         }
-        let map = moment.file(slot.file_id())?;
-        moment.payload(map, slot, map.entry(slot.index_in_file()))
+        moment.get_stored(slot)
     }
 
     /// The value of a slot: borrowed from the map in an uncompressed column, decoded in a
@@ -242,8 +250,24 @@ impl View {
         self.moment.files.bound(&self.moment.seen, file_id)
     }
 
+    pub(super) fn moment(&self) -> &Moment {
+        &self.moment
+    }
+
+    /// Whether both are of one commit.
     pub(super) fn is_same_moment(&self, other: &View) -> bool {
-        Arc::ptr_eq(&self.moment, &other.moment)
+        Arc::ptr_eq(&self.moment.seen, &other.moment.seen)
+    }
+
+    /// How many files this view holds.
+    pub(super) fn mapped_files(&self) -> usize {
+        self.moment.table.len()
+    }
+
+    /// Another view of the same commit, which holds no file yet.
+    pub(super) fn afresh(&self) -> Self {
+        let Moment { files, seen, options, .. } = &*self.moment;
+        Self::new(Arc::clone(files), Arc::clone(seen), *options)
     }
 
     pub(super) fn is_latest(&self) -> Result<bool> {
@@ -257,23 +281,59 @@ impl Moment {
         self.end
     }
 
-    /// The map of a file at or below the current one.
+    pub(super) fn tag(&self) -> RecordTag {
+        self.tag
+    }
+
+    pub(super) fn max_stored_len(&self) -> usize {
+        self.max_stored_len
+    }
+
+    /// The payload stored for a slot: all that the quick look does not settle, and in a column
+    /// whose records are asked for every read.
+    #[inline(never)]
+    pub(super) fn get_stored(&self, slot: Slot) -> Result<Option<&[u8]>> {
+        if slot.0 >= self.end {
+            return Ok(None);
+        }
+        let map = self.file(slot.file_id())?;
+        let entry = map.entry(slot.index_in_file());
+        self.touch(map, slot, entry);
+        self.payload(map, slot, entry)
+    }
+
+    /// A record is going to be looked at, all alone.
     #[inline]
+    pub(super) fn touch(&self, map: &SlotMap, slot: Slot, entry: u64) {
+        if self.asks && entry < map.bound() {
+            ask::ask(map, self.tag, slot.index_in_file(), entry);
+        }
+    }
+
+    /// The map of a file at or below the current one.
     pub(super) fn file(&self, file_id: FileId) -> Result<&SlotMap> {
-        let cell = self.table.cell(file_id);
-        match cell.get() {
+        match self.table.get(file_id) {
             Some(map) => Ok(map),
-            None => self.first_touch(cell, file_id),
+            None => self.first_touch(file_id),
         }
     }
 
     #[cold]
-    fn first_touch<'m>(&self, cell: &'m OnceLock<SlotMap>, file_id: FileId) -> Result<&'m SlotMap> {
+    fn first_touch(&self, file_id: FileId) -> Result<&SlotMap> {
         let map = self.files.map(&self.seen, file_id, self.options.checks_fit())?;
         let _filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = self.listing.get().is_some_and(|ids| ids.binary_search(&file_id).is_err());
         let named = self.seen.conf.named_len(file_id).is_some();
-        Ok(cell.get_or_init(|| if is_new && !named { SlotMap::absent() } else { map }))
+        let map = if is_new && !named { SlotMap::absent() } else { map };
+        // Where records are asked for, none may be looked at before.
+        Ok(self.table.insert(file_id, map, !self.asks))
+    }
+
+    /// The payload that `entry` leads to, where there is nothing special about it.
+    #[inline]
+    pub(super) fn quick_payload<'m>(&self, map: &'m SlotMap, entry: u64) -> Option<&'m [u8]> {
+        let payload = self.tag.payload(map.records(), entry).ok()?;
+        (payload.len() <= self.max_stored_len).then_some(payload)
     }
 
     /// The payload that `entry` leads to, where it is visible.
@@ -377,7 +437,7 @@ impl Moment {
 
     /// The offset of a payload that this moment handed out, for an error about it.
     pub(super) fn place_of(&self, slot: Slot) -> Option<u64> {
-        let map = self.table.cell(slot.file_id()).get()?;
+        let map = self.table.get(slot.file_id())?;
         Some(map.entry(slot.index_in_file()) + HEADER_BYTES)
     }
 }
