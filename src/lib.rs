@@ -68,7 +68,8 @@ pub use archive::{Archive, ArchivePipeline, ArchiveWriter};
 pub use column::{Column, ColumnSpec, Compression};
 pub use error::{Corruption, Error, IoError, Result};
 pub use read::{
-    Access, Arrival, FollowOptions, Follower, OwnedRecord, Range, Reader, ReaderOptions, Record, View,
+    Access, Arrival, FollowOptions, Follower, OwnedRecord, Range, Reader, ReaderOptions, Record,
+    View,
 };
 pub use slot::{FileId, SLOTS_PER_FILE, Slot};
 pub use write::{

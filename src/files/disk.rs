@@ -88,6 +88,12 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// As the operating system's. Nobody may assume anything about the names after a failure.
     fn sync_dir(&self, directory: &Path) -> io::Result<()>;
 
+    /// Whether several files, and a directory, may be flushed at the same time, by threads of the
+    /// writer's. Otherwise it flushes one after the other, in an order that is always the same.
+    fn flushes_at_once(&self) -> bool {
+        false
+    }
+
     /// Takes the writer's lock at `path` without waiting and writes this process's id into it.
     /// The file is made where it is missing.
     ///
@@ -235,6 +241,10 @@ impl Disk for OsDisk {
 
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {
         File::open(directory)?.sync_all()
+    }
+
+    fn flushes_at_once(&self) -> bool {
+        true
     }
 
     fn lock(&self, path: &Path) -> io::Result<LockAttempt> {

@@ -356,7 +356,7 @@ impl MapTable {
     /// The entry of a slot and the records of its file, where that file was put in to be read
     /// quickly.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "below the number of chunks and cells")]
+    #[allow(clippy::cast_possible_truncation, reason = "below the number of chunks and cells")]
     pub(crate) fn quick(&self, slot: Slot) -> Option<(u64, &[u8])> {
         if slot.0 >= self.near_end {
             return None;
@@ -374,16 +374,17 @@ impl MapTable {
         let records = cell.records.load(Ordering::Relaxed);
         // SAFETY: the two were written before `entries` was, and never again: they are what
         // `SlotMap::records` gives for a map in `held`.
-        let records =
-            unsafe { std::slice::from_raw_parts(records, cell.record_bytes.load(Ordering::Relaxed)) };
+        let records = unsafe {
+            std::slice::from_raw_parts(records, cell.record_bytes.load(Ordering::Relaxed))
+        };
         Some((entry, records))
     }
 
     /// The map of a file, where it was put in.
     pub(crate) fn get(&self, file_id: FileId) -> Option<&SlotMap> {
         let map = match self.near_chunk(file_id) {
-            // SAFETY: it leads to a static or to what `held` keeps in place, written before.
             Some(chunk) => {
+                // SAFETY: it leads to a static or to what `held` keeps in place, written before.
                 let chunk = unsafe { &*chunk.load(Ordering::Acquire) };
                 chunk.0[cell_index(file_id)].map.load(Ordering::Acquire).cast_const()
             }
@@ -437,7 +438,7 @@ impl MapTable {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the remainder is below the chunk's size")]
+#[allow(clippy::cast_possible_truncation, reason = "the remainder is below the chunk's size")]
 fn cell_index(file_id: FileId) -> usize {
     file_id.0 as usize % CHUNK
 }

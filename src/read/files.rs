@@ -255,10 +255,9 @@ impl Files {
     fn map_table(&self, file_id: FileId, file: &File, byte_len: u64) -> Result<MappedTable> {
         let path = || self.offset_path(file_id);
         match byte_len.cmp(&(TABLE_BYTES as u64)) {
-            std::cmp::Ordering::Equal => {
-                self.with_room(|| MappedTable::map(file, self.access.table_advice()))
-                    .map_err(|error| Error::io(path(), "map", error))
-            }
+            std::cmp::Ordering::Equal => self
+                .with_room(|| MappedTable::map(file, self.access.table_advice()))
+                .map_err(|error| Error::io(path(), "map", error)),
             std::cmp::Ordering::Greater => Err(offset_file_too_long(path(), byte_len)),
             std::cmp::Ordering::Less => {
                 let mut bytes = Vec::with_capacity(TABLE_BYTES);

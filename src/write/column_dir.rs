@@ -167,12 +167,22 @@ impl ColumnDir {
     /// Replaces the conf: written beside it, flushed, renamed over it, the rename flushed. The
     /// rename is the commit point.
     pub(super) fn replace_conf(&self, conf: &Conf) -> Result<()> {
-        let (from, to) = (self.file_path(names::CONF_TMP), self.file_path(names::CONF));
-        let mut tmp = self.create(from)?;
+        self.write_tmp(conf)?.sync()?;
+        self.rename_tmp()
+    }
+
+    /// Writes the next conf beside the present one. It is to be flushed before it is renamed.
+    pub(super) fn write_tmp(&self, conf: &Conf) -> Result<NamedFile> {
+        let mut tmp = self.create(self.file_path(names::CONF_TMP))?;
         tmp.write_at(&conf.encode(), 0)?;
-        tmp.sync()?;
+        Ok(tmp)
+    }
+
+    /// Puts the next conf in the place of the present one and flushes that.
+    pub(super) fn rename_tmp(&self) -> Result<()> {
+        let (from, to) = (self.file_path(names::CONF_TMP), self.file_path(names::CONF));
         self.disk
-            .rename(&tmp.path, &to)
+            .rename(&from, &to)
             .map_err(|error| Error::io(to, "replace by column.conf.tmp", error))?;
         self.sync()
     }

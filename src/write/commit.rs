@@ -1,12 +1,15 @@
 //! The commit: `FORMAT.md`, section 5.2, step by step.
 //!
 //! # Why a crash leaves all of a batch or nothing
-//! Readers and healing believe the conf alone. Until step 5 renames the new conf, the old one is
+//! Readers and healing believe the conf alone. Until step 6 renames the new conf, the old one is
 //! in force, and everything that steps 2 to 4 wrote lies behind a length that the old conf names:
 //! behind the current file's, behind the backfill file's (step 1 sees to it that it is named), or
-//! in files above the current one. Healing cuts all of it. When the rename reaches the medium,
-//! everything that the new conf names has been flushed before: the records in step 2, the entries
-//! in step 3, new files' names in step 4.
+//! in files above the current one. Whatever part of it reached the medium, healing cuts it. When
+//! the rename reaches the medium, everything that the new conf names has been flushed before: the
+//! records, the entries, new files' names, and the new conf itself, all of them in step 5.
+//!
+//! The order within step 5 plays no role: an entry that is on disk before its record leads behind
+//! the length in force, as it does when the record is there. So all of it is flushed at once.
 
 use std::io::{self, IoSlice, Read};
 
@@ -17,6 +20,7 @@ use crate::format::offsets::{TABLE_BYTES, entry_offset};
 use crate::format::record::RecordHeader;
 use crate::slot::{FileId, Slot};
 use crate::write::column_dir::{ColumnDir, NamedFile};
+use crate::write::flusher::{Flush, Flusher};
 use crate::write::gather::Gather;
 use crate::write::plan::check_stored_len;
 use crate::write::table_cache::{FileState, TableCache};
@@ -80,6 +84,7 @@ pub(super) fn commit(
     directory: &ColumnDir,
     conf: &mut Conf,
     tables: &mut TableCache,
+    flusher: &mut Flusher,
     batch: Vec<FileBatch<'_>>,
     next: Option<FileId>,
 ) -> Result<(), CommitError> {
@@ -107,21 +112,25 @@ pub(super) fn commit(
         *conf = intent;
     }
 
+    let mut flushes = Vec::with_capacity(2 * staged.len() + 2);
     // 2. data
     for file in &mut staged {
-        write_data(directory, file)?;
+        flushes.push(Flush::File(write_data(directory, file)?));
     }
     // 3. offsets
-    for file in &mut staged {
-        write_entries(directory, file).map_err(poisoning)?;
+    for file in &staged {
+        flushes.push(Flush::File(write_entries(directory, file).map_err(poisoning)?));
     }
-    // 4. directory
-    if staged.iter().any(|file| !file.state.has_data || !file.state.has_offsets) {
-        directory.sync().map_err(poisoning)?;
-    }
-    // 5. conf
+    // 4. conf
     let committed = conf_after(conf, &staged, highest, next);
-    directory.replace_conf(&committed).map_err(poisoning)?;
+    flushes.push(Flush::File(directory.write_tmp(&committed).map_err(poisoning)?));
+    // 5. flush
+    if staged.iter().any(|file| !file.state.has_data || !file.state.has_offsets) {
+        flushes.push(Flush::Names(directory.clone()));
+    }
+    flusher.flush_all(directory, flushes).map_err(poisoning)?;
+    // 6. rename
+    directory.rename_tmp().map_err(poisoning)?;
 
     *conf = committed;
     for mut file in staged {
@@ -214,7 +223,8 @@ fn stage<'a>(
     Ok(Staged { file_id, state, bytes, entries, stream })
 }
 
-fn write_data(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<(), CommitError> {
+/// Appends the records of one file. It is still to be flushed.
+fn write_data(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<NamedFile, CommitError> {
     let path = directory.data_path(file.file_id);
     let mut data = if file.state.has_data {
         directory.open(path.clone(), Access::Write).map_err(poisoning)?.ok_or_else(|| {
@@ -234,7 +244,7 @@ fn write_data(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<(), Commit
             });
         }
     }
-    data.sync().map_err(poisoning)
+    Ok(data)
 }
 
 enum StreamError {
@@ -280,7 +290,8 @@ fn take_back(
     }
 }
 
-fn write_entries(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<()> {
+/// Writes the entries of one file. They are still to be flushed.
+fn write_entries(directory: &ColumnDir, file: &Staged<'_>) -> Result<NamedFile> {
     let path = directory.offset_path(file.file_id);
     let mut offsets = if file.state.has_offsets {
         directory
@@ -297,7 +308,7 @@ fn write_entries(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<()> {
     } else {
         offsets.write_at(table.as_bytes(), 0)?;
     }
-    offsets.sync()
+    Ok(offsets)
 }
 
 /// First and last index of each run of neighbouring entries.

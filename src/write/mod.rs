@@ -3,6 +3,7 @@
 mod column_dir;
 mod commit;
 mod encode;
+mod flusher;
 mod gather;
 mod heal;
 mod pipeline;

@@ -19,6 +19,7 @@ use crate::slot::{FileId, Slot};
 use crate::write::column_dir::{ColumnDir, NamedFile};
 use crate::write::commit::{self, CommitError, FileBatch, Payload};
 use crate::write::encode;
+use crate::write::flusher::Flusher;
 use crate::write::heal::{self, HealReport};
 use crate::write::pipeline::{CommitInfo, JobEvent};
 use crate::write::plan;
@@ -89,6 +90,7 @@ pub struct Writer {
     directory: ColumnDir,
     conf: Conf,
     tables: TableCache,
+    flusher: Flusher,
     /// What poisoned it.
     poisoned: Option<Error>,
     healed: HealReport,
@@ -127,8 +129,8 @@ impl Writer {
             Some(conf) => open_existing(&directory, conf, options)?,
             None => create(&directory, options)?,
         };
-        let tables = TableCache::default();
-        Ok(Self { directory, conf, tables, poisoned: None, healed, _lock: lock })
+        let (tables, flusher) = (TableCache::default(), Flusher::default());
+        Ok(Self { directory, conf, tables, flusher, poisoned: None, healed, _lock: lock })
     }
 
     /// What opening healed.
@@ -480,11 +482,11 @@ impl Writer {
 
     fn commit(&mut self, batch: Vec<FileBatch<'_>>, next: Option<FileId>) -> Result<()> {
         let sealed = next.filter(|file_id| Some(*file_id) < self.conf.current_file());
-        let Self { directory, conf, tables, poisoned, .. } = self;
+        let Self { directory, conf, tables, flusher, poisoned, .. } = self;
         // A panic on the way (in a caller's stream, say) leaves the files as they are.
         let interrupted = io::Error::other("a panic interrupted it");
         *poisoned = Some(Error::io(directory.path(), "finish a commit to", interrupted));
-        match commit::commit(directory, conf, tables, batch, sealed) {
+        match commit::commit(directory, conf, tables, flusher, batch, sealed) {
             Ok(()) => {
                 *poisoned = None;
                 tracing::debug!(column = %directory.path().display(), ?conf, "committed");

@@ -1,0 +1,130 @@
+//! Flushes that need not wait for each other.
+//!
+//! Before the conf is renamed, everything that it names must be on disk; which of it is there first
+//! makes no difference, since nobody believes any of it before. Flushed one after the other, each
+//! file costs the file system a commit of its journal; flushed at the same time they share one.
+
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::error::{Error, Result};
+use crate::write::column_dir::{ColumnDir, NamedFile};
+
+/// Threads besides the caller's: an ordinary commit flushes three files.
+const MAX_THREADS: usize = 3;
+
+/// Something to flush.
+#[derive(Debug)]
+pub(super) enum Flush {
+    File(NamedFile),
+    /// The names in the directory.
+    Names(ColumnDir),
+}
+
+impl Flush {
+    fn run(self) -> Result<()> {
+        match self {
+            Flush::File(mut file) => file.sync(),
+            Flush::Names(directory) => directory.sync(),
+        }
+    }
+}
+
+/// A position in the caller's list, and what is there to flush; without that the thread ends.
+type Job = (usize, Option<Flush>);
+type Done = (usize, Result<()>);
+
+/// Threads that flush; started with the first commit that needs them.
+#[derive(Debug, Default)]
+pub(super) struct Flusher {
+    pool: Option<Pool>,
+}
+
+#[derive(Debug)]
+struct Pool {
+    jobs: Sender<Job>,
+    /// The caller takes part.
+    queue: Receiver<Job>,
+    done: Receiver<Done>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Flusher {
+    /// Flushes all of it and returns when that is done: at once where the disk allows it, else one
+    /// after the other. Of several errors the first in the list is returned.
+    pub(super) fn flush_all(&mut self, directory: &ColumnDir, flushes: Vec<Flush>) -> Result<()> {
+        if !directory.disk().flushes_at_once() {
+            return flushes.into_iter().try_for_each(Flush::run);
+        }
+        let pool = self.pool.get_or_insert_with(Pool::start);
+        let mut outcomes: Vec<Option<Result<()>>> = flushes.iter().map(|_| None).collect();
+        for (index, flush) in flushes.into_iter().enumerate() {
+            // It cannot fail: the pool has the other end as well.
+            drop(pool.jobs.send((index, Some(flush))));
+        }
+        while let Ok((index, Some(flush))) = pool.queue.try_recv() {
+            outcomes[index] = Some(flush.run());
+        }
+        while outcomes.iter().any(Option::is_none)
+            && let Ok((index, outcome)) = pool.done.recv()
+        {
+            outcomes[index] = Some(outcome);
+        }
+        outcomes.into_iter().flatten().collect()
+    }
+}
+
+impl Pool {
+    fn start() -> Self {
+        let (jobs, queue) = crossbeam_channel::unbounded::<Job>();
+        let (sender, done) = crossbeam_channel::unbounded();
+        let mut threads = Vec::new();
+        for _ in 0..MAX_THREADS {
+            let (queue, done) = (queue.clone(), sender.clone());
+            let work = move || {
+                while let Ok((index, Some(flush))) = queue.recv() {
+                    let mut answer = Answer { index, outcome: None, done: &done };
+                    answer.outcome = Some(flush.run());
+                }
+            };
+            let thread = std::thread::Builder::new().name("coldstore-flush".to_owned());
+            match thread.spawn(work) {
+                Ok(thread) => threads.push(thread),
+                // With fewer threads, or none, it takes longer.
+                Err(error) => tracing::debug!(%error, "no thread to flush with"),
+            }
+        }
+        Self { jobs, queue, done, threads }
+    }
+}
+
+/// Sent when dropped, also by a panic: whoever waits for it must not wait for ever.
+struct Answer<'a> {
+    index: usize,
+    outcome: Option<Result<()>>,
+    done: &'a Sender<Done>,
+}
+
+impl Drop for Answer<'_> {
+    fn drop(&mut self) {
+        let panicked = || {
+            let source = std::io::Error::other("a panic interrupted it");
+            Err(Error::io("a file of the column", "flush", source))
+        };
+        // Nobody waits any more when the pool is gone.
+        drop(self.done.send((self.index, self.outcome.take().unwrap_or_else(panicked))));
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        for _ in &self.threads {
+            drop(self.jobs.send((0, None)));
+        }
+        for thread in self.threads.drain(..) {
+            // What it panicked with was reported when it did.
+            drop(thread.join());
+        }
+    }
+}
