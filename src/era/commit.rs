@@ -1,5 +1,6 @@
 //! The second pass over a group: what was verified goes into the columns.
 
+use std::hash::BuildHasher;
 use std::io::{self, Read};
 
 use super::e2store::{RecordAt, record_type};
@@ -16,8 +17,8 @@ use crate::error::Error;
 use crate::slot::Slot;
 
 /// Blocks that are held in memory for one commit, in bytes and in number.
-const BATCH_BYTES: usize = 8 << 20;
-const BATCH_BLOCKS: usize = 1024;
+const BATCH_BYTES: usize = 32 << 20;
+const BATCH_BLOCKS: usize = 8192;
 
 /// Commits an era:
 ///
@@ -80,10 +81,14 @@ fn commit_blocks(
     let mut batch: Vec<(Slot, Vec<u8>)> = Vec::new();
     let mut batch_bytes = 0_usize;
     let mut offset = group.offset;
-    for place in &era.block_places {
-        let slot = group.slots.map_or(group.state_slot, |slots| slots.slot_at(usize::from(*place)));
+    for block in &era.blocks {
+        let place = usize::from(block.place);
+        let slot = group.slots.map_or(group.state_slot, |slots| slots.slot_at(place));
         let record = next_block(file, &group, &mut offset)?;
         let stored = file.stored_block(&record, limits)?;
+        if era.hasher.hash_one(stored.as_slice()) != block.sum {
+            return Err(changed(file, record.offset).into());
+        }
         let full =
             batch.len() == BATCH_BLOCKS || batch_bytes.saturating_add(stored.len()) > BATCH_BYTES;
         if full && !batch.is_empty() {
@@ -108,7 +113,7 @@ fn put_blocks(
     if batch.is_empty() {
         return Ok(());
     }
-    match columns.blocks.put_stored_batch(batch) {
+    match columns.blocks.put_checked_batch(batch) {
         Ok(_) => Ok(()),
         Err(source) => Err(refused(file, group, Column::Blocks, source)),
     }

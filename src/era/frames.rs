@@ -6,6 +6,7 @@ use snap::read::FrameDecoder;
 
 use super::e2store::{Payload, RecordAt, RecordFile};
 use crate::error::{Error, Result};
+use crate::format::frames::Chunks;
 
 /// A piece of a value on its way through. It is made for each block anew.
 const PIECE_BYTES: usize = 16 * 1024;
@@ -84,6 +85,36 @@ pub(super) fn decode<R: Read + Seek>(
             return Err(Fault::Damaged(found));
         }
         watch(position);
+    }
+}
+
+/// [`decode`] of a record that was read already: `stored` is its payload.
+pub(super) fn decode_stored(
+    record: &RecordAt,
+    stored: &[u8],
+    head_len: usize,
+    limit: u64,
+) -> Result<Decoded, Fault> {
+    let (mut chunks, mut piece) = (Chunks::new(stored), Vec::new());
+    let (mut head, mut byte_len) = (Vec::new(), 0_u64);
+    loop {
+        piece.clear();
+        let next = chunks.next_into(&mut piece);
+        let position = record.end().saturating_sub(chunks.bytes_left() as u64);
+        match next {
+            Ok(false) => return Ok(Decoded { head, byte_len }),
+            Ok(true) => {}
+            Err(fault) => {
+                return Err(Fault::Damaged(format!("{fault}, before byte {position} of the file")));
+            }
+        }
+        let missing = head_len.saturating_sub(head.len());
+        head.extend_from_slice(piece.get(..piece.len().min(missing)).unwrap_or_default());
+        byte_len = byte_len.saturating_add(piece.len() as u64);
+        if byte_len > limit {
+            let found = format!("more than {limit} bytes decoded by byte {position} of the file");
+            return Err(Fault::Damaged(found));
+        }
     }
 }
 
@@ -179,9 +210,12 @@ mod tests {
             let mut flipped = whole.clone();
             flipped[at] ^= 0x10;
             let (mut file, record) = file(&flipped);
-            match decode(&mut file, &record, 1000, 1 << 20, &mut |_| {}) {
-                Ok(decoded) => assert_eq!(decoded.head, value, "{at}"),
-                Err(fault) => assert!(matches!(fault, Fault::Damaged(_)), "{at}: {fault:?}"),
+            let read = decode_stored(&record, &flipped, 1000, 1 << 20);
+            for decoded in [decode(&mut file, &record, 1000, 1 << 20, &mut |_| {}), read] {
+                match decoded {
+                    Ok(decoded) => assert_eq!(decoded.head, value, "{at}"),
+                    Err(fault) => assert!(matches!(fault, Fault::Damaged(_)), "{at}: {fault:?}"),
+                }
             }
         }
     }

@@ -153,7 +153,7 @@ impl Run<'_> {
             (None, StateOutcome::NotSelected) => EraOutcome::Nothing,
             (None, StateOutcome::Present) => EraOutcome::Present,
             (slots, _) => {
-                let blocks = era.block_places.len() as u64;
+                let blocks = era.blocks.len() as u64;
                 let skipped_slots = slots.map_or(0, |slots| slots.count() - blocks);
                 EraOutcome::Imported { blocks, skipped_slots, index_encoding: era.index_encoding }
             }

@@ -1,5 +1,7 @@
 //! The first pass over a group: everything is decoded and checked, nothing is written.
 
+use std::hash::RandomState;
+
 use super::check;
 use super::error::ImportError;
 use super::group::Group;
@@ -15,8 +17,10 @@ use crate::slot::Slot;
 #[derive(Debug)]
 pub(super) struct Verified {
     pub(super) group: Group,
-    /// Which slots of the era have a block, as places in the era.
-    pub(super) block_places: Vec<u16>,
+    /// The blocks of the era.
+    pub(super) blocks: Vec<VerifiedBlock>,
+    /// What their sums were made with.
+    pub(super) hasher: RandomState,
     /// Bytes of the decoded state.
     pub(super) state_len: u64,
     /// `None` in era 0.
@@ -25,6 +29,15 @@ pub(super) struct Verified {
     pub(super) before: Option<(Slot, Root)>,
     /// The block root of its own last slot; era 0 has no slots.
     pub(super) last_root: Option<Root>,
+}
+
+/// A block that may be committed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct VerifiedBlock {
+    /// Its slot, as a place in the era.
+    pub(super) place: u16,
+    /// A keyed hash of its stored bytes: when they have it still, they are what was verified.
+    pub(super) sum: u64,
 }
 
 pub(super) fn verify(
@@ -42,11 +55,13 @@ pub(super) fn verify(
     let (state, state_len) =
         walk.read_state(&mut |position| ticker.note(Phase::Verify, position))?;
     let index_encoding = walk.check_index(&blocks)?;
+    let hasher = walk.hasher().clone();
     ticker.tick(Phase::Verify, group.end)?;
 
     let mut verified = Verified {
         group: *group,
-        block_places: Vec::new(),
+        blocks: Vec::new(),
+        hasher,
         state_len,
         index_encoding,
         before: None,
@@ -56,10 +71,12 @@ pub(super) fn verify(
         check::check_era(file.path(), slots, &blocks, &state, roots)?;
         verified.before = check::wanted_before(slots, &blocks, roots);
         verified.last_root = roots.block_roots.last().copied();
-        verified.block_places = blocks
+        verified.blocks = blocks
             .iter()
-            .filter_map(|block| slots.index_of(block.head.slot))
-            .filter_map(|place| u16::try_from(place).ok())
+            .filter_map(|block| {
+                let place = u16::try_from(slots.index_of(block.head.slot)?).ok()?;
+                Some(VerifiedBlock { place, sum: block.sum })
+            })
             .collect();
     }
     Ok((verified, state))

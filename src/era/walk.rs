@@ -1,15 +1,29 @@
 //! A walk over the records of one group of an `.era` file.
 
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, Seek};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::e2store::{RecordAt, RecordFile, record_type};
-use super::frames;
+use super::frames::{self, Decoded, Fault};
 use super::group::{self, Group};
 use super::index::{IndexEncoding, SlotIndex};
 use super::reader::{self, BLOCK, EraBlock, EraState, Limits, STATE};
 use super::ssz::{self, BlockHead};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::slot::Slot;
+
+/// Payload that is read ahead, to be decoded on all cores.
+const AHEAD_BYTES: u64 = 4 << 20;
+
+/// A block record that was read and decoded, and is still to be looked at.
+#[derive(Debug)]
+struct Ahead {
+    record: RecordAt,
+    decoded: Result<Decoded, Fault>,
+    sum: u64,
+}
 
 /// A walk over the records of a group: blocks until there are none left, then the state, then
 /// the index as a cross-check.
@@ -22,6 +36,10 @@ pub struct GroupWalk<'f, R> {
     next_offset: u64,
     last_slot: Option<Slot>,
     state: Option<RecordAt>,
+    ahead: VecDeque<Ahead>,
+    /// What the read ahead came upon, behind what is in `ahead`.
+    stopped: Option<Error>,
+    hasher: RandomState,
 }
 
 impl<'f, R: Read + Seek> GroupWalk<'f, R> {
@@ -34,7 +52,23 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
             }
             None => None,
         };
-        Ok(Self { file, group, limits, index, next_offset, last_slot: None, state: None })
+        Ok(Self {
+            file,
+            group,
+            limits,
+            index,
+            next_offset,
+            last_slot: None,
+            state: None,
+            ahead: VecDeque::new(),
+            stopped: None,
+            hasher: RandomState::new(),
+        })
+    }
+
+    /// What the sums of the blocks were made with.
+    pub(super) fn hasher(&self) -> &RandomState {
+        &self.hasher
     }
 
     /// The next block, or `None` at the state.
@@ -44,12 +78,47 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
     /// that does not decode within the bound, and a slot outside of the era or not above the one
     /// before.
     pub fn next_block(&mut self) -> Result<Option<EraBlock>> {
-        if self.state.is_some() {
-            return Ok(None);
+        if self.ahead.is_empty() && self.state.is_none() {
+            if let Some(error) = self.stopped.take() {
+                return Err(error);
+            }
+            self.read_ahead();
+            if self.ahead.is_empty()
+                && let Some(error) = self.stopped.take()
+            {
+                return Err(error);
+            }
         }
+        self.ahead.pop_front().map(|ahead| self.look_at(ahead)).transpose()
+    }
+
+    /// Reads the next blocks, up to the state, and decodes them.
+    fn read_ahead(&mut self) {
+        let (mut records, mut bytes) = (Vec::new(), 0);
+        while bytes < AHEAD_BYTES && self.state.is_none() {
+            match self.next_stored() {
+                Ok(Some((record, stored))) => {
+                    bytes += u64::from(record.payload_len);
+                    records.push((record, stored));
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    self.stopped = Some(error);
+                    break;
+                }
+            }
+        }
+        self.ahead = decode_all(&records, self.limits.block_bytes, &self.hasher).into();
+    }
+
+    /// The next block record and its payload, or `None` at the state.
+    fn next_stored(&mut self) -> Result<Option<(RecordAt, Vec<u8>)>> {
         while let Some(record) = self.next_record()? {
             match record.record_type {
-                record_type::BLOCK => return self.read_block(record).map(Some),
+                record_type::BLOCK => {
+                    reader::check_block_record(self.file, &record, self.limits)?;
+                    return Ok(Some((record, self.file.payload_bytes(&record)?)));
+                }
                 record_type::STATE => {
                     self.state = Some(record);
                     return Ok(None);
@@ -134,10 +203,9 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
         Ok(Some(record))
     }
 
-    fn read_block(&mut self, record: RecordAt) -> Result<EraBlock> {
-        reader::check_block_record(self.file, &record, self.limits)?;
-        let limit = self.limits.block_bytes;
-        let decoded = frames::decode(self.file, &record, ssz::BLOCK_HEAD_BYTES, limit, &mut |_| {})
+    fn look_at(&mut self, ahead: Ahead) -> Result<EraBlock> {
+        let Ahead { record, decoded, sum } = ahead;
+        let decoded = decoded
             .map_err(|fault| fault.error(self.file, &record, BLOCK, &self.place_of(&record)))?;
         let head = BlockHead::parse(&decoded.head).map_err(|mismatch| {
             let wanted = format!("{}: {}", self.place_of(&record), mismatch.wanted);
@@ -145,7 +213,7 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
         })?;
         self.check_slot(&record, head.slot)?;
         self.last_slot = Some(head.slot);
-        Ok(EraBlock { record, head })
+        Ok(EraBlock { record, head, sum })
     }
 
     fn check_slot(&self, record: &RecordAt, slot: Slot) -> Result<()> {
@@ -180,4 +248,29 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
             _ => "the first block".to_owned(),
         }
     }
+}
+
+/// Decodes blocks, on all cores where they are worth it.
+fn decode_all(records: &[(RecordAt, Vec<u8>)], limit: u64, hasher: &RandomState) -> Vec<Ahead> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((record, stored)) = records.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let decoded = frames::decode_stored(record, stored, ssz::BLOCK_HEAD_BYTES, limit);
+            let sum = hasher.hash_one(stored.as_slice());
+            done.push(Ahead { record: *record, decoded, sum });
+        }
+        done
+    };
+    let mut all = std::thread::scope(|scope| {
+        let helpers: Vec<_> = (1..cores.min(records.len())).map(|_| scope.spawn(work)).collect();
+        let mut all = work();
+        for helper in helpers {
+            all.extend(helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        all
+    });
+    all.sort_by_key(|ahead| ahead.record.offset);
+    all
 }

@@ -7,6 +7,7 @@
 pub mod conf;
 pub(crate) mod faults;
 pub mod fit;
+pub mod frames;
 pub mod names;
 pub mod offsets;
 pub mod record;

@@ -162,7 +162,7 @@ impl<'v> Record<'v> {
         }
     }
 
-    fn no_frames(&self, error: &io::Error) -> Error {
+    fn no_frames(&self, error: &dyn std::fmt::Display) -> Error {
         let wanted = format!("snappy frames of the value of slot {}", self.slot);
         let place = self.moment.place_of(self.slot);
         Error::corrupt(self.path(), place, "payload", wanted, error.to_string())

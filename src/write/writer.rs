@@ -224,7 +224,24 @@ impl Writer {
         for (slot, stored) in &items {
             self.check_stored(*slot, stored)?;
         }
-        let (new, unchanged) = self.new_of(&items, Compression::Snappy)?;
+        self.put_stored(&items)
+    }
+
+    /// [`Writer::put_stored_batch`] of payloads that the caller has decoded, within the column's
+    /// bound: no work is done twice.
+    pub(crate) fn put_checked_batch(&mut self, items: &[(Slot, Vec<u8>)]) -> Result<Committed> {
+        if self.conf.spec.compression == Compression::None {
+            return self.put_stored_batch(items);
+        }
+        self.check_writable()?;
+        plan::check_slots(items.iter().map(|(slot, _)| *slot))?;
+        let items: Vec<(Slot, &[u8])> =
+            items.iter().map(|(slot, stored)| (*slot, stored.as_slice())).collect();
+        self.put_stored(&items)
+    }
+
+    fn put_stored(&mut self, items: &[(Slot, &[u8])]) -> Result<Committed> {
+        let (new, unchanged) = self.new_of(items, Compression::Snappy)?;
         let written = self.put_new(new, None)?;
         Ok(Committed { written, unchanged })
     }
