@@ -30,22 +30,33 @@ pub struct Metric {
     /// What is added to the case's name.
     pub name: &'static str,
     /// The unit.
-    pub unit: &'static str,
+    pub unit: Unit,
     /// Whether it goes into the chart.
     pub charted: bool,
+}
+
+/// What a number counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Unit {
+    /// Nanoseconds.
+    Nanoseconds,
+    /// Bytes moved for each byte of payload.
+    BytesPerByte,
+    /// The time that the same takes alone.
+    TimesAlone,
 }
 
 impl Metric {
     /// A time.
     #[must_use]
-    pub const fn time(name: &'static str, unit: &'static str) -> Self {
-        Self { name, unit, charted: true }
+    pub const fn time(name: &'static str) -> Self {
+        Self { name, unit: Unit::Nanoseconds, charted: true }
     }
 
     /// Bytes moved for each byte of payload.
     #[must_use]
     pub const fn amplification(name: &'static str) -> Self {
-        Self { name, unit: "×", charted: false }
+        Self { name, unit: Unit::BytesPerByte, charted: false }
     }
 }
 
@@ -90,7 +101,7 @@ pub struct Row {
     /// What was done, and the metric.
     pub case: String,
     /// The unit of the values.
-    pub unit: &'static str,
+    pub unit: Unit,
     /// The subject's label.
     pub subject: String,
     /// True for the subject that the others are compared with.

@@ -146,6 +146,9 @@ pub enum Subject {
     OpenPerGet,
     /// LMDB.
     Lmdb,
+    /// MDBX.
+    #[cfg(feature = "mdbx")]
+    Mdbx,
     /// redb.
     Redb,
     /// fjall.
@@ -153,9 +156,6 @@ pub enum Subject {
     /// `RocksDB`.
     #[cfg(feature = "rocksdb")]
     Rocksdb,
-    /// MDBX.
-    #[cfg(feature = "mdbx")]
-    Mdbx,
 }
 
 impl Subject {

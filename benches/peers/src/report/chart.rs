@@ -18,8 +18,9 @@ const TOP: i32 = 76;
 const LINE: i32 = 26;
 const HEADING: i32 = 24;
 /// The largest ratio that has a place of its own; what is larger stands at the edge.
-const MOST: f64 = 10_000.0;
-const LEAST: f64 = 0.3;
+const MOST: f64 = 1000.0;
+/// The smallest one.
+const LEAST: f64 = 0.2;
 
 /// SVG.
 pub(super) fn render(results: &Results) -> Result<String, Failure> {
@@ -51,7 +52,7 @@ pub(super) fn render(results: &Results) -> Result<String, Failure> {
         for (workload, case) in &cases {
             if *workload != heading {
                 heading = workload;
-                text(&area, (12, y + HEADING / 2), workload, 14, HPos::Left, &BLACK)?;
+                text(&area, (12, y + HEADING / 2), title(workload), 14, HPos::Left, &BLACK)?;
                 area.draw(&line((12, y + HEADING - 2), (RIGHT, y + HEADING - 2), &grey(200)))?;
                 y += HEADING;
             }
@@ -64,7 +65,7 @@ pub(super) fn render(results: &Results) -> Result<String, Failure> {
             let mut of_case: Vec<_> = of_case.filter(|row| !row.is_floor).collect();
             of_case.sort_by_key(|row| row.subject.starts_with("coldstore"));
             for row in of_case {
-                dot(&area, row, middle, color(&row.subject, &subjects))?;
+                dot(&area, row, middle, color(&row.subject))?;
             }
             y += LINE;
         }
@@ -81,14 +82,17 @@ fn place(ratio: f64) -> i32 {
 
 fn axis(area: &Area<'_>, bottom: i32) -> Result<(), Failure> {
     for (ratio, label) in [
-        (0.5, "½×"),
+        (0.2, "0.2×"),
+        (0.5, "0.5×"),
         (1.0, "floor"),
         (2.0, "2×"),
         (5.0, "5×"),
         (10.0, "10×"),
+        (20.0, "20×"),
+        (50.0, "50×"),
         (100.0, "100×"),
+        (200.0, "200×"),
         (1000.0, "1,000×"),
-        (10_000.0, "10,000×"),
     ] {
         let x = place(ratio);
         let shade = if (ratio - 1.0).abs() < f64::EPSILON { BLACK } else { grey(215) };
@@ -107,7 +111,7 @@ fn legend(area: &Area<'_>, subjects: &[&str]) -> Result<(), Failure> {
         if x + width > WIDTH as i32 {
             (x, y) = (16, y + 18);
         }
-        area.draw(&Circle::new((x, y), 5, color(subject, subjects).filled()))?;
+        area.draw(&Circle::new((x, y), 5, color(subject).filled()))?;
         text(area, (x + 10, y), subject, 12, HPos::Left, &BLACK)?;
         x += width;
     }
@@ -126,27 +130,34 @@ fn dot(area: &Area<'_>, row: &Row, y: i32, shade: RGBColor) -> Result<(), Failur
     Ok(())
 }
 
-fn color(subject: &str, subjects: &[&str]) -> RGBColor {
-    const OTHERS: [RGBColor; 10] = [
-        RGBColor(31, 119, 180),
-        RGBColor(44, 160, 44),
-        RGBColor(148, 103, 189),
-        RGBColor(140, 86, 75),
-        RGBColor(227, 119, 194),
-        RGBColor(127, 127, 127),
-        RGBColor(188, 189, 34),
-        RGBColor(23, 190, 207),
-        RGBColor(65, 68, 135),
-        RGBColor(174, 199, 232),
-    ];
+/// The same subject has the same color in every chart.
+fn color(subject: &str) -> RGBColor {
     match subject {
         "coldstore" => RGBColor(214, 39, 40),
         "coldstore-read-into" => RGBColor(255, 127, 14),
-        _ => {
-            let others = subjects.iter().filter(|other| !other.starts_with("coldstore"));
-            let index = others.clone().position(|other| *other == subject).unwrap_or(0);
-            OTHERS[index % OTHERS.len()]
-        }
+        "lmdb" => RGBColor(31, 119, 180),
+        "lmdb, readahead" => RGBColor(140, 190, 230),
+        "mdbx" => RGBColor(23, 190, 207),
+        "redb" => RGBColor(140, 86, 75),
+        "fjall" => RGBColor(227, 119, 194),
+        "rocksdb" => RGBColor(188, 189, 34),
+        "open-per-get" => RGBColor(44, 160, 44),
+        "pread" => RGBColor(148, 103, 189),
+        _ => RGBColor(127, 127, 127),
+    }
+}
+
+fn title(workload: &str) -> &'static str {
+    match workload {
+        "W1" => "W1  roots, in memory",
+        "W2" => "W2  blocks, in memory",
+        "W3" => "W3  states, in memory",
+        "W4" => "W4  full scans, in memory",
+        "W5" => "W5  durable writes",
+        "W6" => "W6  blocks, from the disk",
+        "W7" => "W7  opening",
+        "W8" => "W8  import of .era files",
+        _ => "W9  reading beside a writer (the floor is the same reader alone)",
     }
 }
 

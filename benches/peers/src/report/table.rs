@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::rounds::{Results, Row};
+use crate::rounds::{Results, Row, Unit};
 use crate::scale::Scale;
 use crate::system::Machine;
 
@@ -39,14 +39,13 @@ pub(super) fn render(
                 String::new()
             };
             let [_, value, _] = row.value();
-            let (value, unit, rounds) = (number(value), row.unit, row.values.len());
+            let (value, rounds) = (shown(value, row.unit), row.values.len());
             let name = if row.subject.starts_with("coldstore") {
                 format!("**{}**", row.subject)
             } else {
                 row.subject.clone()
             };
-            let _ =
-                writeln!(text, "| {what} | {name} | {value} {unit} | {} | {rounds} |", ratio(row));
+            let _ = writeln!(text, "| {what} | {name} | {value} | {} | {rounds} |", ratio(row));
         }
         begin = end;
     }
@@ -63,18 +62,29 @@ impl Row {
 
 fn ratio(row: &Row) -> String {
     let [low, middle, high] = row.ratio();
-    if row.ratios.is_empty() || row.unit == "×" {
+    if row.ratios.is_empty() || row.unit == Unit::BytesPerByte {
         return "–".to_owned();
     }
     if row.is_floor {
         return "1.00".to_owned();
     }
-    if row.unit == "× alone" {
+    if row.unit == Unit::TimesAlone {
         return format!("({low:.2}–{high:.2})");
     }
-    let shown =
+    let number =
         |ratio: f64| if ratio < 20.0 { format!("{ratio:.2}") } else { format!("{ratio:.0}") };
-    format!("{} ({}–{})", shown(middle), shown(low), shown(high))
+    format!("{} ({}–{})", number(middle), number(low), number(high))
+}
+
+/// A value in a unit that suits it.
+fn shown(value: f64, unit: Unit) -> String {
+    match unit {
+        Unit::BytesPerByte => format!("{} ×", number(value)),
+        Unit::TimesAlone => format!("{} × alone", number(value)),
+        Unit::Nanoseconds if value < 1e3 => format!("{} ns", number(value)),
+        Unit::Nanoseconds if value < 1e6 => format!("{} µs", number(value / 1e3)),
+        Unit::Nanoseconds => format!("{} ms", number(value / 1e6)),
+    }
 }
 
 /// Three digits or more.

@@ -19,7 +19,7 @@ type Records = Database<'static, U64<NativeEndian>, Bytes, IntegerComparator>;
 pub struct Lmdb {
     env: Option<Env<WithoutTls>>,
     records: Records,
-    /// The highest slot.
+    /// The highest slot, once something was put.
     highest: Mutex<Option<u64>>,
 }
 
@@ -42,6 +42,35 @@ impl Lmdb {
     }
 }
 
+fn create(env: &Env<WithoutTls>) -> Records {
+    let transaction = env.write_txn().unwrap();
+    env.create_databases_and_commit(transaction, |opener, transaction| {
+        opener
+            .database_options()
+            .types::<U64<NativeEndian>, Bytes>()
+            .key_comparator::<IntegerComparator>()
+            .create(transaction)
+            .map(CommitOrAbort::<_, ()>::Commit)
+    })
+    .unwrap()
+    .unwrap_commit()
+}
+
+fn find(env: &Env<WithoutTls>) -> Records {
+    let transaction = env.read_txn().unwrap();
+    env.open_databases_and_commit(transaction, |opener, transaction| {
+        opener
+            .database_options()
+            .types::<U64<NativeEndian>, Bytes>()
+            .key_comparator::<IntegerComparator>()
+            .open(transaction)
+            .map(CommitOrAbort::<_, ()>::Commit)
+    })
+    .unwrap()
+    .unwrap_commit()
+    .unwrap()
+}
+
 /// An environment that is still open in this process cannot be opened again.
 impl Drop for Lmdb {
     fn drop(&mut self) {
@@ -55,6 +84,7 @@ impl Store for Lmdb {
     type Reader = LmdbReader;
 
     fn open(directory: &Path, shape: &Shape) -> Self {
+        let is_new = !directory.join("data.mdb").exists();
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
         options.map_size(64 << 30).max_readers(64);
         let flags = if shape.cold_random { EnvFlags::NO_READ_AHEAD } else { EnvFlags::empty() };
@@ -66,23 +96,8 @@ impl Store for Lmdb {
         // SAFETY: the directory is this program's own, and only LMDB writes there.
         #[expect(unsafe_code, reason = "the file is mapped")]
         let env = unsafe { options.open(directory) }.unwrap();
-        let transaction = env.write_txn().unwrap();
-        let records = env
-            .create_databases_and_commit(transaction, |opener, transaction| {
-                opener
-                    .database_options()
-                    .types::<U64<NativeEndian>, Bytes>()
-                    .key_comparator::<IntegerComparator>()
-                    .create(transaction)
-                    .map(CommitOrAbort::<_, ()>::Commit)
-            })
-            .unwrap()
-            .unwrap_commit();
-        let highest = {
-            let transaction = env.read_txn().unwrap();
-            records.last(&transaction).unwrap().map(|(slot, _)| slot)
-        };
-        Self { env: Some(env), records, highest: Mutex::new(highest) }
+        let records = if is_new { create(&env) } else { find(&env) };
+        Self { env: Some(env), records, highest: Mutex::new(None) }
     }
 
     fn reader(&self) -> LmdbReader {
@@ -94,6 +109,9 @@ impl Store for Lmdb {
     fn put_batch(&self, records: &[(u64, Vec<u8>)]) {
         let mut highest = self.highest.lock().unwrap();
         let mut transaction = self.env().write_txn().unwrap();
+        if highest.is_none() {
+            *highest = self.records.last(&transaction).unwrap().map(|(slot, _)| slot);
+        }
         for (slot, value) in records {
             if highest.is_none_or(|highest| *slot > highest) {
                 self.records

@@ -14,6 +14,7 @@ use crate::store::{Reading, Shape, Store};
 /// An environment with one database.
 pub struct Mdbx {
     env: Environment,
+    /// The highest slot, once something was put.
     highest: Mutex<Option<u64>>,
 }
 
@@ -40,6 +41,7 @@ impl Store for Mdbx {
     type Reader = MdbxReader;
 
     fn open(directory: &Path, shape: &Shape) -> Self {
+        let is_new = !directory.join("mdbx.dat").exists();
         let mut options = Environment::builder();
         let geometry = Geometry {
             size: Some(0..(64 << 30)),
@@ -49,15 +51,12 @@ impl Store for Mdbx {
         let mode = Mode::ReadWrite { sync_mode: SyncMode::Durable };
         let flags = EnvironmentFlags { mode, no_rdahead: shape.cold_random, ..Default::default() };
         let env = options.set_geometry(geometry).set_flags(flags).open(directory).unwrap();
-        let transaction = env.begin_rw_unsync().unwrap();
-        let records = transaction.create_db(None, DatabaseFlags::INTEGER_KEY).unwrap();
-        let highest = {
-            let mut cursor = transaction.cursor(records).unwrap();
-            let last = cursor.last::<Cow<'_, [u8]>, ()>().unwrap();
-            last.map(|(slot, ())| u64::from_ne_bytes(slot.as_ref().try_into().unwrap()))
-        };
-        transaction.commit().unwrap();
-        Self { env, highest: Mutex::new(highest) }
+        if is_new {
+            let transaction = env.begin_rw_unsync().unwrap();
+            transaction.create_db(None, DatabaseFlags::INTEGER_KEY).unwrap();
+            transaction.commit().unwrap();
+        }
+        Self { env, highest: Mutex::new(None) }
     }
 
     fn reader(&self) -> MdbxReader {
@@ -70,6 +69,11 @@ impl Store for Mdbx {
         let mut highest = self.highest.lock().unwrap();
         let transaction = self.env.begin_rw_unsync().unwrap();
         let database = transaction.open_db(None).unwrap();
+        if highest.is_none() {
+            let mut cursor = transaction.cursor(database).unwrap();
+            let last = cursor.last::<[u8; 8], ()>().unwrap();
+            *highest = last.map(|(slot, ())| u64::from_ne_bytes(slot));
+        }
         for (slot, value) in records {
             let ascends = highest.is_none_or(|highest| *slot > highest);
             let flags = if ascends { WriteFlags::APPEND } else { WriteFlags::empty() };
@@ -94,8 +98,10 @@ impl Reading for MdbxReader {
     fn scan(&self, mut look: impl FnMut(&[u8])) {
         let transaction = self.transaction.as_ref().unwrap();
         let mut cursor = transaction.cursor(self.records).unwrap();
-        for record in cursor.iter_start::<Cow<'_, [u8]>, Cow<'_, [u8]>>().unwrap() {
-            look(&record.unwrap().1);
+        let mut record = cursor.first::<(), Cow<'_, [u8]>>().unwrap();
+        while let Some(((), stored)) = record {
+            look(&stored);
+            record = cursor.next().unwrap();
         }
     }
 

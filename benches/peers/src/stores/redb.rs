@@ -28,11 +28,10 @@ impl Store for Redb {
     type Reader = RedbReader;
 
     fn open(directory: &Path, shape: &Shape) -> Self {
-        let database = Builder::new()
-            .set_cache_size(shape.cache_bytes as usize)
-            .create(directory.join("records.redb"))
-            .unwrap();
-        let is_new = database.begin_read().unwrap().open_table(RECORDS).is_err();
+        let path = directory.join("records.redb");
+        let is_new = !path.exists();
+        let mut builder = Builder::new();
+        let database = builder.set_cache_size(shape.cache_bytes as usize).create(path).unwrap();
         if is_new {
             let transaction = database.begin_write().unwrap();
             transaction.open_table(RECORDS).unwrap();

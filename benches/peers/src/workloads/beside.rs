@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::cli::Workload;
 use crate::data::{Dataset, digest_root};
 use crate::groups::{Bench, shared};
-use crate::rounds::{Case, Contender, Metric, Outcome, Results};
+use crate::rounds::{Case, Contender, Metric, Outcome, Results, Unit};
 use crate::store::{Reading, Shape, Store, Subject};
 use crate::with_store;
 
@@ -52,7 +52,7 @@ pub(super) fn run(bench: &Bench<'_>, results: &mut Results) {
         let case = Case {
             workload: Workload::W9,
             name: format!("time of a get beside a writer, {threads} reading"),
-            metrics: vec![Metric::time("", "× alone")],
+            metrics: vec![Metric { unit: Unit::TimesAlone, ..Metric::time("") }],
             floor: None,
         };
         results.measure(&case, bench.long_rounds(), true, &mut contenders);

@@ -78,7 +78,7 @@ fn measure_warm(
         .filter(|of| !matches!(of, Subject::OpenPerGet | Subject::Pread))
         .collect();
     if bench.options.wants(Workload::W2) {
-        let case = Case { metrics: vec![Metric::time("", "µs")], ..case(Workload::W2, "") };
+        let case = Case { ..case(Workload::W2, "") };
         {
             let mut contenders: Vec<_> = zero_copy
                 .iter()
@@ -109,6 +109,6 @@ fn measure_warm(
 }
 
 fn case(workload: Workload, name: &str) -> Case {
-    let metrics = vec![Metric::time("", "µs")];
+    let metrics = vec![Metric::time("")];
     Case { workload, name: name.to_owned(), metrics, floor: Some("mapped") }
 }

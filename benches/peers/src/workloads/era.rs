@@ -43,7 +43,7 @@ pub(super) fn run(bench: &Bench<'_>, results: &mut Results) {
     let case = Case {
         workload: Workload::W8,
         name: "import of .era files".to_owned(),
-        metrics: vec![Metric::time("", "ms")],
+        metrics: vec![Metric::time("")],
         floor: Some("write output"),
     };
     results.measure(&case, bench.long_rounds(), false, &mut contenders);
@@ -58,7 +58,7 @@ fn timed(bench: &Bench<'_>, work: impl FnOnce(&Path)) -> Outcome {
     rustix::fs::sync();
     let start = Instant::now();
     work(scratch.path());
-    Outcome::of(start.elapsed().as_secs_f64() * 1e3, 0)
+    Outcome::of(start.elapsed().as_secs_f64() * 1e9, 0)
 }
 
 fn import_all(inputs: &[PathBuf], root: &Path) {

@@ -83,6 +83,6 @@ pub(super) fn run(bench: &Bench<'_>, results: &mut Results) {
 }
 
 fn case(workload: Workload, name: &str) -> Case {
-    let metrics = vec![Metric::time("", "ns")];
+    let metrics = vec![Metric::time("")];
     Case { workload, name: name.to_owned(), metrics, floor: Some("mapped") }
 }

@@ -36,7 +36,7 @@ pub(super) fn run(bench: &Bench<'_>, results: &mut Results) {
         let case = Case {
             workload: Workload::W3,
             name: "get of a state, sum of its words".to_owned(),
-            metrics: vec![Metric::time("", "µs")],
+            metrics: vec![Metric::time("")],
             floor: Some("mapped"),
         };
         results.measure(&case, bench.rounds(), scale.same_count, &mut contenders);

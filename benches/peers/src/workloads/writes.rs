@@ -87,14 +87,14 @@ pub(super) fn run(bench: &Bench<'_>, results: &mut Results) {
                     let first = round * way.records();
                     let records = shape.data.records(first..first + way.records());
                     let seconds = way.put(&store, records).as_secs_f64();
-                    Outcome::of(seconds * 1e6 / way.operations() as f64, 0)
+                    Outcome::of(seconds * 1e9 / way.operations() as f64, 0)
                 })
             }));
         }
         let case = Case {
             workload: Workload::W5,
             name: name.clone(),
-            metrics: vec![Metric::time("", "µs")],
+            metrics: vec![Metric::time("")],
             floor: Some("append"),
         };
         results.measure(&case, bench.long_rounds(), true, &mut contenders);
