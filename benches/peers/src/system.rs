@@ -60,9 +60,10 @@ pub fn disk_usage(directory: &Path) -> u64 {
 pub fn evict(directory: &Path) {
     let mut resident = 0.0;
     for _ in 0..10 {
-        rustix::fs::sync();
         for path in files_below(directory) {
             let file = File::open(path).unwrap();
+            // A dirty page stays.
+            file.sync_data().unwrap();
             rustix::fs::fadvise(&file, 0, None, Advice::DontNeed).unwrap();
         }
         resident = residency(directory);
@@ -79,8 +80,6 @@ pub fn residency(directory: &Path) -> f64 {
     let (mut resident, mut pages) = (0, 0);
     for path in files_below(directory) {
         let file = File::open(&path).unwrap();
-        // LMDB and MDBX make the file longer than what is used; the end of the used part is where
-        // the blocks end, more or less, and pages of holes are not resident either.
         if file.metadata().unwrap().len() == 0 {
             continue;
         }

@@ -134,6 +134,7 @@ fn dot(area: &Area<'_>, row: &Row, y: i32, shade: RGBColor) -> Result<(), Failur
 fn color(subject: &str) -> RGBColor {
     match subject {
         "coldstore" => RGBColor(214, 39, 40),
+        "coldstore, random" => RGBColor(240, 140, 140),
         "coldstore-read-into" => RGBColor(255, 127, 14),
         "lmdb" => RGBColor(31, 119, 180),
         "lmdb, readahead" => RGBColor(140, 190, 230),

@@ -5,10 +5,11 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use coldstore::{
-    ColumnSpec, Compression, Pipeline, PipelineOptions, Reader, ReaderOptions, Slot, View, Writer,
-    WriterOptions,
+    Access, ColumnSpec, Compression, Pipeline, PipelineOptions, Reader, ReaderOptions, Slot, View,
+    Writer, WriterOptions,
 };
 
+use crate::data::Kind;
 use crate::store::{Reading, Shape, Store, in_turn};
 
 /// A column of this library. Its writer is opened, and locks the column, with the first put.
@@ -16,6 +17,7 @@ use crate::store::{Reading, Shape, Store, in_turn};
 pub struct Coldstore {
     directory: PathBuf,
     options: WriterOptions,
+    reading: ReaderOptions,
     writer: Mutex<Option<Writer>>,
 }
 
@@ -34,14 +36,6 @@ impl Coldstore {
         }
         work(&mut writer)
     }
-
-    fn open_reader(directory: &Path) -> ColdstoreReader {
-        // SAFETY: the directory is this program's own, and only writers of the format write there.
-        #[expect(unsafe_code, reason = "the files are mapped")]
-        let reader = unsafe { Reader::open(directory, ReaderOptions::default()) }.unwrap();
-        let view = reader.view();
-        ColdstoreReader { reader, view }
-    }
 }
 
 impl Store for Coldstore {
@@ -51,14 +45,24 @@ impl Store for Coldstore {
         let spec = ColumnSpec {
             record_type: [0x7E, 0],
             compression: Compression::None,
-            max_value_bytes: 1 << 30,
+            max_value_bytes: match shape.data.kind {
+                Kind::Roots => 64,
+                Kind::Blocks => 10 << 20,
+                Kind::States => 1 << 30,
+            },
         };
         let options = WriterOptions::create(spec).allow_backfill(shape.backfill);
-        Self { directory: directory.to_owned(), options, writer: Mutex::new(None) }
+        let access = if shape.cold_random { Access::Random } else { Access::default() };
+        let reading = ReaderOptions::default().access(access);
+        Self { directory: directory.to_owned(), options, reading, writer: Mutex::new(None) }
     }
 
     fn reader(&self) -> ColdstoreReader {
-        Self::open_reader(&self.directory)
+        // SAFETY: the directory is this program's own, and only writers of the format write there.
+        #[expect(unsafe_code, reason = "the files are mapped")]
+        let reader = unsafe { Reader::open(&self.directory, self.reading) }.unwrap();
+        let view = reader.view();
+        ColdstoreReader { reader, view }
     }
 
     fn put_batch(&self, records: &[(u64, Vec<u8>)]) {
@@ -130,7 +134,7 @@ impl Reading for ReadIntoReader {
     }
 
     fn copy(&self, slot: u64, buffer: &mut Vec<u8>) {
-        assert!(self.0.view.get_into(Slot(slot), buffer).unwrap());
+        assert!(self.0.view.read_stored_into(Slot(slot), buffer).unwrap());
     }
 
     fn scan(&self, look: impl FnMut(&[u8])) {

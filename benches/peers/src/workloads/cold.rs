@@ -38,11 +38,20 @@ pub(super) fn run(
         subjects.push(Subject::Pread);
     }
     for subject in subjects {
-        contenders.push(contender(subject.name().to_owned(), (root, subject, &cold), &chunks));
-        // Whether LMDB is better off with the kernel's readahead depends on the records.
-        if subject == Subject::Lmdb {
-            let label = format!("{}, readahead", subject.name());
-            contenders.push(contender(label, (root, subject, warm), &chunks));
+        let name = subject.name();
+        match subject {
+            Subject::Coldstore => {
+                contenders.push(contender(name.to_owned(), (root, subject, warm), &chunks));
+                let label = format!("{name}, random");
+                contenders.push(contender(label, (root, subject, &cold), &chunks));
+            }
+            // Whether LMDB is better off with the kernel's readahead depends on the records.
+            Subject::Lmdb => {
+                contenders.push(contender(name.to_owned(), (root, subject, &cold), &chunks));
+                let label = format!("{name}, readahead");
+                contenders.push(contender(label, (root, subject, warm), &chunks));
+            }
+            _ => contenders.push(contender(name.to_owned(), (root, subject, &cold), &chunks)),
         }
     }
     results.measure(&case, bench.long_rounds(), true, &mut contenders);

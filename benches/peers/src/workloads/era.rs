@@ -55,7 +55,6 @@ fn megabytes(files: &[(String, Vec<u8>)]) -> f64 {
 
 fn timed(bench: &Bench<'_>, work: impl FnOnce(&Path)) -> Outcome {
     let scratch: Scratch = bench.directory("era");
-    rustix::fs::sync();
     let start = Instant::now();
     work(scratch.path());
     Outcome::of(start.elapsed().as_secs_f64() * 1e9, 0)

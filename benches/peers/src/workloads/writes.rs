@@ -125,7 +125,6 @@ fn amplification<'a>(
             let store = S::open(&directory, shape);
             // Files that are made once are not what is asked for.
             store.put_batch(&shape.data.records(0..1));
-            rustix::fs::sync();
             let before = DiskBytes::now().written;
             for round in 0..rounds {
                 let first = 1 + round * way.records();
@@ -134,7 +133,6 @@ fn amplification<'a>(
                 way.put(&store, records);
             }
             drop(store);
-            rustix::fs::sync();
             DiskBytes::now().written - before
         });
         Outcome::of(written as f64 / payload as f64, 0)
