@@ -454,7 +454,8 @@ impl Writer {
         let mut unchanged = 0;
         let mut new = Vec::with_capacity(items.len());
         for (slot, bytes) in items {
-            if self.holds(*slot, &mut *decode::decoder(bytes, compression))? {
+            let has_record = self.entry(*slot)? != 0;
+            if has_record && self.holds(*slot, &mut *decode::decoder(bytes, compression))? {
                 unchanged += 1;
             } else {
                 new.push((*slot, *bytes));
