@@ -93,6 +93,10 @@ impl Files {
         if data.inode != cached.data || offsets.inode != cached.offsets {
             return Ok(None);
         }
+        // No writer cuts an offset file. Where somebody did, its map must not be touched.
+        if offsets.byte_len < TABLE_BYTES as u64 {
+            return Ok(None);
+        }
         Ok(match named {
             None => (data.byte_len == cached.bound).then_some(cached.map),
             Some(bound) if data.byte_len >= bound => {
@@ -232,9 +236,14 @@ impl Files {
         bound: u64,
         reserve: u64,
     ) -> Result<MappedData> {
-        let map_len = bound.saturating_add(reserve);
-        let map_len = usize::try_from(map_len).map_err(|_| self.too_large(file_id))?;
-        MappedData::map(file, map_len)
+        let too_large = |_| self.too_large(file_id);
+        let (bound, with_reserve) = (
+            usize::try_from(bound).map_err(too_large)?,
+            usize::try_from(bound.saturating_add(reserve)).map_err(too_large)?,
+        );
+        // Where address space is scarce the room to grow is what can be done without.
+        MappedData::map(file, with_reserve)
+            .or_else(|_| MappedData::map(file, bound))
             .map_err(|error| Error::io(self.data_path(file_id), "map", error))
     }
 
