@@ -190,7 +190,7 @@ impl<R: Read + Seek> RecordFile<R> {
 
     // Relative seeks keep the buffer, so a walk over small records costs one read per buffer.
     fn seek(&mut self, offset: u64) -> Result<()> {
-        let moved = match i64::try_from(i128::from(offset) - i128::from(self.position)) {
+        let moved = match i64::try_from(i128::from(offset).saturating_sub(self.position.into())) {
             Ok(distance) => self.source.seek_relative(distance),
             Err(_) => self.source.seek(SeekFrom::Start(offset)).map(drop),
         };

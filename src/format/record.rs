@@ -108,8 +108,10 @@ impl RecordTag {
             return Err(RecordFault::Header(*header));
         }
         let length = (number >> LENGTH_SHIFT) as u32;
-        rest.get(..length as usize)
-            .ok_or(RecordFault::PayloadPastBound(offset + HEADER_BYTES + u64::from(length)))
+        rest.get(..length as usize).ok_or_else(|| {
+            let payload_offset = offset.saturating_add(HEADER_BYTES);
+            RecordFault::PayloadPastBound(payload_offset.saturating_add(length.into()))
+        })
     }
 
     /// What a header of this type looks like, for people.

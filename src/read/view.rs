@@ -378,6 +378,6 @@ impl Moment {
     /// The offset of a payload that this moment handed out, for an error about it.
     pub(super) fn place_of(&self, slot: Slot) -> Option<u64> {
         let map = self.table.cell(slot.file_id()).get()?;
-        Some(map.entry(slot.index_in_file()) + HEADER_BYTES)
+        Some(map.entry(slot.index_in_file()).saturating_add(HEADER_BYTES))
     }
 }
