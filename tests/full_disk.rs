@@ -7,6 +7,7 @@
 //!
 //! `COLDSTORE_FULL_DISK` names a directory on a small file system that is the test's alone (see
 //! `filesystems.sh`). Without it a tmpfs is mounted in a namespace, where that is permitted.
+//! `COLDSTORE_FULL_DISK_STEP` is the step in bytes (default 4096).
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 #![allow(clippy::disallowed_methods, reason = "the file that fills the disk is none of a column")]
 
@@ -15,19 +16,23 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use coldstore::verify::{VerifyOptions, verify_column};
 use coldstore::{Compression, Error, Reader, Result, Slot, Writer, WriterOptions};
+use rustix::fs::{FallocateFlags, fallocate, syncfs};
+use rustix::io::Errno;
 use support::{bytes_from, reader, scan, spec};
 
 const DIRECTORY: &str = "COLDSTORE_FULL_DISK";
+const STEP: &str = "COLDSTORE_FULL_DISK_STEP";
 
 const PAGE: u64 = 4096;
-/// Up to here the room grows by a page, then it doubles.
+/// Up to here the room grows by a step, then it doubles.
 const FINE_BYTES: u64 = 40 * PAGE;
+/// The most room that there ever is.
+const MOST_BYTES: u64 = 32 << 20;
 
 /// What is committed on a full disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,42 +103,35 @@ fn open(column: &Path, compression: Compression) -> Result<Writer> {
 struct Ballast(PathBuf);
 
 impl Ballast {
-    fn leave(directory: &Path, room: u64) -> Self {
-        let ballast = Ballast(directory.join("ballast"));
-        let file = File::create(&ballast.0).unwrap();
+    fn leave(name: PathBuf, room: u64) -> Self {
+        let file = File::create(&name).unwrap();
         let mut byte_len = 0;
         for piece in [1 << 20, 64 << 10, PAGE] {
-            let piece = bytes_from(piece, usize::try_from(piece).unwrap());
             loop {
-                match file.write_at(&piece, byte_len) {
-                    Ok(written) => byte_len += written as u64,
-                    Err(error) if error.kind() == io::ErrorKind::StorageFull => break,
+                match fallocate(&file, FallocateFlags::empty(), byte_len, piece) {
+                    Ok(()) => byte_len += piece,
+                    Err(Errno::NOSPC) => break,
                     Err(error) => panic!("the ballast: {error}"),
                 }
             }
-            // What was only promised takes its room now, or is given back.
-            drop(file.sync_all());
         }
         file.set_len(byte_len.saturating_sub(room)).unwrap();
-        drop(file.sync_all());
-        ballast
+        settle(&name);
+        Ballast(name)
     }
 }
 
 impl Drop for Ballast {
     fn drop(&mut self) {
         fs::remove_file(&self.0).unwrap();
-        settle();
+        settle(&self.0);
     }
 }
 
 /// Some file systems give room back only when they have written down that it is free.
-fn settle() {
-    // SAFETY: the call takes nothing and cannot fail.
-    #[allow(unsafe_code, reason = "sync")]
-    unsafe {
-        libc::sync();
-    }
+fn settle(ballast: &Path) {
+    let directory = File::open(ballast.parent().unwrap()).unwrap();
+    syncfs(directory).unwrap();
 }
 
 #[track_caller]
@@ -192,7 +190,7 @@ fn attempt(
     }
     let reader_before = writer.is_some().then(|| reader(&column));
 
-    let ballast = Ballast::leave(directory, room);
+    let ballast = Ballast::leave(directory.join("ballast"), room);
     let outcome = match &mut writer {
         Some(writer) => step.put(writer),
         None => open(&column, compression).and_then(|mut open| {
@@ -247,13 +245,16 @@ fn attempt(
 
 fn fill(directory: &Path) {
     let mut all = Counts::default();
+    let finer = std::env::var(STEP).map_or(PAGE, |bytes| bytes.parse().unwrap());
+    // Most of the room is never needed.
+    let _ballast = Ballast::leave(directory.join("most"), MOST_BYTES);
     for compression in [Compression::None, Compression::Snappy] {
         for step in Step::ALL {
             let mut counts = Counts::default();
             let mut room = 0;
             while !attempt(directory, step, compression, room, &mut counts) {
-                room = if room < FINE_BYTES { room + PAGE } else { 2 * room };
-                assert!(room < 1 << 30, "{step:?} never goes through");
+                room = if room < FINE_BYTES { room + finer } else { 2 * room };
+                assert!(room < MOST_BYTES, "{step:?} never goes through");
             }
             println!("{step:?}, {compression}: goes through with {room} bytes free; {counts:?}");
             all.failed += counts.failed;
