@@ -69,7 +69,7 @@ for kind; do
     umount "$scratch/large"
     image "$kind" "${smallest[$kind]:-16M}" "$scratch/small"
     COLDSTORE_FULL_DISK="$scratch/small" COLDSTORE_FULL_DISK_STEP="${step[$kind]:-4096}" \
-        cargo test -q --locked -p coldstore --test full_disk -- --nocapture
+        cargo test -q --locked -p coldstore --test full_disk
     umount "$scratch/small"
     rm -f "$scratch"/*.image
 done
