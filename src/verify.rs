@@ -202,7 +202,9 @@ impl Check<'_> {
         let data_path = view.files().data_path(slot.file_id());
         match view.record(slot) {
             Ok(Some(record)) => {
-                spans.push((entry, entry + HEADER_BYTES + record.stored().len() as u64, slot));
+                // The entry may have changed since it was loaded: it is still anything.
+                let byte_len = HEADER_BYTES + record.stored().len() as u64;
+                spans.push((entry, entry.saturating_add(byte_len), slot));
                 match self.decodes(&record) {
                     Ok(()) => self.summary.records += 1,
                     Err(error) => self.damage(&data_path, Some(slot), error),

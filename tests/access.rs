@@ -18,13 +18,17 @@ const ALL: [Access; 4] = [Access::Mixed, Access::Random, Access::Sequential, Acc
 /// Lengths around every limit of the direct read: a first read of a page, a guess by the offset
 /// table of up to 256 KiB, pieces of 16 MiB.
 const LENGTHS: [usize; 12] =
-    [0, 1, 32, 4080, 4088, 4089, 70_000, 262_128, 262_136, 262_137, 1 << 20, (16 << 20) + 5000];
+    [0, 1, 32, 4080, 4088, 4089, 70_000, 262_128, 262_136, 262_137, 300_000, 400_000];
+const LONG: (u64, usize) = (9, (16 << 20) + 5000);
 
 /// Three files; in the first, records lie in another order than their slots.
 fn fill(directory: &Path, compression: Compression) -> Vec<(u64, Vec<u8>)> {
     let options = WriterOptions::create(spec(compression, BOUND)).allow_backfill(true);
     let mut writer = Writer::open(directory, options).unwrap();
-    let value = |slot: u64| bytes_from(slot, LENGTHS[usize::try_from(slot).unwrap() % 12]);
+    let value = |slot: u64| match slot {
+        _ if slot == LONG.0 => bytes_from(slot, LONG.1),
+        _ => bytes_from(slot, LENGTHS[usize::try_from(slot).unwrap() % 12]),
+    };
     let sequential: Vec<u64> = (0..24).step_by(2).chain(8192..8204).chain([40_000]).collect();
     let backfill: Vec<u64> = vec![200, 23, 1, 9, 150];
     let mut written = Vec::new();

@@ -168,9 +168,10 @@ impl<R: Read> Read for Watched<'_, '_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.stream.read(buffer)?;
         self.decoded = self.decoded.saturating_add(read as u64);
-        let part = u128::from(self.decoded) * u128::from(self.record.payload_len)
-            / u128::from(self.byte_len.max(1));
-        let part = u64::try_from(part).unwrap_or(u64::MAX);
+        let part = u128::from(self.decoded)
+            .saturating_mul(u128::from(self.record.payload_len))
+            .checked_div(u128::from(self.byte_len));
+        let part = u64::try_from(part.unwrap_or_default()).unwrap_or(u64::MAX);
         self.ticker.note(Phase::State, self.record.offset.saturating_add(part));
         Ok(read)
     }

@@ -7,6 +7,8 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
+
 use crate::error::{Error, Result};
 use crate::format::record::{HEADER_BYTES, RecordHeader};
 
@@ -66,8 +68,11 @@ impl RecordFile<File> {
     /// [`Error::Io`].
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        let file = File::open(&path).map_err(|source| Error::io(&path, "open", source))?;
-        Self::new(file, path)
+        // A pipe by the name of a file must not hang whoever opens it.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = rustix::io::retry_on_intr(|| rustix::fs::open(&path, flags, Mode::empty()))
+            .map_err(|source| Error::io(&path, "open", source.into()))?;
+        Self::new(File::from(file), path)
     }
 }
 
@@ -185,7 +190,7 @@ impl<R: Read + Seek> RecordFile<R> {
 
     // Relative seeks keep the buffer, so a walk over small records costs one read per buffer.
     fn seek(&mut self, offset: u64) -> Result<()> {
-        let moved = match i64::try_from(i128::from(offset) - i128::from(self.position)) {
+        let moved = match i64::try_from(i128::from(offset).saturating_sub(self.position.into())) {
             Ok(distance) => self.source.seek_relative(distance),
             Err(_) => self.source.seek(SeekFrom::Start(offset)).map(drop),
         };

@@ -109,7 +109,7 @@ fn locate_blocks<R: Read + Seek>(
     let state_slot = states.start_slot;
     let blocks = SlotIndex::ending_at(file, states.offset, "block index")?;
     let slots_per_era = blocks.count();
-    let era = state_slot.0 / slots_per_era;
+    let era = state_slot.0.checked_div(slots_per_era).unwrap_or_default();
     let first = state_slot.0.checked_sub(slots_per_era);
     if !state_slot.0.is_multiple_of(slots_per_era) || first != Some(blocks.start_slot.0) {
         return Err(file.corrupt(
@@ -163,7 +163,8 @@ fn first_era<R: Read + Seek>(file: &mut RecordFile<R>, last: &Group) -> Result<u
                     let found = format!("{} bytes", head.len());
                     return Err(file.corrupt(offset, "block record", "a signed block", found));
                 };
-                return Ok((slot.0 / slots_per_era).saturating_add(1));
+                let era_before = slot.0.checked_div(slots_per_era).unwrap_or_default();
+                return Ok(era_before.saturating_add(1));
             }
             record_type::STATE => {
                 let head =
@@ -173,7 +174,7 @@ fn first_era<R: Read + Seek>(file: &mut RecordFile<R>, last: &Group) -> Result<u
                 let state = StateHead::parse(&head).map_err(|mismatch| {
                     file.corrupt(offset, "state record", mismatch.wanted, mismatch.found)
                 })?;
-                return Ok(state.slot.0 / slots_per_era);
+                return Ok(state.slot.0.checked_div(slots_per_era).unwrap_or_default());
             }
             record_type::VERSION | record_type::SLOT_INDEX => {
                 return Err(unexpected(file, &record, "a block or a state"));

@@ -154,7 +154,7 @@ impl Run<'_> {
             (None, StateOutcome::Present) => EraOutcome::Present,
             (slots, _) => {
                 let blocks = era.blocks.len() as u64;
-                let skipped_slots = slots.map_or(0, |slots| slots.count() - blocks);
+                let skipped_slots = slots.map_or(0, |slots| slots.count().saturating_sub(blocks));
                 EraOutcome::Imported { blocks, skipped_slots, index_encoding: era.index_encoding }
             }
         };

@@ -184,7 +184,9 @@ impl SlotIndex {
         let names = names.join(" or ");
         let entry = self.entries.get(index).copied().unwrap_or_default();
         IndexMismatch {
-            entry_offset: (self.offset + HEADER_BYTES + START_SLOT_BYTES)
+            entry_offset: self
+                .offset
+                .saturating_add(HEADER_BYTES + START_SLOT_BYTES)
                 .saturating_add((index as u64).saturating_mul(ENTRY_BYTES)),
             wanted: match block {
                 Some(block) => format!("slot {slot}: the block at {block}, encoding {names}"),

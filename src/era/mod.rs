@@ -5,6 +5,9 @@
 //! [`import`](import::import) brings many of them into the columns of an archive. Bytes from a
 //! file are suspect: whatever is in it, the answer is a value or an error that names the place.
 
+// Numbers from a disk can be anything: no arithmetic here may overflow, and none may panic.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 mod check;
 mod commit;
 pub mod e2store;

@@ -71,7 +71,8 @@ impl Plan {
     /// Eras in all files; an era in two files counts twice.
     #[must_use]
     pub fn eras(&self) -> u64 {
-        let eras = |file: &PlannedFile| (file.last_era - file.first_era).saturating_add(1);
+        let eras =
+            |file: &PlannedFile| file.last_era.saturating_sub(file.first_era).saturating_add(1);
         self.files.iter().map(eras).fold(0, u64::saturating_add)
     }
 }

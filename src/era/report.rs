@@ -146,16 +146,17 @@ impl ImportReport {
     pub fn summary(&self) -> ImportSummary {
         let mut sum = ImportSummary::default();
         for era in &self.eras {
-            sum.states += u64::from(era.state == StateOutcome::Stored);
+            let stored = u64::from(era.state == StateOutcome::Stored);
+            sum.states = sum.states.saturating_add(stored);
             match era.outcome {
                 EraOutcome::Imported { blocks, skipped_slots, .. } => {
-                    sum.imported += 1;
-                    sum.blocks += blocks;
-                    sum.skipped_slots += skipped_slots;
-                    sum.byte_len += era.byte_len;
+                    sum.imported = sum.imported.saturating_add(1);
+                    sum.blocks = sum.blocks.saturating_add(blocks);
+                    sum.skipped_slots = sum.skipped_slots.saturating_add(skipped_slots);
+                    sum.byte_len = sum.byte_len.saturating_add(era.byte_len);
                     sum.slots = span(sum.slots, era.slots);
                 }
-                EraOutcome::Present => sum.present += 1,
+                EraOutcome::Present => sum.present = sum.present.saturating_add(1),
                 EraOutcome::Nothing => {}
             }
         }

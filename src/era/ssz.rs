@@ -137,7 +137,8 @@ impl StateHead {
 /// each has `slots_per_era` entries.
 #[must_use]
 pub const fn state_roots_end(slots_per_era: usize) -> usize {
-    BLOCK_ROOTS_AT.saturating_add(slots_per_era.saturating_mul(2 * ROOT_BYTES)) + OFFSET_BYTES
+    let roots = slots_per_era.saturating_mul(2 * ROOT_BYTES);
+    roots.saturating_add(BLOCK_ROOTS_AT + OFFSET_BYTES)
 }
 
 /// The block roots and state roots of an era's slots, as the state behind the era has them.
@@ -163,8 +164,9 @@ impl EraRoots {
                 found: format!("{} bytes", value.len()),
             });
         };
-        let state_roots_at = BLOCK_ROOTS_AT + slots_per_era * ROOT_BYTES;
-        let offset_at = state_roots_at + slots_per_era * ROOT_BYTES;
+        let roots_len = slots_per_era.saturating_mul(ROOT_BYTES);
+        let state_roots_at = BLOCK_ROOTS_AT.saturating_add(roots_len);
+        let offset_at = state_roots_at.saturating_add(roots_len);
         let fixed_part = u32_at(value, offset_at).map_or(0, u64::from);
         if fixed_part < end as u64 || fixed_part > byte_len {
             return Err(Mismatch {
@@ -250,6 +252,7 @@ mod tests {
         assert_eq!(roots.state_roots, [[3; 32], [4; 32]]);
         assert!(EraRoots::parse(&state, 307, 2).is_err());
         assert!(EraRoots::parse(&state[..307], 307, 2).is_err());
+        assert!(EraRoots::parse(&state, u64::MAX, usize::MAX).is_err());
         assert!(EraRoots::parse(&state, 308, 1).is_err());
         assert!(EraRoots::parse(&state, 308, 3).is_err());
     }

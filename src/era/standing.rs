@@ -60,7 +60,7 @@ pub(super) fn of(
         ));
     }
     Err(ImportError::MissingEras {
-        first: (next / slots.count()).saturating_add(1),
+        first: next.checked_div(slots.count()).unwrap_or_default().saturating_add(1),
         last: era.saturating_sub(1),
         archive_last: end,
         era,

@@ -94,11 +94,11 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
 
     /// Reads the next blocks, up to the state, and decodes them.
     fn read_ahead(&mut self) {
-        let (mut records, mut bytes) = (Vec::new(), 0);
+        let (mut records, mut bytes) = (Vec::new(), 0_u64);
         while bytes < AHEAD_BYTES && self.state.is_none() {
             match self.next_stored() {
                 Ok(Some((record, stored))) => {
-                    bytes += u64::from(record.payload_len);
+                    bytes = bytes.saturating_add(record.payload_len.into());
                     records.push((record, stored));
                 }
                 Ok(None) => break,

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use crate::error::{Error, Result};
 use crate::format::conf::{Conf, V3_BYTES};
@@ -17,6 +17,7 @@ use crate::slot::FileId;
 pub(crate) struct FileStatus {
     pub(crate) inode: Inode,
     pub(crate) byte_len: u64,
+    pub(crate) owner: u32,
 }
 
 /// Names a file for as long as it is open or linked.
@@ -35,7 +36,7 @@ impl From<rustix::fs::Stat> for FileStatus {
     )]
     fn from(stat: rustix::fs::Stat) -> Self {
         let inode = Inode { device: stat.st_dev as u64, number: stat.st_ino as u64 };
-        Self { inode, byte_len: stat.st_size as u64 }
+        Self { inode, byte_len: stat.st_size as u64, owner: stat.st_uid }
     }
 }
 
@@ -108,11 +109,18 @@ impl Directory {
         }
     }
 
-    /// The status of a file that [`Self::open_file`] opened.
+    /// The status of a file that [`Self::open_file`] opened. What is no regular file has neither
+    /// the length nor the bytes of one.
     pub(crate) fn open_status(&self, name: &str, file: &File) -> Result<FileStatus> {
         let stat = rustix::fs::fstat(file)
             .map_err(|error| Error::io(self.file_path(name), "stat", error.into()))?;
-        Ok(stat.into())
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok(stat.into()),
+            other => {
+                let found = format!("a {other:?}");
+                Err(Error::corrupt(self.file_path(name), None, "column", "a regular file", found))
+            }
+        }
     }
 
     /// `None` when there is no conf.

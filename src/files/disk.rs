@@ -38,7 +38,18 @@ pub enum Access {
 }
 
 /// Held until dropped.
-pub trait Lock: fmt::Debug + Send {}
+pub trait Lock: fmt::Debug + Send {
+    /// False when `path`, where the lock was taken, leads to another file by now or to none: whoever
+    /// asks for the lock there does not ask for this one. A disk that is its writer's alone has
+    /// nothing to say.
+    ///
+    /// # Errors
+    /// As the operating system's.
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        let _ = path;
+        Ok(true)
+    }
+}
 
 /// What came of the attempt to take a lock.
 #[derive(Debug)]
@@ -64,7 +75,7 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// As the operating system's.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
 
-    /// Makes a directory whose parent exists.
+    /// Makes a directory whose parent exists, which nobody but its owner may write to.
     ///
     /// # Errors
     /// As the operating system's.
@@ -203,6 +214,7 @@ impl OsDisk {
     fn open_with(path: &Path, flags: OFlags) -> io::Result<File> {
         // A pipe by the name of a file must not hang whoever opens it.
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        // History is public; the umask may keep readers out. Nobody else writes.
         let mode = Mode::from_raw_mode(0o644);
         let fd = rustix::io::retry_on_intr(|| rustix::fs::open(path, flags, mode))?;
         Ok(File::from(fd))
@@ -216,7 +228,11 @@ impl Disk for OsDisk {
             Access::Write => OFlags::RDWR,
             Access::CreateNew => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
         };
-        Ok(Box::new(OsFile { file: Self::open_with(path, flags)?, resized: false }))
+        let file = Self::open_with(path, flags)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is no regular file"));
+        }
+        Ok(Box::new(OsFile { file, resized: false }))
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
@@ -228,7 +244,8 @@ impl Disk for OsDisk {
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        std::fs::create_dir(path)
+        // Nobody but the owner writes there, whatever the umask says.
+        Ok(rustix::fs::mkdir(path, Mode::from_raw_mode(0o755))?)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -290,7 +307,16 @@ fn holder(file: &File) -> Option<u32> {
 #[derive(Debug)]
 struct OsLock(File);
 
-impl Lock for OsLock {}
+impl Lock for OsLock {
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        let held = rustix::fs::fstat(&self.0)?;
+        match rustix::fs::lstat(path) {
+            Ok(found) => Ok((found.st_dev, found.st_ino) == (held.st_dev, held.st_ino)),
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
 
 /// Closing the file would not do: a child process that is just being started has a copy of it until
 /// it begins to run its own program.

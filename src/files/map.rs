@@ -61,6 +61,8 @@ impl std::fmt::Debug for SlotMap {
 struct Owner {
     data: Data,
     entries: TableSource,
+    /// The system tells which bytes of the data are in memory; see [`MappedData::map`].
+    shows_residency: bool,
     touched: OnceLock<Box<Touched>>,
 }
 
@@ -121,28 +123,65 @@ impl MappedTable {
 }
 
 /// A data file, mapped from its beginning.
-pub(crate) struct MappedData(Data);
+pub(crate) struct MappedData {
+    data: Data,
+    shows_residency: bool,
+}
 
 impl MappedData {
     /// The data of a file that holds no record.
     pub(crate) fn nothing() -> Self {
-        Self(Data::Nothing)
+        Self { data: Data::Nothing, shows_residency: false }
     }
 
     /// Maps `map_len` bytes. The map may reach past the end of the file, so that a file that
     /// grows need not be mapped again; a [`SlotMap`]'s bound may not.
-    pub(crate) fn map(file: &File, map_len: usize, advice: Option<Advice>) -> io::Result<Self> {
+    ///
+    /// `shows_residency`: the file is this user's own. To others the system does not tell what of
+    /// it is in memory, it says that all is.
+    pub(crate) fn map(
+        file: &File,
+        map_len: usize,
+        advice: Option<Advice>,
+        shows_residency: bool,
+    ) -> io::Result<Self> {
         // SAFETY: only bytes below a bound are ever read through the map, see `SlotMap::new`, and
         // those neither change nor go away: that is what the caller of `Reader::open` promised.
         let map = unsafe { MmapOptions::new().len(map_len).map(file) }?;
         advise(&map, advice);
-        Ok(Self(Data::Mapped(map)))
+        Ok(Self { data: Data::Mapped(map), shows_residency })
     }
 
     #[cfg(test)]
     pub(crate) fn bytes(bytes: &[u8]) -> Self {
-        Self(Data::Bytes(bytes.into()))
+        Self { data: Data::Bytes(bytes.into()), shows_residency: false }
     }
+}
+
+/// Pages of any map that this process had to wait for, since it began.
+pub(crate) fn major_faults() -> u64 {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the pointer leads to room for what is written there.
+    let status = unsafe { libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) };
+    // SAFETY: it was zeroed, which is a valid value of these numbers, and perhaps written since.
+    let usage = unsafe { usage.assume_init() };
+    if status == 0 { u64::try_from(usage.ru_majflt).unwrap_or(0) } else { 0 }
+}
+
+/// Whether the page that holds this byte of a map is in memory.
+#[cfg(target_os = "linux")]
+fn is_page_in_memory(map: &Mmap, at: usize) -> bool {
+    let page = map.as_ptr().wrapping_add(at - at % rustix::param::page_size());
+    let mut state = 0;
+    // SAFETY: the call reads nothing of the page and writes one byte to `state`; `page` is the
+    // beginning of a page that is mapped.
+    let status = unsafe { libc::mincore(page.cast_mut().cast(), 1, &raw mut state) };
+    status == 0 && state & 1 == 1
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_page_in_memory(_: &Mmap, _: usize) -> bool {
+    false
 }
 
 /// Advice is no more than that: a system that does not take it reads all the same.
@@ -162,7 +201,9 @@ impl SlotMap {
     /// # Panics
     /// When less than `bound` bytes are mapped.
     pub(crate) fn new(data: MappedData, table: MappedTable, bound: usize) -> Self {
-        let owner = Owner { data: data.0, entries: table.0, touched: OnceLock::new() };
+        let MappedData { data, shows_residency } = data;
+        let touched = OnceLock::new();
+        let owner = Owner { data, entries: table.0, shows_residency, touched };
         let owner = Arc::new(owner);
         Self::with_owner(owner, bound)
     }
@@ -215,13 +256,22 @@ impl SlotMap {
         self.owner.touched.get_or_init(Box::default)
     }
 
-    /// Has the system read these bytes of the data file, and no others, in the background.
+    /// Has the system read these bytes of the data file, and no others, in the background; unless
+    /// they are in memory, which is found out in a fraction of the time.
     pub(crate) fn will_need(&self, bytes: Range<u64>) {
         let Data::Mapped(map) = &self.owner.data else {
             return;
         };
         let end = bytes.end.min(self.bound());
         let mut start = bytes.start;
+        let in_memory = |at: u64| {
+            usize::try_from(at).is_ok_and(|at| at < map.len() && is_page_in_memory(map, at))
+        };
+        // Two pages tell of all: a record is read, and dropped, as a whole.
+        let last = end.saturating_sub(1);
+        if start >= end || self.owner.shows_residency && in_memory(start) && in_memory(last) {
+            return;
+        }
         while start < end {
             let next = (start + REQUEST_BYTES).min(end);
             // Both are below `bound`, which is a `usize`.
@@ -339,8 +389,10 @@ pub(crate) struct MapTable {
 
 #[derive(Default)]
 struct Held {
-    maps: HashMap<FileId, Arc<SlotMap>>,
+    maps: Vec<Arc<SlotMap>>,
     chunks: Vec<Arc<Chunk>>,
+    /// The files that have no place in a chunk.
+    far: HashMap<FileId, Arc<SlotMap>>,
 }
 
 impl MapTable {
@@ -390,7 +442,7 @@ impl MapTable {
             }
             None => {
                 let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-                held.maps.get(&file_id).map_or(std::ptr::null(), Arc::as_ptr)
+                held.far.get(&file_id).map_or(std::ptr::null(), Arc::as_ptr)
             }
         };
         // SAFETY: null, or it leads to what `held` keeps in place for as long as `self` lives.
@@ -399,32 +451,39 @@ impl MapTable {
 
     /// Puts in the map of a file, unless there is one already, and returns the one that is there.
     /// `quick`: it shall be found by [`Self::quick`].
-    pub(crate) fn insert(&self, file_id: FileId, map: SlotMap, quick: bool) -> &SlotMap {
+    pub(crate) fn insert(&self, file_id: FileId, map: Arc<SlotMap>, quick: bool) -> &SlotMap {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let Held { maps, chunks } = &mut *held;
-        let is_new = !maps.contains_key(&file_id);
-        let map = maps.entry(file_id).or_insert_with(|| Arc::new(map));
-        // SAFETY: `held` keeps the map in place, since nothing is taken out of it.
-        let map = unsafe { &*Arc::as_ptr(map) };
-        if let (true, Some(place)) = (is_new, self.near_chunk(file_id)) {
-            let mut chunk = place.load(Ordering::Acquire).cast_const();
-            if std::ptr::eq(chunk, &raw const UNTOUCHED) {
-                let new = Arc::new(Chunk::new());
-                chunk = Arc::as_ptr(&new);
-                chunks.push(new);
-                place.store(chunk.cast_mut(), Ordering::Release);
-            }
-            // SAFETY: `held` keeps the chunk in place.
-            let cell = unsafe { &(&(*chunk).0)[cell_index(file_id)] };
-            let records = map.records();
-            cell.records.store(records.as_ptr().cast_mut(), Ordering::Relaxed);
-            cell.record_bytes.store(records.len(), Ordering::Relaxed);
-            cell.map.store(std::ptr::from_ref(map).cast_mut(), Ordering::Release);
-            if quick {
-                cell.entries.store(map.entries.as_ptr(), Ordering::Release);
-            }
+        let Some(place) = self.near_chunk(file_id) else {
+            let map = Arc::as_ptr(held.far.entry(file_id).or_insert(map));
+            self.len.store(held.maps.len() + held.far.len(), Ordering::Relaxed);
+            // SAFETY: `held` keeps the map in place, since nothing is taken out of it.
+            return unsafe { &*map };
+        };
+        let mut chunk = place.load(Ordering::Acquire).cast_const();
+        if std::ptr::eq(chunk, &raw const UNTOUCHED) {
+            let new = Arc::new(Chunk::new());
+            chunk = Arc::as_ptr(&new);
+            held.chunks.push(new);
+            place.store(chunk.cast_mut(), Ordering::Release);
         }
-        self.len.store(maps.len(), Ordering::Relaxed);
+        // SAFETY: `held` keeps the chunk in place.
+        let cell = unsafe { &(&(*chunk).0)[cell_index(file_id)] };
+        // SAFETY: null, or it leads to what `held` keeps in place.
+        if let Some(map) = unsafe { cell.map.load(Ordering::Acquire).cast_const().as_ref() } {
+            return map;
+        }
+        let kept = Arc::as_ptr(&map);
+        held.maps.push(map);
+        // SAFETY: `held` keeps the map in place, since nothing is taken out of it.
+        let map = unsafe { &*kept };
+        let records = map.records();
+        cell.records.store(records.as_ptr().cast_mut(), Ordering::Relaxed);
+        cell.record_bytes.store(records.len(), Ordering::Relaxed);
+        cell.map.store(kept.cast_mut(), Ordering::Release);
+        if quick {
+            cell.entries.store(map.entries.as_ptr(), Ordering::Release);
+        }
+        self.len.store(held.maps.len() + held.far.len(), Ordering::Relaxed);
         map
     }
 
@@ -511,9 +570,9 @@ mod tests {
                 assert!(table_of_maps.quick(id.first_slot()).is_none());
                 let data = MappedData::bytes(&bytes);
                 let map = SlotMap::new(data, MappedTable::copy(&table), bytes.len());
-                let put = table_of_maps.insert(id, map, true);
+                let put = table_of_maps.insert(id, Arc::new(map), true);
                 assert!(std::ptr::eq(table_of_maps.get(id).unwrap(), put));
-                let again = table_of_maps.insert(id, SlotMap::absent(), true);
+                let again = table_of_maps.insert(id, Arc::new(SlotMap::absent()), true);
                 assert!(std::ptr::eq(again, put), "the first one stays");
             }
             let places: Vec<_> = ids.iter().map(|id| table_of_maps.get(FileId(*id))).collect();
@@ -540,7 +599,7 @@ mod tests {
     #[test]
     fn a_file_that_is_not_to_be_read_quickly_is_found_slowly() {
         let table = MapTable::new(1);
-        let map = table.insert(FileId(0), SlotMap::absent(), false);
+        let map = table.insert(FileId(0), Arc::new(SlotMap::absent()), false);
         assert!(table.quick(Slot(0)).is_none());
         assert!(std::ptr::eq(table.get(FileId(0)).unwrap(), map));
         assert!(MapTable::new(0).quick(Slot(0)).is_none());

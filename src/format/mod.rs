@@ -4,6 +4,9 @@
 //! folder is the contract; the structs here are its other half, and golden bytes hold the two
 //! together.
 
+// Numbers from a disk can be anything: no arithmetic here may overflow, and none may panic.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 pub mod conf;
 pub(crate) mod faults;
 pub mod fit;

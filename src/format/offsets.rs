@@ -88,7 +88,7 @@ impl OffsetTable {
 /// Where the entry at `index` lies in its file.
 #[must_use]
 pub fn entry_offset(index: usize) -> u64 {
-    index as u64 * ENTRY_BYTES
+    (index as u64).saturating_mul(ENTRY_BYTES)
 }
 
 #[cfg(test)]

@@ -100,8 +100,10 @@ impl RecordTag {
                 RecordFault::HeaderPastBound
             })?;
         let length = self.payload_bytes(*header).ok_or(RecordFault::Header(*header))?;
-        rest.get(..length)
-            .ok_or(RecordFault::PayloadPastBound(offset + HEADER_BYTES + length as u64))
+        rest.get(..length).ok_or_else(|| {
+            let payload_offset = offset.saturating_add(HEADER_BYTES);
+            RecordFault::PayloadPastBound(payload_offset.saturating_add(length as u64))
+        })
     }
 
     /// Bytes of payload behind a header, or `None` when it is none of this type.

@@ -10,9 +10,9 @@ pub enum Access {
     /// A map is read page by page as it is touched, and with it the system reads what lies around,
     /// by its readahead setting: 128 KiB to several MiB. A scan wants that. A point read does not,
     /// so in a column whose values may be larger than a page, the first touch of a record asks for
-    /// exactly that record in one request (`MADV_WILLNEED`), and what lies around is left alone.
-    /// When the record is touched again, nothing is asked for a second or longer: then the system
-    /// may have dropped it.
+    /// exactly that record in one request (`MADV_WILLNEED`), unless it is in memory, and what lies
+    /// around is left alone. Later touches ask for nothing, until it shows that memory was short
+    /// and the system has dropped pages of maps.
     ///
     /// Columns of small values (roots) are left to readahead: a whole file of them is no larger
     /// than one request.

@@ -65,7 +65,12 @@ impl Files {
     /// one with a bound established now.
     ///
     /// Unless told not to `check`, it is an error when the conf does not fit the current file.
-    pub(super) fn map(&self, seen: &OpenConf, file_id: FileId, check: bool) -> Result<SlotMap> {
+    pub(super) fn map(
+        &self,
+        seen: &OpenConf,
+        file_id: FileId,
+        check: bool,
+    ) -> Result<Arc<SlotMap>> {
         let map = match self.inherited(&seen.conf, file_id)? {
             Some(map) => map,
             None => self.establish(seen, file_id)?,
@@ -79,7 +84,7 @@ impl Files {
         Ok(again)
     }
 
-    fn inherited(&self, conf: &Conf, file_id: FileId) -> Result<Option<SlotMap>> {
+    fn inherited(&self, conf: &Conf, file_id: FileId) -> Result<Option<Arc<SlotMap>>> {
         let Some(cached) = self.cache().get(file_id) else {
             return Ok(None);
         };
@@ -92,23 +97,26 @@ impl Files {
         let (Some(data), Some(offsets)) = (data, offsets) else {
             return Ok(None);
         };
-        if data.inode != cached.data || offsets.inode != cached.offsets {
+        // No writer cuts an offset file. Where somebody did, its map must not be touched.
+        let is_cut = offsets.byte_len < TABLE_BYTES as u64;
+        if data.inode != cached.data || offsets.inode != cached.offsets || is_cut {
             return Ok(None);
         }
         Ok(match named {
             None => (data.byte_len == cached.bound).then_some(cached.map),
             Some(bound) if data.byte_len >= bound => {
-                usize::try_from(bound).ok().and_then(|bound| cached.map.rebound(bound))
+                let bound = usize::try_from(bound).ok();
+                bound.and_then(|bound| cached.map.rebound(bound)).map(Arc::new)
             }
             Some(_) => None,
         })
     }
 
     /// Maps a file with a bound established now.
-    pub(super) fn establish(&self, seen: &OpenConf, file_id: FileId) -> Result<SlotMap> {
+    pub(super) fn establish(&self, seen: &OpenConf, file_id: FileId) -> Result<Arc<SlotMap>> {
         let named = seen.conf.named_len(file_id);
         if named == Some(0) {
-            return Ok(SlotMap::absent());
+            return Ok(Arc::new(SlotMap::absent()));
         }
         self.settled(|before| {
             let files = self.open(file_id)?;
@@ -117,7 +125,7 @@ impl Files {
                 None if !self.directory.is_latest(before)? => return Ok(None),
                 None => sealed_bound(&before.conf, file_id, files.data.as_ref().map(|data| data.1)),
             };
-            let map = self.map_files(file_id, &files, bound, is_named)?;
+            let map = Arc::new(self.map_files(file_id, &files, bound, is_named)?);
             let sealed_under_v2 = !is_named && before.conf.backfill.is_none();
             self.keep(file_id, &files, &map, bound, sealed_under_v2);
             Ok(Some(map))
@@ -161,7 +169,7 @@ impl Files {
         &self,
         file_id: FileId,
         files: &OpenFiles,
-        map: &SlotMap,
+        map: &Arc<SlotMap>,
         bound: u64,
         sealed_under_v2: bool,
     ) {
@@ -169,7 +177,8 @@ impl Files {
             (map.is_live(), &files.data, &files.offsets)
         {
             let (data, offsets) = (data.inode, offsets.inode);
-            let cached = Cached { map: map.clone(), data, offsets, bound, sealed_under_v2 };
+            let map = Arc::clone(map);
+            let cached = Cached { map, data, offsets, bound, sealed_under_v2 };
             self.cache().put(file_id, cached);
         }
     }
@@ -200,9 +209,9 @@ impl Files {
                 return Err(data_file_too_short(data_path, status.byte_len, bound));
             }
             Some(_) if bound == 0 => MappedData::nothing(),
-            Some((file, _)) => {
+            Some((file, status)) => {
                 let reserve = if named { GROWTH_BYTES } else { 0 };
-                self.map_data(file_id, file, bound, reserve)?
+                self.map_data(file_id, file, *status, bound, reserve)?
             }
             None if bound == 0 => MappedData::nothing(),
             None => return Err(missing(data_path, "data file", bound)),
@@ -231,12 +240,18 @@ impl Files {
         &self,
         file_id: FileId,
         file: &File,
+        status: FileStatus,
         bound: u64,
         reserve: u64,
     ) -> Result<MappedData> {
-        let map_len = bound.saturating_add(reserve);
-        let map_len = usize::try_from(map_len).map_err(|_| self.too_large(file_id))?;
-        self.with_room(|| MappedData::map(file, map_len, self.access.data_advice()))
+        let too_large = |_| self.too_large(file_id);
+        let bound_bytes = usize::try_from(bound).map_err(too_large)?;
+        let with_reserve = usize::try_from(bound.saturating_add(reserve)).map_err(too_large)?;
+        let shows_residency = status.owner == rustix::process::geteuid().as_raw();
+        let map = |len| MappedData::map(file, len, self.access.data_advice(), shows_residency);
+        // Where address space is scarce the room to grow is what can be done without.
+        self.with_room(|| map(with_reserve))
+            .or_else(|_| map(bound_bytes))
             .map_err(|error| Error::io(self.data_path(file_id), "map", error))
     }
 

@@ -1,6 +1,7 @@
 //! The latest maps of the files that were touched, for the views to come.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::files::directory::Inode;
 use crate::files::map::SlotMap;
@@ -9,7 +10,7 @@ use crate::slot::FileId;
 /// A map with what tells whether it still serves.
 #[derive(Clone, Debug)]
 pub(super) struct Cached {
-    pub(super) map: SlotMap,
+    pub(super) map: Arc<SlotMap>,
     pub(super) data: Inode,
     pub(super) offsets: Inode,
     pub(super) bound: u64,
@@ -54,7 +55,7 @@ impl MapCache {
         let mut by_age: Vec<(bool, u64, FileId)> = self
             .files
             .iter()
-            .map(|(file_id, (cached, used))| (!cached.map.is_last(), *used, *file_id))
+            .map(|(file_id, (cached, used))| (is_held(&cached.map), *used, *file_id))
             .collect();
         by_age.sort_unstable();
         let surplus = by_age.len().saturating_sub(max_files);
@@ -64,6 +65,11 @@ impl MapCache {
     }
 }
 
+/// Somebody else holds the map, or one with another bound of the same files.
+fn is_held(map: &Arc<SlotMap>) -> bool {
+    Arc::strong_count(map) > 1 || !map.is_last()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,7 +77,7 @@ mod tests {
 
     fn cached() -> Cached {
         let inode = FileStatus::from(rustix::fs::stat("/").unwrap()).inode;
-        let map = SlotMap::absent();
+        let map = Arc::new(SlotMap::absent());
         Cached { map, data: inode, offsets: inode, bound: 0, sealed_under_v2: true }
     }
 

@@ -128,6 +128,12 @@ impl Reader {
     /// committed bytes of the column's files. Writers of this format, in this or any other
     /// process, never do; other tools can. When it happens all the same, a read may end in
     /// `SIGBUS` or see bytes change under a slice.
+    ///
+    /// What can be noticed is an error instead: a file that is gone, too short, no regular file or
+    /// not readable when a view looks at it for the first time, also where an earlier view had it
+    /// mapped. (But for sealed files of a column without backfill: those never change, and a later
+    /// view takes the map over without a look.) What a view has mapped stays what it was when the
+    /// file is renamed, removed, replaced by a rename or made unreadable.
     #[expect(unsafe_code, reason = "declares the contract, does nothing unsafe itself")]
     pub unsafe fn open(directory: impl AsRef<Path>, options: ReaderOptions) -> Result<Self> {
         Self::open_mapped(directory.as_ref(), options)

@@ -29,7 +29,7 @@ use crate::slot::{FileId, Slot};
 /// A read that hits an uncompressed column costs no system call, no allocation, no lock and no
 /// copy once its file has been touched in this view. The first touch of a file maps it. In a
 /// column whose values may be larger than a page, the first touch of a record asks the system for
-/// it, and so does one a second or longer after that ([`Access`](crate::Access)).
+/// it, and one in some seconds finds out whether memory is short ([`Access`](crate::Access)).
 ///
 /// All reads fail with [`Error::Corrupt`] where the bytes on disk contradict the format, and with
 /// [`Error::Io`] where a file cannot be opened or mapped.
@@ -324,7 +324,7 @@ impl Moment {
         let _filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = self.listing.get().is_some_and(|ids| ids.binary_search(&file_id).is_err());
         let named = self.seen.conf.named_len(file_id).is_some();
-        let map = if is_new && !named { SlotMap::absent() } else { map };
+        let map = if is_new && !named { Arc::new(SlotMap::absent()) } else { map };
         // Where records are asked for, none may be looked at before.
         Ok(self.table.insert(file_id, map, !self.asks))
     }
@@ -438,6 +438,6 @@ impl Moment {
     /// The offset of a payload that this moment handed out, for an error about it.
     pub(super) fn place_of(&self, slot: Slot) -> Option<u64> {
         let map = self.table.get(slot.file_id())?;
-        Some(map.entry(slot.index_in_file()) + HEADER_BYTES)
+        Some(map.entry(slot.index_in_file()).saturating_add(HEADER_BYTES))
     }
 }

@@ -83,8 +83,10 @@ pub struct Committed {
 /// [`Error::InvalidSlot`], [`Error::TooLarge`], [`Error::Conflict`], [`Error::BackfillDisabled`],
 /// [`Error::MixedBatch`], [`Error::SpansFiles`], [`Error::Corrupt`].
 ///
-/// [`Error::Io`] when the system fails a call. After the first change to a file that poisons the
-/// writer: every later write is [`Error::Poisoned`] until the column is opened again.
+/// [`Error::Io`] when the system fails a call, or when the lock file at its path is another one than
+/// this writer holds: somebody removed it, or put another directory in the place of the column's.
+/// After the first change to a file an error poisons the writer: every later write is
+/// [`Error::Poisoned`] until the column is opened again.
 #[derive(Debug)]
 pub struct Writer {
     directory: ColumnDir,
@@ -95,7 +97,7 @@ pub struct Writer {
     poisoned: Option<Error>,
     healed: HealReport,
     /// Given back last.
-    _lock: Box<dyn Lock>,
+    lock: Box<dyn Lock>,
 }
 
 impl Writer {
@@ -130,7 +132,7 @@ impl Writer {
             None => create(&directory, options)?,
         };
         let (tables, flusher) = (TableCache::default(), Flusher::default());
-        Ok(Self { directory, conf, tables, flusher, poisoned: None, healed, _lock: lock })
+        Ok(Self { directory, conf, tables, flusher, poisoned: None, healed, lock })
     }
 
     /// What opening healed.
@@ -309,6 +311,7 @@ impl Writer {
             for (index, part) in parts.iter().enumerate() {
                 let next = parts.get(index + 1).map(|part| items[part.start].0.file_id());
                 let part = &items[part.clone()];
+                self.check_writable()?;
                 let committed = self.put_values(part, next)?;
                 let (Some(first), Some(last)) = (part.first(), part.last()) else {
                     continue;
@@ -333,13 +336,19 @@ impl Writer {
     }
 
     fn check_writable(&self) -> Result<()> {
-        match &self.poisoned {
-            None => Ok(()),
-            Some(cause) => Err(Error::Poisoned {
-                directory: self.directory.path().into(),
-                cause: Box::new(cause.clone()),
-            }),
+        if let Some(cause) = &self.poisoned {
+            let (directory, cause) = (self.directory.path().into(), Box::new(cause.clone()));
+            return Err(Error::Poisoned { directory, cause });
         }
+        // Files are found by their paths. Where the lock is not at its path any more, those lead into
+        // another directory, or there may be another writer.
+        let path = self.directory.file_path(names::LOCK);
+        let source = match self.lock.is_at(&path) {
+            Ok(true) => return Ok(()),
+            Ok(false) => io::Error::other("it, or its directory, was removed or replaced"),
+            Err(error) => error,
+        };
+        Err(Error::io(path, "go on under the lock", source))
     }
 
     fn check_values(&self, items: &[(Slot, &[u8])]) -> Result<()> {

@@ -2,7 +2,6 @@
 //! depends on it.
 
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -32,7 +31,7 @@ impl ArchiveToml {
     /// `None` when the archive has no such file.
     pub(crate) fn read(archive: &Path) -> Result<Option<Self>> {
         let path = archive.join(FILE_NAME);
-        let text = match fs::read_to_string(&path) {
+        let text = match disk::read_settings(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => {
@@ -102,7 +101,11 @@ mod tests {
         wanted.others.insert("owner".to_owned(), "me".into());
         wanted.write(directory.path()).unwrap();
         assert_eq!(ArchiveToml::read(directory.path()).unwrap(), Some(wanted));
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no leftover beside it");
+        assert_eq!(
+            std::fs::read_dir(directory.path()).unwrap().count(),
+            1,
+            "no leftover beside it"
+        );
     }
 
     #[test]

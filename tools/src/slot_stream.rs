@@ -5,6 +5,9 @@
 //! ascend. A further version record may stand before an item, as in any e2store file, so that
 //! streams can be put one behind the other.
 
+// Numbers from a stream can be anything: no arithmetic here may overflow, and none may panic.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 use std::io::{self, Read, Write};
 
 use coldstore::Slot;
@@ -235,7 +238,7 @@ impl Parser {
 
     /// Counts bytes of a value.
     pub fn skip(&mut self, byte_count: usize) {
-        self.offset += byte_count as u64;
+        self.offset = self.offset.saturating_add(byte_count as u64);
     }
 
     /// The stream ends before the next word.
@@ -357,7 +360,7 @@ impl<R: Read> SlotStream<R> {
                 Ok(0) => {
                     return Err(self.failed(filled, None, io::ErrorKind::UnexpectedEof.into()));
                 }
-                Ok(count) => filled += count,
+                Ok(count) => filled = filled.saturating_add(count).min(word.len()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.failed(filled, None, error)),
             }
@@ -366,7 +369,7 @@ impl<R: Read> SlotStream<R> {
     }
 
     fn failed(&self, ahead: usize, slot: Option<Slot>, source: io::Error) -> StreamError {
-        let at = self.offset() + ahead as u64;
+        let at = self.offset().saturating_add(ahead as u64);
         match source.kind() {
             io::ErrorKind::UnexpectedEof => StreamError::Cut { at, slot },
             _ => StreamError::Read { at, source },
@@ -402,7 +405,7 @@ impl<R: Read> Read for Item<'_, R> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         stream.parser.skip(count);
-        stream.value_left -= count as u64;
+        stream.value_left = stream.value_left.saturating_sub(count as u64);
         Ok(count)
     }
 }

@@ -4,6 +4,7 @@
 
 mod follow;
 mod get_scan;
+mod hostile;
 mod import;
 mod load_put;
 mod manners;

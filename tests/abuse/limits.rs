@@ -1,0 +1,163 @@
+//! A thousand views at once, and processes that may have little.
+
+use coldstore::{Slot, View};
+
+use crate::column::{SLOTS, make, open_scratch, outcome, read, run_well, say, told, value};
+use crate::support::{open_reader, reader};
+use crate::system::{limit, maps, memory, open_files, use_up_maps};
+
+const MIB: u64 = 1 << 20;
+
+#[test]
+#[ignore = "started by the tests below as a process of its own"]
+fn child_that_is_limited() {
+    let Some((column, case)) = told() else { return };
+    match &*case {
+        "views" => a_thousand_views(&column),
+        "files" => few_files(&column),
+        "address space" => little_address_space(&column),
+        "maps" => no_maps(&column),
+        _ => unreachable!("{case}"),
+    }
+}
+
+#[track_caller]
+fn run(case: &str) -> Vec<String> {
+    let scratch = open_scratch();
+    run_well("limits::child_that_is_limited", &scratch.path().join("column"), case)
+}
+
+/// Reads a sealed and the current file.
+fn reads_all(view: &View) -> bool {
+    read(view, SLOTS[0]) == "value" && read(view, SLOTS[2]) == "value"
+}
+
+fn a_thousand_views(column: &std::path::Path) {
+    const VIEWS: usize = 1000;
+    limit(libc::RLIMIT_NOFILE, 4096);
+    let mut writer = make(column, true);
+    let reader = reader(column);
+    assert!(reads_all(&reader.view()));
+    let (files, mapped, resident) = (open_files(), maps(), memory("VmRSS"));
+    let mut views = Vec::new();
+    for n in 0..VIEWS as u64 {
+        writer.put(Slot(20_001 + n), b"a little").unwrap();
+        let view = reader.refresh().unwrap();
+        assert!(reads_all(&view));
+        // A clone is the same moment.
+        views.extend([view.clone(), view]);
+    }
+    let (files, mapped) = (open_files() - files, maps().saturating_sub(mapped));
+    let resident = memory("VmRSS").saturating_sub(resident);
+    for (n, view) in views.iter().enumerate() {
+        assert!(reads_all(view));
+        assert_eq!(view.highest_written_slot(), Some(Slot(20_001 + n as u64 / 2)));
+    }
+    say(&format!("{files} {mapped} {resident}"));
+    drop(views);
+    assert!(open_files() < 100, "a view that is gone holds no file");
+}
+
+#[test]
+fn a_thousand_views_share_their_maps_and_hold_one_file_each() {
+    let said = run("views");
+    let numbers: Vec<u64> = said[0].split(' ').map(|number| number.parse().unwrap()).collect();
+    let [files, mapped, resident] = numbers[..] else { panic!("{said:?}") };
+    println!("1,000 views: {files} files, {mapped} maps, {resident} bytes of memory more");
+    // The conf of its moment is what a view holds open.
+    assert!((999..=1001).contains(&files), "{files}");
+    // The sealed file is mapped anew when the conf that names it has changed, the current one never:
+    // its map reaches far ahead. The allocator has maps of its own.
+    assert!(mapped < 50, "{mapped}");
+    assert!(resident < 1000 * 16 * 1024, "{resident}");
+}
+
+fn few_files(column: &std::path::Path) {
+    let mut writer = make(column, true);
+    let reader = reader(column);
+    let mut views = vec![reader.view()];
+    let refused = loop {
+        // The writer has files enough.
+        limit(libc::RLIMIT_NOFILE, 1024);
+        writer.put(Slot(20_000 + views.len() as u64), b"a little").unwrap();
+        limit(libc::RLIMIT_NOFILE, 64);
+        match reader.refresh() {
+            Ok(view) => views.push(view),
+            Err(error) => break error,
+        }
+        assert!(views.len() < 64);
+    };
+    say(&outcome::<()>(Err(refused), |()| unreachable!()));
+    say(&outcome(open_reader(column, Default::default()), |_| "opened".to_owned()));
+    // A writer that cannot open a file has changed nothing, or is poisoned.
+    let put = writer.put(Slot(30_000), b"no file to be had");
+    say(&outcome(put, |_| "put".to_owned()));
+    // What is held goes on, and what is given up can be used again.
+    assert!(views.iter().all(|view| read(view, SLOTS[2]) == "value"));
+    views.clear();
+    assert!(reads_all(&reader.refresh().unwrap()));
+    drop(writer);
+    let mut writer = crate::column::open(column, true).unwrap();
+    writer.put(Slot(30_001), b"there are files again").unwrap();
+    assert!(reader.refresh().unwrap().contains(Slot(30_001)).unwrap());
+}
+
+#[test]
+fn a_process_that_may_open_no_more_files_is_told_so() {
+    for said in run("files") {
+        assert!(said.starts_with("io: ") && said.contains("Too many open files"), "{said}");
+    }
+}
+
+fn little_address_space(column: &std::path::Path) {
+    drop(make(column, true));
+    let mut writer = crate::column::open(column, true).unwrap();
+    let large = vec![7; 1 << 20];
+    for n in 0..32 {
+        writer.put(Slot(30_000 + n), &large).unwrap();
+    }
+    drop((writer, large));
+    // Enough for the file, too little for the room to grow that a map gets otherwise.
+    limit(libc::RLIMIT_AS, memory("VmSize") + 48 * MIB);
+    {
+        let reader = reader(column);
+        assert!(reads_sealed_and_current(&reader.view()));
+    }
+    limit(libc::RLIMIT_AS, memory("VmSize") + 8 * MIB);
+    say(&outcome(open_reader(column, Default::default()), |_| "opened".to_owned()));
+}
+
+fn reads_sealed_and_current(view: &View) -> bool {
+    read(view, SLOTS[0]) == "value" && view.get(Slot(30_031)).unwrap().unwrap().len() == 1 << 20
+}
+
+#[test]
+fn a_process_with_little_address_space_reads_what_fits_and_is_told_of_what_does_not() {
+    let said = run("address space");
+    assert!(said[0].starts_with("io: ") && said[0].contains("cannot map"), "{said:?}");
+    assert!(said[0].contains("data_00003") && said[0].contains("allocate memory"), "{said:?}");
+}
+
+fn no_maps(column: &std::path::Path) {
+    let writer = make(column, true);
+    let reader = reader(column);
+    let view = reader.view();
+    assert_eq!(read(&view, SLOTS[0]), "value");
+    assert!(use_up_maps() > 100);
+    say(&read(&view, SLOTS[1]));
+    // What is mapped is still there.
+    assert!(reads_all(&view));
+    drop(writer);
+}
+
+#[test]
+fn a_process_that_may_have_no_more_maps_is_told_so() {
+    let said = run("maps");
+    assert!(said[0].starts_with("io: ") && said[0].contains("cannot map"), "{said:?}");
+}
+
+/// What the values are is the matter of other tests; here they must be of several pages.
+#[test]
+fn the_values_have_several_pages() {
+    assert!(value(SLOTS[0]).len() > 4 * 4096);
+}
