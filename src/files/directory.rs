@@ -84,6 +84,13 @@ impl Directory {
         PathBuf::from(format!("/proc/self/fd/{}", self.fd.as_raw_fd()))
     }
 
+    /// The type of the file system, as `statfs(2)` numbers it.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn file_system(&self) -> Option<u64> {
+        let found = rustix::fs::fstatfs(&self.fd).ok()?;
+        u64::try_from(found.f_type).ok()
+    }
+
     pub(crate) fn file_path(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }

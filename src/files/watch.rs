@@ -41,6 +41,13 @@ impl Watch {
         Self { inotify: system::Inotify::new(directory, true) }
     }
 
+    /// Reports which files were written, made, replaced or removed; `None` where the system does not
+    /// tell of all that happens: on a network mount, say, it tells of this machine's writers alone.
+    pub(crate) fn all_changes(directory: &Directory) -> Option<Self> {
+        let inotify = Some(system::Inotify::of_all(directory)?);
+        Some(Self { inotify })
+    }
+
     /// Sleeps until a commit may have happened, no longer than `timeout`. False when nothing woke
     /// it.
     pub(crate) fn wait(&self, timeout: Duration) -> bool {
@@ -78,13 +85,31 @@ mod system {
     #[derive(Debug)]
     pub(super) struct Inotify(OwnedFd);
 
+    /// File systems whose every change comes through this kernel: ext4, XFS, btrfs, tmpfs, F2FS,
+    /// ZFS, bcachefs (`statfs(2)`, and those projects' sources).
+    const LOCAL: [u64; 7] =
+        [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0xf2f5_2010, 0x2fc1_2fc1, 0xca45_1a4e];
+
     impl Inotify {
         pub(super) fn new(directory: &Directory, writes: bool) -> Option<Self> {
-            let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
             let mut mask = WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
             if writes {
                 mask |= WatchFlags::MODIFY | WatchFlags::CREATE;
             }
+            Self::with_mask(directory, mask)
+        }
+
+        pub(super) fn of_all(directory: &Directory) -> Option<Self> {
+            if !LOCAL.contains(&directory.file_system()?) {
+                return None;
+            }
+            let renames = WatchFlags::MOVED_TO | WatchFlags::MOVED_FROM | WatchFlags::ONLYDIR;
+            let changes = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::DELETE;
+            Self::with_mask(directory, renames | changes)
+        }
+
+        fn with_mask(directory: &Directory, mask: WatchFlags) -> Option<Self> {
+            let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
             inotify::add_watch(&fd, directory.open_path(), mask).ok()?;
             Some(Self(fd))
         }
@@ -139,6 +164,10 @@ mod system {
 
     impl Inotify {
         pub(super) fn new(_: &Directory, _: bool) -> Option<Self> {
+            None
+        }
+
+        pub(super) fn of_all(_: &Directory) -> Option<Self> {
             None
         }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::error::{Error, Result};
 use crate::files::directory::{Directory, FileStatus, OpenConf};
 use crate::files::map::{MappedData, MappedTable, SlotMap};
+use crate::files::watch::{Changes, Watch};
 use crate::format::conf::Conf;
 use crate::format::faults::{
     data_file_too_short, last_record_error, misfit_error, missing, offset_file_too_long,
@@ -20,7 +21,7 @@ use crate::format::offsets::{OffsetTable, TABLE_BYTES};
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordTag};
 use crate::read::access::Access;
 use crate::read::descriptors::Descriptors;
-use crate::read::map_cache::{Cached, MapCache};
+use crate::read::map_cache::{Cached, MapCache, Moment};
 use crate::slot::FileId;
 
 /// A map of a file that still grows reaches this many bytes further than the file, so that it
@@ -36,6 +37,9 @@ pub(crate) struct Files {
     pub(crate) directory: Directory,
     access: Access,
     cache: Mutex<MapCache>,
+    /// Tells which files change, from the first commit on that was seen: the outer `None`. The inner
+    /// one: it cannot be told.
+    watch: Mutex<Option<Option<Watch>>>,
     descriptors: Descriptors,
 }
 
@@ -49,7 +53,26 @@ impl Files {
     /// Keeps the maps of at most `max_files` files that no view holds.
     pub(super) fn new(directory: Directory, access: Access, max_files: usize) -> Self {
         let cache = Mutex::new(MapCache::new(max_files));
-        Self { directory, access, cache, descriptors: Descriptors::default() }
+        let (watch, descriptors) = (Mutex::default(), Descriptors::default());
+        Self { directory, access, cache, watch, descriptors }
+    }
+
+    /// A newer conf was read. What changed under it, and under all before, has changed by now: a
+    /// writer writes to a file before it commits. All other files stay as they are known, and need
+    /// not be looked at for a view of this conf.
+    pub(super) fn note_changes(&self, conf: &Conf) {
+        // Under V2 sealed files never change.
+        if conf.backfill.is_none() {
+            return;
+        }
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let begins = watch.is_none();
+        let Some(watch) = watch.get_or_insert_with(|| Watch::all_changes(&self.directory)) else {
+            return;
+        };
+        let mut changes = Changes { incomplete: begins, ..Changes::default() };
+        watch.take(&mut changes);
+        self.cache().note(&changes);
     }
 
     fn cache(&self) -> MutexGuard<'_, MapCache> {
@@ -85,11 +108,14 @@ impl Files {
     }
 
     fn inherited(&self, conf: &Conf, file_id: FileId) -> Result<Option<Arc<SlotMap>>> {
-        let Some(cached) = self.cache().get(file_id) else {
+        let mut cache = self.cache();
+        let begun = cache.now();
+        let Some((cached, is_unchanged)) = cache.get(file_id) else {
             return Ok(None);
         };
+        drop(cache);
         let named = conf.named_len(file_id);
-        if named.is_none() && cached.sealed_under_v2 && conf.backfill.is_none() {
+        if named.is_none() && (is_unchanged || cached.sealed_under_v2 && conf.backfill.is_none()) {
             return Ok(Some(cached.map));
         }
         let data = self.directory.status(&names::data_file(file_id))?;
@@ -103,7 +129,11 @@ impl Files {
             return Ok(None);
         }
         Ok(match named {
-            None => (data.byte_len == cached.bound).then_some(cached.map),
+            None if data.byte_len == cached.bound => {
+                self.cache().confirm(file_id, begun);
+                Some(cached.map)
+            }
+            None => None,
             Some(bound) if data.byte_len >= bound => {
                 let bound = usize::try_from(bound).ok();
                 bound.and_then(|bound| cached.map.rebound(bound)).map(Arc::new)
@@ -119,6 +149,7 @@ impl Files {
             return Ok(Arc::new(SlotMap::absent()));
         }
         self.settled(|before| {
+            let begun = self.cache().now();
             let files = self.open(file_id)?;
             let (bound, is_named) = match named {
                 Some(bound) => (bound, true),
@@ -127,7 +158,7 @@ impl Files {
             };
             let map = Arc::new(self.map_files(file_id, &files, bound, is_named)?);
             let sealed_under_v2 = !is_named && before.conf.backfill.is_none();
-            self.keep(file_id, &files, &map, bound, sealed_under_v2);
+            self.keep(file_id, &files, &map, (bound, sealed_under_v2), begun);
             Ok(Some(map))
         })
     }
@@ -170,17 +201,23 @@ impl Files {
         file_id: FileId,
         files: &OpenFiles,
         map: &Arc<SlotMap>,
-        bound: u64,
-        sealed_under_v2: bool,
+        (bound, sealed_under_v2): (u64, bool),
+        begun: Option<Moment>,
     ) {
-        if let (true, Some((_, data)), Some((_, offsets))) =
+        let (true, Some((_, data)), Some((_, offsets))) =
             (map.is_live(), &files.data, &files.offsets)
-        {
-            let (data, offsets) = (data.inode, offsets.inode);
-            let map = Arc::clone(map);
-            let cached = Cached { map, data, offsets, bound, sealed_under_v2 };
-            self.cache().put(file_id, cached);
-        }
+        else {
+            return;
+        };
+        let cached = Cached {
+            map: Arc::clone(map),
+            data: data.inode,
+            offsets: offsets.inode,
+            bound,
+            sealed_under_v2,
+            is_whole: data.byte_len == bound,
+        };
+        self.cache().put(file_id, cached, begun);
     }
 
     fn open(&self, file_id: FileId) -> Result<OpenFiles> {

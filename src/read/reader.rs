@@ -193,6 +193,7 @@ impl Reader {
         }
         let gone = || self.shared.files.directory.conf_is_gone();
         let view = Self::take_view(&self.shared.files, self.shared.options)?.ok_or_else(gone)?;
+        self.shared.files.note_changes(view.conf());
         *self.shared.latest.write().unwrap_or_else(PoisonError::into_inner) = view.clone();
         Ok(view)
     }
