@@ -17,7 +17,6 @@ use crate::slot::FileId;
 pub(crate) struct FileStatus {
     pub(crate) inode: Inode,
     pub(crate) byte_len: u64,
-    pub(crate) owner: u32,
 }
 
 /// Names a file for as long as it is open or linked.
@@ -36,7 +35,7 @@ impl From<rustix::fs::Stat> for FileStatus {
     )]
     fn from(stat: rustix::fs::Stat) -> Self {
         let inode = Inode { device: stat.st_dev as u64, number: stat.st_ino as u64 };
-        Self { inode, byte_len: stat.st_size as u64, owner: stat.st_uid }
+        Self { inode, byte_len: stat.st_size as u64 }
     }
 }
 

@@ -61,8 +61,6 @@ impl std::fmt::Debug for SlotMap {
 struct Owner {
     data: Data,
     entries: TableSource,
-    /// The system tells which bytes of the data are in memory; see [`MappedData::map`].
-    shows_residency: bool,
     touched: OnceLock<Box<Touched>>,
 }
 
@@ -123,38 +121,27 @@ impl MappedTable {
 }
 
 /// A data file, mapped from its beginning.
-pub(crate) struct MappedData {
-    data: Data,
-    shows_residency: bool,
-}
+pub(crate) struct MappedData(Data);
 
 impl MappedData {
     /// The data of a file that holds no record.
     pub(crate) fn nothing() -> Self {
-        Self { data: Data::Nothing, shows_residency: false }
+        Self(Data::Nothing)
     }
 
     /// Maps `map_len` bytes. The map may reach past the end of the file, so that a file that
     /// grows need not be mapped again; a [`SlotMap`]'s bound may not.
-    ///
-    /// `shows_residency`: the file is this user's own. To others the system does not tell what of
-    /// it is in memory, it says that all is.
-    pub(crate) fn map(
-        file: &File,
-        map_len: usize,
-        advice: Option<Advice>,
-        shows_residency: bool,
-    ) -> io::Result<Self> {
+    pub(crate) fn map(file: &File, map_len: usize, advice: Option<Advice>) -> io::Result<Self> {
         // SAFETY: only bytes below a bound are ever read through the map, see `SlotMap::new`, and
         // those neither change nor go away: that is what the caller of `Reader::open` promised.
         let map = unsafe { MmapOptions::new().len(map_len).map(file) }?;
         advise(&map, advice);
-        Ok(Self { data: Data::Mapped(map), shows_residency })
+        Ok(Self(Data::Mapped(map)))
     }
 
     #[cfg(test)]
     pub(crate) fn bytes(bytes: &[u8]) -> Self {
-        Self { data: Data::Bytes(bytes.into()), shows_residency: false }
+        Self(Data::Bytes(bytes.into()))
     }
 }
 
@@ -168,20 +155,46 @@ pub(crate) fn major_faults() -> u64 {
     if status == 0 { u64::try_from(usage.ru_majflt).unwrap_or(0) } else { 0 }
 }
 
-/// Whether the page that holds this byte of a map is in memory.
+/// Whether these bytes of a file are in memory; `None` where the system does not tell: before
+/// Linux 6.5, and of a file that is somebody else's.
 #[cfg(target_os = "linux")]
-fn is_page_in_memory(map: &Mmap, at: usize) -> bool {
-    let page = map.as_ptr().wrapping_add(at - at % rustix::param::page_size());
-    let mut state = 0;
-    // SAFETY: the call reads nothing of the page and writes one byte to `state`; `page` is the
-    // beginning of a page that is mapped.
-    let status = unsafe { libc::mincore(page.cast_mut().cast(), 1, &raw mut state) };
-    status == 0 && state & 1 == 1
+pub(crate) fn is_in_memory(file: &File, bytes: Range<u64>) -> Option<bool> {
+    use std::os::fd::AsRawFd;
+
+    /// The same on all architectures that Rust has a standard library for.
+    const SYS_CACHESTAT: libc::c_long = 451;
+
+    #[repr(C)]
+    struct CachestatRange {
+        offset: u64,
+        byte_len: u64,
+    }
+    #[repr(C)]
+    #[derive(Default)]
+    struct Cachestat {
+        pages_in_cache: u64,
+        /// Dirty, in writeback, evicted and recently evicted pages.
+        others: [u64; 4],
+    }
+    if bytes.is_empty() {
+        return Some(true);
+    }
+    let byte_len = bytes.end - bytes.start;
+    let range = CachestatRange { offset: bytes.start, byte_len };
+    let mut found = Cachestat::default();
+    // SAFETY: cachestat(2) reads one range and writes one result; both structs are the kernel's.
+    let status = unsafe {
+        libc::syscall(SYS_CACHESTAT, file.as_raw_fd(), &raw const range, &raw mut found, 0)
+    };
+    let page = rustix::param::page_size() as u64;
+    let pages = bytes.end.div_ceil(page) - bytes.start / page;
+    (status == 0).then_some(found.pages_in_cache >= pages)
 }
 
+/// Whether these bytes of a file are in memory; `None` where the system does not tell.
 #[cfg(not(target_os = "linux"))]
-fn is_page_in_memory(_: &Mmap, _: usize) -> bool {
-    false
+pub(crate) fn is_in_memory(_: &File, _: Range<u64>) -> Option<bool> {
+    None
 }
 
 /// Advice is no more than that: a system that does not take it reads all the same.
@@ -201,9 +214,7 @@ impl SlotMap {
     /// # Panics
     /// When less than `bound` bytes are mapped.
     pub(crate) fn new(data: MappedData, table: MappedTable, bound: usize) -> Self {
-        let MappedData { data, shows_residency } = data;
-        let touched = OnceLock::new();
-        let owner = Owner { data, entries: table.0, shows_residency, touched };
+        let owner = Owner { data: data.0, entries: table.0, touched: OnceLock::new() };
         let owner = Arc::new(owner);
         Self::with_owner(owner, bound)
     }
@@ -253,25 +264,16 @@ impl SlotMap {
 
     /// Which records were asked for: of all views that share the map.
     pub(crate) fn touched(&self) -> &Touched {
-        self.owner.touched.get_or_init(Box::default)
+        self.owner.touched.get_or_init(|| Box::new(Touched::new(self.owner.data.span().1)))
     }
 
-    /// Has the system read these bytes of the data file, and no others, in the background; unless
-    /// they are in memory, which is found out in a fraction of the time.
+    /// Has the system read these bytes of the data file, and no others, in the background.
     pub(crate) fn will_need(&self, bytes: Range<u64>) {
         let Data::Mapped(map) = &self.owner.data else {
             return;
         };
         let end = bytes.end.min(self.bound());
         let mut start = bytes.start;
-        let in_memory = |at: u64| {
-            usize::try_from(at).is_ok_and(|at| at < map.len() && is_page_in_memory(map, at))
-        };
-        // Two pages tell of all: a record is read, and dropped, as a whole.
-        let last = end.saturating_sub(1);
-        if start >= end || self.owner.shows_residency && in_memory(start) && in_memory(last) {
-            return;
-        }
         while start < end {
             let next = (start + REQUEST_BYTES).min(end);
             // Both are below `bound`, which is a `usize`.

@@ -7,22 +7,29 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::files::map::major_faults;
 use crate::format::offsets::ENTRIES;
 
-/// One bit for each slot of a file.
+/// Bytes of a data file of which it is remembered together that they are in memory.
+pub(crate) const WINDOW_BYTES: u64 = 2 << 20;
+
+/// One bit for each slot of a file, and one for each window of its data.
 #[derive(Debug)]
 pub(crate) struct Touched {
-    bits: [AtomicU64; ENTRIES / 64],
+    slots: [AtomicU64; ENTRIES / 64],
+    windows: Box<[AtomicU64]>,
     /// The generation that the bits are of.
     generation: AtomicU64,
 }
 
-impl Default for Touched {
-    fn default() -> Self {
-        let generation = MEMORY.generation.load(Ordering::Relaxed).into();
-        Self { bits: [const { AtomicU64::new(0) }; ENTRIES / 64], generation }
-    }
-}
-
 impl Touched {
+    /// For a data file of which so many bytes are mapped.
+    pub(crate) fn new(mapped_bytes: usize) -> Self {
+        let windows = (mapped_bytes as u64).div_ceil(WINDOW_BYTES).div_ceil(64);
+        Self {
+            slots: [const { AtomicU64::new(0) }; ENTRIES / 64],
+            windows: (0..windows).map(|_| AtomicU64::new(0)).collect(),
+            generation: MEMORY.generation.load(Ordering::Relaxed).into(),
+        }
+    }
+
     /// Marks the record at an index below [`ENTRIES`]; true when it was not marked, or may have
     /// gone from memory since.
     ///
@@ -39,15 +46,35 @@ impl Touched {
     fn mark_in(&self, index: usize, generation: u64) -> bool {
         if self.generation.load(Ordering::Relaxed) != generation {
             self.generation.store(generation, Ordering::Relaxed);
-            self.bits.iter().for_each(|bits| bits.store(0, Ordering::Relaxed));
+            let all = self.slots.iter().chain(&self.windows);
+            all.for_each(|bits| bits.store(0, Ordering::Relaxed));
         }
-        let (word, bit) = (&self.bits[index / 64], 1 << (index % 64));
-        let is_new = word.load(Ordering::Relaxed) & bit == 0;
-        if is_new {
-            word.fetch_or(bit, Ordering::Relaxed);
-        }
-        is_new
+        set(self.slots.get(index / 64), index as u64 % 64)
     }
+
+    /// Whether this window of the data was found in memory.
+    pub(crate) fn is_window_in_memory(&self, window: u64) -> bool {
+        let word = usize::try_from(window / 64).ok().and_then(|word| self.windows.get(word));
+        word.is_some_and(|word| word.load(Ordering::Relaxed) >> (window % 64) & 1 == 1)
+    }
+
+    /// This window of the data was found in memory.
+    pub(crate) fn found_window(&self, window: u64) {
+        let word = usize::try_from(window / 64).ok().and_then(|word| self.windows.get(word));
+        set(word, window % 64);
+    }
+}
+
+/// Sets a bit; true when it was not set.
+fn set(word: Option<&AtomicU64>, bit: u64) -> bool {
+    let (Some(word), bit) = (word, 1 << bit) else {
+        return true;
+    };
+    let is_new = word.load(Ordering::Relaxed) & bit == 0;
+    if is_new {
+        word.fetch_or(bit, Ordering::Relaxed);
+    }
+    is_new
 }
 
 /// What is known of the memory that maps are in. A record that was asked for is there when it is
@@ -99,13 +126,20 @@ mod tests {
 
     #[test]
     fn a_record_is_new_once_in_each_generation() {
-        let touched = Touched::default();
+        let touched = Touched::new(1 << 30);
         let first = touched.generation.load(Ordering::Relaxed);
         for index in [0, 63, 64, ENTRIES - 1] {
             assert!(touched.mark_in(index, first) && !touched.mark_in(index, first), "{index}");
         }
+        touched.found_window(0);
+        touched.found_window(511);
+        assert!([0, 511].iter().all(|window| touched.is_window_in_memory(*window)));
+        assert!([1, 510, 512, u64::MAX].iter().all(|window| !touched.is_window_in_memory(*window)));
         assert!(touched.mark_in(0, first + 1) && touched.mark_in(64, first + 1));
         assert!(!touched.mark_in(0, first + 1));
+        assert!(!touched.is_window_in_memory(511), "forgotten with the records");
+        touched.found_window(1 << 40);
+        assert!(!touched.is_window_in_memory(1 << 40), "behind the end");
     }
 
     #[test]

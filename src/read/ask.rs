@@ -1,10 +1,14 @@
 //! The first touch of a large record: exactly that record is asked for, in one request.
 
+use std::fs::File;
 use std::ops::Range;
 
-use crate::files::map::SlotMap;
+use crate::files::map::{SlotMap, is_in_memory};
+use crate::files::touched::WINDOW_BYTES;
 use crate::format::offsets::ENTRIES;
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordTag};
+use crate::read::files::Files;
+use crate::slot::Slot;
 
 /// A record that the offset table makes out to be longer is asked for when its header has told the
 /// length: in a file that was not written in slot order, others may lie in between.
@@ -25,17 +29,49 @@ pub(super) fn guessed_end(map: &SlotMap, index: usize, entry: u64) -> Option<u64
     is_near.then_some(next)
 }
 
-/// Asks for the record that `entry`, below the bound, leads to, unless that was done just now.
-pub(super) fn ask(map: &SlotMap, tag: RecordTag, index: usize, entry: u64) {
-    if entry < FIRST_RECORD_OFFSET || !map.touched().mark(index) {
-        return;
+/// Asks for the record that `entry`, below the bound, leads to, unless it is in memory or that was
+/// done before.
+#[inline]
+pub(super) fn ask(files: &Files, map: &SlotMap, tag: RecordTag, slot: Slot, entry: u64) {
+    if entry >= FIRST_RECORD_OFFSET && map.touched().mark(slot.index_in_file()) {
+        first_touch(files, map, tag, slot, entry);
     }
-    if let Some(end) = guessed_end(map, index, entry) {
-        return map.will_need(entry..end);
+}
+
+#[inline(never)]
+fn first_touch(files: &Files, map: &SlotMap, tag: RecordTag, slot: Slot, entry: u64) {
+    // Without the file everything counts as being on the medium.
+    let file = files.descriptor(slot.file_id()).ok().flatten();
+    let file = file.as_deref();
+    if let Some(end) = guessed_end(map, slot.index_in_file(), entry) {
+        return will_need(file, map, entry..end);
     }
-    map.will_need(entry..entry.saturating_add(HEADER_BYTES));
+    will_need(file, map, entry..entry.saturating_add(HEADER_BYTES));
     if let Ok(payload) = tag.payload(map.records(), entry) {
-        map.will_need(asked(entry, payload.len() as u64));
+        will_need(file, map, asked(entry, payload.len() as u64));
+    }
+}
+
+/// Asks for what is not in memory. What lies around is found out together with it, so that the next
+/// records need no look.
+fn will_need(file: Option<&File>, map: &SlotMap, bytes: Range<u64>) {
+    let touched = map.touched();
+    let last = bytes.end.max(bytes.start + 1) - 1;
+    let windows = bytes.start / WINDOW_BYTES..=last / WINDOW_BYTES;
+    let is_there = |window: u64| {
+        let start = window * WINDOW_BYTES;
+        let around = start..start.saturating_add(WINDOW_BYTES).min(map.bound());
+        let is_there = touched.is_window_in_memory(window)
+            || file.and_then(|file| is_in_memory(file, around)) == Some(true);
+        if is_there {
+            touched.found_window(window);
+        }
+        is_there
+    };
+    let is_there = windows.clone().all(is_there)
+        || file.and_then(|file| is_in_memory(file, bytes.clone())) == Some(true);
+    if !is_there {
+        map.will_need(bytes);
     }
 }
 

@@ -65,8 +65,10 @@ impl View {
         let moment = self.moment();
         for slot in slots.into_iter().filter(|slot| slot.0 < moment.end()) {
             let map = moment.file(slot.file_id())?;
-            let index = slot.index_in_file();
-            ask::ask(map, moment.tag(), index, map.entry(index));
+            let entry = map.entry(slot.index_in_file());
+            if entry < map.bound() {
+                ask::ask(&moment.files, map, moment.tag(), slot, entry);
+            }
         }
         Ok(())
     }

@@ -246,9 +246,9 @@ impl Files {
                 return Err(data_file_too_short(data_path, status.byte_len, bound));
             }
             Some(_) if bound == 0 => MappedData::nothing(),
-            Some((file, status)) => {
+            Some((file, _)) => {
                 let reserve = if named { GROWTH_BYTES } else { 0 };
-                self.map_data(file_id, file, *status, bound, reserve)?
+                self.map_data(file_id, file, bound, reserve)?
             }
             None if bound == 0 => MappedData::nothing(),
             None => return Err(missing(data_path, "data file", bound)),
@@ -277,15 +277,13 @@ impl Files {
         &self,
         file_id: FileId,
         file: &File,
-        status: FileStatus,
         bound: u64,
         reserve: u64,
     ) -> Result<MappedData> {
         let too_large = |_| self.too_large(file_id);
         let bound_bytes = usize::try_from(bound).map_err(too_large)?;
         let with_reserve = usize::try_from(bound.saturating_add(reserve)).map_err(too_large)?;
-        let shows_residency = status.owner == rustix::process::geteuid().as_raw();
-        let map = |len| MappedData::map(file, len, self.access.data_advice(), shows_residency);
+        let map = |len| MappedData::map(file, len, self.access.data_advice());
         // Where address space is scarce the room to grow is what can be done without.
         self.with_room(|| map(with_reserve))
             .or_else(|_| map(bound_bytes))

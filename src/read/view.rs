@@ -306,7 +306,7 @@ impl Moment {
     #[inline]
     pub(super) fn touch(&self, map: &SlotMap, slot: Slot, entry: u64) {
         if self.asks && entry < map.bound() {
-            ask::ask(map, self.tag, slot.index_in_file(), entry);
+            ask::ask(&self.files, map, self.tag, slot, entry);
         }
     }
 

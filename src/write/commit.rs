@@ -29,6 +29,9 @@ use crate::write::table_cache::{FileState, TableCache};
 /// cache then takes them in large pages, which are cheap to map.
 const CHUNK_BYTES: usize = 4 << 20;
 
+/// Runs of neighbouring entries that are written one by one.
+const MAX_RUNS: usize = 4;
+
 /// What was being done when a caller's stream failed.
 pub(super) const READ_SOURCE: &str = "read the value to append to";
 
@@ -302,7 +305,14 @@ fn write_entries(directory: &ColumnDir, file: &Staged<'_>) -> Result<NamedFile> 
     };
     let table = &file.state.table;
     if file.state.has_whole_table() {
-        for (first, last) in runs(&file.entries) {
+        let mut runs: Vec<(usize, usize)> = runs(&file.entries).collect();
+        // Many small writes cost more than one large one. The entries between are written as they are.
+        if runs.len() > MAX_RUNS
+            && let (Some(first), Some(last)) = (runs.first(), runs.last())
+        {
+            runs = vec![(first.0, last.1)];
+        }
+        for (first, last) in runs {
             offsets.write_at(table.bytes_of(first..=last), entry_offset(first))?;
         }
     } else {
