@@ -30,6 +30,8 @@ struct Case<'a> {
     snappy: bool,
     backfill: bool,
     bound: u16,
+    /// See `open_reader_with`.
+    access: u8,
     operations: Vec<Operation<'a>>,
 }
 
@@ -258,7 +260,10 @@ impl Held {
         for slot in slots {
             let found = self.view.get(Slot(slot)).unwrap();
             assert_eq!(self.view.contains(Slot(slot)).unwrap(), found.is_some());
+            let mut read = vec![7];
+            assert_eq!(self.view.read_into(Slot(slot), &mut read).unwrap(), found.is_some());
             if let Some(value) = found {
+                assert!(read == *value);
                 assert_eq!(*self.view.owned(Slot(slot)).unwrap().unwrap(), *value);
                 shown.insert(slot, value.into_owned());
             }
@@ -340,7 +345,7 @@ pub fn run(data: &[u8]) {
     let states = vec![Records::new()];
     let model = Model { snappy: case.snappy, backfill: case.backfill, bound, states };
     let writer = Writer::open(&directory, model.options(case.backfill)).unwrap();
-    let reader = scratch::open_reader(&directory).unwrap();
+    let reader = scratch::open_reader_with(&directory, case.access).unwrap();
     let writer = Some(writer);
     let mut column = Column { directory: &directory, model, writer, reader, held: Vec::new() };
     for operation in case.operations.iter().take(MAX_OPERATIONS) {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use coldstore::{Error, Reader, ReaderOptions};
+use coldstore::{Access, Error, Reader, ReaderOptions};
 use tempfile::TempDir;
 
 /// The most bytes that a reader of a target decodes a value to, and the longest values that are
@@ -18,9 +18,22 @@ pub fn scratch() -> TempDir {
 
 /// Opens a reader of a directory that only the target changes.
 pub fn open_reader(directory: &Path) -> coldstore::Result<Reader> {
+    open_reader_with(directory, 0)
+}
+
+/// The same, with a way of access and a limit on maps chosen by a byte. They change nothing about
+/// what is read.
+pub fn open_reader_with(directory: &Path, choice: u8) -> coldstore::Result<Reader> {
+    let access = [Access::Mixed, Access::Random, Access::Sequential, Access::Unadvised];
+    let access = access[usize::from(choice) % access.len()];
+    let options = ReaderOptions::default().value_ceiling(CEILING).access(access);
+    let options = match (choice >> 2) % 8 {
+        0 => options,
+        files => options.max_mapped_files(usize::from(files) - 1),
+    };
     // SAFETY: the directory is the target's own. While a reader is used, nothing but a writer
     // changes the files in it.
-    unsafe { Reader::open(directory, ReaderOptions::default().value_ceiling(CEILING)) }
+    unsafe { Reader::open(directory, options) }
 }
 
 /// An error that the bytes on disk are to blame for names the file; one that a caller's request

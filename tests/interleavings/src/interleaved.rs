@@ -52,7 +52,7 @@ pub mod thread {
     }
 }
 
-/// As crossbeam's: bounded, and a message that nobody can receive any more is dropped at once.
+/// As crossbeam's: a message that nobody can receive any more is dropped at once.
 pub mod channel {
     use std::collections::VecDeque;
 
@@ -75,7 +75,7 @@ pub mod channel {
     struct State<T> {
         queue: VecDeque<T>,
         senders: usize,
-        has_receiver: bool,
+        receivers: usize,
     }
 
     impl<T> Channel<T> {
@@ -89,19 +89,23 @@ pub mod channel {
     }
 
     pub fn bounded<T>(bound: usize) -> (Sender<T>, Receiver<T>) {
-        let state = State { queue: VecDeque::new(), senders: 1, has_receiver: true };
+        let state = State { queue: VecDeque::new(), senders: 1, receivers: 1 };
         let channel = Channel { bound, state: Mutex::new(state), moved: Condvar::new() };
         let channel = Arc::new(channel);
         (Sender(Arc::clone(&channel)), Receiver(channel))
     }
 
+    pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
+        bounded(usize::MAX)
+    }
+
     impl<T> Sender<T> {
         pub fn send(&self, message: T) -> Result<(), SendError<T>> {
             let mut state = self.0.state();
-            while state.has_receiver && state.queue.len() >= self.0.bound {
+            while state.receivers > 0 && state.queue.len() >= self.0.bound {
                 state = self.0.wait(state);
             }
-            if !state.has_receiver {
+            if state.receivers == 0 {
                 return Err(SendError(message));
             }
             state.queue.push_back(message);
@@ -139,6 +143,13 @@ pub mod channel {
         }
     }
 
+    impl<T> Clone for Receiver<T> {
+        fn clone(&self) -> Self {
+            self.0.state().receivers += 1;
+            Self(Arc::clone(&self.0))
+        }
+    }
+
     impl<T> Drop for Sender<T> {
         fn drop(&mut self) {
             self.0.state().senders -= 1;
@@ -149,8 +160,11 @@ pub mod channel {
     impl<T> Drop for Receiver<T> {
         fn drop(&mut self) {
             let mut state = self.0.state();
-            state.has_receiver = false;
-            let dropped = std::mem::take(&mut state.queue);
+            state.receivers -= 1;
+            let dropped = match state.receivers {
+                0 => std::mem::take(&mut state.queue),
+                _ => VecDeque::new(),
+            };
             drop(state);
             self.0.moved.notify_all();
             drop(dropped);

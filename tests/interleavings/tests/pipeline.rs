@@ -49,7 +49,8 @@ fn every_job_that_was_accepted_is_done_also_beside_a_shutdown() {
     explore(|| {
         let scratch = scratch();
         let reader = reader_of(&scratch);
-        let writer = writer(scratch.path(), Steps::default());
+        let disk = Steps { flushes_at_once: true, ..Steps::default() };
+        let writer = writer(scratch.path(), disk);
         let pipeline = Pipeline::start(writer, narrow()).unwrap();
         let producers = [[1, 9000], [2, 9001], [20_000, 3]];
         let producers = producers.map(|slots| produce(pipeline.clone(), slots));
@@ -111,7 +112,7 @@ fn a_failing_disk_fails_what_waits_and_nobody_hangs() {
         let scratch = scratch();
         let reader = reader_of(&scratch);
         let left = Arc::new(AtomicU64::new(5));
-        let disk = Steps { fails_after: Some(left), ..Steps::default() };
+        let disk = Steps { fails_after: Some(left), flushes_at_once: true, ..Steps::default() };
         let pipeline = Pipeline::start(writer(scratch.path(), disk), narrow()).unwrap();
         let producers = [[1, 9000], [2, 9001]].map(|slots| produce(pipeline.clone(), slots));
         let acknowledged: Vec<u64> =

@@ -87,10 +87,11 @@ fn small_columns(seeds: &Seeds) {
         let directory = scratch.path().join("column");
         let options = WriterOptions::create(spec).allow_backfill(backfill);
         let mut writer = Writer::open(&directory, options).unwrap();
-        let mut step = 0;
+        let mut step = 0_usize;
         let mut add = |what: &str| {
             let mut layout = Layout::of(&directory);
             layout.allow_backfill = step % 2 == 0;
+            layout.access = step as u8;
             seeds.add("column", &format!("{name}-{step}-{what}"), &layout.encode());
             step += 1;
         };

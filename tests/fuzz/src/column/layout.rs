@@ -1,7 +1,7 @@
 //! The files of a column out of the bytes of an input, and back.
 //!
 //! ```text
-//! flags u8 | writer flags u8 | conf 52 | 1 to 4 × file 24 | entries | data | probed slots
+//! flags u8 | options u8 | conf 52 | 1 to 4 × file 24 | entries | data | probed slots
 //! file:  id u64 | data kind u8 | table kind u8 | table length u16 | tail u8 | entry count u8
 //!        | data length u16 | 8 unused
 //! entry: index u16 | offset u64
@@ -36,6 +36,8 @@ pub struct Layout {
     pub files: BTreeMap<u64, Files>,
     /// Asks for backfill when the column is opened for writing.
     pub allow_backfill: bool,
+    /// How a reader goes about it, see `open_reader_with`.
+    pub access: u8,
     /// Slots to look at besides those that the tables name.
     pub probes: Vec<u64>,
 }
@@ -91,7 +93,7 @@ impl Table {
 impl Layout {
     pub fn parse(data: &[u8]) -> Self {
         let mut bytes = Bytes(data);
-        let (flags, writer) = (bytes.u8(), bytes.u8());
+        let (flags, options) = (bytes.u8(), bytes.u8());
         let conf = bytes.array::<CONF_BYTES>();
         let conf_len = if flags & CONF_IS_V3 == 0 { CONF_V2_BYTES } else { CONF_BYTES };
         let heads: Vec<[u8; 24]> =
@@ -127,7 +129,8 @@ impl Layout {
             conf: conf[..conf_len].to_vec(),
             tmp: flags & CONF_TMP != 0,
             files,
-            allow_backfill: writer & 1 != 0,
+            allow_backfill: options & 1 != 0,
+            access: options >> 1,
             probes,
         }
     }
@@ -142,7 +145,10 @@ impl Layout {
         let is_v3 = if self.conf.len() == CONF_BYTES { CONF_IS_V3 } else { 0 };
         let tmp = if self.tmp { CONF_TMP } else { 0 };
         let count = self.files.len() as u8 - 1;
-        let mut head = vec![is_v3 | tmp | count << FILES_SHIFT, self.allow_backfill.into()];
+        let mut head = vec![
+            is_v3 | tmp | count << FILES_SHIFT,
+            u8::from(self.allow_backfill) | self.access << 1,
+        ];
         head.extend(&self.conf);
         head.resize(2 + CONF_BYTES, 0);
         let (mut tables, mut datas) = (Vec::new(), Vec::new());

@@ -15,7 +15,7 @@ use coldstore::{Compression, Error, Result, Slot, View, Writer, WriterOptions, i
 
 use self::layout::Layout;
 use self::oracle::{Oracle, Shown};
-use super::scratch::{CEILING, check_error, open_reader, scratch};
+use super::scratch::{CEILING, check_error, open_reader, open_reader_with, scratch};
 
 /// Longer files may not find a place in the address space: any of their reads may fail.
 const MAPPABLE: u64 = 1 << 44;
@@ -31,7 +31,7 @@ pub fn run(data: &[u8]) {
         return;
     }
     let conf = Conf::decode(Path::new("conf"), &layout.conf).ok();
-    let view = match open_reader(directory) {
+    let view = match open_reader_with(directory, layout.access) {
         Ok(reader) => {
             assert_eq!(Some(*reader.view().conf()), conf);
             Some(reader.view())
@@ -106,6 +106,9 @@ fn read(view: &View, oracle: &Oracle<'_>, directory: &Path) -> Seen {
 
     let mut seen = Seen::new();
     let unsure = !is_mappable(oracle.layout);
+    if let Err(error) = view.prefetch(slots.iter().copied().map(Slot)) {
+        check_error(&error, directory);
+    }
     for slot in slots {
         let shown = oracle.shown(Slot(slot));
         match view.get_stored(Slot(slot)) {
@@ -122,6 +125,7 @@ fn read(view: &View, oracle: &Oracle<'_>, directory: &Path) -> Seen {
             Ok(false) => assert_eq!(shown, Shown::Nothing),
             Err(error) => assert!(error.is_corrupt(), "{error}"),
         }
+        check_past_the_maps(view, Slot(slot), shown);
         match value(view, Slot(slot), shown, oracle) {
             Ok(Some(value)) => drop(seen.insert(slot, Some(value))),
             Ok(None) if shown == Shown::Nothing => drop(seen.insert(slot, None)),
@@ -149,6 +153,25 @@ fn check_stored(oracle: &Oracle<'_>, slot: Slot, shown: Shown, stored: Option<&[
         (shown, stored) => {
             panic!("slot {slot}: {shown:?}, but {:?} bytes", stored.map(<[u8]>::len));
         }
+    }
+}
+
+/// What is read from the file is what is read from its map, errors included.
+fn check_past_the_maps(view: &View, slot: Slot, shown: Shown) {
+    let said = |outcome: Result<bool>| outcome.map_err(|error| error.to_string());
+    let (mut mapped, mut read) = (vec![1, 2, 3], vec![4; 9]);
+    assert_eq!(said(view.read_into(slot, &mut read)), said(view.get_into(slot, &mut mapped)));
+    if matches!(said(view.get_into(slot, &mut mapped)), Ok(_)) {
+        assert!(read == mapped, "slot {slot}");
+    }
+    if matches!(shown, Shown::Payload { byte_len, .. } if byte_len > CEILING) {
+        return;
+    }
+    let found = view.read_stored_into(slot, &mut read);
+    match view.get_stored(slot) {
+        Ok(Some(stored)) => assert!(found.unwrap() && read == stored, "slot {slot}"),
+        Ok(None) => assert!(!found.unwrap() && read.is_empty(), "slot {slot}"),
+        Err(error) => assert_eq!(error.to_string(), found.unwrap_err().to_string()),
     }
 }
 

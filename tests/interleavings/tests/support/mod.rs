@@ -21,7 +21,7 @@ const SEED: u64 = 20_301_126;
 /// order, which `shuttle::replay` runs again.
 pub(crate) fn explore(test: impl Fn() + Send + Sync + Clone + 'static) {
     let count = std::env::var("INTERLEAVINGS").ok().and_then(|count| count.parse().ok());
-    let count = count.unwrap_or(250);
+    let count = count.unwrap_or(100);
     let mut config = Config::new();
     config.stack_size = 1 << 20;
     let random = RandomScheduler::new_from_seed(SEED, count);
@@ -57,6 +57,8 @@ pub(crate) fn highest(view: &View) -> u64 {
 pub(crate) struct Steps {
     /// Only before a commit: fewer steps, so that more of their orders are tried.
     pub(crate) only_commits: bool,
+    /// What a commit flushes is flushed by several threads.
+    pub(crate) flushes_at_once: bool,
     /// So many writes succeed, and then one fails.
     pub(crate) fails_after: Option<Arc<std::sync::atomic::AtomicU64>>,
 }
@@ -106,6 +108,10 @@ impl Disk for Steps {
 
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {
         OsDisk.sync_dir(directory)
+    }
+
+    fn flushes_at_once(&self) -> bool {
+        self.flushes_at_once
     }
 
     fn lock(&self, path: &Path) -> io::Result<LockAttempt> {
