@@ -622,18 +622,16 @@ mod tests {
                 }
             }
         };
+        let put_in = |file_id: &FileId| {
+            let data = MappedData::bytes(&bytes);
+            let map = SlotMap::new(data, MappedTable::copy(&entries), bytes.len());
+            table.insert(*file_id, map, true);
+            look();
+        };
         std::thread::scope(|scope| {
             scope.spawn(|| (0..3).for_each(|_| look()));
-            for part in [&files[..2], &files[1..]] {
-                scope.spawn(|| {
-                    for file_id in part {
-                        let data = MappedData::bytes(&bytes);
-                        let map = SlotMap::new(data, MappedTable::copy(&entries), bytes.len());
-                        table.insert(*file_id, map, true);
-                        look();
-                    }
-                });
-            }
+            scope.spawn(|| files[..2].iter().for_each(put_in));
+            files[1..].iter().for_each(put_in);
         });
         assert_eq!(table.len(), files.len());
         look();

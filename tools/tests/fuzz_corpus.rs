@@ -66,7 +66,8 @@ fn operations() {
 fn every_folder_of_inputs_belongs_to_a_target() {
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz");
     for kind in ["corpus", "regressions"] {
-        for entry in fs::read_dir(fuzz.join(kind)).unwrap() {
+        // There is no folder of regressions as long as there are none.
+        for entry in fs::read_dir(fuzz.join(kind)).into_iter().flatten() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             assert!(targets::TARGETS.iter().any(|(target, _)| *target == name), "{kind}/{name}");
         }
