@@ -2,6 +2,7 @@
 //!
 //! `tests/fuzz/corpus` holds the smallest inputs that together reach what the fuzzers reached,
 //! `tests/fuzz/regressions` those that made a target fail once.
+#![allow(clippy::unwrap_used, reason = "this is a test")]
 
 #[path = "../../tests/fuzz/src/lib.rs"]
 mod targets;

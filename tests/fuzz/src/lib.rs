@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a target that fails must panic")]
 #![allow(clippy::disallowed_methods, reason = "hostile files are made by hand")]
 #![allow(clippy::cast_possible_truncation, reason = "any byte is as good as any other")]
+#![allow(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "inputs are short")]
+#![allow(dead_code, reason = "only the fuzzers need new seeds")]
 #![allow(unsafe_code, reason = "opening a reader maps files")]
 #![allow(missing_docs, unreachable_pub, reason = "the targets and the replay use it, nobody else")]
 
