@@ -606,4 +606,36 @@ mod tests {
         assert!(std::ptr::eq(table.get(FileId(0)).unwrap(), map));
         assert!(MapTable::new(0).quick(Slot(0)).is_none());
     }
+
+    /// Miri lets the readers see the stores in any order that the memory model allows.
+    #[test]
+    fn a_file_is_found_whole_or_not_at_all_while_it_is_put_in() {
+        let (bytes, entries) = file_of(&[b"ab"]);
+        let tag = RecordTag::new([4, 0]);
+        let files = [0, 1, 64].map(FileId);
+        let table = MapTable::new(files[2].first_slot().0 + 1);
+        let look = || {
+            for file_id in files {
+                if let Some((entry, records)) = table.quick(file_id.first_slot()) {
+                    assert_eq!(tag.payload(records, entry), Ok(&b"ab"[..]));
+                }
+                if let Some(map) = table.get(file_id) {
+                    assert_eq!(tag.payload(map.records(), map.entry(0)), Ok(&b"ab"[..]));
+                }
+            }
+        };
+        let put_in = |file_id: &FileId| {
+            let data = MappedData::bytes(&bytes);
+            let map = SlotMap::new(data, MappedTable::copy(&entries), bytes.len());
+            table.insert(*file_id, map, true);
+            look();
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..3).for_each(|_| look()));
+            scope.spawn(|| files[..2].iter().for_each(put_in));
+            files[1..].iter().for_each(put_in);
+        });
+        assert_eq!(table.len(), files.len());
+        look();
+    }
 }
