@@ -350,15 +350,16 @@ impl DiskFile for CrashFile {
     fn write_at(&mut self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
         let mut fs = self.disk.fs();
         let short = fs.enter(Call::new(Kind::Write, &self.path))?;
-        let bytes = match buffers {
-            [buffer] => buffer.to_vec(),
-            buffers => buffers.iter().flat_map(|buffer| buffer.iter().copied()).collect(),
+        let len = buffers.iter().map(|buffer| buffer.len()).sum::<usize>();
+        let len = len.min(short.unwrap_or(usize::MAX));
+        let bytes: Arc<[u8]> = match buffers {
+            [buffer] => buffer[..len].into(),
+            buffers => buffers.iter().flat_map(|buffer| buffer.iter().copied()).take(len).collect(),
         };
-        let len = bytes.len().min(short.unwrap_or(usize::MAX));
         let old_len = fs.cache.file(self.ino).get().len();
         let at = usize::try_from(offset).expect("a small file");
         if len > 0 {
-            fs.record(Op::Write { ino: self.ino, at, bytes: bytes[..len].into(), old_len });
+            fs.record(Op::Write { ino: self.ino, at, bytes, old_len });
         }
         Ok(len)
     }

@@ -1,4 +1,4 @@
-//! Another kind of writer, which flushes nothing.
+//! Another kind of writer, which flushes nothing but a conf before it renames it.
 
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
@@ -48,6 +48,9 @@ pub(crate) fn write_like_another_writer(
         conf.backfill = Some((file_id, len));
     }
     let tmp = path("column.conf.tmp");
-    write(&mut *disk.open(&tmp, Access::CreateNew).expect("a new file"), &conf.bytes(), 0);
+    let mut file = disk.open(&tmp, Access::CreateNew).expect("a new file");
+    write(&mut *file, &conf.bytes(), 0);
+    // A torn conf is beyond help.
+    file.sync().expect("a flush in memory");
     disk.rename(&tmp, &name).expect("a rename in memory");
 }

@@ -240,6 +240,13 @@ impl Medium {
             return;
         }
         match op {
+            // All of a file is written anew: nothing is copied that is not kept.
+            Op::Write { ino, at: 0, bytes, .. }
+                if left == Left::Whole && self.file_bytes(*ino).len() <= bytes.len() =>
+            {
+                let whole = Bytes { bytes: bytes.to_vec(), hash: OnceLock::new() };
+                self.put_file(*ino, Arc::new(whole));
+            }
             Op::Write { ino, at, bytes, .. } => self.change(*ino, |file| {
                 let rest = |from: usize| bytes.len() - from;
                 match left {

@@ -44,7 +44,7 @@ pub(crate) enum Step {
     Stream(u64),
     /// A stream that ends too early.
     FailingStream(u64),
-    /// Another kind of writer puts a record into a file, flushes nothing and dies: a process that
+    /// Another kind of writer puts a record into a file, flushes none of it and dies: a process that
     /// knows no intent, in a sealed file, or one that has just replaced the conf.
     Foreign {
         slot: u64,
@@ -114,7 +114,7 @@ pub(crate) fn scripts() -> Vec<Script> {
         script(
             "batch over files",
             [Open(V2), put([1])],
-            [put([8191, 8192, 16_384, 40_000]), put([40_001])],
+            [put([8191, 8192, 40_000]), put([40_001])],
             [put([8192]), put([50_000])],
         ),
         script(
@@ -159,7 +159,12 @@ pub(crate) fn scripts() -> Vec<Script> {
             [Run(vec![2, 3, 9001, 17_001, 24_999, 25_001])],
             far(),
         ),
-        script("upgrade", [Open(V2), put([1, 9000])], [Open(V3), put([2])], far()),
+        script(
+            "upgrade",
+            [Open(V2), put([1, 9000])],
+            [Open(V3), put([2])],
+            [Open(V3), put([6000, 6001]), put([60_000])],
+        ),
         script(
             "raised bound",
             [Open(V2), put([1])],
@@ -170,7 +175,7 @@ pub(crate) fn scripts() -> Vec<Script> {
             "raised bound and upgrade",
             [Open(V2), put([1, 9000])],
             [Open(Opening { backfill: true, max: MAX + 5 }), put([2])],
-            far(),
+            [Open(V3), put([6000, 6001]), put([60_000])],
         ),
         script(
             "streams, some that fail",

@@ -212,31 +212,31 @@ fn for_each_choice<E>(
         visit(picks).map(|()| left > 0)
     };
     let free: Vec<usize> = (0..choices.len()).filter(|at| choices[*at].len() > 1).collect();
+    // Nothing and everything; one alone, and all but one.
+    for (of_all, of_one) in [(Left::Nothing, Left::Whole), (Left::Whole, Left::Nothing)] {
+        free.iter().for_each(|at| picks[*at] = of_all);
+        if !visit(&picks)? {
+            return Ok(());
+        }
+        for at in &free {
+            picks[*at] = of_one;
+            if !visit(&picks)? {
+                return Ok(());
+            }
+            picks[*at] = of_all;
+        }
+    }
     // So many of them in the order in which they were made, and then one in every way.
-    for done in 0..=free.len() {
+    for done in 0..free.len() {
         for (nth, at) in free.iter().enumerate() {
             picks[*at] = if nth < done { Left::Whole } else { Left::Nothing };
         }
-        visit(&picks)?;
-        if let Some(at) = free.get(done) {
-            for pick in &choices[*at] {
-                picks[*at] = *pick;
-                if !visit(&picks)? {
-                    return Ok(());
-                }
-            }
-        }
-    }
-    // All but one, and that one in every way.
-    free.iter().for_each(|at| picks[*at] = Left::Whole);
-    for at in &free {
-        for pick in &choices[*at] {
-            picks[*at] = *pick;
+        for pick in &choices[free[done]] {
+            picks[free[done]] = *pick;
             if !visit(&picks)? {
                 return Ok(());
             }
         }
-        picks[*at] = Left::Whole;
     }
     loop {
         for at in &free {
