@@ -137,6 +137,27 @@ fn the_names_of_all_directories_above_a_new_column_are_flushed() {
     }
 }
 
+/// Guards against an archive that a power cut takes away as a whole although a later process has put
+/// records into it: that one finds a conf, and does not flush the names of the directories again.
+#[test]
+fn the_names_above_a_new_column_are_flushed_before_there_is_a_conf() {
+    let (dir, disk) = (temp_dir(), TestDisk::new());
+    open(&disk, &dir.path().join("a/b/bss"));
+    let calls = disk.take_calls();
+    let conf = common::rename_positions(&calls)[0];
+    for above in [dir.path().join("a/b"), dir.path().join("a"), dir.path().to_owned()] {
+        assert!(calls[..conf].contains(&Call::SyncDir(above)), "{calls:?}");
+    }
+    // Also where the directories were made by a process that died then.
+    std::fs::create_dir_all(dir.path().join("c/d/bss")).unwrap();
+    open(&disk, &dir.path().join("c/d/bss"));
+    let calls = disk.take_calls();
+    let conf = common::rename_positions(&calls)[0];
+    for above in [dir.path().join("c/d"), dir.path().join("c"), dir.path().to_owned()] {
+        assert!(calls[..conf].contains(&Call::SyncDir(above)), "{calls:?}");
+    }
+}
+
 /// Guards against a range that never ends when every file fails.
 #[test]
 fn a_range_over_a_column_that_is_gone_ends() {

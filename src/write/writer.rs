@@ -646,9 +646,10 @@ fn create(directory: &ColumnDir, options: WriterOptions) -> Result<(Conf, HealRe
     let conf = Conf::empty(spec, options.allow_backfill);
     let actions = heal::examine(directory, &conf)?;
     heal::apply(directory, &actions)?;
-    directory.replace_conf(&conf)?;
+    // Before there is a conf: whoever finds one relies on the names above.
     directory.sync_parent()?;
     directory.sync_ancestors()?;
+    directory.replace_conf(&conf)?;
     Ok((conf, HealReport { actions }))
 }
 

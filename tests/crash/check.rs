@@ -1,0 +1,148 @@
+//! What must be true of every state that a power cut leaves.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use coldstore::{ColumnSpec, Writer, WriterOptions};
+
+use crate::common;
+use crate::disk::{CrashDisk, Phase};
+use crate::drive::Driver;
+use crate::expect::Expect;
+use crate::lies::Lie;
+use crate::look::look;
+use crate::medium::{Medium, Op, Target};
+use crate::scripts::COLUMN;
+
+/// A state that was healed and used again.
+pub(crate) struct Healed {
+    /// What was healed, without the lengths.
+    pub(crate) kind: String,
+    /// The disk, with the healing and what came after it in its log.
+    pub(crate) driver: Driver,
+    /// Operations of the first opening.
+    pub(crate) healing: usize,
+}
+
+/// Opens the column in this state, and goes on with it.
+pub(crate) fn check(
+    medium: &Medium,
+    expect: &Arc<Expect>,
+    spec: ColumnSpec,
+    lie: Option<Lie>,
+) -> Result<Healed, String> {
+    let run = AssertUnwindSafe(|| check_inner(medium, expect, spec, lie));
+    catch_unwind(run).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(format!("panic: {}", text.unwrap_or("of some kind")))
+    })
+}
+
+fn check_inner(
+    medium: &Medium,
+    expect: &Arc<Expect>,
+    spec: ColumnSpec,
+    lie: Option<Lie>,
+) -> Result<Healed, String> {
+    let before = look(medium, COLUMN.as_ref()).map_err(|error| format!("unhealed: {error}"))?;
+    expect.check(before.as_ref()).map_err(|error| format!("unhealed: {error}"))?;
+
+    // The interrupted step is repeated, whatever it was.
+    let disk = CrashDisk::new(medium.clone(), lie);
+    let mut driver = Driver { disk, spec, writer: None, expect: Expect::clone(expect) };
+    let options = match before {
+        Some(_) => WriterOptions::existing(),
+        None => driver.expect.asked.options(spec),
+    };
+    driver.disk.begin(Phase::Open);
+    driver.note();
+    let open = |driver: &Driver| {
+        driver.disk.begin(Phase::Open);
+        Writer::open_on(driver.disk.shared(), COLUMN, options)
+    };
+    let writer = open(&driver).map_err(|error| format!("does not open: {error}"))?;
+    let report = writer.heal_report().clone();
+    driver.writer = Some(writer);
+    let after = look(&driver.disk.fs().cache, COLUMN.as_ref())
+        .map_err(|error| format!("healed: {error}"))?;
+    if before.is_some() && before != after {
+        return Err(format!("healing changed what is seen: {before:?} to {after:?}"));
+    }
+    expect.check(after.as_ref()).map_err(|error| format!("healed: {error}"))?;
+    let after = after.ok_or("there is no conf after opening")?;
+    driver.expect.exists = true;
+    driver.expect.acked = Arc::new(after.content);
+    driver.expect.next = None;
+    let healing = driver.disk.fs().log.len();
+    driver.note();
+
+    // A second healing finds nothing.
+    driver.writer = None;
+    let writer = open(&driver).map_err(|error| format!("does not open again: {error}"))?;
+    if !writer.heal_report().is_clean() {
+        return Err(format!("healed twice: {:?}", writer.heal_report()));
+    }
+    if driver.disk.fs().of_step().any(Op::changes) {
+        return Err("a clean opening changed something".to_owned());
+    }
+    driver.writer = Some(writer);
+
+    // What was interrupted can be done again.
+    if driver.expect.step().is_some() {
+        let asked = driver.expect.asked;
+        if asked.backfill != after.conf.backfill.is_some() || asked.max != after.conf.max {
+            driver.open(asked).map_err(|error| format!("reopening: {}", String::from(error)))?;
+        }
+        driver.step().map_err(|error| format!("put again: {}", String::from(error)))?;
+    }
+    let mut kind: Vec<String> = report
+        .actions
+        .iter()
+        .map(|action| {
+            let text = format!("{action:?}");
+            let name = action.file().file_name().unwrap_or_default().to_string_lossy();
+            format!("{} {name}", text.split(' ').next().unwrap_or_default())
+        })
+        .collect();
+    kind.push(format!("{:?}", expect.at));
+    Ok(Healed { kind: kind.join(", "), driver, healing })
+}
+
+/// The state in a real directory, for the real reader, before healing: it sees the same.
+pub(crate) fn check_real_reader(medium: &Medium, expect: &Expect) -> Result<(), String> {
+    let Some(dir) = medium.dir(COLUMN.as_ref()) else { return Ok(()) };
+    let seen = look(medium, COLUMN.as_ref())?;
+    let real = common::temp_dir();
+    for (name, target) in medium.names(dir) {
+        if let Target::File(ino) = target {
+            std::fs::write(real.path().join(&**name), medium.file(*ino).get())
+                .map_err(|error| format!("cannot write {name} for the reader: {error}"))?;
+        }
+    }
+    let reader = match (common::try_reader(real.path()), seen) {
+        (Err(coldstore::Error::NoSuchColumn { .. }), None) => return Ok(()),
+        (Err(error), _) => return Err(format!("a reader does not open: {error}")),
+        (Ok(_), None) => return Err("a reader opens what has no conf".to_owned()),
+        (Ok(reader), Some(seen)) => {
+            let view = reader.view();
+            let mut shown = common::Content::new();
+            for record in view.range(..) {
+                let record = record.map_err(|error| format!("a reader: {error}"))?;
+                let value = record.value().map_err(|error| format!("a reader: {error}"))?;
+                shown.insert(record.slot().0, value.into_owned());
+            }
+            if shown != seen.content {
+                let slots: Vec<_> = shown.keys().collect();
+                return Err(format!("a reader is shown {slots:?} and not the same"));
+            }
+            reader
+        }
+    };
+    // What is not there is not found either, and without an error.
+    let view = reader.view();
+    for slot in expect.next.iter().flat_map(|next| next.keys()) {
+        view.contains(coldstore::Slot(*slot)).map_err(|error| format!("a reader: {error}"))?;
+    }
+    Ok(())
+}
