@@ -627,7 +627,7 @@ mod tests {
         let put_in = |file_id: &FileId| {
             let data = MappedData::bytes(&bytes);
             let map = SlotMap::new(data, MappedTable::copy(&entries), bytes.len());
-            table.insert(*file_id, map, true);
+            table.insert(*file_id, Arc::new(map), true);
             look();
         };
         std::thread::scope(|scope| {

@@ -52,7 +52,20 @@ impl Touched {
         set(self.slots.get(index / 64), index as u64 % 64)
     }
 
+    /// Whether the windows of these two offsets in the data were found in memory: what most reads
+    /// of a column that is in memory come down to. `index` is that of the slot that is read.
+    #[inline]
+    pub(crate) fn is_in_memory(&self, index: usize, offsets: [u64; 2]) -> bool {
+        if index.is_multiple_of(64) {
+            MEMORY.look(now(), major_faults);
+        }
+        let is_there = |offset: u64| self.is_window_in_memory(offset / WINDOW_BYTES);
+        self.generation.load(Ordering::Relaxed) == MEMORY.generation.load(Ordering::Relaxed)
+            && offsets.into_iter().all(is_there)
+    }
+
     /// Whether this window of the data was found in memory.
+    #[inline]
     pub(crate) fn is_window_in_memory(&self, window: u64) -> bool {
         let word = usize::try_from(window / 64).ok().and_then(|word| self.windows.get(word));
         word.is_some_and(|word| word.load(Ordering::Relaxed) >> (window % 64) & 1 == 1)

@@ -33,7 +33,12 @@ pub(super) fn guessed_end(map: &SlotMap, index: usize, entry: u64) -> Option<u64
 /// done before.
 #[inline]
 pub(super) fn ask(files: &Files, map: &SlotMap, tag: RecordTag, slot: Slot, entry: u64) {
-    if entry >= FIRST_RECORD_OFFSET && map.touched().mark(slot.index_in_file()) {
+    let (touched, index) = (map.touched(), slot.index_in_file());
+    let behind = entry.saturating_add(MAX_GUESS_BYTES).min(map.bound().saturating_sub(1));
+    if touched.is_in_memory(index, [entry, behind]) {
+        return;
+    }
+    if entry >= FIRST_RECORD_OFFSET && touched.mark(index) {
         first_touch(files, map, tag, slot, entry);
     }
 }

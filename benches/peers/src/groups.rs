@@ -45,8 +45,8 @@ impl<'a> Bench<'a> {
     /// The subjects that are asked for among these. Floors are always there.
     #[must_use]
     pub fn subjects(&self, among: &[Subject]) -> Vec<Subject> {
-        let is_floor =
-            |subject| matches!(subject, Subject::Mapped | Subject::Pread | Subject::Append);
+        use Subject::{Append, AppendMarked, Mapped, Pread};
+        let is_floor = |subject| matches!(subject, Mapped | Pread | Append | AppendMarked);
         let wanted = |subject: &&Subject| is_floor(**subject) || self.options.has(**subject);
         among.iter().filter(wanted).copied().collect()
     }

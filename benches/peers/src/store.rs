@@ -142,6 +142,8 @@ pub enum Subject {
     Pread,
     /// A floor: bytes appended to one file, flushed once for each batch.
     Append,
+    /// A floor: the same with a commit marker that is replaced by rename.
+    AppendMarked,
     /// What Lighthouse's static store does today: three files opened for each get.
     OpenPerGet,
     /// LMDB.
@@ -174,6 +176,7 @@ impl Subject {
             Subject::Mapped => "mapped",
             Subject::Pread => "pread",
             Subject::Append => "append",
+            Subject::AppendMarked => "append-marked",
             Subject::OpenPerGet => "open-per-get",
             Subject::Lmdb => "lmdb",
             Subject::Redb => "redb",
@@ -188,7 +191,8 @@ impl Subject {
     /// A store of its own, that other people use.
     #[must_use]
     pub fn is_peer(self) -> bool {
-        self.files_of() == self && !matches!(self, Subject::Coldstore | Subject::Append)
+        self.files_of() == self
+            && !matches!(self, Subject::Coldstore | Subject::Append | Subject::AppendMarked)
     }
 
     /// Whose files it reads: floors read those of coldstore.
@@ -232,6 +236,10 @@ macro_rules! with_store {
             }
             $crate::Subject::Append => {
                 type $store = $crate::stores::Append;
+                $body
+            }
+            $crate::Subject::AppendMarked => {
+                type $store = $crate::stores::Marked;
                 $body
             }
             $crate::Subject::OpenPerGet => {

@@ -19,8 +19,11 @@ pub mod scratch;
 pub mod slots;
 pub mod snappy;
 
+/// A name, and what is done with the bytes.
+pub type Target = (&'static str, fn(&[u8]));
+
 /// All targets by name: the name of the corpus directory, too.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+pub const TARGETS: [Target; 6] = [
     ("conf", conf::run),
     ("column", column::run),
     ("snappy", snappy::run),

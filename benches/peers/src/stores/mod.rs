@@ -13,7 +13,7 @@ mod rocksdb;
 
 pub use coldstore::{Coldstore, ReadInto};
 pub use fjall::Fjall;
-pub use floors::{Append, Mapped, Pread};
+pub use floors::{Append, Mapped, Marked, Pread};
 pub use lmdb::Lmdb;
 #[cfg(feature = "mdbx")]
 pub use mdbx::Mdbx;

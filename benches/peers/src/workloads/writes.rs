@@ -71,7 +71,8 @@ pub(super) fn run(bench: &Bench<'_>, results: &mut Results) {
         (format!("put of a root by each of {} threads", scale.threads), roots(), concurrent),
         (format!("put of a block by each of {} threads", scale.threads), blocks(), concurrent),
     ];
-    let mut subjects = bench.subjects(&[Subject::Coldstore, Subject::Append]);
+    let mut subjects =
+        bench.subjects(&[Subject::Coldstore, Subject::Append, Subject::AppendMarked]);
     subjects.extend(bench.peers());
     for (name, data, way) in cases {
         let (_, shape) = shared(data);

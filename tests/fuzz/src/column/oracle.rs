@@ -103,7 +103,7 @@ impl<'a> Oracle<'a> {
             return (slots, damaged);
         };
         let target = self.conf.backfill_target().filter(|target| target.data_len > 0);
-        let mut ids: Vec<u64> = self.layout.files.iter().map(|(id, _)| *id).collect();
+        let mut ids: Vec<u64> = self.layout.files.keys().copied().collect();
         ids.extend(target.map(|target| target.file_id.0));
         ids.push(current.0);
         ids.sort_unstable();
