@@ -36,7 +36,7 @@ fn seed() -> u64 {
 }
 
 fn effort() -> Effort {
-    Effort { limit: 20_000, limit_after: 10, healings: 2, real_every: 64, seed: seed() }
+    Effort { limit: 24_000, limit_after: 10, healings: 2, real_every: 64, seed: seed() }
 }
 
 /// What random scripts are given: there are many of them.
