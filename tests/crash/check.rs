@@ -14,99 +14,102 @@ use crate::look::look;
 use crate::medium::{Medium, Op, Target};
 use crate::scripts::COLUMN;
 
-/// A state that was healed and used again.
+/// A state that was healed.
 pub(crate) struct Healed {
     /// What was healed, without the lengths.
     pub(crate) kind: String,
-    /// The disk, with the healing and what came after it in its log.
+    /// What the medium holds then, as processes see it.
+    pub(crate) hash: u64,
+    /// The disk, with the healing in its log.
     pub(crate) driver: Driver,
-    /// Operations of the first opening.
+    /// Operations of the opening that healed.
     pub(crate) healing: usize,
 }
 
-/// Opens the column in this state, and goes on with it.
-pub(crate) fn check(
-    medium: &Medium,
-    expect: &Arc<Expect>,
-    spec: ColumnSpec,
-    lie: Option<Lie>,
-) -> Result<Healed, String> {
-    let run = AssertUnwindSafe(|| check_inner(medium, expect, spec, lie));
-    catch_unwind(run).unwrap_or_else(|panic| {
+/// A panic is a failure like others.
+fn guard<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
         Err(format!("panic: {}", text.unwrap_or("of some kind")))
     })
 }
 
-fn check_inner(
+/// Looks at a state, opens the column, and looks again.
+pub(crate) fn heal(
     medium: &Medium,
     expect: &Arc<Expect>,
     spec: ColumnSpec,
     lie: Option<Lie>,
 ) -> Result<Healed, String> {
-    let before = look(medium, COLUMN.as_ref()).map_err(|error| format!("unhealed: {error}"))?;
-    expect.check(before.as_ref()).map_err(|error| format!("unhealed: {error}"))?;
+    guard(|| {
+        let before = look(medium, COLUMN.as_ref()).map_err(|error| format!("unhealed: {error}"))?;
+        expect.check(before.as_ref()).map_err(|error| format!("unhealed: {error}"))?;
 
-    // The interrupted step is repeated, whatever it was.
-    let disk = CrashDisk::new(medium.clone(), lie);
-    let mut driver = Driver { disk, spec, writer: None, expect: Expect::clone(expect) };
-    let options = match before {
-        Some(_) => WriterOptions::existing(),
-        None => driver.expect.asked.options(spec),
-    };
-    driver.disk.begin(Phase::Open);
-    driver.note();
-    let open = |driver: &Driver| {
-        driver.disk.begin(Phase::Open);
-        Writer::open_on(driver.disk.shared(), COLUMN, options)
-    };
-    let writer = open(&driver).map_err(|error| format!("does not open: {error}"))?;
-    let report = writer.heal_report().clone();
-    driver.writer = Some(writer);
-    let after = look(&driver.disk.fs().cache, COLUMN.as_ref())
-        .map_err(|error| format!("healed: {error}"))?;
-    if before.is_some() && before != after {
-        return Err(format!("healing changed what is seen: {before:?} to {after:?}"));
-    }
-    expect.check(after.as_ref()).map_err(|error| format!("healed: {error}"))?;
-    let after = after.ok_or("there is no conf after opening")?;
-    driver.expect.exists = true;
-    driver.expect.acked = Arc::new(after.content);
-    driver.expect.next = None;
-    let healing = driver.disk.fs().log.len();
-    driver.note();
-
-    // A second healing finds nothing.
-    driver.writer = None;
-    let writer = open(&driver).map_err(|error| format!("does not open again: {error}"))?;
-    if !writer.heal_report().is_clean() {
-        return Err(format!("healed twice: {:?}", writer.heal_report()));
-    }
-    if driver.disk.fs().of_step().any(Op::changes) {
-        return Err("a clean opening changed something".to_owned());
-    }
-    driver.writer = Some(writer);
-
-    // What was interrupted can be done again.
-    if driver.expect.step().is_some() {
-        let asked = driver.expect.asked;
-        if asked.backfill != after.conf.backfill.is_some() || asked.max != after.conf.max {
-            driver.open(asked).map_err(|error| format!("reopening: {}", String::from(error)))?;
+        let disk = CrashDisk::new(medium.clone(), lie);
+        let mut driver = Driver { disk, spec, writer: None, expect: Expect::clone(expect) };
+        driver.note();
+        let writer =
+            open(&driver, before.is_some()).map_err(|error| format!("does not open: {error}"))?;
+        let after = look(&driver.disk.fs().cache, COLUMN.as_ref())
+            .map_err(|error| format!("healed: {error}"))?;
+        if before.is_some() && before != after {
+            return Err(format!("healing changed what is seen: {before:?} to {after:?}"));
         }
-        driver.step().map_err(|error| format!("put again: {}", String::from(error)))?;
-    }
-    let mut kind: Vec<String> = report
-        .actions
-        .iter()
-        .map(|action| {
+        expect.check(after.as_ref()).map_err(|error| format!("healed: {error}"))?;
+        let after = after.ok_or("there is no conf after opening")?;
+        driver.expect.exists = true;
+        driver.expect.acked = Arc::new(after.content);
+        driver.expect.next = None;
+        driver.note();
+        let mut kind: Vec<String> = Vec::new();
+        for action in &writer.heal_report().actions {
             let text = format!("{action:?}");
             let name = action.file().file_name().unwrap_or_default().to_string_lossy();
-            format!("{} {name}", text.split(' ').next().unwrap_or_default())
-        })
-        .collect();
-    kind.push(format!("{:?}", expect.at));
-    Ok(Healed { kind: kind.join(", "), driver, healing })
+            kind.push(format!("{} {name}", text.split(' ').next().unwrap_or_default()));
+        }
+        kind.push(format!("step {}", expect.at));
+        let (healing, hash) = {
+            let fs = driver.disk.fs();
+            (fs.log.len(), fs.cache.hash())
+        };
+        Ok(Healed { kind: kind.join(", "), hash, driver, healing })
+    })
+}
+
+/// Opens the column again, which changes nothing, and does again what was interrupted.
+pub(crate) fn go_on(healed: &mut Healed) -> Result<(), String> {
+    guard(|| {
+        let driver = &mut healed.driver;
+        let writer = open(driver, true).map_err(|error| format!("does not open again: {error}"))?;
+        if !writer.heal_report().is_clean() {
+            return Err(format!("healed twice: {:?}", writer.heal_report()));
+        }
+        if driver.disk.fs().of_step().any(Op::changes) {
+            return Err("a clean opening changed something".to_owned());
+        }
+        let (backfill, max) =
+            (writer.conf().backfill.is_some(), writer.conf().spec.max_value_bytes);
+        driver.writer = Some(writer);
+        if driver.expect.step().is_none() {
+            return Ok(());
+        }
+        let asked = driver.expect.asked;
+        if (asked.backfill, asked.max) != (backfill, max) {
+            driver.open(asked).map_err(|error| format!("reopening: {}", String::from(error)))?;
+        }
+        driver.step().map_err(|error| format!("put again: {}", String::from(error)))
+    })
+}
+
+/// Opens the column as it is, or makes it.
+fn open(driver: &Driver, exists: bool) -> coldstore::Result<Writer> {
+    let options = match exists {
+        true => WriterOptions::existing(),
+        false => driver.expect.asked.options(driver.spec),
+    };
+    driver.disk.begin(Phase::Open);
+    Writer::open_on(driver.disk.shared(), COLUMN, options)
 }
 
 /// The state in a real directory, for the real reader, before healing: it sees the same.

@@ -100,10 +100,13 @@ fn a_million_power_cuts() {
 fn a_disk_that_lies_about_one_kind_of_flush_is_caught() {
     // Small: it ends at the first failure.
     let effort = Effort { limit: 150, limit_after: 24, healings: 1, ..effort() };
+    let mut scripts = scripts();
+    // Those that take long come last.
+    scripts.sort_by_key(|script| script.name.starts_with("batch over"));
     let mut survivors = Vec::new();
     for lie in Lie::ALL {
         let started = Instant::now();
-        let campaign = Campaign::new(scripts(), effort, Some(lie));
+        let campaign = Campaign::new(scripts.clone(), effort, Some(lie));
         match campaign.run(2) {
             Err(failure) => {
                 println!(
