@@ -148,17 +148,12 @@ fn is_damage(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Cursor, Write};
+    use std::io::Cursor;
 
     use super::*;
     use crate::era::e2store::record_type;
+    use crate::format::frames::encoded as frames;
     use crate::format::record::RecordHeader;
-
-    fn frames(value: &[u8]) -> Vec<u8> {
-        let mut encoder = snap::write::FrameEncoder::new(Vec::new());
-        encoder.write_all(value).unwrap();
-        encoder.into_inner().unwrap()
-    }
 
     fn file(payload: &[u8]) -> (RecordFile<Cursor<Vec<u8>>>, RecordAt) {
         let len = u32::try_from(payload.len()).unwrap();

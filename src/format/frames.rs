@@ -149,19 +149,21 @@ fn masked_crc(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
+/// The snappy frames of a value, for tests.
+#[cfg(test)]
+pub(crate) fn encoded(value: &[u8]) -> Vec<u8> {
+    let mut encoder = snap::write::FrameEncoder::new(Vec::new());
+    std::io::Write::write_all(&mut encoder, value).unwrap();
+    encoder.into_inner().unwrap()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
+    use std::io::Read;
 
     use proptest::prelude::*;
 
-    use super::*;
-
-    fn frames(value: &[u8]) -> Vec<u8> {
-        let mut encoder = snap::write::FrameEncoder::new(Vec::new());
-        encoder.write_all(value).unwrap();
-        encoder.into_inner().unwrap()
-    }
+    use super::{encoded as frames, *};
 
     fn ours(stored: &[u8]) -> Option<Vec<u8>> {
         let (mut chunks, mut value) = (Chunks::new(stored), Vec::new());

@@ -110,13 +110,7 @@ impl Read for FrameReader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
-
-    fn frames(value: &[u8]) -> Vec<u8> {
-        let mut encoder = snap::write::FrameEncoder::new(Vec::new());
-        encoder.write_all(value).unwrap();
-        encoder.into_inner().unwrap()
-    }
+    use crate::format::frames::encoded as frames;
 
     #[test]
     fn an_empty_value_is_no_payload_or_a_bare_stream_identifier() {
