@@ -39,7 +39,9 @@ pub(super) fn run(bench: &Bench<'_>, results: &mut Results) {
                 with_store!(*subject, S => {
                     let store = S::open(&directory, shape);
                     let mut writes = Writes { next: shape.data.count() * threads * 64, gap: 0 };
-                    writes.gap = (threads - 1) * (shape.data.count() / 2);
+                    // A backfill stays in one file: they begin at multiples of its size.
+                    let half = shape.data.count() / 2;
+                    writes.gap = (threads - 1) * (half - half % (BATCH / 4));
                     Contender::new(subject.name(), move |_| {
                         let alone = gets_each(&store, slots, threads, scale.beside, None);
                         let mut write = || writes.put(&store, shape);
