@@ -310,7 +310,7 @@ impl Campaign {
                     error,
                 };
                 let forked = disk.fork(position, torn);
-                let digest = expect.digest() ^ u64::from(elsewhere);
+                let digest = expect.digest() ^ mix(kills as u64 * 2 + u64::from(elsewhere));
                 if !self.is_new_kill(forked.fs().digest() ^ digest) {
                     continue;
                 }

@@ -141,6 +141,7 @@ impl Driver {
             Step::Run(slots) => {
                 let done = writer.put_run(&batch(slots), |_| {
                     ack(expect);
+                    expect.holds = true;
                     expect.next = units.next().map(Arc::new);
                     disk.begin(Phase::Put);
                     mark(disk, expect);
