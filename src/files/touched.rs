@@ -36,10 +36,6 @@ impl Touched {
     /// Threads that mark at the same moment may lose a mark or both be told that there was none:
     /// that costs one system call too many.
     pub(crate) fn mark(&self, index: usize) -> bool {
-        // Some of the reads are enough to look at the clock, which takes as long as all else here.
-        if index.is_multiple_of(16) {
-            MEMORY.look(now(), major_faults);
-        }
         self.mark_in(index, MEMORY.generation.load(Ordering::Relaxed))
     }
 
@@ -49,14 +45,15 @@ impl Touched {
             let all = self.slots.iter().chain(&self.windows);
             all.for_each(|bits| bits.store(0, Ordering::Relaxed));
         }
-        set(self.slots.get(index / 64), index as u64 % 64)
+        set(&self.slots[index / 64], index as u64 % 64)
     }
 
     /// Whether the windows of these two offsets in the data were found in memory: what most reads
     /// of a column that is in memory come down to. `index` is that of the slot that is read.
     #[inline]
     pub(crate) fn is_in_memory(&self, index: usize, offsets: [u64; 2]) -> bool {
-        if index.is_multiple_of(64) {
+        // Some of the reads are enough to look at the clock, which takes as long as all else here.
+        if index.is_multiple_of(16) {
             MEMORY.look(now(), major_faults);
         }
         let is_there = |offset: u64| self.is_window_in_memory(offset / WINDOW_BYTES);
@@ -67,22 +64,27 @@ impl Touched {
     /// Whether this window of the data was found in memory.
     #[inline]
     pub(crate) fn is_window_in_memory(&self, window: u64) -> bool {
-        let word = usize::try_from(window / 64).ok().and_then(|word| self.windows.get(word));
+        let word = self.word_of(window);
         word.is_some_and(|word| word.load(Ordering::Relaxed) >> (window % 64) & 1 == 1)
     }
 
     /// This window of the data was found in memory.
     pub(crate) fn found_window(&self, window: u64) {
-        let word = usize::try_from(window / 64).ok().and_then(|word| self.windows.get(word));
-        set(word, window % 64);
+        if let Some(word) = self.word_of(window) {
+            set(word, window % 64);
+        }
+    }
+
+    /// The word with a window's bit, `None` behind the end of the data.
+    #[inline]
+    fn word_of(&self, window: u64) -> Option<&AtomicU64> {
+        self.windows.get(usize::try_from(window / 64).ok()?)
     }
 }
 
 /// Sets a bit; true when it was not set.
-fn set(word: Option<&AtomicU64>, bit: u64) -> bool {
-    let (Some(word), bit) = (word, 1 << bit) else {
-        return true;
-    };
+fn set(word: &AtomicU64, bit: u64) -> bool {
+    let bit = 1 << bit;
     let is_new = word.load(Ordering::Relaxed) & bit == 0;
     if is_new {
         word.fetch_or(bit, Ordering::Relaxed);
