@@ -94,15 +94,11 @@ impl ArchivePipeline {
         mut options: impl FnMut(Column) -> PipelineOptions,
     ) -> Result<Self> {
         let root = root.as_ref();
-        // All locks before the first thread.
-        let mut writers = Vec::new();
-        for column in Column::ALL {
-            let asked = WriterOptions::create(column.spec());
-            let asked = asked.allow_backfill(backfill.contains(&column));
-            writers.push((column, Writer::open(root.join(column.dir_name()), asked)?));
-        }
+        // All locks before the first pipeline.
+        let asked = Column::ALL.map(|column| (column, backfill.contains(&column)));
+        let writers: Result<Vec<Writer>> = open_writers(root, &asked).into_iter().collect();
         let mut columns = Vec::new();
-        for (column, writer) in writers {
+        for (column, writer) in Column::ALL.into_iter().zip(writers?) {
             columns.push(Pipeline::start(writer, options(column))?);
         }
         let columns = columns.try_into().unwrap_or_else(|_| unreachable!("one for each column"));
@@ -155,20 +151,8 @@ impl ArchiveWriter {
     /// # Errors
     /// As [`Writer::open`].
     pub fn column(&mut self, column: Column, allow_backfill: bool) -> Result<&mut Writer> {
-        let cell = &mut self.columns[column.index()];
-        if let Some(writer) = cell
-            && (writer.is_poisoned() || allow_backfill && !writer.conf().allows_backfill())
-        {
-            // Opened again: healing and the upgrade of the conf are part of opening.
-            *cell = None;
-        }
-        match cell {
-            Some(writer) => Ok(writer),
-            None => {
-                let options = WriterOptions::create(column.spec()).allow_backfill(allow_backfill);
-                Ok(cell.insert(Writer::open(self.root.join(column.dir_name()), options)?))
-            }
-        }
+        let [writer] = self.columns([(column, allow_backfill)])?;
+        Ok(writer)
     }
 
     /// Several columns at once, in the order asked for. All of them are open when this returns.
@@ -182,15 +166,49 @@ impl ArchiveWriter {
         &mut self,
         asked: [(Column, bool); N],
     ) -> Result<[&mut Writer; N]> {
-        for (column, allow_backfill) in asked {
-            self.column(column, allow_backfill)?;
-        }
         let indices = asked.map(|(column, _)| column.index());
+        let is_asked_twice = self.columns.get_disjoint_mut(indices).is_err();
+        assert!(!is_asked_twice, "a column is asked for twice: {asked:?}");
+        let mut to_open = Vec::new();
+        for (column, allow_backfill) in asked {
+            let cell = &mut self.columns[column.index()];
+            // Healing and the upgrade of the conf are part of opening.
+            cell.take_if(|writer| {
+                writer.is_poisoned() || allow_backfill && !writer.conf().allows_backfill()
+            });
+            if cell.is_none() {
+                to_open.push((column, allow_backfill));
+            }
+        }
+        let opened = open_writers(&self.root, &to_open);
+        for ((column, _), writer) in to_open.into_iter().zip(opened) {
+            self.columns[column.index()] = Some(writer?);
+        }
         let cells = self.columns.get_disjoint_mut(indices);
-        let cells = cells.unwrap_or_else(|_| panic!("a column is asked for twice: {asked:?}"));
+        let cells = cells.unwrap_or_else(|_| unreachable!("no column is asked for twice"));
         Ok(cells.map(|cell| match cell {
             Some(writer) => writer,
             None => unreachable!("all were opened above"),
         }))
+    }
+}
+
+/// Opens columns for writing, each on a thread of its own: what each of them flushes, the file
+/// system can then flush together. They are made where they are missing, with backfill turned on
+/// where asked.
+fn open_writers(root: &Path, asked: &[(Column, bool)]) -> Vec<Result<Writer>> {
+    let open = |(column, allow_backfill): (Column, bool)| {
+        let options = WriterOptions::create(column.spec()).allow_backfill(allow_backfill);
+        Writer::open(root.join(column.dir_name()), options)
+    };
+    match asked {
+        [] => Vec::new(),
+        [one] => vec![open(*one)],
+        many => std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                many.iter().map(|asked| scope.spawn(move || open(*asked))).collect();
+            let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
+            joined.map(|opened| opened.unwrap_or_else(|p| std::panic::resume_unwind(p))).collect()
+        }),
     }
 }

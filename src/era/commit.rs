@@ -2,6 +2,8 @@
 
 use std::hash::BuildHasher;
 use std::io::{self, Read};
+use std::path::Path;
+use std::thread::ScopedJoinHandle;
 
 use super::e2store::{RecordAt, record_type};
 use super::error::ImportError;
@@ -15,6 +17,7 @@ use super::verify::Verified;
 use crate::column::Column;
 use crate::error::Error;
 use crate::slot::Slot;
+use crate::write::{Committed, Writer};
 
 /// Blocks that are held in memory for one commit, in bytes and in number.
 const BATCH_BYTES: usize = 32 << 20;
@@ -22,12 +25,11 @@ const BATCH_BLOCKS: usize = 8192;
 
 /// Commits an era:
 ///
-/// 1. its blocks to `blk`, in batches,
-/// 2. its state roots to `bsr`,
-/// 3. its state to `bss`, if it was selected,
-/// 4. its block roots to `bbr`: now the era is done.
+/// 1. at the same time its blocks to `blk`, in batches, its state roots to `bsr`, and its state to
+///    `bss`, if it was selected,
+/// 2. its block roots to `bbr`: now the era is done.
 ///
-/// After a crash between any two of these the same call does the rest: what is there already is
+/// After a crash within any of this the same call does the rest: what is there already is
 /// identical, and putting it again changes nothing.
 pub(super) fn commit(
     file: &mut EraFile,
@@ -35,7 +37,7 @@ pub(super) fn commit(
     columns: &mut ImportColumns<'_>,
     limits: Limits,
     with_state: bool,
-    ticker: &mut Ticker<'_>,
+    ticker: &mut Ticker<'_, '_>,
 ) -> Result<StateOutcome, ImportError> {
     let group = era.group;
     let state = file.state_head(&group)?;
@@ -44,26 +46,41 @@ pub(super) fn commit(
         return Err(changed(file, group.state_offset).into());
     }
     // 1.
-    commit_blocks(file, era, columns, limits, ticker)?;
+    let ImportColumns { blocks, block_roots, state_roots, state_snapshots } = columns;
+    let path = file.path().to_path_buf();
+    let mut of_state = ticker.beside(state.record.offset);
+    let outcome = std::thread::scope(|scope| {
+        let state = if with_state {
+            let snapshots = state_snapshots.as_deref_mut().ok_or(ImportError::NoSnapshotColumn)?;
+            let (mut file, record, ticker) = (file.again()?, state.record, &mut of_state);
+            Some(scope.spawn(move || commit_state(&mut file, era, &record, snapshots, ticker)))
+        } else {
+            None
+        };
+        let state_roots = roots.map(|(slots, roots)| {
+            let roots = by_slot(slots.first, &roots.state_roots);
+            scope.spawn(move || state_roots.put_batch(&roots))
+        });
+        let blocks = commit_blocks(file, era, blocks, limits, ticker);
+        let state = state.map_or(Ok(StateOutcome::NotSelected), joined);
+        let state_roots = state_roots.map_or(Ok(Committed::default()), joined);
+        blocks?;
+        state_roots.map_err(|source| refused(&path, &group, Column::StateRoots, source))?;
+        state
+    })?;
+    ticker.pass(&of_state);
     // 2.
-    ticker.tick(Phase::StateRoots, group.state_offset)?;
-    if let Some((slots, roots)) = roots {
-        let put = columns.state_roots.put_batch(&by_slot(slots.first, &roots.state_roots));
-        put.map_err(|source| refused(file, &group, Column::StateRoots, source))?;
-    }
-    // 3.
-    let outcome = if with_state {
-        commit_state(file, era, &state.record, columns, ticker)?
-    } else {
-        StateOutcome::NotSelected
-    };
-    // 4.
     ticker.tick(Phase::BlockRoots, group.end)?;
     if let Some((slots, roots)) = roots {
-        let put = columns.block_roots.put_batch(&by_slot(slots.first, &roots.block_roots));
-        put.map_err(|source| refused(file, &group, Column::BlockRoots, source))?;
+        let put = block_roots.put_batch(&by_slot(slots.first, &roots.block_roots));
+        put.map_err(|source| refused(&path, &group, Column::BlockRoots, source))?;
     }
     Ok(outcome)
+}
+
+/// What a thread came to; its panic goes on here.
+pub(super) fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 fn by_slot(first: Slot, roots: &[Root]) -> Vec<(Slot, Root)> {
@@ -73,9 +90,9 @@ fn by_slot(first: Slot, roots: &[Root]) -> Vec<(Slot, Root)> {
 fn commit_blocks(
     file: &mut EraFile,
     era: &Verified,
-    columns: &mut ImportColumns<'_>,
+    column: &mut Writer,
     limits: Limits,
-    ticker: &mut Ticker<'_>,
+    ticker: &mut Ticker<'_, '_>,
 ) -> Result<(), ImportError> {
     let group = era.group;
     let mut batch: Vec<(Slot, Vec<u8>)> = Vec::new();
@@ -92,7 +109,7 @@ fn commit_blocks(
         let full =
             batch.len() == BATCH_BLOCKS || batch_bytes.saturating_add(stored.len()) > BATCH_BYTES;
         if full && !batch.is_empty() {
-            put_blocks(file, &group, columns, &batch)?;
+            put_blocks(file, &group, column, &batch)?;
             batch.clear();
             batch_bytes = 0;
             ticker.tick(Phase::Blocks, record.offset)?;
@@ -100,22 +117,22 @@ fn commit_blocks(
         batch_bytes = batch_bytes.saturating_add(stored.len());
         batch.push((slot, stored));
     }
-    put_blocks(file, &group, columns, &batch)?;
+    put_blocks(file, &group, column, &batch)?;
     ticker.tick(Phase::Blocks, offset)
 }
 
 fn put_blocks(
     file: &EraFile,
     group: &Group,
-    columns: &mut ImportColumns<'_>,
+    column: &mut Writer,
     batch: &[(Slot, Vec<u8>)],
 ) -> Result<(), ImportError> {
     if batch.is_empty() {
         return Ok(());
     }
-    match columns.blocks.put_checked_batch(batch) {
+    match column.put_checked_batch(batch) {
         Ok(_) => Ok(()),
-        Err(source) => Err(refused(file, group, Column::Blocks, source)),
+        Err(source) => Err(refused(file.path(), group, Column::Blocks, source)),
     }
 }
 
@@ -135,14 +152,11 @@ fn commit_state(
     file: &mut EraFile,
     era: &Verified,
     record: &RecordAt,
-    columns: &mut ImportColumns<'_>,
-    ticker: &mut Ticker<'_>,
+    snapshots: &mut Writer,
+    ticker: &mut Ticker<'_, '_>,
 ) -> Result<StateOutcome, ImportError> {
     let group = era.group;
     ticker.tick(Phase::State, record.offset)?;
-    let Some(snapshots) = columns.state_snapshots.as_deref_mut() else {
-        return Err(ImportError::NoSnapshotColumn);
-    };
     let stream = file.state_stream(record)?;
     let mut source =
         Watched { stream, decoded: 0, ticker, record: *record, byte_len: era.state_len };
@@ -151,20 +165,20 @@ fn commit_state(
     match committed {
         Ok(committed) if committed.written == 0 => Ok(StateOutcome::Present),
         Ok(_) => Ok(StateOutcome::Stored),
-        Err(source) => Err(refused(file, &group, Column::StateSnapshots, source)),
+        Err(source) => Err(refused(file.path(), &group, Column::StateSnapshots, source)),
     }
 }
 
 /// A stream of a state that tells the observer how far it is.
-struct Watched<'t, 'a, R> {
+struct Watched<'w, 't, 'a, R> {
     stream: R,
     decoded: u64,
-    ticker: &'t mut Ticker<'a>,
+    ticker: &'w mut Ticker<'t, 'a>,
     record: RecordAt,
     byte_len: u64,
 }
 
-impl<R: Read> Read for Watched<'_, '_, R> {
+impl<R: Read> Read for Watched<'_, '_, '_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.stream.read(buffer)?;
         self.decoded = self.decoded.saturating_add(read as u64);
@@ -183,6 +197,6 @@ fn changed(file: &EraFile, offset: u64) -> Error {
     Error::corrupt(file.path(), offset, "file", wanted, "other bytes: it changed meanwhile")
 }
 
-fn refused(file: &EraFile, group: &Group, column: Column, source: Error) -> ImportError {
-    ImportError::Column { file: file.path().to_path_buf(), era: group.era, column, source }
+fn refused(file: &Path, group: &Group, column: Column, source: Error) -> ImportError {
+    ImportError::Column { file: file.to_path_buf(), era: group.era, column, source }
 }

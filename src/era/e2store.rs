@@ -74,6 +74,24 @@ impl RecordFile<File> {
             .map_err(|source| Error::io(&path, "open", source.into()))?;
         Self::new(File::from(file), path)
     }
+
+    /// Opens the same file once more, to be read at another place at the same time.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when another file has taken its name; [`Error::Io`].
+    pub fn again(&self) -> Result<Self> {
+        let again = Self::open(&self.path)?;
+        let identity = |file: &Self| {
+            let stat = rustix::fs::fstat(file.source.get_ref());
+            stat.map(|stat| (stat.st_dev, stat.st_ino))
+                .map_err(|source| Error::io(&self.path, "stat", source.into()))
+        };
+        if identity(self)? != identity(&again)? {
+            let wanted = "the file that was opened before";
+            return Err(self.corrupt(None, "file", wanted, "another file of that name"));
+        }
+        Ok(again)
+    }
 }
 
 impl<R: Read + Seek> RecordFile<R> {
@@ -212,6 +230,12 @@ impl<R> Payload<'_, R> {
     #[must_use]
     pub fn position(&self) -> u64 {
         self.file.position
+    }
+
+    /// Bytes that are still to be read.
+    #[must_use]
+    pub fn remaining(&self) -> u64 {
+        self.remaining
     }
 
     /// The file's name, for errors.

@@ -2,14 +2,17 @@
 
 use std::io::{self, Read, Seek};
 
-use snap::read::FrameDecoder;
-
 use super::e2store::{Payload, RecordAt, RecordFile};
 use crate::error::{Error, Result};
-use crate::format::frames::Chunks;
+use crate::format::frames::{
+    CHUNK_HEADER_BYTES, Chunk, Chunks, FrameFault, MAX_CHUNK_BYTES, body_len,
+};
 
-/// A piece of a value on its way through. It is made for each block anew.
-const PIECE_BYTES: usize = 16 * 1024;
+/// Chunks of a large value that are read ahead, to be decoded on all cores: 4 MiB of the value.
+const CHUNKS_AHEAD: usize = 64;
+
+/// Chunks that are worth a thread of their own.
+const CHUNKS_FOR_A_THREAD: usize = 16;
 
 /// The start of a value that was decoded to its end.
 #[derive(Clone, Debug)]
@@ -51,13 +54,13 @@ impl Fault {
 pub(super) fn stream<'f, R: Read + Seek>(
     file: &'f mut RecordFile<R>,
     record: &RecordAt,
-) -> Result<FrameDecoder<Payload<'f, R>>> {
-    Ok(FrameDecoder::new(file.payload(record)?))
+) -> Result<Stream<'f, R>> {
+    Stream::new(file, record, CHUNKS_AHEAD)
 }
 
 /// Decodes a record to its end, so that every checksum is checked, and keeps the first
-/// `head_len` bytes. A value of more than `limit` bytes is refused as soon as it passes them.
-/// `watch` hears after each piece where in the file the decoder is.
+/// `head_len` bytes. A value of more than `limit` bytes is refused when it has passed them.
+/// `watch` hears now and then where in the file the decoder is.
 pub(super) fn decode<R: Read + Seek>(
     file: &mut RecordFile<R>,
     record: &RecordAt,
@@ -65,27 +68,25 @@ pub(super) fn decode<R: Read + Seek>(
     limit: u64,
     watch: &mut dyn FnMut(u64),
 ) -> Result<Decoded, Fault> {
-    let mut decoder = stream(file, record).map_err(Fault::File)?;
-    let mut head = Vec::new();
-    let mut byte_len = 0_u64;
-    let mut piece = vec![0; PIECE_BYTES];
-    loop {
-        let read = match decoder.read(&mut piece) {
-            Ok(0) => return Ok(Decoded { head, byte_len }),
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(fault(decoder.get_ref(), error)),
-        };
-        let missing = head_len.saturating_sub(head.len());
-        head.extend_from_slice(piece.get(..read.min(missing)).unwrap_or_default());
-        byte_len = byte_len.saturating_add(read as u64);
-        let position = decoder.get_ref().position();
+    let mut stream = stream(file, record).map_err(Fault::File)?;
+    let (mut head, mut byte_len) = (Vec::new(), 0_u64);
+    while stream.fill().map_err(|fault| stream.describe(fault))? {
+        let position = stream.position;
+        for part in &stream.parts {
+            let missing = head_len.saturating_sub(head.len());
+            head.extend_from_slice(part.get(..part.len().min(missing)).unwrap_or_default());
+            byte_len = byte_len.saturating_add(part.len() as u64);
+        }
         if byte_len > limit {
-            let found = format!("more than {limit} bytes decoded by byte {position} of the file");
-            return Err(Fault::Damaged(found));
+            return Err(too_large(limit, position));
         }
         watch(position);
     }
+    Ok(Decoded { head, byte_len })
+}
+
+fn too_large(limit: u64, position: u64) -> Fault {
+    Fault::Damaged(format!("more than {limit} bytes decoded by byte {position} of the file"))
 }
 
 /// [`decode`] of a record that was read already: `stored` is its payload.
@@ -112,8 +113,7 @@ pub(super) fn decode_stored(
         head.extend_from_slice(piece.get(..piece.len().min(missing)).unwrap_or_default());
         byte_len = byte_len.saturating_add(piece.len() as u64);
         if byte_len > limit {
-            let found = format!("more than {limit} bytes decoded by byte {position} of the file");
-            return Err(Fault::Damaged(found));
+            return Err(too_large(limit, position));
         }
     }
 }
@@ -124,26 +124,215 @@ pub(super) fn decode_head<R: Read + Seek>(
     record: &RecordAt,
     head_len: usize,
 ) -> Result<Vec<u8>, Fault> {
+    let chunks = head_len.div_ceil(MAX_CHUNK_BYTES).clamp(1, CHUNKS_AHEAD);
+    let mut stream = Stream::new(file, record, chunks).map_err(Fault::File)?;
     let mut head = Vec::new();
-    let mut decoder = stream(file, record).map_err(Fault::File)?.take(head_len as u64);
-    match decoder.read_to_end(&mut head) {
-        Ok(_) => Ok(head),
-        Err(error) => Err(fault(decoder.get_ref().get_ref(), error)),
+    while head.len() < head_len && stream.fill().map_err(|fault| stream.describe(fault))? {
+        stream.parts.iter().for_each(|part| head.extend_from_slice(part));
+    }
+    head.truncate(head_len);
+    Ok(head)
+}
+
+/// What a stream comes upon.
+#[derive(Debug)]
+enum StreamFault {
+    /// The frames are damaged somewhere before this byte of the file.
+    Frames(FrameFault, u64),
+    /// The file cannot be read.
+    Read(io::Error),
+}
+
+/// The value of a record, decoded some chunks ahead.
+#[derive(Debug)]
+pub(super) struct Stream<'f, R> {
+    payload: Payload<'f, R>,
+    chunks_ahead: usize,
+    stored: Vec<u8>,
+    is_begun: bool,
+    /// What was decoded last, in order.
+    parts: Vec<Vec<u8>>,
+    /// The byte of the file up to which that goes.
+    position: u64,
+    /// The part and the byte in it that are read next.
+    next: (usize, usize),
+    /// What ended the reading ahead, behind what was decoded.
+    stopped: Option<StreamFault>,
+}
+
+impl<'f, R: Read + Seek> Stream<'f, R> {
+    fn new(file: &'f mut RecordFile<R>, record: &RecordAt, chunks_ahead: usize) -> Result<Self> {
+        Ok(Self {
+            payload: file.payload(record)?,
+            chunks_ahead,
+            stored: Vec::new(),
+            is_begun: false,
+            parts: Vec::new(),
+            position: record.payload_offset(),
+            next: (0, 0),
+            stopped: None,
+        })
     }
 }
 
-fn fault<R>(payload: &Payload<'_, R>, error: io::Error) -> Fault {
-    if is_damage(&error) {
-        Fault::Damaged(format!("{error}, before byte {} of the file", payload.position()))
-    } else {
-        Fault::File(Error::io(payload.path(), "read", error))
+impl<R: Read> Stream<'_, R> {
+    /// Decodes the next chunks; `false` at the end.
+    fn fill(&mut self) -> Result<bool, StreamFault> {
+        loop {
+            if let Some(fault) = self.stopped.take() {
+                return Err(fault);
+            }
+            let start = self.payload.position();
+            self.read_ahead();
+            if self.stored.is_empty() {
+                return self.stopped.take().map_or(Ok(false), Err);
+            }
+            self.decode_stored(start)?;
+            if self.parts.iter().any(|part| !part.is_empty()) {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Reads whole chunks, up to the end of the record.
+    fn read_ahead(&mut self) {
+        self.stored.clear();
+        for _ in 0..self.chunks_ahead {
+            let before = self.stored.len();
+            match self.read_chunk() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(fault) => {
+                    self.stored.truncate(before);
+                    self.stopped = Some(fault);
+                    break;
+                }
+            }
+        }
+    }
+
+    fn read_chunk(&mut self) -> Result<bool, StreamFault> {
+        if self.payload.remaining() == 0 {
+            return Ok(false);
+        }
+        let header_at = self.stored.len();
+        self.read(CHUNK_HEADER_BYTES)?;
+        let header = self.stored.get(header_at..).and_then(|bytes| bytes.first_chunk().copied());
+        let body_len = header.map_or(Err(FrameFault::Cut), body_len);
+        let at = self.payload.position();
+        self.read(body_len.map_err(|fault| StreamFault::Frames(fault, at))?)?;
+        Ok(true)
+    }
+
+    /// Appends so many bytes of the record to what is stored.
+    fn read(&mut self, byte_len: usize) -> Result<(), StreamFault> {
+        let mut part = (&mut self.payload).take(byte_len as u64);
+        match part.read_to_end(&mut self.stored) {
+            Ok(read) if read == byte_len => Ok(()),
+            Ok(_) => Err(StreamFault::Frames(FrameFault::Cut, self.payload.position())),
+            Err(error) => Err(StreamFault::Read(error)),
+        }
+    }
+
+    /// Decodes what was read from `start` on.
+    fn decode_stored(&mut self, start: u64) -> Result<(), StreamFault> {
+        let (is_begun, byte_len) = (self.is_begun, self.stored.len());
+        let mut chunks =
+            if is_begun { Chunks::continued(&self.stored) } else { Chunks::new(&self.stored) };
+        let mut of_value = Vec::with_capacity(self.chunks_ahead);
+        let at = |left: usize| start.saturating_add(byte_len.saturating_sub(left) as u64);
+        let damaged = loop {
+            match chunks.next_chunk() {
+                Ok(Some(chunk)) => of_value.push((chunk, at(chunks.bytes_left()))),
+                Ok(None) => break None,
+                Err(fault) => break Some(StreamFault::Frames(fault, at(chunks.bytes_left()))),
+            }
+        };
+        decode_all(&of_value, &mut self.parts)
+            .map_err(|(fault, at)| StreamFault::Frames(fault, at))?;
+        self.is_begun = true;
+        self.next = (0, 0);
+        self.position = at(0);
+        // What was read first is damaged first.
+        self.stopped = damaged.or(self.stopped.take());
+        Ok(())
+    }
+
+    fn describe(&self, fault: StreamFault) -> Fault {
+        match fault {
+            StreamFault::Frames(fault, at) => {
+                Fault::Damaged(format!("{fault}, before byte {at} of the file"))
+            }
+            StreamFault::Read(error) => Fault::File(Error::io(self.payload.path(), "read", error)),
+        }
     }
 }
 
-/// Tells bytes that are no frames from a disk that fails.
-fn is_damage(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::UnexpectedEof
-        || matches!(error.get_ref(), Some(source) if source.is::<snap::Error>())
+impl<R: Read> Read for Stream<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let (part, at) = self.next;
+            let Some(bytes) = self.parts.get(part) else {
+                match self.fill() {
+                    Ok(true) => continue,
+                    Ok(false) => return Ok(0),
+                    Err(StreamFault::Read(error)) => return Err(error),
+                    Err(StreamFault::Frames(fault, _)) => {
+                        return Err(io::Error::new(io::ErrorKind::InvalidData, fault));
+                    }
+                }
+            };
+            let rest = bytes.get(at..).unwrap_or_default();
+            let count = rest.len().min(buffer.len());
+            if let (Some(from), Some(to)) = (rest.get(..count), buffer.get_mut(..count)) {
+                to.copy_from_slice(from);
+            }
+            self.next = match count < rest.len() {
+                true => (part, at.saturating_add(count)),
+                false => (part.saturating_add(1), 0),
+            };
+            if count > 0 || buffer.is_empty() {
+                return Ok(count);
+            }
+        }
+    }
+}
+
+/// Decodes chunks, on all cores where they are worth it, into one part for each core. Of several
+/// faults the first is returned, with where its chunk ends.
+fn decode_all(
+    chunks: &[(Chunk<'_>, u64)],
+    parts: &mut Vec<Vec<u8>>,
+) -> Result<(), (FrameFault, u64)> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = chunks.len().div_euclid(CHUNKS_FOR_A_THREAD).clamp(1, cores);
+    parts.resize_with(threads, Vec::new);
+    let mut shares = chunks.chunks(chunks.len().div_ceil(threads).max(1));
+    std::thread::scope(|scope| {
+        let (mut first, mut helpers) = (None, Vec::new());
+        for part in parts {
+            part.clear();
+            let share = shares.next().unwrap_or_default();
+            match first {
+                None => first = Some((share, part)),
+                Some(_) => helpers.push(scope.spawn(move || decode_share(share, part))),
+            }
+        }
+        let mut outcome = first.map_or(Ok(()), |(share, part)| decode_share(share, part));
+        for helper in helpers {
+            let helped = helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            outcome = outcome.and(helped);
+        }
+        outcome
+    })
+}
+
+fn decode_share(share: &[(Chunk<'_>, u64)], part: &mut Vec<u8>) -> Result<(), (FrameFault, u64)> {
+    let mut decoder = snap::raw::Decoder::new();
+    for (chunk, end) in share {
+        chunk.append_to(part, &mut decoder).map_err(|fault| (fault, *end))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Brings `.era` files into the columns of an archive.
 //!
-//! Era by era, in the order of their slots; each is durable before the next is begun, and of a
-//! file that does not pass every check nothing is committed. Block records are copied as they are,
+//! Era by era, in the order of their slots; each is durable before the next is written, and of a
+//! file that does not pass every check nothing is committed. While one file is committed, the next
+//! one is verified. Block records are copied as they are,
 //! block roots and state roots come out of the era's state, and the state itself is the snapshot
 //! of its slot. An era is done when `bbr` holds its last slot (era 0, which is the genesis state
 //! alone: when `bss` holds slot 0).
@@ -13,17 +14,18 @@ pub use super::error::{AnotherChain, ImportError, ImportFailure};
 pub use super::plan::Plan;
 pub use super::report::{ImportReport, Observer, Phase, Progress};
 
-use super::commit::commit;
+use super::commit::{self, commit};
 use super::group::{EraSlots, Group};
 use super::plan::PlannedFile;
 use super::reader::{EraFile, EraState, Limits};
 use super::report::{EraOutcome, EraReport, StateOutcome};
 use super::ssz::Root;
 use super::standing::{self, Standing};
-use super::ticker::Ticker;
+use super::ticker::{Telling, Ticker};
 use super::verify::{Verified, verify};
 use crate::column::Column;
 use crate::error::Error;
+use crate::slot::Slot;
 use crate::write::Writer;
 
 /// Which eras' states go to `bss`.
@@ -71,7 +73,7 @@ pub fn import(
     plan: &Plan,
     columns: ImportColumns<'_>,
     states: States,
-    observer: &mut dyn Observer,
+    observer: &mut (dyn Observer + Send),
 ) -> Result<ImportReport, Box<ImportFailure>> {
     let limits = Limits {
         block_bytes: columns.blocks.conf().spec.max_value_bytes,
@@ -81,62 +83,208 @@ pub fn import(
             .map_or(Column::StateSnapshots.spec(), |writer| writer.conf().spec)
             .max_value_bytes,
     };
-    let ticker = Ticker::new(plan, observer);
+    let telling = Telling::new(plan, observer);
+    let ticker = Ticker::new(&telling);
+    let mut verifier = Verifier { limits, ticker: ticker.clone(), chain: None };
     let report = ImportReport::default();
-    let mut run = Run { columns, states, limits, ticker, report, chain: None };
-    match run.import_all(plan) {
-        Ok(()) => Ok(run.report),
-        Err(error) => Err(Box::new(ImportFailure { done: run.report, error })),
+    let mut committer = Committer { columns, states, limits, ticker, report };
+    let imported = import_all(plan, &mut verifier, &mut committer);
+    let mut done = committer.report;
+    done.genesis_validators_root = verifier.chain.map(|(root, _)| root);
+    match imported {
+        Ok(()) => Ok(done),
+        Err(error) => Err(Box::new(ImportFailure { done, error })),
     }
 }
 
-struct Run<'a> {
-    columns: ImportColumns<'a>,
-    states: States,
+/// While the eras of one file are committed, those of the next one are verified.
+fn import_all(
+    plan: &Plan,
+    verifier: &mut Verifier<'_, '_>,
+    committer: &mut Committer<'_, '_>,
+) -> Result<(), ImportError> {
+    if committer.states != States::None && committer.columns.state_snapshots.is_none() {
+        return Err(ImportError::NoSnapshotColumn);
+    }
+    let mut ready: Option<Ready> = None;
+    for planned in plan.files() {
+        let next = match look_at(planned, &mut committer.columns, ready.as_ref()) {
+            Err(_) if ready.is_some() => {
+                // The file before it is in order, and this one may fit when that is committed.
+                committer.commit_file(ready.take())?;
+                look_at(planned, &mut committer.columns, None)?
+            }
+            looked => looked?,
+        };
+        if next.has_present_eras() {
+            // They are compared with the archive, which has to be at rest.
+            committer.commit_file(ready.take())?;
+        }
+        ready = Some(import_file(next, ready, verifier, committer)?);
+    }
+    committer.commit_file(ready)
+}
+
+/// A file, and where each of its eras stands to the archive.
+struct Next {
+    file: EraFile,
+    eras: Vec<(Group, Standing)>,
+}
+
+impl Next {
+    fn has_present_eras(&self) -> bool {
+        self.eras.iter().any(|(_, standing)| matches!(standing, Standing::Present(_)))
+    }
+}
+
+/// A file whose eras may be committed.
+struct Ready {
+    file: EraFile,
+    eras: Vec<Verified>,
+}
+
+fn look_at(
+    planned: &PlannedFile,
+    columns: &mut ImportColumns<'_>,
+    ready: Option<&Ready>,
+) -> Result<Next, ImportError> {
+    let file = EraFile::open(&planned.path)?;
+    check_planned(&file, planned)?;
+    let mut before = ready.and_then(|ready| ready.eras.last()?.group.slots);
+    let mut eras = Vec::new();
+    for group in file.groups() {
+        let standing = standing::of(columns, file.path(), group, before)?;
+        if matches!(standing, Standing::Next) {
+            before = group.slots.or(before);
+        }
+        eras.push((*group, standing));
+    }
+    Ok(Next { file, eras })
+}
+
+/// Takes a file as far as it can be committed:
+///
+/// 1. what it has new is verified, while the file before it is committed,
+/// 2. every era that the archive has is compared with it,
+/// 3. the new ones are compared with what comes before them.
+fn import_file(
+    next: Next,
+    mut ready: Option<Ready>,
+    verifier: &mut Verifier<'_, '_>,
+    committer: &mut Committer<'_, '_>,
+) -> Result<Ready, ImportError> {
+    let Next { mut file, eras: standings } = next;
+    let held = committer.columns.block_roots.highest_written_slot();
+    // 1.
+    let (committed, verified) = std::thread::scope(|scope| {
+        let before = ready.as_mut().map(|ready| scope.spawn(|| committer.commit_eras(ready)));
+        let verified = verifier.verify_file(&mut file, &standings, held);
+        (before.map_or(Ok(()), commit::joined), verified)
+    });
+    committed?;
+    let eras = verified?;
+    // 2.
+    let path = file.path().to_path_buf();
+    for (group, standing) in &standings {
+        if let Standing::Present(slots) = standing {
+            let state = file.state_head(group)?;
+            verifier.check_chain(&file, group, &state)?;
+            committer.compare(&file, group, *slots, &state)?;
+        }
+    }
+    // 3.
+    let mut before = ready.as_ref().and_then(|ready| ready.eras.last());
+    for era in &eras {
+        let columns = &mut committer.columns;
+        standing::check_link(columns, &path, era, before)?;
+        if let Some((slot, root)) = &era.held {
+            standing::check_root(columns, &path, era.group.era, *slot, root)?;
+        }
+        before = Some(era);
+    }
+    Ok(Ready { file, eras })
+}
+
+/// The first pass: nothing is written.
+struct Verifier<'t, 'a> {
     limits: Limits,
-    ticker: Ticker<'a>,
-    report: ImportReport,
+    ticker: Ticker<'t, 'a>,
     /// The genesis validators root, and the file that it was first seen in.
     chain: Option<(Root, PathBuf)>,
 }
 
-impl Run<'_> {
-    fn import_all(&mut self, plan: &Plan) -> Result<(), ImportError> {
-        if self.states != States::None && self.columns.state_snapshots.is_none() {
-            return Err(ImportError::NoSnapshotColumn);
-        }
-        for planned in plan.files() {
-            self.ticker.begin_file(&planned.path, planned.byte_len);
-            self.import_file(planned)?;
-            self.ticker.end_file();
-        }
-        Ok(())
-    }
-
-    /// Imports a file:
-    ///
-    /// 1. every era that the archive has is compared with it, every other one is verified,
-    /// 2. those are committed.
-    fn import_file(&mut self, planned: &PlannedFile) -> Result<(), ImportError> {
-        let mut file = EraFile::open(&planned.path)?;
-        check_planned(&file, planned)?;
-        let mut next: Vec<Verified> = Vec::new();
-        for group in file.groups().to_vec() {
-            self.ticker.begin_era(group.era);
-            match standing::of(&mut self.columns, file.path(), &group, next.last())? {
-                Standing::Present(slots) => self.compare(&mut file, &group, slots)?,
-                Standing::Next => {
-                    let (era, state) = verify(&mut file, &group, self.limits, &mut self.ticker)?;
-                    self.check_chain(&file, &group, &state)?;
-                    standing::check_link(&mut self.columns, file.path(), &era, next.last())?;
-                    standing::check_overlap(&mut self.columns, file.path(), &group, &state)?;
-                    next.push(era);
-                }
+impl Verifier<'_, '_> {
+    /// Verifies the eras of a file that the archive does not have. Its highest slot in `bbr` is
+    /// `held`.
+    fn verify_file(
+        &mut self,
+        file: &mut EraFile,
+        eras: &[(Group, Standing)],
+        held: Option<Slot>,
+    ) -> Result<Vec<Verified>, ImportError> {
+        self.ticker.begin_file(file.path(), file.byte_len());
+        let mut verified = Vec::new();
+        for (group, standing) in eras {
+            if matches!(standing, Standing::Next) {
+                self.ticker.begin_era(group.era);
+                let (mut era, state) = verify(file, group, self.limits, &mut self.ticker)?;
+                self.check_chain(file, group, &state)?;
+                era.held = standing::overlap(group, &state, held);
+                verified.push(era);
             }
         }
-        for era in next {
-            self.commit(&mut file, &era)?;
+        // An import of nothing but what is there already can be stopped too.
+        self.ticker.tick(Phase::Verify, file.byte_len())?;
+        Ok(verified)
+    }
+
+    fn check_chain(
+        &mut self,
+        file: &EraFile,
+        group: &Group,
+        state: &EraState,
+    ) -> Result<(), ImportError> {
+        let found = state.head.genesis_validators_root;
+        match &self.chain {
+            Some((wanted, other)) if *wanted != found => Err(AnotherChain {
+                file: file.path().to_path_buf(),
+                era: group.era,
+                slot: group.state_slot,
+                what: "genesis validators root",
+                found,
+                other: other.display().to_string(),
+                wanted: Some(*wanted),
+            }
+            .into()),
+            Some(_) => Ok(()),
+            None => {
+                self.chain = Some((found, file.path().to_path_buf()));
+                Ok(())
+            }
         }
+    }
+}
+
+/// The second pass: what was verified goes into the columns.
+struct Committer<'t, 'a> {
+    columns: ImportColumns<'a>,
+    states: States,
+    limits: Limits,
+    ticker: Ticker<'t, 'a>,
+    report: ImportReport,
+}
+
+impl Committer<'_, '_> {
+    fn commit_file(&mut self, ready: Option<Ready>) -> Result<(), ImportError> {
+        ready.map_or(Ok(()), |mut ready| self.commit_eras(&mut ready))
+    }
+
+    fn commit_eras(&mut self, ready: &mut Ready) -> Result<(), ImportError> {
+        self.ticker.begin_file(ready.file.path(), ready.file.byte_len());
+        for era in &ready.eras {
+            self.commit(&mut ready.file, era)?;
+        }
+        self.ticker.end_file();
         Ok(())
     }
 
@@ -165,12 +313,11 @@ impl Run<'_> {
     /// Compares an era that the archive has with it, by its last block root.
     fn compare(
         &mut self,
-        file: &mut EraFile,
+        file: &EraFile,
         group: &Group,
         slots: EraSlots,
+        state: &EraState,
     ) -> Result<(), ImportError> {
-        let state = file.state_head(group)?;
-        self.check_chain(file, group, &state)?;
         let root = state.roots.as_ref().and_then(|roots| roots.block_roots.last());
         if let Some(root) = root {
             standing::check_root(&mut self.columns, file.path(), group.era, slots.last, root)?;
@@ -188,7 +335,6 @@ impl Run<'_> {
             }
             _ => StateOutcome::NotSelected,
         };
-        self.ticker.tick(Phase::Verify, group.end)?;
         self.era_done(file.path(), group, EraOutcome::Present, stored);
         Ok(())
     }
@@ -203,35 +349,8 @@ impl Run<'_> {
             outcome,
             state,
         };
-        self.ticker.end_era(&report);
+        self.ticker.telling().end_era(&report);
         self.report.eras.push(report);
-    }
-
-    fn check_chain(
-        &mut self,
-        file: &EraFile,
-        group: &Group,
-        state: &EraState,
-    ) -> Result<(), ImportError> {
-        let found = state.head.genesis_validators_root;
-        match &self.chain {
-            Some((wanted, other)) if *wanted != found => Err(AnotherChain {
-                file: file.path().to_path_buf(),
-                era: group.era,
-                slot: group.state_slot,
-                what: "genesis validators root",
-                found,
-                other: other.display().to_string(),
-                wanted: Some(*wanted),
-            }
-            .into()),
-            Some(_) => Ok(()),
-            None => {
-                self.chain = Some((found, file.path().to_path_buf()));
-                self.report.genesis_validators_root = Some(found);
-                Ok(())
-            }
-        }
     }
 }
 

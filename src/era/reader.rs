@@ -69,6 +69,11 @@ impl EraFile<File> {
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         Self::from_records(RecordFile::open(path)?)
     }
+
+    /// The same file, opened once more, to be read at two places at the same time.
+    pub(super) fn again(&self) -> Result<Self> {
+        Ok(Self { records: self.records.again()?, groups: self.groups.clone() })
+    }
 }
 
 impl<R: Read + Seek> EraFile<R> {

@@ -13,11 +13,9 @@ use crate::slot::Slot;
 pub enum Phase {
     /// Everything in the file is decoded and checked, nothing is written.
     Verify,
-    /// Blocks are copied to `blk`.
+    /// Blocks are copied to `blk`, and state roots are written to `bsr`.
     Blocks,
-    /// State roots are written to `bsr`.
-    StateRoots,
-    /// The era's state is written to `bss`.
+    /// Beside that, the era's state is written to `bss`.
     State,
     /// Block roots are written to `bbr`: the era is done.
     BlockRoots,
@@ -28,7 +26,7 @@ pub enum Phase {
 pub struct Progress<'a> {
     /// What is being done.
     pub phase: Phase,
-    /// The file that is being read.
+    /// The file that is being read. While one is copied to the columns, the next one is verified.
     pub file: &'a Path,
     /// The era in that file.
     pub era: u64,
@@ -42,7 +40,7 @@ pub struct Progress<'a> {
     pub eras_total: u64,
 }
 
-/// Watches an import.
+/// Watches an import. It may be called from any thread, from one at a time.
 pub trait Observer {
     /// Called some times a second or more. After a `Break` the import stops as soon as it can.
     fn progress(&mut self, progress: &Progress<'_>) -> ControlFlow<()>;

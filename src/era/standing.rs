@@ -20,13 +20,13 @@ pub(super) enum Standing {
     Next,
 }
 
-/// Decides where the era of a group stands. `verified` is the era before it in the same file, if
-/// that is still to be committed.
+/// Decides where the era of a group stands. `before` are the slots of the era before it, if that is
+/// still to be committed.
 pub(super) fn of(
     columns: &mut ImportColumns<'_>,
     path: &Path,
     group: &Group,
-    verified: Option<&Verified>,
+    before: Option<EraSlots>,
 ) -> Result<Standing, ImportError> {
     let era = group.era;
     let Some(slots) = group.slots else { return Ok(Standing::Next) };
@@ -35,7 +35,7 @@ pub(super) fn of(
         return Ok(Standing::Present(slots));
     }
     let held = columns.block_roots.highest_written_slot();
-    let end = verified.and_then(|era| era.group.slots).map(|slots| slots.last).or(held);
+    let end = before.map(|slots| slots.last).or(held);
     let not_consecutive =
         |why| Err(ImportError::NotConsecutive { file: path.to_path_buf(), era, slots, why });
     if let Some(why) = unfinished(columns, slots, end) {
@@ -91,7 +91,7 @@ fn unfinished(columns: &ImportColumns<'_>, slots: EraSlots, end: Option<Slot>) -
     })
 }
 
-/// The last block root before an era is the one that the era before it has, in this file or in
+/// The last block root before an era is the one that the era before it has, in these files or in
 /// the archive. An archive that begins with this era has none.
 pub(super) fn check_link(
     columns: &mut ImportColumns<'_>,
@@ -112,27 +112,17 @@ pub(super) fn check_link(
         slot,
         what: "block root",
         found: root,
-        other: "the era before it in the file".to_owned(),
+        other: "the era before it in these files".to_owned(),
         wanted: Some(wanted),
     };
     Err(mismatch.into())
 }
 
-/// Somebody else may have written the first block roots of an era: then they must be its own.
-pub(super) fn check_overlap(
-    columns: &mut ImportColumns<'_>,
-    path: &Path,
-    group: &Group,
-    state: &EraState,
-) -> Result<(), ImportError> {
-    let held = columns.block_roots.highest_written_slot();
-    let (Some(slots), Some(roots), Some(held)) = (group.slots, &state.roots, held) else {
-        return Ok(());
-    };
-    match slots.index_of(held).and_then(|place| roots.block_roots.get(place)) {
-        Some(root) => check_root(columns, path, group.era, held, root),
-        None => Ok(()),
-    }
+/// Somebody else may have written the first block roots of an era: then they must be its own. The
+/// last of them, when the archive ends with `held`, and the root that the era has there.
+pub(super) fn overlap(group: &Group, state: &EraState, held: Option<Slot>) -> Option<(Slot, Root)> {
+    let (held, place) = held.and_then(|held| Some((held, group.slots?.index_of(held)?)))?;
+    Some((held, *state.roots.as_ref()?.block_roots.get(place)?))
 }
 
 /// Refuses an era whose block root of a slot is not the one in `bbr`, where that has one.

@@ -27,6 +27,8 @@ pub(super) struct Verified {
     pub(super) index_encoding: Option<IndexEncoding>,
     /// What the era says of the last slot before it.
     pub(super) before: Option<(Slot, Root)>,
+    /// A slot of the era that the archive has already, as its highest, and its root here.
+    pub(super) held: Option<(Slot, Root)>,
     /// The block root of its own last slot; era 0 has no slots.
     pub(super) last_root: Option<Root>,
 }
@@ -44,7 +46,7 @@ pub(super) fn verify(
     file: &mut EraFile,
     group: &Group,
     limits: Limits,
-    ticker: &mut Ticker<'_>,
+    ticker: &mut Ticker<'_, '_>,
 ) -> Result<(Verified, EraState), ImportError> {
     let mut walk = file.walk(group, limits)?;
     let mut blocks = Vec::new();
@@ -65,6 +67,7 @@ pub(super) fn verify(
         state_len,
         index_encoding,
         before: None,
+        held: None,
         last_root: None,
     };
     if let (Some(slots), Some(roots)) = (group.slots, &state.roots) {

@@ -50,6 +50,26 @@ pub enum FrameFault {
     Snappy(snap::Error),
 }
 
+/// Bytes of the type and the length in front of each chunk.
+pub const CHUNK_HEADER_BYTES: usize = 4;
+
+/// Bytes that follow the header of a chunk.
+///
+/// # Errors
+/// [`FrameFault::ChunkLength`] for more than any chunk needs.
+pub fn body_len(header: [u8; CHUNK_HEADER_BYTES]) -> Result<usize, FrameFault> {
+    let [_, low, middle, high] = header;
+    let byte_len = u32::from_le_bytes([low, middle, high, 0]) as usize;
+    if byte_len > MAX_BODY_BYTES { Err(FrameFault::ChunkLength(byte_len)) } else { Ok(byte_len) }
+}
+
+/// A chunk with a part of the value.
+#[derive(Clone, Copy, Debug)]
+pub struct Chunk<'a> {
+    is_compressed: bool,
+    body: &'a [u8],
+}
+
 /// The chunks of one stream.
 #[derive(Debug)]
 pub struct Chunks<'a> {
@@ -71,72 +91,99 @@ impl<'a> Chunks<'a> {
         self.rest.len()
     }
 
+    /// The chunks of a stream whose beginning was seen before; `stored` starts with a whole one.
+    #[must_use]
+    pub fn continued(stored: &'a [u8]) -> Self {
+        Self { is_identified: true, ..Self::new(stored) }
+    }
+
     /// Appends what the next chunk decodes to, at most [`MAX_CHUNK_BYTES`]; `false` at the end.
     ///
     /// # Errors
     /// [`FrameFault`]; nothing is appended then.
     pub fn next_into(&mut self, value: &mut Vec<u8>) -> Result<bool, FrameFault> {
+        match self.next_chunk()? {
+            Some(chunk) => chunk.append_to(value, &mut self.decoder).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// The next chunk of the value, still to be decoded; `None` at the end.
+    ///
+    /// # Errors
+    /// [`FrameFault`], except those that decoding comes upon.
+    pub fn next_chunk(&mut self) -> Result<Option<Chunk<'a>>, FrameFault> {
         while !self.rest.is_empty() {
             let (chunk_type, body) = self.take_chunk()?;
             match chunk_type {
                 COMPRESSED | UNCOMPRESSED => {
-                    let before = value.len();
-                    let appended = self.append(chunk_type, body, value);
-                    if appended.is_err() {
-                        value.truncate(before);
-                    }
-                    return appended.map(|()| true);
+                    return Ok(Some(Chunk { is_compressed: chunk_type == COMPRESSED, body }));
                 }
                 reserved if RESERVED.contains(&reserved) => {
                     return Err(FrameFault::ChunkType(reserved));
                 }
-                IDENTIFIER_TYPE if body != &IDENTIFIER[4..] => {
+                IDENTIFIER_TYPE if body != &IDENTIFIER[CHUNK_HEADER_BYTES..] => {
                     return Err(FrameFault::Identifier);
                 }
                 // Identifiers may be repeated; padding and what may be skipped is skipped.
                 _ => {}
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     fn take_chunk(&mut self) -> Result<(u8, &'a [u8]), FrameFault> {
         let (header, rest) = self.rest.split_first_chunk().ok_or(FrameFault::Cut)?;
-        let [chunk_type, low, middle, high] = *header;
+        let chunk_type = header[0];
         if !self.is_identified && chunk_type != IDENTIFIER_TYPE {
             return Err(FrameFault::NoIdentifier(chunk_type));
         }
         self.is_identified = true;
-        let byte_len = u32::from_le_bytes([low, middle, high, 0]) as usize;
-        if byte_len > MAX_BODY_BYTES {
-            return Err(FrameFault::ChunkLength(byte_len));
-        }
-        let (body, rest) = rest.split_at_checked(byte_len).ok_or(FrameFault::Cut)?;
+        let (body, rest) = rest.split_at_checked(body_len(*header)?).ok_or(FrameFault::Cut)?;
         self.rest = rest;
         Ok((chunk_type, body))
     }
+}
 
-    fn append(
-        &mut self,
-        chunk_type: u8,
-        body: &[u8],
+impl Chunk<'_> {
+    /// Appends what it decodes to, at most [`MAX_CHUNK_BYTES`].
+    ///
+    /// # Errors
+    /// [`FrameFault`]; nothing is appended then.
+    pub fn append_to(
+        &self,
         value: &mut Vec<u8>,
+        decoder: &mut snap::raw::Decoder,
     ) -> Result<(), FrameFault> {
-        let (sum, body) = body.split_first_chunk().ok_or(FrameFault::ChunkLength(body.len()))?;
         let start = value.len();
-        if chunk_type == UNCOMPRESSED {
-            if body.len() > MAX_CHUNK_BYTES {
-                return Err(FrameFault::ChunkLength(body.len()));
-            }
-            value.extend_from_slice(body);
-        } else {
+        let appended = self.decode(value, decoder);
+        if appended.is_err() {
+            value.truncate(start);
+        }
+        appended
+    }
+
+    fn decode(
+        &self,
+        value: &mut Vec<u8>,
+        decoder: &mut snap::raw::Decoder,
+    ) -> Result<(), FrameFault> {
+        let too_short = FrameFault::ChunkLength(self.body.len());
+        let (sum, body) = self.body.split_first_chunk().ok_or(too_short)?;
+        let start = value.len();
+        if self.is_compressed {
             let byte_len = snap::raw::decompress_len(body).map_err(FrameFault::Snappy)?;
             if byte_len > MAX_CHUNK_BYTES {
                 return Err(FrameFault::ChunkLength(byte_len));
             }
             value.resize(start.saturating_add(byte_len), 0);
             let place = &mut value[start..];
-            self.decoder.decompress(body, place).map_err(FrameFault::Snappy)?;
+            decoder.decompress(body, place).map_err(FrameFault::Snappy)?;
+        } else {
+            if body.len() > MAX_CHUNK_BYTES {
+                return Err(FrameFault::ChunkLength(body.len()));
+            }
+            value.extend_from_slice(body);
         }
         let (wanted, found) = (u32::from_le_bytes(*sum), masked_crc(&value[start..]));
         if wanted == found { Ok(()) } else { Err(FrameFault::Checksum { wanted, found }) }

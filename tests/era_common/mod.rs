@@ -110,7 +110,7 @@ impl Archive {
         &self,
         paths: &[P],
         states: States,
-        observer: &mut dyn Observer,
+        observer: &mut (dyn Observer + Send),
     ) -> Outcome {
         let plan = Plan::scan(paths)
             .map_err(|error| Box::new(ImportFailure { done: ImportReport::default(), error }))?;
@@ -133,6 +133,15 @@ impl Archive {
                 format!("{}\t{}\t{}", record.slot(), value.len(), sha256(&value))
             })
             .collect()
+    }
+
+    /// Puts another archive's column into this one, which has none yet.
+    pub(crate) fn copy_column(&self, from: &Archive, column: Column) {
+        let [from, to] = [from, self].map(|archive| archive.root.path().join(column.dir_name()));
+        fs::create_dir(&to).unwrap();
+        for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
     }
 
     /// Every file of every column with its bytes, but for the locks.

@@ -25,7 +25,6 @@ impl Observer for Watch<'_> {
         let doing = match progress.phase {
             Phase::Verify => "verify",
             Phase::Blocks => "blocks",
-            Phase::StateRoots => "state roots",
             Phase::State => "state",
             Phase::BlockRoots => "block roots",
         };
