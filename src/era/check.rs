@@ -121,7 +121,7 @@ mod tests {
                 parent_root: [parent; 32],
                 state_root: [state; 32],
             },
-            sum: 0,
+            sum: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The second pass over a group: what was verified goes into the columns.
 
+use std::borrow::Cow;
 use std::hash::BuildHasher;
 use std::io::{self, Read};
 use std::path::Path;
@@ -95,37 +96,45 @@ fn commit_blocks(
     ticker: &mut Ticker<'_, '_>,
 ) -> Result<(), ImportError> {
     let group = era.group;
-    let mut batch: Vec<(Slot, Vec<u8>)> = Vec::new();
+    let mut kept = era.kept.as_slice();
+    let mut batch: Vec<(Slot, Cow<'_, [u8]>)> = Vec::new();
     let mut batch_bytes = 0_usize;
-    let mut offset = group.offset;
+    let mut offset = era.kept_end;
     for block in &era.blocks {
         let place = usize::from(block.place);
         let slot = group.slots.map_or(group.state_slot, |slots| slots.slot_at(place));
-        let record = next_block(file, &group, &mut offset)?;
-        let stored = file.stored_block(&record, limits)?;
-        if era.hasher.hash_one(stored.as_slice()) != block.sum {
-            return Err(changed(file, record.offset).into());
-        }
+        let stored = if let Some((stored, rest)) = kept.split_at_checked(block.stored_len as usize)
+        {
+            kept = rest;
+            Cow::Borrowed(stored)
+        } else {
+            let record = next_block(file, &group, &mut offset)?;
+            let stored = file.stored_block(&record, limits)?;
+            if Some(era.hasher.hash_one(stored.as_slice())) != block.sum {
+                return Err(changed(file, record.offset).into());
+            }
+            Cow::Owned(stored)
+        };
         let full =
             batch.len() == BATCH_BLOCKS || batch_bytes.saturating_add(stored.len()) > BATCH_BYTES;
         if full && !batch.is_empty() {
             put_blocks(file, &group, column, &batch)?;
             batch.clear();
             batch_bytes = 0;
-            ticker.tick(Phase::Blocks, record.offset)?;
+            ticker.tick(Phase::Blocks, offset)?;
         }
         batch_bytes = batch_bytes.saturating_add(stored.len());
         batch.push((slot, stored));
     }
     put_blocks(file, &group, column, &batch)?;
-    ticker.tick(Phase::Blocks, offset)
+    ticker.tick(Phase::Blocks, group.state_offset)
 }
 
 fn put_blocks(
     file: &EraFile,
     group: &Group,
     column: &mut Writer,
-    batch: &[(Slot, Vec<u8>)],
+    batch: &[(Slot, Cow<'_, [u8]>)],
 ) -> Result<(), ImportError> {
     if batch.is_empty() {
         return Ok(());

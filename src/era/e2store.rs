@@ -4,7 +4,7 @@
 //! on a disk that goes away is an error here, where a mapping would be a signal.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -190,9 +190,38 @@ impl<R: Read + Seek> RecordFile<R> {
     /// # Errors
     /// [`Error::Corrupt`] when the file ends before; [`Error::Io`].
     pub fn payload_bytes(&mut self, record: &RecordAt) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; record.payload_len as usize];
-        self.read_exact_at(record.payload_offset(), &mut bytes, "record")?;
+        let mut bytes = Vec::new();
+        self.append_payload(record, &mut bytes)?;
         Ok(bytes)
+    }
+
+    /// Appends the whole payload of a record. The caller has bounded its length.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when the file ends before; [`Error::Io`].
+    pub(super) fn append_payload(&mut self, record: &RecordAt, to: &mut Vec<u8>) -> Result<()> {
+        let byte_len = record.payload_len as usize;
+        to.reserve(byte_len);
+        self.seek(record.payload_offset())?;
+        let mut missing = byte_len;
+        while missing > 0 {
+            let buffered = match self.source.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                buffered => buffered.map_err(|source| Error::io(&self.path, "read", source))?,
+            };
+            let part = buffered.get(..missing).unwrap_or(buffered);
+            if part.is_empty() {
+                let (at, wanted) = (record.payload_offset(), format!("{byte_len} bytes"));
+                let found = format!("the end of the file, {missing} bytes before");
+                return Err(self.corrupt(at, "record", wanted, found));
+            }
+            to.extend_from_slice(part);
+            let taken = part.len();
+            self.source.consume(taken);
+            self.position = self.position.saturating_add(taken as u64);
+            missing = missing.saturating_sub(taken);
+        }
+        Ok(())
     }
 
     /// An [`Error::Corrupt`] at `offset` of this file.

@@ -89,31 +89,43 @@ fn too_large(limit: u64, position: u64) -> Fault {
     Fault::Damaged(format!("more than {limit} bytes decoded by byte {position} of the file"))
 }
 
-/// [`decode`] of a record that was read already: `stored` is its payload.
-pub(super) fn decode_stored(
-    record: &RecordAt,
-    stored: &[u8],
-    head_len: usize,
-    limit: u64,
-) -> Result<Decoded, Fault> {
-    let (mut chunks, mut piece) = (Chunks::new(stored), Vec::new());
-    let (mut head, mut byte_len) = (Vec::new(), 0_u64);
-    loop {
-        piece.clear();
-        let next = chunks.next_into(&mut piece);
-        let position = record.end().saturating_sub(chunks.bytes_left() as u64);
-        match next {
-            Ok(false) => return Ok(Decoded { head, byte_len }),
-            Ok(true) => {}
-            Err(fault) => {
-                return Err(Fault::Damaged(format!("{fault}, before byte {position} of the file")));
+/// Decodes records that were read already, one after the other.
+pub(super) struct Stored {
+    scratch: Box<[u8; MAX_CHUNK_BYTES]>,
+    decoder: snap::raw::Decoder,
+}
+
+impl Stored {
+    pub(super) fn new() -> Self {
+        Self { scratch: Box::new([0; MAX_CHUNK_BYTES]), decoder: snap::raw::Decoder::new() }
+    }
+
+    /// [`decode`] of a record of which `stored` is the payload.
+    pub(super) fn decode(
+        &mut self,
+        record: &RecordAt,
+        stored: &[u8],
+        head_len: usize,
+        limit: u64,
+    ) -> Result<Decoded, Fault> {
+        let mut chunks = Chunks::new(stored);
+        let (mut head, mut byte_len) = (Vec::new(), 0_u64);
+        loop {
+            let next = chunks.next_chunk();
+            let position = record.end().saturating_sub(chunks.bytes_left() as u64);
+            let damaged = |fault: FrameFault| {
+                Fault::Damaged(format!("{fault}, before byte {position} of the file"))
+            };
+            let Some(chunk) = next.map_err(damaged)? else {
+                return Ok(Decoded { head, byte_len });
+            };
+            let value = chunk.value(&mut self.scratch, &mut self.decoder).map_err(damaged)?;
+            let missing = head_len.saturating_sub(head.len());
+            head.extend_from_slice(value.get(..value.len().min(missing)).unwrap_or_default());
+            byte_len = byte_len.saturating_add(value.len() as u64);
+            if byte_len > limit {
+                return Err(too_large(limit, position));
             }
-        }
-        let missing = head_len.saturating_sub(head.len());
-        head.extend_from_slice(piece.get(..piece.len().min(missing)).unwrap_or_default());
-        byte_len = byte_len.saturating_add(piece.len() as u64);
-        if byte_len > limit {
-            return Err(too_large(limit, position));
         }
     }
 }
@@ -394,7 +406,7 @@ mod tests {
             let mut flipped = whole.clone();
             flipped[at] ^= 0x10;
             let (mut file, record) = file(&flipped);
-            let read = decode_stored(&record, &flipped, 1000, 1 << 20);
+            let read = Stored::new().decode(&record, &flipped, 1000, 1 << 20);
             for decoded in [decode(&mut file, &record, 1000, 1 << 20, &mut |_| {}), read] {
                 match decoded {
                     Ok(decoded) => assert_eq!(decoded.head, value, "{at}"),

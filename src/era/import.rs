@@ -28,6 +28,10 @@ use crate::error::Error;
 use crate::slot::Slot;
 use crate::write::Writer;
 
+/// Of the blocks that were verified so much stays in memory until they are committed, and need not
+/// be read again.
+const KEPT_BYTES: usize = 16 << 20;
+
 /// Which eras' states go to `bss`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum States {
@@ -223,11 +227,13 @@ impl Verifier<'_, '_> {
         held: Option<Slot>,
     ) -> Result<Vec<Verified>, ImportError> {
         self.ticker.begin_file(file.path(), file.byte_len());
+        // A file may have many eras, and is committed when all of them are verified.
+        let keep = if eras.len() == 1 { KEPT_BYTES } else { 0 };
         let mut verified = Vec::new();
         for (group, standing) in eras {
             if matches!(standing, Standing::Next) {
                 self.ticker.begin_era(group.era);
-                let (mut era, state) = verify(file, group, self.limits, &mut self.ticker)?;
+                let (mut era, state) = verify(file, group, self.limits, keep, &mut self.ticker)?;
                 self.check_chain(file, group, &state)?;
                 era.held = standing::overlap(group, &state, held);
                 verified.push(era);

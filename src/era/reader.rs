@@ -38,8 +38,8 @@ pub struct EraBlock {
     pub record: RecordAt,
     /// What the block says of itself.
     pub head: BlockHead,
-    /// A keyed hash of the record's payload.
-    pub(super) sum: u64,
+    /// A keyed hash of the record's payload, unless that is kept.
+    pub(super) sum: Option<u64>,
 }
 
 /// A state record that was decoded, at least as far as its roots go.

@@ -6,7 +6,7 @@ use super::check;
 use super::error::ImportError;
 use super::group::Group;
 use super::index::IndexEncoding;
-use super::reader::{EraFile, EraState, Limits};
+use super::reader::{EraBlock, EraFile, EraState, Limits};
 use super::report::Phase;
 use super::ssz::Root;
 use super::ticker::Ticker;
@@ -21,6 +21,10 @@ pub(super) struct Verified {
     pub(super) blocks: Vec<VerifiedBlock>,
     /// What their sums were made with.
     pub(super) hasher: RandomState,
+    /// The stored bytes of the first of them, one behind the other.
+    pub(super) kept: Vec<u8>,
+    /// Where in the file the first record lies of which nothing was kept.
+    pub(super) kept_end: u64,
     /// Bytes of the decoded state.
     pub(super) state_len: u64,
     /// `None` in era 0.
@@ -38,17 +42,23 @@ pub(super) struct Verified {
 pub(super) struct VerifiedBlock {
     /// Its slot, as a place in the era.
     pub(super) place: u16,
+    /// Bytes that are stored of it.
+    pub(super) stored_len: u32,
     /// A keyed hash of its stored bytes: when they have it still, they are what was verified.
-    pub(super) sum: u64,
+    /// `None` when they are kept.
+    pub(super) sum: Option<u64>,
 }
 
+/// Verifies a group, and keeps about `keep` stored bytes of its first blocks.
 pub(super) fn verify(
     file: &mut EraFile,
     group: &Group,
     limits: Limits,
+    keep: usize,
     ticker: &mut Ticker<'_, '_>,
 ) -> Result<(Verified, EraState), ImportError> {
     let mut walk = file.walk(group, limits)?;
+    walk.keep(keep);
     let mut blocks = Vec::new();
     while let Some(block) = walk.next_block()? {
         blocks.push(block);
@@ -57,13 +67,15 @@ pub(super) fn verify(
     let (state, state_len) =
         walk.read_state(&mut |position| ticker.note(Phase::Verify, position))?;
     let index_encoding = walk.check_index(&blocks)?;
-    let hasher = walk.hasher().clone();
+    let (hasher, kept) = walk.into_parts();
     ticker.tick(Phase::Verify, group.end)?;
 
     let mut verified = Verified {
         group: *group,
         blocks: Vec::new(),
         hasher,
+        kept_end: kept_end(group, &blocks, kept.len() as u64),
+        kept,
         state_len,
         index_encoding,
         before: None,
@@ -78,9 +90,22 @@ pub(super) fn verify(
             .iter()
             .filter_map(|block| {
                 let place = u16::try_from(slots.index_of(block.head.slot)?).ok()?;
-                Some(VerifiedBlock { place, sum: block.sum })
+                let stored_len = block.record.payload_len;
+                Some(VerifiedBlock { place, stored_len, sum: block.sum })
             })
             .collect();
     }
     Ok((verified, state))
+}
+
+fn kept_end(group: &Group, blocks: &[EraBlock], kept: u64) -> u64 {
+    let (mut end, mut stored) = (group.offset, 0_u64);
+    for block in blocks {
+        stored = stored.saturating_add(block.record.payload_len.into());
+        if stored > kept {
+            break;
+        }
+        end = block.record.end();
+    }
+    end
 }

@@ -22,7 +22,7 @@ const AHEAD_BYTES: u64 = 4 << 20;
 struct Ahead {
     record: RecordAt,
     decoded: Result<Decoded, Fault>,
-    sum: u64,
+    sum: Option<u64>,
 }
 
 /// A walk over the records of a group: blocks until there are none left, then the state, then
@@ -37,6 +37,7 @@ pub struct GroupWalk<'f, R> {
     last_slot: Option<Slot>,
     state: Option<RecordAt>,
     ahead: VecDeque<Ahead>,
+    payloads: Payloads,
     /// What the read ahead came upon, behind what is in `ahead`.
     stopped: Option<Error>,
     hasher: RandomState,
@@ -61,14 +62,23 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
             last_slot: None,
             state: None,
             ahead: VecDeque::new(),
+            payloads: Payloads::default(),
             stopped: None,
             hasher: RandomState::new(),
         })
     }
 
-    /// What the sums of the blocks were made with.
-    pub(super) fn hasher(&self) -> &RandomState {
-        &self.hasher
+    /// Keeps the stored bytes of the first blocks, up to about so many of them.
+    pub(super) fn keep(&mut self, byte_len: usize) {
+        let of_blocks = self.group.state_offset.saturating_sub(self.group.offset);
+        self.payloads.bytes.reserve(usize::try_from(of_blocks).unwrap_or(byte_len).min(byte_len));
+        self.payloads.limit = byte_len;
+    }
+
+    /// What the sums of the blocks were made with, and the stored bytes that were kept: those of
+    /// the first blocks, one behind the other.
+    pub(super) fn into_parts(self) -> (RandomState, Vec<u8>) {
+        (self.hasher, self.payloads.into_kept())
     }
 
     /// The next block, or `None` at the state.
@@ -94,12 +104,13 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
 
     /// Reads the next blocks, up to the state, and decodes them.
     fn read_ahead(&mut self) {
+        self.payloads.begin();
         let (mut records, mut bytes) = (Vec::new(), 0_u64);
         while bytes < AHEAD_BYTES && self.state.is_none() {
             match self.next_stored() {
-                Ok(Some((record, stored))) => {
+                Ok(Some(record)) => {
                     bytes = bytes.saturating_add(record.payload_len.into());
-                    records.push((record, stored));
+                    records.push(record);
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -108,16 +119,20 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
                 }
             }
         }
-        self.ahead = decode_all(&records, self.limits.block_bytes, &self.hasher).into();
+        let stored: Vec<_> = self.payloads.of(&records).collect();
+        // What is kept need not be recognised when it is read again.
+        let hasher = self.payloads.is_full.then_some(&self.hasher);
+        self.ahead = decode_all(&stored, self.limits.block_bytes, hasher).into();
     }
 
-    /// The next block record and its payload, or `None` at the state.
-    fn next_stored(&mut self) -> Result<Option<(RecordAt, Vec<u8>)>> {
+    /// Reads the next block record with its payload; `None` at the state.
+    fn next_stored(&mut self) -> Result<Option<RecordAt>> {
         while let Some(record) = self.next_record()? {
             match record.record_type {
                 record_type::BLOCK => {
                     reader::check_block_record(self.file, &record, self.limits)?;
-                    return Ok(Some((record, self.file.payload_bytes(&record)?)));
+                    self.file.append_payload(&record, &mut self.payloads.bytes)?;
+                    return Ok(Some(record));
                 }
                 record_type::STATE => {
                     self.state = Some(record);
@@ -250,15 +265,58 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
     }
 }
 
+/// The stored bytes of blocks that were read ahead, behind those that are kept.
+#[derive(Debug, Default)]
+struct Payloads {
+    bytes: Vec<u8>,
+    /// Where those of the present round start.
+    start: usize,
+    /// Rounds that start in front of it are kept.
+    limit: usize,
+    is_full: bool,
+}
+
+impl Payloads {
+    fn begin(&mut self) {
+        if self.is_full {
+            self.bytes.truncate(self.start);
+        } else {
+            self.start = self.bytes.len();
+            self.is_full = self.start >= self.limit;
+        }
+    }
+
+    /// The records of the present round with their stored bytes.
+    fn of<'a>(&'a self, records: &'a [RecordAt]) -> impl Iterator<Item = (RecordAt, &'a [u8])> {
+        let mut rest = self.bytes.get(self.start..).unwrap_or_default();
+        records.iter().map_while(move |record| {
+            let stored;
+            (stored, rest) = rest.split_at_checked(record.payload_len as usize)?;
+            Some((*record, stored))
+        })
+    }
+
+    fn into_kept(mut self) -> Vec<u8> {
+        if self.is_full {
+            self.bytes.truncate(self.start);
+        }
+        self.bytes
+    }
+}
+
 /// Decodes blocks, on all cores where they are worth it.
-fn decode_all(records: &[(RecordAt, Vec<u8>)], limit: u64, hasher: &RandomState) -> Vec<Ahead> {
+fn decode_all(
+    records: &[(RecordAt, &[u8])],
+    limit: u64,
+    hasher: Option<&RandomState>,
+) -> Vec<Ahead> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let next = AtomicUsize::new(0);
     let work = || {
-        let mut done = Vec::new();
+        let (mut done, mut decoder) = (Vec::new(), frames::Stored::new());
         while let Some((record, stored)) = records.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let decoded = frames::decode_stored(record, stored, ssz::BLOCK_HEAD_BYTES, limit);
-            let sum = hasher.hash_one(stored.as_slice());
+            let decoded = decoder.decode(record, stored, ssz::BLOCK_HEAD_BYTES, limit);
+            let sum = hasher.map(|hasher| hasher.hash_one(stored));
             done.push(Ahead { record: *record, decoded, sum });
         }
         done

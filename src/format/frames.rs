@@ -156,38 +156,73 @@ impl Chunk<'_> {
         decoder: &mut snap::raw::Decoder,
     ) -> Result<(), FrameFault> {
         let start = value.len();
-        let appended = self.decode(value, decoder);
-        if appended.is_err() {
+        let (sum, encoding, byte_len) = self.parts()?;
+        let appended = match encoding {
+            Encoding::Plain(bytes) => {
+                value.extend_from_slice(bytes);
+                Ok(())
+            }
+            Encoding::Snappy(bytes) => {
+                value.resize(start.saturating_add(byte_len), 0);
+                let decoded = decoder.decompress(bytes, &mut value[start..]);
+                decoded.map(drop).map_err(FrameFault::Snappy)
+            }
+        };
+        let checked = appended.and_then(|()| check_sum(sum, &value[start..]));
+        if checked.is_err() {
             value.truncate(start);
         }
-        appended
+        checked
     }
 
-    fn decode(
-        &self,
-        value: &mut Vec<u8>,
+    /// What it decodes to; `scratch` is overwritten where it has to be decompressed.
+    ///
+    /// # Errors
+    /// [`FrameFault`].
+    pub fn value<'s>(
+        &'s self,
+        scratch: &'s mut [u8; MAX_CHUNK_BYTES],
         decoder: &mut snap::raw::Decoder,
-    ) -> Result<(), FrameFault> {
-        let too_short = FrameFault::ChunkLength(self.body.len());
-        let (sum, body) = self.body.split_first_chunk().ok_or(too_short)?;
-        let start = value.len();
-        if self.is_compressed {
-            let byte_len = snap::raw::decompress_len(body).map_err(FrameFault::Snappy)?;
-            if byte_len > MAX_CHUNK_BYTES {
-                return Err(FrameFault::ChunkLength(byte_len));
+    ) -> Result<&'s [u8], FrameFault> {
+        let (sum, encoding, byte_len) = self.parts()?;
+        let value = match encoding {
+            Encoding::Plain(bytes) => bytes,
+            Encoding::Snappy(bytes) => {
+                let value = scratch.get_mut(..byte_len);
+                let value = value.ok_or(FrameFault::ChunkLength(byte_len))?;
+                decoder.decompress(bytes, value).map_err(FrameFault::Snappy)?;
+                value
             }
-            value.resize(start.saturating_add(byte_len), 0);
-            let place = &mut value[start..];
-            decoder.decompress(body, place).map_err(FrameFault::Snappy)?;
-        } else {
-            if body.len() > MAX_CHUNK_BYTES {
-                return Err(FrameFault::ChunkLength(body.len()));
-            }
-            value.extend_from_slice(body);
-        }
-        let (wanted, found) = (u32::from_le_bytes(*sum), masked_crc(&value[start..]));
-        if wanted == found { Ok(()) } else { Err(FrameFault::Checksum { wanted, found }) }
+        };
+        check_sum(sum, value).map(|()| value)
     }
+
+    /// The checksum, the bytes behind it, and how many they decode to: at most
+    /// [`MAX_CHUNK_BYTES`].
+    fn parts(&self) -> Result<(u32, Encoding<'_>, usize), FrameFault> {
+        let too_short = FrameFault::ChunkLength(self.body.len());
+        let (sum, bytes) = self.body.split_first_chunk().ok_or(too_short)?;
+        let (encoding, byte_len) = if self.is_compressed {
+            let byte_len = snap::raw::decompress_len(bytes).map_err(FrameFault::Snappy)?;
+            (Encoding::Snappy(bytes), byte_len)
+        } else {
+            (Encoding::Plain(bytes), bytes.len())
+        };
+        if byte_len > MAX_CHUNK_BYTES {
+            return Err(FrameFault::ChunkLength(byte_len));
+        }
+        Ok((u32::from_le_bytes(*sum), encoding, byte_len))
+    }
+}
+
+enum Encoding<'a> {
+    Plain(&'a [u8]),
+    Snappy(&'a [u8]),
+}
+
+fn check_sum(wanted: u32, value: &[u8]) -> Result<(), FrameFault> {
+    let found = masked_crc(value);
+    if wanted == found { Ok(()) } else { Err(FrameFault::Checksum { wanted, found }) }
 }
 
 /// The checksum of the framing format: a CRC-32C, rotated and shifted so that it differs from one

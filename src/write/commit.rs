@@ -200,7 +200,11 @@ fn stage<'a>(
     } else {
         FileState::new()
     };
-    let mut bytes = Gather::at(state.data_len);
+    let payloads = batch.records.iter().map(|(_, payload)| match payload {
+        Payload::Bytes(payload) => payload.len(),
+        Payload::Stream { .. } => 0,
+    });
+    let mut bytes = Gather::at(state.data_len, payloads);
     let mut entries = Vec::with_capacity(batch.records.len());
     let mut stream = None;
     for (slot, payload) in batch.records {

@@ -24,10 +24,15 @@ pub(super) struct Gather<'a> {
 }
 
 impl<'a> Gather<'a> {
-    /// For a data file that is `data_len` bytes long: a new one gets its version record first.
-    pub(super) fn at(data_len: u64) -> Self {
-        let mut gather =
-            Self { arena: Vec::new(), pieces: Vec::new(), start: data_len, end: data_len };
+    /// For a data file that is `data_len` bytes long, which gets records with so many bytes of
+    /// payload: a new one gets its version record first.
+    pub(super) fn at(data_len: u64, payloads: impl Iterator<Item = usize>) -> Self {
+        let copied = payloads.map(|byte_len| {
+            let payload = if byte_len <= COPIED_BYTES { byte_len } else { 0 };
+            size_of::<RecordHeader>() + payload
+        });
+        let arena = Vec::with_capacity(VERSION_RECORD.len() + copied.sum::<usize>());
+        let mut gather = Self { arena, pieces: Vec::new(), start: data_len, end: data_len };
         if data_len == 0 {
             gather.copy(&VERSION_RECORD);
             gather.end = FIRST_RECORD_OFFSET;
@@ -101,7 +106,7 @@ mod tests {
     #[test]
     fn records_lie_one_behind_the_other_and_large_payloads_are_not_copied() {
         let large = vec![9; COPIED_BYTES + 1];
-        let mut gather = Gather::at(0);
+        let mut gather = Gather::at(0, [2, 4097, 1].into_iter());
         let header = |len| RecordHeader::new([4, 0], len);
         assert_eq!(gather.push(header(2), b"ab"), Some(8));
         assert_eq!(gather.push(header(4097), &large), Some(18));
@@ -119,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_file_longer_than_the_system_can_address_is_refused() {
-        let mut gather = Gather::at(i64::MAX as u64 - 10);
+        let mut gather = Gather::at(i64::MAX as u64 - 10, [3].into_iter());
         assert_eq!(gather.push(RecordHeader::new([4, 0], 3), b"abc"), None);
     }
 }

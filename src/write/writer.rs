@@ -231,14 +231,17 @@ impl Writer {
 
     /// [`Writer::put_stored_batch`] of payloads that the caller has decoded, within the column's
     /// bound: no work is done twice.
-    pub(crate) fn put_checked_batch(&mut self, items: &[(Slot, Vec<u8>)]) -> Result<Committed> {
+    pub(crate) fn put_checked_batch(
+        &mut self,
+        items: &[(Slot, impl AsRef<[u8]>)],
+    ) -> Result<Committed> {
         if self.conf.spec.compression == Compression::None {
             return self.put_stored_batch(items);
         }
         self.check_writable()?;
         plan::check_slots(items.iter().map(|(slot, _)| *slot))?;
         let items: Vec<(Slot, &[u8])> =
-            items.iter().map(|(slot, stored)| (*slot, stored.as_slice())).collect();
+            items.iter().map(|(slot, stored)| (*slot, stored.as_ref())).collect();
         self.put_stored(&items)
     }
 
