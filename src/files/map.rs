@@ -489,6 +489,25 @@ impl MapTable {
         map
     }
 
+    /// Whether a file that was put in shall be found by [`Self::quick`].
+    pub(crate) fn set_quick(&self, file_id: FileId, quick: bool) {
+        let Some(chunk) = self.near_chunk(file_id) else {
+            return;
+        };
+        // SAFETY: it leads to a static or to what `held` keeps in place, written before.
+        let cell = unsafe { &(&*chunk.load(Ordering::Acquire)).0[cell_index(file_id)] };
+        // SAFETY: null, or it leads to what `held` keeps in place.
+        let Some(map) = (unsafe { cell.map.load(Ordering::Acquire).cast_const().as_ref() }) else {
+            return;
+        };
+        let entries = if quick { map.entries.as_ptr() } else { std::ptr::null_mut() };
+        // Mostly it is as it shall be, and others read what shares its cache line.
+        if cell.entries.load(Ordering::Relaxed) != entries {
+            // `Acquire` of it: the cell's records were written before its map was.
+            cell.entries.store(entries, Ordering::Release);
+        }
+    }
+
     /// How many files were put in.
     pub(crate) fn len(&self) -> usize {
         self.len.load(Ordering::Relaxed)

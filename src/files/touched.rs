@@ -7,6 +7,13 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::files::map::major_faults;
 use crate::format::offsets::ENTRIES;
 
+/// Whether a read of the slot at this index finds out how memory is. Some of the reads are enough:
+/// looking at the clock takes as long as all else that they do.
+#[inline]
+pub(crate) const fn is_sample(index: usize) -> bool {
+    index.is_multiple_of(16)
+}
+
 /// Bytes of a data file of which it is remembered together that they are in memory.
 pub(crate) const WINDOW_BYTES: u64 = 2 << 20;
 
@@ -15,6 +22,8 @@ pub(crate) const WINDOW_BYTES: u64 = 2 << 20;
 pub(crate) struct Touched {
     slots: [AtomicU64; ENTRIES / 64],
     windows: Box<[AtomicU64]>,
+    /// How many windows have their bit.
+    windows_found: AtomicU64,
     /// The generation that the bits are of.
     generation: AtomicU64,
 }
@@ -26,6 +35,7 @@ impl Touched {
         Self {
             slots: [const { AtomicU64::new(0) }; ENTRIES / 64],
             windows: (0..windows).map(|_| AtomicU64::new(0)).collect(),
+            windows_found: AtomicU64::new(0),
             generation: MEMORY.generation.load(Ordering::Relaxed).into(),
         }
     }
@@ -42,7 +52,7 @@ impl Touched {
     fn mark_in(&self, index: usize, generation: u64) -> bool {
         if self.generation.load(Ordering::Relaxed) != generation {
             self.generation.store(generation, Ordering::Relaxed);
-            let all = self.slots.iter().chain(&self.windows);
+            let all = self.slots.iter().chain(&self.windows).chain([&self.windows_found]);
             all.for_each(|bits| bits.store(0, Ordering::Relaxed));
         }
         set(&self.slots[index / 64], index as u64 % 64)
@@ -52,8 +62,7 @@ impl Touched {
     /// of a column that is in memory come down to. `index` is that of the slot that is read.
     #[inline]
     pub(crate) fn is_in_memory(&self, index: usize, offsets: [u64; 2]) -> bool {
-        // Some of the reads are enough to look at the clock, which takes as long as all else here.
-        if index.is_multiple_of(16) {
+        if is_sample(index) {
             MEMORY.look(now(), major_faults);
         }
         let is_there = |offset: u64| self.is_window_in_memory(offset / WINDOW_BYTES);
@@ -70,9 +79,17 @@ impl Touched {
 
     /// This window of the data was found in memory.
     pub(crate) fn found_window(&self, window: u64) {
-        if let Some(word) = self.word_of(window) {
-            set(word, window % 64);
+        if let Some(word) = self.word_of(window)
+            && set(word, window % 64)
+        {
+            self.windows_found.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Whether the first so many bytes of the data were found in memory, and all of them.
+    pub(crate) fn is_all_in_memory(&self, byte_len: u64) -> bool {
+        self.generation.load(Ordering::Relaxed) == MEMORY.generation.load(Ordering::Relaxed)
+            && self.windows_found.load(Ordering::Relaxed) >= byte_len.div_ceil(WINDOW_BYTES)
     }
 
     /// The word with a window's bit, `None` behind the end of the data.
@@ -155,6 +172,22 @@ mod tests {
         assert!(!touched.is_window_in_memory(511), "forgotten with the records");
         touched.found_window(1 << 40);
         assert!(!touched.is_window_in_memory(1 << 40), "behind the end");
+    }
+
+    #[test]
+    fn a_file_is_in_memory_when_each_of_its_windows_is() {
+        let touched = Touched::new(1 << 30);
+        let three = 2 * WINDOW_BYTES + 1;
+        for window in [0, 2, 2, 0] {
+            touched.found_window(window);
+            assert!(!touched.is_all_in_memory(three));
+        }
+        touched.found_window(1);
+        assert!(touched.is_all_in_memory(three));
+        assert!(!touched.is_all_in_memory(3 * WINDOW_BYTES + 1), "it has grown");
+        let generation = touched.generation.load(Ordering::Relaxed);
+        touched.mark_in(5, generation + 1);
+        assert!(!touched.is_all_in_memory(three));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::column::Compression;
 use crate::error::{Error, Result};
 use crate::files::directory::OpenConf;
 use crate::files::map::{MapTable, SlotMap};
+use crate::files::touched::is_sample;
 use crate::format::conf::Conf;
 use crate::format::offsets::entry_offset;
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordFault, RecordTag};
@@ -109,7 +110,9 @@ impl View {
     #[inline]
     pub fn get_stored(&self, slot: Slot) -> Result<Option<&[u8]>> {
         let moment = &*self.moment;
-        if let Some((entry, records)) = moment.table.quick(slot)
+        let is_sample = moment.asks && is_sample(slot.index_in_file());
+        if !is_sample
+            && let Some((entry, records)) = moment.table.quick(slot)
             && let Ok(payload) = moment.tag.payload(records, entry)
             && payload.len() <= moment.max_stored_len
         {
@@ -307,6 +310,9 @@ impl Moment {
     pub(super) fn touch(&self, map: &SlotMap, slot: Slot, entry: u64) {
         if self.asks && entry < map.bound() {
             ask::ask(&self.files, map, self.tag, slot, entry);
+            // As long as all of a file is in memory, there is nothing to ask for.
+            let is_there = map.touched().is_all_in_memory(map.bound());
+            self.table.set_quick(slot.file_id(), is_there);
         }
     }
 
