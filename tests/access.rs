@@ -181,3 +181,65 @@ fn maps_that_no_view_needs_are_given_up_and_none_that_a_view_holds() {
     let left = maps(&directory);
     assert!(left <= 2 * (LIMIT + 2), "{left}");
 }
+
+/// Guards against a direct read from another file than the one whose offsets it goes by: a view goes
+/// on with the file that it has mapped, whatever its name leads to by now.
+#[test]
+fn a_direct_read_is_from_the_file_that_the_view_has_mapped() {
+    let scratch = scratch();
+    for (number, is_open) in [false, true].into_iter().enumerate() {
+        let column = scratch.path().join(number.to_string());
+        let written = fill(&column, Compression::None);
+        // Where nothing is asked for, the file is opened a second time by the direct read alone.
+        let options = ReaderOptions::default().access(Access::Unadvised);
+        let view = open_reader(&column, options).unwrap().view();
+        let mut buffer = Vec::new();
+        for (slot, value) in &written {
+            assert!(*view.get(Slot(*slot)).unwrap().unwrap() == *value);
+            assert!(!is_open || view.read_into(Slot(*slot), &mut buffer).unwrap());
+        }
+        let path = column.join("data_00000");
+        // Records of the same lengths at the same places, with other values.
+        let mut other = std::fs::read(&path).unwrap();
+        for (slot, value) in written.iter().filter(|(slot, _)| *slot < 8192) {
+            let at = entry(&column, *slot) + 8;
+            let at = usize::try_from(at).unwrap();
+            other[at..at + value.len()].fill(0xEE);
+        }
+        std::fs::write(column.join("other"), other).unwrap();
+        std::fs::rename(column.join("other"), &path).unwrap();
+        assert_reads(&view, &written);
+        std::fs::remove_file(&path).unwrap();
+        assert_reads(&view, &written);
+    }
+}
+
+/// Where the record of a slot of the first file begins.
+fn entry(column: &Path, slot: u64) -> u64 {
+    let table = std::fs::File::open(column.join("data_00000.off")).unwrap();
+    let mut entry = [0; 8];
+    table.read_exact_at(&mut entry, slot * 8).unwrap();
+    u64::from_le_bytes(entry)
+}
+
+/// Advice makes no difference to what is read, and neither does a file that can be had through its
+/// map alone.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_direct_read_needs_neither_advice_nor_a_descriptor() {
+    use support::system_calls::{Verdict, restrict};
+    let scratch = scratch();
+    let written = fill(scratch.path(), Compression::None);
+    for (call, errno) in [(libc::SYS_fadvise64, libc::ENOSYS), (libc::SYS_openat, libc::EMFILE)] {
+        let view = reader(scratch.path()).view();
+        // Mapped, and not open.
+        assert!(view.range(..).all(|record| record.is_ok()));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let fails = Verdict::Fail(u16::try_from(errno).unwrap());
+                restrict(Verdict::Allow, &[(call, fails)]);
+                assert_reads(&view, &written);
+            });
+        });
+    }
+}

@@ -21,7 +21,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, IoSlice, Write as _};
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -127,6 +127,15 @@ pub trait DiskFile: fmt::Debug + Send {
     /// # Errors
     /// As the operating system's.
     fn byte_len(&self) -> io::Result<u64>;
+
+    /// The names that lead to the file: more than one where there are hard links to it. A disk
+    /// without such links has nothing to say.
+    ///
+    /// # Errors
+    /// As the operating system's.
+    fn names(&self) -> io::Result<u64> {
+        Ok(1)
+    }
 
     /// Reads at most `buffer.len()` bytes from `offset`; 0 only at the end of the file.
     ///
@@ -269,8 +278,9 @@ impl Disk for OsDisk {
         if !try_lock(&file, FlockOperation::NonBlockingLockExclusive)? {
             return Ok(LockAttempt::Busy(holder(&file)));
         }
-        // The pid is for people. On a full disk it stays away, and healing may make room.
-        if file.set_len(0).is_ok() {
+        // The pid is for people. On a full disk it stays away, and healing may make room; and what no
+        // holder wrote stays, since the file may have another name under which somebody wants it.
+        if is_a_holders(&file) && file.set_len(0).is_ok() {
             drop(file.write_all(std::process::id().to_string().as_bytes()));
         }
         Ok(LockAttempt::Held(Box::new(OsLock(file))))
@@ -299,9 +309,23 @@ fn try_lock(file: &File, operation: FlockOperation) -> io::Result<bool> {
 
 /// The pid in a lock file. Its holder may be about to write it, so nothing depends on it.
 fn holder(file: &File) -> Option<u32> {
-    let mut text = [0; 16];
-    let count = file.read_at(&mut text, 0).ok()?;
-    std::str::from_utf8(&text[..count]).ok()?.trim().parse().ok()
+    std::str::from_utf8(&lock_text(file).ok()?).ok()?.trim().parse().ok()
+}
+
+/// Whether there is nothing in a lock file but what may be a pid.
+fn is_a_holders(file: &File) -> bool {
+    let is_of_a_pid = |byte: &u8| byte.is_ascii_digit() || byte.is_ascii_whitespace();
+    lock_text(file).is_ok_and(|text| text.len() <= PID_BYTES && text.iter().all(is_of_a_pid))
+}
+
+/// The most bytes that a pid takes.
+const PID_BYTES: usize = 16;
+
+/// The first bytes of a lock file, one more than there should be.
+fn lock_text(file: &File) -> io::Result<Vec<u8>> {
+    let mut text = [0; PID_BYTES + 1];
+    let count = file.read_at(&mut text, 0)?;
+    Ok(text[..count].to_vec())
 }
 
 #[derive(Debug)]
@@ -337,6 +361,10 @@ struct OsFile {
 impl DiskFile for OsFile {
     fn byte_len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
+    }
+
+    fn names(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.nlink())
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use memmap2::{Advice, Mmap, MmapOptions};
 
+use crate::files::directory::Inode;
 use crate::files::touched::Touched;
 use crate::format::offsets::{ENTRIES, OffsetTable, TABLE_BYTES};
 use crate::format::record::VERSION_RECORD;
@@ -66,7 +67,8 @@ struct Owner {
 
 enum Data {
     Nothing,
-    Mapped(Mmap),
+    /// A file is kept by its map, so that nobody else gets its inode.
+    Mapped(Mmap, Inode),
     #[cfg(test)]
     Bytes(Box<[u8]>),
 }
@@ -86,7 +88,7 @@ impl Data {
     fn span(&self) -> (NonNull<u8>, usize) {
         let (start, byte_len) = match self {
             Data::Nothing => (std::ptr::null(), 0),
-            Data::Mapped(map) => (map.as_ptr(), map.len()),
+            Data::Mapped(map, _) => (map.as_ptr(), map.len()),
             #[cfg(test)]
             Data::Bytes(bytes) => (bytes.as_ptr(), bytes.len()),
         };
@@ -129,14 +131,19 @@ impl MappedData {
         Self(Data::Nothing)
     }
 
-    /// Maps `map_len` bytes. The map may reach past the end of the file, so that a file that
-    /// grows need not be mapped again; a [`SlotMap`]'s bound may not.
-    pub(crate) fn map(file: &File, map_len: usize, advice: Option<Advice>) -> io::Result<Self> {
+    /// Maps `map_len` bytes of a file with this inode. The map may reach past the end of the file,
+    /// so that a file that grows need not be mapped again; a [`SlotMap`]'s bound may not.
+    pub(crate) fn map(
+        file: &File,
+        inode: Inode,
+        map_len: usize,
+        advice: Option<Advice>,
+    ) -> io::Result<Self> {
         // SAFETY: only bytes below a bound are ever read through the map, see `SlotMap::new`, and
         // those neither change nor go away: that is what the caller of `Reader::open` promised.
         let map = unsafe { MmapOptions::new().len(map_len).map(file) }?;
         advise(&map, advice);
-        Ok(Self(Data::Mapped(map)))
+        Ok(Self(Data::Mapped(map, inode)))
     }
 
     #[cfg(test)]
@@ -262,6 +269,14 @@ impl SlotMap {
         Arc::strong_count(&self.owner) == 1
     }
 
+    /// The data file that is mapped, if any is.
+    pub(crate) fn data_inode(&self) -> Option<Inode> {
+        match self.owner.data {
+            Data::Mapped(_, inode) => Some(inode),
+            _ => None,
+        }
+    }
+
     /// Which records were asked for: of all views that share the map.
     pub(crate) fn touched(&self) -> &Touched {
         self.owner.touched.get_or_init(|| Box::new(Touched::new(self.owner.data.span().1)))
@@ -269,7 +284,7 @@ impl SlotMap {
 
     /// Has the system read these bytes of the data file, and no others, in the background.
     pub(crate) fn will_need(&self, bytes: Range<u64>) {
-        let Data::Mapped(map) = &self.owner.data else {
+        let Data::Mapped(map, _) = &self.owner.data else {
             return;
         };
         let end = bytes.end.min(self.bound());

@@ -78,6 +78,12 @@ pub(crate) fn data_file_too_short(path: PathBuf, byte_len: u64, bound: u64) -> E
     Error::corrupt(path, None, "length of the data file", wanted, found)
 }
 
+/// The error for an offset file that has lost bytes since it was read.
+pub(crate) fn offset_file_too_short(path: PathBuf, byte_len: u64, before: u64) -> Error {
+    let (wanted, found) = (format!("the {before} bytes it had"), format!("{byte_len} bytes"));
+    Error::corrupt(path, None, "length of the offset file", wanted, found)
+}
+
 /// The error for an offset file with too many bytes.
 pub(crate) fn offset_file_too_long(path: PathBuf, byte_len: u64) -> Error {
     let (wanted, found) = (format!("{TABLE_BYTES} bytes"), format!("{byte_len} bytes"));

@@ -46,7 +46,7 @@ pub(super) fn ask(files: &Files, map: &SlotMap, tag: RecordTag, slot: Slot, entr
 #[inline(never)]
 fn first_touch(files: &Files, map: &SlotMap, tag: RecordTag, slot: Slot, entry: u64) {
     // Without the file everything counts as being on the medium.
-    let file = files.descriptor(slot.file_id()).ok().flatten();
+    let file = files.descriptor(slot.file_id(), map);
     let file = file.as_deref();
     if let Some(end) = guessed_end(map, slot.index_in_file(), entry) {
         return will_need(file, map, entry..end);

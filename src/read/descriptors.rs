@@ -3,8 +3,7 @@
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::error::{Error, Result};
-use crate::files::directory::Directory;
+use crate::files::directory::{Directory, Inode};
 use crate::format::names;
 use crate::slot::FileId;
 
@@ -14,34 +13,50 @@ const MAX_FILES: usize = 32;
 
 /// The data files read last, the latest at the end.
 #[derive(Debug, Default)]
-pub(super) struct Descriptors(Mutex<Vec<(FileId, Arc<File>)>>);
+pub(super) struct Descriptors(Mutex<Vec<(Inode, Arc<File>)>>);
 
 impl Descriptors {
-    /// The data file of an id, `None` when there is none.
-    pub(super) fn get(&self, directory: &Directory, file_id: FileId) -> Result<Option<Arc<File>>> {
-        let find = |files: &mut Vec<(FileId, Arc<File>)>| {
-            let at = files.iter().rposition(|(id, _)| *id == file_id)?;
+    /// The data file of an id, which is the one with this inode; somebody has it mapped. `None`
+    /// where it cannot be opened, or the name leads to another file by now.
+    pub(super) fn get(
+        &self,
+        directory: &Directory,
+        file_id: FileId,
+        inode: Inode,
+    ) -> Option<Arc<File>> {
+        let find = |files: &mut Vec<(Inode, Arc<File>)>| {
+            let at = files.iter().rposition(|(held, _)| *held == inode)?;
             let found = files.remove(at);
             let file = Arc::clone(&found.1);
             files.push(found);
             Some(file)
         };
         if let Some(file) = find(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
-            return Ok(Some(file));
+            return Some(file);
         }
         let name = names::data_file(file_id);
-        let Some(file) = directory.open_file(&name)? else {
-            return Ok(None);
+        let opened = directory.open_file(&name).and_then(|file| {
+            let status = file.as_ref().map(|file| directory.open_status(&name, file));
+            Ok(file.zip(status.transpose()?))
+        });
+        let file = match opened {
+            Ok(Some((file, status))) if status.inode == inode => Arc::new(file),
+            Ok(_) => return None,
+            Err(error) => {
+                tracing::debug!(%error, "a mapped file could not be opened for reads");
+                return None;
+            }
         };
+        // It makes no difference to what is read whether the advice is taken.
         #[cfg(target_os = "linux")]
-        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random)
-            .map_err(|error| Error::io(directory.file_path(&name), "advise", error.into()))?;
-        let file = Arc::new(file);
+        if let Err(error) = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random) {
+            tracing::debug!(%error, "advice on a file was not taken");
+        }
         let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if files.len() >= MAX_FILES {
             files.remove(0);
         }
-        files.push((file_id, Arc::clone(&file)));
-        Ok(Some(file))
+        files.push((inode, Arc::clone(&file)));
+        Some(file)
     }
 }

@@ -6,7 +6,7 @@ use std::io::{self, IoSliceMut};
 use crate::column::Compression;
 use crate::error::{Error, Result};
 use crate::files::map::SlotMap;
-use crate::format::faults::{data_file_too_short, missing};
+use crate::format::faults::data_file_too_short;
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES};
 use crate::read::ask;
 use crate::read::record::Record;
@@ -86,7 +86,8 @@ impl Moment {
                 return Ok(true);
             }
         }
-        // There is no record, or it is damaged: the one path that all reads share tells.
+        // There is no record, or it is damaged, or the file is no longer at its name: the one path
+        // that all reads share tells, or reads from the map.
         buffer.clear();
         let Some(stored) = self.get_stored(slot)? else {
             return Ok(false);
@@ -99,7 +100,7 @@ impl Moment {
     }
 
     /// Reads a record at an entry below the bound. `false` when there is none that a reader may
-    /// show.
+    /// show, or the file is to be had through its map alone.
     fn read_record(
         &self,
         map: &SlotMap,
@@ -109,8 +110,8 @@ impl Moment {
         buffer: &mut Vec<u8>,
     ) -> Result<bool> {
         let (file_id, bound) = (slot.file_id(), map.bound());
-        let Some(file) = self.files.descriptor(file_id)? else {
-            return Err(missing(self.files.data_path(file_id), "data file", bound));
+        let Some(file) = self.files.descriptor(file_id, map) else {
+            return Ok(false);
         };
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::UnexpectedEof => {

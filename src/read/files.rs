@@ -79,9 +79,10 @@ impl Files {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The data file of an id, for reads past its map; `None` when there is none.
-    pub(super) fn descriptor(&self, file_id: FileId) -> Result<Option<Arc<File>>> {
-        self.descriptors.get(&self.directory, file_id)
+    /// The data file that is mapped here, for reads past the map; `None` when it cannot be opened,
+    /// or its name leads to another file by now: then there is the map.
+    pub(super) fn descriptor(&self, file_id: FileId, map: &SlotMap) -> Option<Arc<File>> {
+        self.descriptors.get(&self.directory, file_id, map.data_inode()?)
     }
 
     /// The map of a file for a view of `seen`: an earlier one where it still serves, else a new
@@ -246,7 +247,7 @@ impl Files {
                 return Err(data_file_too_short(data_path, status.byte_len, bound));
             }
             Some(_) if bound == 0 => MappedData::nothing(),
-            Some((file, _)) => {
+            Some(file) => {
                 let reserve = if named { GROWTH_BYTES } else { 0 };
                 self.map_data(file_id, file, bound, reserve)?
             }
@@ -276,14 +277,14 @@ impl Files {
     fn map_data(
         &self,
         file_id: FileId,
-        file: &File,
+        (file, status): &(File, FileStatus),
         bound: u64,
         reserve: u64,
     ) -> Result<MappedData> {
         let too_large = |_| self.too_large(file_id);
         let bound_bytes = usize::try_from(bound).map_err(too_large)?;
         let with_reserve = usize::try_from(bound.saturating_add(reserve)).map_err(too_large)?;
-        let map = |len| MappedData::map(file, len, self.access.data_advice());
+        let map = |len| MappedData::map(file, status.inode, len, self.access.data_advice());
         // Where address space is scarce the room to grow is what can be done without.
         self.with_room(|| map(with_reserve))
             .or_else(|_| map(bound_bytes))

@@ -211,6 +211,11 @@ impl NamedFile {
         self.file.byte_len().map_err(|error| self.failed("stat", error))
     }
 
+    /// How many names lead to it.
+    pub(super) fn names(&self) -> Result<u64> {
+        self.file.names().map_err(|error| self.failed("stat", error))
+    }
+
     pub(super) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
         disk::read_exact_at(&*self.file, buffer, offset).map_err(|error| self.failed("read", error))
     }

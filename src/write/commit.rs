@@ -16,6 +16,7 @@ use std::io::{self, IoSlice, Read};
 use crate::error::{Error, Result};
 use crate::files::disk::Access;
 use crate::format::conf::{Backfill, BackfillTarget, Conf};
+use crate::format::faults::{data_file_too_short, missing, offset_file_too_short};
 use crate::format::offsets::{TABLE_BYTES, entry_offset};
 use crate::format::record::RecordHeader;
 use crate::slot::{FileId, Slot};
@@ -75,6 +76,9 @@ struct Staged<'a> {
     file_id: FileId,
     /// As it is committed now; becomes what it will be.
     state: FileState,
+    /// Those of its two files that are there.
+    data: Option<NamedFile>,
+    offsets: Option<NamedFile>,
     bytes: Gather<'a>,
     entries: Vec<(usize, u64)>,
     stream: Option<(u64, &'a mut dyn Read)>,
@@ -121,7 +125,7 @@ pub(super) fn commit(
         flushes.push(Flush::File(write_data(directory, file)?));
     }
     // 3. offsets
-    for file in &staged {
+    for file in &mut staged {
         flushes.push(Flush::File(write_entries(directory, file).map_err(poisoning)?));
     }
     // 4. conf
@@ -200,6 +204,9 @@ fn stage<'a>(
     } else {
         FileState::new()
     };
+    let data = state.has_data.then(|| open_data(directory, file_id, &state)).transpose()?;
+    let offsets =
+        state.has_offsets.then(|| open_offsets(directory, file_id, &state)).transpose()?;
     let payloads = batch.records.iter().map(|(_, payload)| match payload {
         Payload::Bytes(payload) => payload.len(),
         Payload::Stream { .. } => 0,
@@ -227,19 +234,44 @@ fn stage<'a>(
         state.table.set(slot.index_in_file(), offset);
         entries.push((slot.index_in_file(), offset));
     }
-    Ok(Staged { file_id, state, bytes, entries, stream })
+    Ok(Staged { file_id, state, data, offsets, bytes, entries, stream })
+}
+
+/// Opens a data file to append to. Where another tool has cut it since it was committed, the records
+/// would come to lie behind a hole.
+fn open_data(directory: &ColumnDir, file_id: FileId, state: &FileState) -> Result<NamedFile> {
+    let path = directory.data_path(file_id);
+    let Some(file) = directory.open(path.clone(), Access::Write)? else {
+        return Err(missing(path, "data file", state.data_len));
+    };
+    match file.byte_len()? {
+        byte_len if byte_len < state.data_len => {
+            Err(data_file_too_short(path, byte_len, state.data_len))
+        }
+        _ => Ok(file),
+    }
+}
+
+/// Opens an offset file to write entries to. Where another tool has cut it since it was read,
+/// entries are gone.
+fn open_offsets(directory: &ColumnDir, file_id: FileId, state: &FileState) -> Result<NamedFile> {
+    let path = directory.offset_path(file_id);
+    let Some(file) = directory.open(path.clone(), Access::Write)? else {
+        return Err(missing(path, "offset file", state.data_len));
+    };
+    match file.byte_len()? {
+        byte_len if byte_len < state.offsets_len => {
+            Err(offset_file_too_short(path, byte_len, state.offsets_len))
+        }
+        _ => Ok(file),
+    }
 }
 
 /// Appends the records of one file. It is still to be flushed.
 fn write_data(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<NamedFile, CommitError> {
-    let path = directory.data_path(file.file_id);
-    let mut data = if file.state.has_data {
-        directory.open(path.clone(), Access::Write).map_err(poisoning)?.ok_or_else(|| {
-            let source = io::ErrorKind::NotFound.into();
-            poisoning(Error::io(&path, "open", source))
-        })?
-    } else {
-        directory.create(path).map_err(poisoning)?
+    let mut data = match file.data.take() {
+        Some(data) => data,
+        None => directory.create(directory.data_path(file.file_id)).map_err(poisoning)?,
     };
     data.write_all_at(&mut file.bytes.slices(), file.bytes.start()).map_err(poisoning)?;
     if let Some((byte_len, source)) = file.stream.take() {
@@ -298,14 +330,10 @@ fn take_back(
 }
 
 /// Writes the entries of one file. They are still to be flushed.
-fn write_entries(directory: &ColumnDir, file: &Staged<'_>) -> Result<NamedFile> {
-    let path = directory.offset_path(file.file_id);
-    let mut offsets = if file.state.has_offsets {
-        directory
-            .open(path.clone(), Access::Write)?
-            .ok_or_else(|| Error::io(&path, "open", io::ErrorKind::NotFound.into()))?
-    } else {
-        directory.create(path)?
+fn write_entries(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<NamedFile> {
+    let mut offsets = match file.offsets.take() {
+        Some(offsets) => offsets,
+        None => directory.create(directory.offset_path(file.file_id))?,
     };
     let table = &file.state.table;
     if file.state.has_whole_table() {

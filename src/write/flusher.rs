@@ -71,7 +71,7 @@ impl Flusher {
         {
             outcomes[index] = Some(outcome);
         }
-        outcomes.into_iter().flatten().collect()
+        outcomes.into_iter().try_for_each(|outcome| outcome.unwrap_or_else(unanswered))
     }
 }
 
@@ -108,13 +108,15 @@ struct Answer<'a> {
 
 impl Drop for Answer<'_> {
     fn drop(&mut self) {
-        let panicked = || {
-            let source = std::io::Error::other("a panic interrupted it");
-            Err(Error::io("a file of the column", "flush", source))
-        };
         // Nobody waits any more when the pool is gone.
-        drop(self.done.send((self.index, self.outcome.take().unwrap_or_else(panicked))));
+        drop(self.done.send((self.index, self.outcome.take().unwrap_or_else(unanswered))));
     }
+}
+
+/// Of what nobody has said that it is flushed, nobody may believe it.
+fn unanswered() -> Result<()> {
+    let source = std::io::Error::other("a panic interrupted it");
+    Err(Error::io("a file of the column", "flush", source))
 }
 
 impl Drop for Pool {

@@ -254,6 +254,7 @@ fn heal_file(
     data_len: u64,
     actions: &mut Vec<HealAction>,
 ) -> Result<()> {
+    let before = actions.len();
     let stray = table.records().filter(|(_, entry)| *entry >= data_len);
     let slots: Vec<Slot> = stray.map(|(index, _)| file_id.slot_at(index)).collect();
     let file = directory.offset_path(file_id);
@@ -268,7 +269,29 @@ fn heal_file(
         let file = data.path().to_owned();
         actions.push(HealAction::Truncated { file, from, to: data_len });
     }
+    if actions.len() > before {
+        for path in [data.path().to_owned(), directory.offset_path(file_id)] {
+            check_has_one_name(directory, path)?;
+        }
+    }
     Ok(())
+}
+
+/// What is going to be cut or cleared must not be a file with other names as well: under those it
+/// may be committed.
+fn check_has_one_name(directory: &ColumnDir, path: PathBuf) -> Result<()> {
+    let Some(file) = directory.open(path.clone(), Access::Read)? else {
+        return Ok(());
+    };
+    match file.names()? {
+        0 | 1 => Ok(()),
+        names => {
+            let wanted = "one name (put a copy in its place: what is uncommitted here may be \
+                          committed there)";
+            let found = format!("{names} names (hard links)");
+            Err(Error::corrupt(path, None, "file that is to be healed", wanted, found))
+        }
+    }
 }
 
 fn remove_if_there(

@@ -47,8 +47,8 @@ impl FileState {
 #[derive(Debug, Default)]
 pub(super) struct TableCache {
     files: HashMap<FileId, FileState>,
-    /// Sealed files that were flushed, and those that could not be. A flush that failed is not
-    /// tried again: that would prove nothing.
+    /// Sealed files that were flushed, and those whose flush failed: that is not tried again, since
+    /// it would prove nothing.
     flushed: HashMap<FileId, Result<()>>,
 }
 
@@ -77,8 +77,17 @@ impl TableCache {
         file_id: FileId,
     ) -> Result<&FileState> {
         if conf.named_len(file_id).is_none() {
-            let flushed = self.flushed.entry(file_id);
-            flushed.or_insert_with(|| flush_sealed(directory, file_id)).clone()?;
+            let flushed = match self.flushed.get(&file_id) {
+                Some(flushed) => flushed.clone(),
+                None => {
+                    // Where a file could not be opened, nothing has become of it.
+                    let files = open_sealed(directory, file_id)?;
+                    let flushed = files.into_iter().try_for_each(|mut file| file.sync());
+                    self.flushed.insert(file_id, flushed.clone());
+                    flushed
+                }
+            };
+            flushed?;
         }
         self.get(directory, conf, file_id)
     }
@@ -127,13 +136,11 @@ fn load(directory: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<FileState
     Ok(state)
 }
 
-fn flush_sealed(directory: &ColumnDir, file_id: FileId) -> Result<()> {
-    for path in [directory.data_path(file_id), directory.offset_path(file_id)] {
-        if let Some(mut file) = directory.open(path, Access::Write)? {
-            file.sync()?;
-        }
-    }
-    Ok(())
+/// Both files of an id, as far as they are there.
+fn open_sealed(directory: &ColumnDir, file_id: FileId) -> Result<Vec<NamedFile>> {
+    let paths = [directory.data_path(file_id), directory.offset_path(file_id)];
+    let files = paths.into_iter().map(|path| directory.open(path, Access::Write));
+    files.filter_map(Result::transpose).collect()
 }
 
 fn stray_entry(

@@ -10,7 +10,7 @@ use crate::column::{ColumnSpec, Compression};
 use crate::error::{Error, Result};
 use crate::files::disk::{Access, Disk, Lock, LockAttempt, OsDisk};
 use crate::format::conf::{Backfill, Conf};
-use crate::format::faults::{check_spec, missing, no_record};
+use crate::format::faults::{check_spec, data_file_too_short, missing, no_record};
 use crate::format::names;
 use crate::format::record::HEADER_BYTES;
 use crate::read::decode::{self, DecodeFault};
@@ -553,6 +553,10 @@ impl Writer {
         let Some(data) = self.directory.open(path.clone(), Access::Read)? else {
             return Err(missing(path, "data file", bound));
         };
+        let byte_len = data.byte_len()?;
+        if byte_len < bound {
+            return Err(data_file_too_short(path, byte_len, bound));
+        }
         let end = data.record_end(self.conf.spec.record_type, entry, bound)?;
         let Some(end) = end.filter(|end| *end <= bound) else {
             return Err(no_record(path, slot, entry, end, bound));

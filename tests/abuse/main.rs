@@ -12,7 +12,9 @@
 #![allow(unsafe_code, reason = "readers map files; limits and users are set by system calls")]
 
 mod column;
+mod cut_under_the_writer;
 mod limits;
+mod links;
 mod modes;
 mod odd_files;
 mod places;

@@ -16,6 +16,7 @@ use crate::lies::Lie;
 use crate::medium::Op;
 use crate::scripts::{Script, Step};
 use crate::states::{Limit, Random, State, for_each_state};
+use crate::turns::Turns;
 
 /// How far a campaign goes.
 #[derive(Clone, Copy, Debug)]
@@ -90,10 +91,25 @@ pub(crate) struct Campaign {
 
 impl Campaign {
     pub(crate) fn new(scripts: Vec<Script>, effort: Effort, lie: Option<Lie>) -> Campaign {
+        Campaign::on(scripts, effort, lie, None)
+    }
+
+    /// On a disk that does the flushes of a commit at once.
+    pub(crate) fn at_once(scripts: Vec<Script>, effort: Effort, turns: Turns) -> Campaign {
+        Campaign::on(scripts, effort, None, Some(turns))
+    }
+
+    fn on(
+        scripts: Vec<Script>,
+        effort: Effort,
+        lie: Option<Lie>,
+        turns: Option<Turns>,
+    ) -> Campaign {
         let runs: Vec<Run> = scripts
             .into_iter()
             .map(|script| {
                 let mut driver = Driver::set_up(&script, lie);
+                driver.disk.fs().turns = turns;
                 driver.run_to_end().unwrap_or_else(|error| panic!("{}: {error}", script.name));
                 let len = driver.disk.fs().log.len();
                 Run { script, disk: driver.disk, len }
@@ -121,6 +137,11 @@ impl Campaign {
 
     pub(crate) fn scripts(&self) -> impl Iterator<Item = &str> {
         self.runs.iter().map(|run| run.script.name.as_str())
+    }
+
+    /// The disks on which the scripts were run.
+    pub(crate) fn disks(&self) -> impl Iterator<Item = &CrashDisk> {
+        self.runs.iter().map(|run| &run.disk)
     }
 
     /// Distinct states.

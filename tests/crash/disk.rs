@@ -8,7 +8,7 @@ use std::fmt;
 use std::hash::{Hash as _, Hasher as _};
 use std::io::{self, IoSlice};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use coldstore::files::disk::{Access, Disk, DiskFile, Lock, LockAttempt};
 
@@ -16,6 +16,7 @@ use crate::expect::Expect;
 use crate::faults::{Call, Fault, Kind};
 use crate::lies::{Flush, Lie};
 use crate::medium::{DirNo, Ino, Left, Medium, Name, Op, Target};
+use crate::turns::{self, Outstanding, Turns, What};
 
 /// Not flushed.
 const NEVER: usize = usize::MAX;
@@ -66,6 +67,9 @@ pub(crate) struct Fs {
     /// Where among the calls the steps began.
     pub(crate) step_calls: Vec<usize>,
     pub(crate) fault: Option<Fault>,
+    /// Flushes of a commit are done at once and end in this order.
+    pub(crate) turns: Option<Turns>,
+    pub(crate) outstanding: Outstanding,
 }
 
 impl Fs {
@@ -123,6 +127,16 @@ impl Fs {
         flushed && self.mark(position).is_some_and(|mark| mark.at < position)
     }
 
+    /// Of the flushes that are done at once some fail.
+    fn fail_at_once(&self, at_once: bool, what: What) -> io::Result<()> {
+        match self.turns {
+            Some(turns) if at_once && turns.fails(what) => {
+                Err(io::Error::from_raw_os_error(libc::EIO))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn enter(&mut self, call: Call) -> io::Result<Option<usize>> {
         let Some(fault) = &mut self.fault else { return Ok(None) };
         fault.enter(&mut self.calls, call)
@@ -132,6 +146,8 @@ impl Fs {
 #[derive(Clone)]
 pub(crate) struct CrashDisk {
     fs: Arc<Mutex<Fs>>,
+    /// A flush has begun or ended.
+    moved: Arc<Condvar>,
 }
 
 impl fmt::Debug for CrashDisk {
@@ -154,8 +170,10 @@ impl CrashDisk {
             calls: Vec::new(),
             step_calls: Vec::new(),
             fault: None,
+            turns: None,
+            outstanding: Outstanding::default(),
         };
-        CrashDisk { fs: Arc::new(Mutex::new(fs)) }
+        CrashDisk { fs: Arc::new(Mutex::new(fs)), moved: Arc::default() }
     }
 
     pub(crate) fn fs(&self) -> MutexGuard<'_, Fs> {
@@ -185,6 +203,7 @@ impl CrashDisk {
         log[..folded].iter().for_each(|logged| base.apply(&logged.op, Left::Whole));
         let disk = CrashDisk::new(base, fs.lie);
         let mut forked = disk.fs();
+        forked.turns = fs.turns;
         for (at, logged) in log.iter().enumerate().skip(folded) {
             let mut logged = logged.clone();
             if let (Op::Write { bytes, .. }, Some(len)) = (&mut logged.op, torn)
@@ -202,12 +221,13 @@ impl CrashDisk {
     }
 
     fn flush(&self, path: &Path, ino: Ino) -> io::Result<()> {
-        let mut fs = self.fs();
-        if let Err(error) = fs.enter(Call::new(Kind::Sync, path)) {
+        let name = file_name(path);
+        let (mut fs, at_once) = turns::wait(self.fs(), &self.moved, What::of_file(&name), ino);
+        let entered = fs.enter(Call::new(Kind::Sync, path)).map(drop);
+        if let Err(error) = entered.and_then(|()| fs.fail_at_once(at_once, What::of_file(&name))) {
             fs.drop_dirty(ino);
             return Err(error);
         }
-        let name = file_name(path);
         if !fs.lies(&Flush::File { name: &name, ino }) {
             fs.settle(Op::Sync(ino), |op| op.is_of_file(ino));
         }
@@ -298,13 +318,18 @@ impl Disk for CrashDisk {
     }
 
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {
-        let mut fs = self.fs();
+        let (mut fs, at_once) = turns::wait(self.fs(), &self.moved, What::Names, 0);
         fs.enter(Call::new(Kind::SyncDir, directory))?;
+        fs.fail_at_once(at_once, What::Names)?;
         let dir = fs.cache.dir(directory).ok_or_else(not_found)?;
         if !fs.lies(&Flush::Dir { path: directory }) {
             fs.settle(Op::SyncDir(dir), |op| op.is_of_dir(dir));
         }
         Ok(())
+    }
+
+    fn flushes_at_once(&self) -> bool {
+        self.fs().turns.is_some()
     }
 
     fn lock(&self, path: &Path) -> io::Result<LockAttempt> {

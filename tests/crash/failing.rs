@@ -81,18 +81,13 @@ struct Calls {
 
 impl Calls {
     /// Whether this call, when it fails, poisons the writer: it is the first that changes
-    /// something in its step, or the opening of the file for it, or it comes later.
+    /// something in its step, or comes later.
     fn poisons(&self, at: usize) -> bool {
         let step = self.steps.partition_point(|from| *from <= at);
         let from = self.steps[step - 1];
         let to = self.steps.get(step).copied().unwrap_or(self.calls.len());
         let first = (from..to).find(|at| self.calls[*at].kind.changes());
-        first.is_some_and(|first| {
-            let opened = first > from
-                && self.calls[first - 1]
-                    == Call { kind: Kind::OpenToWrite, ..self.calls[first].clone() };
-            at >= first - usize::from(opened)
-        })
+        first.is_some_and(|first| at >= first)
     }
 }
 
@@ -201,9 +196,7 @@ impl Subject<'_> {
             }
         }
         if !poisons {
-            let remembered = |io: &IoError| {
-                matches!(call.kind, Kind::OpenToWrite | Kind::Sync) && *io.path == *call.path
-            };
+            let remembered = |io: &IoError| call.kind == Kind::Sync && *io.path == *call.path;
             return match driver.step() {
                 Ok(()) => Ok(()),
                 // A sealed file that could not be flushed is not tried again: that would prove

@@ -7,6 +7,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod at_once;
 mod campaign;
 mod check;
 mod disk;
@@ -18,9 +19,11 @@ mod foreign;
 mod lies;
 mod look;
 mod medium;
+mod pipeline;
 mod random;
 mod scripts;
 mod states;
+mod turns;
 mod variants;
 
 use std::sync::Arc;

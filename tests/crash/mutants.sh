@@ -35,7 +35,7 @@ for name in "${names[@]}"; do
         echo "$name: SURVIVED"
         survived+=("$name")
     else
-        echo "$name: $(grep -A1 'panicked at tests/crash/main.rs' "$log" | grep -v panicked | cut -c1-500 | tr '\n' ' ')"
+        echo "$name: $(grep -A1 'panicked at tests/crash/' "$log" | grep -v panicked | cut -c1-500 | tr '\n' ' ')"
     fi
     patch -R -s -p1 -F3 --no-backup-if-mismatch <"$patches/$name.patch"
 done
