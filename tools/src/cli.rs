@@ -38,6 +38,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     Import(verbs::import::Import),
+    Export(verbs::export::Export),
     Get(verbs::get::Get),
     Scan(verbs::scan::Scan),
     Put(verbs::put::Put),
@@ -61,6 +62,7 @@ impl Verb {
     pub(crate) fn run(self) -> Result<Answer> {
         match self {
             Verb::Import(verb) => verb.run(),
+            Verb::Export(verb) => verb.run(),
             Verb::Get(verb) => verb.run(),
             Verb::Scan(verb) => verb.run(),
             Verb::Put(verb) => verb.run(),

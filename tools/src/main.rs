@@ -2,6 +2,7 @@
 
 mod acknowledgements;
 mod archive_toml;
+mod chain;
 mod cli;
 mod daemon;
 mod disk;
@@ -10,6 +11,7 @@ mod input;
 mod logging;
 mod networks;
 mod open;
+mod out_file;
 mod output;
 mod progress;
 mod signals;
