@@ -8,6 +8,7 @@ pub(crate) mod heal;
 pub(crate) mod import;
 pub(crate) mod load;
 pub(crate) mod man;
+pub(crate) mod map;
 pub(crate) mod put;
 pub(crate) mod scan;
 pub(crate) mod send;
