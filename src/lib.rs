@@ -58,6 +58,7 @@ pub mod era;
 pub mod error;
 pub mod files;
 pub mod format;
+pub mod occupancy;
 pub mod read;
 pub mod slot;
 pub mod stat;

@@ -2,7 +2,8 @@
 //!
 //! An `.era` file is a sequence of e2store records: the blocks of an era of slots, the state behind
 //! them, and an index (e2store-format-specs, `formats/era.md`). [`EraFile`] reads one,
-//! [`import`](import::import) brings many of them into the columns of an archive. Bytes from a
+//! [`import`](import::import) brings many of them into the columns of an archive, and
+//! [`EraExport`](export::EraExport) writes them out of the columns again. Bytes from a
 //! file are suspect: whatever is in it, the answer is a value or an error that names the place.
 
 // Numbers from a disk can be anything: no arithmetic here may overflow, and none may panic.
@@ -12,11 +13,14 @@ mod check;
 mod commit;
 pub mod e2store;
 mod error;
+pub mod export;
+mod export_error;
 mod frames;
 mod group;
 mod hex;
 pub mod import;
 mod index;
+mod payload;
 mod plan;
 mod reader;
 mod report;
@@ -27,8 +31,11 @@ mod verify;
 mod walk;
 
 pub use error::{AnotherChain, ImportError, ImportFailure};
+pub use export::{EraExport, ExportColumns, Exported};
+pub use export_error::ExportError;
 pub use group::{EraSlots, Group};
 pub use index::{IndexEncoding, IndexMismatch, MAX_SLOTS_PER_ERA, SlotIndex};
+pub use payload::ExecutionPayload;
 pub use plan::{Plan, PlannedFile};
 pub use reader::{EraBlock, EraFile, EraState, Limits};
 pub use report::{

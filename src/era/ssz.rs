@@ -196,7 +196,7 @@ fn root_at(value: &[u8], at: usize) -> Option<Root> {
     array_at(value, at)
 }
 
-fn u32_at(value: &[u8], at: usize) -> Option<u32> {
+pub(super) fn u32_at(value: &[u8], at: usize) -> Option<u32> {
     array_at(value, at).map(u32::from_le_bytes)
 }
 

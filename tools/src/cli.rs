@@ -38,6 +38,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     Import(verbs::import::Import),
+    Export(verbs::export::Export),
     Get(verbs::get::Get),
     Scan(verbs::scan::Scan),
     Put(verbs::put::Put),
@@ -45,6 +46,7 @@ pub(crate) enum Verb {
     Stat(verbs::stat::Stat),
     Verify(verbs::verify::Verify),
     Heal(verbs::heal::Heal),
+    Map(verbs::map::Map),
     Follow(verbs::follow::Follow),
     Write(verbs::write::Write),
     Send(verbs::send::Send),
@@ -61,6 +63,7 @@ impl Verb {
     pub(crate) fn run(self) -> Result<Answer> {
         match self {
             Verb::Import(verb) => verb.run(),
+            Verb::Export(verb) => verb.run(),
             Verb::Get(verb) => verb.run(),
             Verb::Scan(verb) => verb.run(),
             Verb::Put(verb) => verb.run(),
@@ -68,6 +71,7 @@ impl Verb {
             Verb::Stat(verb) => verb.run(),
             Verb::Verify(verb) => verb.run(),
             Verb::Heal(verb) => verb.run(),
+            Verb::Map(verb) => verb.run(),
             Verb::Follow(verb) => verb.run(),
             Verb::Write(verb) => verb.run(),
             Verb::Send(verb) => verb.run(),

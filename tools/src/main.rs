@@ -2,14 +2,18 @@
 
 mod acknowledgements;
 mod archive_toml;
+mod chain;
 mod cli;
 mod daemon;
+mod dates;
 mod disk;
 mod failure;
 mod input;
 mod logging;
+mod map;
 mod networks;
 mod open;
+mod out_file;
 mod output;
 mod progress;
 mod signals;

@@ -23,6 +23,17 @@ const KNOWN: [(&str, &str); 4] = [
     ("hoodi", "0x212f13fc4df078b6cb7db228f1c8307566dcecf900867401a92023d7ba99cb5f"),
 ];
 
+/// When slot 0 of each known network began, in seconds since 1970.
+const GENESIS_TIMES: [(&str, u64); KNOWN.len()] = [
+    ("mainnet", 1_606_824_023),
+    ("sepolia", 1_655_733_600),
+    ("holesky", 1_695_902_400),
+    ("hoodi", 1_742_213_400),
+];
+
+/// `SECONDS_PER_SLOT` of every known network.
+pub(crate) const SECONDS_PER_SLOT: u64 = 12;
+
 fn known() -> impl Iterator<Item = (&'static str, Root)> {
     KNOWN.into_iter().filter_map(|(name, root)| Some((name, root.parse().ok()?)))
 }
@@ -30,6 +41,12 @@ fn known() -> impl Iterator<Item = (&'static str, Root)> {
 /// The name of a known network.
 pub(crate) fn name_of(root: Root) -> Option<&'static str> {
     known().find(|(_, of_known)| *of_known == root).map(|(name, _)| name)
+}
+
+/// When slot 0 of a known network began, in seconds since 1970.
+pub(crate) fn genesis_time_of(root: Root) -> Option<u64> {
+    let name = name_of(root)?;
+    GENESIS_TIMES.into_iter().find(|(known, _)| *known == name).map(|(_, time)| time)
 }
 
 /// A network as the operator names it.
@@ -164,6 +181,7 @@ mod tests {
             let network = Network::named(name).unwrap();
             assert_eq!(network.genesis_validators_root.unwrap().to_string(), root);
             assert_eq!(name_of(root.parse().unwrap()), Some(name));
+            assert!(genesis_time_of(root.parse().unwrap()) > Some(1_600_000_000), "{name}");
         }
     }
 

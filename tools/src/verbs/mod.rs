@@ -1,12 +1,14 @@
 //! One file per verb: its arguments and what it does.
 
 pub(crate) mod completions;
+pub(crate) mod export;
 pub(crate) mod follow;
 pub(crate) mod get;
 pub(crate) mod heal;
 pub(crate) mod import;
 pub(crate) mod load;
 pub(crate) mod man;
+pub(crate) mod map;
 pub(crate) mod put;
 pub(crate) mod scan;
 pub(crate) mod send;

@@ -1,0 +1,339 @@
+//! Which slots of a column are there, and what is known of those that are not.
+//!
+//! The offset tables are looked at, and the block roots of slots without a block; no other data.
+//! So a whole archive takes seconds, and what only shows in data files (a damaged header, a value
+//! that does not decode) is for [`verify`](crate::verify) to say.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use crate::column::Column;
+use crate::error::{Error, Result};
+use crate::format::names;
+use crate::format::offsets::ENTRIES;
+use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES};
+use crate::read::View;
+use crate::slot::{FileId, Slot};
+
+/// What is known of a slot in a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SlotState {
+    /// There is no record, and nothing tells whether there should be one: behind the highest slot,
+    /// in front of the lowest, or in a column that need not have all slots.
+    Empty,
+    /// There is a record.
+    Present,
+    /// There is a record, written behind those of later slots of its file.
+    Backfilled,
+    /// There is no block, and the repeated block root proves that there never was one.
+    Skipped,
+    /// There should be a record, by the block roots or because the column has every slot: it was
+    /// never written, or its file is gone.
+    Missing,
+    /// The slot's file, or its entry in the offset table, contradicts the format.
+    Damaged,
+}
+
+impl SlotState {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [SlotState; 6] = [
+        SlotState::Empty,
+        SlotState::Present,
+        SlotState::Backfilled,
+        SlotState::Skipped,
+        SlotState::Missing,
+        SlotState::Damaged,
+    ];
+}
+
+/// In one word.
+impl fmt::Display for SlotState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SlotState::Empty => "empty",
+            SlotState::Present => "present",
+            SlotState::Backfilled => "backfilled",
+            SlotState::Skipped => "skipped",
+            SlotState::Missing => "missing",
+            SlotState::Damaged => "damaged",
+        })
+    }
+}
+
+/// What tells whether a slot without a record should have one.
+#[derive(Clone, Copy, Debug)]
+pub enum Expected<'a> {
+    /// Nothing does.
+    Nothing,
+    /// Every slot from this one to the column's highest has a record.
+    EverySlotFrom(Slot),
+    /// There is a block where the block root differs from that of the slot before.
+    ByRoots(&'a View),
+}
+
+impl<'a> Expected<'a> {
+    /// What is expected of a column of an archive. `roots` is a view of its `bbr`, where it has
+    /// that column.
+    #[must_use]
+    pub fn of(column: Column, view: &View, roots: Option<&'a View>) -> Self {
+        match (column, roots) {
+            (Column::Blocks, Some(roots)) => Expected::ByRoots(roots),
+            (Column::BlockRoots | Column::StateRoots, _) => {
+                let first = view.range(..).find_map(Result::ok).map(|record| record.slot());
+                first.map_or(Expected::Nothing, Expected::EverySlotFrom)
+            }
+            _ => Expected::Nothing,
+        }
+    }
+}
+
+impl Expected<'_> {
+    /// Ids of the files in which anything can be found, ascending: those of the column itself, and
+    /// of the block roots where they are asked. The conf of a damaged column may speak of more
+    /// files than anybody could look at one by one.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a directory cannot be listed.
+    pub fn file_ids(&self, view: &View) -> Result<Vec<FileId>> {
+        let mut ids = view.file_ids()?.to_vec();
+        if let Expected::ByRoots(roots) = self {
+            ids.extend(roots.file_ids()?);
+            ids.sort_unstable();
+            ids.dedup();
+        }
+        Ok(ids)
+    }
+
+    /// Which of these slots are missing, given that there is no file for any of them.
+    #[must_use]
+    pub fn missing_without_files(
+        &self,
+        view: &View,
+        slots: RangeInclusive<Slot>,
+    ) -> Option<RangeInclusive<Slot>> {
+        let (Expected::EverySlotFrom(first), Some(highest)) = (self, view.highest_written_slot())
+        else {
+            return None;
+        };
+        let missing = (*slots.start()).max(*first)..=(*slots.end()).min(highest);
+        (!missing.is_empty()).then_some(missing)
+    }
+}
+
+/// The slots of one file.
+#[derive(Debug)]
+pub struct FileSlots {
+    /// The file.
+    pub file_id: FileId,
+    /// By slot: 8192 of them.
+    pub states: Vec<SlotState>,
+    /// Why the file cannot be read.
+    pub fault: Option<Error>,
+}
+
+/// Looks at the slots of one file. A file that cannot be read is no error: its slots are missing
+/// where one of its two files is gone, and damaged otherwise, as far as anything is expected there.
+///
+/// # Errors
+/// [`Error::Io`] and [`Error::Corrupt`] when the block roots cannot be read.
+pub fn slots_of_file(view: &View, file_id: FileId, expected: &Expected<'_>) -> Result<FileSlots> {
+    let mut states = vec![SlotState::Empty; ENTRIES];
+    let fault = mark_records(view, file_id, &mut states).err();
+    let without = match fault {
+        Some(_) if is_whole(view, file_id) => SlotState::Damaged,
+        _ => SlotState::Missing,
+    };
+    let highest = view.highest_written_slot();
+    let mut previous = None;
+    for (index, state) in states.iter_mut().enumerate() {
+        if *state != SlotState::Empty {
+            previous = None;
+            continue;
+        }
+        let slot = file_id.slot_at(index);
+        *state = match expected {
+            // Of such a file nothing is known, so all of it counts.
+            Expected::Nothing if fault.is_some() && Some(slot) <= highest => without,
+            Expected::Nothing => SlotState::Empty,
+            Expected::EverySlotFrom(first) if slot < *first || Some(slot) > highest => {
+                SlotState::Empty
+            }
+            Expected::EverySlotFrom(_) => without,
+            Expected::ByRoots(roots) => by_roots(roots, slot, &mut previous, without)?,
+        };
+    }
+    Ok(FileSlots { file_id, states, fault })
+}
+
+/// Marks the slots with a record, and those whose entry cannot lead to one.
+fn mark_records(view: &View, file_id: FileId, states: &mut [SlotState]) -> Result<()> {
+    let conf = view.conf();
+    let Some(highest) = conf.highest.filter(|highest| file_id <= highest.file_id()) else {
+        return Ok(());
+    };
+    let map = view.file(file_id)?;
+    if !map.has_files() {
+        return Ok(());
+    }
+    let bound = map.bound();
+    // Downwards: a record that lies behind one of a later slot was written after it.
+    let mut lowest_behind = u64::MAX;
+    for (index, state) in states.iter_mut().enumerate().rev() {
+        let entry = map.entry(index);
+        if entry == 0 || file_id.slot_at(index) > highest {
+            continue;
+        }
+        *state = match entry {
+            _ if entry < FIRST_RECORD_OFFSET => SlotState::Damaged,
+            // Where backfill is on, a record may be on its way.
+            _ if entry >= bound && conf.allows_backfill() => SlotState::Empty,
+            // No header fits in there.
+            _ if entry.saturating_add(HEADER_BYTES) > bound => SlotState::Damaged,
+            _ if entry > lowest_behind => SlotState::Backfilled,
+            _ => {
+                lowest_behind = entry;
+                SlotState::Present
+            }
+        };
+    }
+    Ok(())
+}
+
+/// False when the data file or the offset file of an id is gone.
+fn is_whole(view: &View, file_id: FileId) -> bool {
+    let directory = &view.files().directory;
+    let names = [names::data_file(file_id), names::offset_file(file_id)];
+    names.iter().all(|name| !matches!(directory.status(name), Ok(None)))
+}
+
+/// What the block roots say of a slot without a block. `previous` is the root of the slot before,
+/// where that was looked at.
+fn by_roots<'a>(
+    roots: &'a View,
+    slot: Slot,
+    previous: &mut Option<&'a [u8]>,
+    without: SlotState,
+) -> Result<SlotState> {
+    if Some(slot) > roots.highest_written_slot() {
+        return Ok(SlotState::Empty);
+    }
+    let before = match (*previous, slot.previous()) {
+        (Some(root), _) => Some(root),
+        (None, Some(before)) => roots.get_stored(before)?,
+        (None, None) => None,
+    };
+    let root = roots.get_stored(slot)?;
+    *previous = root;
+    Ok(match (before, root) {
+        (_, None) => SlotState::Empty,
+        (Some(before), Some(root)) if before == root => SlotState::Skipped,
+        (Some(_), Some(_)) => without,
+        // The genesis block; of any other first slot nothing tells.
+        (None, Some(_)) if slot == Slot(0) => without,
+        (None, Some(_)) => SlotState::Empty,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::column::ColumnSpec;
+    use crate::read::{Reader, ReaderOptions};
+    use crate::write::{Writer, WriterOptions};
+
+    struct Made {
+        directory: tempfile::TempDir,
+    }
+
+    impl Made {
+        fn with(column: ColumnSpec, backfill: bool, puts: &[(u64, u8)]) -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let options = WriterOptions::create(column).allow_backfill(backfill);
+            let mut writer = Writer::open(directory.path(), options).unwrap();
+            for (slot, byte) in puts {
+                writer.put(Slot(*slot), &[*byte; 32]).unwrap();
+            }
+            Self { directory }
+        }
+
+        fn view(&self) -> View {
+            Reader::open_mapped(self.directory.path(), ReaderOptions::default()).unwrap().view()
+        }
+    }
+
+    /// The first letters of the states of the first slots.
+    fn letters(slots: &FileSlots, count: usize) -> String {
+        slots.states[..count].iter().map(|state| state.to_string().remove(0)).collect()
+    }
+
+    #[test]
+    fn records_behind_those_of_later_slots_are_backfilled() {
+        let puts = [(1, 0), (4, 0), (7, 0), (5, 0), (2, 0), (3, 0)];
+        let made = Made::with(Column::StateSnapshots.spec(), true, &puts);
+        let view = made.view();
+        let slots = slots_of_file(&view, FileId(0), &Expected::Nothing).unwrap();
+        assert_eq!(letters(&slots, 10), "epbbpbepee");
+        assert!(slots.fault.is_none());
+    }
+
+    #[test]
+    fn a_slot_without_a_root_is_missing_between_the_first_and_the_highest() {
+        let made = Made::with(Column::BlockRoots.spec(), false, &[(2, 0), (3, 0), (6, 0)]);
+        let view = made.view();
+        let expected = Expected::of(Column::BlockRoots, &view, None);
+        let slots = slots_of_file(&view, FileId(0), &expected).unwrap();
+        assert_eq!(letters(&slots, 9), "eeppmmpee");
+        let slots = slots_of_file(&view, FileId(1), &expected).unwrap();
+        assert!(slots.states.iter().all(|state| *state == SlotState::Empty));
+        assert_eq!(expected.file_ids(&view).unwrap(), [FileId(0)]);
+        let missing = |first, last| expected.missing_without_files(&view, Slot(first)..=Slot(last));
+        assert_eq!(missing(0, 9000), Some(Slot(2)..=Slot(6)));
+        assert_eq!((missing(0, 1), missing(7, 9000)), (None, None));
+    }
+
+    #[test]
+    fn a_repeated_root_proves_a_skipped_slot_and_a_new_one_a_missing_block() {
+        let of_slots = [1, 1, 2, 3, 3, 3, 4, 5];
+        let roots: Vec<(u64, u8)> = (0..).zip(of_slots).collect();
+        let roots = Made::with(Column::BlockRoots.spec(), false, &roots);
+        let blocks = Made::with(Column::Blocks.spec(), false, &[(0, 0), (3, 0)]);
+        let (roots, blocks) = (roots.view(), blocks.view());
+        let expected = Expected::of(Column::Blocks, &blocks, Some(&roots));
+        let slots = slots_of_file(&blocks, FileId(0), &expected).unwrap();
+        assert_eq!(letters(&slots, 10), "psmpssmmee");
+    }
+
+    #[test]
+    fn of_the_first_slot_of_an_archive_that_begins_late_nothing_tells() {
+        let roots = Made::with(Column::BlockRoots.spec(), false, &[(8, 1), (9, 1), (10, 2)]);
+        let blocks = Made::with(Column::Blocks.spec(), false, &[(10, 0)]);
+        let (roots, blocks) = (roots.view(), blocks.view());
+        let expected = Expected::of(Column::Blocks, &blocks, Some(&roots));
+        let slots = slots_of_file(&blocks, FileId(0), &expected).unwrap();
+        assert_eq!(letters(&slots, 12), "eeeeeeeeespe");
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "the test damages files by hand")]
+    fn a_file_that_is_gone_is_missing_and_one_that_is_cut_is_damaged() {
+        let puts = [(0, 0), (1, 0), (8192, 0), (8193, 0), (16384, 0)];
+        let made = Made::with(Column::BlockRoots.spec(), false, &puts);
+        let path = |name: &str| made.directory.path().join(name);
+        let data = std::fs::read(path("data_00001")).unwrap();
+        let of_second = || {
+            let view = made.view();
+            let expected = Expected::of(Column::BlockRoots, &view, None);
+            slots_of_file(&view, FileId(1), &expected).unwrap()
+        };
+        assert_eq!(letters(&of_second(), 3), "ppm");
+        std::fs::write(path("data_00001"), &data[..50]).unwrap();
+        assert_eq!(letters(&of_second(), 3), "pdm", "the entry is past the end");
+        std::fs::remove_file(path("data_00001")).unwrap();
+        let gone = of_second();
+        assert_eq!(letters(&gone, 3), "mmm");
+        assert!(gone.fault.unwrap().is_corrupt());
+        std::fs::write(path("data_00001"), &data).unwrap();
+        std::fs::write(path("data_00001.off"), vec![0; 70_000]).unwrap();
+        assert_eq!(letters(&of_second(), 3), "ddd");
+    }
+}

@@ -1,0 +1,254 @@
+//! What is there of an archive: every slot of every column looked at once, and counted into the
+//! cells of a picture.
+
+pub(crate) mod axis;
+pub(crate) mod svg;
+pub(crate) mod terminal;
+
+use std::ops::AddAssign;
+
+use anyhow::Result;
+use coldstore::occupancy::{Expected, SlotState, slots_of_file};
+use coldstore::{Column, Error, FileId, Slot, View};
+
+pub(crate) use self::axis::Axis;
+use crate::failure;
+
+/// How many slots are in which state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts([u64; SlotState::ALL.len()]);
+
+impl Counts {
+    pub(crate) fn of(&self, state: SlotState) -> u64 {
+        self.0[state as usize]
+    }
+
+    pub(crate) fn count(&mut self, state: SlotState, slots: u64) {
+        self.0[state as usize] += slots;
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// Slots with a record.
+    pub(crate) fn records(&self) -> u64 {
+        self.of(SlotState::Present) + self.of(SlotState::Backfilled)
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        for (count, more) in self.0.iter_mut().zip(other.0) {
+            *count += more;
+        }
+    }
+}
+
+/// What a cell of a picture shows of its slots. The worst shows, however small: a damaged slot,
+/// then a missing one; then records, in four shades by how many of the slots have one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shade {
+    Empty,
+    Skipped,
+    /// 0 to 3.
+    Present(u8),
+    /// 0 to 3.
+    Backfilled(u8),
+    Missing,
+    Damaged,
+}
+
+impl Shade {
+    pub(crate) fn of(counts: &Counts) -> Self {
+        let (records, total) = (counts.records(), counts.total());
+        if counts.of(SlotState::Damaged) > 0 {
+            return Shade::Damaged;
+        }
+        if counts.of(SlotState::Missing) > 0 {
+            return Shade::Missing;
+        }
+        let level = match records * 8 {
+            0 if counts.of(SlotState::Skipped) > 0 => return Shade::Skipped,
+            0 => return Shade::Empty,
+            eighths if eighths >= total * 7 => 3,
+            eighths if eighths >= total * 4 => 2,
+            eighths if eighths >= total => 1,
+            _ => 0,
+        };
+        if counts.of(SlotState::Backfilled) > counts.of(SlotState::Present) {
+            Shade::Backfilled(level)
+        } else {
+            Shade::Present(level)
+        }
+    }
+}
+
+/// Slots in a row that are missing or damaged; skipped ones between them do not part them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub(crate) state: SlotState,
+    pub(crate) first: Slot,
+    pub(crate) last: Slot,
+    /// What the first file that cannot be read is said to have.
+    pub(crate) why: Option<String>,
+}
+
+/// One column of the archive.
+#[derive(Debug)]
+pub(crate) struct ColumnMap {
+    pub(crate) column: Column,
+    pub(crate) lowest: Option<Slot>,
+    pub(crate) highest: Option<Slot>,
+    pub(crate) totals: Counts,
+    pub(crate) files: Vec<(FileId, Counts)>,
+    pub(crate) findings: Vec<Finding>,
+    /// By the axis.
+    pub(crate) cells: Vec<Counts>,
+    /// Where the last finding goes on, when it does.
+    open_end: Option<Slot>,
+}
+
+impl ColumnMap {
+    /// Looks at the slots of a column that are on the axis.
+    pub(crate) fn draw(
+        column: Column,
+        view: &View,
+        roots: Option<&View>,
+        axis: &Axis,
+    ) -> Result<Self> {
+        let mut map = Self {
+            column,
+            lowest: lowest(view),
+            highest: view.highest_written_slot(),
+            totals: Counts::default(),
+            files: Vec::new(),
+            findings: Vec::new(),
+            cells: vec![Counts::default(); axis.cells()],
+            open_end: None,
+        };
+        let expected = Expected::of(column, view, roots);
+        let shown = axis.first.file_id()..=axis.last.file_id();
+        let mut next = axis.first;
+        for file_id in expected.file_ids(view)?.into_iter().filter(|id| shown.contains(id)) {
+            map.skip_to(file_id.first_slot(), &mut next, view, &expected, axis);
+            map.look_at(file_id, view, &expected, axis)?;
+            next = file_id.last_slot().next().unwrap_or(Slot::MAX);
+        }
+        let behind = axis.last.next().unwrap_or(Slot::MAX);
+        map.skip_to(behind, &mut next, view, &expected, axis);
+        Ok(map)
+    }
+
+    fn look_at(
+        &mut self,
+        file_id: FileId,
+        view: &View,
+        expected: &Expected<'_>,
+        axis: &Axis,
+    ) -> Result<()> {
+        let file = slots_of_file(view, file_id, expected)?;
+        let mut counts = Counts::default();
+        for (index, state) in file.states.into_iter().enumerate() {
+            let slot = file_id.slot_at(index);
+            if let Some(cell) = axis.cell_of(slot) {
+                self.cells[cell].count(state, 1);
+                counts.count(state, 1);
+                self.find(slot, slot, state, file.fault.as_ref());
+            }
+        }
+        self.totals += counts;
+        self.files.push((file_id, counts));
+        Ok(())
+    }
+
+    /// Counts slots for which there is no file, from `next` on up to `end`.
+    fn skip_to(
+        &mut self,
+        end: Slot,
+        next: &mut Slot,
+        view: &View,
+        expected: &Expected<'_>,
+        axis: &Axis,
+    ) {
+        let Some(last) = end.previous().filter(|last| *last >= *next) else { return };
+        let slots = *next..=last;
+        let missing = expected.missing_without_files(view, slots.clone());
+        let mut counts = Counts::default();
+        for (range, cell) in axis.cells_in(slots) {
+            let total = range.end().0 - range.start().0 + 1;
+            let missing = missing.as_ref().map_or(0, |missing| {
+                let (first, last) =
+                    (*missing.start().max(range.start()), *missing.end().min(range.end()));
+                if first <= last { last.0 - first.0 + 1 } else { 0 }
+            });
+            for (state, count) in
+                [(SlotState::Missing, missing), (SlotState::Empty, total - missing)]
+            {
+                self.cells[cell].count(state, count);
+                counts.count(state, count);
+            }
+        }
+        self.totals += counts;
+        if let Some(missing) = missing {
+            self.find(*missing.start(), *missing.end(), SlotState::Missing, None);
+        }
+    }
+
+    /// Takes note of what is missing or damaged.
+    fn find(&mut self, first: Slot, end: Slot, state: SlotState, fault: Option<&Error>) {
+        let goes_on = self.open_end == Some(first);
+        if state == SlotState::Skipped && goes_on {
+            self.open_end = end.next();
+        }
+        if !matches!(state, SlotState::Missing | SlotState::Damaged) {
+            return;
+        }
+        self.open_end = end.next();
+        // A file that cannot be read begins a finding of its own.
+        let is_new_fault = fault.is_some() && first.index_in_file() == 0;
+        match self.findings.last_mut() {
+            Some(last) if last.state == state && goes_on && !is_new_fault => last.last = end,
+            _ => {
+                let why = fault.map(|fault| failure::sentence(&fault.clone().into()));
+                self.findings.push(Finding { state, first, last: end, why });
+            }
+        }
+    }
+}
+
+/// The lowest slot with a record that can be read.
+pub(crate) fn lowest(view: &View) -> Option<Slot> {
+    view.range(..).find_map(Result::ok).map(|record| record.slot())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(of: &[(SlotState, u64)]) -> Counts {
+        let mut counts = Counts::default();
+        for (state, count) in of {
+            counts.0[*state as usize] = *count;
+        }
+        counts
+    }
+
+    #[test]
+    fn a_cell_shows_the_worst_of_its_slots_and_how_many_are_there() {
+        use SlotState::{Backfilled, Damaged, Empty, Missing, Present, Skipped};
+        for (of, shade) in [
+            (&[(Empty, 9)][..], Shade::Empty),
+            (&[(Skipped, 1), (Empty, 9)], Shade::Skipped),
+            (&[(Present, 1), (Empty, 9)], Shade::Present(0)),
+            (&[(Present, 2), (Empty, 9)], Shade::Present(1)),
+            (&[(Present, 5), (Skipped, 5)], Shade::Present(2)),
+            (&[(Present, 99), (Skipped, 1)], Shade::Present(3)),
+            (&[(Present, 3), (Backfilled, 4)], Shade::Backfilled(3)),
+            (&[(Present, 8191), (Missing, 1)], Shade::Missing),
+            (&[(Present, 8190), (Missing, 1), (Damaged, 1)], Shade::Damaged),
+        ] {
+            assert_eq!(Shade::of(&counts(of)), shade, "{of:?}");
+        }
+    }
+}

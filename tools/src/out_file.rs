@@ -1,0 +1,255 @@
+//! Files that are there in full or not at all, and are never replaced by others.
+#![expect(clippy::disallowed_methods, reason = "these are no files of a column")]
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use rustix::fs::{Mode, OFlags};
+
+const BUFFER_BYTES: usize = 1 << 20;
+/// Others may read what is made to be given away; the umask may forbid it.
+const MODE: u32 = 0o644;
+
+/// What became of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It was written, and is durable.
+    Written,
+    /// It was there already with the same bytes.
+    Present,
+}
+
+/// A file in the making: new, or compared with the one that has the name already.
+#[derive(Debug)]
+pub(crate) enum OutFile {
+    New(NewFile),
+    Same(SameFile),
+}
+
+/// Written under another name until it is finished.
+#[derive(Debug)]
+pub(crate) struct NewFile {
+    file: BufWriter<File>,
+    path: PathBuf,
+    tmp: PathBuf,
+    is_finished: bool,
+}
+
+/// A file that must turn out to have the bytes that are "written" to it.
+#[derive(Debug)]
+pub(crate) struct SameFile {
+    file: BufReader<File>,
+    path: PathBuf,
+    position: u64,
+}
+
+/// The file that is there is not the one that would be written.
+#[derive(Debug)]
+struct Differs {
+    path: PathBuf,
+    at: u64,
+}
+
+impl fmt::Display for Differs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, at } = self;
+        write!(
+            f,
+            "{}: there is such a file, it differs from byte {at} on and was left as it is",
+            path.display()
+        )
+    }
+}
+
+impl std::error::Error for Differs {}
+
+impl OutFile {
+    /// Begins a file. What an attempt that was interrupted left behind is thrown away.
+    pub(crate) fn begin(path: &Path) -> Result<Self> {
+        let named = || format!("{}: cannot write", path.display());
+        if let Some(file) = open_existing(path).with_context(named)? {
+            let file = BufReader::with_capacity(BUFFER_BYTES, file);
+            return Ok(Self::Same(SameFile { file, path: path.to_owned(), position: 0 }));
+        }
+        let mut tmp = path.as_os_str().to_owned();
+        tmp.push(".tmp");
+        let tmp = PathBuf::from(tmp);
+        match fs::remove_file(&tmp) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(named);
+            }
+            _ => {}
+        }
+        let file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&tmp);
+        let file = BufWriter::with_capacity(BUFFER_BYTES, file.with_context(named)?);
+        Ok(Self::New(NewFile { file, path: path.to_owned(), tmp, is_finished: false }))
+    }
+
+    /// Brings it under its name, durably:
+    ///
+    /// 1. flush the bytes,
+    /// 2. rename,
+    /// 3. flush the directory.
+    pub(crate) fn finish(self) -> Result<Outcome> {
+        match self {
+            Self::New(mut file) => {
+                let named = format!("{}: cannot write", file.path.display());
+                file.finish().context(named)?;
+                Ok(Outcome::Written)
+            }
+            Self::Same(file) => {
+                let byte_len = file.file.get_ref().metadata()?.len();
+                ensure!(byte_len == file.position, Differs { path: file.path, at: file.position });
+                Ok(Outcome::Present)
+            }
+        }
+    }
+}
+
+impl NewFile {
+    fn finish(&mut self) -> io::Result<()> {
+        self.file.flush()?;
+        self.file.get_ref().sync_all()?;
+        fs::rename(&self.tmp, &self.path)?;
+        self.is_finished = true;
+        let directory = match self.path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        File::open(directory)?.sync_all()
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            // The next attempt throws it away when this one cannot.
+            let _ = fs::remove_file(&self.tmp);
+        }
+    }
+}
+
+/// The regular file by this name, if there is one.
+fn open_existing(path: &Path) -> io::Result<Option<File>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    if file.metadata()?.is_file() {
+        return Ok(Some(file));
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
+}
+
+impl Write for SameFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut there = vec![0; bytes.len().min(BUFFER_BYTES)];
+        let count = self.file.read(&mut there)?;
+        let same = bytes.iter().zip(&there[..count]).take_while(|(a, b)| a == b).count();
+        if same < count || (count == 0 && !bytes.is_empty()) {
+            let at = self.position + same as u64;
+            return Err(io::Error::other(Differs { path: self.path.clone(), at }));
+        }
+        self.position += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Write for OutFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::New(file) => file.file.write(bytes),
+            Self::Same(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::New(file) => file.file.flush(),
+            Self::Same(_) => Ok(()),
+        }
+    }
+}
+
+impl Seek for OutFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        match self {
+            Self::New(file) => file.file.seek(to),
+            Self::Same(file) => {
+                file.position = file.file.seek(to)?;
+                Ok(file.position)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(path: &Path, bytes: &[u8]) -> Result<Outcome> {
+        let mut file = OutFile::begin(path)?;
+        // As a writer of records does that learns a length last.
+        file.seek(SeekFrom::Current(4))?;
+        file.write_all(bytes.get(4..).unwrap_or_default())?;
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(&bytes[..4])?;
+        file.seek(SeekFrom::Start(bytes.len() as u64))?;
+        file.finish()
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_is_written_once_and_only_the_same_bytes_are_taken_for_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
+        assert_eq!(written(&path, &bytes).unwrap(), Outcome::Written);
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+        assert_eq!(written(&path, &bytes).unwrap(), Outcome::Present);
+        for at in [0, 3, 4, 2_000_000, bytes.len() - 1] {
+            let mut other = bytes.clone();
+            other[at] ^= 1;
+            let error = written(&path, &other).unwrap_err().to_string();
+            assert!(error.contains(&format!("from byte {at} on")), "{error}");
+        }
+        for other in [&bytes[..1000], &[&bytes[..], b"more"].concat()] {
+            let error = written(&path, other).unwrap_err().to_string();
+            let at = other.len().min(bytes.len());
+            assert!(error.contains(&format!("from byte {at} on")), "{error}");
+        }
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+        assert_eq!(names(directory.path()), ["a"]);
+    }
+
+    #[test]
+    fn a_file_that_is_not_finished_leaves_nothing_and_leftovers_are_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        let mut file = OutFile::begin(&path).unwrap();
+        file.write_all(b"half").unwrap();
+        drop(file);
+        assert_eq!(names(directory.path()), Vec::<String>::new());
+        fs::write(directory.path().join("a.tmp"), "of a crash").unwrap();
+        assert_eq!(written(&path, b"whole").unwrap(), Outcome::Written);
+        assert_eq!(names(directory.path()), ["a"]);
+        assert!(OutFile::begin(directory.path()).is_err(), "a directory is no such file");
+    }
+}

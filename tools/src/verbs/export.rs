@@ -1,0 +1,121 @@
+//! `coldstore export`
+
+mod eras;
+mod name;
+mod streams;
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use coldstore::{Column, Slot};
+
+use crate::cli::{column_parser, parse_slot};
+use crate::failure::{Answer, Usage};
+
+/// Write .era files again, or slot streams
+///
+/// Block records are copied as they were imported, states are compressed anew. Each file is durable
+/// before the next is begun; one that is there already with the same bytes is left as it is, so an
+/// export that was interrupted goes on where it stopped. An era of which anything is missing is an
+/// error that names the slot.
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The archive's directory
+    archive: PathBuf,
+    /// The directory for the files, made where it is missing
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// What to write: .era files, or a file DIR/COLUMN.e2s for each column, as `load` reads it
+    #[arg(long, value_enum, default_value_t = Format::Era)]
+    format: Format,
+    /// The eras, from the first to the last; without it all that are there. For .era files
+    #[arg(long = "era", value_name = "A[..B]", value_parser = parse_eras)]
+    eras: Option<RangeInclusive<u64>>,
+    /// The network, for the names of files: a known name, or a config file that names another.
+    /// Without it, what the archive says. For .era files
+    #[arg(long, value_name = "NAME|FILE")]
+    network: Option<String>,
+    /// The columns; without it all that are there. With one of them, `--out -` writes to standard
+    /// output. For slot streams
+    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',', value_parser = column_parser())]
+    column: Vec<Column>,
+    /// The first slot. For slot streams
+    #[arg(long, value_name = "SLOT", value_parser = parse_slot)]
+    from: Option<Slot>,
+    /// The last slot. For slot streams
+    #[arg(long, value_name = "SLOT", value_parser = parse_slot)]
+    to: Option<Slot>,
+    /// Print the summary as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Files as clients exchange them
+    Era,
+    /// Slot streams
+    Stream,
+}
+
+/// `A` or `A..B`, both inclusive.
+fn parse_eras(text: &str) -> Result<RangeInclusive<u64>, String> {
+    let (first, last) = text.split_once("..").unwrap_or((text, text));
+    let number = |text: &str| {
+        text.parse().map_err(|error| format!("an era, or two with .. between them: {error}"))
+    };
+    Ok(number(first)?..=number(last)?)
+}
+
+impl Export {
+    pub(crate) fn run(self) -> Result<Answer> {
+        let misplaced = match self.format {
+            Format::Era => [
+                ("--column", !self.column.is_empty()),
+                ("--from", self.from.is_some()),
+                ("--to", self.to.is_some()),
+            ]
+            .into_iter()
+            .find(|(_, given)| *given),
+            Format::Stream => {
+                [("--era", self.eras.is_some()), ("--network", self.network.is_some())]
+                    .into_iter()
+                    .find(|(_, given)| *given)
+            }
+        };
+        if let Some((option, _)) = misplaced {
+            let format = if self.format == Format::Era { "era" } else { "stream" };
+            return Err(Usage(format!("{option} does not go with --format {format}")).into());
+        }
+        match self.format {
+            Format::Era => eras::export(
+                &self.archive,
+                &self.out,
+                self.eras,
+                self.network.as_deref(),
+                self.json,
+            ),
+            Format::Stream => {
+                let slots = self.from.unwrap_or(Slot(0))..=self.to.unwrap_or(Slot::MAX);
+                streams::export(&self.archive, &self.out, self.column, &slots, self.json)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eras_are_one_or_a_range() {
+        assert_eq!(parse_eras("7"), Ok(7..=7));
+        assert_eq!(parse_eras("0..9"), Ok(0..=9));
+        assert!(parse_eras("9..0").unwrap().is_empty());
+        for wrong in ["", "..", "1..", "..2", "1..=2", "x", "-1"] {
+            assert!(parse_eras(wrong).is_err(), "{wrong}");
+        }
+    }
+}

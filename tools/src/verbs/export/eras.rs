@@ -1,0 +1,263 @@
+//! `.era` files.
+
+use std::ops::{ControlFlow, RangeInclusive};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use coldstore::era::export::{EraExport, ExportColumns, Exported};
+use coldstore::{Archive, Column, Slot, View};
+use serde::Serialize;
+
+use super::name;
+use crate::chain::Chain;
+use crate::disk;
+use crate::failure::{Answer, Usage};
+use crate::networks::{Network, Root};
+use crate::open;
+use crate::out_file::{OutFile, Outcome};
+use crate::output::{self, Decimal, Output};
+use crate::progress::Progress;
+use crate::signals;
+
+#[derive(Default, Serialize)]
+struct Summary {
+    exported_eras: Decimal,
+    present_eras: Decimal,
+    blocks: Decimal,
+    skipped_slots: Decimal,
+    bytes: Decimal,
+    seconds: f64,
+    /// Blocks that were not shown to be whole: their fork or preset is not known here.
+    unknown_layouts: Decimal,
+    config_name: String,
+    genesis_validators_root: Option<Root>,
+    files: Vec<FileObject>,
+}
+
+#[derive(Serialize)]
+struct FileObject {
+    era: Decimal,
+    file: String,
+    outcome: &'static str,
+    first_slot: Option<Decimal>,
+    last_slot: Option<Decimal>,
+    state_slot: Decimal,
+    blocks: Decimal,
+    skipped_slots: Decimal,
+    bytes: Decimal,
+}
+
+pub(super) fn export(
+    root: &Path,
+    out: &Path,
+    asked: Option<RangeInclusive<u64>>,
+    network: Option<&str>,
+    json: bool,
+) -> Result<Answer> {
+    let network = network.map(Network::named).transpose()?;
+    let archive = open::archive(root)?;
+    let chain = Chain::of(root, &archive)?;
+    let views = Views::open(&archive)?;
+    let slots_per_era = chain
+        .slots_per_era
+        .context("the archive does not say how many slots an era has, and no state in bss tells")?;
+    let config_name = config_name(&chain, network.as_ref())?;
+    let eras = match asked {
+        Some(eras) => eras,
+        None => views.eras(slots_per_era)?,
+    };
+    let mut run = Run {
+        out,
+        columns: views.columns(),
+        slots_per_era,
+        chain: &chain,
+        stop: &*signals::stop_flag()?,
+        progress: Progress::of_bytes("export", None),
+        summary: Summary {
+            config_name,
+            genesis_validators_root: chain.genesis_validators_root,
+            ..Summary::default()
+        },
+    };
+    let started = Instant::now();
+    let exported = run.export_all(eras);
+    let Run { progress, mut summary, .. } = run;
+    drop(progress);
+    summary.seconds = started.elapsed().as_secs_f64();
+    if exported.is_ok() || !summary.files.is_empty() {
+        summary.tell();
+    }
+    let printed = if json { print(&summary) } else { Ok(()) };
+    // Whether the export came to its end is more than whether anybody reads of it.
+    exported?;
+    printed.map(|()| Answer::Yes)
+}
+
+fn config_name(chain: &Chain, network: Option<&Network>) -> Result<String> {
+    let name = match (network, &chain.config_name) {
+        (Some(network), kept) => {
+            if let Some(root) = chain.genesis_validators_root {
+                network.check_root(root)?;
+            }
+            let name = &network.config_name;
+            if let Some(kept) = kept {
+                ensure!(kept == name, "the archive's network is {kept}, not {name}");
+            }
+            name
+        }
+        (None, Some(kept)) => kept,
+        (None, None) => {
+            let message = "the archive does not say what its network is called: say it with \
+                           --network, a known name or a config file";
+            return Err(Usage(message.to_owned()).into());
+        }
+    };
+    name::check_config(name)?;
+    Ok(name.clone())
+}
+
+struct Views {
+    blocks: View,
+    block_roots: View,
+    state_snapshots: View,
+}
+
+impl Views {
+    /// The view of the block roots is taken first: an era whose roots it has is whole in the others.
+    fn open(archive: &Archive) -> Result<Self> {
+        let block_roots = archive.column(Column::BlockRoots)?.view();
+        let blocks = archive.column(Column::Blocks)?.view();
+        let state_snapshots = archive.column(Column::StateSnapshots)?.view();
+        Ok(Self { blocks, block_roots, state_snapshots })
+    }
+
+    fn columns(&self) -> ExportColumns<'_> {
+        ExportColumns {
+            blocks: &self.blocks,
+            block_roots: &self.block_roots,
+            state_snapshots: &self.state_snapshots,
+        }
+    }
+
+    /// The eras of which `bbr` has all slots, at its two ends; and era 0, where there is its state.
+    fn eras(&self, slots_per_era: u64) -> Result<RangeInclusive<u64>> {
+        let has_genesis = self.state_snapshots.contains(Slot(0))?;
+        let first = self.block_roots.at_or_after(Slot(0))?.map(|record| record.slot().0);
+        let (Some(first), Some(highest)) = (first, self.block_roots.highest_written_slot()) else {
+            return Ok(if has_genesis { 0..=0 } else { RangeInclusive::new(1, 0) });
+        };
+        let first_era = first.div_ceil(slots_per_era) + 1;
+        let last_era = (highest.0 + 1) / slots_per_era;
+        Ok(if has_genesis && first_era == 1 { 0..=last_era } else { first_era..=last_era })
+    }
+}
+
+struct Run<'a> {
+    out: &'a Path,
+    columns: ExportColumns<'a>,
+    slots_per_era: u64,
+    chain: &'a Chain,
+    stop: &'a AtomicBool,
+    progress: Progress,
+    summary: Summary,
+}
+
+impl Run<'_> {
+    fn export_all(&mut self, eras: RangeInclusive<u64>) -> Result<()> {
+        if !eras.is_empty() {
+            disk::create_dir(self.out)?;
+        }
+        for era in eras {
+            self.export_era(era)?;
+        }
+        Ok(())
+    }
+
+    fn export_era(&mut self, era: u64) -> Result<()> {
+        let export = EraExport::prepare(self.columns, self.slots_per_era, era)?;
+        self.chain.check_root(Root(export.state_head().genesis_validators_root))?;
+        let path = self.out.join(name::of(&self.summary.config_name, &export));
+        self.progress.set_message(format!("export era {era}"));
+        let before = self.summary.bytes.0;
+        let mut file = OutFile::begin(&path)?;
+        let (progress, stop) = (&self.progress, self.stop);
+        let done = export.write_to(&mut file, &mut |bytes| {
+            progress.set_position(before + bytes);
+            if stop.load(Ordering::Relaxed) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })?;
+        let outcome = file.finish()?;
+        self.summary.add(&export, &path, done, outcome);
+        Ok(())
+    }
+}
+
+impl Summary {
+    fn add(&mut self, export: &EraExport<'_>, path: &Path, done: Exported, outcome: Outcome) {
+        let slots = export.slots();
+        let outcome = match outcome {
+            Outcome::Written => {
+                self.exported_eras.0 += 1;
+                "written"
+            }
+            Outcome::Present => {
+                self.present_eras.0 += 1;
+                "present"
+            }
+        };
+        self.blocks.0 += done.blocks;
+        self.skipped_slots.0 += done.skipped_slots;
+        self.bytes.0 += done.byte_len;
+        self.unknown_layouts.0 += done.unknown_layouts;
+        self.files.push(FileObject {
+            era: Decimal(export.era()),
+            file: path.display().to_string(),
+            outcome,
+            first_slot: slots.map(|slots| Decimal(slots.first.0)),
+            last_slot: slots.map(|slots| Decimal(slots.last.0)),
+            state_slot: Decimal(export.state_head().slot.0),
+            blocks: Decimal(done.blocks),
+            skipped_slots: Decimal(done.skipped_slots),
+            bytes: Decimal(done.byte_len),
+        });
+    }
+
+    fn tell(&self) {
+        let mut text = format!(
+            "{}: {} eras written, {} were there already; {} blocks, {} skipped slots; {} in {:.1} s",
+            self.config_name,
+            self.exported_eras.0,
+            self.present_eras.0,
+            self.blocks.0,
+            self.skipped_slots.0,
+            output::bytes_for_people(self.bytes.0),
+            self.seconds,
+        );
+        if self.seconds > 0.0 {
+            let millis = Duration::from_secs_f64(self.seconds).as_millis().max(1);
+            let rate = u128::from(self.bytes.0) * 1000 / millis;
+            let rate = output::bytes_for_people(u64::try_from(rate).unwrap_or(u64::MAX));
+            text += &format!(" ({rate}/s)");
+        }
+        output::tell(&text);
+        if self.unknown_layouts.0 > 0 {
+            output::tell(&format!(
+                "{} blocks are of a fork or preset that is not known here: that they are not \
+                 blinded was not shown",
+                self.unknown_layouts.0
+            ));
+        }
+    }
+}
+
+fn print(summary: &Summary) -> Result<()> {
+    use std::io::Write;
+    let mut out = Output::stdout();
+    out.json_line(summary)?;
+    Ok(out.flush()?)
+}

@@ -1,0 +1,280 @@
+//! `coldstore map`
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use anyhow::Result;
+use clap::Args;
+use coldstore::occupancy::SlotState;
+use coldstore::{Archive, Column, Reader, Slot, View};
+use serde::Serialize;
+
+use crate::chain::Chain;
+use crate::cli::{column_parser, parse_slot};
+use crate::disk;
+use crate::failure::{self, Answer};
+use crate::map::terminal::Terminal;
+use crate::map::{self, Axis, ColumnMap, Counts, svg};
+use crate::networks::Root;
+use crate::open;
+use crate::output::{Decimal, Output};
+
+/// A picture of which slots are there, skipped, missing or damaged
+///
+/// Looks at the offset tables and at block roots, not at other data: a damage that only shows
+/// there is for `verify` to find. A slot without a block was skipped when bbr repeats the root of
+/// the slot before; otherwise it is missing. In bbr and bsr every slot is expected, in bss and bsd
+/// none is.
+#[derive(Debug, Args)]
+pub(crate) struct Map {
+    /// The archive's directory
+    archive: PathBuf,
+    /// One column; without it all that are there
+    #[arg(value_parser = column_parser())]
+    column: Option<Column>,
+    /// Write the picture as SVG to this file; `-` is standard output
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Print JSON: counts by file, and every range of slots that is missing or damaged
+    #[arg(long, conflicts_with = "svg")]
+    json: bool,
+    /// The first slot of the picture
+    #[arg(long, value_name = "SLOT", value_parser = parse_slot)]
+    from: Option<Slot>,
+    /// The last slot of the picture
+    #[arg(long, value_name = "SLOT", value_parser = parse_slot)]
+    to: Option<Slot>,
+}
+
+/// Columns of a terminal where none is asked or none tells.
+const TERMINAL_COLUMNS: u16 = 80;
+/// Rows that fit a screen.
+const TERMINAL_ROWS: u64 = 24;
+/// What stands beside the cells of a row, at most: file, slot, era, date, and what parts them.
+const LABEL_COLUMNS: u64 = 36;
+const SVG_CELLS: u64 = 64;
+const SVG_ROWS: u64 = 64;
+/// From here on several files share a row, however thin rows are drawn.
+const SVG_FILES: u64 = 4096;
+
+struct Opened {
+    column: Column,
+    view: View,
+}
+
+impl Map {
+    pub(crate) fn run(self) -> Result<Answer> {
+        let archive = open::archive(&self.archive)?;
+        let chain = Chain::of(&self.archive, &archive)?;
+        let (columns, failed) = self.open_columns(&archive)?;
+        let roots = archive.column(Column::BlockRoots).ok().map(Reader::view);
+        let mut out = Output::stdout();
+        let shown = slots(&columns, roots.as_ref(), self.from, self.to);
+        if self.json {
+            let axis = shown.map(|(first, last)| Axis::new(first, last, 1, 1));
+            let maps = draw(&columns, roots.as_ref(), axis.as_ref())?;
+            out.json_line(&ArchiveObject::of(&maps, axis.as_ref(), &chain))?;
+        } else if let Some(path) = &self.svg {
+            let (first, last) = shown.unwrap_or((Slot(0), Slot(0)));
+            let axis = Axis::new(first, last, SVG_CELLS, SVG_ROWS).by_files(SVG_FILES);
+            let maps = draw(&columns, roots.as_ref(), Some(&axis))?;
+            let picture = svg::draw(&maps, &axis, &chain);
+            if path == Path::new("-") {
+                out.write_all(picture.as_bytes())?;
+            } else {
+                disk::write(path, picture.as_bytes())?;
+            }
+        } else if let Some((first, last)) = shown {
+            let axis = Axis::new(first, last, cells_per_row(), TERMINAL_ROWS);
+            let maps = draw(&columns, roots.as_ref(), Some(&axis))?;
+            let terminal = Terminal { axis: &axis, chain: &chain, in_color: in_color() };
+            terminal.draw(&maps, &mut out)?;
+        } else {
+            writeln!(out, "there is no slot to show")?;
+        }
+        out.flush()?;
+        failure::none_failed(failed, "column", "read")
+    }
+
+    /// The columns that can be read, and how many cannot.
+    fn open_columns(&self, archive: &Archive) -> Result<(Vec<Opened>, u64)> {
+        let asked = match self.column {
+            Some(column) => vec![column],
+            None => open::present_columns(&self.archive)?,
+        };
+        let (mut columns, mut failed) = (Vec::new(), 0);
+        for column in asked {
+            match archive.column(column) {
+                Ok(reader) => columns.push(Opened { column, view: reader.view() }),
+                Err(error) => {
+                    failure::tell(column, error);
+                    failed += 1;
+                }
+            }
+        }
+        Ok((columns, failed))
+    }
+}
+
+/// The slots to show: those asked for, as far as there are any.
+fn slots(
+    columns: &[Opened],
+    roots: Option<&View>,
+    from: Option<Slot>,
+    to: Option<Slot>,
+) -> Option<(Slot, Slot)> {
+    let lowest = columns.iter().filter_map(|opened| map::lowest(&opened.view)).min();
+    let highest = columns.iter().filter_map(|opened| opened.view.highest_written_slot()).max();
+    // Slots behind the last block may have been skipped, or their blocks lost.
+    let of_roots = roots
+        .filter(|_| columns.iter().any(|opened| opened.column == Column::Blocks))
+        .and_then(View::highest_written_slot);
+    let highest = highest.max(of_roots)?;
+    let first = from.or(lowest).unwrap_or(Slot(0));
+    let last = to.map_or(highest, |to| to.min(highest));
+    (first <= last).then_some((first, last))
+}
+
+/// Draws the columns side by side, for there are several of them and often several cores.
+fn draw(columns: &[Opened], roots: Option<&View>, axis: Option<&Axis>) -> Result<Vec<ColumnMap>> {
+    let Some(axis) = axis else { return Ok(Vec::new()) };
+    thread::scope(|scope| {
+        let drawn: Vec<_> = columns
+            .iter()
+            .map(|opened| {
+                scope.spawn(move || ColumnMap::draw(opened.column, &opened.view, roots, axis))
+            })
+            .collect();
+        let join = |drawn: thread::ScopedJoinHandle<'_, Result<ColumnMap>>| {
+            drawn.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        drawn.into_iter().map(join).collect()
+    })
+}
+
+/// A power of two that leaves room for the labels.
+fn cells_per_row() -> u64 {
+    let stdout = io::stdout();
+    let size = stdout.is_terminal().then(|| rustix::termios::tcgetwinsize(&stdout));
+    let columns = match size {
+        Some(Ok(size)) if size.ws_col > 0 => size.ws_col,
+        _ => TERMINAL_COLUMNS,
+    };
+    let room = u64::from(columns).saturating_sub(LABEL_COLUMNS).clamp(16, 128);
+    1 << room.ilog2()
+}
+
+/// As <https://no-color.org> asks.
+fn in_color() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+#[derive(Serialize)]
+struct ArchiveObject {
+    config_name: Option<String>,
+    genesis_validators_root: Option<Root>,
+    slots_per_era: Option<Decimal>,
+    first_slot: Option<Decimal>,
+    last_slot: Option<Decimal>,
+    columns: Vec<ColumnObject>,
+}
+
+#[derive(Serialize)]
+struct ColumnObject {
+    column: &'static str,
+    name: &'static str,
+    lowest_slot: Option<Decimal>,
+    highest_slot: Option<Decimal>,
+    #[serde(flatten)]
+    totals: CountsObject,
+    files: Vec<FileObject>,
+    findings: Vec<FindingObject>,
+}
+
+#[derive(Serialize)]
+struct FileObject {
+    file_id: Decimal,
+    first_slot: Decimal,
+    last_slot: Decimal,
+    #[serde(flatten)]
+    counts: CountsObject,
+}
+
+#[derive(Serialize)]
+struct CountsObject {
+    present: Decimal,
+    backfilled: Decimal,
+    skipped: Decimal,
+    missing: Decimal,
+    damaged: Decimal,
+    empty: Decimal,
+}
+
+#[derive(Serialize)]
+struct FindingObject {
+    state: String,
+    first_slot: Decimal,
+    last_slot: Decimal,
+    why: Option<String>,
+}
+
+impl ArchiveObject {
+    fn of(maps: &[ColumnMap], axis: Option<&Axis>, chain: &Chain) -> Self {
+        Self {
+            config_name: chain.config_name.clone(),
+            genesis_validators_root: chain.genesis_validators_root,
+            slots_per_era: chain.slots_per_era.map(Decimal),
+            first_slot: axis.map(|axis| Decimal(axis.first.0)),
+            last_slot: axis.map(|axis| Decimal(axis.last.0)),
+            columns: maps.iter().map(ColumnObject::of).collect(),
+        }
+    }
+}
+
+impl ColumnObject {
+    fn of(map: &ColumnMap) -> Self {
+        let decimal = |slot: Option<Slot>| slot.map(|slot| Decimal(slot.0));
+        Self {
+            column: map.column.dir_name(),
+            name: map.column.long_name(),
+            lowest_slot: decimal(map.lowest),
+            highest_slot: decimal(map.highest),
+            totals: CountsObject::of(&map.totals),
+            files: map
+                .files
+                .iter()
+                .map(|(file_id, counts)| FileObject {
+                    file_id: Decimal(file_id.0),
+                    first_slot: Decimal(file_id.first_slot().0),
+                    last_slot: Decimal(file_id.last_slot().0),
+                    counts: CountsObject::of(counts),
+                })
+                .collect(),
+            findings: map
+                .findings
+                .iter()
+                .map(|finding| FindingObject {
+                    state: finding.state.to_string(),
+                    first_slot: Decimal(finding.first.0),
+                    last_slot: Decimal(finding.last.0),
+                    why: finding.why.clone(),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl CountsObject {
+    fn of(counts: &Counts) -> Self {
+        let count = |state| Decimal(counts.of(state));
+        Self {
+            present: count(SlotState::Present),
+            backfilled: count(SlotState::Backfilled),
+            skipped: count(SlotState::Skipped),
+            missing: count(SlotState::Missing),
+            damaged: count(SlotState::Damaged),
+            empty: count(SlotState::Empty),
+        }
+    }
+}
