@@ -7,7 +7,7 @@ use crate::column::Column;
 use crate::error::{Error, Result};
 use crate::format::names;
 use crate::read::{Reader, ReaderOptions};
-use crate::write::{Pipeline, PipelineOptions, Writer, WriterOptions};
+use crate::write::{Checksums, Pipeline, PipelineOptions, Writer, WriterOptions};
 
 /// An archive, open for reading. Nothing is created, and columns are opened when they are first
 /// asked for.
@@ -91,18 +91,29 @@ impl ArchivePipeline {
     pub fn open(
         root: impl AsRef<Path>,
         backfill: &[Column],
+        options: impl FnMut(Column) -> PipelineOptions,
+    ) -> Result<Self> {
+        Self::start(ArchiveWriter::open(root), backfill, options)
+    }
+
+    /// [`ArchivePipeline::open`] of an archive that was opened for writing already.
+    ///
+    /// # Errors
+    /// As [`Writer::open`] and [`Pipeline::start`].
+    pub fn start(
+        mut archive: ArchiveWriter,
+        backfill: &[Column],
         mut options: impl FnMut(Column) -> PipelineOptions,
     ) -> Result<Self> {
-        let root = root.as_ref();
         // All locks before the first pipeline.
-        let asked = Column::ALL.map(|column| (column, backfill.contains(&column)));
-        let writers: Result<Vec<Writer>> = open_writers(root, &asked).into_iter().collect();
+        archive.columns(Column::ALL.map(|column| (column, backfill.contains(&column))))?;
+        let ArchiveWriter { root, columns: writers, .. } = archive;
         let mut columns = Vec::new();
-        for (column, writer) in Column::ALL.into_iter().zip(writers?) {
+        for (column, writer) in Column::ALL.into_iter().zip(writers.into_iter().flatten()) {
             columns.push(Pipeline::start(writer, options(column))?);
         }
         let columns = columns.try_into().unwrap_or_else(|_| unreachable!("one for each column"));
-        Ok(Self { root: root.to_owned(), columns })
+        Ok(Self { root, columns })
     }
 
     /// The archive's directory.
@@ -129,6 +140,7 @@ impl ArchivePipeline {
 #[derive(Debug)]
 pub struct ArchiveWriter {
     root: PathBuf,
+    checksums: Checksums,
     columns: [Option<Writer>; Column::ALL.len()],
 }
 
@@ -137,7 +149,13 @@ impl ArchiveWriter {
     #[must_use]
     pub fn open(root: impl AsRef<Path>) -> Self {
         let columns = std::array::from_fn(|_| None);
-        Self { root: root.as_ref().to_owned(), columns }
+        Self { root: root.as_ref().to_owned(), checksums: Checksums::Off, columns }
+    }
+
+    /// Whether checksums are kept of what is written to columns that are opened from now on.
+    #[must_use]
+    pub fn checksums(self, checksums: Checksums) -> Self {
+        Self { checksums, ..self }
     }
 
     /// The archive's directory.
@@ -180,7 +198,7 @@ impl ArchiveWriter {
                 to_open.push((column, allow_backfill));
             }
         }
-        let opened = open_writers(&self.root, &to_open);
+        let opened = open_writers(&self.root, self.checksums, &to_open);
         for ((column, _), writer) in to_open.into_iter().zip(opened) {
             self.columns[column.index()] = Some(writer?);
         }
@@ -196,10 +214,14 @@ impl ArchiveWriter {
 /// Opens columns for writing, each on a thread of its own: what each of them flushes, the file
 /// system can then flush together. They are made where they are missing, with backfill turned on
 /// where asked.
-fn open_writers(root: &Path, asked: &[(Column, bool)]) -> Vec<Result<Writer>> {
+fn open_writers(
+    root: &Path,
+    checksums: Checksums,
+    asked: &[(Column, bool)],
+) -> Vec<Result<Writer>> {
     let open = |(column, allow_backfill): (Column, bool)| {
         let options = WriterOptions::create(column.spec()).allow_backfill(allow_backfill);
-        Writer::open(root.join(column.dir_name()), options)
+        Writer::open(root.join(column.dir_name()), options.checksums(checksums))
     };
     match asked {
         [] => Vec::new(),

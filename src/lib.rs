@@ -74,8 +74,8 @@ pub use read::{
 };
 pub use slot::{FileId, SLOTS_PER_FILE, Slot};
 pub use write::{
-    CommitInfo, Committed, HealAction, HealReport, Pipeline, PipelineOptions, Queue, RunCommit,
-    RunError, RunReport, Ticket, Writer, WriterOptions, inspect,
+    Checksums, CommitInfo, Committed, HealAction, HealReport, Pipeline, PipelineOptions, Queue,
+    RunCommit, RunError, RunReport, Ticket, Writer, WriterOptions, inspect,
 };
 
 /// The examples of the README are run as tests.

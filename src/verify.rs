@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::format::names;
 use crate::format::offsets::entry_offset;
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, VERSION_RECORD};
+use crate::format::sums::{SUMS_BYTES, SumVerdict, sum_entry_offset};
 use crate::read::{Reader, ReaderOptions, Record, View};
 use crate::slot::{FileId, Slot};
 
@@ -53,6 +54,8 @@ pub struct Finding {
 pub struct Summary {
     /// Records that are whole.
     pub records: u64,
+    /// Those of them that are what was written, by the checksum that was kept.
+    pub with_checksum: u64,
     /// Files, data and offsets as one, that were checked.
     pub files: u64,
     /// Findings that are damage.
@@ -188,6 +191,39 @@ impl Check<'_> {
             }
         }
         self.spans(&data_path, spans, bound);
+        self.sums(view, file_id)
+    }
+
+    /// Checksums without a record, and those that nobody can make use of.
+    fn sums(&mut self, view: &View, file_id: FileId) -> Result<()> {
+        let (files, conf) = (view.files(), view.conf());
+        let path = files.directory.file_path(&names::sums_file(file_id));
+        let table = match files.sum_table(conf.spec.record_type, file_id)? {
+            Some(Ok(table)) => table,
+            Some(Err(byte_len)) => {
+                let wanted = format!("{SUMS_BYTES} bytes with an intact header");
+                let found = format!("{byte_len} bytes: no checksum is known");
+                self.note(path, None, "checksum file", wanted, found);
+                return Ok(());
+            }
+            None => return Ok(()),
+        };
+        let map = view.file(file_id)?;
+        let is_lost = |index: &usize| map.entry(*index) == 0;
+        for index in table.known().filter(is_lost) {
+            let slot = file_id.slot_at(index);
+            // A backfill under way writes both, and so does what comes behind the highest slot.
+            let is_open = conf.backfill.is_some() && conf.named_len(file_id).is_some();
+            if Some(slot) > conf.highest || is_open {
+                continue;
+            }
+            let wanted = "the offset of a record, for its checksum is kept".to_owned();
+            let offsets = files.offset_path(file_id);
+            let mut lost = finding(Severity::Damage, offsets, "offset entry", wanted, "0".into());
+            lost.offset = Some(entry_offset(index));
+            lost.slot = Some(slot);
+            self.report(lost);
+        }
         Ok(())
     }
 
@@ -202,11 +238,16 @@ impl Check<'_> {
         let data_path = view.files().data_path(slot.file_id());
         match view.record(slot) {
             Ok(Some(record)) => {
-                // The entry may have changed since it was loaded: it is still anything.
-                let byte_len = HEADER_BYTES + record.stored().len() as u64;
-                spans.push((entry, entry.saturating_add(byte_len), slot));
-                match self.decodes(&record) {
-                    Ok(()) => self.summary.records += 1,
+                let record_type = view.conf().spec.record_type;
+                let is_intact = view.files().check_sum(record_type, slot, entry, record.stored());
+                match is_intact.and_then(|verdict| self.decodes(&record).map(|()| verdict)) {
+                    Ok(verdict) => {
+                        // The entry may have changed since it was loaded: it is still anything.
+                        let byte_len = HEADER_BYTES + record.stored().len() as u64;
+                        spans.push((entry, entry.saturating_add(byte_len), slot));
+                        self.summary.records += 1;
+                        self.verdict(view, slot, verdict);
+                    }
                     Err(error) => self.damage(&data_path, Some(slot), error),
                 }
             }
@@ -221,6 +262,20 @@ impl Check<'_> {
                 self.report(finding);
             }
             Err(error) => self.damage(&data_path, Some(slot), error),
+        }
+    }
+
+    fn verdict(&mut self, view: &View, slot: Slot, verdict: SumVerdict) {
+        self.summary.with_checksum += u64::from(verdict != SumVerdict::Unknown);
+        if verdict == SumVerdict::EntryDamaged {
+            let name = names::sums_file(slot.file_id());
+            let path = view.files().directory.file_path(&name);
+            let wanted = "two checksums that fit each other".to_owned();
+            let found = "one that fits the record, and another".to_owned();
+            let mut damage = finding(Severity::Damage, path, "checksum entry", wanted, found);
+            damage.offset = Some(sum_entry_offset(slot.index_in_file()));
+            damage.slot = Some(slot);
+            self.report(damage);
         }
     }
 

@@ -166,6 +166,7 @@ impl Directory {
         for entry in rustix::fs::Dir::new(fd).map_err(|error| failed(error.into()))? {
             let entry = entry.map_err(|error| failed(error.into()))?;
             let file = entry.file_name().to_str().ok().and_then(SlotFile::parse);
+            let file = file.filter(|file| !matches!(file, SlotFile::Sums(_)));
             ids.extend(file.map(SlotFile::file_id));
         }
         ids.sort_unstable();

@@ -134,6 +134,7 @@ mod system {
                         }
                         let name = event.file_name().and_then(|name| name.to_str().ok());
                         if let Some(file) = name.and_then(SlotFile::parse)
+                            && !matches!(file, SlotFile::Sums(_))
                             && !changes.files.contains(&file.file_id())
                         {
                             changes.files.push(file.file_id());

@@ -14,3 +14,4 @@ pub mod frames;
 pub mod names;
 pub mod offsets;
 pub mod record;
+pub mod sums;

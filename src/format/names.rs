@@ -11,6 +11,7 @@ pub const LOCK: &str = "lock";
 
 const DATA_PREFIX: &str = "data_";
 const OFFSET_SUFFIX: &str = ".off";
+const SUMS_SUFFIX: &str = ".sum";
 
 /// `data_00042`
 #[must_use]
@@ -24,6 +25,12 @@ pub fn offset_file(file_id: FileId) -> String {
     format!("{DATA_PREFIX}{file_id}{OFFSET_SUFFIX}")
 }
 
+/// `data_00042.sum`
+#[must_use]
+pub fn sums_file(file_id: FileId) -> String {
+    format!("{DATA_PREFIX}{file_id}{SUMS_SUFFIX}")
+}
+
 /// A file of a column that holds slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SlotFile {
@@ -31,6 +38,8 @@ pub enum SlotFile {
     Data(FileId),
     /// The offset file of this id.
     Offsets(FileId),
+    /// The checksum file of this id.
+    Sums(FileId),
 }
 
 impl SlotFile {
@@ -39,24 +48,27 @@ impl SlotFile {
     #[must_use]
     pub fn parse(name: &str) -> Option<SlotFile> {
         let rest = name.strip_prefix(DATA_PREFIX)?;
-        let digits = rest.strip_suffix(OFFSET_SUFFIX).unwrap_or(rest);
+        let (digits, kind): (_, fn(FileId) -> SlotFile) =
+            if let Some(digits) = rest.strip_suffix(OFFSET_SUFFIX) {
+                (digits, SlotFile::Offsets)
+            } else if let Some(digits) = rest.strip_suffix(SUMS_SUFFIX) {
+                (digits, SlotFile::Sums)
+            } else {
+                (rest, SlotFile::Data)
+            };
         if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
         }
         let file_id = FileId(digits.parse().ok()?);
-        let canonical = file_id <= FileId::MAX && file_id.to_string() == digits;
-        match (canonical, digits.len() == rest.len()) {
-            (false, _) => None,
-            (true, true) => Some(SlotFile::Data(file_id)),
-            (true, false) => Some(SlotFile::Offsets(file_id)),
-        }
+        let is_canonical = file_id <= FileId::MAX && file_id.to_string() == digits;
+        is_canonical.then(|| kind(file_id))
     }
 
     /// The id of the file.
     #[must_use]
     pub fn file_id(self) -> FileId {
         match self {
-            SlotFile::Data(file_id) | SlotFile::Offsets(file_id) => file_id,
+            SlotFile::Data(id) | SlotFile::Offsets(id) | SlotFile::Sums(id) => id,
         }
     }
 }
@@ -74,6 +86,7 @@ mod tests {
                 SlotFile::parse(&offset_file(FileId(id))),
                 Some(SlotFile::Offsets(FileId(id)))
             );
+            assert_eq!(SlotFile::parse(&sums_file(FileId(id))), Some(SlotFile::Sums(FileId(id))));
         }
     }
 
@@ -85,8 +98,9 @@ mod tests {
             "data_000001",
             "data_+0001",
             "data_00001.offs",
-            "data_00001.sum",
+            "data_00001.sums",
             "data_.off",
+            "data_.sum",
             "data_99999999999999999999",
             "data_18446744073709551615",
             "lock",

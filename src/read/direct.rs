@@ -77,7 +77,7 @@ impl View {
 impl Moment {
     /// Reads the payload stored for a slot, at most `ceiling` bytes.
     fn read(&self, slot: Slot, ceiling: u64, buffer: &mut Vec<u8>) -> Result<bool> {
-        if slot.0 < self.end() {
+        if slot.0 < self.end() && !self.options.checks_sums() {
             let map = self.file(slot.file_id())?;
             let entry = map.entry(slot.index_in_file());
             if (FIRST_RECORD_OFFSET..map.bound()).contains(&entry)

@@ -22,6 +22,7 @@ use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordTag};
 use crate::read::access::Access;
 use crate::read::descriptors::Descriptors;
 use crate::read::map_cache::{Cached, MapCache, Moment};
+use crate::read::sums::SumFiles;
 use crate::slot::FileId;
 
 /// A map of a file that still grows reaches this many bytes further than the file, so that it
@@ -41,6 +42,7 @@ pub(crate) struct Files {
     /// one: it cannot be told.
     watch: Mutex<Option<Option<Watch>>>,
     descriptors: Descriptors,
+    pub(super) sums: SumFiles,
 }
 
 /// Both files of an id, as they were opened.
@@ -54,7 +56,8 @@ impl Files {
     pub(super) fn new(directory: Directory, access: Access, max_files: usize) -> Self {
         let cache = Mutex::new(MapCache::new(max_files));
         let (watch, descriptors) = (Mutex::default(), Descriptors::default());
-        Self { directory, access, cache, watch, descriptors }
+        let sums = SumFiles::default();
+        Self { directory, access, cache, watch, descriptors, sums }
     }
 
     /// A newer conf was read. What changed under it, and under all before, has changed by now: a

@@ -11,6 +11,7 @@ mod map_cache;
 mod reader;
 mod record;
 mod scan;
+mod sums;
 mod tracker;
 mod view;
 

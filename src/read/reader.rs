@@ -28,6 +28,7 @@ pub struct ReaderOptions {
     max_mapped_files: usize,
     pub(super) access: Access,
     check_fit: bool,
+    checksums: bool,
 }
 
 impl Default for ReaderOptions {
@@ -38,6 +39,7 @@ impl Default for ReaderOptions {
             max_mapped_files: DEFAULT_MAX_MAPPED_FILES,
             access: Access::default(),
             check_fit: true,
+            checksums: false,
         }
     }
 }
@@ -74,6 +76,18 @@ impl ReaderOptions {
     #[must_use]
     pub fn access(self, access: Access) -> Self {
         Self { access, ..self }
+    }
+
+    /// Whether every record that is read is compared with its checksum, where the writer kept one
+    /// ([`Checksums`](crate::Checksums)). One that is not what was written is
+    /// [`Error::Corrupt`]. It costs the checksum's computation and one system call for each record.
+    #[must_use]
+    pub fn checksums(self, checksums: bool) -> Self {
+        Self { checksums, ..self }
+    }
+
+    pub(super) fn checks_sums(&self) -> bool {
+        self.checksums
     }
 
     /// For `verify`, which reports a conf that does not fit its current file and goes on.

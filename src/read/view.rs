@@ -45,6 +45,8 @@ pub(super) struct Moment {
     tag: RecordTag,
     /// The longest payload that a record may have, as far as this moment's conf knows.
     max_stored_len: usize,
+    /// Payloads of so many bytes and more take the path that looks at everything.
+    quick_end: usize,
     /// The first touch of a record asks for it.
     asks: bool,
     table: MapTable,
@@ -79,6 +81,8 @@ impl View {
             end,
             tag: RecordTag::new(conf.spec.record_type),
             max_stored_len,
+            // Where checksums are compared, all do.
+            quick_end: if options.checks_sums() { 0 } else { max_stored_len.saturating_add(1) },
             asks: options.access.asks(conf.spec.max_value_bytes),
             table: MapTable::new(end),
             seen,
@@ -114,7 +118,7 @@ impl View {
         if !is_sample
             && let Some((entry, records)) = moment.table.quick(slot)
             && let Ok(payload) = moment.tag.payload(records, entry)
-            && payload.len() <= moment.max_stored_len
+            && payload.len() < moment.quick_end
         {
             return Ok(Some(payload));
         }
@@ -339,7 +343,7 @@ impl Moment {
     #[inline]
     pub(super) fn quick_payload<'m>(&self, map: &'m SlotMap, entry: u64) -> Option<&'m [u8]> {
         let payload = self.tag.payload(map.records(), entry).ok()?;
-        (payload.len() <= self.max_stored_len).then_some(payload)
+        (payload.len() < self.quick_end).then_some(payload)
     }
 
     /// The payload that `entry` leads to, where it is visible.
@@ -350,12 +354,19 @@ impl Moment {
         slot: Slot,
         entry: u64,
     ) -> Result<Option<&'m [u8]>> {
-        match self.tag.payload(map.records(), entry) {
-            Ok(payload) if payload.len() <= self.max_stored_len => Ok(Some(payload)),
-            Ok(payload) => self.long_payload(slot, entry, payload).map(Some),
-            Err(_) if entry == 0 => Ok(None),
-            Err(_) => self.second_look(map, slot, entry),
+        let payload = match self.tag.payload(map.records(), entry) {
+            Ok(payload) if payload.len() <= self.max_stored_len => Some(payload),
+            Ok(payload) => Some(self.long_payload(slot, entry, payload)?),
+            Err(_) if entry == 0 => None,
+            Err(_) => self.second_look(map, slot, entry)?,
+        };
+        if self.options.checks_sums()
+            && let Some(payload) = payload
+        {
+            let record_type = self.seen.conf.spec.record_type;
+            self.files.check_sum(record_type, slot, entry, payload)?;
         }
+        Ok(payload)
     }
 
     /// An entry that leads to no record here: it is not committed yet, or the file is corrupt.

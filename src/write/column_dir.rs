@@ -11,12 +11,21 @@ use crate::format::faults::offset_file_too_long;
 use crate::format::fit;
 use crate::format::names::{self, SlotFile};
 use crate::format::offsets::{OffsetTable, TABLE_BYTES};
+use crate::format::sums::{SUMS_BYTES, SumTable};
 use crate::slot::FileId;
 
 #[derive(Clone, Debug)]
 pub(super) struct ColumnDir {
     disk: Arc<dyn Disk>,
     path: PathBuf,
+}
+
+/// What there is of a checksum file.
+pub(super) enum Sums {
+    Absent,
+    Whole(Box<SumTable>),
+    /// So many bytes without an intact header, or not as many as there must be.
+    Broken(u64),
 }
 
 /// An open file that knows its path.
@@ -49,6 +58,10 @@ impl ColumnDir {
 
     pub(super) fn offset_path(&self, file_id: FileId) -> PathBuf {
         self.file_path(&names::offset_file(file_id))
+    }
+
+    pub(super) fn sums_path(&self, file_id: FileId) -> PathBuf {
+        self.file_path(&names::sums_file(file_id))
     }
 
     /// `None` when there is no such file.
@@ -138,11 +151,17 @@ impl ColumnDir {
         Ok(files)
     }
 
+    /// Whether there is any checksum file.
+    pub(super) fn has_sums(&self) -> Result<bool> {
+        Ok(self.slot_files()?.iter().any(|file| matches!(file, SlotFile::Sums(_))))
+    }
+
     /// The path of a file with slots.
     pub(super) fn slot_file_path(&self, file: SlotFile) -> PathBuf {
         match file {
             SlotFile::Data(file_id) => self.data_path(file_id),
             SlotFile::Offsets(file_id) => self.offset_path(file_id),
+            SlotFile::Sums(file_id) => self.sums_path(file_id),
         }
     }
 
@@ -162,6 +181,19 @@ impl ColumnDir {
             return Ok(None);
         };
         Ok(Some((file.read_table()?, file.byte_len()?)))
+    }
+
+    /// The checksum file of an id.
+    pub(super) fn read_sums(&self, file_id: FileId, record_type: [u8; 2]) -> Result<Sums> {
+        let Some(file) = self.open(self.sums_path(file_id), Access::Read)? else {
+            return Ok(Sums::Absent);
+        };
+        let byte_len = file.byte_len()?;
+        let bytes = file.read_up_to(SUMS_BYTES + 1)?;
+        Ok(match SumTable::from_bytes(&bytes, file_id, record_type) {
+            Some(table) => Sums::Whole(table),
+            None => Sums::Broken(byte_len),
+        })
     }
 
     /// Replaces the conf: written beside it, flushed, renamed over it, the rename flushed. The

@@ -18,7 +18,8 @@ use crate::files::disk::Access;
 use crate::format::conf::{Backfill, BackfillTarget, Conf};
 use crate::format::faults::{data_file_too_short, missing, offset_file_too_short};
 use crate::format::offsets::{TABLE_BYTES, entry_offset};
-use crate::format::record::RecordHeader;
+use crate::format::record::{HEADER_BYTES, RecordHeader};
+use crate::format::sums::{RecordSum, SUMS_BYTES, sum_entry_offset};
 use crate::slot::{FileId, Slot};
 use crate::write::column_dir::{ColumnDir, NamedFile};
 use crate::write::flusher::{Flush, Flusher};
@@ -79,9 +80,18 @@ struct Staged<'a> {
     /// Those of its two files that are there.
     data: Option<NamedFile>,
     offsets: Option<NamedFile>,
+    sums: Option<NamedFile>,
     bytes: Gather<'a>,
     entries: Vec<(usize, u64)>,
-    stream: Option<(u64, &'a mut dyn Read)>,
+    stream: Option<Stream<'a>>,
+}
+
+/// The value of the last record, that comes from a stream.
+struct Stream<'a> {
+    slot: Slot,
+    byte_len: u64,
+    source: &'a mut dyn Read,
+    header: RecordHeader,
 }
 
 /// Commits the batch; `conf` and `tables` move on when it is durable. All records are new, and they
@@ -124,15 +134,18 @@ pub(super) fn commit(
     for file in &mut staged {
         flushes.push(Flush::File(write_data(directory, file)?));
     }
-    // 3. offsets
+    // 3. offsets, and checksums where they are kept
     for file in &mut staged {
         flushes.push(Flush::File(write_entries(directory, file).map_err(poisoning)?));
+        if file.state.sums.is_some() {
+            flushes.push(Flush::File(write_sums(directory, file).map_err(poisoning)?));
+        }
     }
     // 4. conf
     let committed = conf_after(conf, &staged, highest, next);
     flushes.push(Flush::File(directory.write_tmp(&committed).map_err(poisoning)?));
     // 5. flush
-    if staged.iter().any(|file| !file.state.has_data || !file.state.has_offsets) {
+    if staged.iter().any(Staged::makes_files) {
         flushes.push(Flush::Names(directory.clone()));
     }
     flusher.flush_all(directory, flushes).map_err(poisoning)?;
@@ -145,9 +158,21 @@ pub(super) fn commit(
         file.state.has_data = true;
         file.state.has_offsets = true;
         file.state.offsets_len = TABLE_BYTES as u64;
+        if let Some(sums) = &mut file.state.sums {
+            sums.has_file = true;
+        }
         tables.put(file.file_id, file.state);
     }
     Ok(())
+}
+
+impl Staged<'_> {
+    fn makes_files(&self) -> bool {
+        let state = &self.state;
+        !state.has_data
+            || !state.has_offsets
+            || state.sums.as_ref().is_some_and(|sums| !sums.has_file)
+    }
 }
 
 /// The conf with another backfill file. The one before is sealed as it stands.
@@ -202,11 +227,12 @@ fn stage<'a>(
     let mut state = if exists {
         tables.get_flushed(directory, conf, file_id)?.clone()
     } else {
-        FileState::new()
+        tables.new_file(conf, file_id)
     };
     let data = state.has_data.then(|| open_data(directory, file_id, &state)).transpose()?;
     let offsets =
         state.has_offsets.then(|| open_offsets(directory, file_id, &state)).transpose()?;
+    let sums = open_sums(directory, file_id, &mut state)?;
     let payloads = batch.records.iter().map(|(_, payload)| match payload {
         Payload::Bytes(payload) => payload.len(),
         Payload::Stream { .. } => 0,
@@ -220,21 +246,29 @@ fn stage<'a>(
             Payload::Stream { byte_len, .. } => *byte_len,
         };
         let header = RecordHeader::new(conf.spec.record_type, check_stored_len(slot, byte_len)?);
-        let offset = match payload {
-            Payload::Bytes(payload) => bytes.push(header, payload),
-            Payload::Stream { byte_len, source } => {
-                stream = Some((byte_len, source));
-                bytes.push_header(header)
-            }
-        };
-        let offset = offset.ok_or_else(|| {
+        let too_long = || {
             let source = io::ErrorKind::FileTooLarge.into();
             Error::io(directory.data_path(file_id), "append to", source)
-        })?;
+        };
+        let offset = match payload {
+            Payload::Bytes(payload) => {
+                let offset = bytes.push(header, payload).ok_or_else(too_long)?;
+                if let Some(sums) = &mut state.sums {
+                    let mut sum = RecordSum::new(slot, offset, header.to_bytes());
+                    sum.update(payload);
+                    sums.table.set(slot.index_in_file(), sum.entry(slot, offset));
+                }
+                offset
+            }
+            Payload::Stream { byte_len, source } => {
+                stream = Some(Stream { slot, byte_len, source, header });
+                bytes.push_header(header).ok_or_else(too_long)?
+            }
+        };
         state.table.set(slot.index_in_file(), offset);
         entries.push((slot.index_in_file(), offset));
     }
-    Ok(Staged { file_id, state, data, offsets, bytes, entries, stream })
+    Ok(Staged { file_id, state, data, offsets, sums, bytes, entries, stream })
 }
 
 /// Opens a data file to append to. Where another tool has cut it since it was committed, the records
@@ -267,6 +301,27 @@ fn open_offsets(directory: &ColumnDir, file_id: FileId, state: &FileState) -> Re
     }
 }
 
+/// Opens a checksum file to write to. Where another tool has removed it, it is made again; where it
+/// was cut or cannot be opened, the records go without: it is never what a put fails for.
+fn open_sums(
+    directory: &ColumnDir,
+    file_id: FileId,
+    state: &mut FileState,
+) -> Result<Option<NamedFile>> {
+    let Some(sums) = state.sums.as_mut().filter(|sums| sums.has_file) else {
+        return Ok(None);
+    };
+    let Some(file) = directory.open(directory.sums_path(file_id), Access::Write)? else {
+        sums.has_file = false;
+        return Ok(None);
+    };
+    if file.byte_len()? < SUMS_BYTES as u64 {
+        state.sums = None;
+        return Ok(None);
+    }
+    Ok(Some(file))
+}
+
 /// Appends the records of one file. It is still to be flushed.
 fn write_data(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<NamedFile, CommitError> {
     let mut data = match file.data.take() {
@@ -274,13 +329,24 @@ fn write_data(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<NamedFile,
         None => directory.create(directory.data_path(file.file_id)).map_err(poisoning)?,
     };
     data.write_all_at(&mut file.bytes.slices(), file.bytes.start()).map_err(poisoning)?;
-    if let Some((byte_len, source)) = file.stream.take() {
-        let from = file.bytes.end() - byte_len;
-        if let Err(failed) = write_stream(&mut data, from, byte_len, source) {
+    if let Some(Stream { slot, byte_len, source, header }) = file.stream.take() {
+        let payload_offset = file.bytes.end() - byte_len;
+        let offset = payload_offset - HEADER_BYTES;
+        let mut sum = RecordSum::new(slot, offset, header.to_bytes());
+        let keeps_sums = file.state.sums.is_some();
+        let mut watch = |piece: &[u8]| {
+            if keeps_sums {
+                sum.update(piece);
+            }
+        };
+        if let Err(failed) = write_stream(&mut data, payload_offset, byte_len, source, &mut watch) {
             return Err(match failed {
                 StreamError::Write(error) => poisoning(error),
                 StreamError::Source(error) => take_back(directory, file, data, error),
             });
+        }
+        if let Some(sums) = &mut file.state.sums {
+            sums.table.set(slot.index_in_file(), sum.entry(slot, offset));
         }
     }
     Ok(data)
@@ -291,11 +357,13 @@ enum StreamError {
     Source(io::Error),
 }
 
+/// Copies a stream into the file; `watch` sees each piece of it.
 fn write_stream(
     data: &mut NamedFile,
     mut offset: u64,
     byte_len: u64,
     source: &mut dyn Read,
+    watch: &mut dyn FnMut(&[u8]),
 ) -> Result<(), StreamError> {
     let end = offset + byte_len;
     let mut chunk = vec![0; usize::try_from(byte_len).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES)];
@@ -304,6 +372,7 @@ fn write_stream(
         let count = to_boundary.min(end - offset).min(chunk.len() as u64);
         let piece = &mut chunk[..usize::try_from(count).unwrap_or(CHUNK_BYTES)];
         source.read_exact(piece).map_err(StreamError::Source)?;
+        watch(piece);
         data.write_all_at(&mut [IoSlice::new(piece)], offset).map_err(StreamError::Write)?;
         offset += count;
     }
@@ -337,20 +406,42 @@ fn write_entries(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<NamedFi
     };
     let table = &file.state.table;
     if file.state.has_whole_table() {
-        let mut runs: Vec<(usize, usize)> = runs(&file.entries).collect();
-        // Many small writes cost more than one large one. The entries between are written as they are.
-        if runs.len() > MAX_RUNS
-            && let (Some(first), Some(last)) = (runs.first(), runs.last())
-        {
-            runs = vec![(first.0, last.1)];
-        }
-        for (first, last) in runs {
+        for (first, last) in few_runs(&file.entries) {
             offsets.write_at(table.bytes_of(first..=last), entry_offset(first))?;
         }
     } else {
         offsets.write_at(table.as_bytes(), 0)?;
     }
     Ok(offsets)
+}
+
+/// Writes what is kept of the records of one file. It is still to be flushed.
+fn write_sums(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<NamedFile> {
+    let path = directory.sums_path(file.file_id);
+    let table = file.state.sums.as_ref().map(|sums| &sums.table);
+    match (file.sums.take(), table) {
+        (Some(mut sums), Some(table)) => {
+            for (first, last) in few_runs(&file.entries) {
+                sums.write_at(table.bytes_of(first..=last), sum_entry_offset(first))?;
+            }
+            Ok(sums)
+        }
+        (_, table) => {
+            let mut sums = directory.create(path)?;
+            sums.write_at(table.map_or(&[], |table| table.as_bytes()), 0)?;
+            Ok(sums)
+        }
+    }
+}
+
+/// The runs of neighbouring entries, or all from the first to the last where there are many: many
+/// small writes cost more than one large one. The entries between are written as they are.
+fn few_runs(entries: &[(usize, u64)]) -> Vec<(usize, usize)> {
+    let runs: Vec<(usize, usize)> = runs(entries).collect();
+    match runs.as_slice() {
+        [first, .., last] if runs.len() > MAX_RUNS => vec![(first.0, last.1)],
+        _ => runs,
+    }
 }
 
 /// First and last index of each run of neighbouring entries.

@@ -19,8 +19,9 @@ use crate::format::fit;
 use crate::format::names::{self, SlotFile};
 use crate::format::offsets::{OffsetTable, TABLE_BYTES};
 use crate::format::record::FIRST_RECORD_OFFSET;
+use crate::format::sums::SumEntry;
 use crate::slot::{FileId, Slot};
-use crate::write::column_dir::{ColumnDir, NamedFile};
+use crate::write::column_dir::{ColumnDir, NamedFile, Sums};
 
 /// One thing that healing changed, or would change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,13 @@ pub enum HealAction {
     /// Offset entries of uncommitted records were set to 0.
     ClearedEntries {
         /// The offset file.
+        file: PathBuf,
+        /// The slots, ascending.
+        slots: Vec<Slot>,
+    },
+    /// Checksums of uncommitted records were set to 0.
+    ClearedSums {
+        /// The checksum file.
         file: PathBuf,
         /// The slots, ascending.
         slots: Vec<Slot>,
@@ -68,6 +76,7 @@ impl HealAction {
     pub fn file(&self) -> &Path {
         match self {
             HealAction::ClearedEntries { file, .. }
+            | HealAction::ClearedSums { file, .. }
             | HealAction::ExtendedOffsets { file, .. }
             | HealAction::Truncated { file, .. }
             | HealAction::RemovedFile { file, .. }
@@ -80,15 +89,12 @@ impl fmt::Display for HealAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.file().display())?;
         match self {
-            HealAction::ClearedEntries { slots, .. } => match slots.as_slice() {
-                [slot] => write!(f, "uncommitted entry of slot {slot} cleared"),
-                [first, .., last] => write!(
-                    f,
-                    "{} uncommitted entries cleared, slots {first} to {last}",
-                    slots.len()
-                ),
-                [] => write!(f, "no entry cleared"),
-            },
+            HealAction::ClearedEntries { slots, .. } => {
+                write_cleared(f, ["entry", "entries"], slots)
+            }
+            HealAction::ClearedSums { slots, .. } => {
+                write_cleared(f, ["checksum", "checksums"], slots)
+            }
             HealAction::ExtendedOffsets { from, .. } => {
                 write!(f, "extended from {from} to {TABLE_BYTES} bytes")
             }
@@ -100,6 +106,18 @@ impl fmt::Display for HealAction {
             }
             HealAction::RemovedTmp { .. } => write!(f, "conf of an unfinished commit removed"),
         }
+    }
+}
+
+fn write_cleared(f: &mut fmt::Formatter<'_>, what: [&str; 2], slots: &[Slot]) -> fmt::Result {
+    let [one, many] = what;
+    match slots {
+        [slot] => write!(f, "uncommitted {one} of slot {slot} cleared"),
+        [first, .., last] => {
+            let count = slots.len();
+            write!(f, "{count} uncommitted {many} cleared, slots {first} to {last}")
+        }
+        [] => write!(f, "no {one} cleared"),
     }
 }
 
@@ -160,6 +178,7 @@ pub(super) fn examine(directory: &ColumnDir, conf: &Conf) -> Result<Vec<HealActi
     if let Some(target) = conf.backfill_target() {
         let (file_id, data_len) = (target.file_id, target.data_len);
         if data_len == 0 {
+            remove_if_there(directory, SlotFile::Sums(file_id), &mut actions)?;
             remove_if_there(directory, SlotFile::Offsets(file_id), &mut actions)?;
             remove_if_there(directory, SlotFile::Data(file_id), &mut actions)?;
         } else {
@@ -198,8 +217,49 @@ fn examine_current(
     if end != Some(data_len) {
         return Err(last_record_error(directory.data_path(file_id), largest, data_len, end));
     }
+    // At and below the highest slot a checksum without a record can only be one of a backfill; else it
+    // is all that is left of a record whose entry was lost, and stays.
+    let sums_from = if conf.backfill.is_some() { 0 } else { highest.index_in_file() + 1 };
     // The conf fits, so whatever lies after the highest slot is uncommitted too.
-    heal_file(directory, file_id, &data, (&table, offsets_len), data_len, actions)
+    let file = Looked { file_id, data, table, offsets_len, data_len, sums_from };
+    heal_file(directory, conf, &file, actions)
+}
+
+/// A file that the conf names, and fits.
+struct Looked {
+    file_id: FileId,
+    data: NamedFile,
+    table: Box<OffsetTable>,
+    offsets_len: u64,
+    data_len: u64,
+    /// The first index at which a checksum without a record is one of an uncommitted record.
+    sums_from: usize,
+}
+
+fn examine_sums(
+    directory: &ColumnDir,
+    conf: &Conf,
+    looked: &Looked,
+    actions: &mut Vec<HealAction>,
+) -> Result<()> {
+    let file_id = looked.file_id;
+    let file = directory.sums_path(file_id);
+    match directory.read_sums(file_id, conf.spec.record_type)? {
+        Sums::Absent => {}
+        // It was being made, whole, by a commit that did not happen.
+        Sums::Broken(byte_len) => actions.push(HealAction::RemovedFile { file, byte_len }),
+        Sums::Whole(sums) => {
+            let is_committed =
+                |index: &usize| (1..looked.data_len).contains(&looked.table.get(*index));
+            let known = sums.known().filter(|index| *index >= looked.sums_from);
+            let stray = known.filter(|index| !is_committed(index));
+            let slots: Vec<Slot> = stray.map(|index| file_id.slot_at(index)).collect();
+            if !slots.is_empty() {
+                actions.push(HealAction::ClearedSums { file, slots });
+            }
+        }
+    }
+    Ok(())
 }
 
 fn examine_backfill(
@@ -210,18 +270,13 @@ fn examine_backfill(
     actions: &mut Vec<HealAction>,
 ) -> Result<()> {
     let data = open_data(directory, file_id, data_len)?;
-    let Some((table, offsets_len)) = directory.read_table(file_id)? else {
-        if data_len > FIRST_RECORD_OFFSET {
+    let (table, offsets_len) = match directory.read_table(file_id)? {
+        Some(table) => table,
+        None if data_len > FIRST_RECORD_OFFSET => {
             return Err(missing(directory.offset_path(file_id), "offset file", data_len));
         }
-        return heal_file(
-            directory,
-            file_id,
-            &data,
-            (&OffsetTable::zeroed(), TABLE_BYTES as u64),
-            data_len,
-            actions,
-        );
+        // There is nothing to extend, either.
+        None => (OffsetTable::zeroed(), TABLE_BYTES as u64),
     };
     for (index, entry) in table.records().filter(|(_, entry)| *entry < data_len) {
         let end = data.record_end(conf.spec.record_type, entry, data_len)?;
@@ -230,7 +285,8 @@ fn examine_backfill(
             return Err(no_record(path, slot, entry, end, data_len));
         }
     }
-    heal_file(directory, file_id, &data, (&table, offsets_len), data_len, actions)
+    let file = Looked { file_id, data, table, offsets_len, data_len, sums_from: 0 };
+    heal_file(directory, conf, &file, actions)
 }
 
 /// Opens a data file that must be there with at least the committed bytes.
@@ -248,29 +304,29 @@ fn open_data(directory: &ColumnDir, file_id: FileId, data_len: u64) -> Result<Na
 
 fn heal_file(
     directory: &ColumnDir,
-    file_id: FileId,
-    data: &NamedFile,
-    (table, offsets_len): (&OffsetTable, u64),
-    data_len: u64,
+    conf: &Conf,
+    looked: &Looked,
     actions: &mut Vec<HealAction>,
 ) -> Result<()> {
+    let Looked { file_id, data, table, offsets_len, data_len, .. } = looked;
     let before = actions.len();
-    let stray = table.records().filter(|(_, entry)| *entry >= data_len);
+    let stray = table.records().filter(|(_, entry)| entry >= data_len);
     let slots: Vec<Slot> = stray.map(|(index, _)| file_id.slot_at(index)).collect();
-    let file = directory.offset_path(file_id);
+    let file = directory.offset_path(*file_id);
     if !slots.is_empty() {
         actions.push(HealAction::ClearedEntries { file: file.clone(), slots });
     }
-    if offsets_len < TABLE_BYTES as u64 {
-        actions.push(HealAction::ExtendedOffsets { file, from: offsets_len });
+    if *offsets_len < TABLE_BYTES as u64 {
+        actions.push(HealAction::ExtendedOffsets { file, from: *offsets_len });
     }
-    let from = data.byte_len()?;
-    if from > data_len {
-        let file = data.path().to_owned();
-        actions.push(HealAction::Truncated { file, from, to: data_len });
+    examine_sums(directory, conf, looked, actions)?;
+    let (from, to) = (data.byte_len()?, *data_len);
+    if from > to {
+        actions.push(HealAction::Truncated { file: data.path().to_owned(), from, to });
     }
     if actions.len() > before {
-        for path in [data.path().to_owned(), directory.offset_path(file_id)] {
+        let sums = directory.sums_path(*file_id);
+        for path in [data.path().to_owned(), directory.offset_path(*file_id), sums] {
             check_has_one_name(directory, path)?;
         }
     }
@@ -326,15 +382,21 @@ pub(super) fn flush_trusted(directory: &ColumnDir, conf: &Conf) -> Result<()> {
 /// An offset file is written whole, and before its data file is cut: where an earlier attempt
 /// failed to flush it, the page cache may show entries as cleared that are still on the medium,
 /// and a data file that is too long is what tells of such an attempt.
-pub(super) fn apply(directory: &ColumnDir, actions: &[HealAction]) -> Result<()> {
+pub(super) fn apply(directory: &ColumnDir, conf: &Conf, actions: &[HealAction]) -> Result<()> {
     for action in actions {
         tracing::info!(column = %directory.path().display(), "healing: {action}");
         match action {
             HealAction::ClearedEntries { file, slots } => rewrite_table(directory, file, slots)?,
+            HealAction::ClearedSums { file, slots } => {
+                if let Some(file_id) = file_id_of(file) {
+                    rewrite_sums(directory, conf, file_id, slots)?;
+                }
+            }
             HealAction::ExtendedOffsets { file, .. } => rewrite_table(directory, file, &[])?,
             HealAction::Truncated { file, to, .. } => {
-                if let Some(offsets) = offsets_beside(directory, file) {
-                    rewrite_table(directory, &offsets, &[])?;
+                if let Some(file_id) = file_id_of(file) {
+                    rewrite_table(directory, &directory.offset_path(file_id), &[])?;
+                    rewrite_sums(directory, conf, file_id, &[])?;
                 }
                 let mut data = must_open(directory, file)?;
                 data.set_len(*to)?;
@@ -348,10 +410,26 @@ pub(super) fn apply(directory: &ColumnDir, actions: &[HealAction]) -> Result<()>
     if actions.is_empty() { Ok(()) } else { directory.sync() }
 }
 
-/// The offset file that belongs to a data file.
-fn offsets_beside(directory: &ColumnDir, data: &Path) -> Option<PathBuf> {
-    let file = SlotFile::parse(data.file_name()?.to_str()?)?;
-    Some(directory.offset_path(file.file_id()))
+fn file_id_of(path: &Path) -> Option<FileId> {
+    Some(SlotFile::parse(path.file_name()?.to_str()?)?.file_id())
+}
+
+/// Writes a whole checksum file with those of `cleared` set to 0; one that is not whole is left.
+fn rewrite_sums(
+    directory: &ColumnDir,
+    conf: &Conf,
+    file_id: FileId,
+    cleared: &[Slot],
+) -> Result<()> {
+    let Sums::Whole(mut table) = directory.read_sums(file_id, conf.spec.record_type)? else {
+        return Ok(());
+    };
+    for slot in cleared {
+        table.set(slot.index_in_file(), SumEntry::default());
+    }
+    let mut sums = must_open(directory, &directory.sums_path(file_id))?;
+    sums.write_at(table.as_bytes(), 0)?;
+    sums.sync()
 }
 
 /// Writes a whole offset file with the entries of `cleared` set to 0. One that is not there stays

@@ -16,4 +16,4 @@ mod writer;
 pub use heal::{HealAction, HealReport, inspect};
 pub use pipeline::{CommitInfo, Pipeline, PipelineOptions, Queue, Ticket};
 pub use run::{RunCommit, RunError, RunReport};
-pub use writer::{Committed, Writer, WriterOptions};
+pub use writer::{Checksums, Committed, Writer, WriterOptions};

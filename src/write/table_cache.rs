@@ -8,8 +8,9 @@ use crate::format::conf::Conf;
 use crate::format::faults::{data_file_too_short, missing};
 use crate::format::offsets::{OffsetTable, TABLE_BYTES, entry_offset};
 use crate::format::record::FIRST_RECORD_OFFSET;
+use crate::format::sums::SumTable;
 use crate::slot::{FileId, Slot};
-use crate::write::column_dir::{ColumnDir, NamedFile};
+use crate::write::column_dir::{ColumnDir, NamedFile, Sums};
 
 /// Files remembered at most: 1 MiB of tables.
 const MAX_FILES: usize = 16;
@@ -24,28 +25,28 @@ pub(super) struct FileState {
     /// Bytes of the offset file; 0 where there is none, or an empty one.
     pub(super) offsets_len: u64,
     pub(super) has_offsets: bool,
+    /// `None` where none are kept.
+    pub(super) sums: Option<FileSums>,
+}
+
+/// The checksums of a file's records.
+#[derive(Clone, Debug)]
+pub(super) struct FileSums {
+    pub(super) table: Box<SumTable>,
+    pub(super) has_file: bool,
 }
 
 impl FileState {
-    /// A file that does not exist.
-    pub(super) fn new() -> Self {
-        Self {
-            table: OffsetTable::zeroed(),
-            data_len: 0,
-            has_data: false,
-            offsets_len: 0,
-            has_offsets: false,
-        }
-    }
-
     /// The whole offset file is there, so that entries can be written one by one.
     pub(super) fn has_whole_table(&self) -> bool {
         self.offsets_len == TABLE_BYTES as u64
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct TableCache {
+    /// Checksums are kept of what is written.
+    keeps_sums: bool,
     files: HashMap<FileId, FileState>,
     /// Sealed files that were flushed, and those whose flush failed: that is not tried again, since
     /// it would prove nothing.
@@ -53,6 +54,24 @@ pub(super) struct TableCache {
 }
 
 impl TableCache {
+    pub(super) fn new(keeps_sums: bool) -> Self {
+        Self { keeps_sums, files: HashMap::new(), flushed: HashMap::new() }
+    }
+
+    /// The state of a file above the current one, which does not exist.
+    pub(super) fn new_file(&self, conf: &Conf, file_id: FileId) -> FileState {
+        let sums =
+            || FileSums { table: SumTable::new(file_id, conf.spec.record_type), has_file: false };
+        FileState {
+            table: OffsetTable::zeroed(),
+            data_len: 0,
+            has_data: false,
+            offsets_len: 0,
+            has_offsets: false,
+            sums: self.keeps_sums.then(sums),
+        }
+    }
+
     /// The state of a file at or below the current one.
     pub(super) fn get(
         &mut self,
@@ -61,7 +80,10 @@ impl TableCache {
         file_id: FileId,
     ) -> Result<&FileState> {
         if !self.files.contains_key(&file_id) {
-            let state = load(directory, conf, file_id)?;
+            let mut state = load(directory, conf, file_id)?;
+            if self.keeps_sums {
+                state.sums = load_sums(directory, conf, file_id)?;
+            }
             self.put(file_id, state);
         }
         Ok(&self.files[&file_id])
@@ -119,8 +141,8 @@ fn load(directory: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<FileState
     }
     let has_offsets = table.is_some();
     let (table, offsets_len) = table.unwrap_or_else(|| (OffsetTable::zeroed(), 0));
-    let state =
-        FileState { table, data_len, has_data: file_len.is_some(), offsets_len, has_offsets };
+    let has_data = file_len.is_some();
+    let state = FileState { table, data_len, has_data, offsets_len, has_offsets, sums: None };
     // Every entry must lead into the committed bytes: in the files that the conf names, healing
     // has seen to that. An entry behind the end of a sealed file is not this writer's, and
     // appending there could bring it to life.
@@ -134,6 +156,23 @@ fn load(directory: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<FileState
         return Err(Error::corrupt(path, None, "sealed data file", "at least 8 bytes", found));
     }
     Ok(state)
+}
+
+/// `None` where the file is not what it must be: healing has taken away what a crash can leave, so
+/// it is damaged, and nothing more is kept in it.
+fn load_sums(directory: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<Option<FileSums>> {
+    Ok(match directory.read_sums(file_id, conf.spec.record_type)? {
+        Sums::Whole(table) => Some(FileSums { table, has_file: true }),
+        Sums::Absent => {
+            let table = SumTable::new(file_id, conf.spec.record_type);
+            Some(FileSums { table, has_file: false })
+        }
+        Sums::Broken(_) => {
+            let file = directory.sums_path(file_id);
+            tracing::warn!(file = %file.display(), "a damaged checksum file is left as it is");
+            None
+        }
+    })
 }
 
 /// Both files of an id, as far as they are there.

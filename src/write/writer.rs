@@ -33,6 +33,20 @@ pub struct WriterOptions {
     spec: Option<ColumnSpec>,
     max_value_bytes: u64,
     allow_backfill: bool,
+    checksums: Checksums,
+}
+
+/// Whether checksums of the records that are written are kept beside them: `data_00000.sum` beside
+/// `data_00000` (`FORMAT.md`, section 8). Whoever does not know them reads the column as before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Checksums {
+    /// No.
+    #[default]
+    Off,
+    /// Where the column has any.
+    WherePresent,
+    /// Yes.
+    On,
 }
 
 impl WriterOptions {
@@ -41,13 +55,15 @@ impl WriterOptions {
     #[must_use]
     pub fn create(spec: ColumnSpec) -> Self {
         let max_value_bytes = spec.max_value_bytes;
-        Self { spec: Some(spec), max_value_bytes, allow_backfill: false }
+        let (allow_backfill, checksums) = (false, Checksums::Off);
+        Self { spec: Some(spec), max_value_bytes, allow_backfill, checksums }
     }
 
     /// Opens a column that must be there, as it is.
     #[must_use]
     pub fn existing() -> Self {
-        Self { spec: None, max_value_bytes: 0, allow_backfill: false }
+        let (allow_backfill, checksums) = (false, Checksums::Off);
+        Self { spec: None, max_value_bytes: 0, allow_backfill, checksums }
     }
 
     /// Whether skipped slots behind the highest may be filled. Once on, it stays on: the column
@@ -55,6 +71,12 @@ impl WriterOptions {
     #[must_use]
     pub fn allow_backfill(self, allow_backfill: bool) -> Self {
         Self { allow_backfill, ..self }
+    }
+
+    /// Whether checksums are kept of what is written.
+    #[must_use]
+    pub fn checksums(self, checksums: Checksums) -> Self {
+        Self { checksums, ..self }
     }
 
     /// Raises the bound on one decoded value, in bytes. It never goes down.
@@ -131,7 +153,12 @@ impl Writer {
             Some(conf) => open_existing(&directory, conf, options)?,
             None => create(&directory, options)?,
         };
-        let (tables, flusher) = (TableCache::default(), Flusher::default());
+        let keeps_sums = match options.checksums {
+            Checksums::Off => false,
+            Checksums::WherePresent => directory.has_sums()?,
+            Checksums::On => true,
+        };
+        let (tables, flusher) = (TableCache::new(keeps_sums), Flusher::default());
         Ok(Self { directory, conf, tables, flusher, poisoned: None, healed, lock })
     }
 
@@ -652,7 +679,7 @@ fn create(directory: &ColumnDir, options: WriterOptions) -> Result<(Conf, HealRe
     };
     let conf = Conf::empty(spec, options.allow_backfill);
     let actions = heal::examine(directory, &conf)?;
-    heal::apply(directory, &actions)?;
+    heal::apply(directory, &conf, &actions)?;
     // Before there is a conf: whoever finds one relies on the names above.
     directory.sync_parent()?;
     directory.sync_ancestors()?;
@@ -670,7 +697,7 @@ fn open_existing(
     }
     heal::flush_trusted(directory, &conf)?;
     let actions = heal::examine(directory, &conf)?;
-    heal::apply(directory, &actions)?;
+    heal::apply(directory, &conf, &actions)?;
 
     let mut asked = conf;
     asked.spec.max_value_bytes = conf.spec.max_value_bytes.max(options.max_value_bytes);

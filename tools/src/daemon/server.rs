@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
-use coldstore::{ArchivePipeline, Column, PipelineOptions};
+use coldstore::{ArchivePipeline, ArchiveWriter, Checksums, Column, PipelineOptions};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -55,7 +55,8 @@ pub(crate) struct Options {
 /// 6. finish what is queued and give the locks back.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let metrics = Metrics::new()?;
-    let pipeline = ArchivePipeline::open(&options.archive, &options.backfill, |column| {
+    let archive = ArchiveWriter::open(&options.archive).checksums(Checksums::On);
+    let pipeline = ArchivePipeline::start(archive, &options.backfill, |column| {
         let commits = metrics.of_commits(column);
         PipelineOptions::default().on_commit(move |commit| commits.count(commit))
     })?;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use coldstore::era::import::{ImportColumns, States, import};
 use coldstore::era::{EraFile, Plan};
-use coldstore::{ArchiveWriter, Column};
+use coldstore::{ArchiveWriter, Checksums, Column};
 
 use self::summary::Summary;
 use self::watch::Watch;
@@ -61,7 +61,7 @@ impl Import {
         let plan = Plan::scan(&self.paths)?;
         let kept = ArchiveToml::read(&self.archive)?;
         let chain = Self::chain_of(&plan, network.as_ref(), kept.clone())?;
-        let mut archive = ArchiveWriter::open(&self.archive);
+        let mut archive = ArchiveWriter::open(&self.archive).checksums(Checksums::On);
         let mut watch = Watch {
             archive: &self.archive,
             to_keep: (kept.as_ref() != Some(&chain)).then_some(&chain),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use coldstore::{ArchiveWriter, RunCommit, Slot, Writer};
+use coldstore::{ArchiveWriter, Checksums, RunCommit, Slot, Writer};
 use coldstore_tools::slot_stream::{Item, SlotStream};
 
 use crate::acknowledgements::Acknowledgements;
@@ -43,7 +43,7 @@ impl Load {
     pub(crate) fn run(self) -> Result<Answer> {
         let mut input = Input::open(self.file.as_deref())?;
         let input_len = input.byte_len();
-        let mut archive = ArchiveWriter::open(&self.of.archive);
+        let mut archive = ArchiveWriter::open(&self.of.archive).checksums(Checksums::WherePresent);
         let writer = archive.column(self.of.column, self.backfill)?;
         let spec = writer.conf().spec;
         let input = BufReader::with_capacity(READ_BUFFER_BYTES, input);

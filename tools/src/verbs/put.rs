@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use coldstore::{ArchiveWriter, Slot};
+use coldstore::{ArchiveWriter, Checksums, Slot};
 
 use crate::cli::{ColumnOf, parse_slot};
 use crate::failure::Answer;
@@ -28,7 +28,7 @@ impl Put {
     pub(crate) fn run(self) -> Result<Answer> {
         let slot = self.slot;
         let mut input = Input::open(self.file.as_deref())?;
-        let mut archive = ArchiveWriter::open(&self.of.archive);
+        let mut archive = ArchiveWriter::open(&self.of.archive).checksums(Checksums::WherePresent);
         let writer = archive.column(self.of.column, false)?;
         let committed = match input.byte_len() {
             Some(byte_len) => writer.put_from(slot, byte_len, &mut input),

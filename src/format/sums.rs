@@ -1,0 +1,300 @@
+//! The checksum file of a data file: what its records were when they were written.
+//!
+//! `FORMAT.md`, section 8. No record needs it to be read.
+
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::format::offsets::ENTRIES;
+use crate::slot::{FileId, Slot};
+
+/// What every checksum file begins with.
+pub const MAGIC: [u8; 8] = *b"CSTSUM01";
+
+/// The header of a checksum file.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct SumsHeader {
+    /// [`MAGIC`].
+    pub magic: [u8; 8],
+    /// The id of the data file.
+    pub file_id: U64,
+    /// The e2store type of the column's records.
+    pub record_type: [u8; 2],
+    /// Zero.
+    pub reserved: [u8; 10],
+    /// CRC-32C of the bytes before it.
+    pub checksum: U32,
+}
+
+/// Bytes of a [`SumsHeader`].
+pub const SUMS_HEADER_BYTES: usize = 32;
+const _: () = assert!(size_of::<SumsHeader>() == SUMS_HEADER_BYTES);
+
+/// What is kept of one record.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct SumEntry {
+    /// CRC-32C of slot, offset, record header and payload.
+    pub record: U32,
+    /// CRC-32C of slot, offset and `record`: it tells an entry that is damaged, or is one of
+    /// another place, from a record that is.
+    pub entry: U32,
+}
+
+/// Bytes of a [`SumEntry`].
+pub const SUM_ENTRY_BYTES: usize = 8;
+const _: () = assert!(size_of::<SumEntry>() == SUM_ENTRY_BYTES);
+
+/// Bytes of a whole checksum file.
+pub const SUMS_BYTES: usize = SUMS_HEADER_BYTES + ENTRIES * SUM_ENTRY_BYTES;
+
+impl SumsHeader {
+    /// The header of the checksums of a data file.
+    #[must_use]
+    pub fn new(file_id: FileId, record_type: [u8; 2]) -> Self {
+        let mut header = Self {
+            magic: MAGIC,
+            file_id: U64::new(file_id.0),
+            record_type,
+            reserved: [0; 10],
+            checksum: U32::ZERO,
+        };
+        header.checksum = U32::new(header.own_sum());
+        header
+    }
+
+    fn own_sum(&self) -> u32 {
+        let (bytes, _) = self.as_bytes().split_at(SUMS_HEADER_BYTES - size_of::<U32>());
+        crc32c::crc32c(bytes)
+    }
+}
+
+/// The checksum of a record that is fed piece by piece.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordSum(u32);
+
+impl RecordSum {
+    /// For the record of a slot that lies at `offset` with this header.
+    #[must_use]
+    pub fn new(slot: Slot, offset: u64, header: [u8; 8]) -> Self {
+        let mut bytes = [0; 24];
+        let (place, rest) = bytes.split_at_mut(16);
+        place.copy_from_slice(&place_of(slot, offset));
+        rest.copy_from_slice(&header);
+        Self(crc32c::crc32c(&bytes))
+    }
+
+    /// Adds the next bytes of the payload.
+    pub fn update(&mut self, payload: &[u8]) {
+        self.0 = crc32c::crc32c_append(self.0, payload);
+    }
+
+    /// What is kept of the record.
+    #[must_use]
+    pub fn entry(self, slot: Slot, offset: u64) -> SumEntry {
+        let entry =
+            crc32c::crc32c_append(crc32c::crc32c(&place_of(slot, offset)), &self.0.to_le_bytes());
+        SumEntry { record: U32::new(self.0), entry: U32::new(entry) }
+    }
+}
+
+fn place_of(slot: Slot, offset: u64) -> [u8; 16] {
+    let mut place = [0; 16];
+    let (of_slot, of_offset) = place.split_at_mut(8);
+    of_slot.copy_from_slice(&slot.0.to_le_bytes());
+    of_offset.copy_from_slice(&offset.to_le_bytes());
+    place
+}
+
+/// What a checksum says of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SumVerdict {
+    /// None is kept.
+    Unknown,
+    /// The record is what was written.
+    Intact,
+    /// The record is not what was written.
+    Damaged {
+        /// The checksum that is kept.
+        wanted: u32,
+        /// That of the record as it is.
+        found: u32,
+    },
+    /// The entry is none of a record at this offset, and what is there is not what was written: the
+    /// offset was changed, or the entry.
+    Misplaced,
+    /// The record is what was written; the entry is damaged.
+    EntryDamaged,
+}
+
+impl SumEntry {
+    /// Compares the record that lies at `offset` with what is kept of it.
+    #[must_use]
+    pub fn check(self, slot: Slot, offset: u64, header: [u8; 8], payload: &[u8]) -> SumVerdict {
+        if self == Self::default() {
+            return SumVerdict::Unknown;
+        }
+        let mut sum = RecordSum::new(slot, offset, header);
+        sum.update(payload);
+        let found = sum.entry(slot, offset);
+        match (self.record == found.record, self.entry == found.entry) {
+            (true, true) => SumVerdict::Intact,
+            // Each of the two is proof of the record.
+            (true, false) | (false, true) => SumVerdict::EntryDamaged,
+            (false, false) if self.is_of(slot, offset) => {
+                SumVerdict::Damaged { wanted: self.record.get(), found: found.record.get() }
+            }
+            (false, false) => SumVerdict::Misplaced,
+        }
+    }
+
+    fn is_of(self, slot: Slot, offset: u64) -> bool {
+        RecordSum(self.record.get()).entry(slot, offset) == self
+    }
+}
+
+/// A checksum file in memory, as on disk.
+#[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SumTable {
+    header: SumsHeader,
+    entries: [SumEntry; ENTRIES],
+}
+
+const _: () = assert!(size_of::<SumTable>() == SUMS_BYTES);
+
+impl std::fmt::Debug for SumTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SumTable").field("header", &self.header).finish_non_exhaustive()
+    }
+}
+
+impl SumTable {
+    /// A table that knows of no record.
+    #[must_use]
+    pub fn new(file_id: FileId, record_type: [u8; 2]) -> Box<Self> {
+        // As everywhere in the standard library, a failed allocation of this size aborts.
+        let mut table = Self::new_box_zeroed()
+            .unwrap_or_else(|_| std::alloc::handle_alloc_error(std::alloc::Layout::new::<Self>()));
+        table.header = SumsHeader::new(file_id, record_type);
+        table
+    }
+
+    /// The table in the bytes of a file. `None` when they are too few or too many, or the header is
+    /// not intact and of this data file: then no checksum is known.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8], file_id: FileId, record_type: [u8; 2]) -> Option<Box<Self>> {
+        let mut table = Self::new(file_id, record_type);
+        let header = *table.header.as_bytes().first_chunk::<SUMS_HEADER_BYTES>()?;
+        if bytes.len() != SUMS_BYTES || !bytes.starts_with(&header) {
+            return None;
+        }
+        table.as_mut_bytes().copy_from_slice(bytes);
+        Some(table)
+    }
+
+    /// What is kept of the record at `index`, below [`ENTRIES`].
+    #[must_use]
+    pub fn get(&self, index: usize) -> SumEntry {
+        self.entries[index]
+    }
+
+    /// Keeps this of the record at `index`, below [`ENTRIES`].
+    pub fn set(&mut self, index: usize, entry: SumEntry) {
+        self.entries[index] = entry;
+    }
+
+    /// The indices of which something is kept, ascending.
+    pub fn known(&self) -> impl Iterator<Item = usize> + '_ {
+        let is_known = |(_, entry): &(usize, &SumEntry)| **entry != SumEntry::default();
+        self.entries.iter().enumerate().filter(is_known).map(|(index, _)| index)
+    }
+
+    /// The bytes of some entries, as in the file.
+    #[must_use]
+    pub fn bytes_of(&self, indices: std::ops::RangeInclusive<usize>) -> &[u8] {
+        self.entries[indices].as_bytes()
+    }
+
+    /// The bytes as in the file.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        IntoBytes::as_bytes(self)
+    }
+}
+
+/// Where the entry at `index` lies in its file.
+#[must_use]
+pub fn sum_entry_offset(index: usize) -> u64 {
+    (SUMS_HEADER_BYTES as u64).saturating_add((index as u64).saturating_mul(SUM_ENTRY_BYTES as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::record::RecordHeader;
+
+    const SLOT: Slot = Slot(8195);
+    const HEADER: [u8; 8] = [4, 0, 5, 0, 0, 0, 0, 0];
+
+    fn entry() -> SumEntry {
+        let mut sum = RecordSum::new(SLOT, 8, HEADER);
+        sum.update(b"he");
+        sum.update(b"llo");
+        sum.entry(SLOT, 8)
+    }
+
+    #[test]
+    fn an_entry_binds_slot_offset_header_and_payload() {
+        // CRC-32C of the 29 bytes, and of the first 16 of them with that behind, made with Python.
+        assert_eq!((entry().record.get(), entry().entry.get()), (0xe8cf_2d50, 0x2144_f115));
+        assert_eq!(entry().check(SLOT, 8, HEADER, b"hello"), SumVerdict::Intact);
+        assert!(matches!(entry().check(SLOT, 8, HEADER, b"hellp"), SumVerdict::Damaged { .. }));
+        let other = RecordHeader::new([4, 0], 4).to_bytes();
+        assert!(matches!(entry().check(SLOT, 8, other, b"hell"), SumVerdict::Damaged { .. }));
+        assert_eq!(entry().check(Slot(8196), 8, HEADER, b"hello"), SumVerdict::Misplaced);
+        assert_eq!(entry().check(SLOT, 9, HEADER, b"hello"), SumVerdict::Misplaced);
+        assert_eq!(SumEntry::default().check(SLOT, 8, HEADER, b"x"), SumVerdict::Unknown);
+    }
+
+    #[test]
+    fn a_flipped_bit_in_an_entry_is_told_from_a_damaged_record() {
+        for bit in 0..64 {
+            let mut entry = entry();
+            entry.as_mut_bytes()[bit / 8] ^= 1 << (bit % 8);
+            let verdict = |payload| entry.check(SLOT, 8, HEADER, payload);
+            assert_eq!(verdict(b"hello"), SumVerdict::EntryDamaged, "{bit}");
+            assert_eq!(verdict(b"hallo"), SumVerdict::Misplaced, "{bit}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_its_whole_header_and_length_tells_nothing() {
+        let mut table = SumTable::new(FileId(1), [4, 0]);
+        table.set(3, entry());
+        let bytes = table.as_bytes().to_vec();
+        let read = SumTable::from_bytes(&bytes, FileId(1), [4, 0]).unwrap();
+        assert_eq!(read.known().collect::<Vec<_>>(), [3]);
+        assert_eq!(read.get(3), entry());
+        for at in 0..SUMS_HEADER_BYTES {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 4;
+            assert!(SumTable::from_bytes(&bytes, FileId(1), [4, 0]).is_none(), "{at}");
+        }
+        assert!(SumTable::from_bytes(&bytes, FileId(2), [4, 0]).is_none());
+        assert!(SumTable::from_bytes(&bytes, FileId(1), [3, 0]).is_none());
+        assert!(SumTable::from_bytes(&bytes[..SUMS_BYTES - 1], FileId(1), [4, 0]).is_none());
+        assert!(SumTable::from_bytes(&[], FileId(1), [4, 0]).is_none());
+    }
+
+    #[test]
+    fn entries_lie_behind_the_header() {
+        let table = SumTable::new(FileId(0), [4, 0]);
+        let at = usize::try_from(sum_entry_offset(ENTRIES - 1)).unwrap();
+        assert_eq!(at + SUM_ENTRY_BYTES, table.as_bytes().len());
+        assert_eq!(sum_entry_offset(0), 32);
+    }
+}
