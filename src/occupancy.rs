@@ -79,8 +79,7 @@ impl<'a> Expected<'a> {
         match (column, roots) {
             (Column::Blocks, Some(roots)) => Expected::ByRoots(roots),
             (Column::BlockRoots | Column::StateRoots, _) => {
-                let first = view.range(..).find_map(Result::ok).map(|record| record.slot());
-                first.map_or(Expected::Nothing, Expected::EverySlotFrom)
+                lowest_slot(view).map_or(Expected::Nothing, Expected::EverySlotFrom)
             }
             _ => Expected::Nothing,
         }
@@ -118,6 +117,19 @@ impl Expected<'_> {
         let missing = (*slots.start()).max(*first)..=(*slots.end()).min(highest);
         (!missing.is_empty()).then_some(missing)
     }
+}
+
+/// The lowest slot that has an entry in a file that can be read.
+#[must_use]
+pub fn lowest_slot(view: &View) -> Option<Slot> {
+    let highest = view.highest_written_slot()?;
+    let ids = view.file_ids().ok()?.iter().take_while(|id| **id <= highest.file_id());
+    ids.copied().find_map(|file_id| {
+        let map = view.file(file_id).ok()?;
+        let is_record = |entry: u64| entry >= FIRST_RECORD_OFFSET && entry < map.bound();
+        let index = map.entries().position(is_record)?;
+        Some(file_id.slot_at(index)).filter(|slot| *slot <= highest)
+    })
 }
 
 /// The slots of one file.

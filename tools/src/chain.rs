@@ -46,7 +46,7 @@ impl Chain {
     }
 
     fn ask_states(&mut self, snapshots: &View, archive: &Archive) {
-        for record in snapshots.range(..).flatten().take(2) {
+        for record in snapshots.range(..).take(2).flatten() {
             let (slot, state) = (record.slot(), record.stored());
             let head = state.get(..STATE_HEAD_BYTES).and_then(|head| StateHead::parse(head).ok());
             if let Some(head) = head.filter(|head| head.slot == slot) {

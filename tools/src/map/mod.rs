@@ -8,7 +8,7 @@ pub(crate) mod terminal;
 use std::ops::AddAssign;
 
 use anyhow::Result;
-use coldstore::occupancy::{Expected, SlotState, slots_of_file};
+use coldstore::occupancy::{Expected, SlotState, lowest_slot, slots_of_file};
 use coldstore::{Column, Error, FileId, Slot, View};
 
 pub(crate) use self::axis::Axis;
@@ -119,7 +119,7 @@ impl ColumnMap {
     ) -> Result<Self> {
         let mut map = Self {
             column,
-            lowest: lowest(view),
+            lowest: lowest_slot(view),
             highest: view.highest_written_slot(),
             totals: Counts::default(),
             files: Vec::new(),
@@ -215,11 +215,6 @@ impl ColumnMap {
             }
         }
     }
-}
-
-/// The lowest slot with a record that can be read.
-pub(crate) fn lowest(view: &View) -> Option<Slot> {
-    view.range(..).find_map(Result::ok).map(|record| record.slot())
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use super::axis::RowLabel;
 use super::{Axis, ColumnMap, Shade};
 use crate::chain::Chain;
 
-const LEFT: f64 = 236.0;
-const TOP: f64 = 92.0;
+const LEFT: f64 = 252.0;
+const TOP: f64 = 96.0;
 const BOTTOM: f64 = 30.0;
 const PANEL: f64 = 160.0;
 const GAP: f64 = 26.0;
@@ -137,9 +137,9 @@ fn row_labels(svg: &mut String, axis: &Axis, chain: &Chain, height: f64) {
         era: chain.slots_per_era.map(|_| "era".to_owned()),
         day: chain.time_of(axis.first).map(|_| "date".to_owned()),
     };
-    heading(svg, &names, TOP - 6.0);
+    heading(svg, &names, TOP - 8.0);
     for row in (0..axis.rows()).step_by(step) {
-        let y = TOP + row as f64 * height + height.min(LABEL_HEIGHT) / 2.0 + 4.0;
+        let y = TOP + row as f64 * height + (height.min(LABEL_HEIGHT) / 2.0 + 4.0).max(9.0);
         heading(svg, &RowLabel::of(axis.row_start(row), chain), y);
     }
 }
@@ -148,8 +148,8 @@ fn panel(svg: &mut String, map: &ColumnMap, axis: &Axis, left: f64, height: f64)
     let shades: Vec<Shade> = map.cells.iter().map(Shade::of).collect();
     let rows_height = axis.rows() as f64 * height;
     let records = map.totals.records();
-    text(svg, "h", (left, TOP - 22.0), &format!("{} {}", map.column, map.column.long_name()));
-    text(svg, "n", (left, TOP - 6.0), &format!("{records} records"));
+    text(svg, "h", (left, TOP - 24.0), &format!("{} {}", map.column, map.column.long_name()));
+    text(svg, "n", (left, TOP - 8.0), &format!("{records} records"));
     let cell = PANEL / axis.cells_per_row as f64;
     let _ = writeln!(
         svg,

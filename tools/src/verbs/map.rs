@@ -6,7 +6,7 @@ use std::thread;
 
 use anyhow::Result;
 use clap::Args;
-use coldstore::occupancy::SlotState;
+use coldstore::occupancy::{SlotState, lowest_slot};
 use coldstore::{Archive, Column, Reader, Slot, View};
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ use crate::cli::{column_parser, parse_slot};
 use crate::disk;
 use crate::failure::{self, Answer};
 use crate::map::terminal::Terminal;
-use crate::map::{self, Axis, ColumnMap, Counts, svg};
+use crate::map::{Axis, ColumnMap, Counts, svg};
 use crate::networks::Root;
 use crate::open;
 use crate::output::{Decimal, Output};
@@ -124,7 +124,7 @@ fn slots(
     from: Option<Slot>,
     to: Option<Slot>,
 ) -> Option<(Slot, Slot)> {
-    let lowest = columns.iter().filter_map(|opened| map::lowest(&opened.view)).min();
+    let lowest = columns.iter().filter_map(|opened| lowest_slot(&opened.view)).min();
     let highest = columns.iter().filter_map(|opened| opened.view.highest_written_slot()).max();
     // Slots behind the last block may have been skipped, or their blocks lost.
     let of_roots = roots

@@ -9,6 +9,7 @@ mod hostile;
 mod import;
 mod load_put;
 mod manners;
+mod map;
 mod read_only;
 mod stat_verify_heal;
 mod support;

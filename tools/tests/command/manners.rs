@@ -129,7 +129,8 @@ fn there_is_a_manual_page_for_every_verb() {
     let directory = archive.beside("share/man1");
     assert_eq!(coldstore(&["man", &directory]).exits(0).stdout, b"");
     let verbs = [
-        "import", "get", "scan", "put", "load", "stat", "verify", "heal", "follow", "write", "send",
+        "import", "export", "get", "scan", "put", "load", "stat", "verify", "heal", "map",
+        "follow", "write", "send",
     ];
     for verb in verbs {
         let page = fs::read_to_string(format!("{directory}/coldstore-{verb}.1")).unwrap();

@@ -19,6 +19,8 @@ fn reading_verbs(archive: &str) -> Vec<Vec<&str>> {
         vec!["scan", archive, "bss", "--format", "sha256"],
         vec!["scan", archive, "bss", "--format", "stream"],
         vec!["stat", archive],
+        vec!["map", archive],
+        vec!["map", archive, "bss", "--json"],
         vec!["verify", archive, "bbr", "--deep"],
         vec!["heal", archive, "--dry-run"],
         vec!["follow", archive, "bss", "--from", "0", "--limit", "1"],

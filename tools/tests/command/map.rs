@@ -1,0 +1,150 @@
+//! `map`, and what both it and `stat` say of archives that are known: `tests/snapshots`.
+
+use std::fs::{self, OpenOptions};
+use std::path::Path;
+
+use crate::support::{Archive, Run, coldstore, coldstore_fed, command, roots, stream, test_data};
+
+/// Compares with what is kept, or keeps it anew when `UPDATE_SNAPSHOTS` is set.
+#[track_caller]
+pub(crate) fn assert_snapshot(name: &str, found: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots").join(name);
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        fs::write(&path, found).unwrap();
+    }
+    let wanted = fs::read_to_string(&path).unwrap();
+    assert!(found == wanted, "{name} differs; found:\n{found}");
+}
+
+/// The minimal chain, with some states backfilled.
+pub(crate) fn minimal() -> Archive {
+    let archive = Archive::new();
+    let config = archive.beside("config.toml");
+    fs::write(&config, "config_name = \"minimal\"\n").unwrap();
+    let files = test_data("chain-minimal").join("era");
+    let (path, files) = (archive.arg(), files.to_str().unwrap().to_owned());
+    coldstore(&["import", &path, &files, "--network", &config, "--backfill"]).exits(0);
+    let between: Vec<_> = (65..100).map(|slot| (slot, vec![7; 1000])).collect();
+    coldstore_fed(&["load", &path, "bss", "--backfill"], &stream([4, 0], &between)).exits(0);
+    archive
+}
+
+/// Three files of the mainnet preset; of the second one, blocks are gone and block roots are cut.
+/// The archive claims to be mainnet's, so that it has dates.
+fn damaged() -> Archive {
+    let archive = Archive::new();
+    let files = test_data("chain-mainnet-preset").join("era");
+    coldstore(&["import", &archive.arg(), files.to_str().unwrap()]).exits(0);
+    let remove = |file: &str| fs::remove_file(archive.path().join(file)).unwrap();
+    remove("blk/data_00001");
+    let bsr = archive.path().join("bsr/data_00001");
+    OpenOptions::new().write(true).open(bsr).unwrap().set_len(8 + 40 * 5000 + 3).unwrap();
+    let root = "0x4b363db94e286120d76eb905340fdd4e54bfe9f06bf33ff6cf5ad27f511bfe95";
+    let known = format!(
+        "config_name = \"mainnet\"\ngenesis_validators_root = \"{root}\"\nslots_per_era = 8192\n"
+    );
+    fs::write(archive.path().join("archive.toml"), known).unwrap();
+    archive
+}
+
+/// What is printed, without the directory that it was made in.
+fn map(archive: &Archive, more: &[&str]) -> String {
+    let path = archive.arg();
+    let run = coldstore(&[&["map", path.as_str()], more].concat()).exits(0);
+    assert_eq!(run.stderr, "");
+    run.text().replace(&path, "ARCHIVE")
+}
+
+#[test]
+fn the_minimal_chain_looks_as_it_is_known_to() {
+    let archive = minimal();
+    assert_snapshot("map_minimal.txt", &map(&archive, &[]));
+    assert_snapshot("map_minimal.svg", &map(&archive, &["--svg", "-"]));
+}
+
+#[test]
+fn what_is_gone_or_damaged_is_seen_and_named() {
+    let archive = damaged();
+    let text = map(&archive, &[]);
+    assert_snapshot("map_damaged.txt", &text);
+    assert_snapshot("map_damaged.svg", &map(&archive, &["--svg", "-"]));
+    assert!(text.contains("missing: slots 8192 to 16383, era 2: "), "{text}");
+    assert!(text.contains("blk/data_00001: "), "{text}");
+    assert!(text.contains("damaged: slots 13192 to 16383, era 2"), "{text}");
+}
+
+#[test]
+fn a_picture_fits_eighty_columns_without_colour() {
+    for archive in [minimal(), damaged()] {
+        for line in map(&archive, &[]).lines().filter(|line| !line.contains("ARCHIVE")) {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+        let mut forced = command(&["map", &archive.arg()]);
+        let forced = Run::from(forced.env("CLICOLOR_FORCE", "1").output().unwrap()).exits(0);
+        assert!(!forced.text().contains('\u{1B}'));
+    }
+}
+
+#[test]
+fn every_slot_is_counted_once_in_json() {
+    let archive = damaged();
+    let map = coldstore(&["map", &archive.arg(), "--json"]).exits(0).json();
+    let number = |value: &serde_json::Value| value.as_str().unwrap().parse::<u64>().unwrap();
+    assert_eq!((&map["first_slot"], &map["last_slot"]), (&"0".into(), &"24576".into()));
+    let states = ["present", "backfilled", "skipped", "missing", "damaged", "empty"];
+    for column in map["columns"].as_array().unwrap() {
+        let total: u64 = states.iter().map(|state| number(&column[*state])).sum();
+        assert_eq!(total, 24577, "{}", column["column"]);
+        for file in column["files"].as_array().unwrap() {
+            let total: u64 = states.iter().map(|state| number(&file[*state])).sum();
+            let last = number(&file["last_slot"]).min(24576);
+            assert_eq!(total, last - number(&file["first_slot"]) + 1);
+        }
+    }
+    let blk = &map["columns"][0];
+    let stat = coldstore(&["scan", &archive.arg(), "blk", "--format", "json"]);
+    assert_eq!(number(&blk["present"]), stat.json_lines().len() as u64);
+    assert_eq!(blk["findings"][0]["state"], "missing");
+    assert_eq!(blk["findings"][0]["first_slot"], "8192");
+    assert_eq!(blk["findings"].as_array().unwrap().len(), 1, "{}", blk["findings"]);
+    let bsr = &map["columns"][2];
+    assert_eq!(
+        (&bsr["damaged"], &bsr["missing"]),
+        (&(16384 - 13192).to_string().into(), &"0".into())
+    );
+}
+
+#[test]
+fn one_column_and_a_range_of_slots_are_shown_alone() {
+    let archive = minimal();
+    let text = map(&archive, &["blk", "--from", "256", "--to", "287"]);
+    assert!(text.contains("00000  256   5 │███·███·█············███████████│"), "{text}");
+    assert_eq!(text.matches('│').count(), 2, "{text}");
+    let none = map(&archive, &["bss", "--from", "577"]);
+    assert_eq!(none, "there is no slot to show\n");
+    coldstore(&["map", &archive.arg(), "xyz"]).exits(2);
+    coldstore(&["map", &archive.arg(), "--json", "--svg", "x"]).exits(2);
+}
+
+#[test]
+fn a_column_that_cannot_be_read_is_an_error_beside_the_others() {
+    let archive = Archive::new().with("bbr", &roots(0..10)).with("bsr", &roots(0..10));
+    fs::write(archive.path().join("bsr/column.conf"), "no conf").unwrap();
+    let run = coldstore(&["map", &archive.arg()]).exits(3);
+    assert!(run.stderr.contains("bsr") && run.stderr.contains("column.conf"), "{}", run.stderr);
+    assert!(run.text().starts_with("bbr block-roots: 10 present\n"), "{}", run.text());
+    fs::write(archive.path().join("bbr/column.conf"), "no conf").unwrap();
+    coldstore(&["map", &archive.arg()]).exits(3);
+}
+
+/// A conf says how high a column goes; nobody looks at files that are not there.
+#[test]
+fn a_column_that_claims_to_go_very_high_is_drawn_at_once() {
+    let far = u64::MAX - 1;
+    let archive = Archive::new().with("bbr", &roots([0, 1, far])).with("bss", &roots([5, far]));
+    let text = map(&archive, &[]);
+    let missing = format!("missing: slots 2 to {}", far - 1);
+    assert!(text.contains(&missing), "{text}");
+    let svg = map(&archive, &["--svg", "-"]);
+    assert!(svg.len() < 100_000, "{}", svg.len());
+}
