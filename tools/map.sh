@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Draws tools/map.svg: the minimal chain of tests/data, the states of slots 1 to 255 filled in behind
+# the imported ones. Run from the top of the checkout; needs tar, zstd and cargo.
+set -euo pipefail
+coldstore() { cargo run --quiet --release --package coldstore-tools --bin coldstore -- "$@"; }
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+echo 'config_name = "minimal"' > "$scratch/minimal.toml"
+coldstore import "$scratch/archive" tests/data/chain-minimal/era \
+    --network "$scratch/minimal.toml" --backfill
+zstd -q -d --long=27 -c tests/data/chain-minimal/states.tar.zst | tar -x -C "$scratch"
+for slot in $(seq 1 255); do
+    state=$(find "$scratch" -name "$(printf %08d "$slot").ssz")
+    coldstore put "$scratch/archive" bss "$slot" "$state"
+done
+coldstore map "$scratch/archive" --svg tools/map.svg
