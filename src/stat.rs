@@ -1,5 +1,6 @@
 //! Counting what is in a column.
 
+use crate::column::Compression;
 use crate::error::Result;
 use crate::format::conf::Conf;
 use crate::format::offsets::TABLE_BYTES;
@@ -62,4 +63,185 @@ pub fn stat_column(view: &View) -> Result<ColumnStat> {
         stat.gaps = highest.0 - lowest.0 + 1 - stat.records;
     }
     Ok(stat)
+}
+
+/// What the records of a column take.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecordStat {
+    /// By era, ascending; eras without a record are left out.
+    pub eras: Vec<EraStat>,
+    /// The largest records as they are stored, the largest first.
+    pub largest: Vec<RecordSize>,
+    /// The records that were decoded: all of them, or some at even distances.
+    pub sample: SampleStat,
+}
+
+/// The records of one era.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EraStat {
+    /// The number of the era.
+    pub era: u64,
+    /// Records.
+    pub records: u64,
+    /// Bytes of data files up to the next record each, headers included. Bytes that no slot refers
+    /// to count to the record before them.
+    pub data_bytes: u64,
+}
+
+/// How large a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordSize {
+    /// The slot.
+    pub slot: Slot,
+    /// Bytes of the payload as it is stored.
+    pub stored_bytes: u64,
+}
+
+/// What some records have in bytes, stored and decoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SampleStat {
+    /// Records.
+    pub records: u64,
+    /// Bytes of their payloads as they are stored.
+    pub stored_bytes: u64,
+    /// Bytes of their values.
+    pub value_bytes: u64,
+}
+
+/// What is asked of [`stat_records`].
+#[derive(Clone, Copy, Debug)]
+pub struct RecordQuestions {
+    /// How many of the largest records are named.
+    pub largest: usize,
+    /// How many records are decoded at most. In an uncompressed column none is.
+    pub sample: u64,
+}
+
+/// Finds out what records take, by the offset tables: only the largest records, and those of the
+/// sample, are looked at, and left out where they are damaged. `era_of` says to which era a slot
+/// belongs; it must not descend.
+///
+/// # Errors
+/// As [`stat_column`].
+pub fn stat_records(
+    view: &View,
+    asked: RecordQuestions,
+    mut era_of: impl FnMut(Slot) -> u64,
+) -> Result<RecordStat> {
+    let mut stat = RecordStat::default();
+    let Some(highest) = view.highest_written_slot() else {
+        return Ok(stat);
+    };
+    let records = stat_column(view)?.records;
+    let (mut seen, step) = (0, records.div_ceil(asked.sample.max(1)).max(1));
+    let mut largest: Vec<(u64, Slot)> = Vec::new();
+    for file_id in view.file_ids()?.iter().copied().filter(|id| *id <= highest.file_id()) {
+        let map = view.file(file_id)?;
+        let bound = map.bound();
+        let mut entries: Vec<(u64, Slot)> = map
+            .entries()
+            .enumerate()
+            .map(|(index, entry)| (entry, file_id.slot_at(index)))
+            .filter(|(entry, slot)| *entry != 0 && *entry < bound && *slot <= highest)
+            .collect();
+        entries.sort_unstable();
+        let ends = entries.iter().skip(1).map(|(entry, _)| *entry).chain([bound]);
+        let mut sizes: Vec<(Slot, u64)> =
+            entries.iter().zip(ends).map(|((entry, slot), end)| (*slot, end - entry)).collect();
+        sizes.sort_unstable();
+        for (slot, data_bytes) in sizes {
+            count_in_era(&mut stat.eras, era_of(slot), data_bytes);
+            keep_largest(&mut largest, asked.largest, data_bytes, slot);
+            if asked.sample > 0 && seen % step == 0 {
+                stat.sample.add(view, slot);
+            }
+            seen += 1;
+        }
+    }
+    for (_, slot) in largest {
+        if let Ok(Some(stored)) = view.get_stored(slot) {
+            stat.largest.push(RecordSize { slot, stored_bytes: stored.len() as u64 });
+        }
+    }
+    stat.largest.sort_by_key(|size| (std::cmp::Reverse(size.stored_bytes), size.slot));
+    Ok(stat)
+}
+
+fn count_in_era(eras: &mut Vec<EraStat>, era: u64, data_bytes: u64) {
+    match eras.last_mut() {
+        Some(last) if last.era == era => {
+            last.records += 1;
+            last.data_bytes += data_bytes;
+        }
+        _ => eras.push(EraStat { era, records: 1, data_bytes }),
+    }
+}
+
+/// Keeps the largest, and of those that are alike the first.
+fn keep_largest(largest: &mut Vec<(u64, Slot)>, wanted: usize, data_bytes: u64, slot: Slot) {
+    let place = largest.partition_point(|(kept, _)| *kept >= data_bytes);
+    if place < wanted {
+        largest.insert(place, (data_bytes, slot));
+        largest.truncate(wanted);
+    }
+}
+
+impl SampleStat {
+    fn add(&mut self, view: &View, slot: Slot) {
+        if view.conf().spec.compression == Compression::None {
+            return;
+        }
+        let Ok(Some(record)) = view.record(slot) else { return };
+        if let Ok(value_bytes) = record.value_len() {
+            self.records += 1;
+            self.stored_bytes += record.stored().len() as u64;
+            self.value_bytes += value_bytes;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::column::Column;
+    use crate::read::{Reader, ReaderOptions};
+    use crate::write::{Writer, WriterOptions};
+
+    #[test]
+    fn records_are_counted_by_era_and_the_largest_are_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = WriterOptions::create(Column::StateSnapshots.spec()).allow_backfill(true);
+        let mut writer = Writer::open(directory.path(), options).unwrap();
+        for (slot, byte_len) in [(0, 10), (3, 50), (9, 20), (8200, 50), (4, 70), (2, 50)] {
+            writer.put(Slot(slot), &vec![1; byte_len]).unwrap();
+        }
+        let view = Reader::open_mapped(directory.path(), ReaderOptions::default()).unwrap().view();
+        let asked = RecordQuestions { largest: 3, sample: 100 };
+        let stat = stat_records(&view, asked, |slot| slot.0 / 4).unwrap();
+        let eras: Vec<_> =
+            stat.eras.iter().map(|era| (era.era, era.records, era.data_bytes)).collect();
+        assert_eq!(eras, [(0, 3, 110 + 24), (1, 1, 78), (2, 1, 28), (2050, 1, 58)]);
+        let largest: Vec<_> =
+            stat.largest.iter().map(|size| (size.slot.0, size.stored_bytes)).collect();
+        assert_eq!(largest, [(4, 70), (2, 50), (3, 50)]);
+        assert_eq!(stat.sample, SampleStat::default(), "nothing is compressed here");
+    }
+
+    #[test]
+    fn a_sample_of_compressed_records_is_decoded() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = WriterOptions::create(Column::Blocks.spec());
+        let mut writer = Writer::open(directory.path(), options).unwrap();
+        let puts: Vec<_> = (0..100).map(|slot| (Slot(slot), vec![0; 10_000])).collect();
+        writer.put_batch(&puts).unwrap();
+        let view = Reader::open_mapped(directory.path(), ReaderOptions::default()).unwrap().view();
+        for (sample, records) in [(1000, 100), (100, 100), (50, 50), (40, 34), (1, 1), (0, 0)] {
+            let asked = RecordQuestions { largest: 0, sample };
+            let stat = stat_records(&view, asked, |slot| slot.0).unwrap();
+            assert_eq!(stat.sample.records, records, "{sample}");
+            assert_eq!(stat.sample.value_bytes, records * 10_000);
+            assert!(stat.sample.stored_bytes * 10 <= stat.sample.value_bytes);
+            assert!(stat.largest.is_empty());
+        }
+    }
 }

@@ -97,8 +97,9 @@ impl Table {
     pub(crate) fn print(&self, out: &mut impl Write) -> io::Result<()> {
         let columns = self.rows[0].len();
         let cells = |column: usize| self.rows.iter().map(move |row| &row[column]);
+        let width = |cell: &String| cell.chars().count();
         let widths: Vec<usize> =
-            (0..columns).map(|column| cells(column).map(String::len).max().unwrap_or(0)).collect();
+            (0..columns).map(|column| cells(column).map(width).max().unwrap_or(0)).collect();
         let is_number = |cell: &String| cell.starts_with(|first: char| first.is_ascii_digit());
         let right: Vec<bool> =
             (0..columns).map(|column| cells(column).skip(1).any(is_number)).collect();

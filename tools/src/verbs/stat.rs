@@ -5,17 +5,21 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use coldstore::stat::{ColumnStat, stat_column};
-use coldstore::{Archive, Column};
+use coldstore::stat::{ColumnStat, RecordQuestions, RecordStat, stat_column, stat_records};
+use coldstore::{Archive, Column, Compression, SLOTS_PER_FILE, Slot};
 use serde::Serialize;
 
 use crate::archive_toml::ArchiveToml;
+use crate::chain::Chain;
 use crate::failure::{self, Answer};
 use crate::networks::Root;
 use crate::open;
 use crate::output::{self, Decimal, Output, Table};
 
 /// Say what each column holds
+///
+/// Bytes per era and the largest records come from the offset tables. The compression ratio is that
+/// of some hundred records at even distances, which are decoded.
 #[derive(Debug, Args)]
 pub(crate) struct Stat {
     /// The archive's directory
@@ -30,7 +34,17 @@ struct ArchiveObject {
     config_name: Option<String>,
     genesis_validators_root: Option<Root>,
     slots_per_era: Option<Decimal>,
+    totals: TotalsObject,
     columns: Vec<ColumnObject>,
+}
+
+#[derive(Serialize)]
+struct TotalsObject {
+    records: Decimal,
+    files: Decimal,
+    data_bytes: Decimal,
+    offset_bytes: Decimal,
+    bytes: Decimal,
 }
 
 #[derive(Serialize)]
@@ -49,6 +63,33 @@ struct ColumnObject {
     max_value_bytes: Decimal,
     conf_version: &'static str,
     backfill: BackfillObject,
+    growth: GrowthObject,
+    /// Bytes of values for each byte stored; none where nothing is compressed, or there is nothing.
+    compression_ratio: Option<f64>,
+    /// Records that the ratio is of.
+    compression_sample: Decimal,
+    largest_records: Vec<RecordObject>,
+}
+
+/// Bytes of data files, by era.
+#[derive(Serialize)]
+struct GrowthObject {
+    slots_per_era: Decimal,
+    average_bytes_per_era: Decimal,
+    eras: Vec<EraObject>,
+}
+
+#[derive(Serialize)]
+struct EraObject {
+    era: Decimal,
+    records: Decimal,
+    data_bytes: Decimal,
+}
+
+#[derive(Serialize)]
+struct RecordObject {
+    slot: Decimal,
+    stored_length: Decimal,
 }
 
 #[derive(Serialize)]
@@ -58,47 +99,168 @@ struct BackfillObject {
     committed_length: Option<Decimal>,
 }
 
+/// Largest records that are named, and records that are decoded for the ratio.
+const ASKED: RecordQuestions = RecordQuestions { largest: 5, sample: 512 };
+
+/// What is known of one column.
+struct Counted {
+    column: Column,
+    stat: ColumnStat,
+    records: RecordStat,
+    slots_per_era: u64,
+}
+
 impl Stat {
     pub(crate) fn run(self) -> Result<Answer> {
         let archive = open::archive(&self.archive)?;
+        let network = ArchiveToml::read(&self.archive)?;
+        // Where nothing tells, an era is what most are: as long as a file.
+        let slots_per_era =
+            Chain::of(&self.archive, &archive)?.slots_per_era.unwrap_or(SLOTS_PER_FILE);
         let (mut columns, mut failed) = (Vec::new(), 0);
         for column in open::present_columns(&self.archive)? {
-            match stat_of(&archive, column) {
-                Ok(stat) => columns.push((column, stat)),
+            match stat_of(&archive, column, slots_per_era) {
+                Ok(counted) => columns.push(counted),
                 Err(error) => {
                     failure::tell(column, error);
                     failed += 1;
                 }
             }
         }
-        let network = ArchiveToml::read(&self.archive)?;
         let mut out = Output::stdout();
         if self.json {
-            let columns = columns.iter().map(|(column, stat)| object(*column, stat)).collect();
             out.json_line(&ArchiveObject {
                 config_name: network.as_ref().and_then(|network| network.config_name.clone()),
                 genesis_validators_root: network
                     .as_ref()
                     .map(|known| known.genesis_validators_root),
                 slots_per_era: network.and_then(|network| network.slots_per_era).map(Decimal),
-                columns,
+                totals: totals(&columns),
+                columns: columns.iter().map(object).collect(),
             })?;
         } else {
             if let Some(network) = network {
                 writeln!(out, "network {network}")?;
             }
             table(&columns).print(&mut out)?;
+            if !columns.is_empty() {
+                let of_eras = format!("\nby eras of {slots_per_era} slots, bytes of data files\n");
+                out.write_all(of_eras.as_bytes())?;
+                growth_table(&columns).print(&mut out)?;
+            }
         }
         out.flush()?;
         failure::none_failed(failed, "column", "read")
     }
 }
 
-fn stat_of(archive: &Archive, column: Column) -> coldstore::Result<ColumnStat> {
-    stat_column(&archive.column(column)?.view())
+fn stat_of(archive: &Archive, column: Column, slots_per_era: u64) -> coldstore::Result<Counted> {
+    let view = archive.column(column)?.view();
+    let era_of = |slot: Slot| match column {
+        // The state behind an era is that era's.
+        Column::StateSnapshots | Column::StateDiffs => slot.0.div_ceil(slots_per_era),
+        _ => slot.0 / slots_per_era + 1,
+    };
+    let (stat, records) = (stat_column(&view)?, stat_records(&view, ASKED, era_of)?);
+    Ok(Counted { column, stat, records, slots_per_era })
 }
 
-fn object(column: Column, stat: &ColumnStat) -> ColumnObject {
+impl Counted {
+    /// Over the eras from the first to the last with a record.
+    fn average_bytes_per_era(&self) -> u64 {
+        let eras = &self.records.eras;
+        let Some((first, last)) = eras.first().zip(eras.last()) else { return 0 };
+        let bytes: u64 = eras.iter().map(|era| era.data_bytes).sum();
+        bytes / (last.era - first.era + 1)
+    }
+
+    fn ratio(&self) -> Option<f64> {
+        let sample = self.records.sample;
+        let is_compressed = self.stat.conf.spec.compression != Compression::None;
+        (is_compressed && sample.stored_bytes > 0)
+            .then(|| sample.value_bytes as f64 / sample.stored_bytes as f64)
+    }
+
+    /// The eras in a few bars, by bytes.
+    fn trend(&self) -> String {
+        const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+        const WIDTH: u64 = 16;
+        let eras = &self.records.eras;
+        let Some((first, last)) = eras.first().zip(eras.last()) else { return "-".to_owned() };
+        let span = last.era - first.era + 1;
+        let width = span.min(WIDTH);
+        // Bars stand for some eras or for one more: for the same number of bytes each.
+        let bar_of = |era: u64| u128::from(era) * u128::from(width) / u128::from(span);
+        let bars: Vec<u64> = (0..width)
+            .map(|bar| {
+                let of_bar: Vec<u64> = eras
+                    .iter()
+                    .filter(|era| bar_of(era.era - first.era) == u128::from(bar))
+                    .map(|era| era.data_bytes)
+                    .collect();
+                of_bar.iter().sum::<u64>() / (of_bar.len() as u64).max(1)
+            })
+            .collect();
+        let most = bars.iter().copied().max().unwrap_or(0).max(1);
+        let glyph = |bytes: u64| match bytes {
+            0 => ' ',
+            _ => BARS[usize::try_from(u128::from(bytes) * 7 / u128::from(most)).unwrap_or(7)],
+        };
+        bars.into_iter().map(glyph).collect()
+    }
+}
+
+fn totals(columns: &[Counted]) -> TotalsObject {
+    let sum = |of: &dyn Fn(&ColumnStat) -> u64| -> u64 {
+        columns.iter().map(|counted| of(&counted.stat)).sum()
+    };
+    let (data, offsets) = (sum(&|stat| stat.data_bytes), sum(&|stat| stat.offset_bytes));
+    TotalsObject {
+        records: Decimal(sum(&|stat| stat.records)),
+        files: Decimal(sum(&|stat| stat.files)),
+        data_bytes: Decimal(data),
+        offset_bytes: Decimal(offsets),
+        bytes: Decimal(data + offsets),
+    }
+}
+
+fn growth(counted: &Counted) -> GrowthObject {
+    let object = |era: &coldstore::stat::EraStat| EraObject {
+        era: Decimal(era.era),
+        records: Decimal(era.records),
+        data_bytes: Decimal(era.data_bytes),
+    };
+    GrowthObject {
+        slots_per_era: Decimal(counted.slots_per_era),
+        average_bytes_per_era: Decimal(counted.average_bytes_per_era()),
+        eras: counted.records.eras.iter().map(object).collect(),
+    }
+}
+
+fn growth_table(columns: &[Counted]) -> Table {
+    let mut table =
+        Table::new(&["column", "eras", "average", "last", "trend", "ratio", "largest", "at slot"]);
+    for counted in columns {
+        let RecordStat { eras, largest, .. } = &counted.records;
+        let none = || "-".to_owned();
+        let last = eras.last().map(|era| output::bytes_for_people(era.data_bytes));
+        let largest = largest.first();
+        table.row(vec![
+            counted.column.to_string(),
+            eras.len().to_string(),
+            output::bytes_for_people(counted.average_bytes_per_era()),
+            last.unwrap_or_else(none),
+            counted.trend(),
+            counted.ratio().map_or_else(none, |ratio| format!("{ratio:.2}")),
+            largest.map_or_else(none, |size| output::bytes_for_people(size.stored_bytes)),
+            largest.map_or_else(none, |size| size.slot.to_string()),
+        ]);
+    }
+    table
+}
+
+fn object(counted: &Counted) -> ColumnObject {
+    let Counted { column, stat, records, .. } = counted;
     let conf = &stat.conf;
     let target = conf.backfill_target();
     ColumnObject {
@@ -120,10 +282,21 @@ fn object(column: Column, stat: &ColumnStat) -> ColumnObject {
             file_id: target.map(|target| Decimal(target.file_id.0)),
             committed_length: target.map(|target| Decimal(target.data_len)),
         },
+        growth: growth(counted),
+        compression_ratio: counted.ratio(),
+        compression_sample: Decimal(records.sample.records),
+        largest_records: records
+            .largest
+            .iter()
+            .map(|size| RecordObject {
+                slot: Decimal(size.slot.0),
+                stored_length: Decimal(size.stored_bytes),
+            })
+            .collect(),
     }
 }
 
-fn table(columns: &[(Column, ColumnStat)]) -> Table {
+fn table(columns: &[Counted]) -> Table {
     let mut table = Table::new(&[
         "column",
         "highest",
@@ -137,7 +310,7 @@ fn table(columns: &[(Column, ColumnStat)]) -> Table {
         "conf",
         "name",
     ]);
-    for (column, stat) in columns {
+    for Counted { column, stat, .. } in columns {
         let conf = &stat.conf;
         let backfill = match (conf.allows_backfill(), conf.backfill_target()) {
             (false, _) => "off".to_owned(),
@@ -157,6 +330,20 @@ fn table(columns: &[(Column, ColumnStat)]) -> Table {
             conf.version().to_owned(),
             column.long_name().to_owned(),
         ]);
+    }
+    if columns.len() > 1 {
+        let sum = totals(columns);
+        let mut row = vec![String::new(); 11];
+        for (index, cell) in [
+            (0, "total".to_owned()),
+            (2, sum.records.0.to_string()),
+            (4, sum.files.0.to_string()),
+            (5, output::bytes_for_people(sum.data_bytes.0)),
+            (6, output::bytes_for_people(sum.offset_bytes.0)),
+        ] {
+            row[index] = cell;
+        }
+        table.row(row);
     }
     table
 }

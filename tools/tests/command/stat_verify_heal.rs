@@ -4,6 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 
+use crate::map::{assert_snapshot, minimal};
 use crate::support::{
     Archive, coldstore, coldstore_fed, copy_dir, listing, roots, stream, test_data,
 };
@@ -52,7 +53,39 @@ fn stat_prints_a_table_for_people() {
     let lines: Vec<&str> = run.text().lines().collect();
     assert!(lines[0].starts_with("column"));
     assert!(lines[1].starts_with("bbr") && lines[2].starts_with("bss"), "{lines:?}");
-    assert_eq!(lines.len(), 3);
+    assert!(lines[3].starts_with("total"), "{lines:?}");
+    assert!(lines[5].contains("eras of 8192 slots"), "{lines:?}");
+    assert!(lines[7].starts_with("bbr") && lines[8].starts_with("bss"), "{lines:?}");
+    assert_eq!(lines.len(), 9);
+}
+
+#[test]
+fn stat_of_a_known_archive_is_as_it_is_known_to_be() {
+    let archive = minimal();
+    let text = coldstore(&["stat", &archive.arg()]).exits(0);
+    assert_snapshot("stat_minimal.txt", text.text());
+    let json = coldstore(&["stat", &archive.arg(), "--json"]).exits(0).json();
+    let pretty = serde_json::to_string_pretty(&json).unwrap() + "\n";
+    assert_snapshot("stat_minimal.json", &pretty);
+    let number = |value: &serde_json::Value| value.as_str().unwrap().parse::<u64>().unwrap();
+    let columns = json["columns"].as_array().unwrap();
+    for field in ["records", "files", "data_bytes", "offset_bytes"] {
+        let sum: u64 = columns.iter().map(|column| number(&column[field])).sum();
+        assert_eq!(number(&json["totals"][field]), sum, "{field}");
+    }
+    for column in columns {
+        let eras = column["growth"]["eras"].as_array().unwrap();
+        let sum: u64 = eras.iter().map(|era| number(&era["data_bytes"])).sum();
+        let heads = 8 * number(&column["files"]);
+        assert_eq!(sum + heads, number(&column["data_bytes"]), "{column}");
+    }
+    let blk = &columns[0];
+    assert_eq!(blk["compression_sample"], "258", "every second of 516");
+    assert!(blk["compression_ratio"].as_f64().unwrap() > 1.0);
+    let lines = archive.scan("blk", &["--format", "json"]).json_lines();
+    let largest = lines.iter().map(|line| number(&line["stored_length"])).max().unwrap();
+    assert_eq!(number(&blk["largest_records"][0]["stored_length"]), largest);
+    assert_eq!(columns[1]["compression_ratio"], serde_json::Value::Null);
 }
 
 #[test]
