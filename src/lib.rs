@@ -75,7 +75,8 @@ pub use read::{
 pub use slot::{FileId, SLOTS_PER_FILE, Slot};
 pub use write::{
     Checksums, CommitInfo, Committed, HealAction, HealReport, Pipeline, PipelineOptions, Queue,
-    RunCommit, RunError, RunReport, Ticket, Writer, WriterOptions, inspect,
+    ReclaimReport, Reclaimed, RunCommit, RunError, RunReport, Ticket, Writer, WriterOptions,
+    inspect, inspect_reclaim, reclaim,
 };
 
 /// The examples of the README are run as tests.

@@ -39,6 +39,8 @@ pub struct Finding {
     pub file: PathBuf,
     /// Byte offset in the file.
     pub offset: Option<u64>,
+    /// How many bytes of the file it concerns, where that is known.
+    pub byte_len: Option<u64>,
     /// The slot that it concerns.
     pub slot: Option<Slot>,
     /// What is concerned: "record header", "payload" …
@@ -310,7 +312,9 @@ impl Check<'_> {
     fn unreferenced(&mut self, path: &Path, from: u64, to: u64) {
         if from < to {
             let found = format!("{} bytes that no slot refers to", to - from);
-            self.note(path.into(), Some(from), "data file", "a record", found);
+            let (severity, wanted) = (Severity::Note, "a record".to_owned());
+            let finding = finding(severity, path.into(), "data file", wanted, found);
+            self.report(Finding { offset: Some(from), byte_len: Some(to - from), ..finding });
         }
     }
 
@@ -320,6 +324,7 @@ impl Check<'_> {
                 severity: Severity::Damage,
                 file: corruption.file,
                 offset: corruption.offset,
+                byte_len: None,
                 slot,
                 what: corruption.what,
                 wanted: corruption.wanted,
@@ -373,7 +378,7 @@ fn finding(
     wanted: String,
     found: String,
 ) -> Finding {
-    Finding { severity, file, offset: None, slot: None, what, wanted, found }
+    Finding { severity, file, offset: None, byte_len: None, slot: None, what, wanted, found }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -156,6 +156,17 @@ pub trait DiskFile: fmt::Debug + Send {
     /// As the operating system's.
     fn set_len(&mut self, byte_len: u64) -> io::Result<()>;
 
+    /// Frees the space of some bytes, which read as zeros from then on, and says how many bytes
+    /// that gave back. The length stays.
+    ///
+    /// # Errors
+    /// As the operating system's; [`Unsupported`](io::ErrorKind::Unsupported) where there are no
+    /// such holes.
+    fn punch_hole(&mut self, offset: u64, byte_len: u64) -> io::Result<u64> {
+        let _ = (offset, byte_len);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Flushes the file's bytes and its length to the medium.
     ///
     /// # Errors
@@ -351,6 +362,10 @@ impl Drop for OsLock {
     }
 }
 
+/// What `st_blocks` counts, whatever the blocks of the file system are.
+#[cfg(target_os = "linux")]
+const STATUS_BLOCK_BYTES: u64 = 512;
+
 #[derive(Debug)]
 struct OsFile {
     file: File,
@@ -381,6 +396,16 @@ impl DiskFile for OsFile {
     fn set_len(&mut self, byte_len: u64) -> io::Result<()> {
         self.resized = true;
         self.file.set_len(byte_len)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn punch_hole(&mut self, offset: u64, byte_len: u64) -> io::Result<u64> {
+        use rustix::fs::FallocateFlags;
+        let before = self.file.metadata()?.blocks();
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        rustix::io::retry_on_intr(|| rustix::fs::fallocate(&self.file, flags, offset, byte_len))?;
+        let freed = before.saturating_sub(self.file.metadata()?.blocks());
+        Ok(freed.saturating_mul(STATUS_BLOCK_BYTES))
     }
 
     /// `fdatasync` flushes a length that has grown, since the new bytes could not be read without

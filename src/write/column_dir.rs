@@ -296,6 +296,13 @@ impl NamedFile {
         self.file.set_len(byte_len).map_err(|error| self.failed("set the length of", error))
     }
 
+    /// Bytes that were freed.
+    pub(super) fn punch_hole(&mut self, offset: u64, byte_len: u64) -> Result<u64> {
+        self.file
+            .punch_hole(offset, byte_len)
+            .map_err(|error| self.failed("punch a hole into", error))
+    }
+
     pub(super) fn sync(&mut self) -> Result<()> {
         self.file.sync().map_err(|error| Error::io(&self.path, "flush", error))
     }

@@ -8,6 +8,7 @@ mod gather;
 mod heal;
 mod pipeline;
 mod plan;
+mod reclaim;
 mod round;
 mod run;
 mod table_cache;
@@ -15,5 +16,6 @@ mod writer;
 
 pub use heal::{HealAction, HealReport, inspect};
 pub use pipeline::{CommitInfo, Pipeline, PipelineOptions, Queue, Ticket};
+pub use reclaim::{ReclaimReport, Reclaimed, inspect_reclaim, reclaim, reclaim_on};
 pub use run::{RunCommit, RunError, RunReport};
 pub use writer::{Checksums, Committed, Writer, WriterOptions};

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use coldstore::{Column, HealReport, Writer, WriterOptions};
+use coldstore::{Column, HealReport, ReclaimReport, Reclaimed, Writer, WriterOptions};
 use serde::Serialize;
 
 use crate::failure::{self, Answer};
 use crate::open;
-use crate::output::Output;
+use crate::output::{Decimal, Output};
 
 /// Put right what a crash left behind, as opening for writing does, and say what that was
 #[derive(Debug, Args)]
@@ -20,6 +20,9 @@ pub(crate) struct Heal {
     /// Only say what would be changed
     #[arg(long)]
     dry_run: bool,
+    /// Free the space of bytes that no slot refers to, too: no length and no offset changes
+    #[arg(long)]
+    reclaim: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -29,6 +32,33 @@ pub(crate) struct Heal {
 struct Healed {
     column: &'static str,
     actions: Vec<String>,
+    /// With `--reclaim`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reclaimed: Option<Vec<ReclaimedObject>>,
+}
+
+/// Whole blocks of a file that no slot refers to.
+#[derive(Serialize)]
+struct ReclaimedObject {
+    file: String,
+    offset: Decimal,
+    length: Decimal,
+    /// Bytes that the file system got back; none on a dry run.
+    freed: Option<Decimal>,
+    #[serde(skip)]
+    line: String,
+}
+
+impl ReclaimedObject {
+    fn of(span: &Reclaimed) -> Self {
+        Self {
+            file: span.file.display().to_string(),
+            offset: Decimal(span.offset),
+            length: Decimal(span.byte_len),
+            freed: span.freed.map(Decimal),
+            line: span.to_string(),
+        }
+    }
 }
 
 impl Heal {
@@ -37,9 +67,17 @@ impl Heal {
         let (mut healed, mut failed) = (Vec::new(), 0);
         for column in open::present_columns(&self.archive)? {
             match self.heal(column) {
-                Ok(report) => {
+                Ok((report, reclaimed)) => {
                     let actions = report.actions.iter().map(ToString::to_string).collect();
-                    healed.push(Healed { column: column.dir_name(), actions });
+                    let ReclaimReport { spans, left_alone } = reclaimed;
+                    let reclaimed = || spans.iter().map(ReclaimedObject::of).collect();
+                    let reclaimed = self.reclaim.then(reclaimed);
+                    healed.push(Healed { column: column.dir_name(), actions, reclaimed });
+                    // Such a file is for `verify` to look at; what it has too much stays.
+                    failed += u64::from(!left_alone.is_empty());
+                    for error in left_alone {
+                        failure::tell(column, error);
+                    }
                 }
                 Err(error) => {
                     failure::tell(column, error);
@@ -56,23 +94,33 @@ impl Heal {
         failure::none_failed(failed, "column", "healed")
     }
 
-    fn heal(&self, column: Column) -> coldstore::Result<HealReport> {
+    fn heal(&self, column: Column) -> coldstore::Result<(HealReport, ReclaimReport)> {
         let directory = self.archive.join(column.dir_name());
-        if self.dry_run {
-            return coldstore::inspect(directory);
+        match (self.dry_run, self.reclaim) {
+            (true, true) => {
+                Ok((coldstore::inspect(&directory)?, coldstore::inspect_reclaim(directory)?))
+            }
+            (true, false) => Ok((coldstore::inspect(directory)?, ReclaimReport::default())),
+            (false, true) => coldstore::reclaim(directory),
+            (false, false) => {
+                let writer = Writer::open(directory, WriterOptions::existing())?;
+                Ok((writer.heal_report().clone(), ReclaimReport::default()))
+            }
         }
-        let writer = Writer::open(directory, WriterOptions::existing())?;
-        Ok(writer.heal_report().clone())
     }
 
     fn print(&self, healed: &[Healed], out: &mut Output) -> Result<()> {
         let nothing = if self.dry_run { "nothing to heal" } else { "clean" };
-        for Healed { column, actions } in healed {
-            if actions.is_empty() {
+        for Healed { column, actions, reclaimed } in healed {
+            let reclaimed = reclaimed.as_deref().unwrap_or_default();
+            if actions.is_empty() && reclaimed.is_empty() {
                 writeln!(out, "{column}: {nothing}")?;
             }
             for action in actions {
                 writeln!(out, "{column}: {action}")?;
+            }
+            for span in reclaimed {
+                writeln!(out, "{column}: {}", span.line)?;
             }
         }
         Ok(())

@@ -227,3 +227,30 @@ fn every_crash_of_the_golden_stores_is_healed_to_what_a_reader_saw() {
         coldstore(&["verify", &archive.arg(), "--deep"]).exits(0);
     }
 }
+
+#[test]
+fn what_no_slot_refers_to_is_listed_and_freed_on_request() {
+    let archive =
+        Archive::new().with("bss", &[(1, vec![1; 50_000]), (2, vec![2; 50_000]), (3, vec![3; 5])]);
+    let offsets = archive.path().join("bss/data_00000.off");
+    OpenOptions::new().write(true).open(offsets).unwrap().write_all_at(&[0; 8], 8).unwrap();
+    let verified = coldstore(&["verify", &archive.arg(), "--json"]).exits(0).json();
+    let finding = &verified["columns"][0]["findings"][0];
+    assert_eq!((&finding["offset"], &finding["length"]), (&"8".into(), &"50008".into()));
+    let data = archive.path().join("bss/data_00000").to_str().unwrap().to_owned();
+    assert_eq!(finding["file"], data);
+
+    coldstore(&["heal", &archive.arg()]).exits(0);
+    let dry = coldstore(&["heal", &archive.arg(), "--reclaim", "--dry-run", "--json"]);
+    let dry = dry.exits(0).json();
+    let span = &dry[0]["reclaimed"][0];
+    assert_eq!((&span["file"], &span["offset"]), (&data.into(), &"4096".into()));
+    assert_eq!((&span["length"], &span["freed"]), (&"45056".into(), &serde_json::Value::Null));
+    let wet = coldstore(&["heal", &archive.arg(), "--reclaim"]).exits(0);
+    assert!(wet.text().contains("45056 bytes from 4096 on"), "{}", wet.text());
+    assert!(wet.text().ends_with(" freed\n"), "{}", wet.text());
+    let again = coldstore(&["heal", &archive.arg(), "--reclaim", "--json"]).exits(0).json();
+    assert_eq!(again[0]["reclaimed"][0]["freed"], "0");
+    let scanned = archive.scan("bss", &["--format", "json"]).exits(0).json_lines();
+    assert_eq!(scanned.len(), 2);
+}
