@@ -4,7 +4,7 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -114,6 +114,12 @@ impl NewFile {
     fn finish(&mut self) -> io::Result<()> {
         self.file.flush()?;
         self.file.get_ref().sync_all()?;
+        // Another process that writes the same file threw this one away for a leftover.
+        let (ours, there) = (self.file.get_ref().metadata()?, fs::symlink_metadata(&self.tmp)?);
+        if (ours.dev(), ours.ino()) != (there.dev(), there.ino()) {
+            self.is_finished = true;
+            return Err(io::Error::other("another process writes it at the same time"));
+        }
         fs::rename(&self.tmp, &self.path)?;
         self.is_finished = true;
         let directory = match self.path.parent() {
@@ -251,5 +257,13 @@ mod tests {
         assert_eq!(written(&path, b"whole").unwrap(), Outcome::Written);
         assert_eq!(names(directory.path()), ["a"]);
         assert!(OutFile::begin(directory.path()).is_err(), "a directory is no such file");
+        // Two at once: the later one has the name.
+        let other = directory.path().join("b");
+        let (first, mut second) =
+            (OutFile::begin(&other).unwrap(), OutFile::begin(&other).unwrap());
+        second.write_all(b"second").unwrap();
+        assert!(format!("{:#}", first.finish().unwrap_err()).contains("another process"));
+        assert_eq!(second.finish().unwrap(), Outcome::Written);
+        assert_eq!(fs::read(&other).unwrap(), b"second");
     }
 }
