@@ -19,7 +19,7 @@ use crate::format::conf::{Backfill, BackfillTarget, Conf};
 use crate::format::faults::{data_file_too_short, missing, offset_file_too_short};
 use crate::format::offsets::{TABLE_BYTES, entry_offset};
 use crate::format::record::{HEADER_BYTES, RecordHeader};
-use crate::format::sums::{RecordSum, SUMS_BYTES, sum_entry_offset};
+use crate::format::sums::{RecordSum, SUMS_BYTES, SUMS_HEADER_BYTES, sum_entry_offset};
 use crate::slot::{FileId, Slot};
 use crate::write::column_dir::{ColumnDir, NamedFile};
 use crate::write::flusher::{Flush, Flusher};
@@ -428,7 +428,15 @@ fn write_sums(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<NamedFile>
         }
         (_, table) => {
             let mut sums = directory.create(path)?;
-            sums.write_at(table.map_or(&[], |table| table.as_bytes()), 0)?;
+            let bytes = table.map_or(&[][..], |table| table.as_bytes());
+            let (header, entries) = bytes.split_at_checked(SUMS_HEADER_BYTES).unwrap_or_default();
+            sums.write_at(entries, SUMS_HEADER_BYTES as u64)?;
+            // With its header the file tells of records that are committed already: no garbage may
+            // be behind it then.
+            if file.state.data_len > 0 {
+                sums.sync()?;
+            }
+            sums.write_at(header, 0)?;
             Ok(sums)
         }
     }

@@ -367,7 +367,8 @@ fn remove_if_there(
 pub(super) fn flush_trusted(directory: &ColumnDir, conf: &Conf) -> Result<()> {
     let target = conf.backfill_target().map(|target| target.file_id);
     for file_id in conf.current_file().into_iter().chain(target) {
-        for path in [directory.data_path(file_id), directory.offset_path(file_id)] {
+        let sums = directory.sums_path(file_id);
+        for path in [directory.data_path(file_id), directory.offset_path(file_id), sums] {
             if let Some(mut file) = directory.open(path, Access::Write)? {
                 file.sync()?;
             }

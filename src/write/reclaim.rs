@@ -12,9 +12,10 @@ use crate::files::disk::{Access, Disk, LockAttempt, OsDisk};
 use crate::format::conf::Conf;
 use crate::format::faults::{missing, no_record};
 use crate::format::names;
+use crate::format::offsets::entry_offset;
 use crate::format::record::FIRST_RECORD_OFFSET;
 use crate::slot::FileId;
-use crate::write::column_dir::ColumnDir;
+use crate::write::column_dir::{ColumnDir, Sums};
 use crate::write::heal::{self, HealReport};
 use crate::write::writer::{Writer, WriterOptions};
 
@@ -150,6 +151,17 @@ fn unreferenced(column: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<Vec<
     let Some((table, _)) = column.read_table(file_id)? else {
         return Err(missing(column.offset_path(file_id), "offset file", bound));
     };
+    // The checksum of a record whose entry is gone: its bytes may still be found.
+    if let Sums::Whole(sums) = column.read_sums(file_id, conf.spec.record_type)?
+        && let Some(index) = sums.known().find(|index| table.get(*index) == 0)
+    {
+        let wanted = format!(
+            "the offset of a record of slot {}, for its checksum is kept",
+            file_id.slot_at(index)
+        );
+        let path = column.offset_path(file_id);
+        return Err(Error::corrupt(path, entry_offset(index), "offset entry", wanted, "0"));
+    }
     let mut records = Vec::new();
     // What a crash left in a file that the conf names is not committed, and healing clears it.
     let is_committed = |entry: u64| named.is_none() || entry < bound;

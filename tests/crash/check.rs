@@ -10,7 +10,7 @@ use crate::disk::{CrashDisk, Phase};
 use crate::drive::Driver;
 use crate::expect::Expect;
 use crate::lies::Lie;
-use crate::look::look;
+use crate::look::{look, stray_sums};
 use crate::medium::{Medium, Op, Target};
 use crate::scripts::COLUMN;
 
@@ -57,6 +57,7 @@ pub(crate) fn heal(
             return Err(format!("healing changed what is seen: {before:?} to {after:?}"));
         }
         expect.check(after.as_ref()).map_err(|error| format!("healed: {error}"))?;
+        stray_sums(&driver.disk.fs().cache, COLUMN.as_ref())?;
         let after = after.ok_or("there is no conf after opening")?;
         driver.expect.exists = true;
         driver.expect.acked = Arc::new(after.content);
@@ -105,7 +106,7 @@ pub(crate) fn go_on(healed: &mut Healed) -> Result<(), String> {
 /// Opens the column as it is, or makes it.
 fn open(driver: &Driver, exists: bool) -> coldstore::Result<Writer> {
     let options = match exists {
-        true => WriterOptions::existing(),
+        true => WriterOptions::existing().checksums(driver.expect.asked.checksums()),
         false => driver.expect.asked.options(driver.spec),
     };
     driver.disk.begin(Phase::Open);

@@ -26,6 +26,8 @@ pub(crate) struct Expect {
     pub(crate) holds: bool,
     /// Whether sealed files end with their last record.
     pub(crate) tidy: bool,
+    /// Whether every record has a checksum.
+    pub(crate) sums: bool,
 }
 
 impl Expect {
@@ -40,6 +42,7 @@ impl Expect {
             at: 0,
             holds: true,
             tidy: true,
+            sums: false,
         }
     }
 
@@ -63,11 +66,18 @@ impl Expect {
         if seen.content != *self.acked && self.next.as_deref() != Some(&seen.content) {
             return Err(self.difference(&seen.content));
         }
+        if self.sums && !seen.unknown_sums.is_empty() {
+            return Err(format!("slots {:?} have no checksum", seen.unknown_sums));
+        }
+        if let Some(wrong) = &seen.wrong_sums {
+            return Err(wrong.clone());
+        }
         if let Some(dead) = seen.dead_bytes.as_ref().filter(|_| self.tidy) {
             return Err(dead.clone());
         }
-        let found = Opening { backfill: seen.conf.backfill.is_some(), max: seen.conf.max };
         let (least, most) = (self.conf, self.asked);
+        let backfill = seen.conf.backfill.is_some();
+        let found = Opening { backfill, max: seen.conf.max, sums: most.sums };
         let fits = found.max >= least.max && found.max <= most.max.max(least.max);
         if !fits || (least.backfill && !found.backfill) || (found.backfill && !most.backfill) {
             return Err(format!("conf {found:?}, acknowledged {least:?}, asked for {most:?}"));

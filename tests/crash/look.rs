@@ -6,6 +6,9 @@ use std::io::Read as _;
 use std::path::Path;
 use std::rc::Rc;
 
+use coldstore::format::sums::{SUMS_BYTES, SumTable, SumVerdict};
+use coldstore::{FileId, Slot};
+
 use crate::common::{Content, PER_FILE, RawConf, data_name, offsets_name};
 use crate::medium::{BLOCK, Bytes, Medium, Target, is_zero};
 
@@ -17,6 +20,10 @@ pub(crate) struct Seen {
     /// A sealed file with bytes behind its last record. No reader minds, but nobody ever cuts them
     /// off again.
     pub(crate) dead_bytes: Option<String>,
+    /// A record that is not what its checksum says.
+    pub(crate) wrong_sums: Option<String>,
+    /// Slots of which no checksum is kept.
+    pub(crate) unknown_sums: Vec<u64>,
 }
 
 /// Index and value of the entries that are not 0.
@@ -45,15 +52,17 @@ pub(crate) fn look(medium: &Medium, path: &Path) -> Result<Option<Seen>, String>
         return Err("column.conf is torn".to_owned());
     }
     let mut content = Content::new();
-    let mut dead_bytes = None;
+    let (mut dead_bytes, mut wrong_sums, mut unknown_sums) = (None, None, Vec::new());
     if conf.highest == u64::MAX {
-        return Ok(Some(Seen { conf, content, dead_bytes }));
+        return Ok(Some(Seen { conf, content, dead_bytes, wrong_sums, unknown_sums }));
     }
     let current = conf.highest / PER_FILE;
     if !names.contains_key(data_name(current).as_str()) {
         return Err(format!("the current file {current} is gone"));
     }
-    let id_of = |name: &str| name.strip_suffix(".off").unwrap_or(name).get(5..)?.parse().ok();
+    let id_of = |name: &str| -> Option<u64> {
+        name.strip_suffix(".off").unwrap_or(name).get(5..)?.parse().ok()
+    };
     let mut ids: Vec<u64> = names.keys().filter_map(|name| id_of(name)).collect();
     ids.dedup();
     for id in ids {
@@ -91,6 +100,12 @@ pub(crate) fn look(medium: &Medium, path: &Path) -> Result<Option<Seen>, String>
             let value = record(&conf, &data[..usize::try_from(bound).expect("small")], entry)
                 .ok_or_else(|| format!("no record of slot {slot} at {entry} of file {id}"))?;
             end = end.max(entry + 8 + u64::from(stored_len(data, entry)));
+            let sums = file(&sums_name(id)).map(Bytes::get).unwrap_or_default();
+            match verdict(&conf, sums, data, (id, slot, entry)) {
+                SumVerdict::Intact => {}
+                SumVerdict::Unknown => unknown_sums.push(slot),
+                wrong => wrong_sums = Some(format!("the checksum of slot {slot} says {wrong:?}")),
+            }
             content.insert(slot, value);
         }
         let is_named = id == current || conf.backfill.is_some_and(|(named, _)| named == id);
@@ -101,7 +116,55 @@ pub(crate) fn look(medium: &Medium, path: &Path) -> Result<Option<Seen>, String>
     if !content.contains_key(&conf.highest) {
         return Err(format!("the highest slot {} has no record", conf.highest));
     }
-    Ok(Some(Seen { conf, content, dead_bytes }))
+    Ok(Some(Seen { conf, content, dead_bytes, wrong_sums, unknown_sums }))
+}
+
+fn sums_name(id: u64) -> String {
+    format!("{}.sum", data_name(id))
+}
+
+/// `FORMAT.md`, section 8. The sums themselves are golden in the engine's own tests.
+fn verdict(
+    conf: &RawConf,
+    sums: &[u8],
+    data: &[u8],
+    (id, slot, entry): (u64, u64, u64),
+) -> SumVerdict {
+    let Some(table) = SumTable::from_bytes(sums, FileId(id), conf.record_type) else {
+        return SumVerdict::Unknown;
+    };
+    let kept = table.get(usize::try_from(slot % PER_FILE).expect("small"));
+    let from = usize::try_from(entry).expect("small");
+    let header = data[from..from + 8].try_into().expect("eight bytes");
+    let payload = &data[from + 8..][..stored_len(data, entry) as usize];
+    kept.check(Slot(slot), entry, header, payload)
+}
+
+/// After healing no checksum is left of a record that is not there.
+pub(crate) fn stray_sums(medium: &Medium, path: &Path) -> Result<(), String> {
+    let Some(dir) = medium.dir(path) else { return Ok(()) };
+    let names = medium.names(dir);
+    for (name, target) in names {
+        let (Some(data), Target::File(sums)) = (name.strip_suffix(".sum"), target) else {
+            continue;
+        };
+        let id: u64 = data[5..].parse().map_err(|_| format!("{name} is no checksum file"))?;
+        let Some(Target::File(offsets)) = names.get(offsets_name(id).as_str()) else {
+            return Err(format!("{name} is there without offsets"));
+        };
+        let entries = entries(medium.file(*offsets).get());
+        let bytes = medium.file(*sums).get();
+        if bytes.len() != SUMS_BYTES {
+            return Err(format!("{name} has {} bytes after healing", bytes.len()));
+        }
+        for (index, entry) in bytes[32..].chunks(8).enumerate() {
+            let is_known = !is_zero(entry);
+            if is_known && !entries.iter().any(|(known, _)| *known == index as u64) {
+                return Err(format!("{name} has a checksum at {index} without a record"));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn record(conf: &RawConf, data: &[u8], entry: u64) -> Option<Vec<u8>> {

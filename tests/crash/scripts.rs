@@ -1,6 +1,6 @@
 //! What is done to a column while the power may go at any moment.
 
-use coldstore::{ColumnSpec, Compression, WriterOptions};
+use coldstore::{Checksums, ColumnSpec, Compression, WriterOptions};
 
 use crate::common::{SNAPPY, mix, value_of_len};
 
@@ -16,20 +16,29 @@ pub(crate) struct Opening {
     pub(crate) backfill: bool,
     /// The bound on a value.
     pub(crate) max: u64,
+    /// Whether checksums are kept.
+    pub(crate) sums: bool,
 }
 
-pub(crate) const V2: Opening = Opening { backfill: false, max: MAX };
-pub(crate) const V3: Opening = Opening { backfill: true, max: MAX };
+pub(crate) const V2: Opening = Opening { backfill: false, max: MAX, sums: false };
+pub(crate) const V3: Opening = Opening { backfill: true, max: MAX, sums: false };
+const V2_SUMS: Opening = Opening { sums: true, ..V2 };
+const V3_SUMS: Opening = Opening { sums: true, ..V3 };
 
 impl Opening {
     pub(crate) fn options(self, spec: ColumnSpec) -> WriterOptions {
         let spec = ColumnSpec { max_value_bytes: self.max, ..spec };
-        WriterOptions::create(spec).allow_backfill(self.backfill)
+        WriterOptions::create(spec).allow_backfill(self.backfill).checksums(self.checksums())
+    }
+
+    pub(crate) fn checksums(self) -> Checksums {
+        if self.sums { Checksums::On } else { Checksums::Off }
     }
 
     /// What a conf has after an opening like this.
     pub(crate) fn raised(self, by: Opening) -> Opening {
-        Opening { backfill: self.backfill || by.backfill, max: self.max.max(by.max) }
+        let (backfill, max) = (self.backfill || by.backfill, self.max.max(by.max));
+        Opening { backfill, max, sums: self.sums || by.sums }
     }
 }
 
@@ -50,6 +59,25 @@ pub(crate) enum Step {
         slot: u64,
         commits: bool,
     },
+}
+
+impl Step {
+    /// Whether what follows has checksums, where this opens the column or another writer does.
+    fn keeps_sums(&self) -> Option<bool> {
+        match self {
+            Step::Open(opening) => Some(opening.sums),
+            Step::Foreign { .. } => Some(false),
+            _ => None,
+        }
+    }
+}
+
+impl Script {
+    /// Whether every record has a checksum.
+    pub(crate) fn keeps_sums(&self) -> bool {
+        let mut steps = self.setup.iter().chain(&self.steps).chain(&self.elsewhere);
+        steps.all(|step| step.keeps_sums() != Some(false))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -168,13 +196,13 @@ pub(crate) fn scripts() -> Vec<Script> {
         script(
             "raised bound",
             [Open(V2), put([1])],
-            [Open(Opening { backfill: false, max: MAX + 5 }), put([2])],
+            [Open(Opening { max: MAX + 5, ..V2 }), put([2])],
             [put([9000])],
         ),
         script(
             "raised bound and upgrade",
             [Open(V2), put([1, 9000])],
-            [Open(Opening { backfill: true, max: MAX + 5 }), put([2])],
+            [Open(Opening { max: MAX + 5, ..V3 }), put([2])],
             [Open(V3), put([6000, 6001]), put([60_000])],
         ),
         script(
@@ -221,6 +249,30 @@ pub(crate) fn scripts() -> Vec<Script> {
             [Open(V3), put([1, 9000, 25_000])],
             [Foreign { slot: 9006, commits: false }, Open(V3), Run(vec![2, 9001]), put([17_000])],
             far(),
+        ),
+        script(
+            "first creation with checksums",
+            [],
+            [Open(V2_SUMS), put([5]), put([6])],
+            [put([9000])],
+        ),
+        script(
+            "checksums, batch over files and backfill",
+            [Open(V3_SUMS), put([1, 9000, 17_000])],
+            [put([17_001, 40_000]), put([5])],
+            [put([60_000])],
+        ),
+        script(
+            "checksums of streams, some that fail",
+            [Open(V3_SUMS), put([1, 9000, 25_000])],
+            [Stream(5), FailingStream(25_002)],
+            [put([9003])],
+        ),
+        script(
+            "checksums from some day on",
+            [Open(V3), put([1, 9000])],
+            [Open(V3_SUMS), put([2]), put([9001])],
+            [Open(V3_SUMS), put([6000, 6001]), put([60_000])],
         ),
         Script {
             spec: ColumnSpec { max_value_bytes: MAX, ..SNAPPY },

@@ -16,6 +16,7 @@ mod open;
 mod out_file;
 mod output;
 mod progress;
+mod roots;
 mod signals;
 mod verbs;
 

@@ -10,9 +10,11 @@ use coldstore::Slot;
 
 use crate::cli::{ColumnOf, parse_slot};
 use crate::disk;
-use crate::failure::Answer;
+use crate::failure::{Answer, Usage};
+use crate::networks::Root;
 use crate::open;
 use crate::output::{self, Output};
+use crate::roots;
 
 /// Print one value
 #[derive(Debug, Args)]
@@ -20,8 +22,11 @@ pub(crate) struct Get {
     #[command(flatten)]
     of: ColumnOf,
     /// The slot
-    #[arg(value_parser = parse_slot)]
-    slot: Slot,
+    #[arg(value_parser = parse_slot, required_unless_present = "root")]
+    slot: Option<Slot>,
+    /// The slot with this block root or state root
+    #[arg(long, value_name = "ROOT", conflicts_with = "slot")]
+    root: Option<Root>,
     /// The bytes as they lie on disk, compressed where the column is
     #[arg(long)]
     stored: bool,
@@ -32,8 +37,19 @@ pub(crate) struct Get {
 
 impl Get {
     pub(crate) fn run(self) -> Result<Answer> {
-        let view = open::column(&self.of)?.view();
-        let slot = self.slot;
+        let archive = open::archive(&self.of.archive)?;
+        let view = archive.column(self.of.column)?.view();
+        let slot = match (self.slot, self.root) {
+            (Some(slot), _) => slot,
+            (None, Some(root)) => match roots::find(&archive, root)? {
+                Some((_, slot)) => slot,
+                None => {
+                    output::tell(&format!("no block and no state has the root {root}"));
+                    return Ok(Answer::No);
+                }
+            },
+            (None, None) => return Err(Usage("a slot or a root is missing".to_owned()).into()),
+        };
         let found = if self.stored {
             view.get_stored(slot).map(|stored| stored.map(Cow::Borrowed))
         } else {

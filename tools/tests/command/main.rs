@@ -11,5 +11,6 @@ mod load_put;
 mod manners;
 mod map;
 mod read_only;
+mod roots;
 mod stat_verify_heal;
 mod support;

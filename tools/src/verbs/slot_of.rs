@@ -1,0 +1,53 @@
+//! `coldstore slot-of`
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
+
+use crate::failure::Answer;
+use crate::networks::Root;
+use crate::open;
+use crate::output::{self, Decimal, Output};
+use crate::roots;
+
+/// Print the slot of a block root or a state root
+///
+/// A block root is looked for in bbr, then the same as a state root in bsr: with the archive's root
+/// index where there is one (see `coldstore index`), else by reading the whole column.
+#[derive(Debug, Args)]
+pub(crate) struct SlotOf {
+    /// The archive's directory
+    archive: PathBuf,
+    /// The root, 64 hex digits
+    root: Root,
+    /// Print slot and kind of root as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Found {
+    slot: Decimal,
+    kind: &'static str,
+}
+
+impl SlotOf {
+    pub(crate) fn run(self) -> Result<Answer> {
+        let archive = open::archive(&self.archive)?;
+        let Some((kind, slot)) = roots::find(&archive, self.root)? else {
+            output::tell(&format!("no block and no state has the root {}", self.root));
+            return Ok(Answer::No);
+        };
+        let mut out = Output::stdout();
+        if self.json {
+            out.json_line(&Found { slot: Decimal(slot.0), kind: kind.name() })?;
+        } else {
+            writeln!(out, "{slot}")?;
+        }
+        out.flush()?;
+        Ok(Answer::Yes)
+    }
+}
