@@ -3,7 +3,7 @@
 //! An `.era` file is a sequence of e2store records: the blocks of an era of slots, the state behind
 //! them, and an index (e2store-format-specs, `formats/era.md`). [`EraFile`] reads one,
 //! [`import`](import::import) brings many of them into the columns of an archive, and
-//! [`EraExport`](export::EraExport) writes them out of the columns again. Bytes from a
+//! [`EraExport`] writes them out of the columns again. Bytes from a
 //! file are suspect: whatever is in it, the answer is a value or an error that names the place.
 
 // Numbers from a disk can be anything: no arithmetic here may overflow, and none may panic.

@@ -30,6 +30,8 @@ pub struct SumsHeader {
 /// Bytes of a [`SumsHeader`].
 pub const SUMS_HEADER_BYTES: usize = 32;
 const _: () = assert!(size_of::<SumsHeader>() == SUMS_HEADER_BYTES);
+/// Bytes of the header that its own checksum is of: all before it.
+const SUMMED_HEADER_BYTES: usize = SUMS_HEADER_BYTES - size_of::<U32>();
 
 /// What is kept of one record.
 #[derive(
@@ -67,7 +69,7 @@ impl SumsHeader {
     }
 
     fn own_sum(&self) -> u32 {
-        let (bytes, _) = self.as_bytes().split_at(SUMS_HEADER_BYTES - size_of::<U32>());
+        let (bytes, _) = self.as_bytes().split_at(SUMMED_HEADER_BYTES);
         crc32c::crc32c(bytes)
     }
 }
