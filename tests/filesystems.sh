@@ -26,6 +26,8 @@ done
 cargo test --locked -p coldstore "${tests[@]}" --test full_disk --no-run
 
 scratch=$(mktemp -d "${COLDSTORE_SCRATCH:-/var/tmp}/coldstore-filesystems-XXXXXX")
+# Some tests are another user for a while.
+chmod 755 "$scratch"
 clean_up() {
     for mount in "$scratch"/large "$scratch"/small; do
         if mountpoint -q "$mount"; then umount "$mount"; fi

@@ -289,9 +289,9 @@ impl Disk for OsDisk {
         if !try_lock(&file, FlockOperation::NonBlockingLockExclusive)? {
             return Ok(LockAttempt::Busy(holder(&file)));
         }
-        // The pid is for people. On a full disk it stays away, and healing may make room; and what no
-        // holder wrote stays, since the file may have another name under which somebody wants it.
-        if is_a_holders(&file) && file.set_len(0).is_ok() {
+        // The pid is for people. On a full disk it stays away, and healing may make room; and where
+        // the file has another name, somebody may want what is in it.
+        if (file.metadata()?.nlink() == 1 || is_a_holders(&file)) && file.set_len(0).is_ok() {
             drop(file.write_all(std::process::id().to_string().as_bytes()));
         }
         Ok(LockAttempt::Held(Box::new(OsLock(file))))

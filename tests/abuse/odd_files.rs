@@ -14,7 +14,7 @@ use crate::column::{
     SLOTS, everything, make, open, open_scratch, outcome, read, run_well, say, told,
 };
 use crate::support::{open_reader, reader};
-use crate::system::{make_pipe, make_zero_device, memory};
+use crate::system::{limit, make_pipe, make_zero_device};
 
 const KINDS: [&str; 6] = ["pipe", "device", "directory", "socket", "link", "dangling link"];
 
@@ -38,7 +38,9 @@ fn put_there(kind: &str, path: &Path, outside: &Path) -> bool {
 #[ignore = "started by the tests below as a process of its own"]
 fn child_that_opens_what_is_odd() {
     let Some((column, _)) = told() else { return };
-    let before = memory("VmSize");
+    // Where an odd length is believed and memory asked for by it, none is to be had. What is mapped
+    // of files does not count.
+    limit(libc::RLIMIT_DATA, 1 << 30);
     say(&outcome(open_reader(&column, Default::default()), |reader| {
         SLOTS.map(|slot| read(&reader.view(), slot)).join(" ")
     }));
@@ -52,7 +54,6 @@ fn child_that_opens_what_is_odd() {
         drop(put);
         outcome(writer.put(Slot(2), b"two"), |_| "put".to_owned())
     }));
-    assert!(memory("VmPeak") < before + (1 << 30), "an odd length was believed");
 }
 
 /// Each call comes to its end, says what is wrong, and leaves what lies outside alone.
@@ -144,7 +145,11 @@ fn an_enormous_length_is_never_believed() {
                 assert_eq!(said[3], "put", "{what}");
             }
             "data_00000.off" => assert_eq!(said[0], "corrupt value value", "{what}"),
-            "data_00000" => assert!(said[0].contains("cannot map"), "{what}"),
+            // Of a sealed file the length counts, as far as there are addresses for it.
+            "data_00000" => {
+                let fits = longest < Some(46) && said[0] == "value value value";
+                assert!(fits || said[0].contains("cannot map"), "{what}");
+            }
             _ => assert_eq!(said[0], "corrupt", "{what}"),
         }
     }
