@@ -1,0 +1,17 @@
+//! Proofs of consensus history.
+
+mod accumulators;
+mod block;
+mod containers;
+mod hash;
+mod preset;
+mod sha256;
+mod ssz;
+mod state;
+
+pub use accumulators::{Accumulators, era_root, vector_root};
+pub use block::{BlockFault, BlockHasher, HashedBlock};
+pub use coldstore::era::ssz::Root;
+pub use hash::Malformed;
+pub use preset::{Fork, Preset};
+pub use state::{HashedState, LatestBlock, StateBody, StateFault, StateHead, hash_state};
