@@ -24,6 +24,12 @@ impl Malformed {
         Self { place: String::new(), wanted: wanted.into(), found: found.into() }
     }
 
+    /// What was wanted, behind the place, and what was found.
+    #[must_use]
+    pub fn wanted_and_found(&self) -> (String, String) {
+        (format!("{}{}", self.place, self.wanted), self.found.clone())
+    }
+
     /// The same inside of a field.
     pub(crate) fn inside(mut self, name: &str) -> Self {
         self.place = format!("{name}: {}", self.place);

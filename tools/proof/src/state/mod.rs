@@ -173,6 +173,23 @@ pub fn hash_state(preset: Preset, source: &mut dyn Read) -> Result<HashedState, 
     Ok(HashedState { head, body: Some(body) })
 }
 
+impl Preset {
+    /// The preset of a state, told by the length of its fixed part; `None` when it is of neither.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub fn of_state(source: &mut dyn Read) -> io::Result<Option<Self>> {
+        let mut bytes = Vec::new();
+        read_up_to(source, &mut bytes, StateHead::byte_len(Self::Mainnet))?;
+        let is_of = |preset: &Self| {
+            let fixed_len = crate::hash::offset_at(&bytes, roots_end(*preset)).ok();
+            let states = Layouts::of(*preset).states;
+            states.iter().any(|layout| Some(layout.fixed_len) == fixed_len)
+        };
+        Ok([Self::Mainnet, Self::Minimal].into_iter().find(is_of))
+    }
+}
+
 /// Reads until there are `byte_len` bytes, or the source has no more.
 fn read_up_to(source: &mut dyn Read, bytes: &mut Vec<u8>, byte_len: usize) -> io::Result<()> {
     let missing = byte_len.saturating_sub(bytes.len()) as u64;
