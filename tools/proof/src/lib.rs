@@ -3,6 +3,7 @@
 mod accumulators;
 mod block;
 mod containers;
+pub mod deep;
 mod hash;
 pub mod import;
 mod preset;

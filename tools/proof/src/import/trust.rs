@@ -114,7 +114,7 @@ impl Trust {
         self.proves.as_ref().and_then(|(_, accumulators)| accumulators.era_root(era))
     }
 
-    pub(super) fn anchor(&self) -> Anchor {
+    pub(crate) fn anchor(&self) -> Anchor {
         match &self.proves {
             Some((root, accumulators)) => {
                 Anchor::Trusted { root: *root, last_era: accumulators.eras() }
