@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use coldstore::era::ssz::BlockHead;
 use coldstore::format::names;
 use coldstore::verify::{Finding, Severity};
 use coldstore::{Column, Result, Slot, View};
@@ -48,7 +49,9 @@ impl DeepVerifier<'_> {
         findings: &mut Findings<'_>,
     ) -> Result<()> {
         let Some(view) = self.views.blocks.clone() else { return Ok(()) };
-        let slots: Vec<Slot> = columns.slots().collect();
+        let of_roots = self.views.block_roots.as_ref().and_then(View::highest_written_slot);
+        let end = view.highest_written_slot().max(of_roots);
+        let slots: Vec<Slot> = columns.slots().filter(|slot| Some(*slot) <= end).collect();
         let (next, cores) = (AtomicUsize::new(0), thread::available_parallelism());
         let this = &*self;
         let work = || {
@@ -149,11 +152,14 @@ impl DeepVerifier<'_> {
         }
         let Some(root) = root else { return Outcome::Unproved };
         if hashed.root != root {
-            findings.push(match self.is_known_to_next(at, &hashed.root) {
+            findings.push(match self.is_right(at, &hashed.root) {
                 true => refuse(
                     Column::BlockRoots,
                     "block root",
-                    format!("{}, which the block and the one after it have", hex(&hashed.root)),
+                    format!(
+                        "{}, the root of the block, which fits those around it",
+                        hex(&hashed.root)
+                    ),
                     hex(&root),
                 ),
                 false => refuse(
@@ -186,18 +192,21 @@ impl DeepVerifier<'_> {
         Outcome::Proved { is_blinded }
     }
 
-    /// True when the block after this one has it as its parent, and the root in `bbr` is therefore
-    /// wrong.
-    fn is_known_to_next(&self, at: &At<'_>, root: &Root) -> bool {
+    /// True when a block whose root is not the one in `bbr` is right all the same: the era's roots
+    /// hash to what they should with it, or the block after it has it as its parent.
+    fn is_right(&self, at: &At<'_>, root: &Root) -> bool {
         if at.roots_hold {
             return false;
+        }
+        let wanted = self.known.era_root(at.columns.era).map(|(wanted, _)| wanted);
+        if wanted.is_some() && at.columns.era_root_with(at.slot, *root) == wanted {
+            return true;
         }
         let next = at.slot.next().and_then(|next| at.view.at_or_after(next).ok().flatten());
         let mut value = Vec::new();
         next.is_some_and(|next| {
             next.read_into(&mut value).is_ok()
-                && coldstore::era::ssz::BlockHead::parse(&value)
-                    .is_ok_and(|head| head.parent_root == *root)
+                && BlockHead::parse(&value).is_ok_and(|head| head.parent_root == *root)
         })
     }
 

@@ -58,10 +58,16 @@ impl EraColumns {
         usize::try_from(slot.0.checked_sub(self.first.0)?).ok()
     }
 
+    /// The root of all of them with another block root for one slot.
+    pub(super) fn era_root_with(&self, slot: Slot, root: Root) -> Option<Root> {
+        let mut block_roots = self.block_roots.clone();
+        *block_roots.get_mut(self.place(slot)? + 1)? = Some(root);
+        root_of(&block_roots, &self.state_roots)
+    }
+
     /// The root of all of them, where all are there.
     pub(super) fn era_root(&self) -> Option<Root> {
-        let all = |roots: &[Option<Root>]| roots.iter().copied().collect::<Option<Vec<Root>>>();
-        Some(era_root(&all(self.block_roots.get(1..)?)?, &all(&self.state_roots)?))
+        root_of(&self.block_roots, &self.state_roots)
     }
 
     /// Slots of the era without a root below the highest of its column.
@@ -72,6 +78,12 @@ impl EraColumns {
         let slots: Vec<Slot> = missing.map(|(slot, _)| slot).collect();
         Some((*slots.first()?, *slots.last()?, slots.len() as u64))
     }
+}
+
+/// The root of the roots of an era, with the block root before it in front.
+fn root_of(block_roots: &[Option<Root>], state_roots: &[Option<Root>]) -> Option<Root> {
+    let all = |roots: &[Option<Root>]| roots.iter().copied().collect::<Option<Vec<Root>>>();
+    Some(era_root(&all(block_roots.get(1..)?)?, &all(state_roots)?))
 }
 
 /// What a column of roots has. Damage is for the plain verification to tell: here it is a root
