@@ -87,25 +87,26 @@ pub(crate) fn era_states(chain: &str) -> BTreeMap<u64, Vec<u8>> {
 
 /// The states of every slot of the small chain.
 pub(crate) fn all_states() -> BTreeMap<u64, Vec<u8>> {
-    let packed = fs::File::open(data("chain-minimal/states.tar.zst")).unwrap();
-    let mut unpacked = zstd::Decoder::new(packed).unwrap();
+    let slot = |name: &str| name.parse().unwrap();
+    let packed = packed("chain-minimal/states.tar.zst");
+    packed.into_iter().map(|(name, state)| (slot(&name), state)).collect()
+}
+
+/// The files of an archive, by their names without the ending.
+pub(crate) fn packed(path: &str) -> Vec<(String, Vec<u8>)> {
+    let mut unpacked = zstd::Decoder::new(fs::File::open(data(path)).unwrap()).unwrap();
     unpacked.window_log_max(27).unwrap();
-    let mut states = BTreeMap::new();
+    let mut files = Vec::new();
     for entry in tar::Archive::new(unpacked).entries().unwrap() {
         let mut entry = entry.unwrap();
+        if !entry.header().entry_type().is_file() {
+            continue;
+        }
         let path = entry.path().unwrap().into_owned();
-        let digits: String = path
-            .file_stem()
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .chars()
-            .filter(char::is_ascii_digit)
-            .collect();
-        let Ok(slot) = digits.parse() else { continue };
-        let mut state = Vec::new();
-        entry.read_to_end(&mut state).unwrap();
-        states.insert(slot, state);
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        files.push((name, bytes));
     }
-    states
+    files
 }

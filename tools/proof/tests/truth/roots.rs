@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use coldstore::Slot;
 use coldstore_proof::{BlockHasher, Fork, Preset, era_root, hash_state};
 
-use crate::chain::{all_states, blocks, era_states, truth, unhex};
+use crate::chain::{all_states, blocks, era_states, packed, truth, unhex};
 
 const SLOTS_PER_ERA: u64 = 64;
 
@@ -114,4 +114,25 @@ fn eras_of_the_mainnet_preset_have_their_roots() {
         }
         last_root = Some(body.root);
     }
+}
+
+/// Operations of every kind and lists of every length, which a short chain does not come by.
+#[test]
+fn random_values_of_every_fork_and_both_presets_have_their_roots() {
+    let mut seen = BTreeSet::new();
+    for (name, bytes) in packed("random-values/values.tar.zst") {
+        let parts: Vec<&str> = name.split('-').collect();
+        let [preset, fork, kind, _, root] = parts[..] else { panic!("{name}") };
+        let root = unhex(root);
+        seen.insert((preset.to_owned(), fork.to_owned(), kind.to_owned()));
+        let preset = if preset == "mainnet" { Preset::Mainnet } else { Preset::Minimal };
+        if kind == "state" {
+            let body = hash_state(preset, &mut &bytes[..]).unwrap().body.unwrap();
+            assert_eq!((body.root, body.fork.to_string().as_str()), (root, fork), "{name}");
+        } else {
+            let hashed = BlockHasher::new(preset).hash(&bytes).unwrap();
+            assert_eq!(hashed.root, root, "{name}");
+        }
+    }
+    assert_eq!(seen.len(), 2 * Fork::ALL.len() * 2, "{seen:?}");
 }
