@@ -111,3 +111,7 @@ fn fixed_part(layout: &BlockLayout) -> usize {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+#[path = "block_tests.rs"]
+mod tests;

@@ -35,7 +35,10 @@ impl DeepVerifier<'_> {
             };
             let slot = record.slot();
             self.report.bytes += record.stored().len() as u64;
-            let hashed = hash_state(self.options.preset, &mut record.stored());
+            let hashed = match self.known.hashed(slot) {
+                Some(state) => Ok(state),
+                None => hash_state(self.options.preset, &mut record.stored()),
+            };
             let refused = match hashed {
                 Ok(state) => self.compare_snapshot(columns, slot, &state),
                 Err(fault) => Some(("a state".to_owned(), fault.to_string())),

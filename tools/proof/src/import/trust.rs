@@ -108,6 +108,12 @@ impl Trust {
         self.roots.iter().find(|trusted| trusted.slot == slot).map(|trusted| &trusted.root)
     }
 
+    /// The slot of the latest state that is trusted and there.
+    #[must_use]
+    pub fn proves_up_to(&self) -> Option<Slot> {
+        self.proves.as_ref().map(|(trusted, _)| trusted.slot)
+    }
+
     /// The root of an era's roots, where a trusted state proves it.
     #[must_use]
     pub fn era_root(&self, era: u64) -> Option<Root> {

@@ -36,9 +36,9 @@ fn around(era: u64) -> Place {
     Place::with_eras(era - 1..=era + 1)
 }
 
-/// Places all over a value, a prime apart, and the first bytes one by one.
+/// Places all over a value, a prime apart, and close to each other among its first fields.
 fn places(byte_len: usize, first: usize, step: usize) -> impl Iterator<Item = usize> {
-    (0..first.min(byte_len)).chain((first..byte_len).step_by(step))
+    (0..first.min(byte_len)).step_by(3).chain((first..byte_len).step_by(step))
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn a_block_with_another_byte_is_refused_by_its_slot() {
         let parts = EraParts::read(&place.file(era));
         let at = parts.longest();
         // Offset and signature, header, body.
-        for byte in places(parts.blocks[at].len(), 200, 53) {
+        for byte in places(parts.blocks[at].len(), 200, 97) {
             if SIGNATURE.contains(&byte) {
                 continue;
             }
@@ -99,7 +99,7 @@ fn a_state_with_another_byte_is_refused_by_its_slot() {
         let parts = EraParts::read(&place.file(era));
         let slot = format!("slot {}", era * ERA_SLOTS);
         let fixed_fields = 176;
-        for byte in places(parts.state.len(), fixed_fields, 211) {
+        for byte in places(parts.state.len(), fixed_fields, 431) {
             let mut damaged = parts.clone();
             damaged.state[byte] ^= 1 << (byte % 8);
             let what = format!("era {era}, state byte {byte}");
@@ -196,7 +196,7 @@ fn the_genesis_state_is_tied_to_its_validators_and_to_the_first_era() {
     let path = place.file(0);
     let state = crate::chain::era_states("chain-minimal").remove(&0).unwrap();
     let whole = fs::read(&path).unwrap();
-    for byte in places(state.len(), 176, 211) {
+    for byte in places(state.len(), 176, 431) {
         let mut state = state.clone();
         state[byte] ^= 1 << (byte % 8);
         let file = crate::era_file::genesis_file(&state);

@@ -11,3 +11,4 @@ mod damage;
 mod era_file;
 mod run;
 mod trust;
+mod unknown;
