@@ -11,7 +11,7 @@ use coldstore::verify::{Finding, Severity};
 use coldstore::{Column, Result, Slot, View};
 
 use super::roots::EraColumns;
-use super::{DeepVerifier, Findings, finding_of};
+use super::{DeepVerifier, Findings, damage, finding_of};
 use crate::Root;
 use crate::block::{BlockFault, BlockHasher, HashedBlock};
 use crate::words::hex;
@@ -128,9 +128,7 @@ impl DeepVerifier<'_> {
     ) -> Outcome {
         let root = at.columns.block_root(at.slot);
         let refuse = |column, what, wanted: String, found: String| {
-            let slot = Some(at.slot);
-            let (severity, file) = (Severity::Damage, self.data_file(column, at.slot));
-            (column, Finding { severity, file, offset: None, slot, what, wanted, found })
+            (column, damage(self.data_file(column, at.slot), at.slot, what, wanted, found))
         };
         let hashed = match (hashed, root) {
             (Ok(hashed), _) => hashed,
@@ -246,16 +244,8 @@ impl DeepVerifier<'_> {
                      before them"
                 ),
             };
-            let (offset, slot) = (None, Some(*first));
-            let finding = Finding {
-                severity,
-                file,
-                offset,
-                slot,
-                what: "block",
-                wanted,
-                found: found.into(),
-            };
+            let finding = damage(file, *first, "block", wanted, found.to_owned());
+            let finding = Finding { severity, ..finding };
             findings.push(Column::Blocks, finding);
         }
     }

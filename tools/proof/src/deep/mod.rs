@@ -11,9 +11,10 @@ mod roots;
 mod snapshots;
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 use coldstore::verify::{Finding, Severity};
-use coldstore::{Archive, Column, Error, Result, Slot, View};
+use coldstore::{Archive, Column, Corruption, Error, Result, Slot, View};
 
 pub use self::report::DeepReport;
 
@@ -155,18 +156,18 @@ impl Findings<'_> {
     }
 }
 
+fn damage(file: PathBuf, slot: Slot, what: &'static str, wanted: String, found: String) -> Finding {
+    let (severity, slot) = (Severity::Damage, Some(slot));
+    Finding { severity, file, offset: None, byte_len: None, slot, what, wanted, found }
+}
+
 /// The finding that an error of the library tells of.
 fn finding_of(error: Error, slot: Slot) -> Result<Finding> {
     match error {
-        Error::Corrupt(corruption) => Ok(Finding {
-            severity: Severity::Damage,
-            file: corruption.file,
-            offset: corruption.offset,
-            slot: Some(slot),
-            what: corruption.what,
-            wanted: corruption.wanted,
-            found: corruption.found,
-        }),
+        Error::Corrupt(corruption) => {
+            let Corruption { file, offset, what, wanted, found } = *corruption;
+            Ok(Finding { offset, ..damage(file, slot, what, wanted, found) })
+        }
         other => Err(other),
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use coldstore::verify::{Finding, Severity};
 use coldstore::{Column, Error, Result, Slot, View};
 
-use super::{DeepVerifier, Findings, Views};
+use super::{DeepVerifier, Findings, Views, damage};
 use crate::Root;
 use crate::accumulators::era_root;
 use crate::preset::Preset;
@@ -130,15 +130,8 @@ impl DeepVerifier<'_> {
                 columns.era,
                 hex(&wanted)
             );
-            let finding = Finding {
-                severity: Severity::Damage,
-                file: self.data_file(column, columns.first),
-                offset: None,
-                slot: Some(columns.first),
-                what: "roots of an era",
-                wanted,
-                found: hex(&found),
-            };
+            let file = self.data_file(column, columns.first);
+            let finding = damage(file, columns.first, "roots of an era", wanted, hex(&found));
             findings.push(column, finding);
         }
         false
@@ -152,21 +145,13 @@ impl DeepVerifier<'_> {
             (Column::StateRoots, self.views.state_roots.as_ref(), &columns.state_roots),
         ] {
             let Some((first, last, count)) = columns.missing(view, roots) else { continue };
-            findings.push(
-                column,
-                Finding {
-                    severity: Severity::Note,
-                    file: self.data_file(column, first),
-                    offset: None,
-                    slot: Some(first),
-                    what: "roots",
-                    wanted: format!("a root of every slot of era {}", columns.era),
-                    found: format!(
-                        "{count} slots from {first} to {last} without: never written, or lost; \
-                         which of both cannot be told"
-                    ),
-                },
+            let wanted = format!("a root of every slot of era {}", columns.era);
+            let found = format!(
+                "{count} slots from {first} to {last} without: never written, or lost; which of \
+                 both cannot be told"
             );
+            let note = damage(self.data_file(column, first), first, "roots", wanted, found);
+            findings.push(column, Finding { severity: Severity::Note, ..note });
         }
     }
 

@@ -1,10 +1,9 @@
 //! Snapshots of states.
 
-use coldstore::verify::{Finding, Severity};
 use coldstore::{Column, Result, Slot};
 
 use super::roots::EraColumns;
-use super::{DeepVerifier, Findings, finding_of};
+use super::{DeepVerifier, Findings, damage, finding_of};
 use crate::state::{HashedState, hash_state};
 use crate::words::hex;
 
@@ -44,18 +43,9 @@ impl DeepVerifier<'_> {
                 Err(fault) => Some(("a state".to_owned(), fault.to_string())),
             };
             if let Some((wanted, found)) = refused {
-                findings.push(
-                    Column::StateSnapshots,
-                    Finding {
-                        severity: Severity::Damage,
-                        file: self.data_file(Column::StateSnapshots, slot),
-                        offset: None,
-                        slot: Some(slot),
-                        what: WHAT,
-                        wanted,
-                        found,
-                    },
-                );
+                let column = Column::StateSnapshots;
+                let file = self.data_file(column, slot);
+                findings.push(column, damage(file, slot, WHAT, wanted, found));
             }
             next = slot.next().filter(|next| *next <= last);
         }
