@@ -85,7 +85,7 @@ pub(super) fn decode<R: Read + Seek>(
     Ok(Decoded { head, byte_len })
 }
 
-fn too_large(limit: u64, position: u64) -> Fault {
+pub(super) fn too_large(limit: u64, position: u64) -> Fault {
     Fault::Damaged(format!("more than {limit} bytes decoded by byte {position} of the file"))
 }
 
@@ -148,7 +148,7 @@ pub(super) fn decode_head<R: Read + Seek>(
 
 /// What a stream comes upon.
 #[derive(Debug)]
-enum StreamFault {
+pub(super) enum StreamFault {
     /// The frames are damaged somewhere before this byte of the file.
     Frames(FrameFault, u64),
     /// The file cannot be read.
@@ -165,7 +165,7 @@ pub(super) struct Stream<'f, R> {
     /// What was decoded last, in order.
     parts: Vec<Vec<u8>>,
     /// The byte of the file up to which that goes.
-    position: u64,
+    pub(super) position: u64,
     /// The part and the byte in it that are read next.
     next: (usize, usize),
     /// What ended the reading ahead, behind what was decoded.
@@ -270,7 +270,7 @@ impl<R: Read> Stream<'_, R> {
         Ok(())
     }
 
-    fn describe(&self, fault: StreamFault) -> Fault {
+    pub(super) fn describe(&self, fault: StreamFault) -> Fault {
         match fault {
             StreamFault::Frames(fault, at) => {
                 Fault::Damaged(format!("{fault}, before byte {at} of the file"))
@@ -280,19 +280,16 @@ impl<R: Read> Stream<'_, R> {
     }
 }
 
-impl<R: Read> Read for Stream<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+impl<R: Read> Stream<'_, R> {
+    /// Reads some of the value; 0 bytes at its end.
+    pub(super) fn read_some(&mut self, buffer: &mut [u8]) -> Result<usize, StreamFault> {
         loop {
             let (part, at) = self.next;
             let Some(bytes) = self.parts.get(part) else {
-                match self.fill() {
-                    Ok(true) => continue,
-                    Ok(false) => return Ok(0),
-                    Err(StreamFault::Read(error)) => return Err(error),
-                    Err(StreamFault::Frames(fault, _)) => {
-                        return Err(io::Error::new(io::ErrorKind::InvalidData, fault));
-                    }
+                if self.fill()? {
+                    continue;
                 }
+                return Ok(0);
             };
             let rest = bytes.get(at..).unwrap_or_default();
             let count = rest.len().min(buffer.len());
@@ -307,6 +304,15 @@ impl<R: Read> Read for Stream<'_, R> {
                 return Ok(count);
             }
         }
+    }
+}
+
+impl<R: Read> Read for Stream<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.read_some(buffer).map_err(|fault| match fault {
+            StreamFault::Read(error) => error,
+            StreamFault::Frames(fault, _) => io::Error::new(io::ErrorKind::InvalidData, fault),
+        })
     }
 }
 

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 pub use super::error::{AnotherChain, ImportError, ImportFailure};
 pub use super::plan::Plan;
+pub use super::prove::Prover;
 pub use super::report::{ImportReport, Observer, Phase, Progress};
 
 use super::commit::{self, commit};
@@ -79,6 +80,30 @@ pub fn import(
     states: States,
     observer: &mut (dyn Observer + Send),
 ) -> Result<ImportReport, Box<ImportFailure>> {
+    import_with(plan, columns, states, None, observer)
+}
+
+/// [`import`], with every era that the archive does not have proved before it is committed.
+///
+/// # Errors
+/// As [`import`], and for what the prover refuses: nothing of that file is committed then.
+pub fn import_proved(
+    plan: &Plan,
+    columns: ImportColumns<'_>,
+    states: States,
+    prover: &mut dyn Prover,
+    observer: &mut (dyn Observer + Send),
+) -> Result<ImportReport, Box<ImportFailure>> {
+    import_with(plan, columns, states, Some(prover), observer)
+}
+
+fn import_with(
+    plan: &Plan,
+    columns: ImportColumns<'_>,
+    states: States,
+    prover: Option<&mut dyn Prover>,
+    observer: &mut (dyn Observer + Send),
+) -> Result<ImportReport, Box<ImportFailure>> {
     let limits = Limits {
         block_bytes: columns.blocks.conf().spec.max_value_bytes,
         state_bytes: columns
@@ -89,7 +114,7 @@ pub fn import(
     };
     let telling = Telling::new(plan, observer);
     let ticker = Ticker::new(&telling);
-    let mut verifier = Verifier { limits, ticker: ticker.clone(), chain: None };
+    let mut verifier = Verifier { limits, prover, ticker: ticker.clone(), chain: None };
     let report = ImportReport::default();
     let mut committer = Committer { columns, states, limits, ticker, report };
     let imported = import_all(plan, &mut verifier, &mut committer);
@@ -104,7 +129,7 @@ pub fn import(
 /// While the eras of one file are committed, those of the next one are verified.
 fn import_all(
     plan: &Plan,
-    verifier: &mut Verifier<'_, '_>,
+    verifier: &mut Verifier<'_, '_, '_>,
     committer: &mut Committer<'_, '_>,
 ) -> Result<(), ImportError> {
     if committer.states != States::None && committer.columns.state_snapshots.is_none() {
@@ -174,7 +199,7 @@ fn look_at(
 fn import_file(
     next: Next,
     mut ready: Option<Ready>,
-    verifier: &mut Verifier<'_, '_>,
+    verifier: &mut Verifier<'_, '_, '_>,
     committer: &mut Committer<'_, '_>,
 ) -> Result<Ready, ImportError> {
     let Next { mut file, eras: standings } = next;
@@ -210,14 +235,15 @@ fn import_file(
 }
 
 /// The first pass: nothing is written.
-struct Verifier<'t, 'a> {
+struct Verifier<'t, 'a, 'p> {
     limits: Limits,
+    prover: Option<&'p mut dyn Prover>,
     ticker: Ticker<'t, 'a>,
     /// The genesis validators root, and the file that it was first seen in.
     chain: Option<(Root, PathBuf)>,
 }
 
-impl Verifier<'_, '_> {
+impl Verifier<'_, '_, '_> {
     /// Verifies the eras of a file that the archive does not have. Its highest slot in `bbr` is
     /// `held`.
     fn verify_file(
@@ -233,7 +259,9 @@ impl Verifier<'_, '_> {
         for (group, standing) in eras {
             if matches!(standing, Standing::Next) {
                 self.ticker.begin_era(group.era);
-                let (mut era, state) = verify(file, group, self.limits, keep, &mut self.ticker)?;
+                let prover = self.prover.as_deref_mut();
+                let (mut era, state) =
+                    verify(file, group, self.limits, keep, prover, &mut self.ticker)?;
                 self.check_chain(file, group, &state)?;
                 era.held = standing::overlap(group, &state, held);
                 verified.push(era);

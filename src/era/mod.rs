@@ -22,7 +22,9 @@ pub mod import;
 mod index;
 mod payload;
 mod plan;
+mod prove;
 mod reader;
+mod reading;
 mod report;
 pub mod ssz;
 mod standing;
@@ -37,6 +39,7 @@ pub use group::{EraSlots, Group};
 pub use index::{IndexEncoding, IndexMismatch, MAX_SLOTS_PER_ERA, SlotIndex};
 pub use payload::ExecutionPayload;
 pub use plan::{Plan, PlannedFile};
+pub use prove::{EraAt, EraProof, Prover};
 pub use reader::{EraBlock, EraFile, EraState, Limits};
 pub use report::{
     EraOutcome, EraReport, ImportReport, ImportSummary, Observer, Phase, Progress, StateOutcome,

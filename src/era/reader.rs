@@ -113,11 +113,7 @@ impl<R: Read + Seek> EraFile<R> {
     /// # Errors
     /// [`Error::Corrupt`] when that part is damaged or is not the state that the index promises.
     pub fn state_head(&mut self, group: &Group) -> Result<EraState> {
-        let record = self.records.record_at(group.state_offset)?;
-        if record.record_type != record_type::STATE {
-            let wanted = format!("slot {}: the state (02 00) of the index", group.state_slot);
-            return Err(group::unexpected(&self.records, &record, wanted));
-        }
+        let record = state_record(&mut self.records, group)?;
         let value = frames::decode_head(&mut self.records, &record, head_bytes(group))
             .map_err(|fault| fault.error(&self.records, &record, STATE, &place_of_state(group)))?;
         // How long the whole state is stays unknown here, and so the bound on its offset.
@@ -158,6 +154,19 @@ impl<R: Read + Seek> EraFile<R> {
 
 pub(super) fn place_of_state(group: &Group) -> String {
     format!("slot {}", group.state_slot)
+}
+
+/// The record that the index says is the state's.
+pub(super) fn state_record<R: Read + Seek>(
+    file: &mut RecordFile<R>,
+    group: &Group,
+) -> Result<RecordAt> {
+    let record = file.record_at(group.state_offset)?;
+    if record.record_type == record_type::STATE {
+        return Ok(record);
+    }
+    let wanted = format!("slot {}: the state (02 00) of the index", group.state_slot);
+    Err(group::unexpected(file, &record, wanted))
 }
 
 pub(super) fn head_bytes(group: &Group) -> usize {

@@ -6,6 +6,7 @@ use super::check;
 use super::error::ImportError;
 use super::group::Group;
 use super::index::IndexEncoding;
+use super::prove::Prover;
 use super::reader::{EraBlock, EraFile, EraState, Limits};
 use super::report::Phase;
 use super::ssz::Root;
@@ -49,23 +50,39 @@ pub(super) struct VerifiedBlock {
     pub(super) sum: Option<u64>,
 }
 
-/// Verifies a group, and keeps about `keep` stored bytes of its first blocks.
+/// Verifies a group, and keeps about `keep` stored bytes of its first blocks. With a prover its
+/// state is decoded first, for that says what the blocks' roots are.
 pub(super) fn verify(
     file: &mut EraFile,
     group: &Group,
     limits: Limits,
     keep: usize,
+    prover: Option<&mut (dyn Prover + '_)>,
     ticker: &mut Ticker<'_, '_>,
 ) -> Result<(Verified, EraState), ImportError> {
+    let groups = file.groups().to_vec();
+    let path = file.path().to_path_buf();
     let mut walk = file.walk(group, limits)?;
     walk.keep(keep);
+    let (proved, proof) = match prover {
+        Some(prover) => {
+            let (state, state_len, proof) = walk.prove_state(prover, &groups)?;
+            (Some((state, state_len)), Some(proof))
+        }
+        None => (None, None),
+    };
+    if let Some(proof) = &proof {
+        walk.prove_blocks(&**proof);
+    }
     let mut blocks = Vec::new();
     while let Some(block) = walk.next_block()? {
         blocks.push(block);
         ticker.tick(Phase::Verify, block.record.end())?;
     }
-    let (state, state_len) =
-        walk.read_state(&mut |position| ticker.note(Phase::Verify, position))?;
+    let (state, state_len) = match proved {
+        Some(proved) => walk.pass_state().map(|_| proved)?,
+        None => walk.read_state(&mut |position| ticker.note(Phase::Verify, position))?,
+    };
     let index_encoding = walk.check_index(&blocks)?;
     let (hasher, kept) = walk.into_parts();
     ticker.tick(Phase::Verify, group.end)?;
@@ -83,7 +100,7 @@ pub(super) fn verify(
         last_root: None,
     };
     if let (Some(slots), Some(roots)) = (group.slots, &state.roots) {
-        check::check_era(file.path(), slots, &blocks, &state, roots)?;
+        check::check_era(&path, slots, &blocks, &state, roots)?;
         verified.before = check::wanted_before(slots, &blocks, roots);
         verified.last_root = roots.block_roots.last().copied();
         verified.blocks = blocks
@@ -94,6 +111,9 @@ pub(super) fn verify(
                 Some(VerifiedBlock { place, stored_len, sum: block.sum })
             })
             .collect();
+    }
+    if let Some(proof) = proof {
+        proof.finish(&blocks)?;
     }
     Ok((verified, state))
 }

@@ -9,7 +9,9 @@ use super::e2store::{RecordAt, RecordFile, record_type};
 use super::frames::{self, Decoded, Fault};
 use super::group::{self, Group};
 use super::index::{IndexEncoding, SlotIndex};
+use super::prove::{EraAt, EraProof, Prover};
 use super::reader::{self, BLOCK, EraBlock, EraState, Limits, STATE};
+use super::reading;
 use super::ssz::{self, BlockHead};
 use crate::error::{Error, Result};
 use crate::slot::Slot;
@@ -22,6 +24,7 @@ const AHEAD_BYTES: u64 = 4 << 20;
 struct Ahead {
     record: RecordAt,
     decoded: Result<Decoded, Fault>,
+    proved: Result<()>,
     sum: Option<u64>,
 }
 
@@ -41,6 +44,8 @@ pub struct GroupWalk<'f, R> {
     /// What the read ahead came upon, behind what is in `ahead`.
     stopped: Option<Error>,
     hasher: RandomState,
+    /// Where blocks are proved, too.
+    proof: Option<&'f dyn EraProof>,
 }
 
 impl<'f, R: Read + Seek> GroupWalk<'f, R> {
@@ -65,6 +70,7 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
             payloads: Payloads::default(),
             stopped: None,
             hasher: RandomState::new(),
+            proof: None,
         })
     }
 
@@ -122,7 +128,8 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
         let stored: Vec<_> = self.payloads.of(&records).collect();
         // What is kept need not be recognised when it is read again.
         let hasher = self.payloads.is_full.then_some(&self.hasher);
-        self.ahead = decode_all(&stored, self.limits.block_bytes, hasher).into();
+        let limit = self.limits.block_bytes;
+        self.ahead = decode_all(&stored, limit, hasher, self.proof).into();
     }
 
     /// Reads the next block record with its payload; `None` at the state.
@@ -152,6 +159,54 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
     /// [`Error::Corrupt`](crate::Error::Corrupt) when blocks or another state follow it, when it
     /// does not decode within the bound, or is not the state that the index promises.
     pub fn read_state(&mut self, watch: &mut dyn FnMut(u64)) -> Result<(EraState, u64)> {
+        let record = self.pass_state()?;
+        let (head_bytes, limit) = self.state_bytes();
+        let decoded = frames::decode(self.file, &record, head_bytes, limit, watch);
+        let decoded = decoded.map_err(|fault| self.state_fault(&record, fault))?;
+        Ok((self.state_of(record, &decoded)?, decoded.byte_len))
+    }
+
+    /// Has the state proved, before the blocks are read, and returns what proves them.
+    ///
+    /// # Errors
+    /// As [`GroupWalk::read_state`], and those of the prover.
+    pub(super) fn prove_state<'p>(
+        &mut self,
+        prover: &'p mut dyn Prover,
+        groups: &[Group],
+    ) -> Result<(EraState, u64, Box<dyn EraProof + 'p>)> {
+        let (path, group) = (self.file.path().to_path_buf(), self.group);
+        let record = reader::state_record(self.file, &group)?;
+        let at = EraAt { path: &path, groups, group: &group, state: record };
+        let (head_bytes, limit) = self.state_bytes();
+        let decoded = reading::decode_for(self.file, &record, head_bytes, limit, move |source| {
+            prover.begin(at, source)
+        });
+        let (decoded, proof) = decoded.map_err(|fault| self.state_fault(&record, fault))?;
+        Ok((self.state_of(record, &decoded)?, decoded.byte_len, proof))
+    }
+
+    /// Bytes at the start of the state that are looked at, and those that it may have.
+    fn state_bytes(&self) -> (usize, u64) {
+        (reader::head_bytes(&self.group), self.limits.state_bytes)
+    }
+
+    fn state_fault(&self, record: &RecordAt, fault: Fault) -> Error {
+        fault.error(self.file, record, STATE, &reader::place_of_state(&self.group))
+    }
+
+    fn state_of(&self, record: RecordAt, decoded: &Decoded) -> Result<EraState> {
+        reader::read_state(self.file, &self.group, record, &decoded.head, decoded.byte_len)
+    }
+
+    /// Has the blocks that are still to be read proved.
+    pub(super) fn prove_blocks(&mut self, proof: &'f dyn EraProof) {
+        self.proof = Some(proof);
+    }
+
+    /// Goes on to the indices: behind the blocks there must be the state that the index names, and
+    /// neither blocks nor states after it.
+    pub(super) fn pass_state(&mut self) -> Result<RecordAt> {
         while self.next_block()?.is_some() {}
         let Some(record) = self.state else {
             return Err(self.file.corrupt(self.group.indices_offset, "group", "a state", "none"));
@@ -168,14 +223,7 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
                 return Err(group::unexpected(self.file, &other, wanted));
             }
         }
-        let (head_bytes, limit) = (reader::head_bytes(&self.group), self.limits.state_bytes);
-        let decoded =
-            frames::decode(self.file, &record, head_bytes, limit, watch).map_err(|fault| {
-                fault.error(self.file, &record, STATE, &reader::place_of_state(&self.group))
-            })?;
-        let byte_len = decoded.byte_len;
-        let state = reader::read_state(self.file, &self.group, record, &decoded.head, byte_len)?;
-        Ok((state, byte_len))
+        Ok(record)
     }
 
     /// Compares the block index with the blocks that were found; `None` in era 0, which has none.
@@ -219,7 +267,7 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
     }
 
     fn look_at(&mut self, ahead: Ahead) -> Result<EraBlock> {
-        let Ahead { record, decoded, sum } = ahead;
+        let Ahead { record, decoded, proved, sum } = ahead;
         let decoded = decoded
             .map_err(|fault| fault.error(self.file, &record, BLOCK, &self.place_of(&record)))?;
         let head = BlockHead::parse(&decoded.head).map_err(|mismatch| {
@@ -227,6 +275,7 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
             self.file.corrupt(record.offset, BLOCK, wanted, mismatch.found)
         })?;
         self.check_slot(&record, head.slot)?;
+        proved?;
         self.last_slot = Some(head.slot);
         Ok(EraBlock { record, head, sum })
     }
@@ -304,20 +353,29 @@ impl Payloads {
     }
 }
 
-/// Decodes blocks, on all cores where they are worth it.
+/// Decodes blocks, and has them proved, on all cores where they are worth it.
 fn decode_all(
     records: &[(RecordAt, &[u8])],
     limit: u64,
     hasher: Option<&RandomState>,
+    proof: Option<&dyn EraProof>,
 ) -> Vec<Ahead> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let next = AtomicUsize::new(0);
     let work = || {
         let (mut done, mut decoder) = (Vec::new(), frames::Stored::new());
         while let Some((record, stored)) = records.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let decoded = decoder.decode(record, stored, ssz::BLOCK_HEAD_BYTES, limit);
+            // A proof needs the whole block, a walk its head.
+            let head_len = proof.map_or(ssz::BLOCK_HEAD_BYTES, |_| usize::MAX);
+            let mut decoded = decoder.decode(record, stored, head_len, limit);
+            let mut proved = Ok(());
+            if let (Ok(Decoded { head, .. }), Some(proof)) = (&mut decoded, proof) {
+                proved = proof.block(record, head);
+                head.truncate(ssz::BLOCK_HEAD_BYTES);
+                head.shrink_to_fit();
+            }
             let sum = hasher.map(|hasher| hasher.hash_one(stored));
-            done.push(Ahead { record: *record, decoded, sum });
+            done.push(Ahead { record: *record, decoded, proved, sum });
         }
         done
     };

@@ -1,5 +1,6 @@
 //! `coldstore import`
 
+mod proof;
 mod summary;
 mod watch;
 
@@ -9,10 +10,12 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use coldstore::era::import::{ImportColumns, States, import};
+use coldstore::era::import::{ImportColumns, States, import, import_proved};
 use coldstore::era::{EraFile, Plan};
 use coldstore::{ArchiveWriter, Checksums, Column};
+use coldstore_proof::import::TrustedRoot;
 
+use self::proof::{Proof, ProofObject};
 use self::summary::Summary;
 use self::watch::Watch;
 use crate::archive_toml::ArchiveToml;
@@ -24,7 +27,9 @@ use crate::signals;
 
 /// Import .era files, in slot order, each era durable before the next
 ///
-/// What is there already is skipped, and an import that was interrupted goes on where it stopped.
+/// Every era is proved before anything of its file is committed: blocks and states hash to the
+/// roots that the states of their era and of later ones have. What is there already is skipped,
+/// and an import that was interrupted goes on where it stopped.
 #[derive(Debug, Args)]
 pub(crate) struct Import {
     /// The archive's directory, made where it is missing
@@ -41,6 +46,13 @@ pub(crate) struct Import {
     /// The network that the files must be of: a known name, or a config file that names another
     #[arg(long, value_name = "NAME|FILE")]
     network: Option<String>,
+    /// The root of the state of a slot, from a source that you trust: it proves every era up to the
+    /// state of that slot, where these files or the archive have it; within an era it is compared
+    #[arg(long, value_name = "SLOT:0xROOT", conflicts_with = "trust_files")]
+    trusted_state_root: Vec<TrustedRoot>,
+    /// Prove nothing: believe the files as far as they agree with themselves at fixed places
+    #[arg(long)]
+    trust_files: bool,
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
@@ -61,6 +73,14 @@ impl Import {
         let plan = Plan::scan(&self.paths)?;
         let kept = ArchiveToml::read(&self.archive)?;
         let chain = Self::chain_of(&plan, network.as_ref(), kept.clone())?;
+        let proof = match self.trust_files {
+            true => None,
+            false => {
+                proof::check_once(&plan)?;
+                let (slots, trusted) = (chain.slots_per_era, &self.trusted_state_root);
+                Some(Proof::prepare(&plan, &self.archive, slots, trusted)?)
+            }
+        };
         let mut archive = ArchiveWriter::open(&self.archive).checksums(Checksums::On);
         let mut watch = Watch {
             archive: &self.archive,
@@ -70,14 +90,22 @@ impl Import {
             bar: Progress::of_bytes("import", Some(plan.byte_len())),
         };
         let started = Instant::now();
-        let imported = import(&plan, self.columns(&mut archive)?, self.states, &mut watch);
+        let (imported, proved) = match &proof {
+            Some(proof) => {
+                let mut prover = proof.prover(&plan);
+                let columns = self.columns(&mut archive)?;
+                let imported = import_proved(&plan, columns, self.states, &mut prover, &mut watch);
+                (imported, Some(ProofObject::new(&prover.into_report(), &chain)))
+            }
+            None => (import(&plan, self.columns(&mut archive)?, self.states, &mut watch), None),
+        };
         let Watch { failed, bar, .. } = watch;
         drop(bar);
         let (done, stopped) = match imported {
             Ok(done) => (done, None),
             Err(failure) => (failure.done, Some(failure.error)),
         };
-        let summary = Summary::new(&done, &chain, started.elapsed());
+        let summary = Summary::new(&done, &chain, started.elapsed(), proved);
         if stopped.is_none() || !done.eras.is_empty() {
             summary.tell(&done);
         }

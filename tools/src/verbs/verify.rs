@@ -1,5 +1,9 @@
 //! `coldstore verify`
 
+mod checkpoint;
+mod deep;
+
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -7,10 +11,12 @@ use anyhow::Result;
 use clap::Args;
 use coldstore::format::names;
 use coldstore::verify::{Finding, Severity, Summary, VerifyOptions};
-use coldstore::{Column, Error};
+use coldstore::{Column, Error, Slot};
+use coldstore_proof::import::TrustedRoot;
 use serde::Serialize;
 
-use crate::cli::column_parser;
+use self::deep::{Deep, ProofObject};
+use crate::cli::{column_parser, parse_slot};
 use crate::failure::{self, Answer};
 use crate::open;
 use crate::output::{self, Decimal, Output};
@@ -26,9 +32,22 @@ pub(crate) struct Verify {
     /// One column; without it all that are there
     #[arg(value_parser = column_parser())]
     column: Option<Column>,
-    /// Decode every value as well
+    /// Decode every value as well, and prove blocks, roots and states by each other, era by era
     #[arg(long)]
     deep: bool,
+    /// The first slot to prove; eras are proved whole
+    #[arg(long, value_name = "SLOT", requires = "deep", value_parser = parse_slot)]
+    from: Option<Slot>,
+    /// The last slot to prove; eras are proved whole
+    #[arg(long, value_name = "SLOT", requires = "deep", value_parser = parse_slot)]
+    to: Option<Slot>,
+    /// Keep in this file how far the proof is, and go on from there; not in the archive
+    #[arg(long, value_name = "FILE", requires = "deep")]
+    resume: Option<PathBuf>,
+    /// The root of the state of a slot, from a source that you trust: it proves every era up to the
+    /// state of that slot, where the archive has it
+    #[arg(long, value_name = "SLOT:0xROOT", requires = "deep")]
+    trusted_state_root: Vec<TrustedRoot>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -38,6 +57,9 @@ pub(crate) struct Verify {
 struct Verified {
     damages: Decimal,
     columns: Vec<ColumnObject>,
+    /// Of `--deep` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<ProofObject>,
 }
 
 #[derive(Serialize)]
@@ -70,11 +92,18 @@ impl Verify {
         let mut report = Report {
             out: Output::stdout(),
             json: self.json,
-            verified: Verified { damages: Decimal(0), columns: Vec::new() },
+            verified: Verified { damages: Decimal(0), columns: Vec::new(), proof: None },
+            told: HashSet::new(),
             failed: 0,
         };
+        let deep = if self.deep { Deep::prepare(&self, &columns)? } else { None };
         for column in columns {
-            self.verify_column(column, &mut report)?;
+            // What is proved is decoded on the way.
+            let decode = self.deep && !(deep.is_some() && Deep::decodes(column));
+            self.verify_column(column, decode, &mut report)?;
+        }
+        if let Some(deep) = deep {
+            deep.run(&mut report)?;
         }
         let Report { mut out, verified, failed, .. } = report;
         if self.json {
@@ -85,13 +114,14 @@ impl Verify {
         Ok(if verified.damages.0 == 0 { verified_all } else { Answer::No })
     }
 
-    fn verify_column(&self, column: Column, report: &mut Report) -> Result<()> {
+    fn verify_column(&self, column: Column, deep: bool, report: &mut Report) -> Result<()> {
         let directory = self.archive.join(column.dir_name());
-        let options = VerifyOptions { deep: self.deep };
+        let options = VerifyOptions { deep };
         let progress = Progress::waiting(&format!("verify {column}"));
         let (mut damages, mut findings, mut printed) = (0, Vec::new(), Ok(()));
         let mut take = |finding: Finding| {
             damages += u64::from(finding.severity == Severity::Damage);
+            report.told.insert((finding.file.clone(), finding.slot));
             if report.json {
                 findings.push(FindingObject::of(&finding));
             } else if printed.is_ok() {
@@ -125,6 +155,8 @@ struct Report {
     out: Output,
     json: bool,
     verified: Verified,
+    /// Files and slots of what was told already.
+    told: HashSet<(PathBuf, Option<Slot>)>,
     failed: u64,
 }
 

@@ -10,6 +10,7 @@ mod import;
 mod load_put;
 mod manners;
 mod map;
+mod prove;
 mod read_only;
 mod roots;
 mod stat_verify_heal;

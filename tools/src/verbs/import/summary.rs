@@ -6,6 +6,7 @@ use std::time::Duration;
 use coldstore::era::{EraOutcome, ImportReport, StateOutcome};
 use serde::Serialize;
 
+use super::proof::ProofObject;
 use crate::archive_toml::ArchiveToml;
 use crate::networks::Root;
 use crate::output::{self, Decimal};
@@ -25,10 +26,17 @@ pub(super) struct Summary {
     index_encodings: BTreeMap<String, u64>,
     config_name: Option<String>,
     genesis_validators_root: Root,
+    /// `null` when the files were trusted.
+    proof: Option<ProofObject>,
 }
 
 impl Summary {
-    pub(super) fn new(done: &ImportReport, chain: &ArchiveToml, elapsed: Duration) -> Self {
+    pub(super) fn new(
+        done: &ImportReport,
+        chain: &ArchiveToml,
+        elapsed: Duration,
+        proof: Option<ProofObject>,
+    ) -> Self {
         let sum = done.summary();
         let mut index_encodings = BTreeMap::new();
         for era in &done.eras {
@@ -49,6 +57,7 @@ impl Summary {
             index_encodings,
             config_name: chain.config_name.clone(),
             genesis_validators_root: chain.genesis_validators_root,
+            proof,
         }
     }
 
@@ -76,6 +85,10 @@ impl Summary {
         output::tell(&text);
         for (encoding, eras) in &self.index_encodings {
             output::tell(&format!("block index of {eras} eras: {encoding} encoding"));
+        }
+        match &self.proof {
+            Some(proof) => proof.tell(),
+            None => output::tell("nothing was proved: the files were trusted"),
         }
         if let Some(era) = done.began_at_era {
             output::tell(&format!(

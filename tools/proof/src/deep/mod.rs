@@ -1,0 +1,173 @@
+//! The proof of an archive from its own columns, era by era.
+//!
+//! A late state in `bss` says what the block roots and state roots of every era below it hash to.
+//! These are in `bbr` and `bsr`; blocks are proved by the former and snapshots by the latter. What
+//! a repeated block root proves is a skipped slot; where there is another one there was a block.
+
+mod anchor;
+mod blocks;
+mod report;
+mod roots;
+mod snapshots;
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use coldstore::verify::{Finding, Severity};
+use coldstore::{Archive, Column, Corruption, Error, Result, Slot, View};
+
+pub use self::report::DeepReport;
+
+use self::anchor::Known;
+use self::roots::EraColumns;
+use crate::Root;
+use crate::import::Trust;
+use crate::preset::Preset;
+
+/// What is to be proved.
+#[derive(Clone, Copy, Debug)]
+pub struct DeepOptions {
+    /// The preset of the archive's chain.
+    pub preset: Preset,
+    /// One column, or all of them.
+    pub column: Option<Column>,
+}
+
+/// Proves an archive. Nothing is changed, and what is seen is one moment of each column.
+#[derive(Debug)]
+pub struct DeepVerifier<'a> {
+    archive: &'a Archive,
+    options: DeepOptions,
+    known: Known,
+    views: Views,
+    report: DeepReport,
+    /// The root of the last era whose slots' roots are all there: what its state must have.
+    last_era: Option<(u64, Root)>,
+}
+
+/// The columns as they were when it began; `None` where the archive has no such column, or it
+/// cannot be opened: that is told by the plain verification.
+#[derive(Debug)]
+struct Views {
+    blocks: Option<View>,
+    block_roots: Option<View>,
+    state_roots: Option<View>,
+    snapshots: Option<View>,
+}
+
+impl Views {
+    fn of(archive: &Archive) -> Self {
+        let view = |column| archive.column(column).ok().map(coldstore::Reader::view);
+        Self {
+            blocks: view(Column::Blocks),
+            block_roots: view(Column::BlockRoots),
+            state_roots: view(Column::StateRoots),
+            snapshots: view(Column::StateSnapshots),
+        }
+    }
+
+    fn all(&self) -> [Option<&View>; 4] {
+        let Self { blocks, block_roots, state_roots, snapshots } = self;
+        [blocks, block_roots, state_roots, snapshots].map(Option::as_ref)
+    }
+}
+
+impl<'a> DeepVerifier<'a> {
+    /// Looks at the archive, and at its latest state: what that says of the eras below it is what
+    /// they are compared with, unless a trusted state says it.
+    #[must_use]
+    pub fn new(archive: &'a Archive, options: DeepOptions, trust: Trust) -> Self {
+        let views = Views::of(archive);
+        let known = Known::of(&views, options.preset, trust);
+        let report = DeepReport { anchor: known.anchor(), ..DeepReport::default() };
+        Self { archive, options, known, views, report, last_era: None }
+    }
+
+    /// The eras that any column has slots of: era N is made of the slots before
+    /// `N * slots_per_era`. `None` in an empty archive.
+    #[must_use]
+    pub fn eras(&self) -> Option<RangeInclusive<u64>> {
+        let slots = self.options.preset.slots_per_era();
+        let views = || self.views.all().into_iter().flatten();
+        let highest = views().filter_map(|view| view.highest_written_slot()).max()?;
+        let lowest = views().filter_map(|view| view.at_or_after(Slot(0)).ok().flatten());
+        let lowest = lowest.map(|record| record.slot()).min().unwrap_or_default();
+        Some(lowest.0 / slots + 1..=highest.0 / slots + 1)
+    }
+
+    /// Proves what the columns have of one era. Eras come in ascending order. `report` says whether
+    /// a finding is new: what is known already is not counted.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the archive cannot be read. Damage is reported.
+    pub fn verify_era(
+        &mut self,
+        era: u64,
+        report: &mut dyn FnMut(Column, Finding) -> bool,
+    ) -> Result<()> {
+        if self.last_era.is_none_or(|(last, _)| last.checked_add(1) != Some(era)) && era > 1 {
+            let before = EraColumns::read(&self.views, self.options.preset, era - 1)?;
+            self.last_era = before.era_root().map(|root| (era - 1, root));
+        }
+        let columns = EraColumns::read(&self.views, self.options.preset, era)?;
+        let only = self.options.column;
+        let wants = |column| only.is_none_or(|only| only == column);
+        let mut findings = Findings { report, damages: 0 };
+        let roots_hold = self.verify_roots(
+            &columns,
+            &mut findings,
+            wants(Column::BlockRoots) || wants(Column::StateRoots),
+        );
+        if wants(Column::Blocks) || wants(Column::BlockRoots) || wants(Column::StateRoots) {
+            self.verify_blocks(&columns, roots_hold, &mut findings)?;
+        }
+        if wants(Column::StateSnapshots) {
+            self.verify_snapshots(&columns, &mut findings)?;
+        }
+        self.report.damages += findings.damages;
+        self.last_era = columns.era_root().map(|root| (era, root));
+        Ok(())
+    }
+
+    /// What was proved so far.
+    #[must_use]
+    pub fn report(&self) -> &DeepReport {
+        &self.report
+    }
+
+    /// Counts on from an earlier proof of the eras before.
+    pub fn go_on_from(&mut self, earlier: DeepReport) {
+        let anchor = self.report.anchor;
+        self.report = DeepReport { anchor, ..earlier };
+    }
+}
+
+/// Where findings go.
+struct Findings<'r> {
+    report: &'r mut dyn FnMut(Column, Finding) -> bool,
+    damages: u64,
+}
+
+impl Findings<'_> {
+    fn push(&mut self, column: Column, finding: Finding) {
+        let is_damage = finding.severity == Severity::Damage;
+        let is_new = (self.report)(column, finding);
+        self.damages += u64::from(is_damage && is_new);
+    }
+}
+
+fn damage(file: PathBuf, slot: Slot, what: &'static str, wanted: String, found: String) -> Finding {
+    let (severity, slot) = (Severity::Damage, Some(slot));
+    Finding { severity, file, offset: None, byte_len: None, slot, what, wanted, found }
+}
+
+/// The finding that an error of the library tells of.
+fn finding_of(error: Error, slot: Slot) -> Result<Finding> {
+    match error {
+        Error::Corrupt(corruption) => {
+            let Corruption { file, offset, what, wanted, found } = *corruption;
+            Ok(Finding { offset, ..damage(file, slot, what, wanted, found) })
+        }
+        other => Err(other),
+    }
+}

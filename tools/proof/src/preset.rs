@@ -1,0 +1,146 @@
+//! The two presets, and the forks.
+
+use std::fmt;
+
+/// The sizes that differ between presets (consensus specification, `presets/`). What is the same
+/// in both stands at the containers that use it.
+pub(crate) trait Sizes {
+    const SLOTS_PER_EPOCH: u64;
+    const SLOTS_PER_HISTORICAL_ROOT: usize;
+    const EPOCHS_PER_HISTORICAL_VECTOR: usize;
+    const EPOCHS_PER_SLASHINGS_VECTOR: usize;
+    const EPOCHS_PER_ETH1_VOTING_PERIOD: u64;
+    const MAX_COMMITTEES_PER_SLOT: usize;
+    const SYNC_COMMITTEE_SIZE: usize;
+    const MAX_WITHDRAWALS_PER_PAYLOAD: u64;
+    const MAX_BLOB_COMMITMENTS_PER_BLOCK: u64;
+    const MAX_DEPOSIT_REQUESTS_PER_PAYLOAD: u64;
+    const MAX_WITHDRAWAL_REQUESTS_PER_PAYLOAD: u64;
+    const MAX_CONSOLIDATION_REQUESTS_PER_PAYLOAD: u64;
+    const PENDING_PARTIAL_WITHDRAWALS_LIMIT: u64;
+    const PENDING_CONSOLIDATIONS_LIMIT: u64;
+}
+
+/// The mainnet preset: the public networks.
+#[derive(Debug)]
+pub(crate) struct Mainnet;
+
+impl Sizes for Mainnet {
+    const SLOTS_PER_EPOCH: u64 = 32;
+    const SLOTS_PER_HISTORICAL_ROOT: usize = 8192;
+    const EPOCHS_PER_HISTORICAL_VECTOR: usize = 65536;
+    const EPOCHS_PER_SLASHINGS_VECTOR: usize = 8192;
+    const EPOCHS_PER_ETH1_VOTING_PERIOD: u64 = 64;
+    const MAX_COMMITTEES_PER_SLOT: usize = 64;
+    const SYNC_COMMITTEE_SIZE: usize = 512;
+    const MAX_WITHDRAWALS_PER_PAYLOAD: u64 = 16;
+    const MAX_BLOB_COMMITMENTS_PER_BLOCK: u64 = 4096;
+    const MAX_DEPOSIT_REQUESTS_PER_PAYLOAD: u64 = 8192;
+    const MAX_WITHDRAWAL_REQUESTS_PER_PAYLOAD: u64 = 16;
+    const MAX_CONSOLIDATION_REQUESTS_PER_PAYLOAD: u64 = 2;
+    const PENDING_PARTIAL_WITHDRAWALS_LIMIT: u64 = 1 << 27;
+    const PENDING_CONSOLIDATIONS_LIMIT: u64 = 1 << 18;
+}
+
+/// The minimal preset: small networks for tests.
+#[derive(Debug)]
+pub(crate) struct Minimal;
+
+impl Sizes for Minimal {
+    const SLOTS_PER_EPOCH: u64 = 8;
+    const SLOTS_PER_HISTORICAL_ROOT: usize = 64;
+    const EPOCHS_PER_HISTORICAL_VECTOR: usize = 64;
+    const EPOCHS_PER_SLASHINGS_VECTOR: usize = 64;
+    const EPOCHS_PER_ETH1_VOTING_PERIOD: u64 = 4;
+    const MAX_COMMITTEES_PER_SLOT: usize = 4;
+    const SYNC_COMMITTEE_SIZE: usize = 32;
+    const MAX_WITHDRAWALS_PER_PAYLOAD: u64 = 4;
+    const MAX_BLOB_COMMITMENTS_PER_BLOCK: u64 = 4096;
+    const MAX_DEPOSIT_REQUESTS_PER_PAYLOAD: u64 = 8192;
+    const MAX_WITHDRAWAL_REQUESTS_PER_PAYLOAD: u64 = 16;
+    const MAX_CONSOLIDATION_REQUESTS_PER_PAYLOAD: u64 = 2;
+    const PENDING_PARTIAL_WITHDRAWALS_LIMIT: u64 = 64;
+    const PENDING_CONSOLIDATIONS_LIMIT: u64 = 64;
+}
+
+/// A set of sizes. It follows from the slots of an era.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    /// Eras of 8192 slots.
+    Mainnet,
+    /// Eras of 64 slots.
+    Minimal,
+}
+
+impl Preset {
+    /// The preset whose eras have so many slots (`SLOTS_PER_HISTORICAL_ROOT`).
+    #[must_use]
+    pub fn of_slots_per_era(slots: u64) -> Option<Self> {
+        [Self::Mainnet, Self::Minimal].into_iter().find(|preset| preset.slots_per_era() == slots)
+    }
+
+    /// `SLOTS_PER_HISTORICAL_ROOT`.
+    #[must_use]
+    pub const fn slots_per_era(self) -> u64 {
+        match self {
+            Preset::Mainnet => Mainnet::SLOTS_PER_HISTORICAL_ROOT as u64,
+            Preset::Minimal => Minimal::SLOTS_PER_HISTORICAL_ROOT as u64,
+        }
+    }
+
+    /// `SLOTS_PER_EPOCH`.
+    #[must_use]
+    pub const fn slots_per_epoch(self) -> u64 {
+        match self {
+            Preset::Mainnet => Mainnet::SLOTS_PER_EPOCH,
+            Preset::Minimal => Minimal::SLOTS_PER_EPOCH,
+        }
+    }
+}
+
+/// The forks whose containers are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Fork {
+    /// From genesis.
+    Phase0,
+    /// Sync committees.
+    Altair,
+    /// Execution payloads.
+    Bellatrix,
+    /// Withdrawals.
+    Capella,
+    /// Blobs.
+    Deneb,
+    /// Requests of the execution layer.
+    Electra,
+    /// The proposer lookahead.
+    Fulu,
+}
+
+impl Fork {
+    /// All of them, in their order.
+    pub const ALL: [Self; 7] = [
+        Self::Phase0,
+        Self::Altair,
+        Self::Bellatrix,
+        Self::Capella,
+        Self::Deneb,
+        Self::Electra,
+        Self::Fulu,
+    ];
+}
+
+impl fmt::Display for Fork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Fork::Phase0 => "phase0",
+            Fork::Altair => "altair",
+            Fork::Bellatrix => "bellatrix",
+            Fork::Capella => "capella",
+            Fork::Deneb => "deneb",
+            Fork::Electra => "electra",
+            Fork::Fulu => "fulu",
+        })
+    }
+}

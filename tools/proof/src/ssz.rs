@@ -1,0 +1,154 @@
+//! SSZ types as values: what a container looks like in bytes, and no bytes.
+//!
+//! A type is a constant, made of other constants. That is all the hashing needs: it goes over the
+//! bytes of a value with the type beside it and never builds the value (`hash`). A whole mainnet
+//! state would be some gigabytes of small objects otherwise.
+
+/// Bytes of an offset in the fixed part of a container or of a list.
+pub(crate) const OFFSET_BYTES: usize = 4;
+
+/// Bytes of a leaf of a Merkle tree.
+pub(crate) const CHUNK_BYTES: usize = 32;
+
+/// An SSZ type (consensus specification, `ssz/simple-serialize.md`).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Type {
+    pub(crate) kind: Kind,
+    /// Bytes of every value, or `None` where they differ in length.
+    pub(crate) fixed_len: Option<usize>,
+    /// Bytes of the longest value, as far as they can be counted.
+    pub(crate) max_len: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    /// An unsigned integer.
+    Uint,
+    Boolean,
+    /// A vector of bytes.
+    Bytes,
+    /// A list of bytes.
+    ByteList {
+        limit: u64,
+    },
+    Vector {
+        element: &'static Type,
+    },
+    List {
+        element: &'static Type,
+        limit: u64,
+    },
+    Bitvector {
+        bits: usize,
+    },
+    Bitlist {
+        limit: u64,
+    },
+    Container(&'static [Field]),
+}
+
+/// A field of a container.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Field {
+    pub(crate) name: &'static str,
+    pub(crate) of: &'static Type,
+}
+
+pub(crate) const fn field(name: &'static str, of: &'static Type) -> Field {
+    Field { name, of }
+}
+
+pub(crate) const U8: Type = Type::fixed(Kind::Uint, 1);
+pub(crate) const U64: Type = Type::fixed(Kind::Uint, 8);
+pub(crate) const U256: Type = Type::fixed(Kind::Uint, 32);
+pub(crate) const BOOLEAN: Type = Type::fixed(Kind::Boolean, 1);
+pub(crate) const ROOT: Type = Type::bytes(32);
+
+impl Type {
+    const fn fixed(kind: Kind, byte_len: usize) -> Self {
+        Self { kind, fixed_len: Some(byte_len), max_len: byte_len as u64 }
+    }
+
+    pub(crate) const fn bytes(byte_len: usize) -> Self {
+        Self::fixed(Kind::Bytes, byte_len)
+    }
+
+    pub(crate) const fn byte_list(limit: u64) -> Self {
+        Self { kind: Kind::ByteList { limit }, fixed_len: None, max_len: limit }
+    }
+
+    /// A vector of elements of one length. (No container has another.)
+    pub(crate) const fn vector(element: &'static Type, length: usize) -> Self {
+        let Some(byte_len) = element.fixed_len else {
+            panic!("a vector of elements whose length differs")
+        };
+        Self::fixed(Kind::Vector { element }, byte_len * length)
+    }
+
+    pub(crate) const fn list(element: &'static Type, limit: u64) -> Self {
+        let per_element = match element.fixed_len {
+            Some(byte_len) => byte_len as u64,
+            None => element.max_len.saturating_add(OFFSET_BYTES as u64),
+        };
+        let max_len = limit.saturating_mul(per_element);
+        Self { kind: Kind::List { element, limit }, fixed_len: None, max_len }
+    }
+
+    pub(crate) const fn bitvector(bits: usize) -> Self {
+        Self::fixed(Kind::Bitvector { bits }, bits.div_ceil(8))
+    }
+
+    pub(crate) const fn bitlist(limit: u64) -> Self {
+        Self { kind: Kind::Bitlist { limit }, fixed_len: None, max_len: limit / 8 + 1 }
+    }
+
+    pub(crate) const fn container(fields: &'static [Field]) -> Self {
+        let (mut is_fixed, mut max_len) = (true, fixed_part_len(fields) as u64);
+        let mut index = 0;
+        while index < fields.len() {
+            if fields[index].of.fixed_len.is_none() {
+                is_fixed = false;
+                max_len = max_len.saturating_add(fields[index].of.max_len);
+            }
+            index += 1;
+        }
+        let fixed_len = if is_fixed { Some(fixed_part_len(fields)) } else { None };
+        Self { kind: Kind::Container(fields), fixed_len, max_len }
+    }
+
+    /// True where values are leaves as they stand, several in one where they are short.
+    pub(crate) const fn is_packed(&self) -> bool {
+        match self.kind {
+            Kind::Uint => true,
+            Kind::Bytes => matches!(self.fixed_len, Some(CHUNK_BYTES)),
+            _ => false,
+        }
+    }
+}
+
+/// Bytes of a container's fixed part: values of one length, and an offset for each other.
+pub(crate) const fn fixed_part_len(fields: &[Field]) -> usize {
+    let (mut byte_len, mut index) = (0, 0);
+    while index < fields.len() {
+        byte_len += match fields[index].of.fixed_len {
+            Some(byte_len) => byte_len,
+            None => OFFSET_BYTES,
+        };
+        index += 1;
+    }
+    byte_len
+}
+
+/// The depth of a tree that has room for so many leaves.
+pub(crate) const fn depth_for(leaves: u64) -> usize {
+    match leaves.checked_next_power_of_two() {
+        Some(room) => room.trailing_zeros() as usize,
+        None => u64::BITS as usize,
+    }
+}
+
+/// The depth of the tree of a list of packed elements, each of so many bytes.
+pub(crate) const fn packed_depth(limit: u64, element_len: usize) -> usize {
+    let per_chunk = (CHUNK_BYTES / element_len) as u64;
+    depth_for(limit.div_ceil(per_chunk))
+}

@@ -1,0 +1,216 @@
+//! The root of a state, from a stream of its bytes.
+//!
+//! A mainnet state has some hundred megabytes. It goes through here once, in pieces that are
+//! hashed on all cores while the next are read, and is never in memory as a whole.
+
+mod feed;
+mod piece;
+
+use std::io::{self, Read};
+
+use coldstore::Slot;
+
+use crate::accumulators::Accumulators;
+use crate::containers::{Layouts, StateLayout};
+use crate::hash::{Hasher, Malformed};
+use crate::preset::{Fork, Preset};
+use crate::sha256::hash_pair;
+use crate::{Root, vector_root};
+
+const ROOT_BYTES: usize = 32;
+const GENESIS_VALIDATORS_ROOT_AT: usize = 8;
+const SLOT_AT: usize = 40;
+const FORK_AT: usize = 48;
+const HEADER_AT: usize = 64;
+const BLOCK_ROOTS_AT: usize = 176;
+
+/// What a state says in its part that is laid out the same in every fork.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateHead {
+    /// Names the chain.
+    pub genesis_validators_root: Root,
+    /// The state's slot.
+    pub slot: Slot,
+    /// `fork.current_version`
+    pub fork_version: [u8; 4],
+    /// `fork.epoch`: the first with that version.
+    pub fork_epoch: u64,
+    /// The header of the last block up to the state.
+    pub latest_block: LatestBlock,
+    /// `block_roots`, of the era up to the state.
+    pub block_roots: Vec<Root>,
+    /// `state_roots`, of the same slots.
+    pub state_roots: Vec<Root>,
+}
+
+/// `latest_block_header`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LatestBlock {
+    /// The block's slot.
+    pub slot: Slot,
+    /// The root of the block before it.
+    pub parent_root: Root,
+    /// Zeros while the state is that of the block itself.
+    pub state_root: Root,
+    leaves: [Root; 5],
+}
+
+impl LatestBlock {
+    /// The root of the block, whose state has this root.
+    #[must_use]
+    pub fn root(&self, state_root: &Root) -> Root {
+        let mut leaves = self.leaves;
+        leaves[3] = *state_root;
+        Hasher::default().of_fields(&leaves)
+    }
+}
+
+/// A state that was read to its end.
+#[derive(Clone, Debug)]
+pub struct HashedState {
+    /// Fields at fixed places.
+    pub head: StateHead,
+    /// What needs to know the state's fork; `None` where no layout fits.
+    pub body: Option<StateBody>,
+}
+
+/// The rest of a state.
+#[derive(Clone, Debug)]
+pub struct StateBody {
+    /// `hash_tree_root` of the state.
+    pub root: Root,
+    /// The state's fork.
+    pub fork: Fork,
+    /// The root of the list of validators: in the genesis state the genesis validators root.
+    pub validators_root: Root,
+    /// What it says of the eras below it.
+    pub accumulators: Accumulators,
+}
+
+/// Why a state has no root.
+#[derive(Debug, thiserror::Error)]
+pub enum StateFault {
+    /// The source failed.
+    #[error(transparent)]
+    Source(#[from] io::Error),
+    /// The bytes are no state.
+    #[error("{0}")]
+    Malformed(#[from] Malformed),
+}
+
+impl StateHead {
+    /// Bytes at the start of a state that are needed, with the offset behind them.
+    #[must_use]
+    pub fn byte_len(preset: Preset) -> usize {
+        roots_end(preset) + 4
+    }
+
+    /// Reads the start of a state: at least [`StateHead::byte_len`] bytes.
+    ///
+    /// # Errors
+    /// [`Malformed`] when there are fewer.
+    pub fn parse(preset: Preset, bytes: &[u8]) -> Result<Self, Malformed> {
+        let end = roots_end(preset);
+        let Some(bytes) = bytes.get(..end) else {
+            let wanted = format!("a state of at least {end} bytes");
+            return Err(Malformed::new(wanted, format!("{} bytes", bytes.len())));
+        };
+        let roots = &bytes[BLOCK_ROOTS_AT..];
+        let (block_roots, state_roots) = roots.split_at(roots.len() / 2);
+        Ok(Self {
+            genesis_validators_root: array_at(bytes, GENESIS_VALIDATORS_ROOT_AT),
+            slot: Slot(u64_at(bytes, SLOT_AT)),
+            fork_version: array_at(bytes, FORK_AT + 4),
+            fork_epoch: u64_at(bytes, FORK_AT + 8),
+            latest_block: LatestBlock {
+                slot: Slot(u64_at(bytes, HEADER_AT)),
+                parent_root: array_at(bytes, HEADER_AT + 16),
+                state_root: array_at(bytes, HEADER_AT + 48),
+                leaves: [
+                    number(u64_at(bytes, HEADER_AT)),
+                    number(u64_at(bytes, HEADER_AT + 8)),
+                    array_at(bytes, HEADER_AT + 16),
+                    array_at(bytes, HEADER_AT + 48),
+                    array_at(bytes, HEADER_AT + 80),
+                ],
+            },
+            block_roots: block_roots.as_chunks::<ROOT_BYTES>().0.to_vec(),
+            state_roots: state_roots.as_chunks::<ROOT_BYTES>().0.to_vec(),
+        })
+    }
+
+    /// The root of the era's block roots and state roots.
+    #[must_use]
+    pub fn era_root(&self) -> Root {
+        hash_pair(&vector_root(&self.block_roots), &vector_root(&self.state_roots))
+    }
+}
+
+/// Reads a state to its end and hashes it.
+///
+/// # Errors
+/// [`StateFault`]. Bytes that are the state of no known fork are an error, unless they can be that
+/// of a later one: then the state has a head alone.
+pub fn hash_state(preset: Preset, source: &mut dyn Read) -> Result<HashedState, StateFault> {
+    let mut fixed = Vec::new();
+    read_up_to(source, &mut fixed, StateHead::byte_len(preset))?;
+    let head = StateHead::parse(preset, &fixed)?;
+    let fixed_len = crate::hash::offset_at(&fixed, roots_end(preset))?;
+    let states = Layouts::of(preset).states;
+    let layouts: Vec<&StateLayout> =
+        states.iter().filter(|layout| layout.fixed_len == fixed_len).collect();
+    if layouts.is_empty() {
+        let newest = states.last().map_or(0, |layout| layout.fixed_len);
+        if fixed_len < newest {
+            let wanted = "the length of the fixed part of a known fork's state, or a longer one";
+            return Err(Malformed::new(wanted, fixed_len.to_string()).into());
+        }
+        io::copy(source, &mut io::sink())?;
+        return Ok(HashedState { head, body: None });
+    }
+    read_up_to(source, &mut fixed, fixed_len)?;
+    let body = feed::hash_fields(&layouts, &fixed, source)?;
+    Ok(HashedState { head, body: Some(body) })
+}
+
+impl Preset {
+    /// The preset of a state, told by the length of its fixed part; `None` when it is of neither.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub fn of_state(source: &mut dyn Read) -> io::Result<Option<Self>> {
+        let mut bytes = Vec::new();
+        read_up_to(source, &mut bytes, StateHead::byte_len(Self::Mainnet))?;
+        let is_of = |preset: &Self| {
+            let fixed_len = crate::hash::offset_at(&bytes, roots_end(*preset)).ok();
+            let states = Layouts::of(*preset).states;
+            states.iter().any(|layout| Some(layout.fixed_len) == fixed_len)
+        };
+        Ok([Self::Mainnet, Self::Minimal].into_iter().find(is_of))
+    }
+}
+
+/// Reads until there are `byte_len` bytes, or the source has no more.
+fn read_up_to(source: &mut dyn Read, bytes: &mut Vec<u8>, byte_len: usize) -> io::Result<()> {
+    let missing = byte_len.saturating_sub(bytes.len()) as u64;
+    source.take(missing).read_to_end(bytes).map(drop)
+}
+
+fn roots_end(preset: Preset) -> usize {
+    coldstore::era::ssz::state_roots_end(usize::try_from(preset.slots_per_era()).unwrap_or(0)) - 4
+}
+
+fn number(value: u64) -> Root {
+    let mut leaf = [0; ROOT_BYTES];
+    leaf[..8].copy_from_slice(&value.to_le_bytes());
+    leaf
+}
+
+/// Bytes at a place that is known to be there.
+fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    std::array::from_fn(|index| bytes[at + index])
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(array_at(bytes, at))
+}

@@ -1,0 +1,91 @@
+//! Pieces of a state's fields: what one core hashes at a time.
+
+use std::borrow::Cow;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::Root;
+use crate::hash::{Hasher, Malformed};
+use crate::sha256::mix_in_length;
+use crate::ssz::{CHUNK_BYTES, Type, depth_for, packed_depth};
+
+/// Elements of a piece that are not leaves as they stand: 4096 validators are 484 KiB.
+const PIECE_ELEMENTS_LOG2: usize = 12;
+/// Leaves of a piece whose elements are: 512 KiB.
+const PIECE_LEAVES_LOG2: usize = 14;
+
+/// A list whose elements have one length, which is hashed piece by piece: each piece but the last
+/// is a whole subtree.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PiecedList {
+    pub(super) element: &'static Type,
+    pub(super) element_len: usize,
+    pub(super) limit: u64,
+}
+
+impl PiecedList {
+    pub(super) fn piece_len(&self) -> usize {
+        match self.element.is_packed() {
+            true => CHUNK_BYTES << PIECE_LEAVES_LOG2,
+            false => self.element_len << PIECE_ELEMENTS_LOG2,
+        }
+    }
+
+    /// The depth of the list's tree, without the node that its length is mixed in with.
+    fn depth(&self) -> usize {
+        match self.element.is_packed() {
+            true => packed_depth(self.limit, self.element_len),
+            false => depth_for(self.limit),
+        }
+    }
+
+    fn piece_depth(&self) -> usize {
+        let depth = if self.element.is_packed() { PIECE_LEAVES_LOG2 } else { PIECE_ELEMENTS_LOG2 };
+        depth.min(self.depth())
+    }
+
+    pub(super) fn root(&self, pieces: &[Root], count: u64) -> Root {
+        let root = Hasher::default().of_nodes(pieces, self.piece_depth(), self.depth());
+        mix_in_length(&root, count)
+    }
+}
+
+/// What is hashed at a time.
+pub(super) struct Piece<'a> {
+    /// The field's place among the fields.
+    pub(super) field: usize,
+    /// The piece's place in the field.
+    pub(super) index: usize,
+    pub(super) of: PieceOf,
+    pub(super) bytes: Cow<'a, [u8]>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum PieceOf {
+    Whole(&'static Type),
+    List(PiecedList),
+}
+
+pub(super) struct Done {
+    pub(super) field: usize,
+    pub(super) index: usize,
+    pub(super) root: Result<Root, Malformed>,
+}
+
+/// Hashes pieces until there are no more, and gives their memory back to be filled again.
+pub(super) fn work(pieces: &Receiver<Piece<'_>>, emptied: &Sender<Vec<u8>>) -> Vec<Done> {
+    let mut hasher = Hasher::default();
+    let mut done = Vec::new();
+    for Piece { field, index, of, bytes } in pieces {
+        let root = match of {
+            PieceOf::Whole(of) => hasher.root(of, &bytes),
+            PieceOf::List(list) => hasher.subtree(list.element, &bytes, list.piece_depth()),
+        };
+        done.push(Done { field, index, root });
+        if let Cow::Owned(bytes) = bytes {
+            // When nobody fills it again, it is freed.
+            let _ = emptied.try_send(bytes);
+        }
+    }
+    done
+}

@@ -1,0 +1,124 @@
+//! Archives that are damaged and looked at.
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use coldstore::era::import::{ImportColumns, States, import};
+use coldstore::era::{Plan, Progress};
+use coldstore::verify::{Finding, Severity};
+use coldstore::{Archive, ArchiveWriter, Column, ReaderOptions, Slot};
+use coldstore_proof::Preset;
+use coldstore_proof::deep::{DeepOptions, DeepReport, DeepVerifier};
+use coldstore_proof::import::{Trust, TrustedRoot};
+use tempfile::TempDir;
+
+use crate::chain::era_files;
+
+pub(crate) struct Held {
+    directory: TempDir,
+    preset: Preset,
+}
+
+/// What a proof came to.
+#[derive(Debug)]
+pub(crate) struct Proved {
+    pub(crate) report: DeepReport,
+    pub(crate) damages: Vec<(Column, Finding)>,
+    pub(crate) notes: Vec<(Column, Finding)>,
+}
+
+impl Proved {
+    /// One damage was found, of this column and slot.
+    #[track_caller]
+    pub(crate) fn names(&self, column: Column, slot: u64) -> &Finding {
+        let is_it =
+            |(of, finding): &&(Column, Finding)| *of == column && finding.slot == Some(Slot(slot));
+        let found = self.damages.iter().find(is_it);
+        &found.unwrap_or_else(|| panic!("{column} {slot}: {:?}", self.damages)).1
+    }
+}
+
+impl Held {
+    /// The files of a chain, imported.
+    pub(crate) fn imported(chain: &str, preset: Preset) -> Self {
+        let memory = Path::new("/dev/shm");
+        let parent = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
+        let directory = tempfile::Builder::new().prefix("coldstore-deep-").tempdir_in(parent);
+        let held = Self { directory: directory.unwrap(), preset };
+        let mut archive = ArchiveWriter::open(held.path());
+        let columns =
+            [Column::Blocks, Column::BlockRoots, Column::StateRoots, Column::StateSnapshots];
+        let [blocks, block_roots, state_roots, snapshots] =
+            archive.columns(columns.map(|column| (column, false))).unwrap();
+        let columns =
+            ImportColumns { blocks, block_roots, state_roots, state_snapshots: Some(snapshots) };
+        let plan = Plan::scan(&era_files(chain)).unwrap();
+        let mut observer = |_: &Progress<'_>| ControlFlow::Continue(());
+        import(&plan, columns, States::All, &mut observer).unwrap();
+        held
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn file(&self, column: Column, name: &str) -> PathBuf {
+        self.path().join(column.dir_name()).join(name)
+    }
+
+    pub(crate) fn open(&self) -> Archive {
+        // SAFETY: nobody writes to the archive while it is looked at.
+        #[expect(unsafe_code, reason = "readers map the files")]
+        unsafe {
+            Archive::open(self.path(), ReaderOptions::default()).unwrap()
+        }
+    }
+
+    pub(crate) fn proved(&self) -> Proved {
+        self.proved_with(None, &[])
+    }
+
+    pub(crate) fn proved_with(&self, column: Option<Column>, trusted: &[TrustedRoot]) -> Proved {
+        let archive = self.open();
+        let trust = Trust::establish(trusted.to_vec(), self.preset, None, Some(&archive)).unwrap();
+        let options = DeepOptions { preset: self.preset, column };
+        let mut verifier = DeepVerifier::new(&archive, options, trust);
+        let (mut damages, mut notes) = (Vec::new(), Vec::new());
+        for era in verifier.eras().unwrap() {
+            let mut take = |column, finding: Finding| {
+                match finding.severity {
+                    Severity::Damage => damages.push((column, finding)),
+                    Severity::Note => notes.push((column, finding)),
+                }
+                true
+            };
+            verifier.verify_era(era, &mut take).unwrap();
+        }
+        Proved { report: verifier.report().clone(), damages, notes }
+    }
+
+    /// Where a slot's stored bytes are in the column's first file.
+    pub(crate) fn place_of(&self, column: Column, slot: u64) -> usize {
+        let file = fs::read(self.file(column, "data_00000")).unwrap();
+        let view = self.open().column(column).unwrap().view();
+        let stored = view.get_stored(Slot(slot)).unwrap().unwrap();
+        let mut places =
+            file.windows(stored.len()).enumerate().filter(|(_, bytes)| *bytes == stored);
+        let skipped = (0..slot)
+            .rev()
+            .take_while(|before| view.get_stored(Slot(*before)).unwrap() == Some(stored));
+        places.nth(skipped.count()).unwrap().0
+    }
+
+    /// Flips a bit of a file while something is looked at.
+    pub(crate) fn flipped<T>(&self, path: &Path, at: usize, look: impl FnOnce(&Self) -> T) -> T {
+        let mut bytes = fs::read(path).unwrap();
+        bytes[at] ^= 1 << (at % 8);
+        fs::write(path, &bytes).unwrap();
+        let looked = look(self);
+        bytes[at] ^= 1 << (at % 8);
+        fs::write(path, &bytes).unwrap();
+        looked
+    }
+}

@@ -1,0 +1,178 @@
+//! One damage at a time.
+
+use std::fs;
+
+use coldstore::{Column, Slot};
+use coldstore_proof::Preset;
+use coldstore_proof::import::{Anchor, TrustedRoot};
+
+use crate::archive::Held;
+use crate::chain::truth;
+
+const MINIMAL: &str = "chain-minimal";
+const DATA: &str = "data_00000";
+
+fn minimal() -> Held {
+    Held::imported(MINIMAL, Preset::Minimal)
+}
+
+fn trusted(slot: u64) -> TrustedRoot {
+    TrustedRoot { slot: Slot(slot), root: truth("STATES.tsv")[&slot].root }
+}
+
+#[test]
+fn whole_archives_prove_themselves() {
+    let proved = minimal().proved();
+    assert!(proved.damages.is_empty() && proved.notes.is_empty(), "{proved:?}");
+    let report = proved.report;
+    assert_eq!((report.blocks, report.skipped_slots, report.states), (516, 60, 9));
+    assert_eq!((report.agreeing_eras, report.trusted_eras), (9, 0));
+    assert_eq!((report.unproved_states, report.last_unproved_state), (1, Some(Slot(576))));
+    assert_eq!((report.unproved_blocks, report.unknown_slots, report.lost_blocks), (0, 0, 0));
+    assert_eq!(report.anchor, Anchor::Itself);
+
+    let proved = Held::imported("chain-mainnet-preset", Preset::Mainnet).proved();
+    assert!(proved.damages.is_empty() && proved.notes.is_empty(), "{:?}", proved.damages);
+    assert_eq!((proved.report.blocks, proved.report.skipped_slots), (23871, 705));
+}
+
+#[test]
+fn a_trusted_root_is_what_a_proof_rests_on() {
+    let report = minimal().proved_with(None, &[trusted(576)]).report;
+    assert_eq!((report.trusted_eras, report.states, report.unproved_states), (9, 10, 0));
+    let report = minimal().proved_with(None, &[trusted(128)]).report;
+    assert_eq!((report.trusted_eras, report.agreeing_eras), (2, 7));
+}
+
+#[test]
+fn every_block_root_that_differs_is_found() {
+    let held = minimal();
+    let path = held.file(Column::BlockRoots, DATA);
+    for slot in (0..576).step_by(5) {
+        let at = held.place_of(Column::BlockRoots, slot) + usize::try_from(slot % 32).unwrap();
+        let proved = held.flipped(&path, at, Held::proved);
+        let era_first = slot / 64 * 64;
+        proved.names(Column::BlockRoots, era_first);
+        // Where there is a block, or one behind it, the slot itself is named.
+        let has_block = held.open().column(Column::Blocks).unwrap().view().contains(Slot(slot));
+        if has_block.unwrap() {
+            proved.names(Column::BlockRoots, slot);
+        }
+    }
+}
+
+#[test]
+fn every_state_root_that_differs_is_found() {
+    let held = minimal();
+    let path = held.file(Column::StateRoots, DATA);
+    for slot in (0..576).step_by(5) {
+        let at = held.place_of(Column::StateRoots, slot) + usize::try_from(slot % 32).unwrap();
+        let proved = held.flipped(&path, at, Held::proved);
+        proved.names(Column::BlockRoots, slot / 64 * 64);
+        let has_block = held.open().column(Column::Blocks).unwrap().view().contains(Slot(slot));
+        if has_block.unwrap() {
+            proved.names(Column::StateRoots, slot);
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_that_differs_is_found_by_its_slot() {
+    let held = minimal();
+    let path = held.file(Column::StateSnapshots, DATA);
+    for slot in (0..576).step_by(64) {
+        let start = held.place_of(Column::StateSnapshots, slot);
+        for byte in [0, 41, 200, 5000, 9000, 13_000] {
+            let proved = held.flipped(&path, start + byte, Held::proved);
+            proved.names(Column::StateSnapshots, slot);
+            assert_eq!(proved.damages.len(), 1, "{:?}", proved.damages);
+        }
+    }
+    // The last one rests on itself, unless its root is trusted.
+    let start = held.place_of(Column::StateSnapshots, 576);
+    let proved = held.flipped(&path, start + 9000, |held| held.proved());
+    assert!(proved.damages.is_empty(), "{:?}", proved.damages);
+}
+
+#[test]
+fn a_block_that_differs_is_found_by_its_slot() {
+    let held = minimal();
+    let path = held.file(Column::Blocks, DATA);
+    for slot in [0, 1, 100, 200, 300, 400, 500, 575] {
+        let at = held.place_of(Column::Blocks, slot);
+        let view = held.open().column(Column::Blocks).unwrap().view();
+        let byte_len = view.get_stored(Slot(slot)).unwrap().unwrap().len();
+        for byte in [10, 16, 60, 120].into_iter().filter(|byte| *byte < byte_len) {
+            let proved = held.flipped(&path, at + byte, Held::proved);
+            proved.names(Column::Blocks, slot);
+        }
+    }
+}
+
+/// A block with right frames and checksums, and one byte of its body changed.
+#[test]
+fn a_block_that_decodes_and_is_another_one_is_found_by_its_root() {
+    let held = minimal();
+    let blocks = crate::chain::blocks(MINIMAL);
+    let directory = held.path().join("blk");
+    fs::remove_dir_all(&directory).unwrap();
+    let mut archive = coldstore::ArchiveWriter::open(held.path());
+    let writer = archive.column(Column::Blocks, false).unwrap();
+    for (slot, block) in blocks {
+        let mut block = block;
+        if slot == 300 {
+            let last = block.len() - 1;
+            block[last] ^= 1;
+        }
+        if slot != 200 {
+            writer.put(Slot(slot), &block).unwrap();
+        }
+    }
+    drop(archive);
+    let proved = held.proved();
+    let finding = proved.names(Column::Blocks, 300);
+    assert!(finding.wanted.contains("a block with the root 0x"), "{finding:?}");
+    let finding = proved.names(Column::Blocks, 200);
+    assert!(finding.found.contains("never imported, or its offset is lost"), "{finding:?}");
+    assert_eq!((proved.damages.len(), proved.report.lost_blocks), (2, 1), "{proved:?}");
+}
+
+#[test]
+fn a_missing_file_is_told_from_blocks_that_were_never_imported() {
+    let held = Held::imported("chain-mainnet-preset", Preset::Mainnet);
+    for name in ["data_00001", "data_00001.off"] {
+        fs::remove_file(held.file(Column::Blocks, name)).unwrap();
+    }
+    let proved = held.proved_with(Some(Column::Blocks), &[]);
+    let [(column, finding)] = &proved.damages[..] else { panic!("{:?}", proved.damages) };
+    assert_eq!(*column, Column::Blocks);
+    assert!(finding.file.ends_with("data_00001"), "{finding:?}");
+    assert!(finding.found.contains("no file"), "{finding:?}");
+    assert_eq!(finding.slot.unwrap().file_id().0, 1);
+    assert_eq!(proved.report.skipped_slots, 705, "skipped slots are proved without the file");
+
+    // Blocks up to the end of era 1, roots up to the end of era 3.
+    let blocks = crate::chain::blocks("chain-mainnet-preset");
+    fs::remove_dir_all(held.path().join("blk")).unwrap();
+    let mut archive = coldstore::ArchiveWriter::open(held.path());
+    let writer = archive.column(Column::Blocks, false).unwrap();
+    let first: Vec<_> =
+        blocks.range(..8192).map(|(slot, block)| (Slot(*slot), block.clone())).collect();
+    writer.put_batch(&first).unwrap();
+    drop(archive);
+    let proved = held.proved_with(Some(Column::Blocks), &[]);
+    assert!(proved.damages.is_empty(), "{:?}", proved.damages);
+    assert_eq!(proved.report.never_imported, 23871 - first.len() as u64);
+    assert!(proved.notes.iter().all(|(_, note)| note.found.contains("never imported")));
+}
+
+#[test]
+fn roots_that_are_missing_are_told_and_not_guessed_at() {
+    let held = minimal();
+    fs::remove_dir_all(held.path().join("bbr")).unwrap();
+    let proved = held.proved();
+    assert!(proved.damages.is_empty(), "{:?}", proved.damages);
+    assert_eq!((proved.report.unproved_blocks, proved.report.blocks), (516, 0));
+    assert_eq!(proved.report.states, 9, "bsr is still there");
+    assert_eq!(proved.report.agreeing_eras, 0);
+}

@@ -1,0 +1,9 @@
+//! Roots of a real chain of every fork, against those that the consensus specification's own code
+//! gave them; and what becomes of them when bytes change.
+
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
+#![allow(clippy::disallowed_methods, reason = "the tests make and damage files by hand")]
+
+mod chain;
+mod damage;
+mod roots;
