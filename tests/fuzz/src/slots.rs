@@ -7,7 +7,8 @@ use coldstore::format::record::VERSION_RECORD;
 use coldstore_tools::slot_stream::{ItemHead, Parser, SlotStream, StreamError, write_item};
 
 const RECORD_TYPE: [u8; 2] = [4, 0];
-const LIMIT: u64 = 5000;
+/// A value that is longer fits an input.
+const LIMIT: u64 = 500;
 
 pub fn run(data: &[u8]) {
     let whole = read_all(data);
