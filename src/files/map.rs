@@ -336,15 +336,19 @@ impl SlotMap {
     /// The entry at `index`, below [`ENTRIES`].
     #[inline]
     pub(crate) fn entry(&self, index: usize) -> u64 {
-        // SAFETY: `entries` leads to an aligned table that `owner` keeps in place, or to a static;
-        // all access to it by this process is atomic.
-        let entries = unsafe { self.entries.as_ref() };
-        load(&entries[index])
+        load(&self.table()[index])
     }
 
     /// All entries, by index.
     pub(crate) fn entries(&self) -> impl Iterator<Item = u64> + '_ {
-        (0..ENTRIES).map(|index| self.entry(index))
+        self.table().iter().map(load)
+    }
+
+    #[inline]
+    fn table(&self) -> &Entries {
+        // SAFETY: `entries` leads to an aligned table that `owner` keeps in place, or to a static;
+        // all access to it by this process is atomic.
+        unsafe { self.entries.as_ref() }
     }
 }
 
