@@ -257,11 +257,12 @@ pub(crate) fn scripts() -> Vec<Script> {
             [put([9000])],
         ),
         script(
-            "checksums, batch over files and backfill",
-            [Open(V3_SUMS), put([1, 9000, 17_000])],
-            [put([17_001, 40_000]), put([5])],
+            "checksums, the next file",
+            [Open(V2_SUMS), put([1])],
+            [put([8192])],
             [put([60_000])],
         ),
+        script("checksums, backfill", [Open(V3_SUMS), put([1, 9000])], [put([5])], [put([9003])]),
         script(
             "checksums of streams, some that fail",
             [Open(V3_SUMS), put([1, 9000, 25_000])],

@@ -19,8 +19,9 @@ const MAGIC: [u8; 8] = *b"CSTROOT1";
 const HEADER_BYTES: usize = 48;
 const ENTRY_BYTES: usize = 12;
 
-/// Entries that are read at a time: with fewer between two guesses the rest is looked through.
-const WINDOW: u64 = 256;
+/// Entries that are read at a time: roots are spread so evenly that the first guess is mostly no
+/// further off than that.
+const WINDOW: u64 = 1024;
 
 /// The eight bytes of a root that it is sorted by; `None` for what is no root.
 pub(super) fn prefix_of(root: &[u8]) -> Option<u64> {
@@ -93,17 +94,17 @@ impl Segment {
         let Some(prefix) = prefix_of(root) else { return Vec::new() };
         let mut slots = Vec::new();
         let Some(mut from) = self.lower_bound(prefix) else { return slots };
-        while let Some(window) = self.read(from, WINDOW.min(self.count - from)) {
-            for (found, at) in &window {
-                if *found != prefix {
+        // Mostly there is one, and it takes a second entry to see that.
+        let mut count = 2;
+        while let Some(window) = self.read(from, count).filter(|window| window.count() > 0) {
+            for (found, at) in window.entries() {
+                if found != prefix {
                     return slots;
                 }
-                slots.push(Slot(self.number * SEGMENT_SLOTS + u64::from(*at)));
+                slots.push(Slot(self.number * SEGMENT_SLOTS + u64::from(at)));
             }
-            from += window.len() as u64;
-            if window.is_empty() {
-                break;
-            }
+            from += window.count();
+            count = WINDOW;
         }
         slots
     }
@@ -120,20 +121,19 @@ impl Segment {
             let guess = low + u64::try_from(part).unwrap_or(u64::MAX).min(high - low);
             let start = guess.saturating_sub(WINDOW / 2).clamp(low, high - WINDOW);
             let window = self.read(start, WINDOW)?;
-            let (first, last) = (window.first()?.0, window.last()?.0);
+            let (first, last) = (window.entries().next()?.0, window.entries().next_back()?.0);
             let (low_before, high_before) = (low, high);
             if first >= prefix {
                 (high, most) = (start, first);
             } else if last < prefix {
                 (low, least) = (start + WINDOW, last);
             } else {
-                let behind = window.partition_point(|(found, _)| *found < prefix);
-                return Some(start + behind as u64);
+                return Some(start + window.below(prefix));
             }
             // Entries that are not spread evenly: then the middle is as good a guess as any.
             if high - low > (high_before - low_before) / 2 {
                 let middle = low + (high - low) / 2;
-                let (found, _) = *self.read(middle, 1)?.first()?;
+                let (found, _) = self.read(middle, 1)?.entries().next()?;
                 if found < prefix {
                     (low, least) = (middle + 1, found);
                 } else {
@@ -141,22 +141,45 @@ impl Segment {
                 }
             }
         }
-        let window = self.read(low, high - low)?;
-        Some(low + window.partition_point(|(found, _)| *found < prefix) as u64)
+        Some(low + self.read(low, high - low)?.below(prefix))
     }
 
-    fn read(&self, from: u64, count: u64) -> Option<Vec<(u64, u32)>> {
-        let count = usize::try_from(count.min(WINDOW)).ok()?;
+    /// At most [`WINDOW`] entries from a place on, as far as there are any.
+    fn read(&self, from: u64, count: u64) -> Option<Window> {
+        let count = usize::try_from(count.min(WINDOW).min(self.count.checked_sub(from)?)).ok()?;
         let mut bytes = vec![0; count * ENTRY_BYTES];
         self.file
             .read_exact_at(&mut bytes, HEADER_BYTES as u64 + from * ENTRY_BYTES as u64)
             .ok()?;
-        let entry = |bytes: &[u8]| {
-            let (prefix, at) = bytes.split_first_chunk()?;
-            Some((u64::from_be_bytes(*prefix), u32::from_le_bytes(*at.first_chunk()?)))
-        };
-        bytes.chunks_exact(ENTRY_BYTES).map(entry).collect()
+        Some(Window(bytes))
     }
+}
+
+/// Entries as they lie in the file.
+struct Window(Vec<u8>);
+
+impl Window {
+    fn count(&self) -> u64 {
+        self.all().len() as u64
+    }
+
+    fn all(&self) -> &[[u8; ENTRY_BYTES]] {
+        self.0.as_chunks().0
+    }
+
+    fn entries(&self) -> impl DoubleEndedIterator<Item = (u64, u32)> + '_ {
+        self.all().iter().map(entry)
+    }
+
+    /// How many entries are below a prefix.
+    fn below(&self, prefix: u64) -> u64 {
+        self.all().partition_point(|bytes| entry(bytes).0 < prefix) as u64
+    }
+}
+
+fn entry(bytes: &[u8; ENTRY_BYTES]) -> (u64, u32) {
+    let [a, b, c, d, e, f, g, h, at @ ..] = *bytes;
+    (u64::from_be_bytes([a, b, c, d, e, f, g, h]), u32::from_le_bytes(at))
 }
 
 #[cfg(test)]
@@ -187,7 +210,7 @@ mod tests {
             ("the same", Box::new(|_| 42)),
         ];
         for (name, spread) in spreads {
-            for count in [0, 1, 2, 255, 256, 257, 1000, 20_000] {
+            for count in [0, 1, 2, 1000, 1023, 1024, 1025, 20_000] {
                 let mut entries: Vec<(u64, u32)> =
                     (0..count).map(|n| (spread(u64::from(n)), n)).collect();
                 entries.sort_unstable();
