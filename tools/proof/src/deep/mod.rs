@@ -89,7 +89,7 @@ impl<'a> DeepVerifier<'a> {
     pub fn eras(&self) -> Option<RangeInclusive<u64>> {
         let slots = self.options.preset.slots_per_era();
         let views = || self.views.all().into_iter().flatten();
-        let highest = views().filter_map(|view| view.highest_written_slot()).max()?;
+        let highest = views().filter_map(View::highest_written_slot).max()?;
         let lowest = views().filter_map(|view| view.at_or_after(Slot(0)).ok().flatten());
         let lowest = lowest.map(|record| record.slot()).min().unwrap_or_default();
         Some(lowest.0 / slots + 1..=highest.0 / slots + 1)

@@ -5,7 +5,7 @@ use coldstore::Slot;
 use crate::import::Anchor;
 
 /// What was proved, and what was not.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeepReport {
     /// What it rests on.
     pub anchor: Anchor,

@@ -95,7 +95,7 @@ impl Held {
             };
             verifier.verify_era(era, &mut take).unwrap();
         }
-        Proved { report: verifier.report().clone(), damages, notes }
+        Proved { report: *verifier.report(), damages, notes }
     }
 
     /// Where a slot's stored bytes are in the column's first file.

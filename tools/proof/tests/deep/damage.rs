@@ -90,7 +90,7 @@ fn a_snapshot_that_differs_is_found_by_its_slot() {
     }
     // The last one rests on itself, unless its root is trusted.
     let start = held.place_of(Column::StateSnapshots, 576);
-    let proved = held.flipped(&path, start + 9000, |held| held.proved());
+    let proved = held.flipped(&path, start + 9000, Held::proved);
     assert!(proved.damages.is_empty(), "{:?}", proved.damages);
 }
 

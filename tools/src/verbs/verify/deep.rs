@@ -86,12 +86,11 @@ impl Deep {
     pub(super) fn run(mut self, report: &mut Report) -> Result<()> {
         let mut verifier = DeepVerifier::new(&self.archive, self.options, self.trust.clone());
         let slots = self.options.preset.slots_per_era();
-        let eras = verifier.eras().map_or(1..=0, |eras| {
-            let first = self.from.map_or(0, |slot| slot.0 / slots + 1);
-            let last = self.to.map_or(u64::MAX, |slot| slot.0 / slots + 1);
-            (*eras.start()).max(first)..=(*eras.end()).min(last)
+        let era_of = |slot: Slot| slot.0 / slots + 1;
+        let (mut first, last) = verifier.eras().map_or((1, 0), |eras| {
+            let first = self.from.map_or(0, era_of).max(*eras.start());
+            (first, self.to.map_or(u64::MAX, era_of).min(*eras.end()))
         });
-        let mut first = *eras.start();
         if let Some(earlier) = self.checkpoint.as_ref().and_then(Checkpoint::earlier) {
             first = first.max(earlier.next_era);
             output::tell(&format!("the proof goes on with era {first}"));
@@ -100,12 +99,12 @@ impl Deep {
         let damages_before = verifier.report().damages;
         let mut findings = Vec::new();
         let progress = Progress::waiting("prove");
-        for era in first..=*eras.end() {
+        for era in first..=last {
             if self.stop.load(Ordering::Relaxed) {
                 let again = if self.checkpoint.is_some() { "--resume goes on there" } else { "" };
                 bail!("stopped in front of era {era} {again}");
             }
-            progress.set_message(format!("prove era {era} of {}", eras.end()));
+            progress.set_message(format!("prove era {era} of {last}"));
             let mut printed = Ok(());
             verifier.verify_era(era, &mut |column, finding: Finding| {
                 let place = (finding.file.clone(), finding.slot);
@@ -121,7 +120,7 @@ impl Deep {
             })?;
             printed?;
             // The last era may grow: it is proved again.
-            if let Some(checkpoint) = self.checkpoint.as_mut().filter(|_| era < *eras.end()) {
+            if let Some(checkpoint) = self.checkpoint.as_mut().filter(|_| era < last) {
                 checkpoint.keep(era + 1, verifier.report())?;
             }
         }
