@@ -66,6 +66,7 @@ struct Verified {
 struct ColumnObject {
     column: &'static str,
     records: Decimal,
+    with_checksum: Decimal,
     files: Decimal,
     damages: Decimal,
     findings: Vec<FindingObject>,
@@ -189,17 +190,24 @@ impl Report {
         damages: u64,
         findings: Vec<FindingObject>,
     ) {
-        let Summary { records, files, .. } = *summary;
+        let Summary { records, files, with_checksum, .. } = *summary;
         if self.json {
-            let (records, files) = (Decimal(records), Decimal(files));
-            let column = column.dir_name();
-            let object =
-                ColumnObject { column, records, files, damages: Decimal(damages), findings };
-            self.verified.columns.push(object);
+            self.verified.columns.push(ColumnObject {
+                column: column.dir_name(),
+                records: Decimal(records),
+                with_checksum: Decimal(with_checksum),
+                files: Decimal(files),
+                damages: Decimal(damages),
+                findings,
+            });
         } else {
             let damages = if damages == 0 { "no".to_owned() } else { damages.to_string() };
+            let by_sum = match with_checksum {
+                0 => String::new(),
+                count => format!("; {count} compared with their checksums"),
+            };
             output::tell(&format!(
-                "{column}: {records} records in {files} files, {damages} damage"
+                "{column}: {records} records in {files} files, {damages} damage{by_sum}"
             ));
         }
     }
