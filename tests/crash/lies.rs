@@ -19,6 +19,9 @@ pub(crate) enum Lie {
     Data,
     /// Step 3: the offset files.
     Offsets,
+    /// The checksum files; and of a new one its entries, before the header is written.
+    Sums,
+    SumsBeforeHeader,
     /// Step 4: the names of new files.
     NewNames,
     /// Step 5: the conf before it is renamed, and the rename.
@@ -35,10 +38,12 @@ pub(crate) enum Lie {
     /// What opening trusts.
     TrustedData,
     TrustedOffsets,
+    TrustedSums,
     TrustedNames,
     /// What healing changed.
     HealedData,
     HealedOffsets,
+    HealedSums,
     HealedNames,
     /// A sealed file that is built on, or acknowledged from.
     Sealed,
@@ -47,9 +52,11 @@ pub(crate) enum Lie {
 }
 
 impl Lie {
-    pub(crate) const ALL: [Lie; 18] = [
+    pub(crate) const ALL: [Lie; 22] = [
         Lie::Data,
         Lie::Offsets,
+        Lie::Sums,
+        Lie::SumsBeforeHeader,
         Lie::NewNames,
         Lie::ConfTmp,
         Lie::Renamed,
@@ -60,9 +67,11 @@ impl Lie {
         Lie::Parents,
         Lie::TrustedData,
         Lie::TrustedOffsets,
+        Lie::TrustedSums,
         Lie::TrustedNames,
         Lie::HealedData,
         Lie::HealedOffsets,
+        Lie::HealedSums,
         Lie::HealedNames,
         Lie::Sealed,
         Lie::TakenBack,
@@ -96,16 +105,22 @@ fn class(fs: &Fs, flush: &Flush<'_>) -> Option<Lie> {
             false => Lie::OpeningTmp,
         }),
         Flush::File { name, ino } => {
-            let offsets = name.ends_with(".off");
+            let (offsets, sums) = (name.ends_with(".off"), name.ends_with(".sum"));
             let own: Vec<&Op> = fs.of_step().filter(|op| op.is_of_file(*ino)).collect();
             Some(match (putting, own.last()) {
                 (true, None) => Lie::Sealed,
                 (true, Some(Op::SetLen { .. })) => Lie::TakenBack,
                 (true, _) if offsets => Lie::Offsets,
+                (true, Some(Op::Write { at: 32, bytes, .. })) if sums && bytes.len() > 8 => {
+                    Lie::SumsBeforeHeader
+                }
+                (true, _) if sums => Lie::Sums,
                 (true, _) => Lie::Data,
                 (false, None) if offsets => Lie::TrustedOffsets,
+                (false, None) if sums => Lie::TrustedSums,
                 (false, None) => Lie::TrustedData,
                 (false, _) if offsets => Lie::HealedOffsets,
+                (false, _) if sums => Lie::HealedSums,
                 (false, _) => Lie::HealedData,
             })
         }
