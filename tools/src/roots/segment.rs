@@ -202,12 +202,12 @@ mod tests {
     #[test]
     fn every_root_is_found_however_they_are_spread() {
         let directory = tempfile::tempdir().unwrap();
-        let even = |n: u64| n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let spreads: [(&str, Box<dyn Fn(u64) -> u64>); 4] = [
-            ("even", Box::new(even)),
-            ("at the start", Box::new(|n| n * 3)),
-            ("at both ends", Box::new(|n| if n % 2 == 0 { n } else { u64::MAX - n })),
-            ("the same", Box::new(|_| 42)),
+        type Spread = fn(u64) -> u64;
+        let spreads: [(&str, Spread); 4] = [
+            ("even", |n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
+            ("at the start", |n| n * 3),
+            ("at both ends", |n| if n % 2 == 0 { n } else { u64::MAX - n }),
+            ("the same", |_| 42),
         ];
         for (name, spread) in spreads {
             for count in [0, 1, 2, 1000, 1023, 1024, 1025, 20_000] {
