@@ -19,9 +19,8 @@ pub(crate) enum Lie {
     Data,
     /// Step 3: the offset files.
     Offsets,
-    /// The checksum files; and of a new one its entries, before the header is written.
+    /// The checksum files.
     Sums,
-    SumsBeforeHeader,
     /// Step 4: the names of new files.
     NewNames,
     /// Step 5: the conf before it is renamed, and the rename.
@@ -52,11 +51,10 @@ pub(crate) enum Lie {
 }
 
 impl Lie {
-    pub(crate) const ALL: [Lie; 22] = [
+    pub(crate) const ALL: [Lie; 21] = [
         Lie::Data,
         Lie::Offsets,
         Lie::Sums,
-        Lie::SumsBeforeHeader,
         Lie::NewNames,
         Lie::ConfTmp,
         Lie::Renamed,
@@ -111,9 +109,6 @@ fn class(fs: &Fs, flush: &Flush<'_>) -> Option<Lie> {
                 (true, None) => Lie::Sealed,
                 (true, Some(Op::SetLen { .. })) => Lie::TakenBack,
                 (true, _) if offsets => Lie::Offsets,
-                (true, Some(Op::Write { at: 32, bytes, .. })) if sums && bytes.len() > 8 => {
-                    Lie::SumsBeforeHeader
-                }
                 (true, _) if sums => Lie::Sums,
                 (true, _) => Lie::Data,
                 (false, None) if offsets => Lie::TrustedOffsets,
