@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use crate::column::ColumnSpec;
 use crate::error::{Error, Result};
+use crate::files::map::SlotMap;
 use crate::format::names;
 use crate::format::offsets::entry_offset;
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, VERSION_RECORD};
-use crate::format::sums::{SUMS_BYTES, SumVerdict, sum_entry_offset};
+use crate::format::sums::{SUMS_BYTES, SumEntry, SumTable, SumVerdict, sum_entry_offset};
 use crate::read::{Reader, ReaderOptions, Record, View};
 use crate::slot::{FileId, Slot};
 
@@ -185,34 +186,45 @@ impl Check<'_> {
             let wanted = format!("an end at the committed {bound} bytes");
             self.note(data_path.clone(), Some(bound), "data file", wanted, found);
         }
+        // Read once for the file, and after its bound was established: then it has the checksums of
+        // all records below that.
+        let sums = self.sum_table(view, file_id)?;
         let mut spans = Vec::new();
         for (index, entry) in map.entries().enumerate() {
             if entry != 0 {
                 let slot = file_id.slot_at(index);
-                self.entry(view, slot, entry, bound, &mut spans);
+                let sum = sums.as_ref().map_or_else(SumEntry::default, |sums| sums.get(index));
+                self.entry(view, slot, (entry, sum), bound, &mut spans);
             }
         }
         self.spans(&data_path, spans, bound);
-        self.sums(view, file_id)
+        if let Some(sums) = sums {
+            self.lost_entries(view, file_id, map, &sums);
+        }
+        Ok(())
     }
 
-    /// Checksums without a record, and those that nobody can make use of.
-    fn sums(&mut self, view: &View, file_id: FileId) -> Result<()> {
-        let (files, conf) = (view.files(), view.conf());
-        let path = files.directory.file_path(&names::sums_file(file_id));
-        let table = match files.sum_table(conf.spec.record_type, file_id)? {
-            Some(Ok(table)) => table,
+    /// The checksums of a file; it is worth a note when nobody can make use of them.
+    fn sum_table(&mut self, view: &View, file_id: FileId) -> Result<Option<Box<SumTable>>> {
+        let files = view.files();
+        Ok(match files.sum_table(view.conf().spec.record_type, file_id)? {
+            Some(Ok(table)) => Some(table),
             Some(Err(byte_len)) => {
+                let path = files.directory.file_path(&names::sums_file(file_id));
                 let wanted = format!("{SUMS_BYTES} bytes with an intact header");
                 let found = format!("{byte_len} bytes: no checksum is known");
                 self.note(path, None, "checksum file", wanted, found);
-                return Ok(());
+                None
             }
-            None => return Ok(()),
-        };
-        let map = view.file(file_id)?;
+            None => None,
+        })
+    }
+
+    /// Checksums without a record.
+    fn lost_entries(&mut self, view: &View, file_id: FileId, map: &SlotMap, sums: &SumTable) {
+        let (files, conf) = (view.files(), view.conf());
         let is_lost = |index: &usize| map.entry(*index) == 0;
-        for index in table.known().filter(is_lost) {
+        for index in sums.known().filter(is_lost) {
             let slot = file_id.slot_at(index);
             // A backfill under way writes both, and so does what comes behind the highest slot.
             let is_open = conf.backfill.is_some() && conf.named_len(file_id).is_some();
@@ -226,14 +238,13 @@ impl Check<'_> {
             lost.slot = Some(slot);
             self.report(lost);
         }
-        Ok(())
     }
 
     fn entry(
         &mut self,
         view: &View,
         slot: Slot,
-        entry: u64,
+        (entry, sum): (u64, SumEntry),
         bound: u64,
         spans: &mut Vec<(u64, u64, Slot)>,
     ) {
@@ -241,7 +252,8 @@ impl Check<'_> {
         match view.record(slot) {
             Ok(Some(record)) => {
                 let record_type = view.conf().spec.record_type;
-                let is_intact = view.files().check_sum(record_type, slot, entry, record.stored());
+                let stored = record.stored();
+                let is_intact = view.files().judge(sum, record_type, slot, entry, stored);
                 match is_intact.and_then(|verdict| self.decodes(&record).map(|()| verdict)) {
                     Ok(verdict) => {
                         // The entry may have changed since it was loaded: it is still anything.

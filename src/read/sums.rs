@@ -110,6 +110,21 @@ impl Files {
         payload: &[u8],
     ) -> Result<SumVerdict> {
         let entry = self.sums.entry(&self.directory, record_type, slot)?;
+        self.judge(entry, record_type, slot, offset, payload)
+    }
+
+    /// [`Self::check_sum`] by an entry that was read already.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when the record is not what was written.
+    pub(crate) fn judge(
+        &self,
+        entry: SumEntry,
+        record_type: [u8; 2],
+        slot: Slot,
+        offset: u64,
+        payload: &[u8],
+    ) -> Result<SumVerdict> {
         let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
         let header = RecordHeader::new(record_type, len).to_bytes();
         let verdict = entry.check(slot, offset, header, payload);
