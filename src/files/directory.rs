@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use crate::error::{Error, Result};
+use crate::files::closer;
 use crate::format::conf::{Conf, V3_BYTES};
 use crate::format::names::{self, SlotFile};
 use crate::slot::FileId;
@@ -45,8 +46,16 @@ impl From<rustix::fs::Stat> for FileStatus {
 pub(crate) struct OpenConf {
     pub(crate) conf: Conf,
     inode: Inode,
-    #[expect(dead_code, reason = "held so that the inode stays taken")]
-    file: File,
+    /// Held so that the inode stays taken; there until this is dropped.
+    file: Option<File>,
+}
+
+impl Drop for OpenConf {
+    fn drop(&mut self) {
+        if let Some(file) = self.file.take() {
+            closer::close(file);
+        }
+    }
 }
 
 /// A directory, held open: a rename of it or of its parents is not noticed.
@@ -142,7 +151,7 @@ impl Directory {
             .read_to_end(&mut bytes)
             .map_err(|error| Error::io(&path, "read", error))?;
         let conf = Conf::decode(&path, &bytes)?;
-        Ok(Some(OpenConf { conf, inode, file }))
+        Ok(Some(OpenConf { conf, inode, file: Some(file) }))
     }
 
     /// False when the conf was replaced since it was read. A conf that is gone was not replaced.

@@ -1,6 +1,7 @@
 //! The operating system: the one file that changes things ([`disk`]), the one that maps
 //! (`map`), the lock, and the watch on a directory.
 
+mod closer;
 pub(crate) mod directory;
 pub mod disk;
 pub(crate) mod map;

@@ -106,6 +106,13 @@ pub(crate) fn open_files() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
+/// How many descriptors of this process are of files that have no name any more.
+pub(crate) fn removed_files() -> usize {
+    let descriptors = std::fs::read_dir("/proc/self/fd").unwrap();
+    let targets = descriptors.filter_map(|entry| entry.unwrap().path().read_link().ok());
+    targets.filter(|target| target.to_string_lossy().ends_with(" (deleted)")).count()
+}
+
 pub(crate) fn maps() -> usize {
     std::fs::read_to_string("/proc/self/maps").unwrap().lines().count()
 }

@@ -1,21 +1,29 @@
 //! W9: readers alone, and the same readers beside a writer that appends and backfills as fast as
 //! it can.
 
+use std::cell::RefCell;
 use std::hint::black_box;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::cli::Workload;
 use crate::data::{Dataset, digest_root};
 use crate::groups::{Bench, shared};
-use crate::rounds::{Case, Contender, Metric, Outcome, Results, Unit};
+use crate::rounds::{Case, Contender, Metric, Outcome, Results, Unit, quartiles};
 use crate::store::{Reading, Shape, Store, Subject};
+use crate::stores::{Coldstore, Mapped};
 use crate::with_store;
 
 /// Gets between two looks at the clock and at what is committed.
 const GETS: usize = 1024;
 /// Records in a batch of the writer.
 const BATCH: usize = 4096;
+
+/// Readers run alone and beside the writer in turns: both are then of the same moment of a machine
+/// whose memory is now faster and now slower.
+const TURNS: u32 = 8;
 
 pub(super) fn run(bench: &Bench<'_>, results: &mut Results) {
     let scale = bench.scale;
@@ -31,26 +39,23 @@ pub(super) fn run(bench: &Bench<'_>, results: &mut Results) {
     }
     let slots = data.random_slots(9, 1 << 16);
     for threads in [1, 2] {
-        let mut contenders: Vec<_> = subjects
-            .iter()
-            .map(|subject| {
-                let directory = subject.directory(root);
-                let (shape, slots) = (&shape, &slots[..]);
-                with_store!(*subject, S => {
-                    let store = S::open(&directory, shape);
-                    let mut writes = Writes { next: shape.data.count() * threads * 64, gap: 0 };
-                    // A backfill stays in one file: they begin at multiples of its size.
-                    let half = shape.data.count() / 2;
-                    writes.gap = (threads - 1) * (half - half % (BATCH / 4));
-                    Contender::new(subject.name(), move |_| {
-                        let alone = gets_each(&store, slots, threads, scale.beside, None);
-                        let mut write = || writes.put(&store, shape);
-                        let beside = gets_each(&store, slots, threads, scale.beside, Some(&mut write));
-                        Outcome::of(beside / alone, 0)
-                    })
-                })
-            })
-            .collect();
+        let part = Part { slots: &slots, threads, time: scale.beside / TURNS };
+        let mut contenders = Vec::new();
+        for subject in &subjects {
+            let directory = subject.directory(root);
+            if *subject == Subject::Coldstore {
+                let writing = Rc::new(Writing::<Coldstore>::new(&directory, &shape, threads));
+                // What the writer takes from whoever reads, however he reads.
+                let floor = Mapped::open(&directory, &shape);
+                contenders.push(part.contender(Subject::Mapped, &floor, Rc::clone(&writing)));
+                contenders.push(part.contender(*subject, &writing.store, Rc::clone(&writing)));
+                continue;
+            }
+            with_store!(*subject, S => {
+                let writing = Rc::new(Writing::<S>::new(&directory, &shape, threads));
+                contenders.push(part.contender(*subject, &writing.store, Rc::clone(&writing)));
+            });
+        }
         let case = Case {
             workload: Workload::W9,
             name: format!("time of a get beside a writer, {threads} reading"),
@@ -61,12 +66,29 @@ pub(super) fn run(bench: &Bench<'_>, results: &mut Results) {
     }
 }
 
+/// A store with what is still to be written to it.
+struct Writing<S> {
+    store: S,
+    shape: Shape,
+    writes: RefCell<Writes>,
+}
+
 /// Where the writer is.
 struct Writes {
     /// The next index above the highest record.
     next: usize,
     /// The next gap between the records that were there at first.
     gap: usize,
+}
+
+impl<S: Store> Writing<S> {
+    fn new(directory: &Path, shape: &Shape, threads: usize) -> Self {
+        // A backfill stays in one file: they begin at multiples of its size.
+        let half = shape.data.count() / 2;
+        let gap = (threads - 1) * (half - half % (BATCH / 4));
+        let writes = RefCell::new(Writes { next: shape.data.count() * threads * 64, gap });
+        Self { store: S::open(directory, shape), shape: shape.clone(), writes }
+    }
 }
 
 impl Writes {
@@ -86,45 +108,75 @@ impl Writes {
     }
 }
 
-/// Nanoseconds for each get of each thread.
-fn gets_each<S: Store>(
-    store: &S,
-    slots: &[u64],
+/// What the readers do.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    slots: &'a [u64],
     threads: usize,
+    /// Of a turn.
     time: Duration,
-    write: Option<&mut (dyn FnMut() + Send)>,
-) -> f64 {
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        if let Some(write) = write {
-            let stop = &stop;
-            scope.spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    write();
-                }
+}
+
+impl<'a> Part<'a> {
+    /// Readers of one store beside the writer of one, the same or another on its files.
+    fn contender<R: Store, W: Store>(
+        self,
+        subject: Subject,
+        store: &R,
+        writing: Rc<Writing<W>>,
+    ) -> Contender<'a> {
+        let mut readers: Vec<_> = (0..self.threads).map(|_| store.reader()).collect();
+        Contender::new(subject.name(), move |_| {
+            let Writing { store, shape, writes } = &*writing;
+            let mut write = || writes.borrow_mut().put(store, shape);
+            let turns = (0..TURNS).map(|_| {
+                readers.iter_mut().for_each(Reading::renew);
+                let alone = self.gets_each(&mut readers, None);
+                self.gets_each(&mut readers, Some(&mut write)) / alone
             });
-        }
-        let readers: Vec<_> = (0..threads)
-            .map(|thread| {
-                scope.spawn(move || {
-                    let mut reader = store.reader();
-                    let (mut gets, mut at, mut sum) = (0, thread * slots.len() / threads, 0_u64);
-                    let start = Instant::now();
-                    while start.elapsed() < time {
-                        for slot in &slots[at..at + GETS] {
-                            sum ^= reader.with(*slot, digest_root);
-                        }
-                        gets += GETS;
-                        at = (at + GETS) % slots.len();
-                        reader.renew();
-                    }
-                    black_box(sum);
-                    start.elapsed().as_secs_f64() * 1e9 / gets as f64
+            Outcome::of(quartiles(&turns.collect::<Vec<_>>())[1], 0)
+        })
+    }
+
+    /// Nanoseconds for each get of each thread, with `beside` on this thread all the while.
+    fn gets_each<R: Reading>(self, readers: &mut [R], beside: Option<&mut dyn FnMut()>) -> f64 {
+        let running = AtomicUsize::new(readers.len());
+        std::thread::scope(|scope| {
+            let started: Vec<_> = readers
+                .iter_mut()
+                .enumerate()
+                .map(|(thread, reader)| {
+                    let running = &running;
+                    scope.spawn(move || {
+                        let each = self.gets(thread, reader);
+                        running.fetch_sub(1, Ordering::Relaxed);
+                        each
+                    })
                 })
-            })
-            .collect();
-        let times: Vec<f64> = readers.into_iter().map(|reader| reader.join().unwrap()).collect();
-        stop.store(true, Ordering::Relaxed);
-        times.iter().sum::<f64>() / times.len() as f64
-    })
+                .collect();
+            if let Some(beside) = beside {
+                while running.load(Ordering::Relaxed) == self.threads {
+                    beside();
+                }
+            }
+            let times: Vec<f64> =
+                started.into_iter().map(|reader| reader.join().unwrap()).collect();
+            times.iter().sum::<f64>() / times.len() as f64
+        })
+    }
+
+    fn gets<R: Reading>(self, thread: usize, reader: &mut R) -> f64 {
+        let (mut gets, mut at, mut sum) = (0, thread * self.slots.len() / self.threads, 0_u64);
+        let start = Instant::now();
+        while start.elapsed() < self.time {
+            for slot in &self.slots[at..at + GETS] {
+                sum ^= reader.with(*slot, digest_root);
+            }
+            gets += GETS;
+            at = (at + GETS) % self.slots.len();
+            reader.renew();
+        }
+        black_box(sum);
+        start.elapsed().as_secs_f64() * 1e9 / gets as f64
+    }
 }
