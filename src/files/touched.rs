@@ -1,6 +1,6 @@
 //! Which records of a mapped file were asked for already.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -24,6 +24,8 @@ pub(crate) struct Touched {
     windows: Box<[AtomicU64]>,
     /// How many windows have their bit.
     windows_found: AtomicU64,
+    /// All of the data is worth one look: nothing is known of it, or it was all in memory before.
+    look_at_all: AtomicBool,
     /// The generation that the bits are of.
     generation: AtomicU64,
 }
@@ -36,21 +38,23 @@ impl Touched {
             slots: [const { AtomicU64::new(0) }; ENTRIES / 64],
             windows: (0..windows).map(|_| AtomicU64::new(0)).collect(),
             windows_found: AtomicU64::new(0),
+            look_at_all: AtomicBool::new(true),
             generation: MEMORY.generation.load(Ordering::Relaxed).into(),
         }
     }
 
-    /// Marks the record at an index below [`ENTRIES`]; true when it was not marked, or may have
-    /// gone from memory since.
+    /// Marks the record at an index below [`ENTRIES`], in data of so many bytes; true when it was
+    /// not marked, or may have gone from memory since.
     ///
     /// Threads that mark at the same moment may lose a mark or both be told that there was none:
     /// that costs one system call too many.
-    pub(crate) fn mark(&self, index: usize) -> bool {
-        self.mark_in(index, MEMORY.generation.load(Ordering::Relaxed))
+    pub(crate) fn mark(&self, index: usize, byte_len: u64) -> bool {
+        self.mark_in(index, byte_len, MEMORY.generation.load(Ordering::Relaxed))
     }
 
-    fn mark_in(&self, index: usize, generation: u64) -> bool {
+    fn mark_in(&self, index: usize, byte_len: u64, generation: u64) -> bool {
         if self.generation.load(Ordering::Relaxed) != generation {
+            self.look_at_all.store(self.has_found(byte_len), Ordering::Relaxed);
             self.generation.store(generation, Ordering::Relaxed);
             let all = self.slots.iter().chain(&self.windows).chain([&self.windows_found]);
             all.for_each(|bits| bits.store(0, Ordering::Relaxed));
@@ -86,10 +90,24 @@ impl Touched {
         }
     }
 
+    /// Whether all of the data should be looked at, true once: then whoever asks looks.
+    pub(crate) fn look_at_all(&self) -> bool {
+        self.look_at_all.swap(false, Ordering::Relaxed)
+    }
+
+    /// The first so many bytes of the data were found in memory.
+    pub(crate) fn found_all(&self, byte_len: u64) {
+        (0..byte_len.div_ceil(WINDOW_BYTES)).for_each(|window| self.found_window(window));
+    }
+
     /// Whether the first so many bytes of the data were found in memory, and all of them.
     pub(crate) fn is_all_in_memory(&self, byte_len: u64) -> bool {
         self.generation.load(Ordering::Relaxed) == MEMORY.generation.load(Ordering::Relaxed)
-            && self.windows_found.load(Ordering::Relaxed) >= byte_len.div_ceil(WINDOW_BYTES)
+            && self.has_found(byte_len)
+    }
+
+    fn has_found(&self, byte_len: u64) -> bool {
+        self.windows_found.load(Ordering::Relaxed) >= byte_len.div_ceil(WINDOW_BYTES)
     }
 
     /// The word with a window's bit, `None` behind the end of the data.
@@ -161,14 +179,17 @@ mod tests {
         let touched = Touched::new(1 << 30);
         let first = touched.generation.load(Ordering::Relaxed);
         for index in [0, 63, 64, ENTRIES - 1] {
-            assert!(touched.mark_in(index, first) && !touched.mark_in(index, first), "{index}");
+            assert!(
+                touched.mark_in(index, 9, first) && !touched.mark_in(index, 9, first),
+                "{index}"
+            );
         }
         touched.found_window(0);
         touched.found_window(511);
         assert!([0, 511].iter().all(|window| touched.is_window_in_memory(*window)));
         assert!([1, 510, 512, u64::MAX].iter().all(|window| !touched.is_window_in_memory(*window)));
-        assert!(touched.mark_in(0, first + 1) && touched.mark_in(64, first + 1));
-        assert!(!touched.mark_in(0, first + 1));
+        assert!(touched.mark_in(0, 9, first + 1) && touched.mark_in(64, 9, first + 1));
+        assert!(!touched.mark_in(0, 9, first + 1));
         assert!(!touched.is_window_in_memory(511), "forgotten with the records");
         touched.found_window(1 << 40);
         assert!(!touched.is_window_in_memory(1 << 40), "behind the end");
@@ -186,8 +207,23 @@ mod tests {
         assert!(touched.is_all_in_memory(three));
         assert!(!touched.is_all_in_memory(3 * WINDOW_BYTES + 1), "it has grown");
         let generation = touched.generation.load(Ordering::Relaxed);
-        touched.mark_in(5, generation + 1);
+        touched.mark_in(5, three, generation + 1);
         assert!(!touched.is_all_in_memory(three));
+    }
+
+    #[test]
+    fn all_of_a_file_is_looked_at_when_it_is_new_and_when_it_was_all_in_memory() {
+        let touched = Touched::new(1 << 30);
+        let byte_len = WINDOW_BYTES + 1;
+        let first = touched.generation.load(Ordering::Relaxed);
+        assert!(touched.look_at_all() && !touched.look_at_all(), "once");
+        touched.found_window(0);
+        touched.mark_in(0, byte_len, first + 1);
+        assert!(!touched.look_at_all(), "some of it was not found");
+        touched.found_all(byte_len);
+        assert!(touched.has_found(byte_len) && !touched.has_found(byte_len + WINDOW_BYTES));
+        touched.mark_in(0, byte_len, first + 2);
+        assert!(touched.look_at_all() && !touched.has_found(1));
     }
 
     #[test]

@@ -17,6 +17,10 @@ const MAX_GUESS_BYTES: u64 = 256 << 10;
 /// Slots in a row without a record, behind which the next one is not looked for.
 const MAX_SKIPPED: usize = 64;
 
+/// All of a file is looked at together as long as it has no more bytes: page by page, in the worst
+/// case, that takes a millisecond.
+const MAX_LOOK_BYTES: u64 = 1 << 30;
+
 /// Of a longer record the beginning is asked for, and the rest left to readahead.
 const MAX_ASKED_BYTES: u64 = 16 << 20;
 
@@ -38,7 +42,7 @@ pub(super) fn ask(files: &Files, map: &SlotMap, tag: RecordTag, slot: Slot, entr
     if touched.is_in_memory(index, [entry, behind]) {
         return;
     }
-    if entry >= FIRST_RECORD_OFFSET && touched.mark(index) {
+    if entry >= FIRST_RECORD_OFFSET && touched.mark(index, map.bound()) {
         first_touch(files, map, tag, slot, entry);
     }
 }
@@ -48,6 +52,10 @@ fn first_touch(files: &Files, map: &SlotMap, tag: RecordTag, slot: Slot, entry: 
     // Without the file everything counts as being on the medium.
     let file = files.descriptor(slot.file_id(), map);
     let file = file.as_deref();
+    if map.touched().look_at_all() && is_all_in_memory(file, map) {
+        map.touched().found_all(map.bound());
+        return;
+    }
     if let Some(end) = guessed_end(map, slot.index_in_file(), entry) {
         return will_need(file, map, entry..end);
     }
@@ -55,6 +63,11 @@ fn first_touch(files: &Files, map: &SlotMap, tag: RecordTag, slot: Slot, entry: 
     if let Ok(payload) = tag.payload(map.records(), entry) {
         will_need(file, map, asked(entry, payload.len() as u64));
     }
+}
+
+fn is_all_in_memory(file: Option<&File>, map: &SlotMap) -> bool {
+    let is_there = |file| is_in_memory(file, 0..map.bound()) == Some(true);
+    map.bound() <= MAX_LOOK_BYTES && file.is_some_and(is_there)
 }
 
 /// Asks for what is not in memory. What lies around is found out together with it, so that the next

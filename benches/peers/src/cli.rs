@@ -46,7 +46,7 @@ pub struct Options {
     #[arg(long, value_delimiter = ',', value_enum)]
     pub subject: Vec<Subject>,
 
-    /// Rounds of each measurement, in place of the mode's own number
+    /// Rounds of what takes long, in place of the mode's own number; four times as many of the rest
     #[arg(long)]
     pub rounds: Option<usize>,
 

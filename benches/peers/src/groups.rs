@@ -30,16 +30,16 @@ impl<'a> Bench<'a> {
         Self { options, scale, memory: system::available_memory() / 10 * 8 }
     }
 
-    /// Rounds of a measurement that takes little time.
-    #[must_use]
-    pub fn rounds(&self) -> usize {
-        self.options.rounds.unwrap_or(self.scale.rounds)
-    }
-
     /// Rounds of a measurement that takes long.
     #[must_use]
     pub fn long_rounds(&self) -> usize {
-        self.options.rounds.unwrap_or(self.scale.long_rounds)
+        self.options.rounds.unwrap_or(self.scale.rounds)
+    }
+
+    /// Rounds of one that takes little time: more, since a shared machine is slow in spells.
+    #[must_use]
+    pub fn rounds(&self) -> usize {
+        4 * self.long_rounds()
     }
 
     /// The subjects that are asked for among these. Floors are always there.

@@ -1,6 +1,7 @@
 //! Interleaved rounds, and what comes out of them.
 
 use std::hint::black_box;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -152,8 +153,9 @@ pub struct Results {
 }
 
 impl Results {
-    /// Runs all contenders in each round, the first of a round being the second of the round
-    /// before, and keeps what they say.
+    /// Runs all contenders in each round and keeps what they say. The first of a round is the second
+    /// of the round before, and every other round goes backwards: nobody comes always after the
+    /// same one.
     ///
     /// # Panics
     /// When digests are to be the same and are not.
@@ -168,6 +170,7 @@ impl Results {
         let mut outcomes: Vec<Vec<Outcome>> = vec![Vec::new(); contenders.len()];
         for round in 0..=rounds {
             for turn in 0..contenders.len() {
+                let turn = if round % 2 == 0 { turn } else { contenders.len() - turn };
                 let index = (round + turn) % contenders.len();
                 let outcome = (contenders[index].work)(round);
                 if round > 0 {
@@ -251,6 +254,10 @@ impl Pace {
 
     /// Does a number of operations from the place in `slots` where this round begins, and returns
     /// the nanoseconds for each of them. `work` is given the slots.
+    ///
+    /// Before the clock starts, the processor's caches are filled with other things, and as many
+    /// other operations are done. Several subjects read the same files: whoever came after another
+    /// one would find his records there.
     pub fn run(
         &mut self,
         round: usize,
@@ -267,10 +274,21 @@ impl Pace {
             fitting.clamp(16, self.most)
         });
         // Those who do fewer do other ones in each round.
-        let first = round * count % (slots.len() - count + 1);
-        let slots = &slots[first..first + count];
+        let places = (slots.len() / count).max(1);
+        let at = |place: usize| place % places * count..(place % places + 1) * count;
+        fill_caches();
+        black_box(work(&slots[at(round + 1)]));
+        let slots = &slots[at(round)];
         let start = Instant::now();
         let digest = black_box(work(slots));
         Outcome::of(start.elapsed().as_secs_f64() * 1e9 / count as f64, digest)
     }
+}
+
+/// Reads more bytes than the processor's caches hold.
+fn fill_caches() {
+    const WORDS: usize = (128 << 20) / size_of::<u64>();
+    static OTHER: OnceLock<Vec<u64>> = OnceLock::new();
+    let other = OTHER.get_or_init(|| vec![1; WORDS]);
+    black_box(other.iter().step_by(8).fold(0_u64, |sum, word| sum.wrapping_add(*word)));
 }

@@ -7,10 +7,8 @@ use std::time::Duration;
 pub struct Scale {
     /// The mode.
     pub mode: &'static str,
-    /// Rounds of a measurement that takes little time.
+    /// Rounds of a measurement that takes long: scans, readers beside a writer.
     pub rounds: usize,
-    /// Rounds of one that takes long: scans, cold reads, states, writers.
-    pub long_rounds: usize,
     /// How long a subject may get in one round. Slow ones do fewer operations then.
     pub budget: Duration,
     /// Every subject does the same number of operations, so that digests can be compared.
@@ -55,21 +53,20 @@ impl Scale {
     pub fn full() -> Self {
         Self {
             mode: "full",
-            rounds: 15,
-            long_rounds: 7,
-            budget: Duration::from_millis(250),
+            rounds: 7,
+            budget: Duration::from_millis(80),
             same_count: false,
             roots: 1 << 21,
-            root_gets: 1 << 20,
+            root_gets: 1 << 18,
             blocks: 1 << 16,
             block_gets: 1 << 14,
-            cold_gets: 200,
+            cold_gets: 50,
             states: 256,
             state_bytes: 8 << 20,
             root_batch: 8192,
             block_batch: 256,
-            batches: 3,
-            single_puts: 32,
+            batches: 1,
+            single_puts: 16,
             threads: 64,
             files: 1000,
             beside_roots: 1 << 20,
@@ -83,17 +80,15 @@ impl Scale {
     pub fn quick() -> Self {
         Self {
             mode: "quick",
-            rounds: 7,
-            long_rounds: 5,
-            budget: Duration::from_millis(60),
+            rounds: 3,
+            budget: Duration::from_millis(25),
             roots: 1 << 19,
-            root_gets: 1 << 17,
+            root_gets: 1 << 16,
             blocks: 6144,
             block_gets: 1 << 11,
-            cold_gets: 24,
+            cold_gets: 12,
             states: 16,
-            batches: 2,
-            single_puts: 16,
+            single_puts: 8,
             beside_roots: 1 << 17,
             beside: Duration::from_millis(100),
             ..Self::full()
@@ -105,8 +100,7 @@ impl Scale {
     pub fn tiny() -> Self {
         Self {
             mode: "tiny",
-            rounds: 2,
-            long_rounds: 2,
+            rounds: 1,
             same_count: true,
             roots: 20_000,
             root_gets: 500,

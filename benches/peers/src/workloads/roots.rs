@@ -48,7 +48,7 @@ pub(super) fn run(bench: &Bench<'_>, results: &mut Results) {
     for peer in bench.peers() {
         bench.load(root, peer, &shape);
     }
-    let slots = data.random_slots(1, scale.root_gets);
+    let slots = data.random_slots(1, scale.root_gets * 2);
     if bench.options.wants(Workload::W1) {
         let latency = Latency { mask: black_box(0) };
         let mut contenders: Vec<_> = subjects

@@ -54,7 +54,7 @@ pub(super) fn run(bench: &Bench<'_>, results: &mut Results) {
     let roots = || Dataset::roots(1 << 16);
     let blocks = || Dataset::blocks(1 << 12);
     let singles = Way::Batches(1, scale.single_puts);
-    let concurrent = Way::Concurrent(scale.threads, scale.threads * 8);
+    let concurrent = Way::Concurrent(scale.threads, scale.threads * 4);
     let cases = [
         (
             format!("batch of {} roots", scale.root_batch),
@@ -98,7 +98,7 @@ pub(super) fn run(bench: &Bench<'_>, results: &mut Results) {
             metrics: vec![Metric::time("")],
             floor: Some("append"),
         };
-        results.measure(&case, bench.long_rounds(), true, &mut contenders);
+        results.measure(&case, bench.rounds(), true, &mut contenders);
         drop(contenders);
         drop(scratch);
         let mut contenders: Vec<_> =
