@@ -41,7 +41,10 @@ pub(super) fn commit(
     ticker: &mut Ticker<'_, '_>,
 ) -> Result<StateOutcome, ImportError> {
     let group = era.group;
-    let state = file.state_head(&group)?;
+    let state = match &era.kept.state {
+        Some(value) => file.state_in(&group, value)?,
+        None => file.state_head(&group)?,
+    };
     let roots = group.slots.zip(state.roots.as_ref());
     if roots.and_then(|(_, roots)| roots.block_roots.last()) != era.last_root.as_ref() {
         return Err(changed(file, group.state_offset).into());
@@ -96,7 +99,7 @@ fn commit_blocks(
     ticker: &mut Ticker<'_, '_>,
 ) -> Result<(), ImportError> {
     let group = era.group;
-    let mut kept = era.kept.as_slice();
+    let mut kept = era.kept.blocks.as_slice();
     let mut batch: Vec<(Slot, Cow<'_, [u8]>)> = Vec::new();
     let mut batch_bytes = 0_usize;
     let mut offset = era.kept_end;
@@ -110,7 +113,7 @@ fn commit_blocks(
         } else {
             let record = next_block(file, &group, &mut offset)?;
             let stored = file.stored_block(&record, limits)?;
-            if Some(era.hasher.hash_one(stored.as_slice())) != block.sum {
+            if Some(era.kept.hasher.hash_one(stored.as_slice())) != block.sum {
                 return Err(changed(file, record.offset).into());
             }
             Cow::Owned(stored)
@@ -166,11 +169,14 @@ fn commit_state(
 ) -> Result<StateOutcome, ImportError> {
     let group = era.group;
     ticker.tick(Phase::State, record.offset)?;
-    let stream = file.state_stream(record)?;
-    let mut source =
-        Watched { stream, decoded: 0, ticker, record: *record, byte_len: era.state_len };
-    let committed = snapshots.put_from(group.state_slot, era.state_len, &mut source);
-    drop(source);
+    let committed = if let Some(value) = &era.kept.state {
+        snapshots.put(group.state_slot, value)
+    } else {
+        let stream = file.state_stream(record)?;
+        let mut source =
+            Watched { stream, decoded: 0, ticker, record: *record, byte_len: era.state_len };
+        snapshots.put_from(group.state_slot, era.state_len, &mut source)
+    };
     match committed {
         Ok(committed) if committed.written == 0 => Ok(StateOutcome::Present),
         Ok(_) => Ok(StateOutcome::Stored),

@@ -29,8 +29,8 @@ use crate::error::Error;
 use crate::slot::Slot;
 use crate::write::Writer;
 
-/// Of the blocks that were verified so much stays in memory until they are committed, and need not
-/// be read again.
+/// Of the blocks that were verified so much stays in memory until they are committed, and a state
+/// that has no more: they need not be read and decoded again.
 const KEPT_BYTES: usize = 16 << 20;
 
 /// Which eras' states go to `bss`.

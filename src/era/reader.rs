@@ -120,6 +120,12 @@ impl<R: Read + Seek> EraFile<R> {
         read_state(&self.records, group, record, &value, u64::MAX)
     }
 
+    /// [`Self::state_head`] of a state that was decoded before.
+    pub(super) fn state_in(&mut self, group: &Group, value: &[u8]) -> Result<EraState> {
+        let record = state_record(&mut self.records, group)?;
+        read_state(&self.records, group, record, value, value.len() as u64)
+    }
+
     /// Walks the records of a group in order, and decodes each of them to its end.
     ///
     /// # Errors

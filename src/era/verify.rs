@@ -1,7 +1,5 @@
 //! The first pass over a group: everything is decoded and checked, nothing is written.
 
-use std::hash::RandomState;
-
 use super::check;
 use super::error::ImportError;
 use super::group::Group;
@@ -11,6 +9,7 @@ use super::reader::{EraBlock, EraFile, EraState, Limits};
 use super::report::Phase;
 use super::ssz::Root;
 use super::ticker::Ticker;
+use super::walk::Kept;
 use crate::slot::Slot;
 
 /// A group that may be committed. A file may have many groups, and all of them are verified
@@ -20,10 +19,8 @@ pub(super) struct Verified {
     pub(super) group: Group,
     /// The blocks of the era.
     pub(super) blocks: Vec<VerifiedBlock>,
-    /// What their sums were made with.
-    pub(super) hasher: RandomState,
-    /// The stored bytes of the first of them, one behind the other.
-    pub(super) kept: Vec<u8>,
+    /// What need not be read again, or is recognised by it.
+    pub(super) kept: Kept,
     /// Where in the file the first record lies of which nothing was kept.
     pub(super) kept_end: u64,
     /// Bytes of the decoded state.
@@ -50,8 +47,8 @@ pub(super) struct VerifiedBlock {
     pub(super) sum: Option<u64>,
 }
 
-/// Verifies a group, and keeps about `keep` stored bytes of its first blocks. With a prover its
-/// state is decoded first, for that says what the blocks' roots are.
+/// Verifies a group, and keeps about `keep` stored bytes of its first blocks, and a state of no more.
+/// With a prover its state is decoded first, for that says what the blocks' roots are.
 pub(super) fn verify(
     file: &mut EraFile,
     group: &Group,
@@ -84,14 +81,13 @@ pub(super) fn verify(
         None => walk.read_state(&mut |position| ticker.note(Phase::Verify, position))?,
     };
     let index_encoding = walk.check_index(&blocks)?;
-    let (hasher, kept) = walk.into_parts();
+    let kept = walk.into_kept();
     ticker.tick(Phase::Verify, group.end)?;
 
     let mut verified = Verified {
         group: *group,
         blocks: Vec::new(),
-        hasher,
-        kept_end: kept_end(group, &blocks, kept.len() as u64),
+        kept_end: kept_end(group, &blocks, kept.blocks.len() as u64),
         kept,
         state_len,
         index_encoding,

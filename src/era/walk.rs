@@ -41,6 +41,8 @@ pub struct GroupWalk<'f, R> {
     state: Option<RecordAt>,
     ahead: VecDeque<Ahead>,
     payloads: Payloads,
+    /// The whole state, where it is kept.
+    state_value: Option<Vec<u8>>,
     /// What the read ahead came upon, behind what is in `ahead`.
     stopped: Option<Error>,
     hasher: RandomState,
@@ -68,23 +70,25 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
             state: None,
             ahead: VecDeque::new(),
             payloads: Payloads::default(),
+            state_value: None,
             stopped: None,
             hasher: RandomState::new(),
             proof: None,
         })
     }
 
-    /// Keeps the stored bytes of the first blocks, up to about so many of them.
+    /// Keeps the stored bytes of the first blocks, up to about so many of them, and the state, where
+    /// it has no more.
     pub(super) fn keep(&mut self, byte_len: usize) {
         let of_blocks = self.group.state_offset.saturating_sub(self.group.offset);
         self.payloads.bytes.reserve(usize::try_from(of_blocks).unwrap_or(byte_len).min(byte_len));
         self.payloads.limit = byte_len;
     }
 
-    /// What the sums of the blocks were made with, and the stored bytes that were kept: those of
-    /// the first blocks, one behind the other.
-    pub(super) fn into_parts(self) -> (RandomState, Vec<u8>) {
-        (self.hasher, self.payloads.into_kept())
+    /// What was kept.
+    pub(super) fn into_kept(self) -> Kept {
+        let Self { hasher, payloads, state_value, .. } = self;
+        Kept { hasher, blocks: payloads.into_kept(), state: state_value }
     }
 
     /// The next block, or `None` at the state.
@@ -160,10 +164,10 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
     /// does not decode within the bound, or is not the state that the index promises.
     pub fn read_state(&mut self, watch: &mut dyn FnMut(u64)) -> Result<(EraState, u64)> {
         let record = self.pass_state()?;
-        let (head_bytes, limit) = self.state_bytes();
+        let (head_bytes, limit) = self.state_bytes(&record);
         let decoded = frames::decode(self.file, &record, head_bytes, limit, watch);
         let decoded = decoded.map_err(|fault| self.state_fault(&record, fault))?;
-        Ok((self.state_of(record, &decoded)?, decoded.byte_len))
+        self.state_of(record, decoded)
     }
 
     /// Has the state proved, before the blocks are read, and returns what proves them.
@@ -178,25 +182,37 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
         let (path, group) = (self.file.path().to_path_buf(), self.group);
         let record = reader::state_record(self.file, &group)?;
         let at = EraAt { path: &path, groups, group: &group, state: record };
-        let (head_bytes, limit) = self.state_bytes();
+        let (head_bytes, limit) = self.state_bytes(&record);
         let decoded = reading::decode_for(self.file, &record, head_bytes, limit, move |source| {
             prover.begin(at, source)
         });
         let (decoded, proof) = decoded.map_err(|fault| self.state_fault(&record, fault))?;
-        Ok((self.state_of(record, &decoded)?, decoded.byte_len, proof))
+        let (state, byte_len) = self.state_of(record, decoded)?;
+        Ok((state, byte_len, proof))
     }
 
     /// Bytes at the start of the state that are looked at, and those that it may have.
-    fn state_bytes(&self) -> (usize, u64) {
-        (reader::head_bytes(&self.group), self.limits.state_bytes)
+    fn state_bytes(&self, record: &RecordAt) -> (usize, u64) {
+        let kept = if self.may_keep(record) { self.payloads.limit } else { 0 };
+        (reader::head_bytes(&self.group).max(kept), self.limits.state_bytes)
+    }
+
+    /// Frames are hardly ever longer than what they hold.
+    fn may_keep(&self, record: &RecordAt) -> bool {
+        (1..=self.payloads.limit).contains(&(record.payload_len as usize))
     }
 
     fn state_fault(&self, record: &RecordAt, fault: Fault) -> Error {
         fault.error(self.file, record, STATE, &reader::place_of_state(&self.group))
     }
 
-    fn state_of(&self, record: RecordAt, decoded: &Decoded) -> Result<EraState> {
-        reader::read_state(self.file, &self.group, record, &decoded.head, decoded.byte_len)
+    fn state_of(&mut self, record: RecordAt, decoded: Decoded) -> Result<(EraState, u64)> {
+        let Decoded { head, byte_len } = decoded;
+        let state = reader::read_state(self.file, &self.group, record, &head, byte_len)?;
+        if head.len() as u64 == byte_len && self.may_keep(&record) {
+            self.state_value = Some(head);
+        }
+        Ok((state, byte_len))
     }
 
     /// Has the blocks that are still to be read proved.
@@ -312,6 +328,17 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
             _ => "the first block".to_owned(),
         }
     }
+}
+
+/// What is left of a walk for those who go on with the group.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// What the sums of the blocks were made with.
+    pub(super) hasher: RandomState,
+    /// The stored bytes of the first blocks, one behind the other.
+    pub(super) blocks: Vec<u8>,
+    /// The whole state, where it is small.
+    pub(super) state: Option<Vec<u8>>,
 }
 
 /// The stored bytes of blocks that were read ahead, behind those that are kept.

@@ -20,11 +20,14 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, IoSlice, Write as _};
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
+
+use crate::files::map;
 
 /// How a file is to be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +153,12 @@ pub trait DiskFile: fmt::Debug + Send {
     /// As the operating system's.
     fn write_at(&mut self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
 
+    /// Lets the system begin to bring these bytes to the medium, where it can. It says nothing about
+    /// where they are: that is [`Self::sync`]'s to say.
+    fn begin_flush(&mut self, bytes: Range<u64>) {
+        let _ = bytes;
+    }
+
     /// Cuts the file, or extends it by zeros.
     ///
     /// # Errors
@@ -178,7 +187,15 @@ pub trait DiskFile: fmt::Debug + Send {
 /// The most buffers in one [`DiskFile::write_at`] (`IOV_MAX`).
 pub const MAX_BUFFERS: usize = 1024;
 
-/// Writes all of the buffers from `offset` on, in as many calls as that takes.
+/// Bytes that are written at a time, at offsets that are multiples of it: the page cache then takes
+/// them in large pages, which are cheap to map, and the medium soon has work.
+pub const CHUNK_BYTES: usize = 4 << 20;
+
+/// A smaller piece is not worth the call that lets the system begin with it.
+const WORTH_BEGINNING: usize = 1 << 20;
+
+/// Writes all of the buffers from `offset` on, in as many calls as that takes. While one chunk is
+/// copied, the system may bring the one before to the medium.
 ///
 /// # Errors
 /// As [`DiskFile::write_at`]; `WriteZero` when the file takes no more.
@@ -189,18 +206,38 @@ pub fn write_all_at(
 ) -> io::Result<()> {
     IoSlice::advance_slices(&mut buffers, 0);
     while !buffers.is_empty() {
-        let count = buffers.len().min(MAX_BUFFERS);
-        match file.write_at(&buffers[..count], offset) {
+        match file.write_at(&first_chunk(buffers, offset), offset) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => {
                 IoSlice::advance_slices(&mut buffers, written);
-                offset += written as u64;
+                let end = offset + written as u64;
+                if written >= WORTH_BEGINNING {
+                    file.begin_flush(offset..end);
+                }
+                offset = end;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
     Ok(())
+}
+
+/// What of the buffers lies before the next multiple of [`CHUNK_BYTES`].
+fn first_chunk<'a>(buffers: &'a [IoSlice<'_>], offset: u64) -> Vec<IoSlice<'a>> {
+    let chunk_bytes = CHUNK_BYTES as u64;
+    let room = usize::try_from(chunk_bytes - offset % chunk_bytes);
+    let mut room = room.unwrap_or(CHUNK_BYTES);
+    let mut chunk = Vec::with_capacity(buffers.len().min(MAX_BUFFERS));
+    for buffer in buffers.iter().take(MAX_BUFFERS) {
+        let part = &buffer[..buffer.len().min(room)];
+        chunk.push(IoSlice::new(part));
+        room -= part.len();
+        if room == 0 {
+            break;
+        }
+    }
+    chunk
 }
 
 /// Reads exactly `buffer.len()` bytes from `offset`.
@@ -391,6 +428,10 @@ impl DiskFile for OsFile {
             [buffer] => self.file.write_at(buffer, offset),
             buffers => Ok(rustix::io::pwritev(&self.file, buffers, offset)?),
         }
+    }
+
+    fn begin_flush(&mut self, bytes: Range<u64>) {
+        map::begin_flush(&self.file, bytes);
     }
 
     fn set_len(&mut self, byte_len: u64) -> io::Result<()> {

@@ -205,6 +205,29 @@ pub(crate) fn is_in_memory(_: &File, _: Range<u64>) -> Option<bool> {
     None
 }
 
+/// Lets the system begin to write these bytes of a file to the medium, where it knows how.
+#[cfg(target_os = "linux")]
+pub(crate) fn begin_flush(file: &File, bytes: Range<u64>) {
+    use std::os::fd::AsRawFd;
+
+    let (Ok(offset), Ok(byte_len)) =
+        (i64::try_from(bytes.start), i64::try_from(bytes.end.saturating_sub(bytes.start)))
+    else {
+        return;
+    };
+    let flags = libc::SYNC_FILE_RANGE_WRITE;
+    // SAFETY: sync_file_range(2) takes numbers only, and the descriptor is open.
+    let status = unsafe { libc::sync_file_range(file.as_raw_fd(), offset, byte_len, flags) };
+    if status != 0 {
+        // The flush that follows tells whether the medium took them.
+        tracing::debug!(error = %io::Error::last_os_error(), "writing could not be begun");
+    }
+}
+
+/// Lets the system begin to write these bytes of a file to the medium, where it knows how.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn begin_flush(_: &File, _: Range<u64>) {}
+
 /// Advice is no more than that: a system that does not take it reads all the same.
 fn advise(map: &Mmap, advice: Option<Advice>) {
     if let Some(Err(error)) = advice.map(|advice| map.advise(advice)) {

@@ -14,7 +14,7 @@
 use std::io::{self, IoSlice, Read};
 
 use crate::error::{Error, Result};
-use crate::files::disk::Access;
+use crate::files::disk::{Access, CHUNK_BYTES};
 use crate::format::conf::{Backfill, BackfillTarget, Conf};
 use crate::format::faults::{data_file_too_short, missing, offset_file_too_short};
 use crate::format::offsets::{TABLE_BYTES, entry_offset};
@@ -26,10 +26,6 @@ use crate::write::flusher::{Flush, Flusher};
 use crate::write::gather::Gather;
 use crate::write::plan::check_stored_len;
 use crate::write::table_cache::{FileState, TableCache};
-
-/// Bytes read from a stream and written at a time, at offsets that are multiples of it: the page
-/// cache then takes them in large pages, which are cheap to map.
-const CHUNK_BYTES: usize = 4 << 20;
 
 /// Runs of neighbouring entries that are written one by one.
 const MAX_RUNS: usize = 4;
@@ -357,7 +353,7 @@ enum StreamError {
     Source(io::Error),
 }
 
-/// Copies a stream into the file; `watch` sees each piece of it.
+/// Copies a stream into the file, a chunk at a time; `watch` sees each piece of it.
 fn write_stream(
     data: &mut NamedFile,
     mut offset: u64,
