@@ -27,7 +27,7 @@ use memmap2::{Advice, Mmap, MmapOptions};
 use crate::files::directory::Inode;
 use crate::files::touched::Touched;
 use crate::format::offsets::{ENTRIES, OffsetTable, TABLE_BYTES};
-use crate::format::record::VERSION_RECORD;
+use crate::format::record::{FIRST_RECORD_OFFSET, RecordHeader, RecordTag, VERSION_RECORD};
 use crate::slot::{FileId, SLOTS_PER_FILE, Slot};
 
 type Entries = [AtomicU64; ENTRIES];
@@ -375,6 +375,7 @@ impl SlotMap {
     }
 }
 
+const HEADER_LEN: usize = size_of::<RecordHeader>();
 const CHUNK_BITS: u32 = 6;
 const CHUNK: usize = 1 << CHUNK_BITS;
 const SLOT_BITS: u32 = SLOTS_PER_FILE.trailing_zeros();
@@ -389,7 +390,8 @@ struct Cell {
     entries: AtomicPtr<Entries>,
     /// The first byte behind the version record.
     records: AtomicPtr<u8>,
-    record_bytes: AtomicUsize,
+    /// At so many of those bytes a header may begin that ends before the bound.
+    header_starts: AtomicUsize,
     /// The whole of it; null until the file is there.
     map: AtomicPtr<SlotMap>,
 }
@@ -400,7 +402,7 @@ impl Cell {
         Self {
             entries: AtomicPtr::new(std::ptr::null_mut()),
             records: AtomicPtr::new(std::ptr::null_mut()),
-            record_bytes: AtomicUsize::new(0),
+            header_starts: AtomicUsize::new(0),
             map: AtomicPtr::new(std::ptr::null_mut()),
         }
     }
@@ -450,11 +452,11 @@ impl MapTable {
         Self { near_end, chunks, held: Mutex::default(), len: AtomicUsize::new(0) }
     }
 
-    /// The entry of a slot and the records of its file, where that file was put in to be read
-    /// quickly.
+    /// The payload of a slot's record, where its file was put in to be read quickly and there is
+    /// nothing special about it. What this returns is what [`RecordTag::payload`] does.
     #[inline]
-    #[allow(clippy::cast_possible_truncation, reason = "below the number of chunks and cells")]
-    pub(crate) fn quick(&self, slot: Slot) -> Option<(u64, &[u8])> {
+    #[allow(clippy::cast_possible_truncation, reason = "below the number of chunks, cells, bytes")]
+    pub(crate) fn quick(&self, slot: Slot, tag: RecordTag) -> Option<&[u8]> {
         if slot.0 >= self.near_end {
             return None;
         }
@@ -468,13 +470,20 @@ impl MapTable {
         // access to it by this process is atomic.
         let entries = unsafe { cell.entries.load(Ordering::Acquire).as_ref() }?;
         let entry = load(&entries[slot.index_in_file()]);
-        let records = cell.records.load(Ordering::Relaxed);
-        // SAFETY: the two were written before `entries` was, and never again: they are what
-        // `SlotMap::records` gives for a map in `held`.
-        let records = unsafe {
-            std::slice::from_raw_parts(records, cell.record_bytes.load(Ordering::Relaxed))
-        };
-        Some((entry, records))
+        // An offset inside the version record becomes an enormous one.
+        let start = entry.wrapping_sub(FIRST_RECORD_OFFSET);
+        let left = (cell.header_starts.load(Ordering::Relaxed) as u64).checked_sub(start)?;
+        let room = left.checked_sub(1)? as usize;
+        let records = cell.records.load(Ordering::Relaxed).cast_const();
+        let place = records.wrapping_add(start as usize);
+        // SAFETY: `records` and `header_starts` were written before `entries` was, and never again:
+        // they are of what `SlotMap::records` gives for a map in `held`, bytes that stay mapped and
+        // unchanged for as long as `self` lives. `start` is below `header_starts`, so a header's
+        // bytes from `place` on are among them, and `room` more.
+        let header = unsafe { place.cast::<[u8; HEADER_LEN]>().read() };
+        let byte_len = tag.payload_bytes(header).filter(|byte_len| *byte_len <= room)?;
+        // SAFETY: as above. It is not null, since it lies behind a header.
+        Some(unsafe { std::slice::from_raw_parts(place.wrapping_add(HEADER_LEN), byte_len) })
     }
 
     /// The map of a file, where it was put in.
@@ -523,7 +532,8 @@ impl MapTable {
         let map = unsafe { &*kept };
         let records = map.records();
         cell.records.store(records.as_ptr().cast_mut(), Ordering::Relaxed);
-        cell.record_bytes.store(records.len(), Ordering::Relaxed);
+        let header_starts = records.len().saturating_sub(HEADER_LEN - 1);
+        cell.header_starts.store(header_starts, Ordering::Relaxed);
         cell.map.store(kept.cast_mut(), Ordering::Release);
         if quick {
             cell.entries.store(map.entries.as_ptr(), Ordering::Release);
@@ -576,7 +586,6 @@ fn load(entry: &AtomicU64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::record::{RecordHeader, RecordTag};
 
     fn file_of(values: &[&[u8]]) -> (Vec<u8>, Box<OffsetTable>) {
         let (mut bytes, mut table) = (VERSION_RECORD.to_vec(), OffsetTable::zeroed());
@@ -610,6 +619,30 @@ mod tests {
     }
 
     #[test]
+    fn a_quick_look_returns_what_the_checked_one_does() {
+        let (bytes, mut table) = file_of(&[b"ab", b"", b"cde"]);
+        let last = bytes.len() as u64;
+        // What leads nowhere, or to something that is no header.
+        for (index, entry) in (3..).zip([0, 1, 7, 9, last - 1, last, last + 8, u64::MAX]) {
+            table.set(index, entry);
+        }
+        for (tag, bound) in [[4, 0], [5, 0]]
+            .iter()
+            .flat_map(|tag| (0..=bytes.len()).map(|bound| (RecordTag::new(*tag), bound)))
+        {
+            let (data, entries) = (MappedData::bytes(&bytes), MappedTable::copy(&table));
+            let table_of_maps = MapTable::new(SLOTS_PER_FILE);
+            let map = SlotMap::new(data, entries, bound);
+            let map = table_of_maps.insert(FileId(0), Arc::new(map), true);
+            for index in 0..12 {
+                let wanted = tag.payload(map.records(), map.entry(index)).ok();
+                let found = table_of_maps.quick(Slot(index as u64), tag);
+                assert_eq!(found, wanted, "slot {index}, bound {bound}");
+            }
+        }
+    }
+
+    #[test]
     fn a_map_outlives_the_one_that_it_was_made_from() {
         let (bytes, table) = file_of(&[b"ab"]);
         let map = SlotMap::new(MappedData::bytes(&bytes), MappedTable::copy(&table), bytes.len());
@@ -623,7 +656,7 @@ mod tests {
 
     #[test]
     fn every_file_has_a_place_of_its_own_however_large_its_id() {
-        let (bytes, table) = file_of(&[b"ab"]);
+        let (bytes, table) = file_of(&[b"ab", b"c"]);
         let tag = RecordTag::new([4, 0]);
         let map = SlotMap::new(MappedData::bytes(&bytes), MappedTable::copy(&table), bytes.len());
         for last in [0, 63, 64, 65_535, 65_536, 1 << 30, FileId::MAX.0] {
@@ -632,7 +665,7 @@ mod tests {
             ids.dedup();
             for (count, id) in ids.iter().map(|id| FileId(*id)).enumerate() {
                 assert!(table_of_maps.get(id).is_none() && table_of_maps.len() == count);
-                assert!(table_of_maps.quick(id.first_slot()).is_none());
+                assert!(table_of_maps.quick(id.first_slot(), tag).is_none());
                 let put = table_of_maps.insert(id, Arc::new(map.clone()), true);
                 assert!(std::ptr::eq(table_of_maps.get(id).unwrap(), put));
                 let again = table_of_maps.insert(id, Arc::new(SlotMap::absent()), true);
@@ -647,25 +680,28 @@ mod tests {
             let is_near = |id: u64| id < MAX_CHUNKS << CHUNK_BITS;
             for id in ids {
                 let first = FileId(id).first_slot();
-                let found = table_of_maps.quick(first);
-                assert_eq!(found.is_some(), is_near(id));
-                if let Some((entry, records)) = found {
-                    assert_eq!(tag.payload(records, entry), Ok(&b"ab"[..]));
-                }
+                let found = table_of_maps.quick(first, tag);
+                assert_eq!(found, is_near(id).then_some(&b"ab"[..]));
                 // The table ends behind the first slot of the last file.
-                let next = table_of_maps.quick(Slot(first.0 + 1));
-                assert_eq!(next.is_some(), is_near(id) && id != last);
+                let next = table_of_maps.quick(Slot(first.0 + 1), tag);
+                assert_eq!(next, (is_near(id) && id != last).then_some(&b"c"[..]));
             }
         }
     }
 
     #[test]
     fn a_file_that_is_not_to_be_read_quickly_is_found_slowly() {
-        let table = MapTable::new(1);
-        let map = table.insert(FileId(0), Arc::new(SlotMap::absent()), false);
-        assert!(table.quick(Slot(0)).is_none());
+        let (bytes, entries) = file_of(&[b"ab"]);
+        let (tag, table) = (RecordTag::new([4, 0]), MapTable::new(1));
+        let map = SlotMap::new(MappedData::bytes(&bytes), MappedTable::copy(&entries), bytes.len());
+        let map = table.insert(FileId(0), Arc::new(map), false);
+        assert!(table.quick(Slot(0), tag).is_none());
         assert!(std::ptr::eq(table.get(FileId(0)).unwrap(), map));
-        assert!(MapTable::new(0).quick(Slot(0)).is_none());
+        table.set_quick(FileId(0), true);
+        assert_eq!(table.quick(Slot(0), tag), Some(&b"ab"[..]));
+        table.set_quick(FileId(0), false);
+        assert!(table.quick(Slot(0), tag).is_none());
+        assert!(MapTable::new(0).quick(Slot(0), tag).is_none());
     }
 
     /// Miri lets the readers see the stores in any order that the memory model allows.
@@ -677,8 +713,8 @@ mod tests {
         let table = MapTable::new(files[2].first_slot().0 + 1);
         let look = || {
             for file_id in files {
-                if let Some((entry, records)) = table.quick(file_id.first_slot()) {
-                    assert_eq!(tag.payload(records, entry), Ok(&b"ab"[..]));
+                if let Some(payload) = table.quick(file_id.first_slot(), tag) {
+                    assert_eq!(payload, b"ab");
                 }
                 if let Some(map) = table.get(file_id) {
                     assert_eq!(tag.payload(map.records(), map.entry(0)), Ok(&b"ab"[..]));

@@ -116,8 +116,7 @@ impl View {
         let moment = &*self.moment;
         let is_sample = moment.asks && is_sample(slot.index_in_file());
         if !is_sample
-            && let Some((entry, records)) = moment.table.quick(slot)
-            && let Ok(payload) = moment.tag.payload(records, entry)
+            && let Some(payload) = moment.table.quick(slot, moment.tag)
             && payload.len() < moment.quick_end
         {
             return Ok(Some(payload));
