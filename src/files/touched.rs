@@ -1,6 +1,6 @@
 //! Which records of a mapped file were asked for already.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -17,10 +17,32 @@ pub(crate) const fn is_sample(index: usize) -> bool {
 /// Bytes of a data file of which it is remembered together that they are in memory.
 pub(crate) const WINDOW_BYTES: u64 = 2 << 20;
 
+/// So many reads of a file are asked for, all of them, after one whose record had gone from memory.
+const READS_WITHOUT_TRUST: u32 = 16_384;
+
+/// How well a record is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// It was asked for and is taken to be in memory.
+    Asked,
+    /// It was asked for some time ago and may have gone since.
+    Before,
+    /// It was never asked for.
+    Never,
+}
+
 /// One bit for each slot of a file, and one for each window of its data.
+///
+/// What was asked for is trusted to stay in memory, until it shows that this process had to wait for
+/// pages: then all is asked for again, once. Where a record of this file turns out to have gone,
+/// memory is short, and every read asks for a while.
 #[derive(Debug)]
 pub(crate) struct Touched {
     slots: [AtomicU64; ENTRIES / 64],
+    /// Those of the generation before.
+    slots_before: [AtomicU64; ENTRIES / 64],
+    /// Reads that are still to be asked for, all of them.
+    without_trust: AtomicU32,
     windows: Box<[AtomicU64]>,
     /// How many windows have their bit.
     windows_found: AtomicU64,
@@ -36,6 +58,8 @@ impl Touched {
         let windows = (mapped_bytes as u64).div_ceil(WINDOW_BYTES).div_ceil(64);
         Self {
             slots: [const { AtomicU64::new(0) }; ENTRIES / 64],
+            slots_before: [const { AtomicU64::new(0) }; ENTRIES / 64],
+            without_trust: AtomicU32::new(0),
             windows: (0..windows).map(|_| AtomicU64::new(0)).collect(),
             windows_found: AtomicU64::new(0),
             look_at_all: AtomicBool::new(true),
@@ -43,23 +67,53 @@ impl Touched {
         }
     }
 
-    /// Marks the record at an index below [`ENTRIES`], in data of so many bytes; true when it was
-    /// not marked, or may have gone from memory since.
+    /// Marks the record at an index below [`ENTRIES`], in data of so many bytes, and says what was
+    /// known of it.
     ///
     /// Threads that mark at the same moment may lose a mark or both be told that there was none:
     /// that costs one system call too many.
-    pub(crate) fn mark(&self, index: usize, byte_len: u64) -> bool {
+    pub(crate) fn mark(&self, index: usize, byte_len: u64) -> Known {
         self.mark_in(index, byte_len, MEMORY.generation.load(Ordering::Relaxed))
     }
 
-    fn mark_in(&self, index: usize, byte_len: u64, generation: u64) -> bool {
+    fn mark_in(&self, index: usize, byte_len: u64, generation: u64) -> Known {
         if self.generation.load(Ordering::Relaxed) != generation {
             self.look_at_all.store(self.has_found(byte_len), Ordering::Relaxed);
             self.generation.store(generation, Ordering::Relaxed);
-            let all = self.slots.iter().chain(&self.windows).chain([&self.windows_found]);
-            all.for_each(|bits| bits.store(0, Ordering::Relaxed));
+            for (before, slots) in self.slots_before.iter().zip(&self.slots) {
+                before.store(slots.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+            }
+            self.forget_windows();
         }
-        set(&self.slots[index / 64], index as u64 % 64)
+        let (word, bit) = (index / 64, index as u64 % 64);
+        let is_new = set(&self.slots[word], bit);
+        let without_trust = self.without_trust.load(Ordering::Relaxed);
+        if without_trust > 0 {
+            self.without_trust.store(without_trust - 1, Ordering::Relaxed);
+        }
+        let was_marked = self.slots_before[word].load(Ordering::Relaxed) >> bit & 1 == 1;
+        match (is_new, without_trust) {
+            (false, 0) => Known::Asked,
+            (true, _) if !was_marked => Known::Never,
+            _ => Known::Before,
+        }
+    }
+
+    fn forget_windows(&self) {
+        let windows = self.windows.iter().chain([&self.windows_found]);
+        windows.for_each(|bits| bits.store(0, Ordering::Relaxed));
+    }
+
+    /// A record that was [known before](Known::Before) has gone from memory.
+    pub(crate) fn lost(&self) {
+        self.without_trust.store(READS_WITHOUT_TRUST, Ordering::Relaxed);
+        self.forget_windows();
+    }
+
+    /// Whether what was found in memory is taken to be there still.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.without_trust.load(Ordering::Relaxed) == 0
+            && self.generation.load(Ordering::Relaxed) == MEMORY.generation.load(Ordering::Relaxed)
     }
 
     /// Whether the windows of these two offsets in the data were found in memory: what most reads
@@ -70,8 +124,7 @@ impl Touched {
             MEMORY.look(now(), major_faults);
         }
         let is_there = |offset: u64| self.is_window_in_memory(offset / WINDOW_BYTES);
-        self.generation.load(Ordering::Relaxed) == MEMORY.generation.load(Ordering::Relaxed)
-            && offsets.into_iter().all(is_there)
+        self.is_trusted() && offsets.into_iter().all(is_there)
     }
 
     /// Whether this window of the data was found in memory.
@@ -102,8 +155,7 @@ impl Touched {
 
     /// Whether the first so many bytes of the data were found in memory, and all of them.
     pub(crate) fn is_all_in_memory(&self, byte_len: u64) -> bool {
-        self.generation.load(Ordering::Relaxed) == MEMORY.generation.load(Ordering::Relaxed)
-            && self.has_found(byte_len)
+        self.is_trusted() && self.has_found(byte_len)
     }
 
     fn has_found(&self, byte_len: u64) -> bool {
@@ -179,17 +231,15 @@ mod tests {
         let touched = Touched::new(1 << 30);
         let first = touched.generation.load(Ordering::Relaxed);
         for index in [0, 63, 64, ENTRIES - 1] {
-            assert!(
-                touched.mark_in(index, 9, first) && !touched.mark_in(index, 9, first),
-                "{index}"
-            );
+            let marked = [(); 2].map(|()| touched.mark_in(index, 9, first));
+            assert_eq!(marked, [Known::Never, Known::Asked], "{index}");
         }
         touched.found_window(0);
         touched.found_window(511);
         assert!([0, 511].iter().all(|window| touched.is_window_in_memory(*window)));
         assert!([1, 510, 512, u64::MAX].iter().all(|window| !touched.is_window_in_memory(*window)));
-        assert!(touched.mark_in(0, 9, first + 1) && touched.mark_in(64, 9, first + 1));
-        assert!(!touched.mark_in(0, 9, first + 1));
+        let marked = [0, 1, 64, 0].map(|index| touched.mark_in(index, 9, first + 1));
+        assert_eq!(marked, [Known::Before, Known::Never, Known::Before, Known::Asked]);
         assert!(!touched.is_window_in_memory(511), "forgotten with the records");
         touched.found_window(1 << 40);
         assert!(!touched.is_window_in_memory(1 << 40), "behind the end");
@@ -209,6 +259,24 @@ mod tests {
         let generation = touched.generation.load(Ordering::Relaxed);
         touched.mark_in(5, three, generation + 1);
         assert!(!touched.is_all_in_memory(three));
+    }
+
+    #[test]
+    fn where_a_record_has_gone_every_read_asks_for_a_while() {
+        let touched = Touched::new(1 << 30);
+        let generation = touched.generation.load(Ordering::Relaxed);
+        touched.found_all(1);
+        touched.mark_in(7, 1, generation);
+        assert!(touched.is_trusted() && touched.is_window_in_memory(0));
+        touched.lost();
+        assert!(!touched.is_window_in_memory(0));
+        for read in 0..READS_WITHOUT_TRUST {
+            assert!(!touched.is_trusted(), "{read}");
+            assert_eq!(touched.mark_in(7, 1, generation), Known::Before, "{read}");
+        }
+        assert!(touched.is_trusted());
+        assert_eq!(touched.mark_in(7, 1, generation), Known::Asked);
+        assert_eq!(touched.mark_in(8, 1, generation), Known::Never);
     }
 
     #[test]

@@ -11,8 +11,8 @@ pub enum Access {
     /// by its readahead setting: 128 KiB to several MiB. A scan wants that. A point read does not,
     /// so in a column whose values may be larger than a page, the first touch of a record asks for
     /// exactly that record in one request (`MADV_WILLNEED`), unless it is in memory, and what lies
-    /// around is left alone. Later touches ask for nothing, until it shows that memory was short
-    /// and the system has dropped pages of maps.
+    /// around is left alone. Later touches ask for nothing, until it shows that memory is short
+    /// and the system has dropped pages of maps: then every touch asks for a while, some µs each.
     ///
     /// Columns of small values (roots) are left to readahead: a whole file of them is no larger
     /// than one request.

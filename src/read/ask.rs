@@ -4,7 +4,7 @@ use std::fs::File;
 use std::ops::Range;
 
 use crate::files::map::{SlotMap, is_in_memory};
-use crate::files::touched::WINDOW_BYTES;
+use crate::files::touched::{Known, WINDOW_BYTES};
 use crate::format::offsets::ENTRIES;
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordTag};
 use crate::read::files::Files;
@@ -42,26 +42,35 @@ pub(super) fn ask(files: &Files, map: &SlotMap, tag: RecordTag, slot: Slot, entr
     if touched.is_in_memory(index, [entry, behind]) {
         return;
     }
-    if entry >= FIRST_RECORD_OFFSET && touched.mark(index, map.bound()) {
-        first_touch(files, map, tag, slot, entry);
+    if entry < FIRST_RECORD_OFFSET {
+        return;
+    }
+    let known = touched.mark(index, map.bound());
+    if known != Known::Asked {
+        let was_there = ask_for(files, map, tag, slot, entry);
+        if known == Known::Before && !was_there {
+            touched.lost();
+        }
     }
 }
 
+/// True when it was in memory.
 #[inline(never)]
-fn first_touch(files: &Files, map: &SlotMap, tag: RecordTag, slot: Slot, entry: u64) {
+fn ask_for(files: &Files, map: &SlotMap, tag: RecordTag, slot: Slot, entry: u64) -> bool {
     // Without the file everything counts as being on the medium.
     let file = files.descriptor(slot.file_id(), map);
     let file = file.as_deref();
     if map.touched().look_at_all() && is_all_in_memory(file, map) {
         map.touched().found_all(map.bound());
-        return;
+        return true;
     }
     if let Some(end) = guessed_end(map, slot.index_in_file(), entry) {
         return will_need(file, map, entry..end);
     }
-    will_need(file, map, entry..entry.saturating_add(HEADER_BYTES));
-    if let Ok(payload) = tag.payload(map.records(), entry) {
-        will_need(file, map, asked(entry, payload.len() as u64));
+    let was_there = will_need(file, map, entry..entry.saturating_add(HEADER_BYTES));
+    match tag.payload(map.records(), entry) {
+        Ok(payload) => will_need(file, map, asked(entry, payload.len() as u64)) && was_there,
+        Err(_) => was_there,
     }
 }
 
@@ -70,9 +79,9 @@ fn is_all_in_memory(file: Option<&File>, map: &SlotMap) -> bool {
     map.bound() <= MAX_LOOK_BYTES && file.is_some_and(is_there)
 }
 
-/// Asks for what is not in memory. What lies around is found out together with it, so that the next
-/// records need no look.
-fn will_need(file: Option<&File>, map: &SlotMap, bytes: Range<u64>) {
+/// Asks for what is not in memory; true when it was there. What lies around is found out together
+/// with it, so that the next records need no look, as long as what is found is trusted.
+fn will_need(file: Option<&File>, map: &SlotMap, bytes: Range<u64>) -> bool {
     let touched = map.touched();
     let last = bytes.end.max(bytes.start + 1) - 1;
     let windows = bytes.start / WINDOW_BYTES..=last / WINDOW_BYTES;
@@ -86,11 +95,12 @@ fn will_need(file: Option<&File>, map: &SlotMap, bytes: Range<u64>) {
         }
         is_there
     };
-    let is_there = windows.clone().all(is_there)
+    let is_there = touched.is_trusted() && windows.clone().all(is_there)
         || file.and_then(|file| is_in_memory(file, bytes.clone())) == Some(true);
     if !is_there {
         map.will_need(bytes);
     }
+    is_there
 }
 
 /// What is asked for of a record whose length is known.
