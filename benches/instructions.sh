@@ -17,6 +17,6 @@ each() { # subject
 
 # Making the list of random slots and walking along it costs the same for every subject.
 nothing=$(each nothing)
-for subject in get floor; do
+for subject in get floor checked; do
     printf '%s: %.1f instructions each\n' "$subject" "$(echo "$(each $subject) - $nothing" | bc -l)"
 done

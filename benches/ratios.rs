@@ -1,6 +1,6 @@
 //! Reads against their floor in paired, interleaved rounds: medians and quartiles of the ratios.
 //!
-//! `cargo bench --bench ratios` prints a table. `-- --instructions get|floor|nothing N` runs N gets and
+//! `cargo bench --bench ratios` prints a table. `-- --instructions get|floor|checked|nothing N` runs N gets and
 //! nothing else, for callgrind; `benches/instructions.sh` does the subtraction.
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -13,8 +13,8 @@ use coldstore::{Slot, View};
 use support::{Floor, digest, open, slots, write_roots, write_sparse};
 
 const RECORDS: u64 = 1 << 21;
-const GETS: usize = 1 << 20;
-const ROUNDS: usize = 21;
+const GETS: usize = 1 << 18;
+const ROUNDS: usize = 60;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -68,31 +68,27 @@ fn warm_get(records: u64, gets: usize, rounds: usize) {
     let slots = slots(gets, records);
     println!("{records} roots, {gets} random gets a round, {rounds} rounds; median (quartiles)");
 
-    let dependent = black_box(0);
-    let (mut ours, mut plain) = (Vec::new(), Vec::new());
-    for round in 0..rounds {
-        // The order alternates, so that none of them always runs behind the other.
-        for turn in 0..2 {
-            if (round + turn) % 2 == 0 {
-                ours.push(time(gets, || sum(&slots, dependent, |slot| get(&view, slot))));
-            } else {
-                plain.push(time(gets, || sum(&slots, dependent, |slot| digest(floor.get(slot)))));
-            }
-        }
-    }
-    report("get_stored, one after the other", ours, &plain);
+    warm_gets("one after the other", black_box(0), &view, &floor, &slots, rounds);
+    warm_gets("overlapping in the processor", 0, &view, &floor, &slots, rounds);
+}
 
-    let (mut ours, mut plain) = (Vec::new(), Vec::new());
+fn warm_gets(how: &str, mask: u64, view: &View, floor: &Floor, slots: &[Slot], rounds: usize) {
+    let mut times = [(); 3].map(|()| Vec::new());
     for round in 0..rounds {
-        for turn in 0..2 {
-            if (round + turn) % 2 == 0 {
-                ours.push(time(gets, || sum(&slots, 0, |slot| get(&view, slot))));
-            } else {
-                plain.push(time(gets, || sum(&slots, 0, |slot| digest(floor.get(slot)))));
-            }
+        for turn in 0..3 {
+            // Every other round goes backwards: none of them always runs behind the same one.
+            let turn = if round % 2 == 0 { turn } else { 3 - turn };
+            let index = (round + turn) % 3;
+            times[index].push(time(slots.len(), || match index {
+                0 => sum(slots, mask, |slot| digest(floor.get(slot))),
+                1 => sum(slots, mask, |slot| digest(floor.get_checked(slot).unwrap())),
+                _ => sum(slots, mask, |slot| get(view, slot)),
+            }));
         }
     }
-    report("get_stored, overlapping in the processor", ours, &plain);
+    let [plain, checked, ours] = times;
+    report(&format!("get_stored, {how}"), ours, &plain);
+    report("  plain maps with the record's checks", checked, &plain);
 }
 
 fn scan(records: u64, rounds: usize) {
@@ -144,8 +140,9 @@ fn instructions(subject: &str, count: usize) {
     let total = match subject {
         "get" => sum(&slots, 0, |slot| get(&view, slot)),
         "floor" => sum(&slots, 0, |slot| digest(floor.get(slot))),
+        "checked" => sum(&slots, 0, |slot| digest(floor.get_checked(slot).unwrap())),
         "nothing" => sum(&slots, 0, |slot| slot.0),
-        other => panic!("'get', 'floor' or 'nothing', not '{other}'"),
+        other => panic!("'get', 'floor', 'checked' or 'nothing', not '{other}'"),
     };
     black_box(total);
 }

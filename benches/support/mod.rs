@@ -93,6 +93,25 @@ impl Floor {
     }
 }
 
+impl Floor {
+    /// The same with the checks that a record needs: of its offset, its type, its reserved bytes and
+    /// its length. The least that a reader of files that may be damaged can do.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)]
+    pub fn get_checked(&self, slot: Slot) -> Option<&[u8]> {
+        const BLOCK_ROOT: u64 = 2;
+        let (offsets, data) = self.files.get((slot.0 / SLOTS_PER_FILE) as usize)?;
+        let at = (slot.0 % SLOTS_PER_FILE) as usize * 8;
+        let entry = u64::from_le_bytes(offsets.get(at..at + 8)?.try_into().ok()?);
+        let (header, rest) = data.get(entry.checked_sub(8)? as usize + 8..)?.split_first_chunk()?;
+        let header = u64::from_le_bytes(*header);
+        if header & 0xFFFF_0000_0000_FFFF != BLOCK_ROOT {
+            return None;
+        }
+        rest.get(..(header >> 16) as u32 as usize)
+    }
+}
+
 /// Something cheap that needs every byte of a root. Whoever reads a root checks its length; the
 /// floor, which takes 32 bytes without asking, has that check for nothing.
 #[inline]

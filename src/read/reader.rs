@@ -108,7 +108,8 @@ impl ReaderOptions {
 ///
 /// A handle that is cheap to clone and to send: clones share the latest view and the maps. A
 /// reader takes no lock, creates no file, works on a read-only mount, and never waits for the
-/// writer.
+/// writer. (Closing a commit marker that was replaced may wait for the file system's journal; a
+/// thread of the process does that.)
 ///
 /// It stays with the directory it was opened on, also when that is renamed.
 #[derive(Clone, Debug)]
