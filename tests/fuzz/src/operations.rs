@@ -8,13 +8,15 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::ops::Bound;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use arbitrary::{Arbitrary, Unstructured};
+use coldstore::format::conf::Conf;
 use coldstore::verify::{VerifyOptions, verify_column};
 use coldstore::{
-    ColumnSpec, Committed, Compression, Error, FileId, Reader, SLOTS_PER_FILE, Slot, View, Writer,
-    WriterOptions, inspect,
+    Checksums, ColumnSpec, Committed, Compression, Error, FileId, Reader, SLOTS_PER_FILE, Slot,
+    View, Writer, WriterOptions, inspect,
 };
 
 use super::scratch;
@@ -30,7 +32,7 @@ struct Case<'a> {
     snappy: bool,
     backfill: bool,
     bound: u16,
-    /// See `open_reader_with`.
+    /// The lower bits: see `open_reader_with`; then whether checksums are kept, and compared.
     access: u8,
     operations: Vec<Operation<'a>>,
 }
@@ -71,6 +73,7 @@ enum Operation<'a> {
 #[derive(Arbitrary, Debug)]
 struct Reopen {
     backfill: bool,
+    /// By how much the bound grows, and whether checksums are kept from now on.
     raise: u8,
 }
 
@@ -123,6 +126,9 @@ struct Model {
     snappy: bool,
     backfill: bool,
     bound: u64,
+    checksums: Checksums,
+    /// They were kept of every record.
+    all_summed: bool,
     /// The records after each commit.
     states: Vec<Records>,
 }
@@ -231,7 +237,7 @@ impl Model {
     fn options(&self, backfill: bool) -> WriterOptions {
         let compression = if self.snappy { Compression::Snappy } else { Compression::None };
         let spec = ColumnSpec { record_type: [0x77, 0], compression, max_value_bytes: self.bound };
-        WriterOptions::create(spec).allow_backfill(backfill)
+        WriterOptions::create(spec).allow_backfill(backfill).checksums(self.checksums)
     }
 }
 
@@ -343,9 +349,22 @@ pub fn run(data: &[u8]) {
     let directory = scratch.path().join("column");
     let bound = u64::from(case.bound % 512) + 1;
     let states = vec![Records::new()];
-    let model = Model { snappy: case.snappy, backfill: case.backfill, bound, states };
+    let keeps = case.access & 32 != 0;
+    let model = Model {
+        snappy: case.snappy,
+        backfill: case.backfill,
+        bound,
+        checksums: if keeps { Checksums::On } else { Checksums::Off },
+        all_summed: keeps,
+        states,
+    };
     let writer = Writer::open(&directory, model.options(case.backfill)).unwrap();
-    let reader = scratch::open_reader_with(&directory, case.access).unwrap();
+    let reader = if case.access & 64 == 0 {
+        scratch::open_reader_with(&directory, case.access & 31)
+    } else {
+        scratch::open_checking_reader(&directory, case.access & 31)
+    };
+    let reader = reader.unwrap();
     let writer = Some(writer);
     let mut column = Column { directory: &directory, model, writer, reader, held: Vec::new() };
     for operation in case.operations.iter().take(MAX_OPERATIONS) {
@@ -355,6 +374,7 @@ pub fn run(data: &[u8]) {
     for held in &mut column.held {
         held.check(&column.model);
     }
+    column.verify();
 }
 
 impl Column<'_> {
@@ -512,6 +532,13 @@ impl Column<'_> {
     fn open(&mut self, reopen: &Reopen) {
         self.model.bound += u64::from(reopen.raise % 8);
         self.model.backfill |= reopen.backfill;
+        match reopen.raise >> 3 & 3 {
+            0 => {}
+            1 => self.model.checksums = Checksums::Off,
+            2 => self.model.checksums = Checksums::On,
+            _ => self.model.checksums = Checksums::WherePresent,
+        }
+        self.model.all_summed &= self.model.checksums == Checksums::On;
         let writer = Writer::open(self.directory, self.model.options(reopen.backfill)).unwrap();
         assert_eq!(writer.conf().allows_backfill(), self.model.backfill);
         assert_eq!(writer.conf().spec.max_value_bytes, self.model.bound);
@@ -520,7 +547,7 @@ impl Column<'_> {
     }
 
     /// What a process leaves that dies before the commit: bytes behind the committed ones, a conf
-    /// that was not renamed, the beginning of the next file.
+    /// that was not renamed, the beginning of the next file, checksums of what was not committed.
     fn crash(&mut self, garbage: &[u8], tmp: bool, next_file: bool) {
         let conf = *self.writer().conf();
         self.writer = None;
@@ -533,13 +560,35 @@ impl Column<'_> {
         let target = conf.backfill_target().filter(|target| target.data_len > 0);
         for file_id in conf.current_file().into_iter().chain(target.map(|t| t.file_id)) {
             append(format!("data_{file_id}"));
+            if garbage.first().is_some_and(|first| first & 128 != 0) {
+                self.leave_checksums(&conf, file_id, garbage);
+            }
         }
         if next_file {
             let next = conf.current_file().map_or(0, |file_id| file_id.0 + 1);
             append(format!("data_{next:05}"));
+            append(format!("data_{next:05}.sum"));
         }
         if tmp {
             append("column.conf.tmp".to_owned());
+        }
+    }
+
+    /// Checksums of records that are not there; of a file without any, the beginning of them.
+    fn leave_checksums(&self, conf: &Conf, file_id: FileId, garbage: &[u8]) {
+        let path = self.directory.join(format!("data_{file_id}.sum"));
+        let Ok(file) = std::fs::OpenOptions::new().write(true).open(&path) else {
+            std::fs::write(path, garbage).unwrap();
+            return;
+        };
+        let can_be = |slot: &Slot| {
+            let is_new = self.model.highest().is_none_or(|highest| slot.0 > highest);
+            let is_gap = !self.model.records().contains_key(&slot.0);
+            is_new || (is_gap && conf.allows_backfill())
+        };
+        let slots = PLACES.map(|place| file_id.slot_at(place as usize));
+        for (slot, entry) in slots.into_iter().filter(can_be).zip(garbage.chunks(8)) {
+            file.write_all_at(entry, 32 + 8 * slot.index_in_file() as u64).unwrap();
         }
     }
 
@@ -554,6 +603,8 @@ impl Column<'_> {
         .unwrap();
         assert_eq!(summary.damages, 0, "{findings:?}");
         assert_eq!(summary.records, self.model.records().len() as u64);
+        let with_none = summary.records - summary.with_checksum;
+        assert!(!self.model.all_summed || with_none == 0, "{with_none} records without a checksum");
     }
 }
 

@@ -24,9 +24,19 @@ pub fn open_reader(directory: &Path) -> coldstore::Result<Reader> {
 /// The same, with a way of access and a limit on maps chosen by a byte. They change nothing about
 /// what is read.
 pub fn open_reader_with(directory: &Path, choice: u8) -> coldstore::Result<Reader> {
+    open(directory, choice, false)
+}
+
+/// The same, and every record is compared with its checksum.
+pub fn open_checking_reader(directory: &Path, choice: u8) -> coldstore::Result<Reader> {
+    open(directory, choice, true)
+}
+
+fn open(directory: &Path, choice: u8, checksums: bool) -> coldstore::Result<Reader> {
     let access = [Access::Mixed, Access::Random, Access::Sequential, Access::Unadvised];
     let access = access[usize::from(choice) % access.len()];
-    let options = ReaderOptions::default().value_ceiling(CEILING).access(access);
+    let options =
+        ReaderOptions::default().value_ceiling(CEILING).access(access).checksums(checksums);
     let options = match (choice >> 2) % 8 {
         0 => options,
         files => options.max_mapped_files(usize::from(files) - 1),

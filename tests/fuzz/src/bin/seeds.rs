@@ -9,7 +9,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use coldstore::format::conf::{Backfill, BackfillTarget, Conf};
-use coldstore::{Column, ColumnSpec, Compression, FileId, Slot, Writer, WriterOptions};
+use coldstore::{Checksums, Column, ColumnSpec, Compression, FileId, Slot, Writer, WriterOptions};
 use coldstore_fuzz::column::layout::Layout;
 use coldstore_fuzz::scratch::scratch;
 use coldstore_tools::slot_stream::{write_item, write_start};
@@ -76,22 +76,26 @@ fn golden(seeds: &Seeds, golden: &Path) {
 
 /// Columns of a few records, of every kind.
 fn small_columns(seeds: &Seeds) {
-    for (name, compression, backfill) in [
-        ("plain-v2", Compression::None, false),
-        ("plain-v3", Compression::None, true),
-        ("snappy-v2", Compression::Snappy, false),
-        ("snappy-v3", Compression::Snappy, true),
+    for (name, compression, backfill, checksums) in [
+        ("plain-v2", Compression::None, false, Checksums::Off),
+        ("plain-v3", Compression::None, true, Checksums::Off),
+        ("snappy-v2", Compression::Snappy, false, Checksums::Off),
+        ("snappy-v3", Compression::Snappy, true, Checksums::Off),
+        ("summed-v2", Compression::None, false, Checksums::On),
+        ("summed-v3", Compression::None, true, Checksums::On),
+        ("summed-snappy-v3", Compression::Snappy, true, Checksums::On),
     ] {
         let spec = ColumnSpec { record_type: [4, 0], compression, max_value_bytes: 64 };
         let scratch = scratch();
         let directory = scratch.path().join("column");
-        let options = WriterOptions::create(spec).allow_backfill(backfill);
+        let options = WriterOptions::create(spec).allow_backfill(backfill).checksums(checksums);
         let mut writer = Writer::open(&directory, options).unwrap();
         let mut step = 0_usize;
         let mut add = |what: &str| {
             let mut layout = Layout::of(&directory);
             layout.allow_backfill = step % 2 == 0;
             layout.access = step as u8;
+            layout.keeps = step as u8;
             seeds.add("column", &format!("{name}-{step}-{what}"), &layout.encode());
             step += 1;
         };
@@ -124,6 +128,27 @@ fn small_columns(seeds: &Seeds) {
             files.table.as_mut().unwrap().byte_len = 100;
         }
         seeds.add("column", &format!("{name}-short-tables"), &layout.encode());
+        if checksums == Checksums::On {
+            flawed_sums(seeds, name, &directory);
+        }
+    }
+}
+
+/// Every kind of flaw that `sums.rs` makes, in every file, at every other record.
+fn flawed_sums(seeds: &Seeds, name: &str, directory: &Path) {
+    for flaw in 0..16 {
+        for (kind, at, by) in [(1, 0, 0), (2, flaw * 2, 1), (3, 0, 127), (3, flaw, 129)] {
+            if kind > 1 && flaw > 3 {
+                continue;
+            }
+            let mut layout = Layout::of(directory);
+            layout.keeps = flaw;
+            for files in layout.files.values_mut() {
+                files.recipe = [kind, 0xFF, 0b0101_0101, flaw, 1, flaw, at, by];
+            }
+            layout.probes = vec![1, 8192 + 1, u64::from(flaw) * 256 + 1];
+            seeds.add("column", &format!("{name}-flaw-{flaw}-{kind}-{by}"), &layout.encode());
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! flags u8 | options u8 | conf 52 | 1 to 4 × file 24 | entries | data | probed slots
 //! file:  id u64 | data kind u8 | table kind u8 | table length u16 | tail u8 | entry count u8
-//!        | data length u16 | 8 unused
+//!        | data length u16 | checksums 8, see `sums.rs`
 //! entry: index u16 | offset u64
 //! ```
 //!
@@ -15,10 +15,13 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use coldstore::FileId;
+use coldstore::format::conf::Conf;
 use coldstore::format::offsets::TABLE_BYTES;
+use coldstore::{Checksums, FileId};
 
 use super::super::scratch::Bytes;
+use super::oracle::Oracle;
+use super::sums::{self, Recipe, Sums};
 
 const CONF_BYTES: usize = 52;
 const CONF_V2_BYTES: usize = 36;
@@ -38,15 +41,20 @@ pub struct Layout {
     pub allow_backfill: bool,
     /// How a reader goes about it, see `open_reader_with`.
     pub access: u8,
+    /// Whether the writer keeps checksums: a choice of [`Self::checksums`].
+    pub keeps: u8,
     /// Slots to look at besides those that the tables name.
     pub probes: Vec<u64>,
 }
 
-/// The two files of an id.
+/// The files of an id.
 #[derive(Clone, Debug, Default)]
 pub struct Files {
     pub data: Option<Data>,
     pub table: Option<Table>,
+    pub sums: Option<Sums>,
+    /// What the checksums are made by.
+    pub recipe: Recipe,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -108,6 +116,7 @@ impl Layout {
             let id = head.u64().min(FileId::MAX.0);
             let (data_kind, table_kind, table_len) = (head.u8(), head.u8(), head.u16());
             let (tail, _, data_len) = (head.u8(), head.u8(), head.u16());
+            let recipe = head.array();
             let data = (data_kind % 4 != 0).then(|| Data {
                 bytes: bytes.take(usize::from(data_len)).to_vec(),
                 tail: if data_kind % 4 == 3 { 1 << (tail % 48) } else { 0 },
@@ -119,19 +128,41 @@ impl Layout {
                 _ => Some(TABLE_BYTES + 1 + usize::from(table_len) % 16),
             };
             let table = byte_len.map(|byte_len| Table { entries, byte_len });
-            files.insert(id, Files { data, table });
+            files.insert(id, Files { data, table, sums: None, recipe });
         }
         let mut probes = Vec::new();
         while !bytes.is_empty() && probes.len() < 8 {
             probes.push(bytes.u64());
         }
-        Self {
+        let layout = Self {
             conf: conf[..conf_len].to_vec(),
             tmp: flags & CONF_TMP != 0,
             files,
             allow_backfill: options & 1 != 0,
-            access: options >> 1,
+            access: options >> 1 & 31,
+            keeps: options >> 6,
             probes,
+        };
+        layout.with_sums()
+    }
+
+    /// The same with the checksum files, for which the records must be known.
+    fn with_sums(self) -> Self {
+        let Ok(conf) = Conf::decode(Path::new("conf"), &self.conf) else { return self };
+        let oracle = Oracle { layout: &self, conf };
+        let make = |(id, files): (&u64, &Files)| oracle.make_sums(FileId(*id), files.recipe);
+        let made: Vec<Option<Sums>> = self.files.iter().map(make).collect();
+        let mut layout = self;
+        layout.files.values_mut().zip(made).for_each(|(files, sums)| files.sums = sums);
+        layout
+    }
+
+    /// How the column is opened for writing.
+    pub fn checksums(&self) -> Checksums {
+        match self.keeps % 4 {
+            0 => Checksums::Off,
+            1 => Checksums::WherePresent,
+            _ => Checksums::On,
         }
     }
 
@@ -147,7 +178,7 @@ impl Layout {
         let count = self.files.len() as u8 - 1;
         let mut head = vec![
             is_v3 | tmp | count << FILES_SHIFT,
-            u8::from(self.allow_backfill) | self.access << 1,
+            u8::from(self.allow_backfill) | (self.access & 31) << 1 | self.keeps << 6,
         ];
         head.extend(&self.conf);
         head.resize(2 + CONF_BYTES, 0);
@@ -165,7 +196,7 @@ impl Layout {
             head.extend(table_len.to_le_bytes());
             head.extend([0, table.map_or(0, |table| table.entries.len()) as u8]);
             head.extend((data.bytes.len() as u16).to_le_bytes());
-            head.extend([0; 8]);
+            head.extend(files.recipe);
             for (index, entry) in table.iter().flat_map(|table| &table.entries) {
                 tables.extend(index.to_le_bytes());
                 tables.extend(entry.to_le_bytes());
@@ -184,6 +215,10 @@ impl Layout {
             let name = path.file_name().unwrap().to_str().unwrap();
             let bytes = || fs::read(&path).unwrap();
             let id = |digits: &str| digits.parse::<u64>().unwrap();
+            if let Some(digits) = name.strip_prefix("data_").and_then(|n| n.strip_suffix(".sum")) {
+                layout.files.entry(id(digits)).or_default().recipe = sums::HONEST;
+                continue;
+            }
             match name.strip_prefix("data_").map(|rest| (rest, rest.strip_suffix(".off"))) {
                 Some((_, Some(digits))) => {
                     let bytes = bytes();
@@ -230,6 +265,9 @@ impl Layout {
                 }
                 file.set_len(table.byte_len as u64)?;
             }
+            if let Some(sums) = &files.sums {
+                sums.write(&directory.join(format!("data_{id:05}.sum")))?;
+            }
         }
         Ok(())
     }
@@ -257,6 +295,12 @@ impl Layout {
                 let name = format!("data_{id:05}.off");
                 let bytes = fs::read(directory.join(&name)).unwrap();
                 assert!(bytes == table.bytes(), "{why}: {name}");
+                wanted.push(name);
+            }
+            if let Some(sums) = &files.sums {
+                let name = format!("data_{id:05}.sum");
+                let bytes = fs::read(directory.join(&name)).unwrap();
+                assert!(bytes == sums.bytes(), "{why}: {name}");
                 wanted.push(name);
             }
         }

@@ -1,8 +1,10 @@
-//! A column of any bytes: conf, offset tables and data files through every read, through
+//! A column of any bytes: conf, offset tables, data files and checksums through every read, through
 //! inspection and healing, and through a writer.
 
+mod checked;
 pub mod layout;
 mod oracle;
+mod sums;
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -10,7 +12,7 @@ use std::path::Path;
 
 use coldstore::format::conf::Conf;
 use coldstore::stat::stat_column;
-use coldstore::verify::{Summary, VerifyOptions, verify_column};
+use coldstore::verify::{Finding, Severity, Summary, VerifyOptions, verify_column};
 use coldstore::{Compression, Error, Result, Slot, View, Writer, WriterOptions, inspect};
 
 use self::layout::Layout;
@@ -41,12 +43,14 @@ pub fn run(data: &[u8]) {
             None
         }
     };
-    let summary = verify(directory);
+    let (summary, findings) = verify(directory);
     let mut seen = Seen::new();
     if let Some((view, conf)) = view.as_ref().zip(conf) {
         let oracle = Oracle { layout: &layout, conf };
         seen = read(view, &oracle, directory);
+        checked::read(view, &oracle, &slots_of_interest(&oracle), directory);
         check_verify(&oracle, summary, &seen);
+        checked::check_verify(&oracle, &findings);
         stat(view, directory);
     }
     layout.assert_unchanged(directory, "reading");
@@ -61,18 +65,19 @@ pub fn run(data: &[u8]) {
     }
 }
 
-fn verify(directory: &Path) -> Summary {
-    let mut damages = 0;
+fn verify(directory: &Path) -> (Summary, Vec<Finding>) {
+    let mut findings = Vec::new();
     // SAFETY: the directory is the target's own.
     let summary = unsafe {
         verify_column(directory, None, &VerifyOptions { deep: true }, &mut |finding| {
             assert!(finding.file.starts_with(directory), "{finding:?}");
-            damages += u64::from(finding.severity == coldstore::verify::Severity::Damage);
+            findings.push(finding);
         })
     };
     let summary = summary.unwrap();
-    assert_eq!(summary.damages, damages);
-    summary
+    let damages = findings.iter().filter(|finding| finding.severity == Severity::Damage);
+    assert_eq!(summary.damages, damages.count() as u64);
+    (summary, findings)
 }
 
 fn stat(view: &View, directory: &Path) {
@@ -88,9 +93,9 @@ fn is_mappable(layout: &Layout) -> bool {
     datas.all(|data| data.byte_len() < MAPPABLE)
 }
 
-/// Every read of every slot that is of interest, against the oracle.
-fn read(view: &View, oracle: &Oracle<'_>, directory: &Path) -> Seen {
-    let (entries, damaged_files) = oracle.entries();
+/// The slots that the tables name, those around them, and those of the input.
+fn slots_of_interest(oracle: &Oracle<'_>) -> Vec<u64> {
+    let (entries, _) = oracle.entries();
     let highest = oracle.conf.highest.map_or(0, |slot| slot.0);
     let mut slots = vec![0, highest, highest.saturating_add(1), highest.saturating_sub(1)];
     slots.extend([u64::MAX, u64::MAX - 1]);
@@ -103,7 +108,13 @@ fn read(view: &View, oracle: &Oracle<'_>, directory: &Path) -> Seen {
     }
     slots.sort_unstable();
     slots.dedup();
+    slots
+}
 
+/// Every read of every slot that is of interest, against the oracle.
+fn read(view: &View, oracle: &Oracle<'_>, directory: &Path) -> Seen {
+    let (entries, damaged_files) = oracle.entries();
+    let slots = slots_of_interest(oracle);
     let mut seen = Seen::new();
     let unsure = !is_mappable(oracle.layout);
     if let Err(error) = view.prefetch(slots.iter().copied().map(Slot)) {
@@ -280,7 +291,9 @@ fn check_verify(oracle: &Oracle<'_>, summary: Summary, seen: &Seen) {
 fn heal(layout: &Layout, directory: &Path) -> Option<Writer> {
     let promised = inspect(directory);
     layout.assert_unchanged(directory, "inspecting");
-    let options = WriterOptions::existing().allow_backfill(layout.allow_backfill);
+    let options = WriterOptions::existing()
+        .allow_backfill(layout.allow_backfill)
+        .checksums(layout.checksums());
     match (Writer::open(directory, options), promised) {
         (Ok(writer), Ok(promised)) => {
             assert_eq!(*writer.heal_report(), promised);
@@ -337,5 +350,10 @@ fn write(writer: &mut Writer, layout: &Layout, directory: &Path, seen: &Seen) {
             Ok(found) => assert!(found.as_deref() == value.as_deref(), "slot {slot} after puts"),
             Err(error) => assert!(!is_mappable(layout), "slot {slot} after puts: {error}"),
         }
+    }
+    if let Ok(conf) = Conf::decode(Path::new("conf"), &layout.conf)
+        && is_mappable(layout)
+    {
+        checked::check_written(&Oracle { layout, conf }, &seen, directory);
     }
 }

@@ -32,7 +32,7 @@ pub struct Oracle<'a> {
 
 impl<'a> Oracle<'a> {
     pub fn file(&self, file_id: FileId) -> Result<Readable<'a>, ()> {
-        static NO_FILES: Files = Files { data: None, table: None };
+        static NO_FILES: Files = Files { data: None, table: None, sums: None, recipe: [0; 8] };
         let files = self.layout.files.get(&file_id.0).unwrap_or(&NO_FILES);
         let named = self.conf.named_len(file_id);
         if named == Some(0) {
