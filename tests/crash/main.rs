@@ -38,8 +38,14 @@ fn seed() -> u64 {
     std::env::var("COLDSTORE_CRASH_SEED").map_or(2026, |seed| seed.parse().unwrap())
 }
 
+/// `COLDSTORE_CRASH_LIMIT` makes it a quick look: no more choices than that at one point.
+fn quick_limit() -> Option<usize> {
+    std::env::var("COLDSTORE_CRASH_LIMIT").ok().map(|limit| limit.parse().unwrap())
+}
+
 fn effort() -> Effort {
-    Effort { limit: 24_000, limit_after: 10, healings: 2, real_every: 64, seed: seed() }
+    let limit = quick_limit().unwrap_or(24_000);
+    Effort { limit, limit_after: 10, healings: 2, real_every: 64, seed: seed() }
 }
 
 /// What random scripts are given: there are many of them.
@@ -71,30 +77,32 @@ fn no_power_cut_loses_or_tears_anything() {
     run(&long, "random scripts");
     let total = short.total() + long.total();
     println!("{total} distinct states in all");
-    assert!(total >= 200_000, "{total} distinct states");
+    assert!(quick_limit().is_some() || total >= 200_000, "{total} distinct states");
 }
 
-/// The same with random scripts from one seed after the other, until there were so many distinct
+/// The same, and then random scripts from one seed after the other, until there were so many distinct
 /// states as `COLDSTORE_CRASH_STATES` says.
 #[test]
 #[ignore = "takes minutes"]
 fn a_million_power_cuts() {
     let wanted = std::env::var("COLDSTORE_CRASH_STATES");
     let wanted = wanted.map_or(1_000_000, |wanted| wanted.parse().unwrap());
+    let started = Instant::now();
     let seen = Arc::default();
-    let more = Effort { limit: 20_000, limit_after: 200, healings: 6, ..effort() };
-    let short = Campaign::new(scripts(), more, None).after(&seen);
+    let short = Campaign::new(scripts(), effort(), None).after(&seen);
     run(&short, "short scripts");
     let mut total = short.total();
     let mut first = seed();
     while total < wanted {
-        let scripts = (first..first + 12).map(|seed| random::script(seed, 30)).collect();
-        let effort = Effort { limit: 400, limit_after: 24, healings: 3, seed: first, ..effort() };
+        let scripts = (first..first + 4).map(|seed| random::script(seed, 30)).collect();
+        // More choices at each point are cheaper than more points: what comes after a process was
+        // killed is mostly what was there already.
+        let effort = Effort { limit: 3000, limit_after: 10, seed: first, ..effort() };
         let long = Campaign::new(scripts, effort, None).after(&seen);
         run(&long, "random scripts");
         total += long.total();
-        first += 12;
-        println!("{total} distinct states so far");
+        first += 4;
+        println!("{total} distinct states so far, {:?}\n", started.elapsed());
     }
 }
 
