@@ -188,7 +188,7 @@ impl Check<'_> {
         }
         // Read once for the file, and after its bound was established: then it has the checksums of
         // all records below that.
-        let sums = self.sum_table(view, file_id)?;
+        let sums = self.sum_table(view, file_id);
         let mut spans = Vec::new();
         for (index, entry) in map.entries().enumerate() {
             if entry != 0 {
@@ -204,20 +204,22 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// The checksums of a file; it is worth a note when nobody can make use of them.
-    fn sum_table(&mut self, view: &View, file_id: FileId) -> Result<Option<Box<SumTable>>> {
+    /// The checksums of a file; it is worth a note when nobody can make use of them, and a file that
+    /// cannot be read is damage. The records are checked all the same.
+    fn sum_table(&mut self, view: &View, file_id: FileId) -> Option<Box<SumTable>> {
         let files = view.files();
-        Ok(match files.sum_table(view.conf().spec.record_type, file_id)? {
-            Some(Ok(table)) => Some(table),
-            Some(Err(byte_len)) => {
-                let path = files.directory.file_path(&names::sums_file(file_id));
+        let path = || files.directory.file_path(&names::sums_file(file_id));
+        match files.sum_table(view.conf().spec.record_type, file_id) {
+            Ok(Some(Ok(table))) => return Some(table),
+            Ok(Some(Err(byte_len))) => {
                 let wanted = format!("{SUMS_BYTES} bytes with an intact header");
                 let found = format!("{byte_len} bytes: no checksum is known");
-                self.note(path, None, "checksum file", wanted, found);
-                None
+                self.note(path(), None, "checksum file", wanted, found);
             }
-            None => None,
-        })
+            Ok(None) => {}
+            Err(error) => self.damage(&path(), None, error),
+        }
+        None
     }
 
     /// Checksums without a record.

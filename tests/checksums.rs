@@ -255,3 +255,30 @@ fn a_directory_with_nothing_but_checksums_has_lost_its_conf() {
     let opened = Writer::open(dir.path(), WriterOptions::create(PLAIN));
     assert!(matches!(opened, Err(Error::Corrupt(_))), "{opened:?}");
 }
+
+#[test]
+fn a_checksum_file_that_cannot_be_read_is_a_finding_and_the_rest_is_verified() {
+    let dir = temp_dir();
+    column(dir.path(), PLAIN);
+    let sums = dir.path().join(SUMS);
+    remove(dir.path(), SUMS);
+    fs::create_dir(&sums).unwrap();
+    let (summary, findings) = verify(dir.path());
+    assert_eq!((summary.records, summary.with_checksum, summary.damages), (8, 2, 1));
+    assert_eq!(findings[0].file, sums, "{findings:?}");
+}
+
+#[test]
+fn a_reader_does_not_hold_on_to_a_checksum_file_that_was_replaced() {
+    let dir = temp_dir();
+    writer(dir.path(), PLAIN, false, Checksums::On).put(Slot(1), &value(1)).unwrap();
+    let reader = checked_reader(dir.path());
+    assert_eq!(reader.view().get(Slot(1)).unwrap().unwrap(), value(1));
+    // A commit that did not happen has left a checksum, and somebody removes the file.
+    overwrite(dir.path(), SUMS, 32 + 2 * 8, &[7; 8]);
+    remove(dir.path(), SUMS);
+    writer(dir.path(), PLAIN, false, Checksums::On).put(Slot(2), &value(2)).unwrap();
+    let view = reader.refresh().unwrap();
+    assert_eq!(view.get(Slot(2)).unwrap().unwrap(), value(2));
+    assert_eq!(view.get(Slot(1)).unwrap().unwrap(), value(1));
+}

@@ -61,6 +61,14 @@ impl SumFiles {
         files.push((slot.file_id(), Arc::new(file)));
         Ok(entry)
     }
+
+    /// Closes the checksum file of a data file; `false` where it was not open.
+    fn forget(&self, file_id: FileId) -> bool {
+        let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = files.len();
+        files.retain(|(id, _)| *id != file_id);
+        files.len() < before
+    }
 }
 
 /// Opens a checksum file; `None` where there is none that is whole.
@@ -109,8 +117,16 @@ impl Files {
         offset: u64,
         payload: &[u8],
     ) -> Result<SumVerdict> {
-        let entry = self.sums.entry(&self.directory, record_type, slot)?;
-        self.judge(entry, record_type, slot, offset, payload)
+        let judge = || {
+            let entry = self.sums.entry(&self.directory, record_type, slot)?;
+            self.judge(entry, record_type, slot, offset, payload)
+        };
+        match judge() {
+            // The file that is held may have been replaced since: healing and operators remove
+            // checksum files, and the next commit makes a new one.
+            Err(Error::Corrupt(_)) if self.sums.forget(slot.file_id()) => judge(),
+            outcome => outcome,
+        }
     }
 
     /// [`Self::check_sum`] by an entry that was read already.

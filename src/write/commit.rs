@@ -298,7 +298,7 @@ fn open_offsets(directory: &ColumnDir, file_id: FileId, state: &FileState) -> Re
 }
 
 /// Opens a checksum file to write to. Where another tool has removed it, it is made again; where it
-/// was cut or cannot be opened, the records go without: it is never what a put fails for.
+/// was cut, the records go without. One that cannot be opened is an error before anything is written.
 fn open_sums(
     directory: &ColumnDir,
     file_id: FileId,
