@@ -189,6 +189,10 @@ fn streams(seeds: &Seeds) {
     }
     seeds.add("slots", "three", &stream);
     seeds.add("slots", "cut", &stream[..stream.len() - 3]);
+    // One byte more than the target's readers take.
+    let mut long = stream.clone();
+    write_item(&mut long, [4, 0], Slot((1 << 40) + 2), &[7; 501]).unwrap();
+    seeds.add("slots", "long", &long);
     let again = stream.clone();
     write_item(&mut stream, [4, 0], Slot((1 << 40) + 1), &[9; 40]).unwrap();
     let twice = [&stream[..8], &stream, &again].concat();
