@@ -176,6 +176,7 @@ impl Files {
         Self(files.collect())
     }
 
+    #[allow(clippy::cast_possible_truncation, reason = "the length is the number's middle 32 bits")]
     fn read(&self, slot: Slot, buffer: &mut Vec<u8>) {
         let (offsets, data) = &self.0[(slot.0 / SLOTS_PER_FILE) as usize];
         let [mut entry, mut header] = [[0; 8]; 2];

@@ -163,10 +163,10 @@ pub(crate) fn major_faults() -> u64 {
     if status == 0 { u64::try_from(usage.ru_majflt).unwrap_or(0) } else { 0 }
 }
 
-/// Whether these bytes of a file are in memory; `None` where the system does not tell: before
-/// Linux 6.5, and of a file that is somebody else's.
+/// How many pages of these bytes of a file are not in memory; `None` where the system does not
+/// tell: before Linux 6.5, and of a file that is somebody else's.
 #[cfg(target_os = "linux")]
-pub(crate) fn is_in_memory(file: &File, bytes: Range<u64>) -> Option<bool> {
+pub(crate) fn missing_pages(file: &File, bytes: Range<u64>) -> Option<u64> {
     use std::os::fd::AsRawFd;
 
     /// The same on all architectures that Rust has a standard library for.
@@ -185,7 +185,7 @@ pub(crate) fn is_in_memory(file: &File, bytes: Range<u64>) -> Option<bool> {
         others: [u64; 4],
     }
     if bytes.is_empty() {
-        return Some(true);
+        return Some(0);
     }
     let byte_len = bytes.end - bytes.start;
     let range = CachestatRange { offset: bytes.start, byte_len };
@@ -196,12 +196,12 @@ pub(crate) fn is_in_memory(file: &File, bytes: Range<u64>) -> Option<bool> {
     };
     let page = rustix::param::page_size() as u64;
     let pages = bytes.end.div_ceil(page) - bytes.start / page;
-    (status == 0).then_some(found.pages_in_cache >= pages)
+    (status == 0).then_some(pages.saturating_sub(found.pages_in_cache))
 }
 
-/// Whether these bytes of a file are in memory; `None` where the system does not tell.
+/// How many pages of these bytes of a file are not in memory; `None` where the system does not tell.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn is_in_memory(_: &File, _: Range<u64>) -> Option<bool> {
+pub(crate) fn missing_pages(_: &File, _: Range<u64>) -> Option<u64> {
     None
 }
 

@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::ops::Range;
 
-use crate::files::map::{SlotMap, is_in_memory};
+use rustix::param::page_size;
+
+use crate::files::map::{SlotMap, missing_pages};
 use crate::files::touched::{Known, WINDOW_BYTES};
 use crate::format::offsets::ENTRIES;
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordTag};
@@ -20,6 +22,10 @@ const MAX_SKIPPED: usize = 64;
 /// All of a file is looked at together as long as it has no more bytes: page by page, in the worst
 /// case, that takes a millisecond.
 const MAX_LOOK_BYTES: u64 = 1 << 30;
+
+/// When no more than this part of a window is missing, all of it is asked for together with what is
+/// read there: one hole would keep its whole file from being known to be in memory.
+const HOLES_PART: u64 = 8;
 
 /// Of a longer record the beginning is asked for, and the rest left to readahead.
 const MAX_ASKED_BYTES: u64 = 16 << 20;
@@ -75,32 +81,40 @@ fn ask_for(files: &Files, map: &SlotMap, tag: RecordTag, slot: Slot, entry: u64)
 }
 
 fn is_all_in_memory(file: Option<&File>, map: &SlotMap) -> bool {
-    let is_there = |file| is_in_memory(file, 0..map.bound()) == Some(true);
+    let is_there = |file| missing_pages(file, 0..map.bound()) == Some(0);
     map.bound() <= MAX_LOOK_BYTES && file.is_some_and(is_there)
 }
 
 /// Asks for what is not in memory; true when it was there. What lies around is found out together
 /// with it, so that the next records need no look, as long as what is found is trusted.
 fn will_need(file: Option<&File>, map: &SlotMap, bytes: Range<u64>) -> bool {
-    let touched = map.touched();
     let last = bytes.end.max(bytes.start + 1) - 1;
-    let windows = bytes.start / WINDOW_BYTES..=last / WINDOW_BYTES;
-    let is_there = |window: u64| {
-        let start = window * WINDOW_BYTES;
-        let around = start..start.saturating_add(WINDOW_BYTES).min(map.bound());
-        let is_there = touched.is_window_in_memory(window)
-            || file.and_then(|file| is_in_memory(file, around)) == Some(true);
-        if is_there {
-            touched.found_window(window);
-        }
-        is_there
-    };
-    let is_there = touched.is_trusted() && windows.clone().all(is_there)
-        || file.and_then(|file| is_in_memory(file, bytes.clone())) == Some(true);
+    let mut windows = bytes.start / WINDOW_BYTES..=last / WINDOW_BYTES;
+    let is_there = map.touched().is_trusted() && windows.all(|window| fill(file, map, window))
+        || file.and_then(|file| missing_pages(file, bytes.clone())) == Some(0);
     if !is_there {
         map.will_need(bytes);
     }
     is_there
+}
+
+/// Whether a window of the data is in memory, or will be: small holes are asked for.
+fn fill(file: Option<&File>, map: &SlotMap, window: u64) -> bool {
+    let touched = map.touched();
+    if touched.is_window_in_memory(window) {
+        return true;
+    }
+    let start = window * WINDOW_BYTES;
+    let around = start..start.saturating_add(WINDOW_BYTES).min(map.bound());
+    let byte_len = around.end.saturating_sub(around.start);
+    let missing = file.and_then(|file| missing_pages(file, around.clone()));
+    match missing.map(|pages| pages.saturating_mul(page_size() as u64)) {
+        Some(0) => {}
+        Some(bytes) if bytes <= byte_len / HOLES_PART => map.will_need(around),
+        _ => return false,
+    }
+    touched.found_window(window);
+    true
 }
 
 /// What is asked for of a record whose length is known.
