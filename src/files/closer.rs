@@ -6,9 +6,8 @@
 
 use std::fs::File;
 use std::sync::OnceLock;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
-
-use crossbeam_channel::{Sender, bounded};
 
 /// Files that may wait to be closed: few, since a process may be about to need their descriptors. A
 /// reader has one for each commit that it noticed.
@@ -20,7 +19,7 @@ pub(super) fn close(file: File) {
     if !rustix::fs::fstat(&file).is_ok_and(|stat| stat.st_nlink == 0) {
         return;
     }
-    static CLOSER: OnceLock<Option<Sender<File>>> = OnceLock::new();
+    static CLOSER: OnceLock<Option<SyncSender<File>>> = OnceLock::new();
     if let Some(closer) = CLOSER.get_or_init(start) {
         // What does not go there is closed here.
         drop(closer.try_send(file));
@@ -28,8 +27,8 @@ pub(super) fn close(file: File) {
 }
 
 /// The thread is there for the rest of the process, and sleeps as long as nothing is to be closed.
-fn start() -> Option<Sender<File>> {
-    let (closer, files) = bounded(MAX_WAITING);
+fn start() -> Option<SyncSender<File>> {
+    let (closer, files) = sync_channel(MAX_WAITING);
     let close_all = move || files.iter().for_each(drop::<File>);
     let thread = thread::Builder::new().name("coldstore-close".to_owned()).spawn(close_all);
     thread.is_ok().then_some(closer)
