@@ -67,7 +67,8 @@ fn every_record_has_its_checksum_however_it_was_written() {
         assert_eq!((summary.records, summary.with_checksum), (8, 8), "{findings:?}");
         assert!(findings.is_empty(), "{findings:?}");
         let view = checked_reader(dir.path()).view();
-        assert_eq!(view.range(..).filter_map(Result::ok).count(), 8);
+        let records: Vec<_> = view.range(..).map(|record| record.unwrap().slot()).collect();
+        assert_eq!(records.len(), 8);
         for slot in [3, 4, 5, 6, 9, 8191, 8192, 8200] {
             assert_eq!(view.get(Slot(slot)).unwrap().unwrap(), value(slot));
             let mut buffer = Vec::new();
