@@ -74,8 +74,8 @@ pub use read::{
 };
 pub use slot::{FileId, SLOTS_PER_FILE, Slot};
 pub use write::{
-    Checksums, CommitInfo, Committed, HealAction, HealReport, Pipeline, PipelineOptions, Queue,
-    ReclaimReport, Reclaimed, RunCommit, RunError, RunReport, Ticket, Writer, WriterOptions,
+    Checksums, CommitInfo, Committed, HealAction, HealReport, Pipeline, PipelineOptions, Prepared,
+    Queue, ReclaimReport, Reclaimed, RunCommit, RunError, RunReport, Ticket, Writer, WriterOptions,
     inspect, inspect_reclaim, reclaim,
 };
 

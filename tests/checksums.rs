@@ -208,6 +208,29 @@ fn records_of_a_writer_without_checksums_are_unknown_and_no_damage() {
     assert_eq!((summary.records, summary.with_checksum, findings.len()), (8, 4, 0));
 }
 
+/// Guards against a sound record that is called misplaced: its slot had lost another one.
+#[test]
+fn a_lost_record_that_is_put_again_is_told_from_the_one_before() {
+    for (slot, given) in [(3, b"another value".to_vec()), (3, value(3))] {
+        let dir = temp_dir();
+        let mut first = writer(dir.path(), PLAIN, false, Checksums::On);
+        first.put_batch(&batch([2, 3, 4, 9000])).unwrap();
+        drop(first);
+        set_entry(dir.path(), slot, 0);
+        assert_eq!(damages(dir.path()).len(), 1);
+        let mut second = writer(dir.path(), PLAIN, true, Checksums::Off);
+        second.put(Slot(slot), &given).unwrap();
+        // Where nothing is lost none are kept.
+        second.put(Slot(9001), &value(9001)).unwrap();
+        let (summary, findings) = verify(dir.path());
+        let damages: Vec<_> =
+            findings.iter().filter(|found| found.severity == Severity::Damage).collect();
+        assert!(damages.is_empty(), "{damages:?}");
+        assert_eq!((summary.records, summary.with_checksum), (5, 4));
+        assert_eq!(checked_reader(dir.path()).view().get(Slot(slot)).unwrap().unwrap(), given);
+    }
+}
+
 #[test]
 fn healing_clears_the_checksums_of_uncommitted_records() {
     let dir = temp_dir();

@@ -107,6 +107,45 @@ fn a_panic_in_a_stream_poisons_the_writer() {
     }
 }
 
+/// Guards against a prepared batch that is seen before it is committed, and against one that is given
+/// up and leaves anything behind.
+#[test]
+fn a_prepared_batch_is_nothing_until_it_is_committed() {
+    for (slot, gap) in [(5, 7), (9000, 9002), (20_005, 20_004), (60_000, 70_000)] {
+        let (dir, disk) = (temp_dir(), TestDisk::new());
+        drop(column(&disk, dir.path()));
+        let before = common::files(dir.path());
+        let mut writer = open(&disk, dir.path());
+        let batch = [(Slot(slot.min(gap)), "a"), (Slot(slot.max(gap)), "b")];
+        let prepared = writer.prepare_batch(&batch).unwrap();
+        let reader = common::reader(dir.path());
+        assert!(reader.view().get(Slot(slot)).unwrap().is_none());
+        disk.take_calls();
+        drop(prepared);
+        assert!(disk.take_calls().iter().any(Call::is_flush), "what is taken away is flushed");
+        assert!(!writer.is_poisoned());
+        assert!(!writer.contains(Slot(slot)).unwrap());
+        // Where a sealed file was to be filled, the conf names it.
+        let after = common::files(dir.path());
+        let but_the_conf = |mut files: common::Files| {
+            files.retain(|name, _| name != "column.conf");
+            files
+        };
+        assert_eq!(but_the_conf(after), but_the_conf(before), "slot {slot}");
+
+        let prepared = writer.prepare_batch(&batch).unwrap();
+        disk.take_calls();
+        assert_eq!(prepared.commit().unwrap(), Committed { written: 2, unchanged: 0 });
+        let rename = Call::Rename { from: "column.conf.tmp".into(), to: "column.conf".into() };
+        assert_eq!(disk.take_calls(), [rename, Call::SyncDir(dir.path().into())]);
+        assert!(common::reader(dir.path()).view().get(Slot(slot)).unwrap().is_some());
+        let nothing = writer.prepare_batch(&batch).unwrap();
+        assert_eq!(nothing.commit().unwrap(), Committed { written: 0, unchanged: 2 });
+        drop(writer);
+        assert!(open(&disk, dir.path()).heal_report().is_clean());
+    }
+}
+
 /// Guards against a value that is acknowledged because it equals one that is visible, and gone
 /// after a power cut: another kind of writer may have died in a sealed file before it flushed it.
 #[test]

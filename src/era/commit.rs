@@ -18,7 +18,7 @@ use super::verify::Verified;
 use crate::column::Column;
 use crate::error::Error;
 use crate::slot::Slot;
-use crate::write::{Committed, Writer};
+use crate::write::{Committed, Prepared, Writer};
 
 /// Blocks that are held in memory for one commit, in bytes and in number.
 const BATCH_BYTES: usize = 32 << 20;
@@ -27,8 +27,9 @@ const BATCH_BLOCKS: usize = 8192;
 /// Commits an era:
 ///
 /// 1. at the same time its blocks to `blk`, in batches, its state roots to `bsr`, and its state to
-///    `bss`, if it was selected,
-/// 2. its block roots to `bbr`: now the era is done.
+///    `bss`, if it was selected; its block roots are written and flushed meanwhile, and nobody sees
+///    them,
+/// 2. its block roots to `bbr`, which is a rename by now: the era is done.
 ///
 /// After a crash within any of this the same call does the rest: what is there already is
 /// identical, and putting it again changes nothing.
@@ -53,7 +54,8 @@ pub(super) fn commit(
     let ImportColumns { blocks, block_roots, state_roots, state_snapshots } = columns;
     let path = file.path().to_path_buf();
     let mut of_state = ticker.beside(state.record.offset);
-    let outcome = std::thread::scope(|scope| {
+    let refused_roots = |source| refused(&path, &group, Column::BlockRoots, source);
+    let (outcome, block_roots) = std::thread::scope(|scope| {
         let state = if with_state {
             let snapshots = state_snapshots.as_deref_mut().ok_or(ImportError::NoSnapshotColumn)?;
             let (mut file, record, ticker) = (file.again()?, state.record, &mut of_state);
@@ -65,20 +67,22 @@ pub(super) fn commit(
             let roots = by_slot(slots.first, &roots.state_roots);
             scope.spawn(move || state_roots.put_batch(&roots))
         });
+        let block_roots = roots.map(|(slots, roots)| {
+            let roots = by_slot(slots.first, &roots.block_roots);
+            scope.spawn(move || block_roots.prepare_batch(&roots))
+        });
         let blocks = commit_blocks(file, era, blocks, limits, ticker);
         let state = state.map_or(Ok(StateOutcome::NotSelected), joined);
         let state_roots = state_roots.map_or(Ok(Committed::default()), joined);
+        let block_roots = block_roots.map(joined).transpose();
         blocks?;
         state_roots.map_err(|source| refused(&path, &group, Column::StateRoots, source))?;
-        state
+        Ok::<_, ImportError>((state?, block_roots.map_err(refused_roots)?))
     })?;
     ticker.pass(&of_state);
     // 2.
     ticker.tick(Phase::BlockRoots, group.end)?;
-    if let Some((slots, roots)) = roots {
-        let put = block_roots.put_batch(&by_slot(slots.first, &roots.block_roots));
-        put.map_err(|source| refused(&path, &group, Column::BlockRoots, source))?;
-    }
+    block_roots.map_or(Ok(Committed::default()), Prepared::commit).map_err(refused_roots)?;
     Ok(outcome)
 }
 

@@ -425,6 +425,8 @@ static UNTOUCHED: Chunk = Chunk::new();
 /// A view costs little to make, however many files there are: cells come in chunks, on first
 /// touch. Finding what a read needs costs three loads and a comparison.
 pub(crate) struct MapTable {
+    /// Slots below it may be looked up by [`MapTable::quick`]: none, or as below.
+    quick_end: u64,
     /// Slots below it have a chunk.
     near_end: u64,
     /// Each leads to [`UNTOUCHED`] or to one of `held`.
@@ -443,23 +445,37 @@ struct Held {
 }
 
 impl MapTable {
-    /// A table for the files of all slots below `end`.
-    pub(crate) fn new(end: u64) -> Self {
+    /// A table for the files of all slots below `end`. Unless it `is_quick`, [`Self::quick`] finds
+    /// nothing.
+    pub(crate) fn new(end: u64, is_quick: bool) -> Self {
         let chunk_slots = SLOTS_PER_FILE << CHUNK_BITS;
         let near_end = end.min(MAX_CHUNKS * chunk_slots);
         let untouched = || AtomicPtr::new(std::ptr::from_ref(&UNTOUCHED).cast_mut());
         let chunks = (0..near_end.div_ceil(chunk_slots)).map(|_| untouched()).collect();
-        Self { near_end, chunks, held: Mutex::default(), len: AtomicUsize::new(0) }
+        let quick_end = if is_quick { near_end } else { 0 };
+        Self { quick_end, near_end, chunks, held: Mutex::default(), len: AtomicUsize::new(0) }
     }
 
     /// The payload of a slot's record, where its file was put in to be read quickly and there is
     /// nothing special about it. What this returns is what [`RecordTag::payload`] does.
     #[inline]
-    #[allow(clippy::cast_possible_truncation, reason = "below the number of chunks, cells, bytes")]
     pub(crate) fn quick(&self, slot: Slot, tag: RecordTag) -> Option<&[u8]> {
-        if slot.0 >= self.near_end {
-            return None;
-        }
+        // SAFETY: `quick_end` is not above `near_end`.
+        if slot.0 < self.quick_end { unsafe { self.near(slot, tag) } } else { None }
+    }
+
+    /// [`Self::quick`], also in a table that is not for that.
+    #[inline]
+    pub(crate) fn quick_at_last(&self, slot: Slot, tag: RecordTag) -> Option<&[u8]> {
+        // SAFETY: as is said.
+        if slot.0 < self.near_end { unsafe { self.near(slot, tag) } } else { None }
+    }
+
+    /// # Safety
+    /// The slot is below `near_end`.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "below the number of chunks, cells, bytes")]
+    unsafe fn near(&self, slot: Slot, tag: RecordTag) -> Option<&[u8]> {
         // SAFETY: `new` makes a chunk for every slot below `near_end`.
         let chunk =
             unsafe { self.chunks.get_unchecked((slot.0 >> (SLOT_BITS + CHUNK_BITS)) as usize) };
@@ -475,15 +491,20 @@ impl MapTable {
         let left = (cell.header_starts.load(Ordering::Relaxed) as u64).checked_sub(start)?;
         let room = left.checked_sub(1)? as usize;
         let records = cell.records.load(Ordering::Relaxed).cast_const();
-        let place = records.wrapping_add(start as usize);
         // SAFETY: `records` and `header_starts` were written before `entries` was, and never again:
         // they are of what `SlotMap::records` gives for a map in `held`, bytes that stay mapped and
         // unchanged for as long as `self` lives. `start` is below `header_starts`, so a header's
-        // bytes from `place` on are among them, and `room` more.
-        let header = unsafe { place.cast::<[u8; HEADER_LEN]>().read() };
+        // bytes from there on are among them, and `room` more.
+        let (header, payload) = unsafe {
+            let place = records.add(start as usize);
+            (place.cast::<[u8; HEADER_LEN]>().read(), place.add(HEADER_LEN))
+        };
         let byte_len = tag.payload_bytes(header).filter(|byte_len| *byte_len <= room)?;
-        // SAFETY: as above. It is not null, since it lies behind a header.
-        Some(unsafe { std::slice::from_raw_parts(place.wrapping_add(HEADER_LEN), byte_len) })
+        // SAFETY: as above. It is not null, since it lies in a map.
+        unsafe {
+            std::hint::assert_unchecked(!payload.is_null());
+            Some(std::slice::from_raw_parts(payload, byte_len))
+        }
     }
 
     /// The map of a file, where it was put in.
@@ -631,7 +652,7 @@ mod tests {
             .flat_map(|tag| (0..=bytes.len()).map(|bound| (RecordTag::new(*tag), bound)))
         {
             let (data, entries) = (MappedData::bytes(&bytes), MappedTable::copy(&table));
-            let table_of_maps = MapTable::new(SLOTS_PER_FILE);
+            let table_of_maps = MapTable::new(SLOTS_PER_FILE, true);
             let map = SlotMap::new(data, entries, bound);
             let map = table_of_maps.insert(FileId(0), Arc::new(map), true);
             for index in 0..12 {
@@ -660,7 +681,7 @@ mod tests {
         let tag = RecordTag::new([4, 0]);
         let map = SlotMap::new(MappedData::bytes(&bytes), MappedTable::copy(&table), bytes.len());
         for last in [0, 63, 64, 65_535, 65_536, 1 << 30, FileId::MAX.0] {
-            let table_of_maps = MapTable::new(FileId(last).first_slot().0 + 1);
+            let table_of_maps = MapTable::new(FileId(last).first_slot().0 + 1, true);
             let mut ids = vec![0, last / 2, last.saturating_sub(1), last];
             ids.dedup();
             for (count, id) in ids.iter().map(|id| FileId(*id)).enumerate() {
@@ -692,7 +713,7 @@ mod tests {
     #[test]
     fn a_file_that_is_not_to_be_read_quickly_is_found_slowly() {
         let (bytes, entries) = file_of(&[b"ab"]);
-        let (tag, table) = (RecordTag::new([4, 0]), MapTable::new(1));
+        let (tag, table) = (RecordTag::new([4, 0]), MapTable::new(1, true));
         let map = SlotMap::new(MappedData::bytes(&bytes), MappedTable::copy(&entries), bytes.len());
         let map = table.insert(FileId(0), Arc::new(map), false);
         assert!(table.quick(Slot(0), tag).is_none());
@@ -701,7 +722,7 @@ mod tests {
         assert_eq!(table.quick(Slot(0), tag), Some(&b"ab"[..]));
         table.set_quick(FileId(0), false);
         assert!(table.quick(Slot(0), tag).is_none());
-        assert!(MapTable::new(0).quick(Slot(0), tag).is_none());
+        assert!(MapTable::new(0, true).quick(Slot(0), tag).is_none());
     }
 
     /// Miri lets the readers see the stores in any order that the memory model allows.
@@ -710,7 +731,7 @@ mod tests {
         let (bytes, entries) = file_of(&[b"ab"]);
         let tag = RecordTag::new([4, 0]);
         let files = [0, 1, 64].map(FileId);
-        let table = MapTable::new(files[2].first_slot().0 + 1);
+        let table = MapTable::new(files[2].first_slot().0 + 1, true);
         let look = || {
             for file_id in files {
                 if let Some(payload) = table.quick(file_id.first_slot(), tag) {

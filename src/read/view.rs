@@ -77,14 +77,15 @@ impl View {
             Compression::Snappy => usize::MAX,
         };
         let end = conf.highest.map_or(0, |slot| slot.0 + 1);
+        let asks = options.access.asks(conf.spec.max_value_bytes);
         let moment = Moment {
             end,
             tag: RecordTag::new(conf.spec.record_type),
             max_stored_len,
             // Where checksums are compared, all do.
             quick_end: if options.checks_sums() { 0 } else { max_stored_len.saturating_add(1) },
-            asks: options.access.asks(conf.spec.max_value_bytes),
-            table: MapTable::new(end),
+            asks,
+            table: MapTable::new(end, !asks),
             seen,
             files,
             options,
@@ -114,14 +115,10 @@ impl View {
     #[inline]
     pub fn get_stored(&self, slot: Slot) -> Result<Option<&[u8]>> {
         let moment = &*self.moment;
-        let is_sample = moment.asks && is_sample(slot.index_in_file());
-        if !is_sample
-            && let Some(payload) = moment.table.quick(slot, moment.tag)
-            && payload.len() < moment.quick_end
-        {
-            return Ok(Some(payload));
+        match moment.table.quick(slot, moment.tag) {
+            Some(payload) if payload.len() < moment.quick_end => Ok(Some(payload)),
+            _ => moment.get_stored(slot),
         }
-        moment.get_stored(slot)
     }
 
     /// The value of a slot: borrowed from the map in an uncompressed column, decoded in a
@@ -296,9 +293,17 @@ impl Moment {
     }
 
     /// The payload stored for a slot: all that the quick look does not settle, and in a column
-    /// whose records are asked for every read.
+    /// whose records are asked for every read. There only the reads that find out what is in
+    /// memory, and those of files of which something is not, are not quick.
     #[inline(never)]
     pub(super) fn get_stored(&self, slot: Slot) -> Result<Option<&[u8]>> {
+        if self.asks
+            && !is_sample(slot.index_in_file())
+            && let Some(payload) = self.table.quick_at_last(slot, self.tag)
+            && payload.len() < self.quick_end
+        {
+            return Ok(Some(payload));
+        }
         if slot.0 >= self.end {
             return Ok(None);
         }

@@ -90,17 +90,23 @@ struct Stream<'a> {
     header: RecordHeader,
 }
 
-/// Commits the batch; `conf` and `tables` move on when it is durable. All records are new, and they
-/// are either all above the highest slot or none of them is. `next` is the sealed file that the batch after this one
-/// fills, when the caller knows.
-pub(super) fn commit(
+/// A commit of which all is on disk but the rename: to readers and to healing there is nothing of it.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    conf: Conf,
+    files: Vec<(FileId, FileState)>,
+}
+
+/// Steps 1 to 5. All records are new, and they are either all above the highest slot or none of them
+/// is. `next` is the sealed file that the batch after this one fills, when the caller knows.
+pub(super) fn prepare(
     directory: &ColumnDir,
     conf: &mut Conf,
     tables: &mut TableCache,
     flusher: &mut Flusher,
     batch: Vec<FileBatch<'_>>,
     next: Option<FileId>,
-) -> Result<(), CommitError> {
+) -> Result<Prepared, CommitError> {
     let highest = batch.last().and_then(|file| file.records.last()).map(|(slot, _)| *slot);
     let mut staged = Vec::with_capacity(batch.len());
     for file in batch {
@@ -145,24 +151,40 @@ pub(super) fn commit(
         flushes.push(Flush::Names(directory.clone()));
     }
     flusher.flush_all(directory, flushes).map_err(poisoning)?;
-    // 6. rename
-    directory.rename_tmp().map_err(poisoning)?;
+    let files = staged.into_iter().map(|file| (file.file_id, file.committed())).collect();
+    Ok(Prepared { conf: committed, files })
+}
 
-    *conf = committed;
-    for mut file in staged {
-        file.state.data_len = file.bytes.end();
-        file.state.has_data = true;
-        file.state.has_offsets = true;
-        file.state.offsets_len = TABLE_BYTES as u64;
-        if let Some(sums) = &mut file.state.sums {
-            sums.has_file = true;
+impl Prepared {
+    /// Step 6; `conf` and `tables` move on when it is durable.
+    pub(super) fn commit(
+        self,
+        directory: &ColumnDir,
+        conf: &mut Conf,
+        tables: &mut TableCache,
+    ) -> Result<(), CommitError> {
+        directory.rename_tmp().map_err(poisoning)?;
+        *conf = self.conf;
+        for (file_id, state) in self.files {
+            tables.put(file_id, state);
         }
-        tables.put(file.file_id, file.state);
+        Ok(())
     }
-    Ok(())
 }
 
 impl Staged<'_> {
+    /// What the file is when the conf names it.
+    fn committed(mut self) -> FileState {
+        self.state.data_len = self.bytes.end();
+        self.state.has_data = true;
+        self.state.has_offsets = true;
+        self.state.offsets_len = TABLE_BYTES as u64;
+        if let Some(sums) = &mut self.state.sums {
+            sums.has_file = true;
+        }
+        self.state
+    }
+
     fn makes_files(&self) -> bool {
         let state = &self.state;
         !state.has_data

@@ -2,6 +2,7 @@
 
 mod column_dir;
 mod commit;
+mod compare;
 mod encode;
 mod flusher;
 mod gather;
@@ -18,4 +19,4 @@ pub use heal::{HealAction, HealReport, inspect};
 pub use pipeline::{CommitInfo, Pipeline, PipelineOptions, Queue, Ticket};
 pub use reclaim::{ReclaimReport, Reclaimed, inspect_reclaim, reclaim, reclaim_on};
 pub use run::{RunCommit, RunError, RunReport};
-pub use writer::{Checksums, Committed, Writer, WriterOptions};
+pub use writer::{Checksums, Committed, Prepared, Writer, WriterOptions};

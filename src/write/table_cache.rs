@@ -36,6 +36,13 @@ pub(super) struct FileSums {
     pub(super) has_file: bool,
 }
 
+impl FileSums {
+    /// There is one of a slot without a record.
+    fn know_more_than(&self, table: &OffsetTable) -> bool {
+        self.table.known().any(|index| table.get(index) == 0)
+    }
+}
+
 impl FileState {
     /// The whole offset file is there, so that entries can be written one by one.
     pub(super) fn has_whole_table(&self) -> bool {
@@ -81,9 +88,10 @@ impl TableCache {
     ) -> Result<&FileState> {
         if !self.files.contains_key(&file_id) {
             let mut state = load(directory, conf, file_id)?;
-            if self.keeps_sums {
-                state.sums = load_sums(directory, conf, file_id)?;
-            }
+            let sums = load_sums(directory, conf, file_id)?;
+            // Even who keeps none must not leave the one of a record that was lost beside another
+            // record, which would then seem to be misplaced.
+            state.sums = sums.filter(|sums| self.keeps_sums || sums.know_more_than(&state.table));
             self.put(file_id, state);
         }
         Ok(&self.files[&file_id])

@@ -16,8 +16,9 @@ use crate::format::record::HEADER_BYTES;
 use crate::read::decode::{self, DecodeFault};
 use crate::read::{Reader, ReaderOptions};
 use crate::slot::{FileId, Slot};
-use crate::write::column_dir::{ColumnDir, NamedFile};
+use crate::write::column_dir::ColumnDir;
 use crate::write::commit::{self, CommitError, FileBatch, Payload};
+use crate::write::compare::{StoredReader, Uncomparable, compare, same_value};
 use crate::write::encode;
 use crate::write::flusher::Flusher;
 use crate::write::heal::{self, HealReport};
@@ -40,7 +41,8 @@ pub struct WriterOptions {
 /// `data_00000` (`FORMAT.md`, section 8). Whoever does not know them reads the column as before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Checksums {
-    /// No.
+    /// No. (But in a file that has one for a slot without a record they are: put beside another
+    /// record it would accuse that one.)
     #[default]
     Off,
     /// Where the column has any.
@@ -230,10 +232,24 @@ impl Writer {
     /// # Errors
     /// See [`Writer`].
     pub fn put_batch<V: AsRef<[u8]>>(&mut self, items: &[(Slot, V)]) -> Result<Committed> {
+        self.prepare_batch(items)?.commit()
+    }
+
+    /// The first half of [`Writer::put_batch`], which is nearly all of its work and waiting: the batch
+    /// is written and flushed, and nobody sees anything of it. [`Prepared::commit`] makes it visible
+    /// with the rename of the conf; dropped instead, it is taken away again.
+    ///
+    /// Whoever has to commit to one column after others (to say that they are complete, say) can
+    /// let this half of it go on beside them.
+    ///
+    /// # Errors
+    /// See [`Writer`].
+    pub fn prepare_batch<V: AsRef<[u8]>>(&mut self, items: &[(Slot, V)]) -> Result<Prepared<'_>> {
         let items: Vec<(Slot, &[u8])> =
             items.iter().map(|(slot, value)| (*slot, value.as_ref())).collect();
         self.check_values(&items)?;
-        self.put_values(&items, None)
+        let (prepared, committed) = self.prepare_values(&items, None)?;
+        Ok(Prepared { writer: self, prepared, committed })
     }
 
     /// [`Writer::put_batch`] of payloads in their stored form: snappy frames for a compressed
@@ -471,6 +487,17 @@ impl Writer {
 
     /// Stores checked values in one commit. `next` is the file that the commit after this fills.
     fn put_values(&mut self, items: &[(Slot, &[u8])], next: Option<FileId>) -> Result<Committed> {
+        let (prepared, committed) = self.prepare_values(items, next)?;
+        prepared.map_or(Ok(()), |prepared| self.finish(prepared))?;
+        Ok(committed)
+    }
+
+    /// What [`Self::put_values`] does before the rename; `None` where everything is there already.
+    fn prepare_values(
+        &mut self,
+        items: &[(Slot, &[u8])],
+        next: Option<FileId>,
+    ) -> Result<(Option<commit::Prepared>, Committed)> {
         let (new, unchanged) = self.new_of(items, Compression::None)?;
         // Refused before any work goes into compression.
         let slots: Vec<Slot> = new.iter().map(|(slot, _)| *slot).collect();
@@ -478,9 +505,11 @@ impl Writer {
         let values: Vec<&[u8]> = new.iter().map(|(_, value)| *value).collect();
         let stored = encode::encode_all(&values, self.conf.spec.compression)
             .map_err(|error| Error::io(self.directory.path(), "compress a value for", error))?;
+        let written = slots.len() as u64;
         let new = slots.into_iter().zip(stored.iter().map(Cow::as_ref)).collect();
-        let written = self.put_new(new, next)?;
-        Ok(Committed { written, unchanged })
+        let batch = self.batch_of(new)?;
+        let prepared = if batch.is_empty() { None } else { Some(self.prepare(batch, next)?) };
+        Ok((prepared, Committed { written, unchanged }))
     }
 
     /// The items whose slots have no record yet, and how many others hold the same value. The
@@ -505,24 +534,26 @@ impl Writer {
 
     /// Commits payloads of slots that have no record yet.
     fn put_new(&mut self, items: Vec<(Slot, &[u8])>, next: Option<FileId>) -> Result<u64> {
+        let written = items.len() as u64;
+        let batch = self.batch_of(items)?;
+        if !batch.is_empty() {
+            self.commit(batch, next)?;
+        }
+        Ok(written)
+    }
+
+    fn batch_of<'a>(&self, items: Vec<(Slot, &'a [u8])>) -> Result<Vec<FileBatch<'a>>> {
         let slots: Vec<Slot> = items.iter().map(|(slot, _)| *slot).collect();
         let groups = plan::group(&self.conf, &slots)?;
-        if groups.is_empty() {
-            return Ok(0);
-        }
         let mut items = items.into_iter();
-        let batch = groups
-            .into_iter()
-            .map(|group| FileBatch {
-                file_id: group.file_id,
-                records: (&mut items)
-                    .take(group.items.len())
-                    .map(|(slot, payload)| (slot, Payload::Bytes(payload)))
-                    .collect(),
-            })
-            .collect();
-        self.commit(batch, next)?;
-        Ok(slots.len() as u64)
+        let of_group = |group: plan::Group| FileBatch {
+            file_id: group.file_id,
+            records: (&mut items)
+                .take(group.items.len())
+                .map(|(slot, payload)| (slot, Payload::Bytes(payload)))
+                .collect(),
+        };
+        Ok(groups.into_iter().map(of_group).collect())
     }
 
     fn put_stream(
@@ -538,21 +569,54 @@ impl Writer {
     }
 
     fn commit(&mut self, batch: Vec<FileBatch<'_>>, next: Option<FileId>) -> Result<()> {
+        let prepared = self.prepare(batch, next)?;
+        self.finish(prepared)
+    }
+
+    fn prepare(
+        &mut self,
+        batch: Vec<FileBatch<'_>>,
+        next: Option<FileId>,
+    ) -> Result<commit::Prepared> {
         let sealed = next.filter(|file_id| Some(*file_id) < self.conf.current_file());
-        let Self { directory, conf, tables, flusher, poisoned, .. } = self;
+        self.change(|writer| {
+            let Self { directory, conf, tables, flusher, .. } = writer;
+            commit::prepare(directory, conf, tables, flusher, batch, sealed)
+        })
+    }
+
+    fn finish(&mut self, prepared: commit::Prepared) -> Result<()> {
+        self.change(|Self { directory, conf, tables, .. }| {
+            prepared.commit(directory, conf, tables)
+        })?;
+        tracing::debug!(column = %self.directory.path().display(), conf = ?self.conf, "committed");
+        Ok(())
+    }
+
+    /// What is on disk of a commit that is given up is taken away again, as the next opening would.
+    fn take_back(&mut self) -> Result<()> {
+        self.change(|Self { directory, conf, .. }| {
+            let healed = heal::examine(directory, conf)
+                .and_then(|actions| heal::apply(directory, conf, &actions));
+            healed.map_err(|error| CommitError { error, poisons: true })
+        })
+    }
+
+    /// Does something to the files; when it fails, or panics, in the middle, the writer is poisoned.
+    fn change<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T, CommitError>) -> Result<T> {
         // A panic on the way (in a caller's stream, say) leaves the files as they are.
         let interrupted = io::Error::other("a panic interrupted it");
-        *poisoned = Some(Error::io(directory.path(), "finish a commit to", interrupted));
-        match commit::commit(directory, conf, tables, flusher, batch, sealed) {
-            Ok(()) => {
-                *poisoned = None;
-                tracing::debug!(column = %directory.path().display(), ?conf, "committed");
-                Ok(())
+        let error = Error::io(self.directory.path(), "finish a commit to", interrupted);
+        self.poisoned = Some(error);
+        match change(self) {
+            Ok(done) => {
+                self.poisoned = None;
+                Ok(done)
             }
             Err(CommitError { error, poisons }) => {
-                *poisoned = poisons.then(|| error.clone());
+                self.poisoned = poisons.then(|| error.clone());
                 if poisons {
-                    tracing::error!(column = %directory.path().display(), %error, "poisoned");
+                    tracing::error!(column = %self.directory.path().display(), %error, "poisoned");
                 }
                 Err(error)
             }
@@ -609,56 +673,41 @@ impl Writer {
     }
 }
 
+/// A batch that is on disk and that nobody sees yet: [`Writer::prepare_batch`]. After a crash there is
+/// nothing of it.
+#[derive(Debug)]
+#[must_use = "it is taken away again unless it is committed"]
+pub struct Prepared<'w> {
+    writer: &'w mut Writer,
+    /// `None` where there is nothing to commit, or not any more.
+    prepared: Option<commit::Prepared>,
+    committed: Committed,
+}
+
+impl Prepared<'_> {
+    /// Commits the batch: it is durable, and readers see it.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and the writer is poisoned.
+    pub fn commit(mut self) -> Result<Committed> {
+        self.prepared.take().map_or(Ok(()), |prepared| self.writer.finish(prepared))?;
+        Ok(self.committed)
+    }
+}
+
+impl Drop for Prepared<'_> {
+    /// Takes away what was not committed. What fails then poisons the writer: the next opening does
+    /// the rest.
+    fn drop(&mut self) {
+        if self.prepared.take().is_some() {
+            // The writer has it, and says it when it is asked to write again.
+            drop(self.writer.take_back());
+        }
+    }
+}
+
 /// Slots with their values or payloads.
 type Items<'a> = Vec<(Slot, &'a [u8])>;
-
-/// The payload of a record, read piece by piece.
-struct StoredReader<'a> {
-    data: &'a NamedFile,
-    offset: u64,
-    end: u64,
-}
-
-impl Read for StoredReader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.end - self.offset).unwrap_or(usize::MAX);
-        let count = left.min(buffer.len());
-        self.data.read_exact_at(&mut buffer[..count], self.offset).map_err(io::Error::other)?;
-        self.offset += count as u64;
-        Ok(count)
-    }
-}
-
-/// Which of two streams failed.
-enum Uncomparable {
-    Held(io::Error),
-    Given(io::Error),
-}
-
-/// Whether two streams have the same bytes.
-fn compare(mut held: &mut dyn Read, mut given: &mut dyn Read) -> Result<bool, Uncomparable> {
-    const PIECE: u64 = 64 << 10;
-    let (mut of_held, mut of_given) = (Vec::new(), Vec::new());
-    loop {
-        of_held.clear();
-        of_given.clear();
-        (&mut held).take(PIECE).read_to_end(&mut of_held).map_err(Uncomparable::Held)?;
-        (&mut given).take(PIECE).read_to_end(&mut of_given).map_err(Uncomparable::Given)?;
-        if of_held != of_given {
-            return Ok(false);
-        }
-        if of_held.is_empty() {
-            return Ok(true);
-        }
-    }
-}
-
-/// Whether two payloads in their stored form are the same value.
-fn same_value(left: &[u8], right: &[u8], compression: Compression) -> bool {
-    let mut held = decode::decoder(left, compression);
-    let mut given = decode::decoder(right, compression);
-    left == right || matches!(compare(&mut *held, &mut *given), Ok(true))
-}
 
 fn take_lock(directory: &ColumnDir) -> Result<Box<dyn Lock>> {
     let path = directory.file_path(names::LOCK);

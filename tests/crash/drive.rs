@@ -163,6 +163,14 @@ impl Driver {
                     Ok(_) => return Err(Stopped::Wrong("took half of a value".to_owned())),
                 }
             }
+            Step::GivenUp(slots) => {
+                drop(writer.prepare_batch(&batch(slots))?);
+                // What failed then is said by whatever is written next.
+                match writer.put_batch::<Vec<u8>>(&[]) {
+                    Err(coldstore::Error::Poisoned { cause, .. }) => return Err((*cause).into()),
+                    done => drop(done?),
+                }
+            }
             Step::Open(_) | Step::Foreign { .. } => unreachable!("no puts"),
         }
         ack(expect);
@@ -203,7 +211,9 @@ pub(crate) fn units(held: &Content, step: &Step) -> Vec<Content> {
     let slots = match step {
         Step::Put(slots) | Step::Run(slots) => slots.clone(),
         Step::Stream(slot) => vec![*slot],
-        Step::FailingStream(_) | Step::Open(_) | Step::Foreign { .. } => return Vec::new(),
+        Step::FailingStream(_) | Step::GivenUp(_) | Step::Open(_) | Step::Foreign { .. } => {
+            return Vec::new();
+        }
     };
     let highest = held.keys().next_back().copied();
     let group = |slot: u64| match step {

@@ -18,13 +18,15 @@ pub(crate) fn script(seed: u64, len: usize) -> Script {
     let mut held = BTreeSet::from([1]);
     let mut steps = Vec::new();
     while steps.len() < len {
-        let step = match random.below(12) {
+        let step = match random.below(13) {
             0 => Step::Open(opening),
             1..=4 => ascend(&mut random, &held),
             5 if backfill => Step::Run(any(&mut random)),
             6..=9 if backfill => fill(&mut random, &held),
             10 => one(&mut random, &held, backfill, Step::Stream),
             11 => one(&mut random, &held, backfill, Step::FailingStream),
+            12 if backfill => given_up(fill(&mut random, &held)),
+            12 => given_up(ascend(&mut random, &held)),
             _ => continue,
         };
         match &step {
@@ -32,7 +34,7 @@ pub(crate) fn script(seed: u64, len: usize) -> Script {
             Step::Put(slots) | Step::Run(slots) => held.extend(slots),
             Step::Stream(slot) => drop(held.insert(*slot)),
             Step::FailingStream(slot) if held.contains(slot) => continue,
-            Step::FailingStream(_) | Step::Open(_) | Step::Foreign { .. } => {}
+            Step::FailingStream(_) | Step::GivenUp(_) | Step::Open(_) | Step::Foreign { .. } => {}
         }
         steps.push(step);
     }
@@ -76,6 +78,13 @@ fn fill(random: &mut Random, held: &BTreeSet<u64>) -> Step {
         slots.insert(slot(random, file));
     }
     Step::Put(slots.into_iter().filter(|slot| *slot <= highest).collect())
+}
+
+fn given_up(step: Step) -> Step {
+    match step {
+        Step::Put(slots) => Step::GivenUp(slots),
+        other => other,
+    }
 }
 
 fn any(random: &mut Random) -> Vec<u64> {

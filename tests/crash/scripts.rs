@@ -53,6 +53,8 @@ pub(crate) enum Step {
     Stream(u64),
     /// A stream that ends too early.
     FailingStream(u64),
+    /// A batch that is prepared and not committed.
+    GivenUp(Vec<u64>),
     /// Another kind of writer puts a record into a file, flushes none of it and dies: a process that
     /// knows no intent, in a sealed file, or one that has just replaced the conf.
     Foreign {
@@ -122,7 +124,7 @@ fn script<const A: usize, const B: usize, const C: usize>(
 
 /// The short scripts, one for every way that a commit or an opening can go.
 pub(crate) fn scripts() -> Vec<Script> {
-    use Step::{FailingStream, Foreign, Open, Run, Stream};
+    use Step::{FailingStream, Foreign, GivenUp, Open, Run, Stream};
     let far = || [put([6000, 6001]), put([9003, 9004]), put([60_000])];
     let mut all = vec![
         script("first creation", [], [Open(V2), put([5])], [put([9000])]),
@@ -221,6 +223,20 @@ pub(crate) fn scripts() -> Vec<Script> {
             far(),
         ),
         script(
+            "batches that are given up",
+            [Open(V3), put([1, 9000, 25_000])],
+            [
+                GivenUp(vec![25_001, 25_003]),
+                put([25_002]),
+                GivenUp(vec![5, 25_001]),
+                put([6]),
+                GivenUp(vec![17_000]),
+                GivenUp(vec![30_000, 40_000]),
+                put([40_001]),
+            ],
+            far(),
+        ),
+        script(
             "another writer died behind its commit",
             [Open(V3), put([1, 9000])],
             [Foreign { slot: 9001, commits: true }, Open(V3), put([9001]), put([9002])],
@@ -266,7 +282,7 @@ pub(crate) fn scripts() -> Vec<Script> {
         script(
             "checksums of streams, some that fail",
             [Open(V3_SUMS), put([1, 9000, 25_000])],
-            [Stream(5), FailingStream(25_002)],
+            [Stream(5), FailingStream(25_002), GivenUp(vec![25_003, 33_000])],
             [put([9003])],
         ),
         script(
