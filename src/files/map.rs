@@ -27,7 +27,9 @@ use memmap2::{Advice, Mmap, MmapOptions};
 use crate::files::directory::Inode;
 use crate::files::touched::Touched;
 use crate::format::offsets::{ENTRIES, OffsetTable, TABLE_BYTES};
-use crate::format::record::{FIRST_RECORD_OFFSET, RecordHeader, RecordTag, VERSION_RECORD};
+use crate::format::record::{
+    FIRST_RECORD_OFFSET, LENGTH_END, RecordHeader, RecordTag, VERSION_RECORD,
+};
 use crate::slot::{FileId, SLOTS_PER_FILE, Slot};
 
 type Entries = [AtomicU64; ENTRIES];
@@ -386,7 +388,7 @@ const MAX_CHUNKS: u64 = 1024;
 /// What a read needs of a file, in half a cache line.
 #[repr(C, align(32))]
 struct Cell {
-    /// Null until the file is there. What is below was written before.
+    /// [`NO_ENTRIES`] until the file is there. What is below was written before.
     entries: AtomicPtr<Entries>,
     /// The first byte behind the version record.
     records: AtomicPtr<u8>,
@@ -400,7 +402,7 @@ const _: () = assert!(size_of::<Cell>() == 32);
 impl Cell {
     const fn new() -> Self {
         Self {
-            entries: AtomicPtr::new(std::ptr::null_mut()),
+            entries: AtomicPtr::new((&raw const NO_ENTRIES).cast_mut()),
             records: AtomicPtr::new(std::ptr::null_mut()),
             header_starts: AtomicUsize::new(0),
             map: AtomicPtr::new(std::ptr::null_mut()),
@@ -425,8 +427,6 @@ static UNTOUCHED: Chunk = Chunk::new();
 /// A view costs little to make, however many files there are: cells come in chunks, on first
 /// touch. Finding what a read needs costs three loads and a comparison.
 pub(crate) struct MapTable {
-    /// Slots below it may be looked up by [`MapTable::quick`]: none, or as below.
-    quick_end: u64,
     /// Slots below it have a chunk.
     near_end: u64,
     /// Each leads to [`UNTOUCHED`] or to one of `held`.
@@ -445,66 +445,27 @@ struct Held {
 }
 
 impl MapTable {
-    /// A table for the files of all slots below `end`. Unless it `is_quick`, [`Self::quick`] finds
-    /// nothing.
-    pub(crate) fn new(end: u64, is_quick: bool) -> Self {
+    /// A table for the files of all slots below `end`.
+    pub(crate) fn new(end: u64) -> Self {
         let chunk_slots = SLOTS_PER_FILE << CHUNK_BITS;
         let near_end = end.min(MAX_CHUNKS * chunk_slots);
         let untouched = || AtomicPtr::new(std::ptr::from_ref(&UNTOUCHED).cast_mut());
         let chunks = (0..near_end.div_ceil(chunk_slots)).map(|_| untouched()).collect();
-        let quick_end = if is_quick { near_end } else { 0 };
-        Self { quick_end, near_end, chunks, held: Mutex::default(), len: AtomicUsize::new(0) }
+        Self { near_end, chunks, held: Mutex::default(), len: AtomicUsize::new(0) }
     }
 
     /// The payload of a slot's record, where its file was put in to be read quickly and there is
-    /// nothing special about it. What this returns is what [`RecordTag::payload`] does.
+    /// nothing special about it: what [`RecordTag::payload`] returns, if that is shorter than
+    /// `len_end`, which is at most [`LENGTH_END`].
     #[inline]
-    pub(crate) fn quick(&self, slot: Slot, tag: RecordTag) -> Option<&[u8]> {
-        // SAFETY: `quick_end` is not above `near_end`.
-        if slot.0 < self.quick_end { unsafe { self.near(slot, tag) } } else { None }
-    }
-
-    /// [`Self::quick`], also in a table that is not for that.
-    #[inline]
-    pub(crate) fn quick_at_last(&self, slot: Slot, tag: RecordTag) -> Option<&[u8]> {
-        // SAFETY: as is said.
-        if slot.0 < self.near_end { unsafe { self.near(slot, tag) } } else { None }
-    }
-
-    /// # Safety
-    /// The slot is below `near_end`.
-    #[inline]
-    #[allow(clippy::cast_possible_truncation, reason = "below the number of chunks, cells, bytes")]
-    unsafe fn near(&self, slot: Slot, tag: RecordTag) -> Option<&[u8]> {
-        // SAFETY: `new` makes a chunk for every slot below `near_end`.
-        let chunk =
-            unsafe { self.chunks.get_unchecked((slot.0 >> (SLOT_BITS + CHUNK_BITS)) as usize) };
-        // SAFETY: it leads to a static or to what `held` keeps in place, written before.
-        let chunk = unsafe { &*chunk.load(Ordering::Acquire) };
-        let cell = &chunk.0[(slot.0 >> SLOT_BITS) as usize % CHUNK];
-        // SAFETY: it is null or leads to an aligned table that a map in `held` keeps in place; all
-        // access to it by this process is atomic.
-        let entries = unsafe { cell.entries.load(Ordering::Acquire).as_ref() }?;
-        let entry = load(&entries[slot.index_in_file()]);
-        // An offset inside the version record becomes an enormous one.
-        let start = entry.wrapping_sub(FIRST_RECORD_OFFSET);
-        let left = (cell.header_starts.load(Ordering::Relaxed) as u64).checked_sub(start)?;
-        let room = left.checked_sub(1)? as usize;
-        let records = cell.records.load(Ordering::Relaxed).cast_const();
-        // SAFETY: `records` and `header_starts` were written before `entries` was, and never again:
-        // they are of what `SlotMap::records` gives for a map in `held`, bytes that stay mapped and
-        // unchanged for as long as `self` lives. `start` is below `header_starts`, so a header's
-        // bytes from there on are among them, and `room` more.
-        let (header, payload) = unsafe {
-            let place = records.add(start as usize);
-            (place.cast::<[u8; HEADER_LEN]>().read(), place.add(HEADER_LEN))
-        };
-        let byte_len = tag.payload_bytes(header).filter(|byte_len| *byte_len <= room)?;
-        // SAFETY: as above. It is not null, since it lies in a map.
-        unsafe {
-            std::hint::assert_unchecked(!payload.is_null());
-            Some(std::slice::from_raw_parts(payload, byte_len))
+    pub(crate) fn quick(&self, slot: Slot, tag: RecordTag, len_end: u64) -> Option<&[u8]> {
+        if slot.0 >= self.near_end {
+            return None;
         }
+        // SAFETY: `new` makes a chunk for every slot below `near_end`.
+        let chunk = unsafe { self.chunks.get_unchecked(chunk_index(slot)) };
+        // SAFETY: it is one of this table.
+        unsafe { look(chunk, slot, tag, len_end) }
     }
 
     /// The map of a file, where it was put in.
@@ -574,7 +535,8 @@ impl MapTable {
         let Some(map) = (unsafe { cell.map.load(Ordering::Acquire).cast_const().as_ref() }) else {
             return;
         };
-        let entries = if quick { map.entries.as_ptr() } else { std::ptr::null_mut() };
+        let nothing = (&raw const NO_ENTRIES).cast_mut();
+        let entries = if quick { map.entries.as_ptr() } else { nothing };
         // Mostly it is as it shall be, and others read what shares its cache line.
         if cell.entries.load(Ordering::Relaxed) != entries {
             // `Acquire` of it: the cell's records were written before its map was.
@@ -590,6 +552,121 @@ impl MapTable {
     fn near_chunk(&self, file_id: FileId) -> Option<&AtomicPtr<Chunk>> {
         usize::try_from(file_id.0 >> CHUNK_BITS).ok().and_then(|chunk| self.chunks.get(chunk))
     }
+}
+
+/// [`MapTable::quick`], from a slot's chunk on.
+///
+/// # Safety
+/// The chunk is one of a table that lives for `'t`.
+#[inline]
+#[allow(clippy::cast_possible_truncation, reason = "below the number of cells, bytes")]
+unsafe fn look<'t>(
+    chunk: &AtomicPtr<Chunk>,
+    slot: Slot,
+    tag: RecordTag,
+    len_end: u64,
+) -> Option<&'t [u8]> {
+    debug_assert!(len_end <= LENGTH_END, "a header of another type has that much or more");
+    // SAFETY: it leads to a static or to what `held` keeps in place, written before.
+    let chunk = unsafe { &*chunk.load(Ordering::Acquire) };
+    let cell = &chunk.0[(slot.0 >> SLOT_BITS) as usize % CHUNK];
+    // SAFETY: it leads to a static or to an aligned table that a map in `held` keeps in place;
+    // all access to it by this process is atomic.
+    let entries = unsafe { &*cell.entries.load(Ordering::Acquire) };
+    let entry = load(&entries[slot.index_in_file()]);
+    // An offset inside the version record becomes an enormous one, and 0 is one of those.
+    let start = entry.wrapping_sub(FIRST_RECORD_OFFSET);
+    let header_starts = cell.header_starts.load(Ordering::Relaxed) as u64;
+    if start >= header_starts {
+        return None;
+    }
+    let records = cell.records.load(Ordering::Relaxed);
+    // SAFETY: the entry is not 0, so `entries` is not the static, and what was written before it
+    // is here: `records` and `header_starts`, which are never written again. They are of what
+    // `SlotMap::records` gives for a map in `held`, bytes that stay mapped and unchanged for as
+    // long as `self` lives.
+    let records = unsafe { NonNull::new_unchecked(records) };
+    // SAFETY: `start` is below `header_starts`, so a header's bytes from there on are among them.
+    let place = unsafe { records.add(start as usize) };
+    // SAFETY: as above.
+    let header = unsafe { place.cast::<[u8; HEADER_LEN]>().read() };
+    let byte_len = tag.length_or_more(header);
+    // As many bytes are left behind the header as headers could begin at or behind `place`, less
+    // one.
+    if byte_len >= header_starts - start || byte_len >= len_end {
+        return None;
+    }
+    // SAFETY: as above, for the bytes that are left.
+    let payload = unsafe { place.add(HEADER_LEN) };
+    let payload = NonNull::slice_from_raw_parts(payload, byte_len as usize);
+    // SAFETY: as above.
+    Some(unsafe { payload.as_ref() })
+}
+
+/// What a view needs for [`MapTable::quick`], beside the owner of the table. In a loop of reads it
+/// stays in registers: how many of them overlap in the processor is decided by how many loads each
+/// of them takes.
+pub(crate) struct Quick<M> {
+    owner: Arc<M>,
+    /// Those of the owner's table.
+    chunks: NonNull<AtomicPtr<Chunk>>,
+    /// There is a chunk for every slot below it.
+    end: u64,
+    tag: RecordTag,
+    len_end: u64,
+}
+
+// SAFETY: it is a reference to what `owner`, which it holds, owns.
+unsafe impl<M: Send + Sync> Send for Quick<M> {}
+// SAFETY: as above.
+unsafe impl<M: Send + Sync> Sync for Quick<M> {}
+
+impl<M> Quick<M> {
+    /// `len_end` as in [`MapTable::quick`]. Without `reads` every look finds nothing.
+    pub(crate) fn new(
+        owner: Arc<M>,
+        table: impl FnOnce(&M) -> &MapTable,
+        tag: RecordTag,
+        len_end: u64,
+        reads: bool,
+    ) -> Self {
+        let table = table(&owner);
+        let chunks = NonNull::from(&*table.chunks).cast();
+        let end = if reads { table.near_end } else { 0 };
+        Self { owner, chunks, end, tag, len_end }
+    }
+
+    pub(crate) fn owner(&self) -> &Arc<M> {
+        &self.owner
+    }
+
+    /// [`MapTable::quick`].
+    #[inline]
+    pub(crate) fn get(&self, slot: Slot) -> Option<&[u8]> {
+        if slot.0 >= self.end {
+            return None;
+        }
+        // SAFETY: there is a chunk for the slot. The table is there for as long as a reference to
+        // the owner is, and `owner` can give one for as long as `self` lives; nobody else than
+        // `MapTable::new` makes its chunks or takes them away.
+        let place = unsafe { self.chunks.add(chunk_index(slot)) };
+        // SAFETY: as above.
+        let chunk = unsafe { place.as_ref() };
+        // SAFETY: as above.
+        unsafe { look(chunk, slot, self.tag, self.len_end) }
+    }
+}
+
+impl<M> Clone for Quick<M> {
+    fn clone(&self) -> Self {
+        Self { owner: Arc::clone(&self.owner), ..*self }
+    }
+}
+
+#[inline]
+#[allow(clippy::cast_possible_truncation, reason = "the tables end long before")]
+fn chunk_index(slot: Slot) -> usize {
+    (slot.0 >> (SLOT_BITS + CHUNK_BITS)) as usize
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "the remainder is below the chunk's size")]
@@ -652,12 +729,12 @@ mod tests {
             .flat_map(|tag| (0..=bytes.len()).map(|bound| (RecordTag::new(*tag), bound)))
         {
             let (data, entries) = (MappedData::bytes(&bytes), MappedTable::copy(&table));
-            let table_of_maps = MapTable::new(SLOTS_PER_FILE, true);
+            let table_of_maps = MapTable::new(SLOTS_PER_FILE);
             let map = SlotMap::new(data, entries, bound);
             let map = table_of_maps.insert(FileId(0), Arc::new(map), true);
             for index in 0..12 {
                 let wanted = tag.payload(map.records(), map.entry(index)).ok();
-                let found = table_of_maps.quick(Slot(index as u64), tag);
+                let found = table_of_maps.quick(Slot(index as u64), tag, LENGTH_END);
                 assert_eq!(found, wanted, "slot {index}, bound {bound}");
             }
         }
@@ -681,12 +758,12 @@ mod tests {
         let tag = RecordTag::new([4, 0]);
         let map = SlotMap::new(MappedData::bytes(&bytes), MappedTable::copy(&table), bytes.len());
         for last in [0, 63, 64, 65_535, 65_536, 1 << 30, FileId::MAX.0] {
-            let table_of_maps = MapTable::new(FileId(last).first_slot().0 + 1, true);
+            let table_of_maps = MapTable::new(FileId(last).first_slot().0 + 1);
             let mut ids = vec![0, last / 2, last.saturating_sub(1), last];
             ids.dedup();
             for (count, id) in ids.iter().map(|id| FileId(*id)).enumerate() {
                 assert!(table_of_maps.get(id).is_none() && table_of_maps.len() == count);
-                assert!(table_of_maps.quick(id.first_slot(), tag).is_none());
+                assert!(table_of_maps.quick(id.first_slot(), tag, LENGTH_END).is_none());
                 let put = table_of_maps.insert(id, Arc::new(map.clone()), true);
                 assert!(std::ptr::eq(table_of_maps.get(id).unwrap(), put));
                 let again = table_of_maps.insert(id, Arc::new(SlotMap::absent()), true);
@@ -701,10 +778,10 @@ mod tests {
             let is_near = |id: u64| id < MAX_CHUNKS << CHUNK_BITS;
             for id in ids {
                 let first = FileId(id).first_slot();
-                let found = table_of_maps.quick(first, tag);
+                let found = table_of_maps.quick(first, tag, LENGTH_END);
                 assert_eq!(found, is_near(id).then_some(&b"ab"[..]));
                 // The table ends behind the first slot of the last file.
-                let next = table_of_maps.quick(Slot(first.0 + 1), tag);
+                let next = table_of_maps.quick(Slot(first.0 + 1), tag, LENGTH_END);
                 assert_eq!(next, (is_near(id) && id != last).then_some(&b"c"[..]));
             }
         }
@@ -713,16 +790,16 @@ mod tests {
     #[test]
     fn a_file_that_is_not_to_be_read_quickly_is_found_slowly() {
         let (bytes, entries) = file_of(&[b"ab"]);
-        let (tag, table) = (RecordTag::new([4, 0]), MapTable::new(1, true));
+        let (tag, table) = (RecordTag::new([4, 0]), MapTable::new(1));
         let map = SlotMap::new(MappedData::bytes(&bytes), MappedTable::copy(&entries), bytes.len());
         let map = table.insert(FileId(0), Arc::new(map), false);
-        assert!(table.quick(Slot(0), tag).is_none());
+        assert!(table.quick(Slot(0), tag, LENGTH_END).is_none());
         assert!(std::ptr::eq(table.get(FileId(0)).unwrap(), map));
         table.set_quick(FileId(0), true);
-        assert_eq!(table.quick(Slot(0), tag), Some(&b"ab"[..]));
+        assert_eq!(table.quick(Slot(0), tag, LENGTH_END), Some(&b"ab"[..]));
         table.set_quick(FileId(0), false);
-        assert!(table.quick(Slot(0), tag).is_none());
-        assert!(MapTable::new(0, true).quick(Slot(0), tag).is_none());
+        assert!(table.quick(Slot(0), tag, LENGTH_END).is_none());
+        assert!(MapTable::new(0).quick(Slot(0), tag, LENGTH_END).is_none());
     }
 
     /// Miri lets the readers see the stores in any order that the memory model allows.
@@ -731,10 +808,10 @@ mod tests {
         let (bytes, entries) = file_of(&[b"ab"]);
         let tag = RecordTag::new([4, 0]);
         let files = [0, 1, 64].map(FileId);
-        let table = MapTable::new(files[2].first_slot().0 + 1, true);
+        let table = MapTable::new(files[2].first_slot().0 + 1);
         let look = || {
             for file_id in files {
-                if let Some(payload) = table.quick(file_id.first_slot(), tag) {
+                if let Some(payload) = table.quick(file_id.first_slot(), tag, LENGTH_END) {
                     assert_eq!(payload, b"ab");
                 }
                 if let Some(map) = table.get(file_id) {

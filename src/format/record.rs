@@ -66,19 +66,22 @@ pub enum RecordFault {
     Header([u8; 8]),
 }
 
-/// A record type as it is looked for: what the type and the reserved bytes of a header must be.
+/// A record type as it is looked for: what the type and the reserved bytes of a header must be. They
+/// are the upper half of the number that the header is when its length is turned to the lower half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordTag(u64);
 
-/// The bytes of a header that are not its length, when it is read as one little-endian number.
-const TAG_MASK: u64 = 0xFFFF_0000_0000_FFFF;
-const LENGTH_SHIFT: u32 = 16;
+/// Bits of the type, which stands in front of the length.
+const TYPE_BITS: u32 = 16;
+
+/// The largest length of a payload, and one.
+pub const LENGTH_END: u64 = 1 << 32;
 
 impl RecordTag {
     /// The tag of records of this type.
     #[must_use]
     pub const fn new(record_type: [u8; 2]) -> Self {
-        Self(u16::from_le_bytes(record_type) as u64)
+        Self((u16::from_le_bytes(record_type) as u64).rotate_right(TYPE_BITS))
     }
 
     /// The payload of the record at `offset`, an offset in the data file. `records` are the file's
@@ -109,20 +112,23 @@ impl RecordTag {
     /// Bytes of payload behind a header, or `None` when it is none of this type.
     #[inline]
     #[must_use]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the length is the number's middle 32 bits"
-    )]
     pub fn payload_bytes(self, header: [u8; 8]) -> Option<usize> {
-        let number = u64::from_le_bytes(header);
-        let length = (number >> LENGTH_SHIFT) as u32;
-        (number & TAG_MASK == self.0).then_some(length as usize)
+        let length = Some(self.length_or_more(header)).filter(|length| *length < LENGTH_END);
+        length.and_then(|length| usize::try_from(length).ok())
+    }
+
+    /// Bytes of payload behind a header, or [`LENGTH_END`] or more when it is none of this type: so
+    /// one comparison with whatever bounds the length tells both.
+    #[inline]
+    #[must_use]
+    pub const fn length_or_more(self, header: [u8; 8]) -> u64 {
+        u64::from_le_bytes(header).rotate_right(TYPE_BITS) ^ self.0
     }
 
     /// What a header of this type looks like, for people.
     #[must_use]
     pub fn describe(self) -> String {
-        let [first, second, ..] = self.0.to_le_bytes();
+        let [.., first, second] = self.0.to_le_bytes();
         format!("a record of type {first:02x} {second:02x} with zero reserved bytes")
     }
 }

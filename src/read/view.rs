@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use crate::column::Compression;
 use crate::error::{Error, Result};
 use crate::files::directory::OpenConf;
-use crate::files::map::{MapTable, SlotMap};
+use crate::files::map::{MapTable, Quick, SlotMap};
 use crate::files::touched::is_sample;
 use crate::format::conf::Conf;
 use crate::format::offsets::entry_offset;
-use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordFault, RecordTag};
+use crate::format::record::{
+    FIRST_RECORD_OFFSET, HEADER_BYTES, LENGTH_END, RecordFault, RecordTag,
+};
 use crate::read::ask;
 use crate::read::files::Files;
 use crate::read::reader::ReaderOptions;
@@ -36,7 +38,7 @@ use crate::slot::{FileId, Slot};
 /// [`Error::Io`] where a file cannot be opened or mapped.
 #[derive(Clone)]
 pub struct View {
-    moment: Arc<Moment>,
+    quick: Quick<Moment>,
 }
 
 pub(super) struct Moment {
@@ -46,7 +48,7 @@ pub(super) struct Moment {
     /// The longest payload that a record may have, as far as this moment's conf knows.
     max_stored_len: usize,
     /// Payloads of so many bytes and more take the path that looks at everything.
-    quick_end: usize,
+    quick_end: u64,
     /// The first touch of a record asks for it.
     asks: bool,
     table: MapTable,
@@ -63,7 +65,7 @@ pub(super) struct Moment {
 impl std::fmt::Debug for View {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("View")
-            .field("directory", &self.moment.files.directory.path())
+            .field("directory", &self.moment().files.directory.path())
             .field("conf", self.conf())
             .finish_non_exhaustive()
     }
@@ -77,22 +79,25 @@ impl View {
             Compression::Snappy => usize::MAX,
         };
         let end = conf.highest.map_or(0, |slot| slot.0 + 1);
+        let len_end = LENGTH_END.min((max_stored_len as u64).saturating_add(1));
         let asks = options.access.asks(conf.spec.max_value_bytes);
         let moment = Moment {
             end,
             tag: RecordTag::new(conf.spec.record_type),
             max_stored_len,
             // Where checksums are compared, all do.
-            quick_end: if options.checks_sums() { 0 } else { max_stored_len.saturating_add(1) },
+            quick_end: if options.checks_sums() { 0 } else { len_end },
             asks,
-            table: MapTable::new(end, !asks),
+            table: MapTable::new(end),
             seen,
             files,
             options,
             listing: OnceLock::new(),
             filling: Mutex::new(()),
         };
-        Self { moment: Arc::new(moment) }
+        let (tag, len_end) = (moment.tag, moment.quick_end);
+        // Where records are asked for, a quick look is not the first thing.
+        Self { quick: Quick::new(Arc::new(moment), |moment| &moment.table, tag, len_end, !asks) }
     }
 
     /// The highest slot with a record, `None` in an empty column.
@@ -104,7 +109,7 @@ impl View {
     /// The commit marker of this moment.
     #[must_use]
     pub fn conf(&self) -> &Conf {
-        &self.moment.seen.conf
+        &self.moment().seen.conf
     }
 
     /// The payload stored for a slot: the value itself in an uncompressed column, snappy frames
@@ -114,10 +119,9 @@ impl View {
     /// See [`View`].
     #[inline]
     pub fn get_stored(&self, slot: Slot) -> Result<Option<&[u8]>> {
-        let moment = &*self.moment;
-        match moment.table.quick(slot, moment.tag) {
-            Some(payload) if payload.len() < moment.quick_end => Ok(Some(payload)),
-            _ => moment.get_stored(slot),
+        match self.quick.get(slot) {
+            Some(payload) => Ok(Some(payload)),
+            None => self.moment().get_slowly(slot),
         }
     }
 
@@ -151,7 +155,7 @@ impl View {
     /// See [`View`].
     pub fn record(&self, slot: Slot) -> Result<Option<Record<'_>>> {
         let stored = self.get_stored(slot)?;
-        Ok(stored.map(|stored| Record::new(&self.moment, slot, stored)))
+        Ok(stored.map(|stored| Record::new(self.moment(), slot, stored)))
     }
 
     /// The value of a slot as a buffer of its own that may outlive view and reader: it holds the
@@ -168,7 +172,7 @@ impl View {
             record.read_into(&mut value)?;
             return Ok(Some(OwnedRecord::decoded(slot, value)));
         }
-        let map = self.moment.file(slot.file_id())?;
+        let map = self.moment().file(slot.file_id())?;
         let start = record.stored().as_ptr() as usize - map.records().as_ptr() as usize;
         let span = start..start + record.stored().len();
         Ok(Some(OwnedRecord::mapped(slot, map.clone(), span)))
@@ -179,7 +183,7 @@ impl View {
     /// # Errors
     /// See [`View`].
     pub fn contains(&self, slot: Slot) -> Result<bool> {
-        let moment = &*self.moment;
+        let moment = self.moment();
         if slot.0 >= moment.end {
             return Ok(false);
         }
@@ -195,7 +199,7 @@ impl View {
     /// after an error the iterator goes on behind what was damaged.
     #[must_use]
     pub fn range(&self, slots: impl RangeBounds<Slot>) -> Range<'_> {
-        Range::new(&self.moment, slots)
+        Range::new(self.moment(), slots)
     }
 
     /// The records from a slot on.
@@ -226,23 +230,23 @@ impl View {
     /// # Errors
     /// [`Error::Io`] when the directory cannot be listed.
     pub(crate) fn file_ids(&self) -> Result<&[FileId]> {
-        self.moment.file_ids()
+        self.moment().file_ids()
     }
 
     /// The committed part of a file, mapped and checked.
     pub(crate) fn file(&self, file_id: FileId) -> Result<&SlotMap> {
-        self.moment.file(file_id)
+        self.moment().file(file_id)
     }
 
     pub(crate) fn files(&self) -> &Files {
-        &self.moment.files
+        &self.moment().files
     }
 
     /// Finds out at once whether the conf fits its current file.
     pub(super) fn check_current(&self) -> Result<()> {
         match self.conf().current_file() {
-            Some(file_id) if self.moment.options.checks_fit() => {
-                self.moment.file(file_id).map(|_| ())
+            Some(file_id) if self.moment().options.checks_fit() => {
+                self.moment().file(file_id).map(|_| ())
             }
             _ => Ok(()),
         }
@@ -250,31 +254,31 @@ impl View {
 
     /// The committed length of a file, without mapping it.
     pub(super) fn bound(&self, file_id: FileId) -> Result<u64> {
-        self.moment.files.bound(&self.moment.seen, file_id)
+        self.moment().files.bound(&self.moment().seen, file_id)
     }
 
     pub(super) fn moment(&self) -> &Moment {
-        &self.moment
+        self.quick.owner()
     }
 
     /// Whether both are of one commit.
     pub(super) fn is_same_moment(&self, other: &View) -> bool {
-        Arc::ptr_eq(&self.moment.seen, &other.moment.seen)
+        Arc::ptr_eq(&self.moment().seen, &other.moment().seen)
     }
 
     /// How many files this view holds.
     pub(super) fn mapped_files(&self) -> usize {
-        self.moment.table.len()
+        self.moment().table.len()
     }
 
     /// Another view of the same commit, which holds no file yet.
     pub(super) fn afresh(&self) -> Self {
-        let Moment { files, seen, options, .. } = &*self.moment;
+        let Moment { files, seen, options, .. } = self.moment();
         Self::new(Arc::clone(files), Arc::clone(seen), *options)
     }
 
     pub(super) fn is_latest(&self) -> Result<bool> {
-        self.moment.files.directory.is_latest(&self.moment.seen)
+        self.moment().files.directory.is_latest(&self.moment().seen)
     }
 }
 
@@ -292,6 +296,13 @@ impl Moment {
         self.max_stored_len
     }
 
+    /// Where a file is not touched for the first time, mostly a slot without a record.
+    #[cold]
+    #[inline(never)]
+    fn get_slowly(&self, slot: Slot) -> Result<Option<&[u8]>> {
+        self.get_stored(slot)
+    }
+
     /// The payload stored for a slot: all that the quick look does not settle, and in a column
     /// whose records are asked for every read. There only the reads that find out what is in
     /// memory, and those of files of which something is not, are not quick.
@@ -299,8 +310,7 @@ impl Moment {
     pub(super) fn get_stored(&self, slot: Slot) -> Result<Option<&[u8]>> {
         if self.asks
             && !is_sample(slot.index_in_file())
-            && let Some(payload) = self.table.quick_at_last(slot, self.tag)
-            && payload.len() < self.quick_end
+            && let Some(payload) = self.table.quick(slot, self.tag, self.quick_end)
         {
             return Ok(Some(payload));
         }
@@ -347,7 +357,7 @@ impl Moment {
     #[inline]
     pub(super) fn quick_payload<'m>(&self, map: &'m SlotMap, entry: u64) -> Option<&'m [u8]> {
         let payload = self.tag.payload(map.records(), entry).ok()?;
-        (payload.len() < self.quick_end).then_some(payload)
+        ((payload.len() as u64) < self.quick_end).then_some(payload)
     }
 
     /// The payload that `entry` leads to, where it is visible.
