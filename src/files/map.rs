@@ -27,9 +27,7 @@ use memmap2::{Advice, Mmap, MmapOptions};
 use crate::files::directory::Inode;
 use crate::files::touched::Touched;
 use crate::format::offsets::{ENTRIES, OffsetTable, TABLE_BYTES};
-use crate::format::record::{
-    FIRST_RECORD_OFFSET, LENGTH_END, RecordHeader, RecordTag, VERSION_RECORD,
-};
+use crate::format::record::{BoundedTag, FIRST_RECORD_OFFSET, RecordHeader, VERSION_RECORD};
 use crate::slot::{FileId, SLOTS_PER_FILE, Slot};
 
 type Entries = [AtomicU64; ENTRIES];
@@ -455,17 +453,17 @@ impl MapTable {
     }
 
     /// The payload of a slot's record, where its file was put in to be read quickly and there is
-    /// nothing special about it: what [`RecordTag::payload`] returns, if that is shorter than
-    /// `len_end`, which is at most [`LENGTH_END`].
+    /// nothing special about it: what [`RecordTag::payload`](crate::format::record::RecordTag::payload)
+    /// returns, if that is not too long.
     #[inline]
-    pub(crate) fn quick(&self, slot: Slot, tag: RecordTag, len_end: u64) -> Option<&[u8]> {
+    pub(crate) fn quick(&self, slot: Slot, tag: BoundedTag) -> Option<&[u8]> {
         if slot.0 >= self.near_end {
             return None;
         }
         // SAFETY: `new` makes a chunk for every slot below `near_end`.
         let chunk = unsafe { self.chunks.get_unchecked(chunk_index(slot)) };
         // SAFETY: it is one of this table.
-        unsafe { look(chunk, slot, tag, len_end) }
+        unsafe { look(chunk, slot, tag) }
     }
 
     /// The map of a file, where it was put in.
@@ -560,13 +558,7 @@ impl MapTable {
 /// The chunk is one of a table that lives for `'t`.
 #[inline]
 #[allow(clippy::cast_possible_truncation, reason = "below the number of cells, bytes")]
-unsafe fn look<'t>(
-    chunk: &AtomicPtr<Chunk>,
-    slot: Slot,
-    tag: RecordTag,
-    len_end: u64,
-) -> Option<&'t [u8]> {
-    debug_assert!(len_end <= LENGTH_END, "a header of another type has that much or more");
+unsafe fn look<'t>(chunk: &AtomicPtr<Chunk>, slot: Slot, tag: BoundedTag) -> Option<&'t [u8]> {
     // SAFETY: it leads to a static or to what `held` keeps in place, written before.
     let chunk = unsafe { &*chunk.load(Ordering::Acquire) };
     let cell = &chunk.0[(slot.0 >> SLOT_BITS) as usize % CHUNK];
@@ -590,15 +582,15 @@ unsafe fn look<'t>(
     let place = unsafe { records.add(start as usize) };
     // SAFETY: as above.
     let header = unsafe { place.cast::<[u8; HEADER_LEN]>().read() };
-    let byte_len = tag.length_or_more(header);
+    let byte_len = tag.payload_bytes(header)?;
     // As many bytes are left behind the header as headers could begin at or behind `place`, less
     // one.
-    if byte_len >= header_starts - start || byte_len >= len_end {
+    if byte_len as u64 >= header_starts - start {
         return None;
     }
     // SAFETY: as above, for the bytes that are left.
     let payload = unsafe { place.add(HEADER_LEN) };
-    let payload = NonNull::slice_from_raw_parts(payload, byte_len as usize);
+    let payload = NonNull::slice_from_raw_parts(payload, byte_len);
     // SAFETY: as above.
     Some(unsafe { payload.as_ref() })
 }
@@ -612,8 +604,7 @@ pub(crate) struct Quick<M> {
     chunks: NonNull<AtomicPtr<Chunk>>,
     /// There is a chunk for every slot below it.
     end: u64,
-    tag: RecordTag,
-    len_end: u64,
+    tag: BoundedTag,
 }
 
 // SAFETY: it is a reference to what `owner`, which it holds, owns.
@@ -622,18 +613,17 @@ unsafe impl<M: Send + Sync> Send for Quick<M> {}
 unsafe impl<M: Send + Sync> Sync for Quick<M> {}
 
 impl<M> Quick<M> {
-    /// `len_end` as in [`MapTable::quick`]. Without `reads` every look finds nothing.
+    /// Without `reads` every look finds nothing.
     pub(crate) fn new(
         owner: Arc<M>,
         table: impl FnOnce(&M) -> &MapTable,
-        tag: RecordTag,
-        len_end: u64,
+        tag: BoundedTag,
         reads: bool,
     ) -> Self {
         let table = table(&owner);
         let chunks = NonNull::from(&*table.chunks).cast();
         let end = if reads { table.near_end } else { 0 };
-        Self { owner, chunks, end, tag, len_end }
+        Self { owner, chunks, end, tag }
     }
 
     pub(crate) fn owner(&self) -> &Arc<M> {
@@ -653,7 +643,7 @@ impl<M> Quick<M> {
         // SAFETY: as above.
         let chunk = unsafe { place.as_ref() };
         // SAFETY: as above.
-        unsafe { look(chunk, slot, self.tag, self.len_end) }
+        unsafe { look(chunk, slot, self.tag) }
     }
 }
 
@@ -684,6 +674,7 @@ fn load(entry: &AtomicU64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::record::RecordTag;
 
     fn file_of(values: &[&[u8]]) -> (Vec<u8>, Box<OffsetTable>) {
         let (mut bytes, mut table) = (VERSION_RECORD.to_vec(), OffsetTable::zeroed());
@@ -734,7 +725,7 @@ mod tests {
             let map = table_of_maps.insert(FileId(0), Arc::new(map), true);
             for index in 0..12 {
                 let wanted = tag.payload(map.records(), map.entry(index)).ok();
-                let found = table_of_maps.quick(Slot(index as u64), tag, LENGTH_END);
+                let found = table_of_maps.quick(Slot(index as u64), tag.up_to(u32::MAX));
                 assert_eq!(found, wanted, "slot {index}, bound {bound}");
             }
         }
@@ -763,7 +754,7 @@ mod tests {
             ids.dedup();
             for (count, id) in ids.iter().map(|id| FileId(*id)).enumerate() {
                 assert!(table_of_maps.get(id).is_none() && table_of_maps.len() == count);
-                assert!(table_of_maps.quick(id.first_slot(), tag, LENGTH_END).is_none());
+                assert!(table_of_maps.quick(id.first_slot(), tag.up_to(u32::MAX)).is_none());
                 let put = table_of_maps.insert(id, Arc::new(map.clone()), true);
                 assert!(std::ptr::eq(table_of_maps.get(id).unwrap(), put));
                 let again = table_of_maps.insert(id, Arc::new(SlotMap::absent()), true);
@@ -778,10 +769,10 @@ mod tests {
             let is_near = |id: u64| id < MAX_CHUNKS << CHUNK_BITS;
             for id in ids {
                 let first = FileId(id).first_slot();
-                let found = table_of_maps.quick(first, tag, LENGTH_END);
+                let found = table_of_maps.quick(first, tag.up_to(u32::MAX));
                 assert_eq!(found, is_near(id).then_some(&b"ab"[..]));
                 // The table ends behind the first slot of the last file.
-                let next = table_of_maps.quick(Slot(first.0 + 1), tag, LENGTH_END);
+                let next = table_of_maps.quick(Slot(first.0 + 1), tag.up_to(u32::MAX));
                 assert_eq!(next, (is_near(id) && id != last).then_some(&b"c"[..]));
             }
         }
@@ -793,13 +784,13 @@ mod tests {
         let (tag, table) = (RecordTag::new([4, 0]), MapTable::new(1));
         let map = SlotMap::new(MappedData::bytes(&bytes), MappedTable::copy(&entries), bytes.len());
         let map = table.insert(FileId(0), Arc::new(map), false);
-        assert!(table.quick(Slot(0), tag, LENGTH_END).is_none());
+        assert!(table.quick(Slot(0), tag.up_to(u32::MAX)).is_none());
         assert!(std::ptr::eq(table.get(FileId(0)).unwrap(), map));
         table.set_quick(FileId(0), true);
-        assert_eq!(table.quick(Slot(0), tag, LENGTH_END), Some(&b"ab"[..]));
+        assert_eq!(table.quick(Slot(0), tag.up_to(u32::MAX)), Some(&b"ab"[..]));
         table.set_quick(FileId(0), false);
-        assert!(table.quick(Slot(0), tag, LENGTH_END).is_none());
-        assert!(MapTable::new(0).quick(Slot(0), tag, LENGTH_END).is_none());
+        assert!(table.quick(Slot(0), tag.up_to(u32::MAX)).is_none());
+        assert!(MapTable::new(0).quick(Slot(0), tag.up_to(u32::MAX)).is_none());
     }
 
     /// Miri lets the readers see the stores in any order that the memory model allows.
@@ -811,7 +802,7 @@ mod tests {
         let table = MapTable::new(files[2].first_slot().0 + 1);
         let look = || {
             for file_id in files {
-                if let Some(payload) = table.quick(file_id.first_slot(), tag, LENGTH_END) {
+                if let Some(payload) = table.quick(file_id.first_slot(), tag.up_to(u32::MAX)) {
                     assert_eq!(payload, b"ab");
                 }
                 if let Some(map) = table.get(file_id) {

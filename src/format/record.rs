@@ -71,11 +71,12 @@ pub enum RecordFault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordTag(u64);
 
+/// A record type and the longest payload that is looked for: the header of such a record, turned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BoundedTag(u64);
+
 /// Bits of the type, which stands in front of the length.
 const TYPE_BITS: u32 = 16;
-
-/// The largest length of a payload, and one.
-pub const LENGTH_END: u64 = 1 << 32;
 
 impl RecordTag {
     /// The tag of records of this type.
@@ -113,16 +114,13 @@ impl RecordTag {
     #[inline]
     #[must_use]
     pub fn payload_bytes(self, header: [u8; 8]) -> Option<usize> {
-        let length = Some(self.length_or_more(header)).filter(|length| *length < LENGTH_END);
-        length.and_then(|length| usize::try_from(length).ok())
+        self.up_to(u32::MAX).payload_bytes(header)
     }
 
-    /// Bytes of payload behind a header, or [`LENGTH_END`] or more when it is none of this type: so
-    /// one comparison with whatever bounds the length tells both.
-    #[inline]
+    /// This type, with payloads of no more than so many bytes.
     #[must_use]
-    pub const fn length_or_more(self, header: [u8; 8]) -> u64 {
-        u64::from_le_bytes(header).rotate_right(TYPE_BITS) ^ self.0
+    pub const fn up_to(self, longest: u32) -> BoundedTag {
+        BoundedTag(self.0 | longest as u64)
     }
 
     /// What a header of this type looks like, for people.
@@ -130,6 +128,24 @@ impl RecordTag {
     pub fn describe(self) -> String {
         let [.., first, second] = self.0.to_le_bytes();
         format!("a record of type {first:02x} {second:02x} with zero reserved bytes")
+    }
+}
+
+impl BoundedTag {
+    /// Bytes of payload behind a header; `None` when it is none of this type, or longer.
+    #[inline]
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the length is the lower half")]
+    pub const fn payload_bytes(self, header: [u8; 8]) -> Option<usize> {
+        let (longest, number) = (self.0 as u32, u64::from_le_bytes(header).rotate_right(TYPE_BITS));
+        // One comparison tells both. With equal upper halves this is `longest` less the length, which
+        // is at most `longest` just when the length is. Otherwise it is that and a multiple of 2^32
+        // that is not 0, modulo 2^64: at least `longest + 1`, since a length is below 2^32.
+        if self.0.wrapping_sub(number) <= longest as u64 {
+            Some(number as u32 as usize)
+        } else {
+            None
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::files::touched::is_sample;
 use crate::format::conf::Conf;
 use crate::format::offsets::entry_offset;
 use crate::format::record::{
-    FIRST_RECORD_OFFSET, HEADER_BYTES, LENGTH_END, RecordFault, RecordTag,
+    BoundedTag, FIRST_RECORD_OFFSET, HEADER_BYTES, RecordFault, RecordTag,
 };
 use crate::read::ask;
 use crate::read::files::Files;
@@ -47,8 +47,10 @@ pub(super) struct Moment {
     tag: RecordTag,
     /// The longest payload that a record may have, as far as this moment's conf knows.
     max_stored_len: usize,
-    /// Payloads of so many bytes and more take the path that looks at everything.
-    quick_end: u64,
+    /// Reads may do without the path that looks at everything.
+    is_quick: bool,
+    /// The payloads that do.
+    quick_tag: BoundedTag,
     /// The first touch of a record asks for it.
     asks: bool,
     table: MapTable,
@@ -79,14 +81,16 @@ impl View {
             Compression::Snappy => usize::MAX,
         };
         let end = conf.highest.map_or(0, |slot| slot.0 + 1);
-        let len_end = LENGTH_END.min((max_stored_len as u64).saturating_add(1));
+        let tag = RecordTag::new(conf.spec.record_type);
+        let quick_tag = tag.up_to(u32::try_from(max_stored_len).unwrap_or(u32::MAX));
         let asks = options.access.asks(conf.spec.max_value_bytes);
         let moment = Moment {
             end,
-            tag: RecordTag::new(conf.spec.record_type),
+            tag,
+            quick_tag,
             max_stored_len,
             // Where checksums are compared, all do.
-            quick_end: if options.checks_sums() { 0 } else { len_end },
+            is_quick: !options.checks_sums(),
             asks,
             table: MapTable::new(end),
             seen,
@@ -95,9 +99,9 @@ impl View {
             listing: OnceLock::new(),
             filling: Mutex::new(()),
         };
-        let (tag, len_end) = (moment.tag, moment.quick_end);
+        let reads = moment.is_quick && !moment.asks;
         // Where records are asked for, a quick look is not the first thing.
-        Self { quick: Quick::new(Arc::new(moment), |moment| &moment.table, tag, len_end, !asks) }
+        Self { quick: Quick::new(Arc::new(moment), |moment| &moment.table, quick_tag, reads) }
     }
 
     /// The highest slot with a record, `None` in an empty column.
@@ -309,8 +313,9 @@ impl Moment {
     #[inline(never)]
     pub(super) fn get_stored(&self, slot: Slot) -> Result<Option<&[u8]>> {
         if self.asks
+            && self.is_quick
             && !is_sample(slot.index_in_file())
-            && let Some(payload) = self.table.quick(slot, self.tag, self.quick_end)
+            && let Some(payload) = self.table.quick(slot, self.quick_tag)
         {
             return Ok(Some(payload));
         }
@@ -357,7 +362,7 @@ impl Moment {
     #[inline]
     pub(super) fn quick_payload<'m>(&self, map: &'m SlotMap, entry: u64) -> Option<&'m [u8]> {
         let payload = self.tag.payload(map.records(), entry).ok()?;
-        ((payload.len() as u64) < self.quick_end).then_some(payload)
+        (self.is_quick && payload.len() <= self.max_stored_len).then_some(payload)
     }
 
     /// The payload that `entry` leads to, where it is visible.
