@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use memmap2::{Advice, Mmap, MmapOptions};
 
 use crate::files::directory::Inode;
-use crate::files::touched::Touched;
+use crate::files::touched::{Touched, is_sample};
 use crate::format::offsets::{ENTRIES, OffsetTable, TABLE_BYTES};
 use crate::format::record::{BoundedTag, FIRST_RECORD_OFFSET, RecordHeader, VERSION_RECORD};
 use crate::slot::{FileId, SLOTS_PER_FILE, Slot};
@@ -452,20 +452,6 @@ impl MapTable {
         Self { near_end, chunks, held: Mutex::default(), len: AtomicUsize::new(0) }
     }
 
-    /// The payload of a slot's record, where its file was put in to be read quickly and there is
-    /// nothing special about it: what [`RecordTag::payload`](crate::format::record::RecordTag::payload)
-    /// returns, if that is not too long.
-    #[inline]
-    pub(crate) fn quick(&self, slot: Slot, tag: BoundedTag) -> Option<&[u8]> {
-        if slot.0 >= self.near_end {
-            return None;
-        }
-        // SAFETY: `new` makes a chunk for every slot below `near_end`.
-        let chunk = unsafe { self.chunks.get_unchecked(chunk_index(slot)) };
-        // SAFETY: it is one of this table.
-        unsafe { look(chunk, slot, tag) }
-    }
-
     /// The map of a file, where it was put in.
     pub(crate) fn get(&self, file_id: FileId) -> Option<&SlotMap> {
         let map = match self.near_chunk(file_id) {
@@ -484,7 +470,7 @@ impl MapTable {
     }
 
     /// Puts in the map of a file, unless there is one already, and returns the one that is there.
-    /// `quick`: it shall be found by [`Self::quick`].
+    /// `quick`: it shall be found by [`Quick`].
     pub(crate) fn insert(&self, file_id: FileId, map: Arc<SlotMap>, quick: bool) -> &SlotMap {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(place) = self.near_chunk(file_id) else {
@@ -522,7 +508,7 @@ impl MapTable {
         map
     }
 
-    /// Whether a file that was put in shall be found by [`Self::quick`].
+    /// Whether a file that was put in shall be found by [`Quick`].
     pub(crate) fn set_quick(&self, file_id: FileId, quick: bool) {
         let Some(chunk) = self.near_chunk(file_id) else {
             return;
@@ -552,59 +538,27 @@ impl MapTable {
     }
 }
 
-/// [`MapTable::quick`], from a slot's chunk on.
-///
-/// # Safety
-/// The chunk is one of a table that lives for `'t`.
-#[inline]
-#[allow(clippy::cast_possible_truncation, reason = "below the number of cells, bytes")]
-unsafe fn look<'t>(chunk: &AtomicPtr<Chunk>, slot: Slot, tag: BoundedTag) -> Option<&'t [u8]> {
-    // SAFETY: it leads to a static or to what `held` keeps in place, written before.
-    let chunk = unsafe { &*chunk.load(Ordering::Acquire) };
-    let cell = &chunk.0[(slot.0 >> SLOT_BITS) as usize % CHUNK];
-    // SAFETY: it leads to a static or to an aligned table that a map in `held` keeps in place;
-    // all access to it by this process is atomic.
-    let entries = unsafe { &*cell.entries.load(Ordering::Acquire) };
-    let entry = load(&entries[slot.index_in_file()]);
-    // An offset inside the version record becomes an enormous one, and 0 is one of those.
-    let start = entry.wrapping_sub(FIRST_RECORD_OFFSET);
-    let header_starts = cell.header_starts.load(Ordering::Relaxed) as u64;
-    if start >= header_starts {
-        return None;
-    }
-    let records = cell.records.load(Ordering::Relaxed);
-    // SAFETY: the entry is not 0, so `entries` is not the static, and what was written before it
-    // is here: `records` and `header_starts`, which are never written again. They are of what
-    // `SlotMap::records` gives for a map in `held`, bytes that stay mapped and unchanged for as
-    // long as `self` lives.
-    let records = unsafe { NonNull::new_unchecked(records) };
-    // SAFETY: `start` is below `header_starts`, so a header's bytes from there on are among them.
-    let place = unsafe { records.add(start as usize) };
-    // SAFETY: as above.
-    let header = unsafe { place.cast::<[u8; HEADER_LEN]>().read() };
-    let byte_len = tag.payload_bytes(header)?;
-    // As many bytes are left behind the header as headers could begin at or behind `place`, less
-    // one.
-    if byte_len as u64 >= header_starts - start {
-        return None;
-    }
-    // SAFETY: as above, for the bytes that are left.
-    let payload = unsafe { place.add(HEADER_LEN) };
-    let payload = NonNull::slice_from_raw_parts(payload, byte_len);
-    // SAFETY: as above.
-    Some(unsafe { payload.as_ref() })
-}
-
-/// What a view needs for [`MapTable::quick`], beside the owner of the table. In a loop of reads it
+/// Quick reads: a [`MapTable`]'s owner, and beside it what they need. In a loop of reads that
 /// stays in registers: how many of them overlap in the processor is decided by how many loads each
 /// of them takes.
 pub(crate) struct Quick<M> {
     owner: Arc<M>,
     /// Those of the owner's table.
     chunks: NonNull<AtomicPtr<Chunk>>,
-    /// There is a chunk for every slot below it.
+    /// There is a chunk for every slot below it; 0 unless all reads are quick.
     end: u64,
+    /// The same; 0 unless most reads are quick.
+    end_of_most: u64,
     tag: BoundedTag,
+}
+
+/// Which reads [`Quick`] does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum QuickReads {
+    None,
+    /// Those that are no [sample](is_sample).
+    Most,
+    All,
 }
 
 // SAFETY: it is a reference to what `owner`, which it holds, owns.
@@ -613,37 +567,85 @@ unsafe impl<M: Send + Sync> Send for Quick<M> {}
 unsafe impl<M: Send + Sync> Sync for Quick<M> {}
 
 impl<M> Quick<M> {
-    /// Without `reads` every look finds nothing.
     pub(crate) fn new(
         owner: Arc<M>,
         table: impl FnOnce(&M) -> &MapTable,
         tag: BoundedTag,
-        reads: bool,
+        reads: QuickReads,
     ) -> Self {
         let table = table(&owner);
         let chunks = NonNull::from(&*table.chunks).cast();
-        let end = if reads { table.near_end } else { 0 };
-        Self { owner, chunks, end, tag }
+        let end_of = |wanted| if reads == wanted { table.near_end } else { 0 };
+        let (end, end_of_most) = (end_of(QuickReads::All), end_of(QuickReads::Most));
+        Self { owner, chunks, end, end_of_most, tag }
     }
 
     pub(crate) fn owner(&self) -> &Arc<M> {
         &self.owner
     }
 
-    /// [`MapTable::quick`].
+    /// The payload of a slot's record, where its file was put in to be read quickly and there is
+    /// nothing special about it: what [`RecordTag::payload`](crate::format::record::RecordTag::payload)
+    /// returns, if that is not too long. Only where all reads are quick.
     #[inline]
     pub(crate) fn get(&self, slot: Slot) -> Option<&[u8]> {
-        if slot.0 >= self.end {
-            return None;
-        }
-        // SAFETY: there is a chunk for the slot. The table is there for as long as a reference to
-        // the owner is, and `owner` can give one for as long as `self` lives; nobody else than
+        // SAFETY: there is a chunk for the slot.
+        if slot.0 < self.end { unsafe { self.look(slot) } } else { None }
+    }
+
+    /// The same, only where most reads are quick.
+    #[inline]
+    pub(crate) fn get_most(&self, slot: Slot) -> Option<&[u8]> {
+        let is_quick = slot.0 < self.end_of_most && !is_sample(slot.index_in_file());
+        // SAFETY: there is a chunk for the slot.
+        if is_quick { unsafe { self.look(slot) } } else { None }
+    }
+
+    /// # Safety
+    /// There is a chunk for the slot.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "below the number of cells, bytes")]
+    unsafe fn look(&self, slot: Slot) -> Option<&[u8]> {
+        // SAFETY: there is one for the slot. The table is there for as long as a reference to the
+        // owner is, and `owner` can give one for as long as `self` lives; nobody else than
         // `MapTable::new` makes its chunks or takes them away.
         let place = unsafe { self.chunks.add(chunk_index(slot)) };
         // SAFETY: as above.
         let chunk = unsafe { place.as_ref() };
+        // SAFETY: it leads to a static or to what `held` keeps in place, written before.
+        let chunk = unsafe { &*chunk.load(Ordering::Acquire) };
+        let cell = &chunk.0[(slot.0 >> SLOT_BITS) as usize % CHUNK];
+        // SAFETY: it leads to a static or to an aligned table that a map in `held` keeps in place;
+        // all access to it by this process is atomic.
+        let entries = unsafe { &*cell.entries.load(Ordering::Acquire) };
+        let entry = load(&entries[slot.index_in_file()]);
+        // An offset inside the version record becomes an enormous one, and 0 is one of those.
+        let start = entry.wrapping_sub(FIRST_RECORD_OFFSET);
+        let header_starts = cell.header_starts.load(Ordering::Relaxed) as u64;
+        if start >= header_starts {
+            return None;
+        }
+        let records = cell.records.load(Ordering::Relaxed);
+        // SAFETY: the entry is not 0, so `entries` is not the static, and what was written before it
+        // is here: `records` and `header_starts`, which are never written again. They are of what
+        // `SlotMap::records` gives for a map in `held`, bytes that stay mapped and unchanged for as
+        // long as `self` lives.
+        let records = unsafe { NonNull::new_unchecked(records) };
+        // SAFETY: `start` is below `header_starts`, so a header's bytes from there on are among them.
+        let place = unsafe { records.add(start as usize) };
         // SAFETY: as above.
-        unsafe { look(chunk, slot, self.tag) }
+        let header = unsafe { place.cast::<[u8; HEADER_LEN]>().read() };
+        let byte_len = self.tag.payload_bytes(header)?;
+        // As many bytes are left behind the header as headers could begin at or behind `place`, less
+        // one.
+        if byte_len as u64 >= header_starts - start {
+            return None;
+        }
+        // SAFETY: as above, for the bytes that are left.
+        let payload = unsafe { place.add(HEADER_LEN) };
+        let payload = NonNull::slice_from_raw_parts(payload, byte_len);
+        // SAFETY: as above.
+        Some(unsafe { payload.as_ref() })
     }
 }
 
@@ -687,6 +689,18 @@ mod tests {
         (bytes, table)
     }
 
+    fn quick(table: &Arc<MapTable>, slot: Slot, tag: RecordTag) -> Option<Vec<u8>> {
+        let get = |reads| {
+            let quick = Quick::new(Arc::clone(table), |table| table, tag.up_to(u32::MAX), reads);
+            quick.get(slot).or_else(|| quick.get_most(slot)).map(<[u8]>::to_vec)
+        };
+        let found = get(QuickReads::All);
+        let is_most = !is_sample(slot.index_in_file());
+        assert_eq!(get(QuickReads::Most), found.clone().filter(|_| is_most));
+        assert_eq!(get(QuickReads::None), None);
+        found
+    }
+
     #[test]
     fn nothing_behind_the_bound_can_be_reached() {
         let (bytes, table) = file_of(&[b"ab", b"", b"cde"]);
@@ -720,13 +734,13 @@ mod tests {
             .flat_map(|tag| (0..=bytes.len()).map(|bound| (RecordTag::new(*tag), bound)))
         {
             let (data, entries) = (MappedData::bytes(&bytes), MappedTable::copy(&table));
-            let table_of_maps = MapTable::new(SLOTS_PER_FILE);
+            let table_of_maps = Arc::new(MapTable::new(SLOTS_PER_FILE));
             let map = SlotMap::new(data, entries, bound);
             let map = table_of_maps.insert(FileId(0), Arc::new(map), true);
             for index in 0..12 {
                 let wanted = tag.payload(map.records(), map.entry(index)).ok();
-                let found = table_of_maps.quick(Slot(index as u64), tag.up_to(u32::MAX));
-                assert_eq!(found, wanted, "slot {index}, bound {bound}");
+                let found = quick(&table_of_maps, Slot(index as u64), tag);
+                assert_eq!(found.as_deref(), wanted, "slot {index}, bound {bound}");
             }
         }
     }
@@ -749,12 +763,12 @@ mod tests {
         let tag = RecordTag::new([4, 0]);
         let map = SlotMap::new(MappedData::bytes(&bytes), MappedTable::copy(&table), bytes.len());
         for last in [0, 63, 64, 65_535, 65_536, 1 << 30, FileId::MAX.0] {
-            let table_of_maps = MapTable::new(FileId(last).first_slot().0 + 1);
+            let table_of_maps = Arc::new(MapTable::new(FileId(last).first_slot().0 + 1));
             let mut ids = vec![0, last / 2, last.saturating_sub(1), last];
             ids.dedup();
             for (count, id) in ids.iter().map(|id| FileId(*id)).enumerate() {
                 assert!(table_of_maps.get(id).is_none() && table_of_maps.len() == count);
-                assert!(table_of_maps.quick(id.first_slot(), tag.up_to(u32::MAX)).is_none());
+                assert!(quick(&table_of_maps, id.first_slot(), tag).is_none());
                 let put = table_of_maps.insert(id, Arc::new(map.clone()), true);
                 assert!(std::ptr::eq(table_of_maps.get(id).unwrap(), put));
                 let again = table_of_maps.insert(id, Arc::new(SlotMap::absent()), true);
@@ -769,11 +783,11 @@ mod tests {
             let is_near = |id: u64| id < MAX_CHUNKS << CHUNK_BITS;
             for id in ids {
                 let first = FileId(id).first_slot();
-                let found = table_of_maps.quick(first, tag.up_to(u32::MAX));
-                assert_eq!(found, is_near(id).then_some(&b"ab"[..]));
+                let found = quick(&table_of_maps, first, tag);
+                assert_eq!(found.as_deref(), is_near(id).then_some(&b"ab"[..]));
                 // The table ends behind the first slot of the last file.
-                let next = table_of_maps.quick(Slot(first.0 + 1), tag.up_to(u32::MAX));
-                assert_eq!(next, (is_near(id) && id != last).then_some(&b"c"[..]));
+                let next = quick(&table_of_maps, Slot(first.0 + 1), tag);
+                assert_eq!(next.as_deref(), (is_near(id) && id != last).then_some(&b"c"[..]));
             }
         }
     }
@@ -781,16 +795,16 @@ mod tests {
     #[test]
     fn a_file_that_is_not_to_be_read_quickly_is_found_slowly() {
         let (bytes, entries) = file_of(&[b"ab"]);
-        let (tag, table) = (RecordTag::new([4, 0]), MapTable::new(1));
+        let (tag, table) = (RecordTag::new([4, 0]), Arc::new(MapTable::new(1)));
         let map = SlotMap::new(MappedData::bytes(&bytes), MappedTable::copy(&entries), bytes.len());
         let map = table.insert(FileId(0), Arc::new(map), false);
-        assert!(table.quick(Slot(0), tag.up_to(u32::MAX)).is_none());
+        assert!(quick(&table, Slot(0), tag).is_none());
         assert!(std::ptr::eq(table.get(FileId(0)).unwrap(), map));
         table.set_quick(FileId(0), true);
-        assert_eq!(table.quick(Slot(0), tag.up_to(u32::MAX)), Some(&b"ab"[..]));
+        assert_eq!(quick(&table, Slot(0), tag).unwrap(), b"ab");
         table.set_quick(FileId(0), false);
-        assert!(table.quick(Slot(0), tag.up_to(u32::MAX)).is_none());
-        assert!(MapTable::new(0).quick(Slot(0), tag.up_to(u32::MAX)).is_none());
+        assert!(quick(&table, Slot(0), tag).is_none());
+        assert!(quick(&Arc::new(MapTable::new(0)), Slot(0), tag).is_none());
     }
 
     /// Miri lets the readers see the stores in any order that the memory model allows.
@@ -799,10 +813,10 @@ mod tests {
         let (bytes, entries) = file_of(&[b"ab"]);
         let tag = RecordTag::new([4, 0]);
         let files = [0, 1, 64].map(FileId);
-        let table = MapTable::new(files[2].first_slot().0 + 1);
+        let table = Arc::new(MapTable::new(files[2].first_slot().0 + 1));
         let look = || {
             for file_id in files {
-                if let Some(payload) = table.quick(file_id.first_slot(), tag.up_to(u32::MAX)) {
+                if let Some(payload) = quick(&table, file_id.first_slot(), tag) {
                     assert_eq!(payload, b"ab");
                 }
                 if let Some(map) = table.get(file_id) {

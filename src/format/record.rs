@@ -198,6 +198,32 @@ mod tests {
         assert!(matches!(tag.payload(&records, 8), Err(RecordFault::Header(_))), "reserved byte");
     }
 
+    /// One comparison stands for three; this is what it must come to.
+    #[test]
+    fn a_bounded_tag_tells_type_reserved_bytes_and_length() {
+        let lengths = [0, 1, 31, 32, 33, 0xFFFF, 0x1_0000, u32::MAX - 1, u32::MAX];
+        let types = [0_u16, 1, 2, 3, 4, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF];
+        let all_reserved = [0_u16, 1, 2, 0x00FF, 0x0100, 0x8000, 0xFFFE, 0xFFFF];
+        for wanted in types {
+            for longest in lengths {
+                let tag = RecordTag::new(wanted.to_le_bytes()).up_to(longest);
+                for (record_type, length) in
+                    types.iter().flat_map(|found| lengths.map(|length| (*found, length)))
+                {
+                    for reserved in all_reserved {
+                        let mut header = [0; 8];
+                        header[..2].copy_from_slice(&record_type.to_le_bytes());
+                        header[2..6].copy_from_slice(&length.to_le_bytes());
+                        header[6..].copy_from_slice(&reserved.to_le_bytes());
+                        let is_one = record_type == wanted && reserved == 0 && length <= longest;
+                        let found = tag.payload_bytes(header);
+                        assert_eq!(found, is_one.then_some(length as usize), "{header:?}");
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn end_of_a_record_does_not_overflow() {
         let header = RecordHeader::new([4, 0], u32::MAX);

@@ -7,13 +7,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use crate::column::Compression;
 use crate::error::{Error, Result};
 use crate::files::directory::OpenConf;
-use crate::files::map::{MapTable, Quick, SlotMap};
-use crate::files::touched::is_sample;
+use crate::files::map::{MapTable, Quick, QuickReads, SlotMap};
 use crate::format::conf::Conf;
 use crate::format::offsets::entry_offset;
-use crate::format::record::{
-    BoundedTag, FIRST_RECORD_OFFSET, HEADER_BYTES, RecordFault, RecordTag,
-};
+use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordFault, RecordTag};
 use crate::read::ask;
 use crate::read::files::Files;
 use crate::read::reader::ReaderOptions;
@@ -49,8 +46,6 @@ pub(super) struct Moment {
     max_stored_len: usize,
     /// Reads may do without the path that looks at everything.
     is_quick: bool,
-    /// The payloads that do.
-    quick_tag: BoundedTag,
     /// The first touch of a record asks for it.
     asks: bool,
     table: MapTable,
@@ -87,7 +82,6 @@ impl View {
         let moment = Moment {
             end,
             tag,
-            quick_tag,
             max_stored_len,
             // Where checksums are compared, all do.
             is_quick: !options.checks_sums(),
@@ -99,8 +93,12 @@ impl View {
             listing: OnceLock::new(),
             filling: Mutex::new(()),
         };
-        let reads = moment.is_quick && !moment.asks;
-        // Where records are asked for, a quick look is not the first thing.
+        let reads = match (moment.is_quick, asks) {
+            (false, _) => QuickReads::None,
+            // The others find out what is in memory.
+            (true, true) => QuickReads::Most,
+            (true, false) => QuickReads::All,
+        };
         Self { quick: Quick::new(Arc::new(moment), |moment| &moment.table, quick_tag, reads) }
     }
 
@@ -125,7 +123,17 @@ impl View {
     pub fn get_stored(&self, slot: Slot) -> Result<Option<&[u8]>> {
         match self.quick.get(slot) {
             Some(payload) => Ok(Some(payload)),
-            None => self.moment().get_slowly(slot),
+            None => self.get_slowly(slot),
+        }
+    }
+
+    /// Out of the way of the reads that are quick at once.
+    #[cold]
+    #[inline(never)]
+    fn get_slowly(&self, slot: Slot) -> Result<Option<&[u8]>> {
+        match self.quick.get_most(slot) {
+            Some(payload) => Ok(Some(payload)),
+            None => self.moment().get_stored(slot),
         }
     }
 
@@ -300,25 +308,9 @@ impl Moment {
         self.max_stored_len
     }
 
-    /// Where a file is not touched for the first time, mostly a slot without a record.
-    #[cold]
-    #[inline(never)]
-    fn get_slowly(&self, slot: Slot) -> Result<Option<&[u8]>> {
-        self.get_stored(slot)
-    }
-
-    /// The payload stored for a slot: all that the quick look does not settle, and in a column
-    /// whose records are asked for every read. There only the reads that find out what is in
-    /// memory, and those of files of which something is not, are not quick.
+    /// The payload stored for a slot: all that the quick look does not settle.
     #[inline(never)]
     pub(super) fn get_stored(&self, slot: Slot) -> Result<Option<&[u8]>> {
-        if self.asks
-            && self.is_quick
-            && !is_sample(slot.index_in_file())
-            && let Some(payload) = self.table.quick(slot, self.quick_tag)
-        {
-            return Ok(Some(payload));
-        }
         if slot.0 >= self.end {
             return Ok(None);
         }
