@@ -1,6 +1,7 @@
 //! The second pass over a group: what was verified goes into the columns.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::hash::BuildHasher;
 use std::io::{self, Read};
 use std::path::Path;
@@ -24,6 +25,10 @@ use crate::write::{Committed, Prepared, Writer};
 const BATCH_BYTES: usize = 32 << 20;
 const BATCH_BLOCKS: usize = 8192;
 
+/// Held by whoever writes and does not yet wait for the disk, and dropped by whoever does. Whatever
+/// else is to be done waits for the last of them: the sooner the disk begins, the sooner all is done.
+pub(super) type Writing = crossbeam_channel::Sender<Infallible>;
+
 /// Commits an era:
 ///
 /// 1. at the same time its blocks to `blk`, in batches, its state roots to `bsr`, and its state to
@@ -40,6 +45,7 @@ pub(super) fn commit(
     limits: Limits,
     with_state: bool,
     ticker: &mut Ticker<'_, '_>,
+    writing: Option<Writing>,
 ) -> Result<StateOutcome, ImportError> {
     let group = era.group;
     let state = match &era.kept.state {
@@ -59,19 +65,35 @@ pub(super) fn commit(
         let state = if with_state {
             let snapshots = state_snapshots.as_deref_mut().ok_or(ImportError::NoSnapshotColumn)?;
             let (mut file, record, ticker) = (file.again()?, state.record, &mut of_state);
-            Some(scope.spawn(move || commit_state(&mut file, era, &record, snapshots, ticker)))
+            let writing = writing.clone();
+            Some(
+                scope.spawn(move || {
+                    commit_state(&mut file, era, &record, snapshots, ticker, writing)
+                }),
+            )
         } else {
             None
         };
         let state_roots = roots.map(|(slots, roots)| {
             let roots = by_slot(slots.first, &roots.state_roots);
-            scope.spawn(move || state_roots.put_batch(&roots))
+            let writing = writing.clone();
+            scope.spawn(move || {
+                let written = state_roots.write_batch(&roots)?;
+                drop(writing);
+                written.commit()
+            })
         });
         let block_roots = roots.map(|(slots, roots)| {
             let roots = by_slot(slots.first, &roots.block_roots);
-            scope.spawn(move || block_roots.prepare_batch(&roots))
+            let writing = writing.clone();
+            scope.spawn(move || {
+                let mut written = block_roots.write_batch(&roots)?;
+                drop(writing);
+                written.flush()?;
+                Ok(written)
+            })
         });
-        let blocks = commit_blocks(file, era, blocks, limits, ticker);
+        let blocks = commit_blocks(file, era, blocks, limits, ticker, writing);
         let state = state.map_or(Ok(StateOutcome::NotSelected), joined);
         let state_roots = state_roots.map_or(Ok(Committed::default()), joined);
         let block_roots = block_roots.map(joined).transpose();
@@ -101,6 +123,7 @@ fn commit_blocks(
     column: &mut Writer,
     limits: Limits,
     ticker: &mut Ticker<'_, '_>,
+    mut writing: Option<Writing>,
 ) -> Result<(), ImportError> {
     let group = era.group;
     let mut kept = era.kept.blocks.as_slice();
@@ -125,7 +148,7 @@ fn commit_blocks(
         let full =
             batch.len() == BATCH_BLOCKS || batch_bytes.saturating_add(stored.len()) > BATCH_BYTES;
         if full && !batch.is_empty() {
-            put_blocks(file, &group, column, &batch)?;
+            put_blocks(file, &group, column, &batch, writing.take())?;
             batch.clear();
             batch_bytes = 0;
             ticker.tick(Phase::Blocks, offset)?;
@@ -133,7 +156,7 @@ fn commit_blocks(
         batch_bytes = batch_bytes.saturating_add(stored.len());
         batch.push((slot, stored));
     }
-    put_blocks(file, &group, column, &batch)?;
+    put_blocks(file, &group, column, &batch, writing.take())?;
     ticker.tick(Phase::Blocks, group.state_offset)
 }
 
@@ -142,14 +165,16 @@ fn put_blocks(
     group: &Group,
     column: &mut Writer,
     batch: &[(Slot, Cow<'_, [u8]>)],
+    writing: Option<Writing>,
 ) -> Result<(), ImportError> {
     if batch.is_empty() {
         return Ok(());
     }
-    match column.put_checked_batch(batch) {
-        Ok(_) => Ok(()),
-        Err(source) => Err(refused(file.path(), group, Column::Blocks, source)),
-    }
+    let put = column.write_checked_batch(batch).and_then(|written| {
+        drop(writing);
+        written.commit()
+    });
+    put.map(drop).map_err(|source| refused(file.path(), group, Column::Blocks, source))
 }
 
 /// The next block record at or behind `offset`, which moves behind it.
@@ -170,12 +195,18 @@ fn commit_state(
     record: &RecordAt,
     snapshots: &mut Writer,
     ticker: &mut Ticker<'_, '_>,
+    writing: Option<Writing>,
 ) -> Result<StateOutcome, ImportError> {
     let group = era.group;
     ticker.tick(Phase::State, record.offset)?;
     let committed = if let Some(value) = &era.kept.state {
-        snapshots.put(group.state_slot, value)
+        snapshots.write_batch(&[(group.state_slot, value)]).and_then(|written| {
+            drop(writing);
+            written.commit()
+        })
     } else {
+        // It is decoded piece by piece while it is written: others need not wait for that.
+        drop(writing);
         let stream = file.state_stream(record)?;
         let mut source =
             Watched { stream, decoded: 0, ticker, record: *record, byte_len: era.state_len };

@@ -15,7 +15,7 @@ pub use super::plan::Plan;
 pub use super::prove::Prover;
 pub use super::report::{ImportReport, Observer, Phase, Progress};
 
-use super::commit::{self, commit};
+use super::commit::{self, Writing, commit};
 use super::group::{EraSlots, Group};
 use super::plan::PlannedFile;
 use super::reader::{EraFile, EraState, Limits};
@@ -206,7 +206,11 @@ fn import_file(
     let held = committer.columns.block_roots.highest_written_slot();
     // 1.
     let (committed, verified) = std::thread::scope(|scope| {
-        let before = ready.as_mut().map(|ready| scope.spawn(|| committer.commit_eras(ready)));
+        let (writing, written) = crossbeam_channel::bounded(0);
+        let before =
+            ready.as_mut().map(|ready| scope.spawn(|| committer.commit_eras(ready, Some(writing))));
+        // Until it waits for the disk it needs the cores more. Nothing comes but the end.
+        let Err(_) = written.recv();
         let verified = verifier.verify_file(&mut file, &standings, held);
         (before.map_or(Ok(()), commit::joined), verified)
     });
@@ -310,24 +314,35 @@ struct Committer<'t, 'a> {
 
 impl Committer<'_, '_> {
     fn commit_file(&mut self, ready: Option<Ready>) -> Result<(), ImportError> {
-        ready.map_or(Ok(()), |mut ready| self.commit_eras(&mut ready))
+        ready.map_or(Ok(()), |mut ready| self.commit_eras(&mut ready, None))
     }
 
-    fn commit_eras(&mut self, ready: &mut Ready) -> Result<(), ImportError> {
+    /// `writing` goes to the first of them.
+    fn commit_eras(
+        &mut self,
+        ready: &mut Ready,
+        mut writing: Option<Writing>,
+    ) -> Result<(), ImportError> {
         self.ticker.begin_file(ready.file.path(), ready.file.byte_len());
         for era in &ready.eras {
-            self.commit(&mut ready.file, era)?;
+            self.commit(&mut ready.file, era, writing.take())?;
         }
         self.ticker.end_file();
         Ok(())
     }
 
-    fn commit(&mut self, file: &mut EraFile, era: &Verified) -> Result<(), ImportError> {
+    fn commit(
+        &mut self,
+        file: &mut EraFile,
+        era: &Verified,
+        writing: Option<Writing>,
+    ) -> Result<(), ImportError> {
         let group = era.group;
         self.ticker.begin_era(group.era);
         let begins = self.columns.block_roots.highest_written_slot().is_none();
         let selected = self.states.selects(group.era);
-        let state = commit(file, era, &mut self.columns, self.limits, selected, &mut self.ticker)?;
+        let (columns, ticker) = (&mut self.columns, &mut self.ticker);
+        let state = commit(file, era, columns, self.limits, selected, ticker, writing)?;
         if begins && group.era > 1 {
             self.report.began_at_era = Some(group.era);
         }

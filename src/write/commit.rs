@@ -90,20 +90,21 @@ struct Stream<'a> {
     header: RecordHeader,
 }
 
-/// A commit of which all is on disk but the rename: to readers and to healing there is nothing of it.
+/// A commit without the rename: to readers and to healing there is nothing of it.
 #[derive(Debug)]
 pub(super) struct Prepared {
     conf: Conf,
     files: Vec<(FileId, FileState)>,
+    /// What is still to be flushed.
+    flushes: Vec<Flush>,
 }
 
-/// Steps 1 to 5. All records are new, and they are either all above the highest slot or none of them
+/// Steps 1 to 4. All records are new, and they are either all above the highest slot or none of them
 /// is. `next` is the sealed file that the batch after this one fills, when the caller knows.
-pub(super) fn prepare(
+pub(super) fn write(
     directory: &ColumnDir,
     conf: &mut Conf,
     tables: &mut TableCache,
-    flusher: &mut Flusher,
     batch: Vec<FileBatch<'_>>,
     next: Option<FileId>,
 ) -> Result<Prepared, CommitError> {
@@ -146,23 +147,35 @@ pub(super) fn prepare(
     // 4. conf
     let committed = conf_after(conf, &staged, highest, next);
     flushes.push(Flush::File(directory.write_tmp(&committed).map_err(poisoning)?));
-    // 5. flush
     if staged.iter().any(Staged::makes_files) {
         flushes.push(Flush::Names(directory.clone()));
     }
-    flusher.flush_all(directory, flushes).map_err(poisoning)?;
     let files = staged.into_iter().map(|file| (file.file_id, file.committed())).collect();
-    Ok(Prepared { conf: committed, files })
+    Ok(Prepared { conf: committed, files, flushes })
 }
 
 impl Prepared {
-    /// Step 6; `conf` and `tables` move on when it is durable.
+    /// Step 5, unless it was done.
+    pub(super) fn flush(
+        &mut self,
+        directory: &ColumnDir,
+        flusher: &mut Flusher,
+    ) -> Result<(), CommitError> {
+        match std::mem::take(&mut self.flushes) {
+            flushes if flushes.is_empty() => Ok(()),
+            flushes => flusher.flush_all(directory, flushes).map_err(poisoning),
+        }
+    }
+
+    /// Step 6, and step 5 before it; `conf` and `tables` move on when it is durable.
     pub(super) fn commit(
-        self,
+        mut self,
         directory: &ColumnDir,
         conf: &mut Conf,
         tables: &mut TableCache,
+        flusher: &mut Flusher,
     ) -> Result<(), CommitError> {
+        self.flush(directory, flusher)?;
         directory.rename_tmp().map_err(poisoning)?;
         *conf = self.conf;
         for (file_id, state) in self.files {

@@ -232,7 +232,7 @@ impl Writer {
     /// # Errors
     /// See [`Writer`].
     pub fn put_batch<V: AsRef<[u8]>>(&mut self, items: &[(Slot, V)]) -> Result<Committed> {
-        self.prepare_batch(items)?.commit()
+        self.write_batch(items)?.commit()
     }
 
     /// The first half of [`Writer::put_batch`], which is nearly all of its work and waiting: the batch
@@ -245,11 +245,21 @@ impl Writer {
     /// # Errors
     /// See [`Writer`].
     pub fn prepare_batch<V: AsRef<[u8]>>(&mut self, items: &[(Slot, V)]) -> Result<Prepared<'_>> {
+        let mut prepared = self.write_batch(items)?;
+        prepared.flush()?;
+        Ok(prepared)
+    }
+
+    /// [`Writer::prepare_batch`] without waiting for the disk.
+    pub(crate) fn write_batch<V: AsRef<[u8]>>(
+        &mut self,
+        items: &[(Slot, V)],
+    ) -> Result<Prepared<'_>> {
         let items: Vec<(Slot, &[u8])> =
             items.iter().map(|(slot, value)| (*slot, value.as_ref())).collect();
         self.check_values(&items)?;
-        let (prepared, committed) = self.prepare_values(&items, None)?;
-        Ok(Prepared { writer: self, prepared, committed })
+        let (written, committed) = self.write_values(&items, None)?;
+        Ok(Prepared { writer: self, written, committed })
     }
 
     /// [`Writer::put_batch`] of payloads in their stored form: snappy frames for a compressed
@@ -269,29 +279,31 @@ impl Writer {
         for (slot, stored) in &items {
             self.check_stored(*slot, stored)?;
         }
-        self.put_stored(&items)
+        self.write_stored(&items)?.commit()
     }
 
     /// [`Writer::put_stored_batch`] of payloads that the caller has decoded, within the column's
-    /// bound: no work is done twice.
-    pub(crate) fn put_checked_batch(
+    /// bound: no work is done twice. It does not wait for the disk.
+    pub(crate) fn write_checked_batch(
         &mut self,
         items: &[(Slot, impl AsRef<[u8]>)],
-    ) -> Result<Committed> {
+    ) -> Result<Prepared<'_>> {
         if self.conf.spec.compression == Compression::None {
-            return self.put_stored_batch(items);
+            return self.write_batch(items);
         }
         self.check_writable()?;
         plan::check_slots(items.iter().map(|(slot, _)| *slot))?;
         let items: Vec<(Slot, &[u8])> =
             items.iter().map(|(slot, stored)| (*slot, stored.as_ref())).collect();
-        self.put_stored(&items)
+        self.write_stored(&items)
     }
 
-    fn put_stored(&mut self, items: &[(Slot, &[u8])]) -> Result<Committed> {
+    fn write_stored(&mut self, items: &[(Slot, &[u8])]) -> Result<Prepared<'_>> {
         let (new, unchanged) = self.new_of(items, Compression::Snappy)?;
-        let written = self.put_new(new, None)?;
-        Ok(Committed { written, unchanged })
+        let committed = Committed { written: new.len() as u64, unchanged };
+        let batch = self.batch_of(new)?;
+        let written = if batch.is_empty() { None } else { Some(self.write(batch, None)?) };
+        Ok(Prepared { writer: self, written, committed })
     }
 
     /// Stores one value from a stream, `byte_len` bytes of it, without holding it in memory. (In
@@ -487,13 +499,13 @@ impl Writer {
 
     /// Stores checked values in one commit. `next` is the file that the commit after this fills.
     fn put_values(&mut self, items: &[(Slot, &[u8])], next: Option<FileId>) -> Result<Committed> {
-        let (prepared, committed) = self.prepare_values(items, next)?;
-        prepared.map_or(Ok(()), |prepared| self.finish(prepared))?;
+        let (written, committed) = self.write_values(items, next)?;
+        written.map_or(Ok(()), |written| self.finish(written))?;
         Ok(committed)
     }
 
-    /// What [`Self::put_values`] does before the rename; `None` where everything is there already.
-    fn prepare_values(
+    /// What [`Self::put_values`] does before it flushes; `None` where everything is there already.
+    fn write_values(
         &mut self,
         items: &[(Slot, &[u8])],
         next: Option<FileId>,
@@ -505,11 +517,11 @@ impl Writer {
         let values: Vec<&[u8]> = new.iter().map(|(_, value)| *value).collect();
         let stored = encode::encode_all(&values, self.conf.spec.compression)
             .map_err(|error| Error::io(self.directory.path(), "compress a value for", error))?;
-        let written = slots.len() as u64;
+        let committed = Committed { written: slots.len() as u64, unchanged };
         let new = slots.into_iter().zip(stored.iter().map(Cow::as_ref)).collect();
         let batch = self.batch_of(new)?;
-        let prepared = if batch.is_empty() { None } else { Some(self.prepare(batch, next)?) };
-        Ok((prepared, Committed { written, unchanged }))
+        let written = if batch.is_empty() { None } else { Some(self.write(batch, next)?) };
+        Ok((written, committed))
     }
 
     /// The items whose slots have no record yet, and how many others hold the same value. The
@@ -569,25 +581,24 @@ impl Writer {
     }
 
     fn commit(&mut self, batch: Vec<FileBatch<'_>>, next: Option<FileId>) -> Result<()> {
-        let prepared = self.prepare(batch, next)?;
-        self.finish(prepared)
+        let written = self.write(batch, next)?;
+        self.finish(written)
     }
 
-    fn prepare(
+    fn write(
         &mut self,
         batch: Vec<FileBatch<'_>>,
         next: Option<FileId>,
     ) -> Result<commit::Prepared> {
         let sealed = next.filter(|file_id| Some(*file_id) < self.conf.current_file());
-        self.change(|writer| {
-            let Self { directory, conf, tables, flusher, .. } = writer;
-            commit::prepare(directory, conf, tables, flusher, batch, sealed)
+        self.change(|Self { directory, conf, tables, .. }| {
+            commit::write(directory, conf, tables, batch, sealed)
         })
     }
 
-    fn finish(&mut self, prepared: commit::Prepared) -> Result<()> {
-        self.change(|Self { directory, conf, tables, .. }| {
-            prepared.commit(directory, conf, tables)
+    fn finish(&mut self, written: commit::Prepared) -> Result<()> {
+        self.change(|Self { directory, conf, tables, flusher, .. }| {
+            written.commit(directory, conf, tables, flusher)
         })?;
         tracing::debug!(column = %self.directory.path().display(), conf = ?self.conf, "committed");
         Ok(())
@@ -673,14 +684,14 @@ impl Writer {
     }
 }
 
-/// A batch that is on disk and that nobody sees yet: [`Writer::prepare_batch`]. After a crash there is
+/// A batch that is written and that nobody sees yet: [`Writer::prepare_batch`]. After a crash there is
 /// nothing of it.
 #[derive(Debug)]
 #[must_use = "it is taken away again unless it is committed"]
 pub struct Prepared<'w> {
     writer: &'w mut Writer,
     /// `None` where there is nothing to commit, or not any more.
-    prepared: Option<commit::Prepared>,
+    written: Option<commit::Prepared>,
     committed: Committed,
 }
 
@@ -690,8 +701,18 @@ impl Prepared<'_> {
     /// # Errors
     /// [`Error::Io`], and the writer is poisoned.
     pub fn commit(mut self) -> Result<Committed> {
-        self.prepared.take().map_or(Ok(()), |prepared| self.writer.finish(prepared))?;
+        self.written.take().map_or(Ok(()), |written| self.writer.finish(written))?;
         Ok(self.committed)
+    }
+
+    /// What is flushed here need not be by [`Self::commit`].
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        // An error has poisoned the writer: there is nothing to take away any more.
+        let Some(mut written) = self.written.take() else { return Ok(()) };
+        self.writer
+            .change(|Writer { directory, flusher, .. }| written.flush(directory, flusher))?;
+        self.written = Some(written);
+        Ok(())
     }
 }
 
@@ -699,7 +720,7 @@ impl Drop for Prepared<'_> {
     /// Takes away what was not committed. What fails then poisons the writer: the next opening does
     /// the rest.
     fn drop(&mut self) {
-        if self.prepared.take().is_some() {
+        if self.written.take().is_some() {
             // The writer has it, and says it when it is asked to write again.
             drop(self.writer.take_back());
         }
