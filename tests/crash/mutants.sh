@@ -10,7 +10,9 @@ scratch=${MUTANTS_DIR:-/tmp/coldstore-mutants}
 tree=$scratch/tree
 rm -rf "$tree"
 mkdir -p "$tree"
-git ls-files -z --cached --others --exclude-standard | xargs -0 cp -p --parents -t "$tree"
+# The copies are newer than whatever an earlier run has built of changed sources.
+git ls-files -z --cached --others --exclude-standard |
+    xargs -0 cp --preserve=mode --parents -t "$tree"
 patches=$PWD/tests/crash/mutants
 names=("$@")
 if [ $# -eq 0 ]; then
