@@ -7,6 +7,7 @@
 #
 # COLDSTORE_SCRATCH  where the images are made (default /var/tmp)
 # COLDSTORE_KILLS    how often each kind of writer is killed (default 60)
+# PROPTEST_CASES     how many cases each test against a model makes (default 2,000, on btrfs 200)
 # TESTS              the test binaries to run (default: those below that there are)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -60,6 +61,9 @@ image() {
 
 # A full btrfs takes its time over every call.
 declare -A step=([btrfs]=65536)
+# A case of the model flushes some 22 times. Two tests side by side flush a hundred times in a second
+# there, so 2,000 cases would take a quarter of an hour.
+declare -A cases=([btrfs]=200)
 # The smallest that each of them can be.
 declare -A smallest=([ext4]=16M [xfs]=300M [btrfs]=128M [tmpfs]=4M)
 
@@ -67,6 +71,7 @@ for kind; do
     printf '\n== %s\n' "$kind"
     image "$kind" 1G "$scratch/large"
     TMPDIR="$scratch/large" COLDSTORE_TEST_DIR="$scratch/large" \
+        PROPTEST_CASES="${PROPTEST_CASES:-${cases[$kind]:-2000}}" \
         cargo test -q --locked -p coldstore "${tests[@]}"
     umount "$scratch/large"
     image "$kind" "${smallest[$kind]:-16M}" "$scratch/small"

@@ -729,13 +729,15 @@ mod tests {
         for (index, entry) in (3..).zip([0, 1, 7, 9, last - 1, last, last + 8, u64::MAX]) {
             table.set(index, entry);
         }
+        // One table for all of them: making one takes long where every step is interpreted.
+        let (data, entries) = (MappedData::bytes(&bytes), MappedTable::copy(&table));
+        let whole = SlotMap::new(data, entries, bytes.len());
         for (tag, bound) in [[4, 0], [5, 0]]
             .iter()
             .flat_map(|tag| (0..=bytes.len()).map(|bound| (RecordTag::new(*tag), bound)))
         {
-            let (data, entries) = (MappedData::bytes(&bytes), MappedTable::copy(&table));
             let table_of_maps = Arc::new(MapTable::new(SLOTS_PER_FILE));
-            let map = SlotMap::new(data, entries, bound);
+            let map = whole.rebound(bound).unwrap();
             let map = table_of_maps.insert(FileId(0), Arc::new(map), true);
             for index in 0..12 {
                 let wanted = tag.payload(map.records(), map.entry(index)).ok();

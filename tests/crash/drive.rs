@@ -136,6 +136,7 @@ impl Driver {
         self.disk.begin(Phase::Put);
         self.expect.next = units.next().map(Arc::new);
         self.note();
+        let (begun, from) = (self.expect.clone(), self.disk.fs().log.len());
         let Driver { disk, expect, writer, .. } = self;
         let writer = writer.as_mut().expect("the column is open");
         match step {
@@ -175,8 +176,23 @@ impl Driver {
         }
         ack(expect);
         mark(disk, expect);
+        hold_from_the_first_change(disk, from, begun);
         let seen = look(&disk.fs().cache, COLUMN.as_ref()).map_err(Stopped::Wrong)?;
         expect.check(seen.as_ref()).map_err(Stopped::Wrong)
+    }
+}
+
+/// What another kind of writer left is flushed by the time that a put changes something because of
+/// it: what the put relies on is promised from there on, not only when it is done.
+fn hold_from_the_first_change(disk: &CrashDisk, from: usize, begun: Expect) {
+    let mut fs = disk.fs();
+    let first = fs.log[from..].iter().position(|logged| logged.op.changes());
+    if let Some(first) = first.filter(|_| !begun.holds) {
+        let at = from + first;
+        let next = fs.marks.partition_point(|mark| mark.at <= at);
+        let digest = begun.digest();
+        let expect = Arc::new(Expect { holds: true, ..begun });
+        fs.marks.insert(next, Mark { at, expect, digest });
     }
 }
 

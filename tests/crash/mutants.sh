@@ -10,7 +10,9 @@ scratch=${MUTANTS_DIR:-/tmp/coldstore-mutants}
 tree=$scratch/tree
 rm -rf "$tree"
 mkdir -p "$tree"
-git ls-files -z --cached --others --exclude-standard | xargs -0 cp -p --parents -t "$tree"
+# The copies are newer than whatever an earlier run has built of changed sources.
+git ls-files -z --cached --others --exclude-standard |
+    xargs -0 cp --preserve=mode --parents -t "$tree"
 patches=$PWD/tests/crash/mutants
 names=("$@")
 if [ $# -eq 0 ]; then
@@ -34,7 +36,7 @@ cd "$tree"
 survived=()
 for name in "${names[@]}"; do
     log=$scratch/$name.log
-    patch -s -p1 -F3 --no-backup-if-mismatch <"$patches/$name.patch"
+    patch -s -p1 -F1 --no-backup-if-mismatch <"$patches/$name.patch"
     # What is restored below must look newer than what was built.
     sleep 1
     if ! ${MUTANTS_RUN:-} cargo test -q -p coldstore --test crash --no-run >"$log" 2>&1; then
@@ -61,7 +63,7 @@ for name in "${names[@]}"; do
     else
         echo "$name: $caught: $(grep -A1 'panicked at tests/crash/' "$log" | grep -v panicked | cut -c1-500 | tr '\n' ' ')"
     fi
-    patch -R -s -p1 -F3 --no-backup-if-mismatch <"$patches/$name.patch"
+    patch -R -s -p1 -F1 --no-backup-if-mismatch <"$patches/$name.patch"
 done
 if [ ${#survived[@]} -gt 0 ]; then
     echo "survived: ${survived[*]}" >&2
