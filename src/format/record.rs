@@ -201,9 +201,9 @@ mod tests {
     /// One comparison stands for three; this is what it must come to.
     #[test]
     fn a_bounded_tag_tells_type_reserved_bytes_and_length() {
-        let lengths = [0, 1, 31, 32, 33, 0xFFFF, 0x1_0000, u32::MAX - 1, u32::MAX];
-        let types = [0_u16, 1, 2, 3, 4, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF];
-        let all_reserved = [0_u16, 1, 2, 0x00FF, 0x0100, 0x8000, 0xFFFE, 0xFFFF];
+        let lengths = [0, 32, 33, 0x1_0000, u32::MAX - 1, u32::MAX];
+        let types = [0_u16, 1, 2, 0x8000, 0xFFFF];
+        let all_reserved = [0_u16, 1, 0x8000, 0xFFFF];
         for wanted in types {
             for longest in lengths {
                 let tag = RecordTag::new(wanted.to_le_bytes()).up_to(longest);
