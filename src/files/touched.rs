@@ -11,7 +11,7 @@ use crate::format::offsets::ENTRIES;
 /// looking at the clock takes as long as all else that they do.
 #[inline]
 pub(crate) const fn is_sample(index: usize) -> bool {
-    index.is_multiple_of(16)
+    index.is_multiple_of(64)
 }
 
 /// Bytes of a data file of which it is remembered together that they are in memory.
