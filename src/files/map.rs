@@ -386,7 +386,8 @@ const MAX_CHUNKS: u64 = 1024;
 /// What a read needs of a file, in half a cache line.
 #[repr(C, align(32))]
 struct Cell {
-    /// [`NO_ENTRIES`] until the file is there. What is below was written before.
+    /// [`NO_ENTRIES`] until the file is there, and while it is not to be read quickly. What is below was
+    /// written before.
     entries: AtomicPtr<Entries>,
     /// The first byte behind the version record.
     records: AtomicPtr<u8>,

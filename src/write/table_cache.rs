@@ -36,13 +36,6 @@ pub(super) struct FileSums {
     pub(super) has_file: bool,
 }
 
-impl FileSums {
-    /// There is one of a slot without a record.
-    fn know_more_than(&self, table: &OffsetTable) -> bool {
-        self.table.known().any(|index| table.get(index) == 0)
-    }
-}
-
 impl FileState {
     /// The whole offset file is there, so that entries can be written one by one.
     pub(super) fn has_whole_table(&self) -> bool {
@@ -88,10 +81,7 @@ impl TableCache {
     ) -> Result<&FileState> {
         if !self.files.contains_key(&file_id) {
             let mut state = load(directory, conf, file_id)?;
-            let sums = load_sums(directory, conf, file_id)?;
-            // Even who keeps none must not leave the one of a record that was lost beside another
-            // record, which would then seem to be misplaced.
-            state.sums = sums.filter(|sums| self.keeps_sums || sums.know_more_than(&state.table));
+            state.sums = load_sums(directory, conf, file_id, self.keeps_sums, &state.table)?;
             self.put(file_id, state);
         }
         Ok(&self.files[&file_id])
@@ -166,20 +156,32 @@ fn load(directory: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<FileState
     Ok(state)
 }
 
-/// `None` where the file is not what it must be: healing has taken away what a crash can leave, so
-/// it is damaged, and nothing more is kept in it.
-fn load_sums(directory: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<Option<FileSums>> {
+/// `None` where none are kept, or the file is not what it must be: healing has taken away what a crash
+/// can leave, so it is damaged, and nothing more is kept in it.
+fn load_sums(
+    directory: &ColumnDir,
+    conf: &Conf,
+    file_id: FileId,
+    keeps_sums: bool,
+    offsets: &OffsetTable,
+) -> Result<Option<FileSums>> {
+    // Even who keeps none must not leave the one of a record that was lost beside another record,
+    // which would then seem to be misplaced.
+    let know_lost = |sums: &SumTable| sums.known().any(|index| offsets.get(index) == 0);
     Ok(match directory.read_sums(file_id, conf.spec.record_type)? {
-        Sums::Whole(table) => Some(FileSums { table, has_file: true }),
-        Sums::Absent => {
+        Sums::Whole(table) if keeps_sums || know_lost(&table) => {
+            Some(FileSums { table, has_file: true })
+        }
+        Sums::Absent if keeps_sums => {
             let table = SumTable::new(file_id, conf.spec.record_type);
             Some(FileSums { table, has_file: false })
         }
-        Sums::Broken(_) => {
+        Sums::Broken(_) if keeps_sums => {
             let file = directory.sums_path(file_id);
             tracing::warn!(file = %file.display(), "a damaged checksum file is left as it is");
             None
         }
+        _ => None,
     })
 }
 

@@ -301,8 +301,7 @@ impl Writer {
     fn write_stored(&mut self, items: &[(Slot, &[u8])]) -> Result<Prepared<'_>> {
         let (new, unchanged) = self.new_of(items, Compression::Snappy)?;
         let committed = Committed { written: new.len() as u64, unchanged };
-        let batch = self.batch_of(new)?;
-        let written = if batch.is_empty() { None } else { Some(self.write(batch, None)?) };
+        let written = self.write_new(new, None)?;
         Ok(Prepared { writer: self, written, committed })
     }
 
@@ -519,9 +518,7 @@ impl Writer {
             .map_err(|error| Error::io(self.directory.path(), "compress a value for", error))?;
         let committed = Committed { written: slots.len() as u64, unchanged };
         let new = slots.into_iter().zip(stored.iter().map(Cow::as_ref)).collect();
-        let batch = self.batch_of(new)?;
-        let written = if batch.is_empty() { None } else { Some(self.write(batch, next)?) };
-        Ok((written, committed))
+        Ok((self.write_new(new, next)?, committed))
     }
 
     /// The items whose slots have no record yet, and how many others hold the same value. The
@@ -546,15 +543,18 @@ impl Writer {
 
     /// Commits payloads of slots that have no record yet.
     fn put_new(&mut self, items: Vec<(Slot, &[u8])>, next: Option<FileId>) -> Result<u64> {
-        let written = items.len() as u64;
-        let batch = self.batch_of(items)?;
-        if !batch.is_empty() {
-            self.commit(batch, next)?;
-        }
-        Ok(written)
+        let count = items.len() as u64;
+        let written = self.write_new(items, next)?;
+        written.map_or(Ok(()), |written| self.finish(written))?;
+        Ok(count)
     }
 
-    fn batch_of<'a>(&self, items: Vec<(Slot, &'a [u8])>) -> Result<Vec<FileBatch<'a>>> {
+    /// What [`Self::put_new`] does before it flushes; `None` where there is nothing to commit.
+    fn write_new(
+        &mut self,
+        items: Vec<(Slot, &[u8])>,
+        next: Option<FileId>,
+    ) -> Result<Option<commit::Prepared>> {
         let slots: Vec<Slot> = items.iter().map(|(slot, _)| *slot).collect();
         let groups = plan::group(&self.conf, &slots)?;
         let mut items = items.into_iter();
@@ -565,7 +565,8 @@ impl Writer {
                 .map(|(slot, payload)| (slot, Payload::Bytes(payload)))
                 .collect(),
         };
-        Ok(groups.into_iter().map(of_group).collect())
+        let batch: Vec<_> = groups.into_iter().map(of_group).collect();
+        if batch.is_empty() { Ok(None) } else { self.write(batch, next).map(Some) }
     }
 
     fn put_stream(
@@ -576,13 +577,9 @@ impl Writer {
     ) -> Result<Committed> {
         plan::group(&self.conf, &[slot])?;
         let records = vec![(slot, Payload::Stream { byte_len, source })];
-        self.commit(vec![FileBatch { file_id: slot.file_id(), records }], None)?;
+        let written = self.write(vec![FileBatch { file_id: slot.file_id(), records }], None)?;
+        self.finish(written)?;
         Ok(Committed { written: 1, unchanged: 0 })
-    }
-
-    fn commit(&mut self, batch: Vec<FileBatch<'_>>, next: Option<FileId>) -> Result<()> {
-        let written = self.write(batch, next)?;
-        self.finish(written)
     }
 
     fn write(
