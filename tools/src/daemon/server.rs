@@ -47,8 +47,8 @@ pub(crate) struct Options {
 
 /// Serves until the process is told to stop.
 ///
-/// 1. take the locks of all columns, and heal them,
-/// 2. bind the socket,
+/// 1. take the locks of all columns, heal them, and open them for reading,
+/// 2. bind the socket: nothing of the archive can fail between this and serving,
 /// 3. serve until a signal comes,
 /// 4. remove the socket, accept no more connections, take no more values in,
 /// 5. wait for the answers that are on their way,
@@ -60,17 +60,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let commits = metrics.of_commits(column);
         PipelineOptions::default().on_commit(move |commit| commits.count(commit))
     })?;
+    let (stopper, stop) = watch::channel(false);
+    let daemon = Arc::new(daemon(options, &pipeline, metrics, stop)?);
+    // Whoever finds the socket may already tell the process to stop.
+    let signal = signals::stop_signal()?;
     // The pipelines are idle until the first request: nobody else makes files now.
     let (socket, listener) = Socket::bind(&options.socket)?;
-    let signal = signals::stop_signal()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(usize::from(options.max_connections) + SPARE_THREADS)
         .thread_name("coldstore-http")
         .build()
         .context("cannot start threads")?;
-    let (stopper, stop) = watch::channel(false);
-    let daemon = Arc::new(daemon(options, &pipeline, metrics, stop)?);
     let served = runtime.block_on(async {
         let stopped = tokio::spawn(async move {
             let outcome = wait_for(signal).await;

@@ -1,7 +1,8 @@
 //! The daemon's end, asked for or not: nothing acknowledged is lost.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle, sleep};
@@ -12,7 +13,7 @@ use coldstore::{Column, Slot};
 use coldstore_tools::client::{Client, ClientError};
 use rustix::process::Signal;
 
-use crate::host::{Daemon, head, read_reply};
+use crate::host::{Daemon, PATIENCE, head, read_reply};
 use crate::support::{Archive, coldstore, roots, stream};
 
 type Acknowledged = Arc<Mutex<BTreeMap<u64, Vec<u8>>>>;
@@ -67,6 +68,14 @@ fn sender(
     })
 }
 
+fn wait_for_more_than(count: usize, acknowledged: &Acknowledged) {
+    let started = Instant::now();
+    while acknowledged.lock().unwrap().len() <= count {
+        assert!(started.elapsed() < PATIENCE, "{count} values were not acknowledged");
+        sleep(Duration::from_millis(5));
+    }
+}
+
 fn assert_all_there(archive: &Archive, acknowledged: &Acknowledged) -> usize {
     let acknowledged = acknowledged.lock().unwrap();
     let scanned = archive.scan("bsd", &["--format", "stream"]).exits(0).stdout;
@@ -101,6 +110,7 @@ fn a_signal_ends_it_in_order_while_clients_send() {
         let senders: Vec<_> =
             (0..8).map(|of| sender(of, &daemon.socket, &acknowledged, &done)).collect();
         sleep(Duration::from_millis(700));
+        wait_for_more_than(8, &acknowledged);
         daemon.signal(signal);
         let started = Instant::now();
         daemon.wait().exits(0);
@@ -120,10 +130,11 @@ fn a_stream_that_is_under_way_when_the_signal_comes_keeps_what_came_in() {
     let mut posting = daemon.connect();
     posting.write_all(&head("POST", "/v1/bbr", bytes.len())).unwrap();
     posting.write_all(&bytes[..8 + 56 * 40 + 10]).unwrap();
+    let held = daemon.wait_for_held_bytes(40 * 32);
     let mut putting = daemon.connect();
     putting.write_all(&head("PUT", "/v1/bss/1", 10)).unwrap();
     putting.write_all(b"half").unwrap();
-    sleep(Duration::from_millis(300));
+    daemon.wait_for_held_bytes(held + 4);
     daemon.signal(Signal::TERM);
     let refusal = read_reply(posting, false).refuses(503, "ShuttingDown");
     assert_eq!((&refusal["committed"], &refusal["last"]), (&"40".into(), &"39".into()));
@@ -149,15 +160,26 @@ fn idle_clients_do_not_hold_up_the_end() {
 
 #[test]
 fn a_second_signal_ends_it_at_once() {
-    let archive = Archive::new();
+    let archive = Archive::new().with("bss", &[(1, vec![1; 4 << 20])]);
     let daemon = Daemon::start(&archive, &["--stall-timeout", "300"]);
-    let mut half = daemon.connect();
-    half.write_all(b"GET /v1/sta").unwrap();
-    sleep(Duration::from_millis(100));
+    let mut deaf = daemon.connect();
+    deaf.write_all(&head("GET", "/v1/bss/1", 0)).unwrap();
+    deaf.read_exact(&mut [0]).unwrap();
     daemon.signal(Signal::TERM);
-    sleep(Duration::from_millis(300));
+    daemon.wait_until_it_is_stopping();
     daemon.signal(Signal::TERM);
     daemon.wait().exits(3);
+}
+
+#[test]
+fn whoever_finds_the_socket_may_tell_it_to_end() {
+    let archive = Archive::new();
+    for _ in 0..10 {
+        let daemon = Daemon::start(&archive, &[]);
+        let socket = daemon.socket.clone();
+        daemon.stop();
+        assert!(!Path::new(&socket).exists());
+    }
 }
 
 #[test]
@@ -173,7 +195,7 @@ fn nothing_acknowledged_is_lost_when_it_is_killed_again_and_again() {
         assert_all_there(&archive, &acknowledged);
         daemon = Daemon::start(&archive, &["--backfill"]);
     }
-    sleep(Duration::from_millis(300));
+    wait_for_more_than(50, &acknowledged);
     done.store(true, Ordering::Relaxed);
     senders.into_iter().for_each(|sender| sender.join().unwrap());
     daemon.stop();

@@ -62,6 +62,30 @@ impl Daemon {
         }
     }
 
+    /// Waits until that many bytes of values have been taken in and are not answered yet; the
+    /// number there is then.
+    pub(crate) fn wait_for_held_bytes(&self, at_least: u64) -> u64 {
+        let started = Instant::now();
+        loop {
+            let status = self.get("/v1/status").json();
+            let held = status["held_bytes"].as_str().unwrap().parse().unwrap();
+            if held >= at_least {
+                return held;
+            }
+            assert!(started.elapsed() < PATIENCE, "{held} bytes are held, not {at_least}");
+            sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits until it accepts no more connections.
+    pub(crate) fn wait_until_it_is_stopping(&self) {
+        let started = Instant::now();
+        while Path::new(&self.socket).exists() {
+            assert!(started.elapsed() < PATIENCE, "the socket stays");
+            sleep(Duration::from_millis(5));
+        }
+    }
+
     pub(crate) fn connect(&self) -> UnixStream {
         let stream = UnixStream::connect(&self.socket).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -1,10 +1,8 @@
 //! What requests may cost in memory.
 
 use std::io::Write;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
-use crate::host::{Daemon, PATIENCE, head};
+use crate::host::{Daemon, head};
 use crate::support::{Archive, stream};
 
 const MEBIBYTE: u64 = 1 << 20;
@@ -44,11 +42,7 @@ fn a_promise_alone_takes_no_memory() {
         stream.write_all(&[1; 1000]).unwrap();
         clients.push(stream);
     }
-    let started = Instant::now();
-    while daemon.get("/v1/status").json()["held_bytes"] != "40000" {
-        assert!(started.elapsed() < PATIENCE);
-        sleep(Duration::from_millis(5));
-    }
+    assert_eq!(daemon.wait_for_held_bytes(40_000), 40_000);
     let resident = memory(&daemon, "VmRSS");
     assert!(resident < 200 * MEBIBYTE, "{resident} bytes");
 }

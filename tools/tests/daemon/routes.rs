@@ -1,6 +1,8 @@
 //! What each request answers.
 
+use std::fs::OpenOptions;
 use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
 
 use serde_json::json;
 
@@ -156,10 +158,9 @@ fn a_range_that_meets_damage_breaks_off() {
     let archive = Archive::new().with("bss", &[(1, vec![1; 1 << 20]), (2, vec![2; 100])]);
     let data = archive.path().join("bss/data_00000");
     let daemon = Daemon::start(&archive, &[]);
-    let mut bytes = std::fs::read(&data).unwrap();
     // The type of the second record, found behind version record, header and value of the first.
-    bytes[8 + 8 + (1 << 20)] = 9;
-    std::fs::write(&data, bytes).unwrap();
+    let file = OpenOptions::new().write(true).open(data).unwrap();
+    file.write_all_at(&[9], 8 + 8 + (1 << 20)).unwrap();
     let (mut stream, mut answer) = (daemon.connect(), Vec::new());
     stream.write_all(&head("GET", "/v1/bss", 0)).unwrap();
     // The connection may be reset before anything of the answer is out.
