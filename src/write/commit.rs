@@ -36,17 +36,24 @@ pub(super) const READ_SOURCE: &str = "read the value to append to";
 /// The new records of one file.
 pub(super) struct FileBatch<'a> {
     pub(super) file_id: FileId,
-    pub(super) records: Vec<(Slot, Payload<'a>)>,
+    /// Slots with what is stored for them.
+    pub(super) records: &'a [(Slot, &'a [u8])],
+    /// The last record, behind the others.
+    pub(super) stream: Option<Stream<'a>>,
 }
 
-/// What is stored for a slot.
-pub(super) enum Payload<'a> {
-    Bytes(&'a [u8]),
-    /// So many bytes of a stream; only as the last record of a file.
-    Stream {
-        byte_len: u64,
-        source: &'a mut dyn Read,
-    },
+/// A record whose payload is read while it is written.
+pub(super) struct Stream<'a> {
+    pub(super) slot: Slot,
+    pub(super) byte_len: u64,
+    pub(super) source: &'a mut dyn Read,
+}
+
+impl FileBatch<'_> {
+    fn slots(&self) -> impl DoubleEndedIterator<Item = Slot> {
+        let last = self.stream.as_ref().map(|stream| stream.slot);
+        self.records.iter().map(|(slot, _)| *slot).chain(last)
+    }
 }
 
 /// Why a commit failed.
@@ -78,16 +85,9 @@ struct Staged<'a> {
     offsets: Option<NamedFile>,
     sums: Option<NamedFile>,
     bytes: Gather<'a>,
-    entries: Vec<(usize, u64)>,
-    stream: Option<Stream<'a>>,
-}
-
-/// The value of the last record, that comes from a stream.
-struct Stream<'a> {
-    slot: Slot,
-    byte_len: u64,
-    source: &'a mut dyn Read,
-    header: RecordHeader,
+    /// First and last index of the entries to be written.
+    runs: Vec<(usize, usize)>,
+    stream: Option<(Stream<'a>, RecordHeader)>,
 }
 
 /// A commit without the rename: to readers and to healing there is nothing of it.
@@ -108,7 +108,7 @@ pub(super) fn write(
     batch: Vec<FileBatch<'_>>,
     next: Option<FileId>,
 ) -> Result<Prepared, CommitError> {
-    let highest = batch.last().and_then(|file| file.records.last()).map(|(slot, _)| *slot);
+    let highest = batch.last().and_then(|file| file.slots().next_back());
     let mut staged = Vec::with_capacity(batch.len());
     for file in batch {
         staged.push(stage(directory, conf, tables, file)?);
@@ -264,42 +264,35 @@ fn stage<'a>(
     let offsets =
         state.has_offsets.then(|| open_offsets(directory, file_id, &state)).transpose()?;
     let sums = open_sums(directory, file_id, &mut state)?;
-    let payloads = batch.records.iter().map(|(_, payload)| match payload {
-        Payload::Bytes(payload) => payload.len(),
-        Payload::Stream { .. } => 0,
-    });
-    let mut bytes = Gather::at(state.data_len, payloads);
-    let mut entries = Vec::with_capacity(batch.records.len());
-    let mut stream = None;
+    let runs = few_runs(batch.slots().map(Slot::index_in_file));
+    let header = |slot, byte_len| {
+        check_stored_len(slot, byte_len)
+            .map(|byte_len| RecordHeader::new(conf.spec.record_type, byte_len))
+    };
+    let too_long = || {
+        let source = io::ErrorKind::FileTooLarge.into();
+        Error::io(directory.data_path(file_id), "append to", source)
+    };
+    let copied = batch.records.iter().map(|(_, payload)| payload.len());
+    let mut bytes = Gather::at(state.data_len, copied.chain(batch.stream.iter().map(|_| 0)));
     for (slot, payload) in batch.records {
-        let byte_len = match &payload {
-            Payload::Bytes(payload) => payload.len() as u64,
-            Payload::Stream { byte_len, .. } => *byte_len,
-        };
-        let header = RecordHeader::new(conf.spec.record_type, check_stored_len(slot, byte_len)?);
-        let too_long = || {
-            let source = io::ErrorKind::FileTooLarge.into();
-            Error::io(directory.data_path(file_id), "append to", source)
-        };
-        let offset = match payload {
-            Payload::Bytes(payload) => {
-                let offset = bytes.push(header, payload).ok_or_else(too_long)?;
-                if let Some(sums) = &mut state.sums {
-                    let mut sum = RecordSum::new(slot, offset, header.to_bytes());
-                    sum.update(payload);
-                    sums.table.set(slot.index_in_file(), sum.entry(slot, offset));
-                }
-                offset
-            }
-            Payload::Stream { byte_len, source } => {
-                stream = Some(Stream { slot, byte_len, source, header });
-                bytes.push_header(header).ok_or_else(too_long)?
-            }
-        };
+        let header = header(*slot, payload.len() as u64)?;
+        let offset = bytes.push(header, payload).ok_or_else(too_long)?;
         state.table.set(slot.index_in_file(), offset);
-        entries.push((slot.index_in_file(), offset));
+        if let Some(sums) = &mut state.sums {
+            let mut sum = RecordSum::new(*slot, offset, header.to_bytes());
+            sum.update(payload);
+            sums.table.set(slot.index_in_file(), sum.entry(*slot, offset));
+        }
     }
-    Ok(Staged { file_id, state, data, offsets, sums, bytes, entries, stream })
+    let mut stream = None;
+    if let Some(last) = batch.stream {
+        let header = header(last.slot, last.byte_len)?;
+        let offset = bytes.push_header(header).ok_or_else(too_long)?;
+        state.table.set(last.slot.index_in_file(), offset);
+        stream = Some((last, header));
+    }
+    Ok(Staged { file_id, state, data, offsets, sums, bytes, runs, stream })
 }
 
 /// Opens a data file to append to. Where another tool has cut it since it was committed, the records
@@ -360,7 +353,7 @@ fn write_data(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<NamedFile,
         None => directory.create(directory.data_path(file.file_id)).map_err(poisoning)?,
     };
     data.write_all_at(&mut file.bytes.slices(), file.bytes.start()).map_err(poisoning)?;
-    if let Some(Stream { slot, byte_len, source, header }) = file.stream.take() {
+    if let Some((Stream { slot, byte_len, source }, header)) = file.stream.take() {
         let payload_offset = file.bytes.end() - byte_len;
         let offset = payload_offset - HEADER_BYTES;
         let mut sum = RecordSum::new(slot, offset, header.to_bytes());
@@ -437,7 +430,7 @@ fn write_entries(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<NamedFi
     };
     let table = &file.state.table;
     if file.state.has_whole_table() {
-        for (first, last) in few_runs(&file.entries) {
+        for &(first, last) in &file.runs {
             offsets.write_at(table.bytes_of(first..=last), entry_offset(first))?;
         }
     } else {
@@ -452,7 +445,7 @@ fn write_sums(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<NamedFile>
     let table = file.state.sums.as_ref().map(|sums| &sums.table);
     match (file.sums.take(), table) {
         (Some(mut sums), Some(table)) => {
-            for (first, last) in few_runs(&file.entries) {
+            for &(first, last) in &file.runs {
                 sums.write_at(table.bytes_of(first..=last), sum_entry_offset(first))?;
             }
             Ok(sums)
@@ -473,20 +466,18 @@ fn write_sums(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<NamedFile>
     }
 }
 
-/// The runs of neighbouring entries, or all from the first to the last where there are many: many
-/// small writes cost more than one large one. The entries between are written as they are.
-fn few_runs(entries: &[(usize, u64)]) -> Vec<(usize, usize)> {
-    let runs: Vec<(usize, usize)> = runs(entries).collect();
+/// First and last index of each run of neighbouring entries, or of all of them where there are many
+/// runs: many small writes cost more than one large one. The entries between are written as they are.
+fn few_runs(indices: impl Iterator<Item = usize>) -> Vec<(usize, usize)> {
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    for index in indices {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == index => *last = index,
+            _ => runs.push((index, index)),
+        }
+    }
     match runs.as_slice() {
         [first, .., last] if runs.len() > MAX_RUNS => vec![(first.0, last.1)],
         _ => runs,
     }
-}
-
-/// First and last index of each run of neighbouring entries.
-fn runs(entries: &[(usize, u64)]) -> impl Iterator<Item = (usize, usize)> + '_ {
-    entries.chunk_by(|left, right| left.0 + 1 == right.0).filter_map(|run| {
-        let (first, last) = (run.first()?, run.last()?);
-        Some((first.0, last.0))
-    })
 }

@@ -1,7 +1,6 @@
 //! From values to what is stored for them: before the commit, and on all cores where a batch is
 //! worth it.
 
-use std::borrow::Cow;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,23 +11,15 @@ use crate::column::Compression;
 /// From this many bytes on, a batch is compressed by several threads.
 const PARALLEL_BYTES: usize = 1 << 20;
 
-/// What is stored for each of the values, in order.
-pub(super) fn encode_all<'a>(
-    values: &[&'a [u8]],
-    compression: Compression,
-) -> io::Result<Vec<Cow<'a, [u8]>>> {
-    match compression {
-        Compression::None => Ok(values.iter().map(|value| Cow::Borrowed(*value)).collect()),
-        Compression::Snappy => {
-            let total: usize = values.iter().map(|value| value.len()).sum();
-            let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-            let threads = if total < PARALLEL_BYTES { 1 } else { cores.min(values.len()) };
-            Ok(encode_on(threads, values)?.into_iter().map(Cow::Owned).collect())
-        }
-    }
+/// The snappy frames of each of the values, in order.
+pub(super) fn compress_all(values: &[&[u8]]) -> io::Result<Vec<Vec<u8>>> {
+    let total: usize = values.iter().map(|value| value.len()).sum();
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = if total < PARALLEL_BYTES { 1 } else { cores.min(values.len()) };
+    compress_on(threads, values)
 }
 
-fn encode_on(threads: usize, values: &[&[u8]]) -> io::Result<Vec<Vec<u8>>> {
+fn compress_on(threads: usize, values: &[&[u8]]) -> io::Result<Vec<Vec<u8>>> {
     if threads <= 1 {
         return values.iter().map(|value| encode_stream(*value)).collect();
     }
@@ -85,10 +76,10 @@ mod tests {
             .map(|n| (0..u16::from(n) * 600).map(|i| i.to_le_bytes()[1] ^ n).collect())
             .collect();
         let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
-        let alone = encode_on(1, &values).unwrap();
+        let alone = compress_on(1, &values).unwrap();
         assert!(alone[0].is_empty(), "an empty value is an empty payload");
         for threads in [2, 3, 8] {
-            assert!(encode_on(threads, &values).unwrap() == alone);
+            assert!(compress_on(threads, &values).unwrap() == alone);
         }
     }
 }

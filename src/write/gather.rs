@@ -2,23 +2,17 @@
 //! with their headers, large ones stay where the caller has them.
 
 use std::io::IoSlice;
-use std::ops::Range;
 
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordHeader, VERSION_RECORD};
 
 /// Payloads up to this many bytes are copied.
 const COPIED_BYTES: usize = 4096;
 
-enum Piece<'a> {
-    /// Of the arena.
-    Copied(Range<usize>),
-    Borrowed(&'a [u8]),
-}
-
 /// Records that will lie one behind the other from `start` on.
 pub(super) struct Gather<'a> {
-    arena: Vec<u8>,
-    pieces: Vec<Piece<'a>>,
+    copied: Vec<u8>,
+    /// Large payloads, each with the number of copied bytes before it.
+    borrowed: Vec<(usize, &'a [u8])>,
     start: u64,
     end: u64,
 }
@@ -31,10 +25,10 @@ impl<'a> Gather<'a> {
             let payload = if byte_len <= COPIED_BYTES { byte_len } else { 0 };
             size_of::<RecordHeader>() + payload
         });
-        let arena = Vec::with_capacity(VERSION_RECORD.len() + copied.sum::<usize>());
-        let mut gather = Self { arena, pieces: Vec::new(), start: data_len, end: data_len };
+        let copied = Vec::with_capacity(VERSION_RECORD.len() + copied.sum::<usize>());
+        let mut gather = Self { copied, borrowed: Vec::new(), start: data_len, end: data_len };
         if data_len == 0 {
-            gather.copy(&VERSION_RECORD);
+            gather.copied.extend_from_slice(&VERSION_RECORD);
             gather.end = FIRST_RECORD_OFFSET;
         }
         gather
@@ -42,37 +36,22 @@ impl<'a> Gather<'a> {
 
     /// Adds a record and returns its offset, or `None` where a file cannot become so long.
     pub(super) fn push(&mut self, header: RecordHeader, payload: &'a [u8]) -> Option<u64> {
-        let offset = self.reserve(header)?;
-        self.copy(&header.to_bytes());
+        let offset = self.push_header(header)?;
         if payload.len() <= COPIED_BYTES {
-            self.copy(payload);
+            self.copied.extend_from_slice(payload);
         } else {
-            self.pieces.push(Piece::Borrowed(payload));
+            self.borrowed.push((self.copied.len(), payload));
         }
         Some(offset)
     }
 
     /// Adds a record whose payload the caller writes itself, as the last one.
     pub(super) fn push_header(&mut self, header: RecordHeader) -> Option<u64> {
-        let offset = self.reserve(header)?;
-        self.copy(&header.to_bytes());
-        Some(offset)
-    }
-
-    fn reserve(&mut self, header: RecordHeader) -> Option<u64> {
         let offset = self.end;
         // The system's file offsets are signed.
         self.end = header.end(offset).filter(|end| i64::try_from(*end).is_ok())?;
+        self.copied.extend_from_slice(&header.to_bytes());
         Some(offset)
-    }
-
-    fn copy(&mut self, bytes: &[u8]) {
-        let from = self.arena.len();
-        self.arena.extend_from_slice(bytes);
-        match self.pieces.last_mut() {
-            Some(Piece::Copied(range)) => range.end = self.arena.len(),
-            _ => self.pieces.push(Piece::Copied(from..self.arena.len())),
-        }
     }
 
     /// Where the first byte goes.
@@ -87,13 +66,15 @@ impl<'a> Gather<'a> {
 
     /// The bytes in order.
     pub(super) fn slices(&self) -> Vec<IoSlice<'_>> {
-        self.pieces
-            .iter()
-            .map(|piece| match piece {
-                Piece::Copied(range) => IoSlice::new(&self.arena[range.clone()]),
-                Piece::Borrowed(bytes) => IoSlice::new(bytes),
-            })
-            .collect()
+        let mut slices = Vec::with_capacity(2 * self.borrowed.len() + 1);
+        let (mut rest, mut before) = (self.copied.as_slice(), 0);
+        for (at, payload) in &self.borrowed {
+            let (copied, behind) = rest.split_at(at - before);
+            slices.extend([IoSlice::new(copied), IoSlice::new(payload)]);
+            (rest, before) = (behind, *at);
+        }
+        slices.push(IoSlice::new(rest));
+        slices
     }
 }
 

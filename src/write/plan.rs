@@ -68,14 +68,14 @@ pub(super) struct Group {
 }
 
 /// Groups the slots of a batch, none of which has a record yet, by file. Rules 2, 4, 5 and 6.
-pub(super) fn group(conf: &Conf, slots: &[Slot]) -> Result<Vec<Group>> {
-    let gaps = slots.partition_point(|slot| Some(*slot) <= conf.highest);
-    let groups = by_file(slots);
-    if let (Some(first), Some(highest)) = (slots[..gaps].first(), conf.highest) {
+pub(super) fn group<T>(conf: &Conf, items: &[(Slot, T)]) -> Result<Vec<Group>> {
+    let gaps = items.partition_point(|(slot, _)| Some(*slot) <= conf.highest);
+    let groups = by_file(items);
+    if let (Some((first, _)), Some(highest)) = (items[..gaps].first(), conf.highest) {
         if !conf.allows_backfill() {
             return Err(Error::BackfillDisabled { slot: *first, highest });
         }
-        if let Some(sequential) = slots.get(gaps) {
+        if let Some((sequential, _)) = items.get(gaps) {
             return Err(Error::MixedBatch { backfill: *first, sequential: *sequential });
         }
         let sealed = groups.iter().map(|group| group.file_id);
@@ -89,9 +89,9 @@ pub(super) fn group(conf: &Conf, slots: &[Slot]) -> Result<Vec<Group>> {
 }
 
 /// Groups ascending slots by file.
-pub(super) fn by_file(slots: &[Slot]) -> Vec<Group> {
+pub(super) fn by_file<T>(items: &[(Slot, T)]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
-    for (index, slot) in slots.iter().enumerate() {
+    for (index, (slot, _)) in items.iter().enumerate() {
         match groups.last_mut() {
             Some(group) if group.file_id == slot.file_id() => group.items.end = index + 1,
             _ => groups.push(Group { file_id: slot.file_id(), items: index..index + 1 }),
@@ -111,8 +111,8 @@ mod tests {
     }
 
     fn files(conf: &Conf, slots: &[u64]) -> Result<Vec<u64>> {
-        let slots: Vec<Slot> = slots.iter().copied().map(Slot).collect();
-        Ok(group(conf, &slots)?.into_iter().map(|group| group.file_id.0).collect())
+        let items: Vec<(Slot, ())> = slots.iter().map(|slot| (Slot(*slot), ())).collect();
+        Ok(group(conf, &items)?.into_iter().map(|group| group.file_id.0).collect())
     }
 
     #[test]

@@ -106,11 +106,10 @@ impl<'a> Round<'a> {
                 },
             }
         }
-        let slots: Vec<Slot> = new.iter().map(|(slot, _)| *slot).collect();
-        let groups = plan::group(conf, &slots)?;
+        let groups = plan::group(conf, &new)?;
         if let Some(first) = groups.first() {
             committed.written = new.len() as u64;
-            let unit = self.unit(if Some(slots[0]) > conf.highest {
+            let unit = self.unit(if Some(new[0].0) > conf.highest {
                 Fills::Nothing
             } else if Some(first.file_id) < conf.current_file() {
                 Fills::Sealed(first.file_id)

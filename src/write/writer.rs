@@ -1,6 +1,5 @@
 //! A column, open for writing.
 
-use std::borrow::Cow;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use crate::read::decode::{self, DecodeFault};
 use crate::read::{Reader, ReaderOptions};
 use crate::slot::{FileId, Slot};
 use crate::write::column_dir::ColumnDir;
-use crate::write::commit::{self, CommitError, FileBatch, Payload};
+use crate::write::commit::{self, CommitError, FileBatch, Stream};
 use crate::write::compare::{StoredReader, Uncomparable, compare, same_value};
 use crate::write::encode;
 use crate::write::flusher::Flusher;
@@ -255,10 +254,9 @@ impl Writer {
         &mut self,
         items: &[(Slot, V)],
     ) -> Result<Prepared<'_>> {
-        let items: Vec<(Slot, &[u8])> =
-            items.iter().map(|(slot, value)| (*slot, value.as_ref())).collect();
+        let items = borrowed(items);
         self.check_values(&items)?;
-        let (written, committed) = self.write_values(&items, None)?;
+        let (written, committed) = self.write_values(items, None)?;
         Ok(Prepared { writer: self, written, committed })
     }
 
@@ -268,18 +266,16 @@ impl Writer {
     /// # Errors
     /// See [`Writer`]; [`Error::Undecodable`] names a payload that does not decode.
     pub fn put_stored_batch<V: AsRef<[u8]>>(&mut self, items: &[(Slot, V)]) -> Result<Committed> {
-        let items: Vec<(Slot, &[u8])> =
-            items.iter().map(|(slot, stored)| (*slot, stored.as_ref())).collect();
         if self.conf.spec.compression == Compression::None {
-            self.check_values(&items)?;
-            return self.put_values(&items, None);
+            return self.put_batch(items);
         }
+        let items = borrowed(items);
         self.check_writable()?;
         plan::check_slots(items.iter().map(|(slot, _)| *slot))?;
         for (slot, stored) in &items {
             self.check_stored(*slot, stored)?;
         }
-        self.write_stored(&items)?.commit()
+        self.write_stored(items)?.commit()
     }
 
     /// [`Writer::put_stored_batch`] of payloads that the caller has decoded, within the column's
@@ -293,15 +289,13 @@ impl Writer {
         }
         self.check_writable()?;
         plan::check_slots(items.iter().map(|(slot, _)| *slot))?;
-        let items: Vec<(Slot, &[u8])> =
-            items.iter().map(|(slot, stored)| (*slot, stored.as_ref())).collect();
-        self.write_stored(&items)
+        self.write_stored(borrowed(items))
     }
 
-    fn write_stored(&mut self, items: &[(Slot, &[u8])]) -> Result<Prepared<'_>> {
+    fn write_stored(&mut self, items: Items<'_>) -> Result<Prepared<'_>> {
         let (new, unchanged) = self.new_of(items, Compression::Snappy)?;
         let committed = Committed { written: new.len() as u64, unchanged };
-        let written = self.write_new(new, None)?;
+        let written = self.write_new(&new, None)?;
         Ok(Prepared { writer: self, written, committed })
     }
 
@@ -338,8 +332,8 @@ impl Writer {
         if limited.limit() != 0 {
             return Err(self.source_failed(slot, io::ErrorKind::UnexpectedEof.into()));
         }
-        let written = self.put_new(vec![(slot, &stored)], None)?;
-        Ok(Committed { written, unchanged: 0 })
+        self.put_new(&[(slot, &stored)], None)?;
+        Ok(Committed { written: 1, unchanged: 0 })
     }
 
     /// Stores any ascending run in as few commits as the rules allow: what fills gaps, one commit
@@ -353,15 +347,13 @@ impl Writer {
         items: &[(Slot, V)],
         mut on_commit: impl FnMut(&RunCommit),
     ) -> Result<RunReport, RunError> {
-        let items: Vec<(Slot, &[u8])> =
-            items.iter().map(|(slot, value)| (*slot, value.as_ref())).collect();
+        let items = borrowed(items);
         let mut done = RunReport::default();
         let mut run = || -> Result<()> {
             self.check_values(&items)?;
             let gaps = items.partition_point(|(slot, _)| Some(*slot) <= self.conf.highest);
-            let slots: Vec<Slot> = items[..gaps].iter().map(|(slot, _)| *slot).collect();
-            let mut parts: Vec<_> =
-                plan::by_file(&slots).into_iter().map(|group| group.items).collect();
+            let groups = plan::by_file(&items[..gaps]);
+            let mut parts: Vec<_> = groups.into_iter().map(|group| group.items).collect();
             if gaps < items.len() {
                 parts.push(gaps..items.len());
             }
@@ -369,7 +361,7 @@ impl Writer {
                 let next = parts.get(index + 1).map(|part| items[part.start].0.file_id());
                 let part = &items[part.clone()];
                 self.check_writable()?;
-                let committed = self.put_values(part, next)?;
+                let committed = self.put_values(part.to_vec(), next)?;
                 let (Some(first), Some(last)) = (part.first(), part.last()) else {
                     continue;
                 };
@@ -474,8 +466,8 @@ impl Writer {
             let (count, bytes) =
                 (records.len() as u64, records.iter().map(|(_, stored)| stored.len() as u64).sum());
             let started = Instant::now();
-            match self.check_writable().and_then(|()| self.put_new(records, next)) {
-                Ok(_) => {
+            match self.check_writable().and_then(|()| self.put_new(&records, next)) {
+                Ok(()) => {
                     let target = self.conf.backfill_target().map(|target| target.file_id);
                     tell(JobEvent::Committed(CommitInfo {
                         records: count,
@@ -497,7 +489,7 @@ impl Writer {
     }
 
     /// Stores checked values in one commit. `next` is the file that the commit after this fills.
-    fn put_values(&mut self, items: &[(Slot, &[u8])], next: Option<FileId>) -> Result<Committed> {
+    fn put_values(&mut self, items: Items<'_>, next: Option<FileId>) -> Result<Committed> {
         let (written, committed) = self.write_values(items, next)?;
         written.map_or(Ok(()), |written| self.finish(written))?;
         Ok(committed)
@@ -506,64 +498,64 @@ impl Writer {
     /// What [`Self::put_values`] does before it flushes; `None` where everything is there already.
     fn write_values(
         &mut self,
-        items: &[(Slot, &[u8])],
+        items: Items<'_>,
         next: Option<FileId>,
     ) -> Result<(Option<commit::Prepared>, Committed)> {
         let (new, unchanged) = self.new_of(items, Compression::None)?;
+        let committed = Committed { written: new.len() as u64, unchanged };
+        if self.conf.spec.compression == Compression::None {
+            return Ok((self.write_new(&new, next)?, committed));
+        }
         // Refused before any work goes into compression.
-        let slots: Vec<Slot> = new.iter().map(|(slot, _)| *slot).collect();
-        plan::group(&self.conf, &slots)?;
+        plan::group(&self.conf, &new)?;
         let values: Vec<&[u8]> = new.iter().map(|(_, value)| *value).collect();
-        let stored = encode::encode_all(&values, self.conf.spec.compression)
+        let stored = encode::compress_all(&values)
             .map_err(|error| Error::io(self.directory.path(), "compress a value for", error))?;
-        let committed = Committed { written: slots.len() as u64, unchanged };
-        let new = slots.into_iter().zip(stored.iter().map(Cow::as_ref)).collect();
-        Ok((self.write_new(new, next)?, committed))
+        let slots = new.iter().map(|(slot, _)| *slot);
+        let new: Items<'_> = slots.zip(stored.iter().map(Vec::as_slice)).collect();
+        Ok((self.write_new(&new, next)?, committed))
     }
 
     /// The items whose slots have no record yet, and how many others hold the same value. The
     /// items are in the form that `compression` gives them.
     fn new_of<'a>(
         &mut self,
-        items: &[(Slot, &'a [u8])],
+        items: Items<'a>,
         compression: Compression,
     ) -> Result<(Items<'a>, u64)> {
         let mut unchanged = 0;
-        let mut new = Vec::with_capacity(items.len());
-        for (slot, bytes) in items {
-            let has_record = self.entry(*slot)? != 0;
-            if has_record && self.holds(*slot, &mut *decode::decoder(bytes, compression))? {
-                unchanged += 1;
-            } else {
-                new.push((*slot, *bytes));
-            }
-        }
+        let mut is_new = |slot, bytes| -> Result<bool> {
+            let has_record = self.entry(slot)? != 0;
+            let is_held =
+                has_record && self.holds(slot, &mut *decode::decoder(bytes, compression))?;
+            unchanged += u64::from(is_held);
+            Ok(!is_held)
+        };
+        let new = items.into_iter().filter_map(|(slot, bytes)| match is_new(slot, bytes) {
+            Ok(is_new) => is_new.then_some(Ok((slot, bytes))),
+            Err(error) => Some(Err(error)),
+        });
+        let new = new.collect::<Result<_>>()?;
         Ok((new, unchanged))
     }
 
     /// Commits payloads of slots that have no record yet.
-    fn put_new(&mut self, items: Vec<(Slot, &[u8])>, next: Option<FileId>) -> Result<u64> {
-        let count = items.len() as u64;
+    fn put_new(&mut self, items: &[(Slot, &[u8])], next: Option<FileId>) -> Result<()> {
         let written = self.write_new(items, next)?;
-        written.map_or(Ok(()), |written| self.finish(written))?;
-        Ok(count)
+        written.map_or(Ok(()), |written| self.finish(written))
     }
 
     /// What [`Self::put_new`] does before it flushes; `None` where there is nothing to commit.
     fn write_new(
         &mut self,
-        items: Vec<(Slot, &[u8])>,
+        items: &[(Slot, &[u8])],
         next: Option<FileId>,
     ) -> Result<Option<commit::Prepared>> {
-        let slots: Vec<Slot> = items.iter().map(|(slot, _)| *slot).collect();
-        let groups = plan::group(&self.conf, &slots)?;
-        let mut items = items.into_iter();
+        let groups = plan::group(&self.conf, items)?;
         let of_group = |group: plan::Group| FileBatch {
             file_id: group.file_id,
-            records: (&mut items)
-                .take(group.items.len())
-                .map(|(slot, payload)| (slot, Payload::Bytes(payload)))
-                .collect(),
+            records: &items[group.items],
+            stream: None,
         };
         let batch: Vec<_> = groups.into_iter().map(of_group).collect();
         if batch.is_empty() { Ok(None) } else { self.write(batch, next).map(Some) }
@@ -575,9 +567,10 @@ impl Writer {
         byte_len: u64,
         source: &mut dyn Read,
     ) -> Result<Committed> {
-        plan::group(&self.conf, &[slot])?;
-        let records = vec![(slot, Payload::Stream { byte_len, source })];
-        let written = self.write(vec![FileBatch { file_id: slot.file_id(), records }], None)?;
+        plan::group(&self.conf, &[(slot, ())])?;
+        let stream = Some(Stream { slot, byte_len, source });
+        let batch = vec![FileBatch { file_id: slot.file_id(), records: &[], stream }];
+        let written = self.write(batch, None)?;
         self.finish(written)?;
         Ok(Committed { written: 1, unchanged: 0 })
     }
@@ -726,6 +719,10 @@ impl Drop for Prepared<'_> {
 
 /// Slots with their values or payloads.
 type Items<'a> = Vec<(Slot, &'a [u8])>;
+
+fn borrowed<V: AsRef<[u8]>>(items: &[(Slot, V)]) -> Items<'_> {
+    items.iter().map(|(slot, value)| (*slot, value.as_ref())).collect()
+}
 
 fn take_lock(directory: &ColumnDir) -> Result<Box<dyn Lock>> {
     let path = directory.file_path(names::LOCK);
