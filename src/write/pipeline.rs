@@ -3,6 +3,10 @@
 //! Producers check and compress their values on their own threads and block while the queue is
 //! full. The writer's thread takes what waits, merges it into as few commits as the rules allow
 //! (group commit), and answers every job when its own commit is durable.
+//!
+//! Producers that wait for their answers come back one by one, within a fraction of the time that a
+//! commit takes. A commit for the first of them alone would make all others wait for two; so the
+//! thread rests for moments while they come ([`Worker::gather`]). A single producer is never waited for.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -33,6 +37,12 @@ pub struct CommitInfo {
     /// Whether backfill moved on to another sealed file.
     pub switched_file: bool,
 }
+
+/// How long the writer's thread rests at a time while jobs come.
+const MOMENT: Duration = Duration::from_micros(20);
+
+/// How often in a row, at most: with what timers add, about as long as a commit takes.
+const MAX_MOMENTS: usize = 16;
 
 type OnCommit = Arc<dyn Fn(&CommitInfo) + Send + Sync>;
 
@@ -341,6 +351,7 @@ impl Worker {
     fn run(mut self) -> Writer {
         let _close = CloseAtEnd(Arc::clone(&self.gate));
         let mut waiting: Vec<Job> = Vec::new();
+        let mut answered = 0;
         loop {
             if waiting.is_empty() {
                 match self.jobs.recv() {
@@ -348,9 +359,27 @@ impl Worker {
                     Err(_) => return self.writer,
                 }
             }
-            collect(&self.jobs, self.round_bytes, &mut waiting);
+            self.gather(answered, &mut waiting);
+            answered = waiting.len();
             let round = std::mem::take(&mut waiting);
             self.round(round, &mut waiting);
+        }
+    }
+
+    /// Takes what is in the queue, and what comes to it while there are fewer jobs than the last
+    /// round has answered, until for a moment none has come.
+    fn gather(&self, answered: usize, waiting: &mut Vec<Job>) {
+        collect(&self.jobs, self.round_bytes, waiting);
+        for _ in 0..MAX_MOMENTS {
+            if waiting.len() >= answered {
+                break;
+            }
+            let before = waiting.len();
+            std::thread::sleep(MOMENT);
+            collect(&self.jobs, self.round_bytes, waiting);
+            if waiting.len() == before {
+                break;
+            }
         }
     }
 
