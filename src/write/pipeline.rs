@@ -102,6 +102,10 @@ pub struct Queue {
 
 /// A handle on a writer that runs on a thread of its own. Clones lead to the same writer; it
 /// finishes what it has and ends with [`Pipeline::shutdown`], or when the last handle is dropped.
+///
+/// Jobs that wait share commits. When fewer have come than the last commit has answered, it rests for
+/// moments while more come, all in all about as long as a commit takes: producers that put, wait and
+/// put again are answered together. A single one is never waited for.
 #[derive(Clone, Debug)]
 pub struct Pipeline {
     shared: Arc<Shared>,
