@@ -35,6 +35,31 @@ const _: () = assert!(size_of::<Entries>() == TABLE_BYTES);
 
 static NO_ENTRIES: Entries = [const { AtomicU64::new(0) }; ENTRIES];
 
+/// Some of the entries of an offset table; the others are 0.
+#[derive(Debug)]
+pub(crate) struct SomeEntries(Box<Entries>);
+
+impl SomeEntries {
+    pub(crate) fn none() -> Self {
+        Self(boxed((0..ENTRIES).map(|_| 0)))
+    }
+
+    pub(crate) fn put(&self, index: usize, entry: u64) {
+        self.0[index].store(entry.to_le(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn clear(&self) {
+        self.0.iter().for_each(|entry| entry.store(0, Ordering::Relaxed));
+    }
+}
+
+/// A table in memory: as many entries as a table has.
+fn boxed(entries: impl Iterator<Item = u64>) -> Box<Entries> {
+    let entries: Box<[AtomicU64]> = entries.map(|entry| AtomicU64::new(entry.to_le())).collect();
+    let entries: Result<Box<Entries>, _> = entries.try_into();
+    entries.unwrap_or_else(|_| unreachable!("a whole table"))
+}
+
 /// One data file up to a bound, and its offset table.
 #[derive(Clone)]
 pub(crate) struct SlotMap {
@@ -116,10 +141,7 @@ impl MappedTable {
 
     /// A copy, for an offset file that is shorter than a whole one.
     pub(crate) fn copy(table: &OffsetTable) -> Self {
-        let entries: Box<[AtomicU64]> =
-            table.entries().map(|entry| AtomicU64::new(entry.to_le())).collect();
-        let entries: Result<Box<Entries>, _> = entries.try_into();
-        Self(TableSource::Copied(entries.unwrap_or_else(|_| unreachable!("a whole table"))))
+        Self(TableSource::Copied(boxed(table.entries())))
     }
 }
 
@@ -386,8 +408,8 @@ const MAX_CHUNKS: u64 = 1024;
 /// What a read needs of a file, in half a cache line.
 #[repr(C, align(32))]
 struct Cell {
-    /// [`NO_ENTRIES`] until the file is there, and while it is not to be read quickly. What is below was
-    /// written before.
+    /// Those of the records that are to be read quickly: [`NO_ENTRIES`] until the file is there. What is
+    /// below was written before.
     entries: AtomicPtr<Entries>,
     /// The first byte behind the version record.
     records: AtomicPtr<u8>,
@@ -509,8 +531,9 @@ impl MapTable {
         map
     }
 
-    /// Whether a file that was put in shall be found by [`Quick`].
-    pub(crate) fn set_quick(&self, file_id: FileId, quick: bool) {
+    /// Which records of a file that was put in shall be found by [`Quick`]: all of them, or those only
+    /// that [were asked for](Touched::asked).
+    pub(crate) fn set_quick(&self, file_id: FileId, all: bool) {
         let Some(chunk) = self.near_chunk(file_id) else {
             return;
         };
@@ -520,8 +543,11 @@ impl MapTable {
         let Some(map) = (unsafe { cell.map.load(Ordering::Acquire).cast_const().as_ref() }) else {
             return;
         };
-        let nothing = (&raw const NO_ENTRIES).cast_mut();
-        let entries = if quick { map.entries.as_ptr() } else { nothing };
+        let entries = match map.touched().asked() {
+            _ if all => map.entries.as_ptr(),
+            Some(asked) => (&raw const *asked.0).cast_mut(),
+            None => (&raw const NO_ENTRIES).cast_mut(),
+        };
         // Mostly it is as it shall be, and others read what shares its cache line.
         if cell.entries.load(Ordering::Relaxed) != entries {
             // `Acquire` of it: the cell's records were written before its map was.
@@ -616,8 +642,8 @@ impl<M> Quick<M> {
         // SAFETY: it leads to a static or to what `held` keeps in place, written before.
         let chunk = unsafe { &*chunk.load(Ordering::Acquire) };
         let cell = &chunk.0[(slot.0 >> SLOT_BITS) as usize % CHUNK];
-        // SAFETY: it leads to a static or to an aligned table that a map in `held` keeps in place;
-        // all access to it by this process is atomic.
+        // SAFETY: it leads to a static or to an aligned table that a map in `held` keeps in place, its
+        // own or that of its `Touched`; all access to it by this process is atomic.
         let entries = unsafe { &*cell.entries.load(Ordering::Acquire) };
         let entry = load(&entries[slot.index_in_file()]);
         // An offset inside the version record becomes an enormous one, and 0 is one of those.
@@ -746,6 +772,30 @@ mod tests {
                 assert_eq!(found.as_deref(), wanted, "slot {index}, bound {bound}");
             }
         }
+    }
+
+    #[test]
+    fn of_a_file_that_is_not_all_in_memory_those_records_are_read_quickly_that_are() {
+        let (bytes, entries) = file_of(&[b"ab", b"cde"]);
+        let tag = RecordTag::new([4, 0]);
+        let (data, copy) = (MappedData::bytes(&bytes), MappedTable::copy(&entries));
+        let table = Arc::new(MapTable::new(SLOTS_PER_FILE));
+        let map = SlotMap::new(data, copy, bytes.len());
+        let touched = table.insert(FileId(0), Arc::new(map), false).touched();
+        let found = || {
+            table.set_quick(FileId(0), false);
+            [0, 1].map(|slot| quick(&table, Slot(slot), tag))
+        };
+        while touched.asked().is_none() {
+            assert_eq!(found(), [None, None]);
+            touched.is_there(1, entries.get(1), 1);
+        }
+        assert_eq!(found(), [None, Some(b"cde".to_vec())]);
+        touched.lost();
+        touched.is_there(0, entries.get(0), 1);
+        assert_eq!(found(), [None, None], "not before they are asked for again");
+        table.set_quick(FileId(0), true);
+        assert_eq!(quick(&table, Slot(0), tag), Some(b"ab".to_vec()));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Which records of a mapped file were asked for already.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::files::map::major_faults;
+use crate::files::map::{SomeEntries, major_faults};
 use crate::format::offsets::ENTRIES;
 
 /// Whether a read of the slot at this index finds out how memory is. Some of the reads are enough:
@@ -17,8 +18,13 @@ pub(crate) const fn is_sample(index: usize) -> bool {
 /// Bytes of a data file of which it is remembered together that they are in memory.
 pub(crate) const WINDOW_BYTES: u64 = 2 << 20;
 
-/// So many reads of a file are asked for, all of them, after one whose record had gone from memory.
-const READS_WITHOUT_TRUST: u32 = 16_384;
+/// So many reads of a file are asked for, all of them, after one whose record had gone from memory;
+/// twice as many each time that another one has gone among them, up to the most.
+const READS_WITHOUT_TRUST: u32 = 512;
+const MOST_READS_WITHOUT_TRUST: u32 = 16_384;
+
+/// So many reads of records that are in memory are worth a table of these.
+const READS_WORTH_A_TABLE: u32 = 256;
 
 /// How well a record is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +41,7 @@ pub(crate) enum Known {
 ///
 /// What was asked for is trusted to stay in memory, until it shows that this process had to wait for
 /// pages: then all is asked for again, once. Where a record of this file turns out to have gone,
-/// memory is short, and every read asks for a while.
+/// memory is short, and every read asks for a while: for as long as more turn out to have gone.
 #[derive(Debug)]
 pub(crate) struct Touched {
     slots: [AtomicU64; ENTRIES / 64],
@@ -43,9 +49,16 @@ pub(crate) struct Touched {
     slots_before: [AtomicU64; ENTRIES / 64],
     /// Reads that are still to be asked for, all of them.
     without_trust: AtomicU32,
+    /// How many they were to be.
+    reads_without_trust: AtomicU32,
     windows: Box<[AtomicU64]>,
     /// How many windows have their bit.
     windows_found: AtomicU64,
+    /// The entries of records that are taken to be in memory. With this table in place of the file's
+    /// own, a read has nothing more to find out.
+    asked: OnceLock<SomeEntries>,
+    /// Reads that such a table would have been used by.
+    reads_again: AtomicU32,
     /// All of the data is worth one look: nothing is known of it, or it was all in memory before.
     look_at_all: AtomicBool,
     /// The generation that the bits are of.
@@ -60,8 +73,11 @@ impl Touched {
             slots: [const { AtomicU64::new(0) }; ENTRIES / 64],
             slots_before: [const { AtomicU64::new(0) }; ENTRIES / 64],
             without_trust: AtomicU32::new(0),
+            reads_without_trust: AtomicU32::new(0),
             windows: (0..windows).map(|_| AtomicU64::new(0)).collect(),
             windows_found: AtomicU64::new(0),
+            asked: OnceLock::new(),
+            reads_again: AtomicU32::new(0),
             look_at_all: AtomicBool::new(true),
             generation: MEMORY.generation.load(Ordering::Relaxed).into(),
         }
@@ -83,7 +99,7 @@ impl Touched {
             for (before, slots) in self.slots_before.iter().zip(&self.slots) {
                 before.store(slots.swap(0, Ordering::Relaxed), Ordering::Relaxed);
             }
-            self.forget_windows();
+            self.forget();
         }
         let (word, bit) = (index / 64, index as u64 % 64);
         let is_new = set(&self.slots[word], bit);
@@ -99,15 +115,43 @@ impl Touched {
         }
     }
 
-    fn forget_windows(&self) {
+    /// What is in memory.
+    fn forget(&self) {
         let windows = self.windows.iter().chain([&self.windows_found]);
         windows.for_each(|bits| bits.store(0, Ordering::Relaxed));
+        if let Some(asked) = self.asked.get() {
+            asked.clear();
+        }
+    }
+
+    /// The record that this entry of the table leads to is taken to be in memory, where the data has
+    /// so many bytes.
+    pub(crate) fn is_there(&self, index: usize, entry: u64, byte_len: u64) {
+        if !self.is_trusted() || self.has_found(byte_len) {
+            return;
+        }
+        let reads = self.reads_again.load(Ordering::Relaxed);
+        if reads < READS_WORTH_A_TABLE {
+            self.reads_again.store(reads + 1, Ordering::Relaxed);
+        } else {
+            self.asked.get_or_init(SomeEntries::none).put(index, entry);
+        }
+    }
+
+    /// The entries of the records that are taken to be in memory; `None` as long as that is not worth
+    /// a table.
+    pub(crate) fn asked(&self) -> Option<&SomeEntries> {
+        self.asked.get()
     }
 
     /// A record that was [known before](Known::Before) has gone from memory.
     pub(crate) fn lost(&self) {
-        self.without_trust.store(READS_WITHOUT_TRUST, Ordering::Relaxed);
-        self.forget_windows();
+        let again = self.without_trust.load(Ordering::Relaxed) > 0;
+        let reads = if again { 2 * self.reads_without_trust.load(Ordering::Relaxed) } else { 0 };
+        let reads = reads.clamp(READS_WITHOUT_TRUST, MOST_READS_WITHOUT_TRUST);
+        self.reads_without_trust.store(reads, Ordering::Relaxed);
+        self.without_trust.store(reads, Ordering::Relaxed);
+        self.forget();
     }
 
     /// Whether what was found in memory is taken to be there still.
@@ -277,6 +321,25 @@ mod tests {
         assert!(touched.is_trusted());
         assert_eq!(touched.mark_in(7, 1, generation), Known::Asked);
         assert_eq!(touched.mark_in(8, 1, generation), Known::Never);
+    }
+
+    #[test]
+    fn the_more_records_have_gone_the_longer_it_lasts() {
+        let touched = Touched::new(1 << 30);
+        let generation = touched.generation.load(Ordering::Relaxed);
+        let reads_until_trusted = || {
+            let mut reads = 0;
+            while !touched.is_trusted() {
+                touched.mark_in(7, 1, generation);
+                reads += 1;
+            }
+            reads
+        };
+        for (losses, reads) in [(1, 512), (2, 1024), (5, 8192), (6, 16_384), (40, 16_384), (1, 512)]
+        {
+            (0..losses).for_each(|_| touched.lost());
+            assert_eq!(reads_until_trusted(), reads, "{losses}");
+        }
     }
 
     #[test]

@@ -45,19 +45,19 @@ pub(super) fn guessed_end(map: &SlotMap, index: usize, entry: u64) -> Option<u64
 pub(super) fn ask(files: &Files, map: &SlotMap, tag: RecordTag, slot: Slot, entry: u64) {
     let (touched, index) = (map.touched(), slot.index_in_file());
     let behind = entry.saturating_add(MAX_GUESS_BYTES).min(map.bound().saturating_sub(1));
-    if touched.is_in_memory(index, [entry, behind]) {
-        return;
-    }
-    if entry < FIRST_RECORD_OFFSET {
-        return;
-    }
-    let known = touched.mark(index, map.bound());
-    if known != Known::Asked {
-        let was_there = ask_for(files, map, tag, slot, entry);
-        if known == Known::Before && !was_there {
-            touched.lost();
+    if !touched.is_in_memory(index, [entry, behind]) {
+        if entry < FIRST_RECORD_OFFSET {
+            return;
+        }
+        let known = touched.mark(index, map.bound());
+        if known != Known::Asked && !ask_for(files, map, tag, slot, entry) {
+            if known == Known::Before {
+                touched.lost();
+            }
+            return;
         }
     }
+    touched.is_there(index, entry, map.bound());
 }
 
 /// True when it was in memory.

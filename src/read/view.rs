@@ -325,9 +325,9 @@ impl Moment {
     pub(super) fn touch(&self, map: &SlotMap, slot: Slot, entry: u64) {
         if self.asks && entry < map.bound() {
             ask::ask(&self.files, map, self.tag, slot, entry);
-            // As long as all of a file is in memory, there is nothing to ask for.
-            let is_there = map.touched().is_all_in_memory(map.bound());
-            self.table.set_quick(slot.file_id(), is_there);
+            // For what is in memory there is nothing to ask.
+            let all = map.touched().is_all_in_memory(map.bound());
+            self.table.set_quick(slot.file_id(), all);
         }
     }
 
