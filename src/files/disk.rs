@@ -27,7 +27,7 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
-use crate::files::map;
+use crate::files::{closer, map};
 
 /// How a file is to be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -305,8 +305,14 @@ impl Disk for OsDisk {
         Ok(rustix::fs::mkdir(path, Mode::from_raw_mode(0o755))?)
     }
 
+    /// What is replaced is freed behind the caller's back: that may take as long as a flush.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        std::fs::rename(from, to)
+        let replaced = Self::open_with(to, OFlags::RDONLY);
+        std::fs::rename(from, to)?;
+        if let Ok(replaced) = replaced {
+            closer::close(replaced);
+        }
+        Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
