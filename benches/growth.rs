@@ -9,8 +9,8 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
-use coldstore::{Column, Reader, SLOTS_PER_FILE, Slot, Writer, WriterOptions};
-use support::{Random, digest, open, root_of};
+use coldstore::{Column, Reader, ReaderOptions, SLOTS_PER_FILE, Slot, Writer, WriterOptions};
+use support::{Random, digest, open, open_with, root_of};
 use tempfile::TempDir;
 
 /// One column, open for both.
@@ -32,6 +32,16 @@ const NAMES: [&str; 6] = [
     "commit of a root, ms",
 ];
 
+/// When a record of every file has been touched in one view.
+struct Touched {
+    /// Resident bytes for each file.
+    bytes: u64,
+    /// All maps.
+    maps: usize,
+    /// Refresh after a commit, in µs.
+    refresh: f64,
+}
+
 fn main() {
     let quick = !std::env::args().any(|argument| argument == "--bench");
     let (sizes, rounds): (&[u64], usize) =
@@ -50,10 +60,13 @@ fn main() {
         }
     }
     print!("\n{:<36}", "memory for each file touched, bytes");
-    let touched: Vec<(u64, usize)> = subjects.iter().map(Subject::touch_all).collect();
-    touched.iter().for_each(|(bytes, _)| print!("{bytes:>10}"));
+    let touched: Vec<Touched> =
+        subjects.iter_mut().map(|subject| subject.touch_all(rounds)).collect();
+    touched.iter().for_each(|all| print!("{:>10}", all.bytes));
     print!("\n{:<36}", "maps when all were touched");
-    touched.iter().for_each(|(_, maps)| print!("{maps:>10}"));
+    touched.iter().for_each(|all| print!("{:>10}", all.maps));
+    print!("\n{:<36}", "refresh after a commit then, µs");
+    touched.iter().for_each(|all| print!("{:>10.2}", all.refresh));
     println!();
 }
 
@@ -65,7 +78,10 @@ impl Subject {
     fn new(files: u64) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let writer = grow(directory.path(), files);
-        let (reader, random) = (open(directory.path()), Random::new());
+        // All of them may stay mapped.
+        let options = ReaderOptions::default().max_mapped_files(usize::MAX);
+        let reader = open_with(directory.path(), options);
+        let random = Random::new();
         Self { files, directory, reader, writer, random, times: Default::default() }
     }
 
@@ -97,9 +113,8 @@ impl Subject {
         }
         times[3] = micros(start) / 1e3;
 
-        let next = Slot(self.writer.highest_written_slot().unwrap().0 + 1);
         let start = Instant::now();
-        self.writer.put(next, &root_of(next)).unwrap();
+        let next = self.put_next();
         times[5] = micros(start) / 1e3;
         let start = Instant::now();
         let view = self.reader.refresh().unwrap();
@@ -108,8 +123,13 @@ impl Subject {
         self.times.iter_mut().zip(times).for_each(|(all, time)| all.push(time));
     }
 
-    /// Touches a record of every file in one view: resident bytes for each file, and all maps.
-    fn touch_all(&self) -> (u64, usize) {
+    fn put_next(&mut self) -> Slot {
+        let next = Slot(self.writer.highest_written_slot().unwrap().0 + 1);
+        self.writer.put(next, &root_of(next)).unwrap();
+        next
+    }
+
+    fn touch_all(&mut self, rounds: usize) -> Touched {
         let view = self.reader.view();
         let before = status("RssAnon:");
         for file in 0..self.files {
@@ -118,7 +138,18 @@ impl Subject {
         let bytes = (status("RssAnon:") - before) * 1024 / self.files;
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
         let path = self.directory.path().to_str().unwrap();
-        (bytes, maps.lines().filter(|line| line.contains(path)).count())
+        let maps = maps.lines().filter(|line| line.contains(path)).count();
+        drop(view);
+        let mut times: Vec<f64> = (0..rounds)
+            .map(|_| {
+                self.put_next();
+                let start = Instant::now();
+                black_box(self.reader.refresh().unwrap());
+                micros(start)
+            })
+            .collect();
+        times.sort_by(f64::total_cmp);
+        Touched { bytes, maps, refresh: times[rounds / 2] }
     }
 }
 

@@ -60,8 +60,12 @@ pub fn write_sparse(directory: &Path, files: u64) {
 }
 
 pub fn open(directory: &Path) -> Reader {
+    open_with(directory, ReaderOptions::default())
+}
+
+pub fn open_with(directory: &Path, options: ReaderOptions) -> Reader {
     // SAFETY: the directory is this bench's own, and nobody else writes there.
-    unsafe { Reader::open(directory, ReaderOptions::default()) }.unwrap()
+    unsafe { Reader::open(directory, options) }.unwrap()
 }
 
 /// The files of a column of roots, mapped as they are: nothing is checked but what Rust checks.

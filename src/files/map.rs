@@ -446,23 +446,75 @@ static UNTOUCHED: Chunk = Chunk::new();
 /// The maps of a view by file. They come one by one and stay until the table goes.
 ///
 /// A view costs little to make, however many files there are: cells come in chunks, on first
-/// touch. Finding what a read needs costs three loads and a comparison.
+/// touch, and chunks are taken over from the view before. Finding what a read needs costs three
+/// loads and a comparison.
 pub(crate) struct MapTable {
     /// Slots below it have a chunk.
     near_end: u64,
     /// Each leads to [`UNTOUCHED`] or to one of `held`.
     chunks: Box<[AtomicPtr<Chunk>]>,
-    /// What the cells and `chunks` lead to. Nothing is taken out of it.
+    /// What the cells and `chunks` lead to. Nothing is let go of.
     held: Mutex<Held>,
     len: AtomicUsize,
 }
 
-#[derive(Default)]
 struct Held {
-    maps: Vec<Arc<SlotMap>>,
-    chunks: Vec<Arc<Chunk>>,
+    /// For each chunk that has cells.
+    places: Box<[Option<Place>]>,
+    /// Those that were copied and replaced: somebody may be looking at them.
+    copied: Vec<Place>,
     /// The files that have no place in a chunk.
     far: HashMap<FileId, Arc<SlotMap>>,
+}
+
+/// A chunk with what its cells lead to. Tables share it until one of them puts something in: that one
+/// goes on with a copy.
+#[derive(Clone)]
+struct Place {
+    chunk: Arc<Chunk>,
+    maps: Arc<Maps>,
+}
+
+#[derive(Clone)]
+struct Maps {
+    by_cell: [Option<Arc<SlotMap>>; CHUNK],
+    /// One bit for each that is there.
+    there: u64,
+    /// One bit for each that stays right as long as its files do not change.
+    lasting: u64,
+}
+
+impl Place {
+    fn new() -> Self {
+        let maps = Maps { by_cell: [const { None }; CHUNK], there: 0, lasting: 0 };
+        Self { chunk: Arc::new(Chunk::new()), maps: Arc::new(maps) }
+    }
+
+    /// A copy of those cells that have a bit.
+    fn copy_of(&self, cells: u64) -> Self {
+        let copy = Chunk::new();
+        let Maps { by_cell, there, lasting } = &*self.maps;
+        let by_cell = std::array::from_fn(|index| {
+            let map = by_cell[index].as_ref().filter(|_| cells >> index & 1 == 1)?;
+            let (from, to) = (&self.chunk.0[index], &copy.0[index]);
+            to.records.store(from.records.load(Ordering::Relaxed), Ordering::Relaxed);
+            to.header_starts.store(from.header_starts.load(Ordering::Relaxed), Ordering::Relaxed);
+            to.map.store(from.map.load(Ordering::Relaxed), Ordering::Relaxed);
+            to.entries.store(from.entries.load(Ordering::Relaxed), Ordering::Relaxed);
+            Some(Arc::clone(map))
+        });
+        let maps = Maps { by_cell, there: there & cells, lasting: lasting & cells };
+        Self { chunk: Arc::new(copy), maps: Arc::new(maps) }
+    }
+
+    /// What a later table takes over: of those cells that have a bit, the ones that last.
+    fn for_later(&self, cells: u64) -> Option<Self> {
+        match self.maps.lasting & cells {
+            0 => None,
+            all if all == self.maps.there => Some(self.clone()),
+            some => Some(self.copy_of(some)),
+        }
+    }
 }
 
 impl MapTable {
@@ -471,13 +523,43 @@ impl MapTable {
         let chunk_slots = SLOTS_PER_FILE << CHUNK_BITS;
         let near_end = end.min(MAX_CHUNKS * chunk_slots);
         let untouched = || AtomicPtr::new(std::ptr::from_ref(&UNTOUCHED).cast_mut());
-        let chunks = (0..near_end.div_ceil(chunk_slots)).map(|_| untouched()).collect();
-        Self { near_end, chunks, held: Mutex::default(), len: AtomicUsize::new(0) }
+        let chunks: Box<[_]> = (0..near_end.div_ceil(chunk_slots)).map(|_| untouched()).collect();
+        let places = chunks.iter().map(|_| None).collect();
+        let held = Held { places, copied: Vec::new(), far: HashMap::new() };
+        Self { near_end, chunks, held: Mutex::new(held), len: AtomicUsize::new(0) }
+    }
+
+    /// The table of a later view: what [lasts](Self::insert) of `before` is there already, but for
+    /// the files that have changed or are not to be taken over.
+    pub(crate) fn after(
+        before: &Self,
+        end: u64,
+        without: impl IntoIterator<Item = FileId>,
+    ) -> Self {
+        let mut table = Self::new(end);
+        let mut cells = vec![u64::MAX; table.chunks.len()];
+        for file_id in without {
+            if let Some(cells) = cells.get_mut(chunk_of(file_id)) {
+                *cells &= !(1 << cell_index(file_id));
+            }
+        }
+        let held = table.held.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let before = before.held.lock().unwrap_or_else(PoisonError::into_inner);
+        for (index, place) in before.places.iter().enumerate().take(cells.len()) {
+            let later = place.as_ref().and_then(|place| place.for_later(cells[index]));
+            if let Some(later) = &later {
+                *table.chunks[index].get_mut() = Arc::as_ptr(&later.chunk).cast_mut();
+            }
+            held.places[index] = later;
+        }
+        let maps = held.places.iter().flatten().map(|place| place.maps.there.count_ones());
+        *table.len.get_mut() = maps.sum::<u32>() as usize;
+        table
     }
 
     /// The map of a file, where it was put in.
     pub(crate) fn get(&self, file_id: FileId) -> Option<&SlotMap> {
-        let map = match self.near_chunk(file_id) {
+        let map = match self.chunks.get(chunk_of(file_id)) {
             Some(chunk) => {
                 // SAFETY: it leads to a static or to what `held` keeps in place, written before.
                 let chunk = unsafe { &*chunk.load(Ordering::Acquire) };
@@ -493,32 +575,45 @@ impl MapTable {
     }
 
     /// Puts in the map of a file, unless there is one already, and returns the one that is there.
-    /// `quick`: it shall be found by [`Quick`].
-    pub(crate) fn insert(&self, file_id: FileId, map: Arc<SlotMap>, quick: bool) -> &SlotMap {
+    /// `quick`: it shall be found by [`Quick`]. `lasts`: as long as the files do not change, it is
+    /// right for later views too.
+    pub(crate) fn insert(
+        &self,
+        file_id: FileId,
+        map: Arc<SlotMap>,
+        quick: bool,
+        lasts: bool,
+    ) -> &SlotMap {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(place) = self.near_chunk(file_id) else {
-            let map = Arc::as_ptr(held.far.entry(file_id).or_insert(map));
-            self.len.store(held.maps.len() + held.far.len(), Ordering::Relaxed);
+        let Held { places, copied, far } = &mut *held;
+        let (Some(chunk), Some(place)) =
+            (self.chunks.get(chunk_of(file_id)), places.get_mut(chunk_of(file_id)))
+        else {
+            let map = Arc::as_ptr(far.entry(file_id).or_insert_with(|| {
+                self.len.fetch_add(1, Ordering::Relaxed);
+                map
+            }));
             // SAFETY: `held` keeps the map in place, since nothing is taken out of it.
             return unsafe { &*map };
         };
-        let mut chunk = place.load(Ordering::Acquire).cast_const();
-        if std::ptr::eq(chunk, &raw const UNTOUCHED) {
-            let new = Arc::new(Chunk::new());
-            chunk = Arc::as_ptr(&new);
-            held.chunks.push(new);
-            place.store(chunk.cast_mut(), Ordering::Release);
+        let (place, index) = (place.get_or_insert_with(Place::new), cell_index(file_id));
+        if let Some(map) = &place.maps.by_cell[index] {
+            let map = Arc::as_ptr(map);
+            // SAFETY: as above.
+            return unsafe { &*map };
         }
-        // SAFETY: `held` keeps the chunk in place.
-        let cell = unsafe { &(&(*chunk).0)[cell_index(file_id)] };
-        // SAFETY: null, or it leads to what `held` keeps in place.
-        if let Some(map) = unsafe { cell.map.load(Ordering::Acquire).cast_const().as_ref() } {
-            return map;
+        if Arc::get_mut(&mut place.maps).is_none() {
+            let copy = place.copy_of(u64::MAX);
+            copied.push(std::mem::replace(place, copy));
         }
         let kept = Arc::as_ptr(&map);
-        held.maps.push(map);
+        let maps = Arc::make_mut(&mut place.maps);
+        maps.by_cell[index] = Some(map);
+        maps.there |= 1 << index;
+        maps.lasting |= u64::from(lasts) << index;
         // SAFETY: `held` keeps the map in place, since nothing is taken out of it.
         let map = unsafe { &*kept };
+        let cell = &place.chunk.0[index];
         let records = map.records();
         cell.records.store(records.as_ptr().cast_mut(), Ordering::Relaxed);
         let header_starts = records.len().saturating_sub(HEADER_LEN - 1);
@@ -527,14 +622,15 @@ impl MapTable {
         if quick {
             cell.entries.store(map.entries.as_ptr(), Ordering::Release);
         }
-        self.len.store(held.maps.len() + held.far.len(), Ordering::Relaxed);
+        chunk.store(Arc::as_ptr(&place.chunk).cast_mut(), Ordering::Release);
+        self.len.fetch_add(1, Ordering::Relaxed);
         map
     }
 
     /// Which records of a file that was put in shall be found by [`Quick`]: all of them, or those only
     /// that [were asked for](Touched::asked).
     pub(crate) fn set_quick(&self, file_id: FileId, all: bool) {
-        let Some(chunk) = self.near_chunk(file_id) else {
+        let Some(chunk) = self.chunks.get(chunk_of(file_id)) else {
             return;
         };
         // SAFETY: it leads to a static or to what `held` keeps in place, written before.
@@ -558,10 +654,6 @@ impl MapTable {
     /// How many files were put in.
     pub(crate) fn len(&self) -> usize {
         self.len.load(Ordering::Relaxed)
-    }
-
-    fn near_chunk(&self, file_id: FileId) -> Option<&AtomicPtr<Chunk>> {
-        usize::try_from(file_id.0 >> CHUNK_BITS).ok().and_then(|chunk| self.chunks.get(chunk))
     }
 }
 
@@ -688,6 +780,10 @@ fn chunk_index(slot: Slot) -> usize {
     (slot.0 >> (SLOT_BITS + CHUNK_BITS)) as usize
 }
 
+fn chunk_of(file_id: FileId) -> usize {
+    usize::try_from(file_id.0 >> CHUNK_BITS).unwrap_or(usize::MAX)
+}
+
 #[allow(clippy::cast_possible_truncation, reason = "the remainder is below the chunk's size")]
 fn cell_index(file_id: FileId) -> usize {
     file_id.0 as usize % CHUNK
@@ -765,7 +861,7 @@ mod tests {
         {
             let table_of_maps = Arc::new(MapTable::new(SLOTS_PER_FILE));
             let map = whole.rebound(bound).unwrap();
-            let map = table_of_maps.insert(FileId(0), Arc::new(map), true);
+            let map = table_of_maps.insert(FileId(0), Arc::new(map), true, true);
             for index in 0..12 {
                 let wanted = tag.payload(map.records(), map.entry(index)).ok();
                 let found = quick(&table_of_maps, Slot(index as u64), tag);
@@ -781,7 +877,7 @@ mod tests {
         let (data, copy) = (MappedData::bytes(&bytes), MappedTable::copy(&entries));
         let table = Arc::new(MapTable::new(SLOTS_PER_FILE));
         let map = SlotMap::new(data, copy, bytes.len());
-        let touched = table.insert(FileId(0), Arc::new(map), false).touched();
+        let touched = table.insert(FileId(0), Arc::new(map), false, true).touched();
         let found = || {
             table.set_quick(FileId(0), false);
             [0, 1].map(|slot| quick(&table, Slot(slot), tag))
@@ -822,9 +918,9 @@ mod tests {
             for (count, id) in ids.iter().map(|id| FileId(*id)).enumerate() {
                 assert!(table_of_maps.get(id).is_none() && table_of_maps.len() == count);
                 assert!(quick(&table_of_maps, id.first_slot(), tag).is_none());
-                let put = table_of_maps.insert(id, Arc::new(map.clone()), true);
+                let put = table_of_maps.insert(id, Arc::new(map.clone()), true, true);
                 assert!(std::ptr::eq(table_of_maps.get(id).unwrap(), put));
-                let again = table_of_maps.insert(id, Arc::new(SlotMap::absent()), true);
+                let again = table_of_maps.insert(id, Arc::new(SlotMap::absent()), true, true);
                 assert!(std::ptr::eq(again, put), "the first one stays");
             }
             let places: Vec<_> = ids.iter().map(|id| table_of_maps.get(FileId(*id))).collect();
@@ -850,7 +946,7 @@ mod tests {
         let (bytes, entries) = file_of(&[b"ab"]);
         let (tag, table) = (RecordTag::new([4, 0]), Arc::new(MapTable::new(1)));
         let map = SlotMap::new(MappedData::bytes(&bytes), MappedTable::copy(&entries), bytes.len());
-        let map = table.insert(FileId(0), Arc::new(map), false);
+        let map = table.insert(FileId(0), Arc::new(map), false, true);
         assert!(quick(&table, Slot(0), tag).is_none());
         assert!(std::ptr::eq(table.get(FileId(0)).unwrap(), map));
         table.set_quick(FileId(0), true);
@@ -860,16 +956,63 @@ mod tests {
         assert!(quick(&Arc::new(MapTable::new(0)), Slot(0), tag).is_none());
     }
 
+    #[test]
+    fn a_later_table_takes_over_what_lasts_and_no_more() {
+        let (bytes, entries) = file_of(&[b"ab"]);
+        let tag = RecordTag::new([4, 0]);
+        let map = SlotMap::new(MappedData::bytes(&bytes), MappedTable::copy(&entries), bytes.len());
+        let put = |table: &MapTable, file_id, lasts| {
+            table.insert(FileId(file_id), Arc::new(map.clone()), true, lasts);
+        };
+        let found = |table: &Arc<MapTable>| {
+            let quick = |id: &u64| quick(table, FileId(*id).first_slot(), tag).is_some();
+            let ids = [0, 1, 2, 3, 62, 63, 64, 70, 130, 131];
+            let found: Vec<u64> = ids.into_iter().filter(quick).collect();
+            let there = ids.into_iter().filter(|id| table.get(FileId(*id)).is_some());
+            assert!(there.eq(found.iter().copied()) && table.len() == found.len());
+            found
+        };
+        let end = FileId(199).first_slot().0 + 1;
+        let after = |before: &MapTable, without: &[u64]| {
+            Arc::new(MapTable::after(before, end, without.iter().copied().map(FileId)))
+        };
+        let first = Arc::new(MapTable::new(end));
+        for file_id in [0, 1, 63, 64, 70, 130] {
+            put(&first, file_id, file_id != 70);
+        }
+        let second = after(&first, &[1, 2, 130, 131, 1 << 40]);
+        assert_eq!(found(&second), [0, 63, 64]);
+        // Each goes on by itself, and what is put in twice stays as it was.
+        let third = after(&second, &[]);
+        assert_eq!(found(&third), [0, 63, 64]);
+        let shared = std::ptr::from_ref(third.get(FileId(0)).unwrap());
+        put(&second, 2, true);
+        put(&third, 3, false);
+        put(&third, 0, false);
+        assert!(std::ptr::eq(third.get(FileId(0)).unwrap(), shared));
+        assert_eq!(found(&first), [0, 1, 63, 64, 70, 130]);
+        assert_eq!(found(&second), [0, 2, 63, 64]);
+        assert_eq!(found(&third), [0, 3, 63, 64]);
+        drop((first, second));
+        let fourth = after(&third, &[64]);
+        drop(third);
+        assert_eq!(found(&fourth), [0, 63], "lasting for as long as it did, no longer");
+        // A shorter one has no place for what is behind its end.
+        let short = Arc::new(MapTable::after(&fourth, 1, []));
+        assert!(quick(&short, FileId(63).first_slot(), tag).is_none());
+    }
+
     /// Miri lets the readers see the stores in any order that the memory model allows.
     #[test]
     fn a_file_is_found_whole_or_not_at_all_while_it_is_put_in() {
         let (bytes, entries) = file_of(&[b"ab"]);
         let tag = RecordTag::new([4, 0]);
         let files = [0, 1, 64].map(FileId);
-        let table = Arc::new(MapTable::new(files[2].first_slot().0 + 1));
-        let look = || {
+        let end = files[2].first_slot().0 + 1;
+        let table = Arc::new(MapTable::new(end));
+        let look = |table: &Arc<MapTable>| {
             for file_id in files {
-                if let Some(payload) = quick(&table, file_id.first_slot(), tag) {
+                if let Some(payload) = quick(table, file_id.first_slot(), tag) {
                     assert_eq!(payload, b"ab");
                 }
                 if let Some(map) = table.get(file_id) {
@@ -880,15 +1023,21 @@ mod tests {
         // Copies of one: making a table takes long where every step is interpreted.
         let map = SlotMap::new(MappedData::bytes(&bytes), MappedTable::copy(&entries), bytes.len());
         let put_in = |file_id: &FileId| {
-            table.insert(*file_id, Arc::new(map.clone()), true);
-            look();
+            table.insert(*file_id, Arc::new(map.clone()), true, true);
+            look(&table);
+        };
+        let take_over = || {
+            let later = Arc::new(MapTable::after(&table, end, []));
+            later.insert(files[0], Arc::new(map.clone()), true, true);
+            look(&later);
         };
         std::thread::scope(|scope| {
-            scope.spawn(|| (0..3).for_each(|_| look()));
+            scope.spawn(|| (0..3).for_each(|_| look(&table)));
+            scope.spawn(|| (0..2).for_each(|_| take_over()));
             scope.spawn(|| files[..2].iter().for_each(put_in));
             files[1..].iter().for_each(put_in);
         });
         assert_eq!(table.len(), files.len());
-        look();
+        look(&table);
     }
 }

@@ -51,6 +51,21 @@ struct OpenFiles {
     offsets: Option<(File, FileStatus)>,
 }
 
+/// The map of a file, as it was found for a view.
+pub(super) struct Found {
+    pub(super) map: Arc<SlotMap>,
+    /// It is right for the views to come, as long as nothing tells that its files have changed and no
+    /// conf names it.
+    pub(super) lasts: bool,
+}
+
+impl Found {
+    /// For this view alone.
+    pub(super) fn for_now(map: Arc<SlotMap>) -> Self {
+        Self { map, lasts: false }
+    }
+}
+
 impl Files {
     /// Keeps the maps of at most `max_files` files that no view holds.
     pub(super) fn new(directory: Directory, access: Access, max_files: usize) -> Self {
@@ -63,19 +78,20 @@ impl Files {
     /// A newer conf was read. What changed under it, and under all before, has changed by now: a
     /// writer writes to a file before it commits. All other files stay as they are known, and need
     /// not be looked at for a view of this conf.
-    pub(super) fn note_changes(&self, conf: &Conf) {
+    ///
+    /// Returns the sealed files that may have changed since the last call; `None` when any may.
+    pub(super) fn note_changes(&self, conf: &Conf) -> Option<Vec<FileId>> {
         // Under V2 sealed files never change.
         if conf.backfill.is_none() {
-            return;
+            return Some(Vec::new());
         }
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
         let begins = watch.is_none();
-        let Some(watch) = watch.get_or_insert_with(|| Watch::all_changes(&self.directory)) else {
-            return;
-        };
+        let watch = watch.get_or_insert_with(|| Watch::all_changes(&self.directory)).as_ref()?;
         let mut changes = Changes { incomplete: begins, ..Changes::default() };
         watch.take(&mut changes);
         self.cache().note(&changes);
+        (!changes.incomplete).then_some(changes.files)
     }
 
     fn cache(&self) -> MutexGuard<'_, MapCache> {
@@ -92,26 +108,21 @@ impl Files {
     /// one with a bound established now.
     ///
     /// Unless told not to `check`, it is an error when the conf does not fit the current file.
-    pub(super) fn map(
-        &self,
-        seen: &OpenConf,
-        file_id: FileId,
-        check: bool,
-    ) -> Result<Arc<SlotMap>> {
-        let map = match self.inherited(&seen.conf, file_id)? {
-            Some(map) => map,
+    pub(super) fn map(&self, seen: &OpenConf, file_id: FileId, check: bool) -> Result<Found> {
+        let found = match self.inherited(&seen.conf, file_id)? {
+            Some(found) => found,
             None => self.establish(seen, file_id)?,
         };
         let check = check && seen.conf.current_file() == Some(file_id);
-        if !check || self.check_fit(&seen.conf, &map).is_ok() {
-            return Ok(map);
+        if !check || self.check_fit(&seen.conf, &found.map).is_ok() {
+            return Ok(found);
         }
         let again = self.establish(seen, file_id)?;
-        self.check_fit(&seen.conf, &again)?;
+        self.check_fit(&seen.conf, &again.map)?;
         Ok(again)
     }
 
-    fn inherited(&self, conf: &Conf, file_id: FileId) -> Result<Option<Arc<SlotMap>>> {
+    fn inherited(&self, conf: &Conf, file_id: FileId) -> Result<Option<Found>> {
         let mut cache = self.cache();
         let begun = cache.now();
         let Some((cached, is_unchanged)) = cache.get(file_id) else {
@@ -120,7 +131,7 @@ impl Files {
         drop(cache);
         let named = conf.named_len(file_id);
         if named.is_none() && (is_unchanged || cached.sealed_under_v2 && conf.backfill.is_none()) {
-            return Ok(Some(cached.map));
+            return Ok(Some(Found { map: cached.map, lasts: true }));
         }
         let data = self.directory.status(&names::data_file(file_id))?;
         let offsets = self.directory.status(&names::offset_file(file_id))?;
@@ -134,23 +145,24 @@ impl Files {
         }
         Ok(match named {
             None if data.byte_len == cached.bound => {
-                self.cache().confirm(file_id, begun);
-                Some(cached.map)
+                let lasts = self.cache().confirm(file_id, begun);
+                Some(Found { map: cached.map, lasts })
             }
             None => None,
             Some(bound) if data.byte_len >= bound => {
                 let bound = usize::try_from(bound).ok();
-                bound.and_then(|bound| cached.map.rebound(bound)).map(Arc::new)
+                let map = bound.and_then(|bound| cached.map.rebound(bound));
+                map.map(|map| Found::for_now(Arc::new(map)))
             }
             Some(_) => None,
         })
     }
 
     /// Maps a file with a bound established now.
-    pub(super) fn establish(&self, seen: &OpenConf, file_id: FileId) -> Result<Arc<SlotMap>> {
+    pub(super) fn establish(&self, seen: &OpenConf, file_id: FileId) -> Result<Found> {
         let named = seen.conf.named_len(file_id);
         if named == Some(0) {
-            return Ok(Arc::new(SlotMap::absent()));
+            return Ok(Found::for_now(Arc::new(SlotMap::absent())));
         }
         self.settled(|before| {
             let begun = self.cache().now();
@@ -162,8 +174,8 @@ impl Files {
             };
             let map = Arc::new(self.map_files(file_id, &files, bound, is_named)?);
             let sealed_under_v2 = !is_named && before.conf.backfill.is_none();
-            self.keep(file_id, &files, &map, (bound, sealed_under_v2), begun);
-            Ok(Some(map))
+            let is_kept = self.keep(file_id, &files, &map, (bound, sealed_under_v2), begun);
+            Ok(Some(Found { map, lasts: is_kept && !is_named }))
         })
     }
 
@@ -200,6 +212,8 @@ impl Files {
         Err(Error::io(path, "read a conf that is not replaced at once", source))
     }
 
+    /// Keeps a map for later views. True when it is right for all of them as long as the files do
+    /// not change.
     fn keep(
         &self,
         file_id: FileId,
@@ -207,11 +221,11 @@ impl Files {
         map: &Arc<SlotMap>,
         (bound, sealed_under_v2): (u64, bool),
         begun: Option<Moment>,
-    ) {
+    ) -> bool {
         let (true, Some((_, data)), Some((_, offsets))) =
             (map.is_live(), &files.data, &files.offsets)
         else {
-            return;
+            return false;
         };
         let cached = Cached {
             map: Arc::clone(map),
@@ -221,7 +235,7 @@ impl Files {
             sealed_under_v2,
             is_whole: data.byte_len == bound,
         };
-        self.cache().put(file_id, cached, begun);
+        self.cache().put(file_id, cached, begun) || sealed_under_v2
     }
 
     fn open(&self, file_id: FileId) -> Result<OpenFiles> {

@@ -63,8 +63,8 @@ impl MapCache {
         Some((entry.cached.clone(), entry.is_unchanged))
     }
 
-    /// Puts in what was found of a file since `begun`.
-    pub(super) fn put(&mut self, file_id: FileId, cached: Cached, begun: Option<Moment>) {
+    /// Puts in what was found of a file since `begun`. True when the file is as it was then.
+    pub(super) fn put(&mut self, file_id: FileId, cached: Cached, begun: Option<Moment>) -> bool {
         self.clock += 1;
         let is_unchanged = self.is_still(begun) && cached.is_whole;
         let entry = Entry { cached, used: self.clock, is_unchanged };
@@ -73,15 +73,18 @@ impl MapCache {
             // An eighth goes at a time, so that looking for the oldest costs little for each file.
             self.shrink(self.max_files - self.max_files / 8);
         }
+        is_unchanged
     }
 
-    /// The file was looked at since `begun`, and its length is the bound.
-    pub(super) fn confirm(&mut self, file_id: FileId, begun: Option<Moment>) {
+    /// The file was looked at since `begun`, and its length is the bound. True when it is as it was
+    /// then.
+    pub(super) fn confirm(&mut self, file_id: FileId, begun: Option<Moment>) -> bool {
         let is_unchanged = self.is_still(begun);
         if let Some(entry) = self.files.get_mut(&file_id) {
             entry.cached.is_whole = true;
             entry.is_unchanged = is_unchanged;
         }
+        is_unchanged
     }
 
     /// What was found since `begun` is no older than the last look at what has changed.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::column::ColumnSpec;
 use crate::error::{Error, Result};
-use crate::files::directory::Directory;
+use crate::files::directory::{Directory, OpenConf};
 use crate::files::watch::Watch;
 use crate::format::faults::check_spec;
 use crate::format::names;
@@ -62,11 +62,12 @@ impl ReaderOptions {
     /// The most files that stay mapped without need; 4096 unless said otherwise. Each takes its
     /// size in address space and two maps, of which Linux allows a process 65,530.
     ///
-    /// A file is mapped when a view first touches it, and stays mapped for that view. When the
-    /// latest view holds more files than this, [`Reader::view`] and [`Reader::refresh`] give out
-    /// another one of the same commit, and with the last handle on the old view its maps are no
-    /// longer needed; of those the files stay mapped that were touched last. A view that is held
-    /// never loses a map, so one view may exceed the limit by all the files that it touches.
+    /// A file is mapped when a view first touches it, and stays mapped for that view; while it does
+    /// not change, it is passed on to the views after it. When the latest view holds more files
+    /// than this, [`Reader::view`] and [`Reader::refresh`] give out another one of the same commit
+    /// that holds none, and with the last handle on the old view its maps are no longer needed; of
+    /// those the files stay mapped that were touched last. A view that is held never loses a map,
+    /// so one view may exceed the limit by all the files that it touches.
     #[must_use]
     pub fn max_mapped_files(self, files: usize) -> Self {
         Self { max_mapped_files: files, ..self }
@@ -159,21 +160,22 @@ impl Reader {
         let no_column = || Error::NoSuchColumn { directory: path.into() };
         let directory = Directory::open(path)?.ok_or_else(no_column)?;
         let files = Arc::new(Files::new(directory, options.access, options.max_mapped_files));
-        let view = Self::take_view(&files, options)?.ok_or_else(no_column)?;
+        let seen = Self::read_conf(&files, options)?.ok_or_else(no_column)?;
+        let view = View::new(Arc::clone(&files), Arc::new(seen), options);
         view.check_current()?;
         let (latest, taking, watches) = (RwLock::new(view), Mutex::default(), Mutex::default());
         let shared = Shared { files, options, latest, taking, watches };
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    fn take_view(files: &Arc<Files>, options: ReaderOptions) -> Result<Option<View>> {
+    fn read_conf(files: &Files, options: ReaderOptions) -> Result<Option<OpenConf>> {
         let Some(seen) = files.directory.read_conf()? else {
             return Ok(None);
         };
         if let Some(wanted) = options.expected {
             check_spec(files.directory.file_path(names::CONF), wanted, seen.conf.spec)?;
         }
-        Ok(Some(View::new(Arc::clone(files), Arc::new(seen), options)))
+        Ok(Some(seen))
     }
 
     /// The latest view that this reader or a clone of it has taken. No system call.
@@ -207,8 +209,9 @@ impl Reader {
             return Ok(view);
         }
         let gone = || self.shared.files.directory.conf_is_gone();
-        let view = Self::take_view(&self.shared.files, self.shared.options)?.ok_or_else(gone)?;
-        self.shared.files.note_changes(view.conf());
+        let seen = Self::read_conf(&self.shared.files, self.shared.options)?.ok_or_else(gone)?;
+        let changed = self.shared.files.note_changes(&seen.conf);
+        let view = view.next(seen, changed);
         *self.shared.latest.write().unwrap_or_else(PoisonError::into_inner) = view.clone();
         Ok(view)
     }

@@ -12,7 +12,7 @@ use crate::format::conf::Conf;
 use crate::format::offsets::entry_offset;
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordFault, RecordTag};
 use crate::read::ask;
-use crate::read::files::Files;
+use crate::read::files::{Files, Found};
 use crate::read::reader::ReaderOptions;
 use crate::read::record::{OwnedRecord, Record};
 use crate::read::scan::Range;
@@ -27,7 +27,8 @@ use crate::slot::{FileId, Slot};
 /// there since. Cloning it costs one atomic increment; clones share what has been mapped.
 ///
 /// A read that hits an uncompressed column costs no system call, no allocation, no lock and no
-/// copy once its file has been touched in this view. The first touch of a file maps it. In a
+/// copy once its file has been touched in this view, or in the one before and has not changed since.
+/// The first touch of a file maps it. In a
 /// column whose values may be larger than a page, the first touch of a record asks the system for
 /// it, and one in some seconds finds out whether memory is short ([`Access`](crate::Access)).
 ///
@@ -70,12 +71,40 @@ impl std::fmt::Debug for View {
 
 impl View {
     pub(super) fn new(files: Arc<Files>, seen: Arc<OpenConf>, options: ReaderOptions) -> Self {
+        let table = MapTable::new(end_of(&seen.conf));
+        Self::with_table(files, seen, options, table)
+    }
+
+    /// The view of a later commit, which takes over the maps of those sealed files that stay as they
+    /// are. `changed`: those that may have changed since this view was taken; `None` when any may.
+    pub(super) fn next(&self, seen: OpenConf, changed: Option<Vec<FileId>>) -> Self {
+        let Moment { files, options, seen: before, table, .. } = self.moment();
+        let conf = &seen.conf;
+        // What lasts under V2 lasts as long as there is no backfill at all.
+        let same_rule = before.conf.backfill.is_some() == conf.backfill.is_some();
+        let table = match changed.filter(|_| same_rule) {
+            None => MapTable::new(end_of(conf)),
+            Some(changed) => {
+                let target = conf.backfill_target().map(|target| target.file_id);
+                let named = conf.current_file().into_iter().chain(target);
+                MapTable::after(table, end_of(conf), changed.into_iter().chain(named))
+            }
+        };
+        Self::with_table(Arc::clone(files), Arc::new(seen), *options, table)
+    }
+
+    fn with_table(
+        files: Arc<Files>,
+        seen: Arc<OpenConf>,
+        options: ReaderOptions,
+        table: MapTable,
+    ) -> Self {
         let conf = &seen.conf;
         let max_stored_len = match conf.spec.compression {
             Compression::None => usize::try_from(conf.spec.max_value_bytes).unwrap_or(usize::MAX),
             Compression::Snappy => usize::MAX,
         };
-        let end = conf.highest.map_or(0, |slot| slot.0 + 1);
+        let end = end_of(conf);
         let tag = RecordTag::new(conf.spec.record_type);
         let quick_tag = tag.up_to(u32::try_from(max_stored_len).unwrap_or(u32::MAX));
         let asks = options.access.asks(conf.spec.max_value_bytes);
@@ -86,7 +115,7 @@ impl View {
             // Where checksums are compared, all do.
             is_quick: !options.checks_sums(),
             asks,
-            table: MapTable::new(end),
+            table,
             seen,
             files,
             options,
@@ -294,6 +323,11 @@ impl View {
     }
 }
 
+/// One past the highest slot, 0 in an empty column.
+fn end_of(conf: &Conf) -> u64 {
+    conf.highest.map_or(0, |slot| slot.0 + 1)
+}
+
 impl Moment {
     /// One past the highest slot.
     pub(super) fn end(&self) -> u64 {
@@ -341,13 +375,15 @@ impl Moment {
 
     #[cold]
     fn first_touch(&self, file_id: FileId) -> Result<&SlotMap> {
-        let map = self.files.map(&self.seen, file_id, self.options.checks_fit())?;
+        let mut found = self.files.map(&self.seen, file_id, self.options.checks_fit())?;
         let _filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = self.listing.get().is_some_and(|ids| ids.binary_search(&file_id).is_err());
         let named = self.seen.conf.named_len(file_id).is_some();
-        let map = if is_new && !named { Arc::new(SlotMap::absent()) } else { map };
+        if is_new && !named {
+            found = Found::for_now(Arc::new(SlotMap::absent()));
+        }
         // Where records are asked for, none may be looked at before.
-        Ok(self.table.insert(file_id, map, !self.asks))
+        Ok(self.table.insert(file_id, found.map, !self.asks, found.lasts))
     }
 
     /// The payload that `entry` leads to, where there is nothing special about it.
@@ -409,7 +445,7 @@ impl Moment {
         // A writer that does without the intent step lets a sealed file grow unannounced. What
         // lies behind the bound was not committed at this view's moment.
         if matches!(fault, RecordFault::HeaderPastBound | RecordFault::PayloadPastBound(_)) {
-            let again = self.files.establish(&latest, slot.file_id())?;
+            let again = self.files.establish(&latest, slot.file_id())?.map;
             if again.bound() > bound && self.tag.payload(again.records(), entry).is_ok() {
                 return Ok(None);
             }
