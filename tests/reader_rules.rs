@@ -755,6 +755,60 @@ fn a_file_that_was_replaced_by_another_of_its_length_is_looked_at_anew() {
     }
 }
 
+/// Guards against a map that is passed on from view to view although the conf gives its file another
+/// bound, or no longer tells of backfill: an operator has put back a conf, or made it a V2 one.
+#[test]
+fn a_conf_that_was_put_back_or_lost_its_backfill_counts() {
+    for put_back in [true, false] {
+        let dir = temp_dir();
+        let mut writer = writer(dir.path(), true);
+        writer.put_batch(&batch([1, 5])).unwrap();
+        let before = RawConf::read(dir.path());
+        writer.put_batch(&batch([9000, 9001])).unwrap();
+        writer.put(Slot(3), &value(3)).unwrap();
+        writer.put(Slot(17_000), &value(17_000)).unwrap();
+        // The second time, nothing has changed in the first file.
+        let reader = reader(dir.path());
+        for slot in 17_001..17_004 {
+            writer.put(Slot(slot), &value(slot)).unwrap();
+            assert!(reader.refresh().unwrap().contains(Slot(3)).unwrap());
+        }
+        let wanted = if put_back {
+            before.commit(dir.path());
+            vec![1, 5]
+        } else {
+            writer.put(Slot(2), &value(2)).unwrap();
+            RawConf::edit(dir.path(), |conf| (conf.backfill, conf.byte_27) = (None, 0));
+            vec![1, 2, 3, 5, 9000, 9001, 17_000, 17_001, 17_002, 17_003]
+        };
+        assert_shows(&reader.refresh().unwrap(), &content(wanted), "as the conf says");
+    }
+}
+
+/// Guards against a reader that believes nothing has happened to a file when the system had too much
+/// to tell: it keeps so many events for each watch, and drops what comes then.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_happened_to_a_file_is_noticed_when_too_much_has_happened() {
+    let dir = temp_dir();
+    let mut writer = writer(dir.path(), true);
+    writer.put_batch(&batch([1, 5, 9000])).unwrap();
+    let reader = reader(dir.path());
+    for slot in 9001..9004 {
+        writer.put(Slot(slot), &value(slot)).unwrap();
+        assert!(reader.refresh().unwrap().contains(Slot(1)).unwrap());
+    }
+    let most = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let noise = dir.path().join("noise");
+    for _ in 0..=most.trim().parse::<u32>().unwrap() / 2 {
+        fs::write(&noise, b"").unwrap();
+        fs::remove_file(&noise).unwrap();
+    }
+    writer.put(Slot(2), &value(2)).unwrap();
+    let wanted = content([1, 2, 5, 9000, 9001, 9002, 9003]);
+    assert_shows(&reader.refresh().unwrap(), &wanted, "after too many events");
+}
+
 /// Guards against a reader that takes its latest conf for the one on disk because inode, time or
 /// bytes are those of an earlier one.
 #[test]

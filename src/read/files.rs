@@ -130,7 +130,9 @@ impl Files {
         };
         drop(cache);
         let named = conf.named_len(file_id);
-        if named.is_none() && (is_unchanged || cached.sealed_under_v2 && conf.backfill.is_none()) {
+        // Under V2 nobody asks what has changed.
+        let serves = if conf.backfill.is_some() { is_unchanged } else { cached.sealed_under_v2 };
+        if named.is_none() && serves {
             return Ok(Some(Found { map: cached.map, lasts: true }));
         }
         let data = self.directory.status(&names::data_file(file_id))?;

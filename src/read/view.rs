@@ -27,10 +27,10 @@ use crate::slot::{FileId, Slot};
 /// there since. Cloning it costs one atomic increment; clones share what has been mapped.
 ///
 /// A read that hits an uncompressed column costs no system call, no allocation, no lock and no
-/// copy once its file has been touched in this view, or in the one before and has not changed since.
-/// The first touch of a file maps it. In a
-/// column whose values may be larger than a page, the first touch of a record asks the system for
-/// it, and one in some seconds finds out whether memory is short ([`Access`](crate::Access)).
+/// copy once its file has been touched in this view, or in the one before and has not changed
+/// since. The first touch of a file maps it. In a column whose values may be larger than a page,
+/// the first touch of a record asks the system for it, and one in some seconds finds out whether
+/// memory is short ([`Access`](crate::Access)).
 ///
 /// All reads fail with [`Error::Corrupt`] where the bytes on disk contradict the format, and with
 /// [`Error::Io`] where a file cannot be opened or mapped.
