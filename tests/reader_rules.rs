@@ -765,9 +765,10 @@ fn a_conf_that_was_put_back_or_lost_its_backfill_counts() {
         writer.put_batch(&batch([1, 5])).unwrap();
         let before = RawConf::read(dir.path());
         writer.put_batch(&batch([9000, 9001])).unwrap();
-        writer.put(Slot(3), &value(3)).unwrap();
         writer.put(Slot(17_000), &value(17_000)).unwrap();
-        // The second time, nothing has changed in the first file.
+        writer.put(Slot(3), &value(3)).unwrap();
+        // From now on no conf names the first file, and nothing changes there.
+        writer.put(Slot(9005), &value(9005)).unwrap();
         let reader = reader(dir.path());
         for slot in 17_001..17_004 {
             writer.put(Slot(slot), &value(slot)).unwrap();
@@ -779,7 +780,7 @@ fn a_conf_that_was_put_back_or_lost_its_backfill_counts() {
         } else {
             writer.put(Slot(2), &value(2)).unwrap();
             RawConf::edit(dir.path(), |conf| (conf.backfill, conf.byte_27) = (None, 0));
-            vec![1, 2, 3, 5, 9000, 9001, 17_000, 17_001, 17_002, 17_003]
+            vec![1, 2, 3, 5, 9000, 9001, 9005, 17_000, 17_001, 17_002, 17_003]
         };
         assert_shows(&reader.refresh().unwrap(), &content(wanted), "as the conf says");
     }
@@ -792,9 +793,9 @@ fn a_conf_that_was_put_back_or_lost_its_backfill_counts() {
 fn what_happened_to_a_file_is_noticed_when_too_much_has_happened() {
     let dir = temp_dir();
     let mut writer = writer(dir.path(), true);
-    writer.put_batch(&batch([1, 5, 9000])).unwrap();
+    writer.put_batch(&batch([1, 5, 9000, 17_000])).unwrap();
     let reader = reader(dir.path());
-    for slot in 9001..9004 {
+    for slot in 17_001..17_004 {
         writer.put(Slot(slot), &value(slot)).unwrap();
         assert!(reader.refresh().unwrap().contains(Slot(1)).unwrap());
     }
@@ -804,8 +805,10 @@ fn what_happened_to_a_file_is_noticed_when_too_much_has_happened() {
         fs::write(&noise, b"").unwrap();
         fs::remove_file(&noise).unwrap();
     }
+    // The second one lets the conf no longer name the file of the first.
     writer.put(Slot(2), &value(2)).unwrap();
-    let wanted = content([1, 2, 5, 9000, 9001, 9002, 9003]);
+    writer.put(Slot(9001), &value(9001)).unwrap();
+    let wanted = content([1, 2, 5, 9000, 9001, 17_000, 17_001, 17_002, 17_003]);
     assert_shows(&reader.refresh().unwrap(), &wanted, "after too many events");
 }
 
