@@ -68,6 +68,11 @@ pub fn open_with(directory: &Path, options: ReaderOptions) -> Reader {
     unsafe { Reader::open(directory, options) }.unwrap()
 }
 
+pub fn map(file: &File) -> Mmap {
+    // SAFETY: as in `open_with`.
+    unsafe { MmapOptions::new().map(file) }.unwrap()
+}
+
 /// The files of a column of roots, mapped as they are: nothing is checked but what Rust checks.
 pub struct Floor {
     files: Vec<(Mmap, Mmap)>,
@@ -75,11 +80,7 @@ pub struct Floor {
 
 impl Floor {
     pub fn open(directory: &Path, records: u64) -> Self {
-        let map = |name: String| {
-            let file = File::open(directory.join(name)).unwrap();
-            // SAFETY: as in `open`.
-            unsafe { MmapOptions::new().map(&file) }.unwrap()
-        };
+        let map = |name: String| map(&File::open(directory.join(name)).unwrap());
         let files = (0..records.div_ceil(SLOTS_PER_FILE))
             .map(|id| (map(format!("data_{id:05}.off")), map(format!("data_{id:05}"))))
             .collect();
