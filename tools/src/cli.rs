@@ -1,5 +1,7 @@
 //! The command line as clap sees it. Each verb's arguments stand beside the verb.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -109,6 +111,29 @@ pub(crate) fn parse_slot(text: &str) -> Result<Slot, String> {
     if slot > Slot::MAX { Err(format!("the largest slot is {}", Slot::MAX)) } else { Ok(slot) }
 }
 
+/// The slots between two that may have been given, both inclusive.
+pub(crate) fn slot_range(
+    from: Option<Slot>,
+    to: Option<Slot>,
+) -> Result<RangeInclusive<Slot>, String> {
+    ascending("slot", from.unwrap_or(Slot(0)), to.unwrap_or(Slot::MAX))
+}
+
+/// A range whose ends are in order. An empty one is no question that anybody means to ask: its ends
+/// were mixed up.
+pub(crate) fn ascending<T: Copy + PartialOrd + Display>(
+    unit: &str,
+    from: T,
+    to: T,
+) -> Result<RangeInclusive<T>, String> {
+    if from > to {
+        return Err(format!(
+            "the range is empty: its first {unit}, {from}, is above its last, {to}"
+        ));
+    }
+    Ok(from..=to)
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -125,5 +150,13 @@ mod tests {
         assert_eq!(parse_slot("18446744073709551614"), Ok(Slot::MAX));
         assert!(parse_slot("18446744073709551615").is_err());
         assert!(parse_slot("-1").is_err());
+    }
+
+    #[test]
+    fn the_ends_of_a_range_are_in_order() {
+        assert_eq!(slot_range(None, None), Ok(Slot(0)..=Slot::MAX));
+        assert_eq!(slot_range(Some(Slot(7)), Some(Slot(7))), Ok(Slot(7)..=Slot(7)));
+        let wrong = slot_range(Some(Slot(9)), Some(Slot(2))).unwrap_err();
+        assert_eq!(wrong, "the range is empty: its first slot, 9, is above its last, 2");
     }
 }

@@ -47,12 +47,10 @@ fn send(
     let lost = |error| coldstore::Error::io("", "send to the client", error);
     slot_stream::write_start(&mut out).map_err(lost)?;
     let record_type = view.conf().spec.record_type;
-    if !slots.is_empty() {
-        for record in view.range(slots) {
-            let record = record?;
-            let value = record.value()?;
-            slot_stream::write_item(&mut out, record_type, record.slot(), &value).map_err(lost)?;
-        }
+    for record in view.range(slots) {
+        let record = record?;
+        let value = record.value()?;
+        slot_stream::write_item(&mut out, record_type, record.slot(), &value).map_err(lost)?;
     }
     out.flush().map_err(lost)
 }

@@ -26,6 +26,7 @@ use super::limits::{Held, Memory};
 use super::metrics::Metrics;
 use super::refused::{Refused, no_answer};
 use super::status;
+use crate::cli::slot_range;
 
 const OCTETS: [(header::HeaderName, &str); 1] =
     [(header::CONTENT_TYPE, "application/octet-stream")];
@@ -164,8 +165,8 @@ async fn get_range(
     let Path(column) = path.map_err(Refused::malformed)?;
     let intake = Arc::clone(daemon.intake(&column)?);
     let Query(FromTo { from, to }) = range.map_err(Refused::malformed)?;
-    let slot = |text: Option<String>, or| text.map_or(Ok(or), |text| parse_slot(&text));
-    let slots = slot(from, Slot(0))?..=slot(to, Slot::MAX)?;
+    let slot = |text: Option<String>| text.map(|text| parse_slot(&text)).transpose();
+    let slots = slot_range(slot(from)?, slot(to)?).map_err(Refused::malformed)?;
     let view = blocking(move || Ok(intake.view()?)).await?;
     Ok((OCTETS, export(view, slots).await?).into_response())
 }

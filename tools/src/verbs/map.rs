@@ -11,9 +11,9 @@ use coldstore::{Archive, Column, Reader, Slot, View};
 use serde::Serialize;
 
 use crate::chain::Chain;
-use crate::cli::{column_parser, parse_slot};
+use crate::cli::{column_parser, parse_slot, slot_range};
 use crate::disk;
-use crate::failure::{self, Answer};
+use crate::failure::{self, Answer, Usage};
 use crate::map::terminal::Terminal;
 use crate::map::{Axis, ColumnMap, Counts, svg};
 use crate::networks::Root;
@@ -65,6 +65,7 @@ struct Opened {
 
 impl Map {
     pub(crate) fn run(self) -> Result<Answer> {
+        slot_range(self.from, self.to).map_err(Usage)?;
         let archive = open::archive(&self.archive)?;
         let chain = Chain::of(&self.archive, &archive)?;
         let (columns, failed) = self.open_columns(&archive)?;

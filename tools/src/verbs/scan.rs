@@ -10,7 +10,7 @@ use coldstore_tools::slot_stream;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::cli::{ColumnOf, parse_slot};
+use crate::cli::{ColumnOf, parse_slot, slot_range};
 use crate::failure::{self, Answer, Usage};
 use crate::open;
 use crate::output::{self, Decimal, Output};
@@ -67,6 +67,7 @@ impl Scan {
             let message = "--reverse does not go with --format stream: its slots ascend";
             return Err(Usage(message.to_owned()).into());
         }
+        let slots = slot_range(self.from, self.to).map_err(Usage)?;
         let view = open::column(&self.of)?.view();
         let mut out = Output::stdout();
         match self.format {
@@ -76,16 +77,20 @@ impl Scan {
             Format::Stream => slot_stream::write_start(&mut out)?,
             Format::Json | Format::Sha256 => {}
         }
-        let damaged = self.print_records(&view, &mut out)?;
+        let damaged = self.print_records(&view, slots, &mut out)?;
         out.flush()?;
         failure::none_failed(damaged, "record", "read")
     }
 
     /// Goes on behind a damaged record, and returns how many there are.
-    fn print_records(&self, view: &View, out: &mut Output) -> Result<u64> {
-        let slots = RangeInclusive::new(self.from.unwrap_or(Slot(0)), self.to.unwrap_or(Slot::MAX));
+    fn print_records(
+        &self,
+        view: &View,
+        slots: RangeInclusive<Slot>,
+        out: &mut Output,
+    ) -> Result<u64> {
         let (mut damaged, mut left) = (0, self.limit.unwrap_or(u64::MAX));
-        if slots.is_empty() || left == 0 {
+        if left == 0 {
             return Ok(0);
         }
         let records = view.range(slots);

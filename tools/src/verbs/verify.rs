@@ -16,8 +16,8 @@ use coldstore_proof::import::TrustedRoot;
 use serde::Serialize;
 
 use self::deep::{Deep, ProofObject};
-use crate::cli::{column_parser, parse_slot};
-use crate::failure::{self, Answer};
+use crate::cli::{column_parser, parse_slot, slot_range};
+use crate::failure::{self, Answer, Usage};
 use crate::open;
 use crate::output::{self, Decimal, Output};
 use crate::progress::Progress;
@@ -86,6 +86,7 @@ struct FindingObject {
 
 impl Verify {
     pub(crate) fn run(self) -> Result<Answer> {
+        slot_range(self.from, self.to).map_err(Usage)?;
         let columns = match self.column {
             Some(column) => vec![column],
             None => open::present_columns(&self.archive)?,

@@ -113,18 +113,30 @@ fn ranges_are_inclusive_and_go_both_ways() {
 #[test]
 fn an_empty_range_is_an_empty_answer() {
     let archive = some_roots();
-    for range in [
-        &["--from", "9", "--to", "5"][..],
-        &["--from", "6", "--to", "8"],
-        &["--from", "20001"],
-        &["--limit", "0"],
-    ] {
+    for range in [&["--from", "6", "--to", "8"][..], &["--from", "20001"], &["--limit", "0"]] {
         for (format, wanted) in [("json", &b""[..]), ("sha256", b""), ("stream", b"e2\0\0\0\0\0\0")]
         {
             let run = archive.scan("bbr", &[&["--format", format], range].concat()).exits(0);
             assert_eq!(run.stdout, wanted, "{range:?} {format}");
         }
     }
+}
+
+#[test]
+fn a_first_slot_above_the_last_is_a_usage_error_of_every_verb() {
+    let archive = some_roots();
+    let (root, out) = (archive.arg(), archive.beside("out"));
+    for verb in [
+        &["scan", &root, "bbr"][..],
+        &["map", &root],
+        &["verify", &root, "--deep"],
+        &["export", &root, "--out", &out, "--format", "stream"],
+    ] {
+        let run = coldstore(&[verb, &["--from", "9", "--to", "5"][..]].concat()).exits(2);
+        assert!(run.stderr.contains("its first slot, 9, is above its last, 5"), "{}", run.stderr);
+        assert_eq!(run.stdout, b"", "{verb:?}");
+    }
+    assert!(!std::path::Path::new(&out).exists(), "nothing was made");
 }
 
 #[test]

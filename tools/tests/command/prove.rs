@@ -171,6 +171,8 @@ fn a_range_of_slots_is_proved_by_whole_eras() {
     let proof = verify(&archive, &range).exits(0).json()["proof"].clone();
     assert_eq!((&proof["agreeing_eras"], &proof["blocks"]), (&"3".into(), &"173".into()));
     let none = ["blk", "--deep", "--json", "--from", "200", "--to", "100"];
-    assert_eq!(verify(&archive, &none).exits(0).json()["proof"]["blocks"], "0");
+    verify(&archive, &none).exits(2);
+    let beyond = ["blk", "--deep", "--json", "--from", "100000"];
+    assert_eq!(verify(&archive, &beyond).exits(0).json()["proof"]["blocks"], "0");
     assert_eq!(verify(&archive, &["bsd", "--deep"]).code, Some(3), "there is no such column");
 }

@@ -48,7 +48,7 @@ fn what_is_no_slot_is_400() {
             );
         }
     }
-    for query in ["from=x", "to=18446744073709551615", "form=1", "from=1&from=2"] {
+    for query in ["from=x", "to=18446744073709551615", "form=1", "from=1&from=2", "from=9&to=2"] {
         assert_eq!(daemon.get(&format!("/v1/bss?{query}")).status, 400, "{query}");
     }
     let last = u64::MAX - 1;

@@ -111,9 +111,6 @@ fn write_stream(
 ) -> Result<(u64, u64)> {
     slot_stream::write_start(out)?;
     let (mut records, mut bytes) = (0, slot_stream::WORD_BYTES as u64);
-    if slots.is_empty() {
-        return Ok((records, bytes));
-    }
     let record_type = view.conf().spec.record_type;
     for record in view.range(slots.clone()) {
         let record = record?;
