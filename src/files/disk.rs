@@ -27,7 +27,7 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
-use crate::files::{closer, map};
+use crate::files::{closer, map, owner};
 
 /// How a file is to be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub enum LockAttempt {
 /// A file system, as the writer uses it. Paths lead to files directly inside a column's
 /// directory; symbolic links in their last component are not followed.
 pub trait Disk: fmt::Debug + Send + Sync {
-    /// Opens a file.
+    /// Opens a file. One that is made belongs to whom its column belongs to.
     ///
     /// # Errors
     /// As the operating system's; `NotFound` and `AlreadyExists` are told apart from others.
@@ -272,9 +272,27 @@ impl OsDisk {
         // A pipe by the name of a file must not hang whoever opens it.
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         // History is public; the umask may keep readers out. Nobody else writes.
-        let mode = Mode::from_raw_mode(0o644);
+        let mode = Mode::from_raw_mode(owner::FILE_MODE);
         let fd = rustix::io::retry_on_intr(|| rustix::fs::open(path, flags, mode))?;
         Ok(File::from(fd))
+    }
+
+    fn open_or_make(path: &Path) -> io::Result<File> {
+        match Self::open_with(path, OFlags::RDWR) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            outcome => return outcome,
+        }
+        match Self::open_with(path, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL) {
+            // Another one was quicker.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Self::open_with(path, OFlags::RDWR)
+            }
+            outcome => {
+                let file = outcome?;
+                owner::adopt_file(&file, path);
+                Ok(file)
+            }
+        }
     }
 }
 
@@ -289,7 +307,8 @@ impl Disk for OsDisk {
         if !file.metadata()?.is_file() {
             return Err(io::Error::other("it is no regular file"));
         }
-        Ok(Box::new(OsFile { file, resized: false }))
+        let adopted = access == Access::CreateNew && owner::adopt_file(&file, path);
+        Ok(Box::new(OsFile { file, inode_changed: adopted }))
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
@@ -302,7 +321,9 @@ impl Disk for OsDisk {
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         // Nobody but the owner writes there, whatever the umask says.
-        Ok(rustix::fs::mkdir(path, Mode::from_raw_mode(0o755))?)
+        rustix::fs::mkdir(path, Mode::from_raw_mode(owner::DIRECTORY_MODE))?;
+        owner::adopt_directory(path);
+        Ok(())
     }
 
     /// What is replaced is freed behind the caller's back: that may take as long as a flush.
@@ -328,7 +349,7 @@ impl Disk for OsDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<LockAttempt> {
-        let mut file = Self::open_with(path, OFlags::RDWR | OFlags::CREATE)?;
+        let mut file = Self::open_or_make(path)?;
         if !try_lock(&file, FlockOperation::NonBlockingLockExclusive)? {
             return Ok(LockAttempt::Busy(holder(&file)));
         }
@@ -412,8 +433,8 @@ const STATUS_BLOCK_BYTES: u64 = 512;
 #[derive(Debug)]
 struct OsFile {
     file: File,
-    /// Its length was set since it was opened.
-    resized: bool,
+    /// Its length, its owner or its mode was set since it was opened.
+    inode_changed: bool,
 }
 
 impl DiskFile for OsFile {
@@ -441,7 +462,7 @@ impl DiskFile for OsFile {
     }
 
     fn set_len(&mut self, byte_len: u64) -> io::Result<()> {
-        self.resized = true;
+        self.inode_changed = true;
         self.file.set_len(byte_len)
     }
 
@@ -456,8 +477,8 @@ impl DiskFile for OsFile {
     }
 
     /// `fdatasync` flushes a length that has grown, since the new bytes could not be read without
-    /// it. It need not flush one that was cut.
+    /// it. It need not flush one that was cut, nor an owner.
     fn sync(&mut self) -> io::Result<()> {
-        if self.resized { self.file.sync_all() } else { self.file.sync_data() }
+        if self.inode_changed { self.file.sync_all() } else { self.file.sync_data() }
     }
 }

@@ -5,5 +5,6 @@ mod closer;
 pub(crate) mod directory;
 pub mod disk;
 pub(crate) mod map;
+mod owner;
 pub(crate) mod touched;
 pub(crate) mod watch;

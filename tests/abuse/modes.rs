@@ -1,7 +1,13 @@
 //! Who may read and write what a writer makes.
 
-use crate::column::{make, open_scratch, run_well, told};
-use crate::system::{mode_of, set_umask};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use coldstore::Slot;
+
+use crate::column::{make, open, open_scratch, read, run_well, say, told, value};
+use crate::support::reader;
+use crate::system::{NOBODY, give_to, give_up_root, is_root, mode_of, set_mode, set_umask};
 
 #[test]
 #[ignore = "started by the tests below as a process of its own"]
@@ -35,5 +41,83 @@ fn nobody_but_the_owner_may_write_whatever_the_umask_says() {
             files += 1;
         }
         assert_eq!(files, 8, "three data files, their offsets, the conf and the lock");
+    }
+}
+
+#[test]
+#[ignore = "started by the tests below as a process of its own"]
+fn child_that_writes_to_a_column_of_others() {
+    let Some((column, _)) = told() else { return };
+    set_umask(0o077);
+    // In the current file, in a new one, and in a sealed one that it has to make.
+    let mut writer = open(&column, true).unwrap();
+    for slot in [Slot(20_001), Slot(40_000), Slot(30_000)] {
+        writer.put(slot, &value(slot)).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "started by the tests below as a process of its own"]
+fn child_that_serves_a_column() {
+    let Some((column, case)) = told() else { return };
+    give_up_root();
+    if case == "write" {
+        let mut writer = open(&column, true).unwrap();
+        writer.put(Slot(50_000), &value(Slot(50_000))).unwrap();
+    }
+    let view = reader(&column).view();
+    let slots = [Slot(20_001), Slot(40_000), Slot(30_000)];
+    say(if slots.iter().all(|slot| read(&view, *slot) == "value") { "reads" } else { "does not" });
+}
+
+fn files_of(column: &Path) -> Vec<std::path::PathBuf> {
+    let listed = std::fs::read_dir(column).unwrap();
+    listed.map(|entry| entry.unwrap().path()).collect()
+}
+
+/// A put under a tight umask replaced the conf by one that nobody else could read.
+#[test]
+fn what_is_made_later_has_the_mode_of_the_conf_whatever_the_umask_says() {
+    for mode in [0o644, 0o640, 0o664] {
+        let scratch = open_scratch();
+        let column = scratch.path().join("column");
+        drop(make(&column, true));
+        std::fs::remove_file(column.join("lock")).unwrap();
+        files_of(&column).iter().for_each(|path| set_mode(path, mode));
+        run_well("modes::child_that_writes_to_a_column_of_others", &column, "");
+        let files = files_of(&column);
+        assert_eq!(files.len(), 12, "two more data files, their offsets; conf and lock anew");
+        for path in &files {
+            assert_eq!(mode_of(path), mode, "{}", path.display());
+        }
+    }
+}
+
+/// What root made belonged to root: the service could not write its own column any more.
+#[test]
+fn what_root_makes_belongs_to_whom_the_column_belongs_to() {
+    if !is_root() {
+        println!("needs to be root: not tested");
+        return;
+    }
+    let scratch = open_scratch();
+    let archive = scratch.path().join("archive");
+    let column = archive.join("column");
+    drop(make(&column, true));
+    std::fs::remove_file(column.join("lock")).unwrap();
+    files_of(&column).iter().chain([&archive, &column]).for_each(|path| give_to(path, NOBODY));
+    run_well("modes::child_that_writes_to_a_column_of_others", &column, "");
+    for case in ["read", "write"] {
+        assert_eq!(run_well("modes::child_that_serves_a_column", &column, case), ["reads"]);
+    }
+    let another = archive.join("another");
+    run_well("modes::child_that_makes_a_column", &another, "077");
+    let made = files_of(&another);
+    assert_eq!(made.len(), 8);
+    for path in files_of(&column).iter().chain(&made).chain([&column, &another]) {
+        let found = std::fs::symlink_metadata(path).unwrap();
+        assert_eq!((found.uid(), found.gid()), (NOBODY, NOBODY), "{}", path.display());
+        let wanted = if found.is_dir() { 0o755 } else { 0o644 };
+        assert_eq!(mode_of(path), wanted, "{}", path.display());
     }
 }

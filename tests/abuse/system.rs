@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// A user that owns nothing.
-const NOBODY: u32 = 65_534;
+pub(crate) const NOBODY: u32 = 65_534;
 
 fn checked(outcome: libc::c_int) {
     assert_eq!(outcome, 0, "{}", io::Error::last_os_error());
