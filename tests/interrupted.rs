@@ -3,11 +3,12 @@
 
 mod common;
 
+use std::fs;
 use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use coldstore::{ArchiveWriter, Column, Committed, Error, Slot, Writer, WriterOptions};
+use coldstore::{ArchiveWriter, Checksums, Column, Committed, Error, Slot, Writer, WriterOptions};
 use common::{Call, PLAIN, TestDisk, temp_dir};
 
 /// Ten bytes, then what it is told to do.
@@ -28,7 +29,11 @@ impl Read for Failing {
 }
 
 fn open(disk: &TestDisk, path: &Path) -> Writer {
-    let options = WriterOptions::create(PLAIN).allow_backfill(true);
+    open_with(disk, path, Checksums::Off)
+}
+
+fn open_with(disk: &TestDisk, path: &Path, checksums: Checksums) -> Writer {
+    let options = WriterOptions::create(PLAIN).allow_backfill(true).checksums(checksums);
     Writer::open_on(disk.shared(), path, options).unwrap()
 }
 
@@ -143,6 +148,58 @@ fn a_prepared_batch_is_nothing_until_it_is_committed() {
         assert_eq!(nothing.commit().unwrap(), Committed { written: 0, unchanged: 2 });
         drop(writer);
         assert!(open(&disk, dir.path()).heal_report().is_clean());
+    }
+}
+
+/// Guards against a writer that remembers files as they were before a batch was given up, and fails or
+/// is poisoned at the next put: what healing removed, extended or completed is what it must know.
+#[test]
+fn after_a_batch_is_given_up_the_writer_knows_the_files_as_healing_left_them() {
+    for checksums in [Checksums::Off, Checksums::On] {
+        for damage in [Damage::None, Damage::ShortTable, Damage::LoneTable] {
+            for slot in [5, 9000, 20_005, 60_000] {
+                let (dir, disk) = (temp_dir(), TestDisk::new());
+                drop(column(&disk, dir.path()));
+                damage.of_file_1(dir.path());
+                let mut writer = open_with(&disk, dir.path(), checksums);
+                for _ in 0..2 {
+                    drop(writer.prepare_batch(&[(Slot(slot), "given up")]).unwrap());
+                }
+                let done = writer.put(Slot(slot), b"kept");
+                assert!(done.is_ok(), "{checksums:?}, {damage:?}, slot {slot}: {done:?}");
+                drop(writer);
+                let mut again = open_with(&disk, dir.path(), checksums);
+                assert!(again.heal_report().is_clean(), "{:?}", again.heal_report());
+                assert_eq!(again.put(Slot(slot), b"kept").unwrap().unchanged, 1);
+                let view = common::reader(dir.path()).view();
+                assert_eq!(view.get_stored(Slot(slot)).unwrap(), Some(&b"kept"[..]));
+            }
+        }
+    }
+}
+
+/// What another writer may have left of a sealed file without a record.
+#[derive(Clone, Copy, Debug)]
+enum Damage {
+    None,
+    /// A data file with its version record, and an offset file that is shorter than a whole one.
+    ShortTable,
+    /// An offset file alone, of zeros.
+    LoneTable,
+}
+
+impl Damage {
+    fn of_file_1(self, directory: &Path) {
+        let table =
+            |byte_len| fs::write(directory.join("data_00001.off"), vec![0; byte_len]).unwrap();
+        match self {
+            Damage::None => {}
+            Damage::ShortTable => {
+                fs::write(directory.join("data_00001"), b"e2\0\0\0\0\0\0").unwrap();
+                table(100);
+            }
+            Damage::LoneTable => table(65_536),
+        }
     }
 }
 

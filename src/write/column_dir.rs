@@ -89,9 +89,9 @@ impl ColumnDir {
         self.sync_dir(&self.path)
     }
 
-    /// Flushes the name of the directory itself.
+    /// Flushes the name of the directory itself, as far as that is permitted.
     pub(super) fn sync_parent(&self) -> Result<()> {
-        self.sync_dir(parent(&self.path))
+        self.sync_permitted(parent(&self.path))
     }
 
     /// Flushes the names of the directories above, as far as that is permitted: an earlier process
@@ -100,14 +100,20 @@ impl ColumnDir {
         let mut directory = parent(&self.path);
         while parent(directory) != directory {
             directory = parent(directory);
-            match self.disk.sync_dir(directory) {
-                Err(error) if !is_not_ours(error.kind()) => {
-                    return Err(Error::io(directory, "flush the directory", error));
-                }
-                _ => {}
-            }
+            self.sync_permitted(directory)?;
         }
         Ok(())
+    }
+
+    /// A directory is opened for reading to be flushed. One that this user may only pass through
+    /// (mode 0711, say) holds no name that this user made.
+    fn sync_permitted(&self, directory: &Path) -> Result<()> {
+        match self.disk.sync_dir(directory) {
+            Err(error) if !is_not_ours(error.kind()) => {
+                Err(Error::io(directory, "flush the directory", error))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn sync_dir(&self, path: &Path) -> Result<()> {
@@ -115,28 +121,31 @@ impl ColumnDir {
     }
 
     /// Makes the directory and those above it that are missing, each with its name flushed.
+    ///
+    /// First up to one that is there, then down again, each once: a name that is taken need not lead
+    /// to a directory (a dangling link), and in a directory that was removed nothing can be made.
     pub(super) fn create_dirs(&self) -> Result<()> {
-        let mut missing = vec![self.path.as_path()];
-        while let Some(directory) = missing.last().copied() {
-            match self.disk.create_dir(directory) {
-                Ok(()) => {
-                    self.sync_dir(parent(directory))?;
-                    missing.pop();
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    missing.pop();
-                }
-                Err(error)
-                    if error.kind() == io::ErrorKind::NotFound
-                        && !parent(directory).as_os_str().is_empty()
-                        && parent(directory) != directory =>
-                {
-                    missing.push(parent(directory));
-                }
-                Err(error) => return Err(Error::io(directory, "create the directory", error)),
-            }
+        let mut missing = Vec::new();
+        let mut directory = self.path.as_path();
+        while !self.create_dir(directory, parent(directory) != directory)? {
+            missing.push(directory);
+            directory = parent(directory);
+        }
+        for directory in missing.into_iter().rev() {
+            self.create_dir(directory, false)?;
         }
         Ok(())
+    }
+
+    /// Makes one directory, or finds its name taken. False when the one above is missing too and
+    /// the caller is going to make it.
+    fn create_dir(&self, directory: &Path, makes_parent: bool) -> Result<bool> {
+        match self.disk.create_dir(directory) {
+            Ok(()) => self.sync_dir(parent(directory)).map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(true),
+            Err(error) if makes_parent && error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::io(directory, "create the directory", error)),
+        }
     }
 
     /// The files with slots in the directory, in order.

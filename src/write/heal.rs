@@ -369,7 +369,7 @@ pub(super) fn flush_trusted(directory: &ColumnDir, conf: &Conf) -> Result<()> {
     for file_id in conf.current_file().into_iter().chain(target) {
         let sums = directory.sums_path(file_id);
         for path in [directory.data_path(file_id), directory.offset_path(file_id), sums] {
-            if let Some(mut file) = directory.open(path, Access::Write)? {
+            if let Some(mut file) = directory.open(path, Access::Read)? {
                 file.sync()?;
             }
         }

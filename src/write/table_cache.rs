@@ -112,6 +112,11 @@ impl TableCache {
         self.get(directory, conf, file_id)
     }
 
+    /// The files are no longer what they were: each is read again when it is next needed.
+    pub(super) fn forget_files(&mut self) {
+        self.files.clear();
+    }
+
     /// Remembers a file. When there are too many, those that are cheapest to read again go: all.
     pub(super) fn put(&mut self, file_id: FileId, state: FileState) {
         if self.files.len() >= MAX_FILES && !self.files.contains_key(&file_id) {
@@ -185,10 +190,11 @@ fn load_sums(
     })
 }
 
-/// Both files of an id, as far as they are there.
+/// Both files of an id, as far as they are there. Flushing takes no permission to write: whoever only
+/// compares with a sealed file may not have it.
 fn open_sealed(directory: &ColumnDir, file_id: FileId) -> Result<Vec<NamedFile>> {
     let paths = [directory.data_path(file_id), directory.offset_path(file_id)];
-    let files = paths.into_iter().map(|path| directory.open(path, Access::Write));
+    let files = paths.into_iter().map(|path| directory.open(path, Access::Read));
     files.filter_map(Result::transpose).collect()
 }
 

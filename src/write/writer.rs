@@ -594,11 +594,13 @@ impl Writer {
         Ok(())
     }
 
-    /// What is on disk of a commit that is given up is taken away again, as the next opening would.
+    /// Removes what is on disk of a commit that is given up, as the next opening would, and forgets
+    /// what it knew of the files: healing may have removed, extended or completed any of them.
     fn take_back(&mut self) -> Result<()> {
-        self.change(|Self { directory, conf, .. }| {
+        self.change(|Self { directory, conf, tables, .. }| {
             let healed = heal::examine(directory, conf)
                 .and_then(|actions| heal::apply(directory, conf, &actions));
+            tables.forget_files();
             healed.map_err(|error| CommitError { error, poisons: true })
         })
     }

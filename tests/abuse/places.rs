@@ -119,6 +119,81 @@ fn a_reader_needs_to_own_nothing() {
 }
 
 #[test]
+#[ignore = "started by the tests below as a process of its own"]
+fn child_that_opens_for_writing() {
+    let Some((column, case)) = told() else { return };
+    let column = match &*case {
+        "below" => column.join("a/b/bss"),
+        "in a removed directory" => {
+            fs::create_dir(&column).unwrap();
+            std::env::set_current_dir(&column).unwrap();
+            fs::remove_dir(&column).unwrap();
+            "a/bss".into()
+        }
+        _ => {
+            give_up_root();
+            column
+        }
+    };
+    match open(&column, true) {
+        Err(error) => say(&outcome::<()>(Err(error), |()| unreachable!())),
+        Ok(mut writer) => {
+            for slot in SLOTS {
+                let again = writer.put(slot, &value(slot));
+                say(&outcome(again, |done| format!("{} unchanged", done.unchanged)));
+            }
+        }
+    }
+}
+
+/// Guards against a search for the first directory that is there that never ends: a name is taken, and
+/// nothing can be made below it.
+#[test]
+fn where_no_directory_can_be_made_that_is_an_error() {
+    let scratch = open_scratch();
+    let link = scratch.path().join("link");
+    symlink(scratch.path().join("missing"), &link).unwrap();
+    let child = "places::child_that_opens_for_writing";
+    for place in [link.as_path(), Path::new("/proc"), Path::new("/proc/self")] {
+        let said = run_well(child, place, "below");
+        let named = said[0].contains(place.to_str().unwrap());
+        assert!(said[0].starts_with("io: ") && named, "{}: {said:?}", place.display());
+        assert!(said[0].contains("cannot create the directory"), "{said:?}");
+    }
+    let said = run_well(child, &scratch.path().join("removed"), "in a removed directory");
+    assert!(said[0].contains("a: cannot create the directory: No such file"), "{said:?}");
+    assert!(!scratch.path().join("missing").exists());
+}
+
+/// Guards against permissions that are asked for without need: a directory above may be one to pass
+/// through only, and a value that is there already is compared and flushed, not written.
+#[test]
+fn what_is_there_already_is_acknowledged_without_permission_to_write_it() {
+    if !is_root() {
+        println!("only root can give files away: nothing was tested");
+        return;
+    }
+    const NOBODY: u32 = 65_534;
+    let scratch = open_scratch();
+    let column = scratch.path().join("column");
+    drop(make(&column, true));
+    give_to(&column, NOBODY);
+    for entry in fs::read_dir(&column).unwrap() {
+        let path = entry.unwrap().path();
+        // Sealed files stay root's.
+        if !["data_00000", "data_00001"].iter().any(|sealed| path.ends_with(sealed)) {
+            give_to(&path, NOBODY);
+        }
+    }
+    for sealed in ["data_00000", "data_00001"] {
+        set_mode(&column.join(sealed), 0o444);
+    }
+    set_mode(scratch.path(), 0o711);
+    let said = run_well("places::child_that_opens_for_writing", &column, "as nobody");
+    assert_eq!(said, ["1 unchanged"; 3]);
+}
+
+#[test]
 fn an_archive_and_its_columns_may_lie_behind_symbolic_links() {
     let scratch = open_scratch();
     let [archive, elsewhere, link] =
