@@ -47,10 +47,20 @@
 //! # }
 //! ```
 //!
+//! # Platforms
+//! Unix on 64-bit targets; compiling for others fails. Readers load 8-byte entries atomically from maps that
+//! are read-only, which the language guarantees on 64-bit targets alone.
+//!
 //! # Where to go on
 //! [`Writer`] and [`Reader`] work on one column, [`Archive`] and [`ArchiveWriter`] on the five of
 //! an archive, [`era`] imports `.era` files, [`verify`] checks a column, [`inspect`] shows what
 //! opening for writing would heal.
+
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!(
+    "coldstore needs a 64-bit target: it loads entries of mapped offset files atomically, which is \
+     guaranteed for memory mapped read-only on 64-bit targets alone"
+);
 
 pub mod archive;
 pub mod column;

@@ -11,9 +11,19 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
-/// Files that may wait to be closed: few, since a process may be about to need their descriptors. A
-/// writer has one for each commit, a reader for each that it noticed.
+use rustix::io::Errno;
+
+/// Maximum number of files that wait to be closed. A writer has one for each commit, a reader for each
+/// that it noticed.
 const MAX_WAITING: usize = 4;
+
+enum Job {
+    Close(File),
+    /// Answered when everything sent before is closed.
+    Answer(SyncSender<()>),
+}
+
+static CLOSER: OnceLock<Option<SyncSender<Job>>> = OnceLock::new();
 
 /// Closes the file: on a thread of its own when it has no name any more, here when it has one, or
 /// when no such thread can be had.
@@ -21,17 +31,49 @@ pub(super) fn close(file: File) {
     if !rustix::fs::fstat(&file).is_ok_and(|stat| stat.st_nlink == 0) {
         return;
     }
-    static CLOSER: OnceLock<Option<SyncSender<File>>> = OnceLock::new();
     if let Some(closer) = CLOSER.get_or_init(start) {
         // What does not go there is closed here.
-        drop(closer.try_send(file));
+        drop(closer.try_send(Job::Close(file)));
+    }
+}
+
+/// Opens something. Where that fails for want of a descriptor, files that wait to be closed do not
+/// count against the caller: they are closed, and it is tried once more. So whether a process has
+/// descriptors left depends on what it holds and not on when a thread comes to run.
+pub(super) fn with_descriptor<T>(open: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
+    match open() {
+        Err(Errno::MFILE | Errno::NFILE) => {
+            close_waiting();
+            open()
+        }
+        opened => opened,
+    }
+}
+
+/// Returns when every file that waited to be closed is.
+fn close_waiting() {
+    let Some(Some(closer)) = CLOSER.get() else { return };
+    let (answer, closed) = sync_channel(1);
+    if closer.send(Job::Answer(answer)).is_ok() {
+        // It fails where the thread is gone, and then nothing waits.
+        let _ = closed.recv();
     }
 }
 
 /// The thread is there for the rest of the process, and sleeps as long as nothing is to be closed.
-fn start() -> Option<SyncSender<File>> {
-    let (closer, files) = sync_channel(MAX_WAITING);
-    let close_all = move || files.iter().for_each(drop::<File>);
-    let thread = thread::Builder::new().name("coldstore-close".to_owned()).spawn(close_all);
+fn start() -> Option<SyncSender<Job>> {
+    let (closer, jobs) = sync_channel(MAX_WAITING);
+    let work = move || {
+        for job in jobs {
+            match job {
+                Job::Close(file) => drop(file),
+                Job::Answer(answer) => {
+                    // It fails where nobody waits any more.
+                    let _ = answer.send(());
+                }
+            }
+        }
+    };
+    let thread = thread::Builder::new().name("coldstore-close".to_owned()).spawn(work);
     thread.is_ok().then_some(closer)
 }

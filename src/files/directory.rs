@@ -74,7 +74,8 @@ impl Directory {
     /// `None` when it is not there.
     pub(crate) fn open(path: &Path) -> Result<Option<Self>> {
         let flags = SEARCH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = match rustix::fs::open(path, flags, Mode::empty()) {
+        let open = || rustix::fs::open(path, flags, Mode::empty());
+        let fd = match closer::with_descriptor(open) {
             Ok(fd) => fd,
             Err(rustix::io::Errno::NOENT) => return Ok(None),
             Err(error) => return Err(Error::io(path, "open the directory", error.into())),
@@ -107,8 +108,8 @@ impl Directory {
     pub(crate) fn open_file(&self, name: &str) -> Result<Option<File>> {
         // A pipe by the name of a file must not hang whoever opens it.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        match rustix::io::retry_on_intr(|| rustix::fs::openat(&self.fd, name, flags, Mode::empty()))
-        {
+        let open = || rustix::fs::openat(&self.fd, name, flags, Mode::empty());
+        match closer::with_descriptor(|| rustix::io::retry_on_intr(open)) {
             Ok(fd) => Ok(Some(File::from(fd))),
             Err(rustix::io::Errno::NOENT) => Ok(None),
             Err(error) => Err(Error::io(self.file_path(name), "open", error.into())),
@@ -169,8 +170,8 @@ impl Directory {
     pub(crate) fn file_ids(&self) -> Result<Vec<FileId>> {
         let failed = |error: io::Error| Error::io(&self.path, "list the directory", error);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&self.fd, ".", flags, Mode::empty())
-            .map_err(|error| failed(error.into()))?;
+        let open = || rustix::fs::openat(&self.fd, ".", flags, Mode::empty());
+        let fd = closer::with_descriptor(open).map_err(|error| failed(error.into()))?;
         let mut ids = Vec::new();
         for entry in rustix::fs::Dir::new(fd).map_err(|error| failed(error.into()))? {
             let entry = entry.map_err(|error| failed(error.into()))?;

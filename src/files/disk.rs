@@ -273,7 +273,8 @@ impl OsDisk {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         // History is public; the umask may keep readers out. Nobody else writes.
         let mode = Mode::from_raw_mode(owner::FILE_MODE);
-        let fd = rustix::io::retry_on_intr(|| rustix::fs::open(path, flags, mode))?;
+        let open = || rustix::io::retry_on_intr(|| rustix::fs::open(path, flags, mode));
+        let fd = closer::with_descriptor(open)?;
         Ok(File::from(fd))
     }
 
@@ -313,8 +314,10 @@ impl Disk for OsDisk {
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in std::fs::read_dir(directory)? {
-            names.extend(entry?.file_name().into_string());
+        for entry in rustix::fs::Dir::new(open_directory(directory)?)? {
+            let entry = entry?;
+            let name = entry.file_name().to_str().ok();
+            names.extend(name.filter(|name| !matches!(*name, "." | "..")).map(str::to_owned));
         }
         Ok(names)
     }
@@ -341,7 +344,7 @@ impl Disk for OsDisk {
     }
 
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {
-        File::open(directory)?.sync_all()
+        open_directory(directory)?.sync_all()
     }
 
     fn flushes_at_once(&self) -> bool {
@@ -372,6 +375,12 @@ impl Disk for OsDisk {
         }
         Ok(Some(LockAttempt::Busy(holder(&file))))
     }
+}
+
+fn open_directory(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = || rustix::io::retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()));
+    Ok(File::from(closer::with_descriptor(open)?))
 }
 
 fn try_lock(file: &File, operation: FlockOperation) -> io::Result<bool> {

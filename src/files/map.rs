@@ -11,7 +11,10 @@
 //! * bytes of a data file below the bound never change, so a `&[u8]` of them is what it claims to
 //!   be; the slice never reaches past the bound, where a writer appends;
 //! * a file never becomes shorter than a bound, so no access faults;
-//! * entries of an offset file do change, and are therefore only loaded as atomics.
+//! * entries of an offset file do change, and are therefore only loaded as atomics: relaxed, 8 bytes
+//!   wide, from memory that is mapped for reading only. The standard library guarantees such loads on
+//!   64-bit targets alone ([`std::sync::atomic`], "Atomic accesses to read-only memory"); `lib.rs`
+//!   refuses to compile for others.
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
@@ -500,7 +503,10 @@ impl Place {
             to.records.store(from.records.load(Ordering::Relaxed), Ordering::Relaxed);
             to.header_starts.store(from.header_starts.load(Ordering::Relaxed), Ordering::Relaxed);
             to.map.store(from.map.load(Ordering::Relaxed), Ordering::Relaxed);
-            to.entries.store(from.entries.load(Ordering::Relaxed), Ordering::Relaxed);
+            // `Acquire`: another table that shares the chunk may have published a fresh table of
+            // entries here a moment ago (`set_quick`). Readers of the copy synchronise with this
+            // thread alone, so this thread must have synchronised with that one.
+            to.entries.store(from.entries.load(Ordering::Acquire), Ordering::Relaxed);
             Some(Arc::clone(map))
         });
         let maps = Maps { by_cell, there: there & cells, lasting: lasting & cells };
@@ -1031,9 +1037,18 @@ mod tests {
             later.insert(files[0], Arc::new(map.clone()), true, true);
             look(&later);
         };
+        // A table of entries that one thread makes and publishes, and another copies the place of.
+        let publish = || {
+            let (touched, bound) = (map.touched(), bytes.len() as u64);
+            while touched.asked().is_none() {
+                touched.is_there(0, FIRST_RECORD_OFFSET, bound);
+            }
+            table.set_quick(files[0], false);
+        };
         std::thread::scope(|scope| {
             scope.spawn(|| (0..3).for_each(|_| look(&table)));
             scope.spawn(|| (0..2).for_each(|_| take_over()));
+            scope.spawn(publish);
             scope.spawn(|| files[..2].iter().for_each(put_in));
             files[1..].iter().for_each(put_in);
         });
