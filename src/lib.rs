@@ -68,6 +68,7 @@ pub mod era;
 pub mod error;
 pub mod files;
 pub mod format;
+pub mod manifest;
 pub mod occupancy;
 pub mod read;
 pub mod slot;
@@ -78,6 +79,7 @@ pub mod write;
 pub use archive::{Archive, ArchivePipeline, ArchiveWriter};
 pub use column::{Column, ColumnSpec, Compression};
 pub use error::{Corruption, Error, IoError, Result};
+pub use manifest::{Manifest, StatesPolicy};
 pub use read::{
     Access, Arrival, FollowOptions, Follower, OwnedRecord, Range, Reader, ReaderOptions, Record,
     View,

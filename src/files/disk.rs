@@ -19,11 +19,12 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, IoSlice, Write as _};
+use std::io::{self, IoSlice, Read as _, Write as _};
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
@@ -121,6 +122,48 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// # Errors
     /// As the operating system's; a lock that somebody holds is no error.
     fn lock_shared(&self, path: &Path) -> io::Result<Option<LockAttempt>>;
+
+    /// Locks a directory itself, against others that call this, for as long as the returned lock is
+    /// held. It waits [`DIRECTORY_LOCK_WAIT`] for a holder. A disk that is its writer's alone has
+    /// nothing to do.
+    ///
+    /// # Errors
+    /// As the operating system's; [`WouldBlock`](io::ErrorKind::WouldBlock) after that time.
+    fn lock_directory(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        let _ = path;
+        Ok(Box::new(Alone))
+    }
+
+    /// Reads a whole file of at most `limit` bytes. Here a link to the file may be followed.
+    ///
+    /// # Errors
+    /// As the operating system's; [`FileTooLarge`](io::ErrorKind::FileTooLarge) when it is longer.
+    fn read_whole(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        let file = self.open(path, Access::Read)?;
+        let byte_len = file.byte_len()?;
+        check_limit(byte_len, limit)?;
+        let mut bytes = vec![0; usize::try_from(byte_len).map_err(io::Error::other)?];
+        read_exact_at(&*file, &mut bytes, 0)?;
+        Ok(bytes)
+    }
+}
+
+/// How long [`Disk::lock_directory`] waits. A holder changes one small file.
+pub const DIRECTORY_LOCK_WAIT: Duration = Duration::from_secs(10);
+const DIRECTORY_LOCK_POLL: Duration = Duration::from_millis(5);
+
+/// The lock of a disk that nobody else uses.
+#[derive(Debug)]
+struct Alone;
+
+impl Lock for Alone {}
+
+fn check_limit(byte_len: u64, limit: u64) -> io::Result<()> {
+    if byte_len <= limit {
+        return Ok(());
+    }
+    let message = format!("it is longer than {limit} bytes");
+    Err(io::Error::new(io::ErrorKind::FileTooLarge, message))
 }
 
 /// An open file.
@@ -374,6 +417,33 @@ impl Disk for OsDisk {
             return Ok(Some(LockAttempt::Held(Box::new(OsLock(file)))));
         }
         Ok(Some(LockAttempt::Busy(holder(&file))))
+    }
+
+    fn lock_directory(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+        let started = Instant::now();
+        while !try_lock(&directory, FlockOperation::NonBlockingLockExclusive)? {
+            if started.elapsed() >= DIRECTORY_LOCK_WAIT {
+                let message = "another process holds the lock of the directory";
+                return Err(io::Error::new(io::ErrorKind::WouldBlock, message));
+            }
+            std::thread::sleep(DIRECTORY_LOCK_POLL);
+        }
+        Ok(Box::new(OsLock(directory)))
+    }
+
+    /// A pipe or a device is not waited for, and no length is believed.
+    fn read_whole(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+        }
+        let mut bytes = Vec::new();
+        let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+        check_limit(read as u64, limit)?;
+        Ok(bytes)
     }
 }
 

@@ -1,12 +1,13 @@
 //! Which chain an archive is of, as far as it tells by itself.
 
+use std::fmt;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
 use coldstore::era::ssz::{EraRoots, STATE_HEAD_BYTES, StateHead};
-use coldstore::{Archive, Column, Slot, View};
+use coldstore::manifest::FILE_NAME;
+use coldstore::{Archive, Column, Manifest, Slot, View};
 
-use crate::archive_toml::ArchiveToml;
 use crate::networks::{self, Root};
 
 /// `SLOTS_PER_HISTORICAL_ROOT` of the two presets of the consensus specification.
@@ -24,14 +25,19 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
+    /// What the manifest alone says.
+    pub(crate) fn recorded(manifest: &Manifest) -> Self {
+        Self {
+            config_name: manifest.config_name.clone(),
+            genesis_validators_root: manifest.genesis_validators_root.map(Root),
+            slots_per_era: manifest.slots_per_era,
+        }
+    }
+
     /// Looks at `archive.toml` first, then at the states in `bss`.
     pub(crate) fn of(root: &Path, archive: &Archive) -> Result<Self> {
-        let kept = ArchiveToml::read(root)?;
-        let mut chain = kept.map_or_else(Self::default, |kept| Self {
-            config_name: kept.config_name,
-            genesis_validators_root: Some(kept.genesis_validators_root),
-            slots_per_era: kept.slots_per_era,
-        });
+        let manifest = Manifest::read(root)?;
+        let mut chain = manifest.as_ref().map_or_else(Self::default, Self::recorded);
         if chain.genesis_validators_root.is_none() || chain.slots_per_era.is_none() {
             // Without such a column, or with one of another's states, nothing more is known.
             if let Ok(snapshots) = archive.column(Column::StateSnapshots) {
@@ -65,6 +71,30 @@ impl Chain {
         genesis.checked_add(slot.0.checked_mul(networks::SECONDS_PER_SLOT)?)
     }
 
+    /// Refuses an import of another chain than the archive's; else what is known afterwards.
+    pub(crate) fn merged(self, imported: Self) -> Result<Self> {
+        Ok(Self {
+            genesis_validators_root: agreed(
+                "genesis validators root",
+                self.genesis_validators_root,
+                imported.genesis_validators_root,
+            )?,
+            slots_per_era: agreed(
+                "number of slots per era",
+                self.slots_per_era,
+                imported.slots_per_era,
+            )?,
+            config_name: agreed("network", self.config_name, imported.config_name)?,
+        })
+    }
+
+    /// Records what is known here.
+    pub(crate) fn record(&self, manifest: &mut Manifest) {
+        manifest.config_name.clone_from(&self.config_name);
+        manifest.genesis_validators_root = self.genesis_validators_root.map(|root| root.0);
+        manifest.slots_per_era = self.slots_per_era;
+    }
+
     /// Refuses a state of another chain.
     pub(crate) fn check_root(&self, found: Root) -> Result<()> {
         if let Some(wanted) = self.genesis_validators_root {
@@ -74,6 +104,28 @@ impl Chain {
             );
         }
         Ok(())
+    }
+}
+
+fn agreed<T: PartialEq + fmt::Display>(
+    what: &str,
+    ours: Option<T>,
+    theirs: Option<T>,
+) -> Result<Option<T>> {
+    if let (Some(ours), Some(theirs)) = (&ours, &theirs) {
+        ensure!(ours == theirs, "{FILE_NAME}: the archive's {what} is {ours}, not {theirs}");
+    }
+    Ok(ours.or(theirs))
+}
+
+/// In one line, for people.
+impl fmt::Display for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.config_name.as_deref().unwrap_or("unknown"))?;
+        if let Some(root) = self.genesis_validators_root {
+            write!(f, ", genesis validators root {root}")?;
+        }
+        self.slots_per_era.map_or(Ok(()), |slots| write!(f, ", {slots} slots per era"))
     }
 }
 
@@ -90,4 +142,33 @@ fn preset_of(slot: Slot, state: &[u8], archive: &Archive) -> Option<u64> {
             roots.block_roots.get(place).is_some_and(|found| found[..] == root[..])
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unnamed() -> Chain {
+        Chain {
+            config_name: None,
+            genesis_validators_root: Some(Root([7; 32])),
+            slots_per_era: Some(64),
+        }
+    }
+
+    #[test]
+    fn a_name_is_learned_and_kept() {
+        let named = Chain { config_name: Some("minimal".to_owned()), ..unnamed() };
+        assert_eq!(unnamed().merged(named.clone()).unwrap(), named);
+        assert_eq!(named.clone().merged(unnamed()).unwrap(), named);
+        let other = Chain { config_name: Some("other".to_owned()), ..unnamed() };
+        assert!(named.merged(other).is_err());
+    }
+
+    #[test]
+    fn another_chain_is_refused() {
+        let other = Chain { genesis_validators_root: Some(Root([8; 32])), ..unnamed() };
+        assert!(unnamed().merged(other).is_err());
+        assert!(unnamed().merged(Chain { slots_per_era: Some(8192), ..unnamed() }).is_err());
+    }
 }

@@ -1,5 +1,5 @@
-//! Files that the command itself reads and writes, beside those of the library: `archive.toml`, the
-//! file of `get --out`, the manual pages.
+//! Files that the command itself reads and writes, beside those of the library: the file of `get --out`,
+//! indices, checkpoints, the manual pages.
 #![expect(clippy::disallowed_methods, reason = "these are no files of a column")]
 
 use std::fs::{self, File, OpenOptions};
@@ -14,7 +14,7 @@ use rustix::fs::{Mode, OFlags};
 const SETTINGS_BYTES: u64 = 1 << 20;
 const SETTINGS_MODE: u32 = 0o644;
 
-/// Reads a file of settings that lies in an archive. Nobody waits for what is no file, and what is
+/// Reads a small file of settings. Nobody waits for what is no file, and what is
 /// longer than any such file is not read.
 pub(crate) fn read_settings(path: &Path) -> io::Result<String> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;

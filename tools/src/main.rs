@@ -1,7 +1,6 @@
 //! The `coldstore` command: archives of finalized Ethereum consensus history from a terminal.
 
 mod acknowledgements;
-mod archive_toml;
 mod chain;
 mod cli;
 mod daemon;

@@ -12,13 +12,13 @@ use anyhow::{Context, Result};
 use clap::Args;
 use coldstore::era::import::{ImportColumns, States, import, import_proved};
 use coldstore::era::{EraFile, Plan};
-use coldstore::{ArchiveWriter, Checksums, Column};
+use coldstore::{ArchiveWriter, Checksums, Column, Manifest};
 use coldstore_proof::import::TrustedRoot;
 
 use self::proof::{Proof, ProofObject};
 use self::summary::Summary;
 use self::watch::Watch;
-use crate::archive_toml::ArchiveToml;
+use crate::chain::Chain;
 use crate::failure::Answer;
 use crate::networks::{self, Network, Root};
 use crate::output::Output;
@@ -71,7 +71,7 @@ impl Import {
     pub(crate) fn run(self) -> Result<Answer> {
         let network = self.network.as_deref().map(Network::named).transpose()?;
         let plan = Plan::scan(&self.paths)?;
-        let kept = ArchiveToml::read(&self.archive)?;
+        let kept = Manifest::read(&self.archive)?.map(|manifest| Chain::recorded(&manifest));
         let chain = Self::chain_of(&plan, network.as_ref(), kept.clone())?;
         let proof = match self.trust_files {
             true => None,
@@ -120,11 +120,7 @@ impl Import {
 
     /// What the files say of their chain, where neither the operator says otherwise nor what is
     /// `kept` in the archive.
-    fn chain_of(
-        plan: &Plan,
-        network: Option<&Network>,
-        kept: Option<ArchiveToml>,
-    ) -> Result<ArchiveToml> {
+    fn chain_of(plan: &Plan, network: Option<&Network>, kept: Option<Chain>) -> Result<Chain> {
         let nothing = "there is no era in these files";
         let (first, last) = plan.files().first().zip(plan.files().last()).context(nothing)?;
         let mut file = EraFile::open(&first.path)?;
@@ -137,11 +133,10 @@ impl Import {
         let last = EraFile::open(&last.path)?;
         let slots = last.groups().last().and_then(|group| group.slots);
         let known = networks::name_of(root).map(str::to_owned);
-        let found = ArchiveToml {
+        let found = Chain {
             config_name: network.map(|network| network.config_name.clone()).or(known),
-            genesis_validators_root: root,
+            genesis_validators_root: Some(root),
             slots_per_era: slots.map(|slots| slots.count()),
-            others: toml::Table::new(),
         };
         kept.map_or(Ok(found.clone()), |kept| kept.merged(found))
     }

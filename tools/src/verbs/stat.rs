@@ -6,10 +6,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use coldstore::stat::{ColumnStat, RecordQuestions, RecordStat, stat_column, stat_records};
-use coldstore::{Archive, Column, Compression, SLOTS_PER_FILE, Slot};
+use coldstore::{Archive, Column, Compression, Manifest, SLOTS_PER_FILE, Slot};
 use serde::Serialize;
 
-use crate::archive_toml::ArchiveToml;
 use crate::chain::Chain;
 use crate::failure::{self, Answer};
 use crate::networks::Root;
@@ -113,7 +112,7 @@ struct Counted {
 impl Stat {
     pub(crate) fn run(self) -> Result<Answer> {
         let archive = open::archive(&self.archive)?;
-        let network = ArchiveToml::read(&self.archive)?;
+        let network = Manifest::read(&self.archive)?.map(|manifest| Chain::recorded(&manifest));
         // Where nothing tells, an era is what most are: as long as a file.
         let slots_per_era =
             Chain::of(&self.archive, &archive)?.slots_per_era.unwrap_or(SLOTS_PER_FILE);
@@ -133,7 +132,7 @@ impl Stat {
                 config_name: network.as_ref().and_then(|network| network.config_name.clone()),
                 genesis_validators_root: network
                     .as_ref()
-                    .map(|known| known.genesis_validators_root),
+                    .and_then(|known| known.genesis_validators_root),
                 slots_per_era: network.and_then(|network| network.slots_per_era).map(Decimal),
                 totals: totals(&columns),
                 columns: columns.iter().map(object).collect(),

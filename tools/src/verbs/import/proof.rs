@@ -9,7 +9,7 @@ use coldstore_proof::import::{Anchor, ImportProver, ProofReport, Trust, TrustFau
 use coldstore_proof::{Hex, Preset};
 use serde::Serialize;
 
-use crate::archive_toml::ArchiveToml;
+use crate::chain::Chain;
 use crate::failure::Usage;
 use crate::networks;
 use crate::open;
@@ -104,13 +104,15 @@ pub(super) struct ProofObject {
 }
 
 impl ProofObject {
-    pub(super) fn new(report: &ProofReport, chain: &ArchiveToml) -> Self {
+    pub(super) fn new(report: &ProofReport, chain: &Chain) -> Self {
         let trusted = match report.anchor {
             Anchor::Trusted { root, .. } => Some(root),
             Anchor::Itself => None,
         };
-        let network =
-            networks::name_of(chain.genesis_validators_root).filter(|_| report.genesis_validators);
+        let network = chain
+            .genesis_validators_root
+            .and_then(networks::name_of)
+            .filter(|_| report.genesis_validators);
         let slots = |slots: &[Slot]| slots.iter().map(|slot| Decimal(slot.0)).collect();
         Self {
             rests_on: match (trusted, network) {

@@ -7,7 +7,7 @@ use coldstore::era::{EraOutcome, ImportReport, StateOutcome};
 use serde::Serialize;
 
 use super::proof::ProofObject;
-use crate::archive_toml::ArchiveToml;
+use crate::chain::Chain;
 use crate::networks::Root;
 use crate::output::{self, Decimal};
 
@@ -25,7 +25,7 @@ pub(super) struct Summary {
     /// How many eras have their block index written in which way.
     index_encodings: BTreeMap<String, u64>,
     config_name: Option<String>,
-    genesis_validators_root: Root,
+    genesis_validators_root: Option<Root>,
     /// `null` when the files were trusted.
     proof: Option<ProofObject>,
 }
@@ -33,7 +33,7 @@ pub(super) struct Summary {
 impl Summary {
     pub(super) fn new(
         done: &ImportReport,
-        chain: &ArchiveToml,
+        chain: &Chain,
         elapsed: Duration,
         proof: Option<ProofObject>,
     ) -> Self {

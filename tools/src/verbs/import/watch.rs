@@ -5,16 +5,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use coldstore::Manifest;
 use coldstore::era::{EraReport, Observer, Phase, Progress};
 
-use crate::archive_toml::ArchiveToml;
+use crate::chain::Chain;
 use crate::progress::Progress as Bar;
 
 /// Draws the progress, listens for signals, and keeps what is known once an era is there.
 pub(super) struct Watch<'a> {
     pub(super) archive: &'a Path,
     /// `None` once it is kept in the archive.
-    pub(super) to_keep: Option<&'a ArchiveToml>,
+    pub(super) to_keep: Option<&'a Chain>,
     pub(super) failed: Option<anyhow::Error>,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) bar: Bar,
@@ -40,7 +41,11 @@ impl Observer for Watch<'_> {
 
     fn era_done(&mut self, _era: &EraReport) {
         if let Some(chain) = self.to_keep.take() {
-            self.failed = chain.write(self.archive).err();
+            let recorded = Manifest::update(self.archive, |manifest| {
+                chain.record(manifest);
+                Ok(())
+            });
+            self.failed = recorded.err().map(Into::into);
         }
     }
 }

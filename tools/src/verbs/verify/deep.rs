@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
 use coldstore::verify::{Finding, Severity};
-use coldstore::{Archive, Column, Slot};
+use coldstore::{Archive, Column, Manifest, Slot};
 use coldstore_proof::deep::{DeepOptions, DeepReport, DeepVerifier};
 use coldstore_proof::import::{Anchor, Trust, TrustFault};
 use coldstore_proof::{Hex, Preset};
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::checkpoint::{Checkpoint, ProofOf};
 use super::{FindingObject, Report, Verify};
-use crate::archive_toml::ArchiveToml;
+use crate::chain::Chain;
 use crate::failure::Usage;
 use crate::open;
 use crate::output::{self, Decimal};
@@ -41,7 +41,7 @@ impl Deep {
             return Ok(None);
         }
         let archive = open::archive(&asked.archive)?;
-        let kept = ArchiveToml::read(&asked.archive)?;
+        let kept = Manifest::read(&asked.archive)?.map(|manifest| Chain::recorded(&manifest));
         let Some(preset) = preset_of(kept.as_ref(), &archive) else {
             output::tell(
                 "nothing is proved: the archive does not tell its preset, by archive.toml or by a \
@@ -60,7 +60,9 @@ impl Deep {
             TrustFault::State(error) => error.into(),
         })?;
         let of = ProofOf {
-            genesis_validators_root: kept.map(|kept| kept.genesis_validators_root.to_string()),
+            genesis_validators_root: kept
+                .and_then(|kept| kept.genesis_validators_root)
+                .map(|root| root.to_string()),
             column: asked.column.map(|column| column.dir_name().to_owned()),
             from: asked.from.map(|slot| slot.0),
             to: asked.to.map(|slot| slot.0),
@@ -136,7 +138,7 @@ impl Deep {
     }
 }
 
-fn preset_of(kept: Option<&ArchiveToml>, archive: &Archive) -> Option<Preset> {
+fn preset_of(kept: Option<&Chain>, archive: &Archive) -> Option<Preset> {
     if let Some(slots) = kept.and_then(|kept| kept.slots_per_era) {
         return Preset::of_slots_per_era(slots);
     }

@@ -1,0 +1,172 @@
+use super::*;
+
+fn directory_with(text: &str) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    put(directory.path(), text.as_bytes());
+    directory
+}
+
+#[expect(clippy::disallowed_methods, reason = "a file of somebody else")]
+fn put(directory: &Path, bytes: &[u8]) {
+    std::fs::write(directory.join(FILE_NAME), bytes).unwrap();
+}
+
+fn text_in(directory: &Path) -> String {
+    std::fs::read_to_string(directory.join(FILE_NAME)).unwrap()
+}
+
+fn full() -> Manifest {
+    let mut manifest = Manifest {
+        config_name: Some("minimal".to_owned()),
+        genesis_validators_root: Some([0xab; 32]),
+        slots_per_era: Some(64),
+        preset: Some("minimal".to_owned()),
+        states: Some(StatesPolicy::Every(NonZeroU64::new(4).unwrap())),
+        first_slot: Some(Slot(0)),
+        unproved_state: Some(Slot(576)),
+        rebuilt: true,
+        ..Manifest::default()
+    };
+    manifest.raise_highest(Column::Blocks, Some(Slot(573)));
+    manifest.column_mut(Column::StateDiffs).highest = Some(Slot::MAX);
+    manifest.column_mut(Column::Blocks).pruned_before = Some(Slot(64));
+    manifest.push_intent(Intent {
+        kind: "rewind".to_owned(),
+        columns: vec!["blk".to_owned(), "bbr".to_owned()],
+        slot: Some(Slot(320)),
+        path: None,
+    });
+    manifest.push_intent(Intent {
+        kind: "copy".to_owned(),
+        path: Some("/a".into()),
+        ..Intent::default()
+    });
+    manifest
+}
+
+#[test]
+fn a_manifest_is_read_back_as_it_was_written() {
+    let directory = tempfile::tempdir().unwrap();
+    assert_eq!(Manifest::read(directory.path()).unwrap(), None);
+    let wanted = full();
+    let written = Manifest::update(directory.path(), |manifest| {
+        *manifest = wanted.clone();
+        Ok(())
+    });
+    assert_eq!(written.unwrap(), wanted);
+    assert_eq!(Manifest::read(directory.path()).unwrap(), Some(wanted.clone()));
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "no leftover beside it");
+    let text = text_in(directory.path());
+    assert!(text.starts_with("# What this archive is known to hold"), "{text}");
+    assert!(text.contains("[columns.blk]\nhighest = 573\npruned_before = 64\n"), "{text}");
+    assert!(text.contains(&format!("[columns.bsd]\nhighest = \"{}\"\n", Slot::MAX)), "{text}");
+
+    let ended = Manifest::update(directory.path(), |manifest| {
+        assert!(manifest.end_intent(&wanted.intents()[0]));
+        assert!(!manifest.end_intent(&wanted.intents()[0]));
+        Ok(())
+    });
+    assert_eq!(ended.unwrap().intents(), &wanted.intents()[1..]);
+    let read = Manifest::read(directory.path()).unwrap().unwrap();
+    assert_eq!(read.intents(), &wanted.intents()[1..]);
+}
+
+/// The first lines are those of a file that an earlier version wrote.
+#[test]
+fn keys_and_comments_of_others_stay() {
+    let root = "ab".repeat(32);
+    let directory = directory_with(&format!(
+        "config_name = \"minimal\" # ours\ngenesis_validators_root = \"0x{root}\"\n\
+         slots_per_era = 64\nowner = \"me\"\n\n# of the indexer\n[columns.idx]\nhighest = 7\n\
+         [columns.blk]\nhighest = 0x10\nnote = 1\n\n[[intents]]\nkind = \"x\"\nmine = 2\n"
+    ));
+    let known = Manifest::read(directory.path()).unwrap().unwrap();
+    assert_eq!(known.config_name.as_deref(), Some("minimal"));
+    assert_eq!(known.slots_per_era, Some(64));
+    assert_eq!(known.column(Column::Blocks).highest, Some(Slot(16)));
+    let before = text_in(directory.path());
+    Manifest::update(directory.path(), |_| Ok(())).unwrap();
+    assert_eq!(text_in(directory.path()), before, "nothing changed");
+
+    Manifest::update(directory.path(), |manifest| {
+        manifest.config_name = Some("other".to_owned());
+        manifest.raise_highest(Column::Blocks, Some(Slot(9)));
+        manifest.raise_highest(Column::StateRoots, Some(Slot(9)));
+        manifest.push_intent(Intent { kind: "y".to_owned(), ..Intent::default() });
+        Ok(())
+    })
+    .unwrap();
+    let after = text_in(directory.path());
+    let wanted = before
+        .replace("\"minimal\"", "\"other\"")
+        .replace("mine = 2\n", "mine = 2\n\n[[intents]]\nkind = \"y\"\n");
+    let (head, tail) = wanted.split_at(wanted.find("\n[[intents]]").unwrap());
+    let new = "\n[columns.bsr]\nhighest = 9\n";
+    assert!(after == format!("{wanted}{new}") || after == format!("{head}{new}{tail}"), "{after}");
+    let rest = "a policy of a later version stays";
+    put(directory.path(), b"states = \"layered\"\n");
+    Manifest::update(directory.path(), |manifest| {
+        assert_eq!(manifest.states, Some(StatesPolicy::Unknown));
+        manifest.first_slot = Some(Slot(1));
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(text_in(directory.path()), "states = \"layered\"\nfirst_slot = 1\n", "{rest}");
+}
+
+#[test]
+fn a_file_that_is_no_manifest_says_what_to_do() {
+    let cases: [(&[u8], &str); 9] = [
+        (b"", "found an empty file: remove it to rebuild it"),
+        (&[0; 4096], "a file of blanks: remove it to rebuild it"),
+        (b"config_name = \"mini", "at offset"),
+        (b"config_name = \"mini", "remove it to rebuild it"),
+        (b"config_name = \"\xff\"", "at offset 15: corrupt manifest"),
+        (b"[package]\nname = \"x\"\n", "none of its keys: it is a file of somebody else"),
+        (
+            b"genesis_validators_root = \"0x12\"\n",
+            "wanted 64 hex digits after 0x as genesis_validators_root",
+        ),
+        (b"[columns.blk]\nhighest = -1\n", "wanted a number as columns.blk.highest, found -1"),
+        (b"[[intents]]\nslot = 1\n", "wanted text as intents.kind"),
+    ];
+    for (bytes, wanted) in cases {
+        let directory = tempfile::tempdir().unwrap();
+        put(directory.path(), bytes);
+        for read in [
+            Manifest::read(directory.path()).map(drop),
+            Manifest::update(directory.path(), |_| Ok(())).map(drop),
+        ] {
+            let message = read.unwrap_err().to_string();
+            assert!(message.contains(wanted) && message.contains(FILE_NAME), "{message}");
+        }
+        assert_eq!(std::fs::read(directory.path().join(FILE_NAME)).unwrap(), bytes, "untouched");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    put(directory.path(), &vec![b'#'; 1 << 20 | 1]);
+    let message = Manifest::read(directory.path()).unwrap_err().to_string();
+    assert!(message.contains("longer than 1048576 bytes"), "{message}");
+}
+
+#[test]
+fn two_writers_of_a_manifest_lose_nothing_of_each_other() {
+    let directory = tempfile::tempdir().unwrap();
+    std::thread::scope(|scope| {
+        for column in Column::ALL {
+            let directory = directory.path();
+            scope.spawn(move || {
+                for slot in 0..20 {
+                    Manifest::update(directory, |manifest| {
+                        manifest.raise_highest(column, Some(Slot(slot)));
+                        Ok(())
+                    })
+                    .unwrap();
+                }
+            });
+        }
+    });
+    let known = Manifest::read(directory.path()).unwrap().unwrap();
+    for column in Column::ALL {
+        assert_eq!(known.column(column).highest, Some(Slot(19)), "{column}");
+    }
+}
