@@ -7,11 +7,9 @@ use anyhow::{Result, ensure};
 use coldstore::era::ssz::{EraRoots, STATE_HEAD_BYTES, StateHead};
 use coldstore::manifest::FILE_NAME;
 use coldstore::{Archive, Column, Manifest, Slot, View};
+use coldstore_proof::Preset;
 
-use crate::networks::{self, Root};
-
-/// `SLOTS_PER_HISTORICAL_ROOT` of the two presets of the consensus specification.
-const PRESETS: [u64; 2] = [8192, 64];
+use crate::networks::Root;
 
 /// What is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,9 +42,9 @@ impl Chain {
                 chain.ask_states(&snapshots.view(), archive);
             }
         }
-        if let Some(known) = chain.genesis_validators_root.and_then(networks::name_of) {
-            chain.config_name.get_or_insert_with(|| known.to_owned());
-            chain.slots_per_era.get_or_insert(PRESETS[0]);
+        if let Some(known) = chain.genesis_validators_root.and_then(Root::known) {
+            chain.config_name.get_or_insert_with(|| known.name.to_owned());
+            chain.slots_per_era.get_or_insert(known.preset.slots_per_era());
         }
         Ok(chain)
     }
@@ -60,15 +58,14 @@ impl Chain {
                 self.genesis_validators_root.get_or_insert(root);
             }
             if self.slots_per_era.is_none() {
-                self.slots_per_era = preset_of(slot, state, archive);
+                self.slots_per_era = slots_per_era_of(slot, state, archive);
             }
         }
     }
 
     /// When a slot began, in seconds since 1970, of a known network.
     pub(crate) fn time_of(&self, slot: Slot) -> Option<u64> {
-        let genesis = self.genesis_validators_root.and_then(networks::genesis_time_of)?;
-        genesis.checked_add(slot.0.checked_mul(networks::SECONDS_PER_SLOT)?)
+        self.genesis_validators_root.and_then(Root::known)?.time_of(slot)
     }
 
     /// Refuses an import of another chain than the archive's; else what is known afterwards.
@@ -129,15 +126,15 @@ impl fmt::Display for Chain {
     }
 }
 
-/// The preset whose states have their roots where this one has those of `bbr`.
-fn preset_of(slot: Slot, state: &[u8], archive: &Archive) -> Option<u64> {
+/// The length of the eras whose states have their roots where this one has those of `bbr`.
+fn slots_per_era_of(slot: Slot, state: &[u8], archive: &Archive) -> Option<u64> {
     let last = slot.previous()?;
     let root = archive.column(Column::BlockRoots).ok()?.view().get(last).ok()??.into_owned();
-    PRESETS.into_iter().find(|preset| {
-        let roots = usize::try_from(*preset)
+    Preset::ALL.into_iter().map(Preset::slots_per_era).find(|slots| {
+        let roots = usize::try_from(*slots)
             .ok()
             .and_then(|count| EraRoots::parse(state, state.len() as u64, count).ok());
-        let place = usize::try_from(last.0 % preset).unwrap_or(usize::MAX);
+        let place = usize::try_from(last.0 % slots).unwrap_or(usize::MAX);
         roots.is_some_and(|roots| {
             roots.block_roots.get(place).is_some_and(|found| found[..] == root[..])
         })

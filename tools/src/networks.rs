@@ -6,6 +6,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, ensure};
+use coldstore_proof::KnownNetwork;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::failure::Usage;
@@ -15,38 +16,16 @@ use crate::output;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Root(pub(crate) [u8; 32]);
 
-/// The networks whose names need no config file.
-const KNOWN: [(&str, &str); 4] = [
-    ("mainnet", "0x4b363db94e286120d76eb905340fdd4e54bfe9f06bf33ff6cf5ad27f511bfe95"),
-    ("sepolia", "0xd8ea171f3c94aea21ebc42a1ed61052acf3f9209c00e4efbaaddac09ed9b8078"),
-    ("holesky", "0x9143aa7c615a7f7115e2b6aac319c03529df8242ae705fba9df39b79c59fa8b1"),
-    ("hoodi", "0x212f13fc4df078b6cb7db228f1c8307566dcecf900867401a92023d7ba99cb5f"),
-];
-
-/// When slot 0 of each known network began, in seconds since 1970.
-const GENESIS_TIMES: [(&str, u64); KNOWN.len()] = [
-    ("mainnet", 1_606_824_023),
-    ("sepolia", 1_655_733_600),
-    ("holesky", 1_695_902_400),
-    ("hoodi", 1_742_213_400),
-];
-
-/// `SECONDS_PER_SLOT` of every known network.
-pub(crate) const SECONDS_PER_SLOT: u64 = 12;
-
-fn known() -> impl Iterator<Item = (&'static str, Root)> {
-    KNOWN.into_iter().filter_map(|(name, root)| Some((name, root.parse().ok()?)))
+impl Root {
+    /// The public network with this root.
+    pub(crate) fn known(self) -> Option<&'static KnownNetwork> {
+        KnownNetwork::by_root(&self.0)
+    }
 }
 
 /// The name of a known network.
 pub(crate) fn name_of(root: Root) -> Option<&'static str> {
-    known().find(|(_, of_known)| *of_known == root).map(|(name, _)| name)
-}
-
-/// When slot 0 of a known network began, in seconds since 1970.
-pub(crate) fn genesis_time_of(root: Root) -> Option<u64> {
-    let name = name_of(root)?;
-    GENESIS_TIMES.into_iter().find(|(known, _)| *known == name).map(|(_, time)| time)
+    root.known().map(|known| known.name)
 }
 
 /// A network as the operator names it.
@@ -60,13 +39,13 @@ pub(crate) struct Network {
 impl Network {
     /// A known name, or else a config file.
     pub(crate) fn named(name_or_file: &str) -> Result<Self> {
-        if let Some((name, root)) = known().find(|(name, _)| *name == name_or_file) {
-            return Ok(Self { config_name: name.to_owned(), genesis_validators_root: Some(root) });
+        if let Some(known) = KnownNetwork::by_name(name_or_file) {
+            let genesis_validators_root = Some(Root(known.genesis_validators_root));
+            return Ok(Self { config_name: known.name.to_owned(), genesis_validators_root });
         }
         let path = Path::new(name_or_file);
         if !path.exists() {
-            let names: Vec<&str> = known().map(|(name, _)| name).collect();
-            let names = names.join(", ");
+            let names = KnownNetwork::ALL.map(|known| known.name).join(", ");
             let message = format!("network '{name_or_file}' is none of {names}, and no file");
             return Err(Usage(message).into());
         }
@@ -176,12 +155,11 @@ mod tests {
 
     #[test]
     fn every_known_network_is_recognised_by_its_root() {
-        assert_eq!(known().count(), KNOWN.len());
-        for (name, root) in KNOWN {
-            let network = Network::named(name).unwrap();
-            assert_eq!(network.genesis_validators_root.unwrap().to_string(), root);
-            assert_eq!(name_of(root.parse().unwrap()), Some(name));
-            assert!(genesis_time_of(root.parse().unwrap()) > Some(1_600_000_000), "{name}");
+        for known in KnownNetwork::ALL {
+            let network = Network::named(known.name).unwrap();
+            let root = network.genesis_validators_root.unwrap();
+            assert_eq!(root.0, known.genesis_validators_root);
+            assert_eq!(name_of(root), Some(known.name));
         }
     }
 
@@ -203,10 +181,12 @@ mod tests {
 
     #[test]
     fn a_config_that_gives_a_known_root_another_name_is_refused() {
-        let toml = format!("config_name = \"x\"\ngenesis_validators_root = \"{}\"\n", KNOWN[1].1);
+        let [mainnet, sepolia, ..] =
+            KnownNetwork::ALL.map(|known| Root(known.genesis_validators_root));
+        let toml = format!("config_name = \"x\"\ngenesis_validators_root = \"{sepolia}\"\n");
         assert!(Network::of_config(&toml).unwrap_err().to_string().contains("sepolia"));
         let nameless = Network { config_name: "x".to_owned(), genesis_validators_root: None };
-        assert!(nameless.check_root(KNOWN[0].1.parse().unwrap()).is_err());
+        assert!(nameless.check_root(mainnet).is_err());
         assert!(nameless.check_root(Root([1; 32])).is_ok());
     }
 

@@ -115,3 +115,7 @@ fn fixed_part(layout: &BlockLayout) -> usize {
 #[cfg(test)]
 #[path = "block_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "gnosis_tests.rs"]
+mod gnosis_tests;

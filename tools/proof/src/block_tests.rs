@@ -6,7 +6,7 @@ use super::*;
 use crate::ssz::{Field, OFFSET_BYTES};
 
 /// The fields of a container in bytes, one by one.
-fn fields_of<'b>(fields: &[Field], bytes: &'b [u8]) -> Vec<&'b [u8]> {
+pub(super) fn fields_of<'b>(fields: &[Field], bytes: &'b [u8]) -> Vec<&'b [u8]> {
     let (mut at, mut spans, mut starts) = (0, Vec::new(), Vec::new());
     for field in fields {
         match field.of.fixed_len {
@@ -38,7 +38,7 @@ fn container(fields: &[Field], values: &[Vec<u8>]) -> Vec<u8> {
     [fixed, rest].concat()
 }
 
-fn fields(layout: &BlockLayout) -> &'static [Field] {
+pub(super) fn fields(layout: &BlockLayout) -> &'static [Field] {
     match layout.body.kind {
         Kind::Container(fields) => fields,
         other => panic!("{other:?}"),
@@ -46,7 +46,7 @@ fn fields(layout: &BlockLayout) -> &'static [Field] {
 }
 
 /// The same block with its payload's header in place of the payload.
-fn blinded(full: &BlockLayout, bare: &BlockLayout, block: &[u8]) -> Vec<u8> {
+pub(super) fn blinded(full: &BlockLayout, bare: &BlockLayout, block: &[u8]) -> Vec<u8> {
     let (head, body) = block.split_at(BLOCK_HEAD_BYTES);
     let mut hasher = Hasher::default();
     let values = fields_of(fields(full), body);
@@ -74,22 +74,30 @@ fn blinded(full: &BlockLayout, bare: &BlockLayout, block: &[u8]) -> Vec<u8> {
     [head, &container(fields(bare), &bare_values)].concat()
 }
 
-#[test]
-fn a_blinded_block_is_recognised_and_has_the_root_of_the_whole_one() {
+/// The values of `random-values` whose names begin and go on like this.
+pub(super) fn random_values(start: &str, kind: &str) -> Vec<(String, Vec<u8>)> {
     let path =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/random-values/values.tar.zst");
     let mut unpacked = zstd::Decoder::new(File::open(path).unwrap()).unwrap();
     unpacked.window_log_max(27).unwrap();
-    let mut seen = 0;
+    let mut values = Vec::new();
     for entry in tar::Archive::new(unpacked).entries().unwrap() {
         let mut entry = entry.unwrap();
         let name = entry.path().unwrap().to_str().unwrap().to_owned();
-        if !name.contains("-block-") {
-            continue;
+        if name.starts_with(start) && name.contains(kind) {
+            let mut value = Vec::new();
+            entry.read_to_end(&mut value).unwrap();
+            values.push((name, value));
         }
+    }
+    values
+}
+
+#[test]
+fn a_blinded_block_is_recognised_and_has_the_root_of_the_whole_one() {
+    let mut seen = 0;
+    for (name, block) in random_values("", "-block-") {
         let preset = if name.starts_with("mainnet") { Preset::Mainnet } else { Preset::Minimal };
-        let mut block = Vec::new();
-        entry.read_to_end(&mut block).unwrap();
         let mut hasher = BlockHasher::new(preset);
         let whole = hasher.hash(&block).unwrap();
         let of_fork = |is_blinded| {

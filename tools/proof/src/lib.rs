@@ -1,7 +1,7 @@
 //! Proofs of consensus history: what blocks and states hash to, and what ties them together.
 //!
 //! [`BlockHasher`] and [`hash_state`] give the `hash_tree_root` of the SSZ of blocks and states, of
-//! every fork from phase0 to fulu, in the mainnet and the minimal preset. No fork schedule is
+//! every fork from phase0 to fulu, in the mainnet, minimal and gnosis presets. No fork schedule is
 //! needed: forks are told apart by how their containers are laid out, and no root is right by
 //! accident. [`Accumulators`] are what a state says of all eras below it. [`import`] proves `.era`
 //! files on their way into an archive, [`deep`] an archive from its own columns.
@@ -12,7 +12,6 @@
 //! they are the one encoding of a value, so that no byte is without its part in the root.
 //!
 //! What no root covers is not proved: the signatures of blocks, and how a file is compressed.
-//! Networks with a preset of their own (Gnosis) are not known here.
 
 mod accumulators;
 mod block;
@@ -20,6 +19,7 @@ mod containers;
 pub mod deep;
 mod hash;
 pub mod import;
+mod network;
 mod preset;
 mod sha256;
 mod ssz;
@@ -30,6 +30,7 @@ pub use accumulators::{Accumulators, era_root, vector_root};
 pub use block::{BlockFault, BlockHasher, HashedBlock};
 pub use coldstore::era::ssz::Root;
 pub use hash::Malformed;
+pub use network::KnownNetwork;
 pub use preset::{Fork, Preset};
 pub use state::{HashedState, LatestBlock, StateBody, StateFault, StateHead, hash_state};
 pub use words::Hex;

@@ -1,6 +1,7 @@
-//! The two presets, and the forks.
+//! The presets, and the forks.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// The sizes that differ between presets (consensus specification, `presets/`). What is the same
 /// in both stands at the containers that use it.
@@ -63,20 +64,67 @@ impl Sizes for Minimal {
     const PENDING_CONSOLIDATIONS_LIMIT: u64 = 64;
 }
 
-/// A set of sizes. It follows from the slots of an era.
+/// The gnosis preset: Gnosis Chain and its test network Chiado. Epochs are half as long as mainnet's
+/// and payloads carry half as many withdrawals.
+///
+/// Source: github.com/gnosischain/configs, `presets/gnosis/`; what that leaves out (altair, capella)
+/// is in github.com/sigp/lighthouse, `consensus/types/presets/gnosis/`, and electra in
+/// github.com/gnosischain/specs, `consensus/preset/gnosis/electra.yaml`.
+#[derive(Debug)]
+pub(crate) struct Gnosis;
+
+impl Sizes for Gnosis {
+    const SLOTS_PER_EPOCH: u64 = 16;
+    const SLOTS_PER_HISTORICAL_ROOT: usize = 8192;
+    const EPOCHS_PER_HISTORICAL_VECTOR: usize = 65536;
+    const EPOCHS_PER_SLASHINGS_VECTOR: usize = 8192;
+    const EPOCHS_PER_ETH1_VOTING_PERIOD: u64 = 64;
+    const MAX_COMMITTEES_PER_SLOT: usize = 64;
+    const SYNC_COMMITTEE_SIZE: usize = 512;
+    const MAX_WITHDRAWALS_PER_PAYLOAD: u64 = 8;
+    const MAX_BLOB_COMMITMENTS_PER_BLOCK: u64 = 4096;
+    const MAX_DEPOSIT_REQUESTS_PER_PAYLOAD: u64 = 8192;
+    const MAX_WITHDRAWAL_REQUESTS_PER_PAYLOAD: u64 = 16;
+    const MAX_CONSOLIDATION_REQUESTS_PER_PAYLOAD: u64 = 2;
+    const PENDING_PARTIAL_WITHDRAWALS_LIMIT: u64 = 1 << 27;
+    const PENDING_CONSOLIDATIONS_LIMIT: u64 = 1 << 18;
+}
+
+/// A set of sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preset {
     /// Eras of 8192 slots.
     Mainnet,
     /// Eras of 64 slots.
     Minimal,
+    /// Eras of 8192 slots. No file of a Gnosis network was at hand to test it with.
+    Gnosis,
 }
 
 impl Preset {
-    /// The preset whose eras have so many slots (`SLOTS_PER_HISTORICAL_ROOT`).
+    /// All of them. Of two presets with eras of the same length, the one that an unknown network is
+    /// taken for comes first.
+    pub const ALL: [Self; 3] = [Self::Mainnet, Self::Minimal, Self::Gnosis];
+
+    /// What a config calls it (`PRESET_BASE`).
     #[must_use]
-    pub fn of_slots_per_era(slots: u64) -> Option<Self> {
-        [Self::Mainnet, Self::Minimal].into_iter().find(|preset| preset.slots_per_era() == slots)
+    pub const fn name(self) -> &'static str {
+        match self {
+            Preset::Mainnet => "mainnet",
+            Preset::Minimal => "minimal",
+            Preset::Gnosis => "gnosis",
+        }
+    }
+
+    /// The names of all of them: "mainnet, minimal, gnosis".
+    #[must_use]
+    pub fn names() -> String {
+        Self::ALL.map(Self::name).join(", ")
+    }
+
+    /// The presets whose eras have this many slots.
+    pub fn with_slots_per_era(slots: u64) -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(move |preset| preset.slots_per_era() == slots)
     }
 
     /// `SLOTS_PER_HISTORICAL_ROOT`.
@@ -85,6 +133,7 @@ impl Preset {
         match self {
             Preset::Mainnet => Mainnet::SLOTS_PER_HISTORICAL_ROOT as u64,
             Preset::Minimal => Minimal::SLOTS_PER_HISTORICAL_ROOT as u64,
+            Preset::Gnosis => Gnosis::SLOTS_PER_HISTORICAL_ROOT as u64,
         }
     }
 
@@ -94,7 +143,23 @@ impl Preset {
         match self {
             Preset::Mainnet => Mainnet::SLOTS_PER_EPOCH,
             Preset::Minimal => Minimal::SLOTS_PER_EPOCH,
+            Preset::Gnosis => Gnosis::SLOTS_PER_EPOCH,
         }
+    }
+}
+
+impl fmt::Display for Preset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Preset {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let unknown = || format!("preset '{name}' is none of {}", Self::names());
+        Self::ALL.into_iter().find(|preset| preset.name() == name).ok_or_else(unknown)
     }
 }
 

@@ -12,7 +12,7 @@ pub(crate) use self::state::{
 
 use std::marker::PhantomData;
 
-use crate::preset::{Fork, Mainnet, Minimal, Preset, Sizes};
+use crate::preset::{Fork, Gnosis, Mainnet, Minimal, Preset, Sizes};
 use crate::ssz::{Field, Type, fixed_part_len};
 
 /// The containers of a preset, as constants.
@@ -50,6 +50,7 @@ impl Layouts {
         match preset {
             Preset::Mainnet => &Containers::<Mainnet>::LAYOUTS,
             Preset::Minimal => &Containers::<Minimal>::LAYOUTS,
+            Preset::Gnosis => &Containers::<Gnosis>::LAYOUTS,
         }
     }
 }
@@ -101,9 +102,19 @@ mod tests {
         assert_eq!(lens[..5], [2_687_377, 2_736_629, 2_736_633, 2_736_653, 2_736_653]);
     }
 
+    // Up to electra no vector of a state depends on the length of an epoch; fulu's proposer lookahead
+    // has a number for each slot of two epochs.
+    #[test]
+    fn the_fixed_parts_of_gnosis_states_are_as_long_as_those_of_mainnet_up_to_electra() {
+        let (mut gnosis, mut mainnet) = (fixed_lens(Preset::Gnosis), fixed_lens(Preset::Mainnet));
+        let (fulu, fulu_of_mainnet) = (gnosis.pop().unwrap(), mainnet.pop().unwrap());
+        assert_eq!(gnosis, mainnet);
+        assert_eq!(fulu_of_mainnet - fulu, 2 * (32 - 16) * 8);
+    }
+
     #[test]
     fn only_capella_and_deneb_have_fixed_parts_of_the_same_length() {
-        for preset in [Preset::Mainnet, Preset::Minimal] {
+        for preset in Preset::ALL {
             let mut lens = fixed_lens(preset);
             assert_eq!(lens.remove(3), lens[3], "{preset:?}");
             assert!(lens.windows(2).all(|pair| pair[0] < pair[1]), "{preset:?}: {lens:?}");

@@ -122,6 +122,17 @@ fn hashed(at: &EraAt<'_>, preset: Preset, state: &mut dyn Read) -> Result<Hashed
             let wanted = format!("{place}: {wanted}");
             Error::corrupt(at.path, at.state.offset, STATE, wanted, found)
         }
+        StateFault::UnknownLayout(malformed) => {
+            let (_, found) = malformed.wanted_and_found();
+            let found = format!(
+                "era {}, slot {}: a state whose fixed part has {found}, as in no fork of the presets \
+                 {}",
+                at.group.era,
+                at.group.state_slot,
+                Preset::names()
+            );
+            Error::Unsupported { file: at.path.into(), what: "preset", found: found.into() }
+        }
     })
 }
 

@@ -97,7 +97,7 @@ impl<'a> Feed<'a, '_> {
             let Field { name, of } = self.layouts[0].fields[index];
             self.variable(index, of, byte_len, &mut accumulators).map_err(|fault| match fault {
                 StateFault::Malformed(malformed) => malformed.inside(name).into(),
-                fault @ StateFault::Source(_) => fault,
+                fault => fault,
             })?;
         }
         Ok(accumulators)

@@ -13,6 +13,7 @@ use coldstore::Slot;
 use crate::accumulators::Accumulators;
 use crate::containers::{Layouts, StateLayout};
 use crate::hash::{Hasher, Malformed};
+use crate::network::KnownNetwork;
 use crate::preset::{Fork, Preset};
 use crate::sha256::hash_pair;
 use crate::{Root, vector_root};
@@ -93,9 +94,13 @@ pub enum StateFault {
     /// The source failed.
     #[error(transparent)]
     Source(#[from] io::Error),
-    /// The bytes are no state.
+    /// The bytes are not a state.
     #[error("{0}")]
     Malformed(#[from] Malformed),
+    /// Its fixed part is as long as that of no fork: the state is damaged, or its preset is not
+    /// known here.
+    #[error("{0}")]
+    UnknownLayout(Malformed),
 }
 
 impl StateHead {
@@ -149,8 +154,8 @@ impl StateHead {
 /// Reads a state to its end and hashes it.
 ///
 /// # Errors
-/// [`StateFault`]. Bytes that are the state of no known fork are an error, unless they can be that
-/// of a later one: then the state has a head alone.
+/// [`StateFault`]. A state with a longer fixed part than any known fork's may be of a later fork:
+/// that is no error, and then it has a head alone.
 pub fn hash_state(preset: Preset, source: &mut dyn Read) -> Result<HashedState, StateFault> {
     let mut fixed = Vec::new();
     read_up_to(source, &mut fixed, StateHead::byte_len(preset))?;
@@ -162,8 +167,9 @@ pub fn hash_state(preset: Preset, source: &mut dyn Read) -> Result<HashedState, 
     if layouts.is_empty() {
         let newest = states.last().map_or(0, |layout| layout.fixed_len);
         if fixed_len < newest {
-            let wanted = "the length of the fixed part of a known fork's state, or a longer one";
-            return Err(Malformed::new(wanted, fixed_len.to_string()).into());
+            let wanted = format!("a fixed part as long as that of a fork in the {preset} preset");
+            let found = format!("{fixed_len} bytes");
+            return Err(StateFault::UnknownLayout(Malformed::new(wanted, found)));
         }
         io::copy(source, &mut io::sink())?;
         return Ok(HashedState { head, body: None });
@@ -174,19 +180,37 @@ pub fn hash_state(preset: Preset, source: &mut dyn Read) -> Result<HashedState, 
 }
 
 impl Preset {
-    /// The preset of a state, told by the length of its fixed part; `None` when it is of neither.
+    /// The preset of a chain:
+    ///
+    /// 1. that of a known network,
+    /// 2. the one in which a state of the chain has the fixed part of a known fork,
+    /// 3. the one with eras of `slots_per_era` slots.
+    ///
+    /// Where several presets are possible it is the first of [`Preset::ALL`]. `None` when there is
+    /// none: the preset of the chain is not known here.
     ///
     /// # Errors
-    /// Those of the source.
-    pub fn of_state(source: &mut dyn Read) -> io::Result<Option<Self>> {
+    /// Those of `state`.
+    pub fn of_chain(
+        genesis_validators_root: Option<&Root>,
+        slots_per_era: Option<u64>,
+        state: &mut dyn Read,
+    ) -> io::Result<Option<Self>> {
+        let has_such_eras =
+            |preset: &Self| slots_per_era.is_none_or(|slots| preset.slots_per_era() == slots);
+        if let Some(known) = genesis_validators_root.and_then(KnownNetwork::by_root) {
+            return Ok(Some(known.preset).filter(has_such_eras));
+        }
         let mut bytes = Vec::new();
-        read_up_to(source, &mut bytes, StateHead::byte_len(Self::Mainnet))?;
-        let is_of = |preset: &Self| {
+        read_up_to(state, &mut bytes, StateHead::byte_len(Self::Mainnet))?;
+        let has_layout = |preset: &Self| {
             let fixed_len = crate::hash::offset_at(&bytes, roots_end(*preset)).ok();
             let states = Layouts::of(*preset).states;
             states.iter().any(|layout| Some(layout.fixed_len) == fixed_len)
         };
-        Ok([Self::Mainnet, Self::Minimal].into_iter().find(is_of))
+        let possible = || Self::ALL.into_iter().filter(has_such_eras);
+        let by_slots = || slots_per_era.and_then(|_| possible().next());
+        Ok(possible().find(has_layout).or_else(by_slots))
     }
 }
 

@@ -30,15 +30,7 @@ impl Proof {
         slots_per_era: Option<u64>,
         trusted: &[TrustedRoot],
     ) -> Result<Self> {
-        let preset = match slots_per_era {
-            Some(slots) => Preset::of_slots_per_era(slots).with_context(|| {
-                format!(
-                    "eras of {slots} slots are of no preset that is known here: nothing can be \
-                     proved of them, --trust-files imports them as they are"
-                )
-            })?,
-            None => preset_of_genesis(plan)?,
-        };
+        let preset = preset_of(plan, slots_per_era)?;
         // What is not there yet has nothing that an import could be tied to.
         let archive = if archive.is_dir() { Some(open::archive(archive)?) } else { None };
         let trust = Trust::establish(trusted.to_vec(), preset, Some(plan), archive.as_ref());
@@ -54,18 +46,27 @@ impl Proof {
     }
 }
 
-/// Era 0 alone does not say how many slots an era has. Its state does.
-fn preset_of_genesis(plan: &Plan) -> Result<Preset> {
+/// The preset of the chain, by its genesis validators root and the first state.
+fn preset_of(plan: &Plan, slots_per_era: Option<u64>) -> Result<Preset> {
     let nothing = "there is no era in these files";
     let mut file = EraFile::open(&plan.files().first().context(nothing)?.path)?;
     let group = *file.groups().first().context(nothing)?;
-    let record = file.state_head(&group)?.record;
+    let state = file.state_head(&group)?;
     let path = file.path().display().to_string();
-    let found = Preset::of_state(&mut file.state_stream(&record)?);
-    match found.with_context(|| path.clone())? {
-        Some(preset) => Ok(preset),
-        None => bail!("{path}: the state at {} is of no preset that is known here", record.offset),
-    }
+    let root = state.head.genesis_validators_root;
+    let mut bytes = file.state_stream(&state.record)?;
+    let found = Preset::of_chain(Some(&root), slots_per_era, &mut bytes);
+    found.with_context(|| path.clone())?.with_context(|| {
+        let eras = match slots_per_era {
+            Some(slots) => format!("eras of {slots} slots"),
+            None => format!("the state at {}", state.record.offset),
+        };
+        format!(
+            "{path}: the preset of {eras} is not known here (known are {}): nothing can be proved \
+             of these files, --trust-files imports them as they are",
+            Preset::names()
+        )
+    })
 }
 
 /// An era twice is not one history: which of the two files is right?

@@ -139,12 +139,12 @@ impl Deep {
 }
 
 fn preset_of(kept: Option<&Chain>, archive: &Archive) -> Option<Preset> {
-    if let Some(slots) = kept.and_then(|kept| kept.slots_per_era) {
-        return Preset::of_slots_per_era(slots);
-    }
-    let view = archive.column(Column::StateSnapshots).ok()?.view();
-    let record = view.at_or_before(Slot::MAX).ok()??;
-    Preset::of_state(&mut record.stored()).ok()?
+    let view = archive.column(Column::StateSnapshots).ok().map(coldstore::Reader::view);
+    let latest = view.as_ref().and_then(|view| view.at_or_before(Slot::MAX).ok()?);
+    let mut state = latest.as_ref().map_or(&[][..], coldstore::Record::stored);
+    let root = kept.and_then(|kept| kept.genesis_validators_root).map(|root| root.0);
+    let slots = kept.and_then(|kept| kept.slots_per_era);
+    Preset::of_chain(root.as_ref(), slots, &mut state).ok()?
 }
 
 #[derive(Serialize)]
