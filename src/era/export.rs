@@ -1,9 +1,10 @@
 //! Writes `.era` files out of the columns of an archive.
 //!
 //! Block records are copied as they lie in `blk`, the state in `bss` is compressed anew, and the
-//! indices follow the rule of e2store-format-specs. What was imported from a file comes out with
-//! the same records, unless the state was compressed by another encoder, or the index written in
-//! another encoding ([`IndexEncoding`](super::IndexEncoding)).
+//! block index is written as in the files that are published for mainnet
+//! ([`IndexEncoding::Nimbus`](super::IndexEncoding)): deployed readers refuse or misread the 0 that
+//! e2store-format-specs has for an empty slot. A published file therefore comes out byte for byte,
+//! unless its state was compressed by another encoder.
 //!
 //! An era is written in full or not at all: that each of its slots is there, or was skipped, is
 //! shown by `bbr` before the first byte is written. Nothing is hashed here.
@@ -394,12 +395,13 @@ impl<S: Write + Seek> Out<'_, S> {
         moved.map(drop).map_err(|source| ExportError::Sink { era, source })
     }
 
-    /// An index by the rule: from the index's header to the record's header; 0 is an empty slot.
+    /// Entries are distances from the index's header to the record's header; that of an empty slot
+    /// leads to byte 0 of the file.
     fn write_index(&mut self, first: Slot, places: Vec<Option<u64>>) -> Result<(), ExportError> {
         let mut payload = first.0.to_le_bytes().to_vec();
         let count = places.len() as u64;
         for place in places {
-            let entry = place.map_or(0, |at| at.wrapping_sub(self.position));
+            let entry = place.unwrap_or(0).wrapping_sub(self.position);
             payload.extend(entry.to_le_bytes());
         }
         payload.extend(count.to_le_bytes());

@@ -23,8 +23,8 @@ const COUNT_BYTES: u64 = 8;
 pub enum IndexEncoding {
     /// e2store-format-specs: from the index's header to the block's header; 0 is an empty slot.
     Rule,
-    /// Nimbus, and so the files that are published for mainnet: the same for blocks, but an
-    /// empty slot leads to byte 0 of the file that Nimbus wrote.
+    /// Nimbus, the files that are published for mainnet, and [`EraExport`](super::EraExport): the
+    /// same for blocks, but an empty slot leads to byte 0 of the file.
     Nimbus,
     /// An exporter proposed for Lighthouse: to the block's payload; 0 is an empty slot.
     Payload,
