@@ -10,13 +10,14 @@ use std::num::NonZeroU64;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use coldstore::era::import::States;
+use coldstore::era::import::{States, import};
 use coldstore::era::{
     EraOutcome, EraReport, ImportError, ImportReport, IndexEncoding, Observer, Phase, Plan,
     Progress, StateOutcome,
 };
 use coldstore::{Column, Error, Slot};
 use era_common::*;
+use tempfile::TempDir;
 
 fn every(eras: u64) -> States {
     States::Every(NonZeroU64::new(eras).unwrap())
@@ -186,6 +187,107 @@ fn an_empty_archive_may_begin_at_any_era_and_the_report_says_so() {
     assert!(archive.files() == before);
     archive.import(&paths[7..]).unwrap();
     archive.assert_holds(MINIMAL, 4..=9);
+}
+
+// --------------------------------------------------------------------------------- bad files
+
+/// A file whose last write is long ago.
+fn write_old(directory: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = write(directory, name, bytes);
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    path
+}
+
+#[test]
+fn bad_files_are_listed_with_what_they_look_like_and_the_others_are_imported() {
+    let files = scratch();
+    for path in &era_files(MINIMAL)[..=3] {
+        fs::copy(path, files.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let original = fs::read(&era_files(MINIMAL)[4]).unwrap();
+    let half = &original[..original.len() / 2];
+    let preallocated = [half, &vec![0; original.len() - half.len()]].concat();
+    for (name, bytes, looks) in [
+        ("a.era", &b"<!DOCTYPE html>\n<html><body>Not found</body></html>"[..], "an HTML page"),
+        ("b.era", b"", "empty"),
+        ("c.era", b"\x1f\x8b\x08\0\0\0\0\0", "gzip: unpack it first"),
+        ("d.era", half, "cut short: 73.1 of at least 73.4 kB"),
+        ("e.era", &preallocated, "zeros at its end: it was not filled up to there"),
+        ("f.era", &[0; 100_000], "zeros: its space was reserved and not filled"),
+    ] {
+        let path = write_old(&files, name, bytes);
+        let plan = Plan::scan(&[files.path()]).unwrap();
+        let [bad] = plan.bad_files() else { panic!("{name}: {:?}", plan.bad_files()) };
+        assert_eq!(bad.to_string(), format!("{}: {looks}", path.display()));
+        let archive = Archive::new();
+        import(&plan, archive.writers().columns(), States::All, &mut go_on).unwrap();
+        archive.assert_holds(MINIMAL, 0..=3);
+        fs::remove_file(path).unwrap();
+    }
+    let path = write(&files, "g.era", half);
+    let plan = Plan::scan(&[files.path()]).unwrap();
+    let text = plan.bad_files()[0].to_string();
+    assert!(text.ends_with("it may still be growing") && text.contains("cut short"), "{text}");
+    fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn eras_behind_a_bad_file_wait_for_it() {
+    let files = scratch();
+    for (era, path) in era_files(MINIMAL)[..=6].iter().enumerate() {
+        let bytes = fs::read(path).unwrap();
+        let byte_len = if era == 4 { 1000 } else { bytes.len() };
+        write(&files, &format!("{era}.era"), &bytes[..byte_len]);
+    }
+    let archive = Archive::new();
+    let failure = archive.import(&[files.path()]).unwrap_err();
+    assert!(matches!(failure.error, ImportError::MissingEras { first: 4, last: 4, era: 5, .. }));
+    archive.assert_holds(MINIMAL, 0..=3);
+    fs::copy(&era_files(MINIMAL)[4], files.path().join("4.era")).unwrap();
+    assert_eq!(archive.import(&[files.path()]).unwrap().summary().imported, 3);
+    archive.assert_holds(MINIMAL, 0..=6);
+}
+
+#[test]
+fn of_nothing_but_bad_files_all_are_named() {
+    let files = scratch();
+    let paths = ["a.era", "b.era"].map(|name| write(&files, name, b"<html>"));
+    let error = Plan::scan(&paths).unwrap_err();
+    let ImportError::BadFiles { files } = &error else { panic!("{error}") };
+    assert_eq!(files.iter().map(|file| &file.path).collect::<Vec<_>>(), [&paths[0], &paths[1]]);
+    assert_eq!(error.to_string(), "none of the 2 files is an .era file");
+}
+
+#[test]
+fn copies_are_left_out_and_files_that_differ_stay() {
+    let mut paths = era_files(MINIMAL)[..=4].to_vec();
+    let files = scratch();
+    let fourth = fs::read(&paths[4]).unwrap();
+    paths.push(write(&files, "copy.era", &fourth));
+    paths.push(paths[2].clone());
+    paths.push(write(&files, "other.era", &Parts::parse(&fourth).build(Encoding::Nimbus)));
+    let mut plan = Plan::scan(&paths).unwrap();
+    let copies = plan.leave_out_copies().unwrap();
+    assert_eq!(copies.iter().map(|file| file.first_era).collect::<Vec<_>>(), [2, 4]);
+    let kept: Vec<u64> = plan.files().iter().map(|file| file.first_era).collect();
+    assert_eq!(kept, [0, 1, 2, 3, 4, 4]);
+}
+
+#[test]
+fn files_of_one_chain_are_chosen_among_those_of_several() {
+    let both = [era_files(MINIMAL), era_files(MAINNET)].concat();
+    let root_of = |path: &PathBuf| Plan::scan(&[path]).unwrap().files()[0].genesis_validators_root;
+    for chain in [MINIMAL, MAINNET] {
+        let files = era_files(chain);
+        let plan = Plan::scan_chain(&both, root_of(&files[0])).unwrap();
+        assert_eq!(
+            plan.files().iter().map(|file| &file.path).collect::<Vec<_>>(),
+            files.iter().collect::<Vec<_>>()
+        );
+        assert_eq!(plan.files_of_other_chains().len(), both.len() - files.len());
+    }
+    assert!(Plan::scan_chain(&both, [7; 32]).unwrap().files().is_empty());
 }
 
 // --------------------------------------------------------------------------- several groups
@@ -358,7 +460,7 @@ fn states_are_stored_as_selected() {
 
 #[test]
 fn states_that_are_not_selected_need_no_column() {
-    use coldstore::era::import::{ImportColumns, import};
+    use coldstore::era::import::ImportColumns;
     let archive = Archive::new();
     let plan = Plan::scan(&era_files(MINIMAL)).unwrap();
     let mut writers = archive.writers();
@@ -392,7 +494,7 @@ fn a_state_behind_later_ones_needs_backfill_and_the_error_says_so() {
     let mut writers = archive.writers();
     drop(writers.bss);
     writers.bss = archive.writer(Column::StateSnapshots, true);
-    coldstore::era::import::import(&plan, writers.columns(), States::All, &mut go_on).unwrap();
+    import(&plan, writers.columns(), States::All, &mut go_on).unwrap();
     drop(writers);
     assert_eq!(archive.lines(Column::StateSnapshots).len(), 11);
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::bad_file::BadFile;
 use super::group::EraSlots;
 use super::hex::Hex;
 use super::report::ImportReport;
@@ -40,6 +41,13 @@ pub enum ImportError {
     NoFiles {
         /// The directory; empty when no path was given.
         path: PathBuf,
+    },
+
+    /// None of the files can be imported.
+    #[error("{}", none_is_good(files))]
+    BadFiles {
+        /// All of them, and what each looks like.
+        files: Vec<BadFile>,
     },
 
     /// Eras are missing between what the archive holds and the next file.
@@ -141,6 +149,13 @@ pub struct ImportFailure {
 
 fn eras(first: u64, last: u64) -> String {
     if first == last { format!("era {first} is") } else { format!("eras {first} to {last} are") }
+}
+
+fn none_is_good(files: &[BadFile]) -> String {
+    match files {
+        [file] => file.error.to_string(),
+        files => format!("none of the {} files is an .era file", files.len()),
+    }
 }
 
 fn has(root: Option<&Root>) -> String {

@@ -9,6 +9,7 @@
 // Numbers from a disk can be anything: no arithmetic here may overflow, and none may panic.
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
+mod bad_file;
 mod check;
 mod commit;
 pub mod e2store;
@@ -32,6 +33,7 @@ mod ticker;
 mod verify;
 mod walk;
 
+pub use bad_file::{BadFile, Looks};
 pub use error::{AnotherChain, ImportError, ImportFailure};
 pub use export::{EraExport, ExportColumns, Exported};
 pub use export_error::ExportError;

@@ -1,12 +1,18 @@
 //! Which files there are, and in what order they are imported.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
+use super::bad_file::BadFile;
 use super::error::ImportError;
 use super::reader::EraFile;
-use crate::error::Error;
+use super::ssz::Root;
+use crate::error::{Error, Result};
 
 const EXTENSION: &str = "era";
+/// How much of two files is compared at a time.
+const COMPARED_BYTES: usize = 1 << 20;
 
 /// An `.era` file that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,41 +25,103 @@ pub struct PlannedFile {
     pub first_era: u64,
     /// The era of its last group.
     pub last_era: u64,
+    /// How many slots its eras have. A file of era 0 alone does not tell.
+    pub slots_per_era: Option<u64>,
+    /// Names the chain, by the state of its last group.
+    pub genesis_validators_root: Root,
 }
 
 /// The files of an import, in the order of their slots.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Plan {
     files: Vec<PlannedFile>,
+    bad: Vec<BadFile>,
+    of_other_chains: Vec<PlannedFile>,
 }
 
 impl Plan {
     /// Looks at files, and at the `*.era` files of directories (not at theirs in turn). A file
-    /// may have any name; what it holds is what its indices say.
+    /// may have any name; what it holds is what its indices say. Those that are no `.era` files
+    /// are left out: see [`Plan::bad_files`].
     ///
     /// # Errors
-    /// The first file that is no `.era` file; files of different presets; a directory without an
-    /// `.era` file.
+    /// [`ImportError::BadFiles`] where none of them is an `.era` file; files of different presets;
+    /// a path that does not exist; a directory without an `.era` file.
     pub fn scan<P: AsRef<Path>>(paths: &[P]) -> Result<Self, ImportError> {
-        let mut files = Vec::new();
-        let mut preset: Option<(u64, PathBuf)> = None;
-        for path in list(paths)? {
-            let file = EraFile::open(&path)?;
-            check_preset(&file, &mut preset)?;
-            let (Some(first), Some(last)) = (file.groups().first(), file.groups().last()) else {
-                continue;
-            };
-            files.push(PlannedFile {
-                byte_len: file.byte_len(),
-                first_era: first.era,
-                last_era: last.era,
-                path,
-            });
+        let plan = Self::look_at_all(list(paths)?)?;
+        check_presets(&plan.files)?;
+        Ok(plan)
+    }
+
+    /// [`Plan::scan`], with the files of all other chains left out: see
+    /// [`Plan::files_of_other_chains`]. Where every file is of another chain, none is left.
+    ///
+    /// # Errors
+    /// As [`Plan::scan`].
+    pub fn scan_chain<P: AsRef<Path>>(
+        paths: &[P],
+        genesis_validators_root: Root,
+    ) -> Result<Self, ImportError> {
+        let mut plan = Self::look_at_all(list(paths)?)?;
+        (plan.files, plan.of_other_chains) = plan
+            .files
+            .into_iter()
+            .partition(|file| file.genesis_validators_root == genesis_validators_root);
+        check_presets(&plan.files)?;
+        Ok(plan)
+    }
+
+    fn look_at_all(paths: Vec<PathBuf>) -> Result<Self, ImportError> {
+        let (mut files, mut bad) = (Vec::new(), Vec::new());
+        for path in paths {
+            match PlannedFile::look_at(&path) {
+                Ok(file) => files.push(file),
+                Err(error) => bad.push(BadFile::new(path, error)),
+            }
+        }
+        bad.sort_by(|a: &BadFile, b| a.path.cmp(&b.path));
+        if files.is_empty() {
+            return Err(ImportError::BadFiles { files: bad });
         }
         files.sort_by(|a, b| {
             (a.first_era, a.last_era, &a.path).cmp(&(b.first_era, b.last_era, &b.path))
         });
-        Ok(Self { files })
+        Ok(Self { files, bad, of_other_chains: Vec::new() })
+    }
+
+    /// Leaves out every file that has the same bytes as one that stays, and returns those.
+    ///
+    /// # Errors
+    /// [`ImportError::File`] when two files that may be the same cannot be read.
+    pub fn leave_out_copies(&mut self) -> Result<Vec<PlannedFile>, ImportError> {
+        let mut copies = Vec::new();
+        for (at, file) in self.files.iter().enumerate() {
+            for before in self.files.iter().take(at).rev() {
+                if before.first_era != file.first_era {
+                    break;
+                }
+                if file.has_bytes_of(before)? {
+                    copies.push(at);
+                    break;
+                }
+            }
+        }
+        let files = std::mem::take(&mut self.files).into_iter().enumerate();
+        let (copies, kept) = files.partition::<Vec<_>, _>(|(at, _)| copies.contains(at));
+        self.files = kept.into_iter().map(|(_, file)| file).collect();
+        Ok(copies.into_iter().map(|(_, file)| file).collect())
+    }
+
+    /// The files that were found and are no `.era` files, in the order of their paths.
+    #[must_use]
+    pub fn bad_files(&self) -> &[BadFile] {
+        &self.bad
+    }
+
+    /// The files of other chains than the one that was asked for, in the order of their eras.
+    #[must_use]
+    pub fn files_of_other_chains(&self) -> &[PlannedFile] {
+        &self.of_other_chains
     }
 
     /// The files in the order of their slots.
@@ -77,24 +145,59 @@ impl Plan {
     }
 }
 
-fn check_preset(file: &EraFile, preset: &mut Option<(u64, PathBuf)>) -> Result<(), ImportError> {
-    let Some(slots) = file.groups().iter().find_map(|group| group.slots) else {
-        return Ok(());
-    };
-    let found = slots.count();
-    match preset {
-        Some((wanted, other)) if *wanted != found => Err(ImportError::SlotsPerEra {
-            file: file.path().to_path_buf(),
-            found,
-            other: other.clone(),
-            wanted: *wanted,
-        }),
-        Some(_) => Ok(()),
-        None => {
-            *preset = Some((found, file.path().to_path_buf()));
-            Ok(())
+impl PlannedFile {
+    fn look_at(path: &Path) -> Result<Self> {
+        let mut file = EraFile::open(path)?;
+        let (Some(first), Some(last)) = (file.groups().first(), file.groups().last()) else {
+            return Err(Error::corrupt(path, None, "file", "an era", "none"));
+        };
+        let (first_era, last) = (first.era, *last);
+        Ok(Self {
+            path: path.to_path_buf(),
+            byte_len: file.byte_len(),
+            first_era,
+            last_era: last.era,
+            slots_per_era: last.slots.map(|slots| slots.count()),
+            genesis_validators_root: file.genesis_validators_root(&last)?,
+        })
+    }
+
+    fn has_bytes_of(&self, other: &Self) -> Result<bool> {
+        let facts = |file: &Self| (file.byte_len, file.first_era, file.last_era);
+        if facts(self) != facts(other) {
+            return Ok(false);
+        }
+        let open = |path: &Path| {
+            let file = File::open(path).map_err(|source| Error::io(path, "open", source))?;
+            Ok::<_, Error>(BufReader::with_capacity(COMPARED_BYTES, file))
+        };
+        let (mut ours, mut theirs) = (open(&self.path)?, open(&other.path)?);
+        loop {
+            let read = |source| Error::io(&self.path, "read", source);
+            let a = ours.fill_buf().map_err(read)?;
+            let read = |source| Error::io(&other.path, "read", source);
+            let b = theirs.fill_buf().map_err(read)?;
+            let count = a.len().min(b.len());
+            if a.get(..count) != b.get(..count) || a.is_empty() != b.is_empty() {
+                return Ok(false);
+            }
+            if count == 0 {
+                return Ok(true);
+            }
+            ours.consume(count);
+            theirs.consume(count);
         }
     }
+}
+
+/// Files of one import count eras alike.
+fn check_presets(files: &[PlannedFile]) -> Result<(), ImportError> {
+    let mut sizes = files.iter().filter_map(|file| Some((file, file.slots_per_era?)));
+    let Some((other, wanted)) = sizes.next() else { return Ok(()) };
+    sizes.find(|(_, found)| *found != wanted).map_or(Ok(()), |(file, found)| {
+        let (file, other) = (file.path.clone(), other.path.clone());
+        Err(ImportError::SlotsPerEra { file, found, other, wanted })
+    })
 }
 
 fn list<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<PathBuf>, ImportError> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::e2store::{RecordAt, RecordFile, record_type};
 use super::frames;
 use super::group::{self, Group};
-use super::ssz::{self, BlockHead, EraRoots, Mismatch, StateHead};
+use super::ssz::{self, BlockHead, EraRoots, Mismatch, Root, StateHead};
 use super::walk::GroupWalk;
 use crate::error::{Error, Result};
 
@@ -120,6 +120,17 @@ impl<R: Read + Seek> EraFile<R> {
         read_state(&self.records, group, record, &value, u64::MAX)
     }
 
+    /// Names the chain of a group. Only the very start of its state is decoded.
+    ///
+    /// # Errors
+    /// As [`EraFile::state_head`].
+    pub fn genesis_validators_root(&mut self, group: &Group) -> Result<Root> {
+        let record = state_record(&mut self.records, group)?;
+        let value = frames::decode_head(&mut self.records, &record, ssz::STATE_HEAD_BYTES)
+            .map_err(|fault| fault.error(&self.records, &record, STATE, &place_of_state(group)))?;
+        read_head(&self.records, group, record, &value).map(|head| head.genesis_validators_root)
+    }
+
     /// [`Self::state_head`] of a state that was decoded before.
     pub(super) fn state_in(&mut self, group: &Group, value: &[u8]) -> Result<EraState> {
         let record = state_record(&mut self.records, group)?;
@@ -188,21 +199,40 @@ pub(super) fn read_state<R: Read + Seek>(
     value: &[u8],
     byte_len: u64,
 ) -> Result<EraState> {
-    let slot = group.state_slot;
-    let corrupt = |mismatch: Mismatch| {
-        let wanted = format!("slot {slot}: {}", mismatch.wanted);
-        file.corrupt(record.offset, STATE, wanted, mismatch.found)
+    let head = read_head(file, group, record, value)?;
+    let roots = match group.slots.map(|slots| usize::try_from(slots.count())) {
+        Some(Ok(count)) => {
+            let roots = EraRoots::parse(value, byte_len, count);
+            Some(roots.map_err(|mismatch| unfit(file, group, record, mismatch))?)
+        }
+        _ => None,
     };
-    let head = StateHead::parse(value).map_err(corrupt)?;
+    Ok(EraState { record, head, roots })
+}
+
+fn read_head<R: Read + Seek>(
+    file: &RecordFile<R>,
+    group: &Group,
+    record: RecordAt,
+    value: &[u8],
+) -> Result<StateHead> {
+    let slot = group.state_slot;
+    let head = StateHead::parse(value).map_err(|mismatch| unfit(file, group, record, mismatch))?;
     if head.slot != slot {
         let wanted = format!("the state of slot {slot}, as the index says");
         return Err(file.corrupt(record.offset, STATE, wanted, format!("slot {}", head.slot)));
     }
-    let roots = match group.slots.map(|slots| usize::try_from(slots.count())) {
-        Some(Ok(count)) => Some(EraRoots::parse(value, byte_len, count).map_err(corrupt)?),
-        _ => None,
-    };
-    Ok(EraState { record, head, roots })
+    Ok(head)
+}
+
+fn unfit<R: Read + Seek>(
+    file: &RecordFile<R>,
+    group: &Group,
+    record: RecordAt,
+    mismatch: Mismatch,
+) -> Error {
+    let wanted = format!("{}: {}", place_of_state(group), mismatch.wanted);
+    file.corrupt(record.offset, STATE, wanted, mismatch.found)
 }
 
 pub(super) fn check_block_record<R: Read + Seek>(

@@ -1,5 +1,6 @@
 //! `coldstore import`
 
+mod files;
 mod proof;
 mod summary;
 mod watch;
@@ -29,7 +30,8 @@ use crate::signals;
 ///
 /// Every era is proved before anything of its file is committed: blocks and states hash to the
 /// roots that the states of their era and of later ones have. What is there already is skipped,
-/// and an import that was interrupted goes on where it stopped.
+/// and an import that was interrupted resumes where it stopped. A file that is no .era file is
+/// reported and left out; the exit status is then 3, after all others were imported.
 #[derive(Debug, Args)]
 pub(crate) struct Import {
     /// The archive's directory, made where it is missing
@@ -43,7 +45,9 @@ pub(crate) struct Import {
     /// Which states at the boundaries of eras to keep: all, none, or those of every Nth era
     #[arg(long, value_name = "all|none|every:N", default_value = "all", value_parser = parse_states)]
     states: States,
-    /// The network that the files must be of: a known name, or a config file that names another
+    /// The network whose files are imported; those of others are left out. A known name, or a
+    /// config file that names another: without a genesis validators root in it, all files must be
+    /// of one network
     #[arg(long, value_name = "NAME|FILE")]
     network: Option<String>,
     /// The root of the state of a slot, from a source that you trust: it proves every era up to the
@@ -70,7 +74,7 @@ fn parse_states(text: &str) -> Result<States, String> {
 impl Import {
     pub(crate) fn run(self) -> Result<Answer> {
         let network = self.network.as_deref().map(Network::named).transpose()?;
-        let plan = Plan::scan(&self.paths)?;
+        let (plan, left_out) = files::choose(&self.paths, network.as_ref())?;
         let kept = Manifest::read(&self.archive)?.map(|manifest| Chain::recorded(&manifest));
         let chain = Self::chain_of(&plan, network.as_ref(), kept.clone())?;
         let proof = match self.trust_files {
@@ -105,7 +109,7 @@ impl Import {
             Ok(done) => (done, None),
             Err(failure) => (failure.done, Some(failure.error)),
         };
-        let summary = Summary::new(&done, &chain, started.elapsed(), proved);
+        let summary = Summary::new(&done, &chain, started.elapsed(), proved, left_out);
         if stopped.is_none() || !done.eras.is_empty() {
             summary.tell(&done);
         }
@@ -114,7 +118,10 @@ impl Import {
         match (failed, stopped) {
             (Some(error), _) => Err(error),
             (None, Some(error)) => Err(error.into()),
-            (None, None) => printed.map(|()| Answer::Yes),
+            (None, None) => {
+                printed?;
+                files::check_left_out(&summary.left_out).map(|()| Answer::Yes)
+            }
         }
     }
 
@@ -139,6 +146,7 @@ impl Import {
             slots_per_era: slots.map(|slots| slots.count()),
         };
         kept.map_or(Ok(found.clone()), |kept| kept.merged(found))
+            .with_context(|| first.path.display().to_string())
     }
 
     fn columns<'a>(&self, archive: &'a mut ArchiveWriter) -> Result<ImportColumns<'a>> {

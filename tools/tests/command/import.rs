@@ -189,3 +189,114 @@ fn paths_without_era_files_are_an_error() {
     coldstore(&["import", &archive.arg(), &archive.beside("none.era")]).exits(3);
     assert!(!archive.path().exists());
 }
+
+/// A directory with the first eras of the minimal chain.
+fn first_eras(archive: &Archive, count: usize) -> String {
+    let directory = archive.beside("files");
+    fs::create_dir(&directory).unwrap();
+    for path in era_files("chain-minimal").into_iter().take(count) {
+        fs::copy(&path, Path::new(&directory).join(path.file_name().unwrap())).unwrap();
+    }
+    directory
+}
+
+fn era_files(chain: &str) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(era_directory(chain)).unwrap();
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn bad_files_are_listed_by_what_they_look_like_and_good_ones_are_imported() {
+    let archive = Archive::new();
+    let directory = first_eras(&archive, 4);
+    let good = fs::read(&era_files("chain-minimal")[4]).unwrap();
+    let bad = [
+        ("a.era", &b"<html>Not found"[..], "an HTML page"),
+        ("b.era", b"", "empty"),
+        ("c.era", b"\x1f\x8b\x08", "gzip"),
+        ("d.era", &good[..60_000], "cut short: 60.0 of at least 6"),
+        ("e.era", &[0; 9000], "zeros"),
+    ];
+    for (name, bytes, _) in bad {
+        fs::write(Path::new(&directory).join(name), bytes).unwrap();
+    }
+    let run = coldstore(&["import", &archive.arg(), &directory, "--json"]).exits(3);
+    for (name, _, looks) in bad {
+        let line = format!("left out: {directory}/{name}: {looks}");
+        assert!(run.stderr.contains(&line), "{line} is not in: {}", run.stderr);
+    }
+    assert!(
+        run.stderr
+            .trim_end()
+            .ends_with("5 files were left out because they are no good .era files: see above")
+    );
+    let summary = run.json();
+    assert_eq!(summary["imported_eras"], "4");
+    assert_eq!(summary["left_out"].as_array().unwrap().len(), bad.len());
+    assert_eq!(summary["left_out"][0]["file"], format!("{directory}/a.era"));
+    let last = archive.scan("bbr", &["--reverse", "--limit", "1", "--format", "sha256"]);
+    assert_eq!(last.first_words(), ["191"]);
+    for (name, ..) in bad {
+        fs::remove_file(Path::new(&directory).join(name)).unwrap();
+    }
+    coldstore(&["import", &archive.arg(), &directory]).exits(0);
+}
+
+#[test]
+fn nothing_but_bad_files_makes_no_archive() {
+    let archive = Archive::new();
+    let page = archive.beside("minimal-00001-c3b5fb85.era");
+    fs::write(&page, "<html>Not found").unwrap();
+    coldstore(&["import", &archive.arg(), &page])
+        .exits(3)
+        .complains_of("minimal-00001-c3b5fb85.era: an HTML page");
+    assert!(!archive.path().exists());
+}
+
+#[test]
+fn the_same_file_twice_and_a_copy_are_imported_once() {
+    let archive = Archive::new();
+    let directory = first_eras(&archive, 4);
+    let copy = Path::new(&directory).join("copy.era");
+    let second = &era_files("chain-minimal")[2];
+    fs::copy(second, &copy).unwrap();
+    let run =
+        coldstore(&["import", &archive.arg(), &directory, second.to_str().unwrap(), "--json"])
+            .exits(0);
+    assert_eq!(run.json()["imported_eras"], "4");
+    assert_eq!(run.stderr.matches("another file has the same bytes").count(), 2, "{}", run.stderr);
+}
+
+#[test]
+fn a_network_is_chosen_among_mixed_files() {
+    let archive = Archive::new();
+    let directories = ["chain-minimal", "chain-mainnet-preset"].map(era_directory);
+    let mixed = ["import", &archive.arg(), &directories[0], &directories[1]];
+    coldstore(&mixed).exits(3).complains_of("--network NAME|FILE says which of them to import");
+    assert!(!archive.path().exists());
+    let config = archive.beside("network.toml");
+    fs::write(
+        &config,
+        format!("config_name = \"minimal\"\ngenesis_validators_root = \"{MINIMAL_ROOT}\"\n"),
+    )
+    .unwrap();
+    let run = coldstore(&[&mixed[..], &["--network", &config, "--json"]].concat()).exits(0);
+    for path in era_files("chain-mainnet-preset") {
+        let line = format!("left out: {}: of the network with the genesis", path.display());
+        assert!(run.stderr.contains(&line), "{line} is not in: {}", run.stderr);
+    }
+    assert_eq!(run.json()["imported_eras"], "10");
+    assert_holds(&archive, "chain-minimal", &["blk", "bsr", "bss", "bbr"]);
+}
+
+#[test]
+fn a_file_of_another_chain_than_the_archive_is_named() {
+    let archive = Archive::new();
+    import(&archive, "chain-minimal", &[]).exits(0);
+    let other = &era_files("chain-mainnet-preset")[1];
+    coldstore(&["import", &archive.arg(), other.to_str().unwrap()])
+        .exits(3)
+        .complains_of(other.file_name().unwrap().to_str().unwrap());
+}

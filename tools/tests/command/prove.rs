@@ -82,13 +82,14 @@ fn another_trusted_root_is_refused_before_anything_is_made() {
 }
 
 #[test]
-fn an_era_that_is_there_twice_and_one_of_another_name_are_refused_unless_files_are_trusted() {
+fn an_era_in_two_files_that_differ_and_one_of_another_name_are_refused_unless_files_are_trusted() {
     let archive = Archive::new();
     let directory = archive.beside("files");
     copy_dir(Path::new(&minimal()), Path::new(&directory));
     let third = Path::new(&directory).join("minimal-00003-ed01c88d.era");
     let again = Path::new(&directory).join("again.era");
     fs::copy(&third, &again).unwrap();
+    flip(&again, 5000);
     let arguments = ["import", &archive.arg(), &directory];
     let run = coldstore(&arguments).exits(3).complains_of("era 3 is in");
     assert!(run.stderr.contains("again.era") && run.stderr.contains("minimal-00003"));

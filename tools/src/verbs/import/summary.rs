@@ -6,6 +6,7 @@ use std::time::Duration;
 use coldstore::era::{EraOutcome, ImportReport, StateOutcome};
 use serde::Serialize;
 
+use super::files::LeftOut;
 use super::proof::ProofObject;
 use crate::chain::Chain;
 use crate::networks::Root;
@@ -28,6 +29,7 @@ pub(super) struct Summary {
     genesis_validators_root: Option<Root>,
     /// `null` when the files were trusted.
     proof: Option<ProofObject>,
+    pub(super) left_out: Vec<LeftOut>,
 }
 
 impl Summary {
@@ -36,6 +38,7 @@ impl Summary {
         chain: &Chain,
         elapsed: Duration,
         proof: Option<ProofObject>,
+        left_out: Vec<LeftOut>,
     ) -> Self {
         let sum = done.summary();
         let mut index_encodings = BTreeMap::new();
@@ -58,6 +61,7 @@ impl Summary {
             config_name: chain.config_name.clone(),
             genesis_validators_root: chain.genesis_validators_root,
             proof,
+            left_out,
         }
     }
 

@@ -1,0 +1,117 @@
+//! Which of the files that were given are imported, and which are left out.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use coldstore::era::import::ImportError;
+use coldstore::era::{BadFile, Plan, PlannedFile};
+use serde::Serialize;
+
+use crate::networks::{self, Network, Root};
+use crate::output;
+
+/// What an operator does about files of several chains.
+const WHICH: &str = "--network NAME|FILE says which of them to import";
+
+/// A file that is not imported, and why.
+#[derive(Serialize)]
+pub(super) struct LeftOut {
+    file: PathBuf,
+    why: String,
+    /// False where it is good, and not wanted or not needed.
+    bad: bool,
+}
+
+/// The files that are imported, and those that are not, which are reported.
+pub(super) fn choose(paths: &[PathBuf], network: Option<&Network>) -> Result<(Plan, Vec<LeftOut>)> {
+    let chain = network.and_then(|network| network.genesis_validators_root);
+    let scanned = match chain {
+        Some(root) => Plan::scan_chain(paths, root.0),
+        None => Plan::scan(paths),
+    };
+    let mut plan = match scanned {
+        Ok(plan) => plan,
+        Err(ImportError::BadFiles { files }) if files.len() > 1 => {
+            report(&files.iter().map(LeftOut::bad).collect::<Vec<_>>());
+            return Err(ImportError::BadFiles { files }.into());
+        }
+        Err(ImportError::BadFiles { files }) => {
+            bail!("{}", files.first().map(ToString::to_string).unwrap_or_default())
+        }
+        Err(error @ ImportError::SlotsPerEra { .. }) => bail!("{error}: {WHICH}"),
+        Err(error) => return Err(error.into()),
+    };
+    if let (Some(network), [], [other, ..]) = (network, plan.files(), plan.files_of_other_chains())
+    {
+        network
+            .check_root(Root(other.genesis_validators_root))
+            .map_err(|error| error.context(other.path.display().to_string()))?;
+    }
+    check_one_chain(plan.files())?;
+    let copies = plan.leave_out_copies()?;
+    let others = plan.files_of_other_chains().iter();
+    let left_out: Vec<LeftOut> = plan
+        .bad_files()
+        .iter()
+        .map(LeftOut::bad)
+        .chain(others.map(LeftOut::of_another_chain))
+        .chain(copies.iter().map(LeftOut::copy))
+        .collect();
+    report(&left_out);
+    Ok((plan, left_out))
+}
+
+/// Exit status 3, unless every file that was left out is a good one.
+pub(super) fn check_left_out(left_out: &[LeftOut]) -> Result<()> {
+    match left_out.iter().filter(|file| file.bad).count() {
+        0 => Ok(()),
+        1 => bail!("1 file was left out because it is no good .era file: see above"),
+        more => bail!("{more} files were left out because they are no good .era files: see above"),
+    }
+}
+
+fn report(left_out: &[LeftOut]) {
+    for file in left_out {
+        output::tell(&format!("left out: {}", file.why));
+    }
+}
+
+impl LeftOut {
+    fn bad(file: &BadFile) -> Self {
+        Self { file: file.path.clone(), why: file.to_string(), bad: true }
+    }
+
+    fn of_another_chain(file: &PlannedFile) -> Self {
+        let why = format!("{}: of {}", file.path.display(), chain_of(file));
+        Self { file: file.path.clone(), why, bad: false }
+    }
+
+    fn copy(file: &PlannedFile) -> Self {
+        let why = format!("{}: another file has the same bytes", file.path.display());
+        Self { file: file.path.clone(), why, bad: false }
+    }
+}
+
+fn chain_of(file: &PlannedFile) -> String {
+    let root = Root(file.genesis_validators_root);
+    match networks::name_of(root) {
+        Some(name) => name.to_owned(),
+        None => format!("the network with the genesis validators root {root}"),
+    }
+}
+
+fn check_one_chain(files: &[PlannedFile]) -> Result<()> {
+    let Some(first) = files.first() else { return Ok(()) };
+    let differs =
+        |file: &&PlannedFile| file.genesis_validators_root != first.genesis_validators_root;
+    if let Some(other) = files.iter().find(differs) {
+        bail!(
+            "{} is of {}, {} is of {}: {WHICH}",
+            first.path.display(),
+            chain_of(first),
+            other.path.display(),
+            chain_of(other)
+        );
+    }
+    Ok(())
+}
