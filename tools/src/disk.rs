@@ -2,6 +2,7 @@
 //! indices, checkpoints, the manual pages.
 #![expect(clippy::disallowed_methods, reason = "these are no files of a column")]
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -13,6 +14,8 @@ use rustix::fs::{Mode, OFlags};
 /// No file of settings is longer, and nobody but its owner writes to one.
 const SETTINGS_BYTES: u64 = 1 << 20;
 const SETTINGS_MODE: u32 = 0o644;
+/// Of a file that an operator has written; the umask takes from it.
+const NEW_FILE_MODE: u32 = 0o666;
 
 /// Reads a small file of settings. Nobody waits for what is no file, and what is
 /// longer than any such file is not read.
@@ -31,10 +34,31 @@ pub(crate) fn read_settings(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Writes a file that the operator names, over what is there; where that is a link, over what it
-/// leads to.
+/// Writes a file that the operator names: after a crash or an error it is the old one or the new
+/// one. Where that is a link, what it leads to is replaced. What is no regular file, as a pipe or
+/// `/dev/stdout`, is written to as it is.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    fs::write(path, bytes).with_context(|| format!("{}: cannot write", path.display()))
+    let named = || format!("{}: cannot write", path.display());
+    let (target, permissions) = match fs::metadata(path) {
+        Ok(there) if there.is_file() => {
+            (fs::canonicalize(path).with_context(named)?, Some(there.permissions()))
+        }
+        Ok(_) => return fs::write(path, bytes).with_context(named),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (path.to_owned(), None),
+        Err(error) => return Err(error).with_context(named),
+    };
+    let file_name = target.file_name().map(OsStr::to_os_string).unwrap_or_default();
+    let mut tmp = OsString::from(".");
+    tmp.push(file_name);
+    tmp.push(format!(".{}.tmp", std::process::id()));
+    let tmp = target.with_file_name(tmp);
+    let written = write_flushed(&tmp, bytes, NEW_FILE_MODE)
+        .and_then(|()| permissions.map_or(Ok(()), |kept| fs::set_permissions(&tmp, kept)))
+        .and_then(|()| rename(&tmp, &target));
+    if written.is_err() {
+        let _ = fs::remove_file(&tmp);
+    }
+    written.with_context(named)
 }
 
 /// Makes a directory and those above it, where they are missing.
@@ -51,24 +75,27 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut tmp = path.as_os_str().to_owned();
     tmp.push(".tmp");
     let tmp = PathBuf::from(tmp);
-    let directory = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    let replaced = write_flushed(&tmp, bytes)
-        .and_then(|()| fs::rename(&tmp, path))
-        .and_then(|()| File::open(directory)?.sync_all());
+    let replaced = write_flushed(&tmp, bytes, SETTINGS_MODE).and_then(|()| rename(&tmp, path));
     replaced.with_context(|| format!("{}: cannot replace", path.display()))
 }
 
-fn write_flushed(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Renames within a directory, and flushes that.
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    let directory = match to.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    File::open(directory)?.sync_all()
+}
+
+fn write_flushed(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     // What a crash left there is in the way; a link might lead anywhere.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(SETTINGS_MODE).open(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }

@@ -1,5 +1,6 @@
 //! The `coldstore` command: archives of finalized Ethereum consensus history from a terminal.
 
+mod absence;
 mod acknowledgements;
 mod chain;
 mod cli;

@@ -1,12 +1,14 @@
 //! Standard output for results, standard error for people.
 
 use std::fmt::Write as _;
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
 use anyhow::Result;
 pub(crate) use coldstore_tools::wire::Decimal;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde::Serialize;
+
+use crate::failure::Usage;
 
 const BUFFER_BYTES: usize = 64 << 10;
 
@@ -17,6 +19,21 @@ pub(crate) struct Output(BufWriter<StdoutLock<'static>>);
 impl Output {
     pub(crate) fn stdout() -> Self {
         Self(BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock()))
+    }
+
+    /// Standard output for bytes that are not text; `to_file` is how to write them to a file.
+    ///
+    /// # Errors
+    /// [`Usage`] when it is a terminal.
+    pub(crate) fn for_bytes(to_file: &str) -> Result<Self> {
+        if io::stdout().is_terminal() {
+            let message = format!(
+                "standard output is a terminal, and these bytes are not text: write them to a file \
+                 ({to_file}) or pipe them on (| xxd)"
+            );
+            return Err(Usage(message).into());
+        }
+        Ok(Self::stdout())
     }
 
     /// One JSON value in one line.

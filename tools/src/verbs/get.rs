@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use coldstore::Slot;
 
+use crate::absence::Absence;
 use crate::cli::{ColumnOf, parse_slot};
 use crate::disk;
 use crate::failure::{Answer, Usage};
@@ -17,6 +18,9 @@ use crate::output::{self, Output};
 use crate::roots;
 
 /// Print one value
+///
+/// Without a record the exit status is 1, and standard error tells why: the slot was skipped, was not
+/// imported, was pruned, its record is missing, or it is beyond the end.
 #[derive(Debug, Args)]
 pub(crate) struct Get {
     #[command(flatten)]
@@ -37,6 +41,11 @@ pub(crate) struct Get {
 
 impl Get {
     pub(crate) fn run(self) -> Result<Answer> {
+        let file = self.out.as_deref().filter(|path| path.as_os_str() != "-");
+        let to_stdout = match file {
+            None => Some(Output::for_bytes("--out FILE")?),
+            Some(_) => None,
+        };
         let archive = open::archive(&self.of.archive)?;
         let view = archive.column(self.of.column)?.view();
         let slot = match (self.slot, self.root) {
@@ -56,17 +65,16 @@ impl Get {
             view.get(slot)
         };
         let Some(bytes) = found.with_context(|| format!("slot {slot}"))? else {
-            let column = self.of.column;
-            output::tell(&format!("{column} has no record of slot {slot}"));
+            let Get { of: ColumnOf { archive: root, column }, .. } = &self;
+            output::tell(&Absence::of(root, &archive, *column, slot)?.to_string());
             return Ok(Answer::No);
         };
-        match self.out.as_deref() {
-            Some(path) if path != Path::new("-") => disk::write(path, &bytes)?,
-            _ => {
-                let mut out = Output::stdout();
-                out.write_all(&bytes)?;
-                out.flush()?;
-            }
+        if let Some(path) = file {
+            disk::write(path, &bytes)?;
+        }
+        if let Some(mut out) = to_stdout {
+            out.write_all(&bytes)?;
+            out.flush()?;
         }
         Ok(Answer::Yes)
     }

@@ -69,7 +69,10 @@ impl Scan {
         }
         let slots = slot_range(self.from, self.to).map_err(Usage)?;
         let view = open::column(&self.of)?.view();
-        let mut out = Output::stdout();
+        let mut out = match self.format {
+            Format::Stream => Output::for_bytes("> FILE")?,
+            _ => Output::stdout(),
+        };
         match self.format {
             Format::Table => {
                 writeln!(out, "{:>10} {:>12} {:>12}  first bytes", "slot", "length", "stored")?;

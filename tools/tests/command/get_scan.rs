@@ -1,9 +1,10 @@
 //! `get` and `scan`.
 
 use std::fs::{self, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::io::Read;
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 
-use crate::support::{Archive, coldstore, roots, stream};
+use crate::support::{Archive, Run, coldstore, coldstore_fed, command, roots, stream, test_data};
 
 fn some_roots() -> Archive {
     Archive::new().with("bbr", &roots([3, 5, 9, 8191, 8192, 20_000]))
@@ -173,4 +174,171 @@ fn a_value_that_does_not_decode_is_reported_with_its_slot() {
     assert_eq!(run.first_words(), ["2", "4"]);
     let run = coldstore(&["get", &archive.arg(), "blk", "1"]).exits(3);
     assert_eq!(run.complains_of("slot 1").stdout, b"", "no half value");
+}
+
+// ------------------------------------------------------------------------ no record, and why
+
+/// Eras 2 to 4 of the minimal chain: slots 64 to 255, the states of slots 128, 192 and 256.
+fn some_eras() -> Archive {
+    let archive = Archive::new();
+    let directory = test_data("chain-minimal").join("era");
+    let names = ["00002-68884aec", "00003-ed01c88d", "00004-a341cfbb"];
+    let files = names
+        .map(|name| directory.join(format!("minimal-{name}.era")).to_str().unwrap().to_owned());
+    coldstore(&["import", &archive.arg(), &files[0], &files[1], &files[2]]).exits(0);
+    archive
+}
+
+#[track_caller]
+fn no_record(archive: &Archive, column: &str, slot: u64, why: &str) {
+    let run = coldstore(&["get", &archive.arg(), column, &slot.to_string()]).exits(1);
+    let wanted = format!("coldstore: {column} has no record of slot {slot}: {why}\n");
+    assert_eq!((run.stdout, run.stderr), (Vec::new(), wanted));
+}
+
+#[test]
+fn get_tells_why_there_is_no_record() {
+    let archive = some_eras();
+    let beyond = "beyond the end: the archive ends with slot 255";
+    let early = "not imported: the archive begins with slot 64";
+    for column in ["blk", "bbr", "bsr"] {
+        no_record(&archive, column, 63, early);
+        no_record(&archive, column, 256, beyond);
+        no_record(&archive, column, 18_446_744_073_709_551_614, beyond);
+    }
+    let skipped = "skipped: bbr repeats the root of the slot before, so there is no block";
+    for slot in [128, 140, 191] {
+        no_record(&archive, "blk", slot, skipped);
+    }
+    let state = |slot, why| no_record(&archive, "bss", slot, why);
+    state(63, "not imported: the archive begins with slot 64; the nearest is that of slot 128");
+    state(64, "none is kept of this slot; the nearest is that of slot 128");
+    state(129, "none is kept of this slot; the nearest are those of slots 128 and 192");
+    state(257, "beyond the end: the archive ends with slot 256; the nearest is that of slot 256");
+}
+
+#[test]
+fn get_tells_a_lost_block_from_a_skipped_slot() {
+    let archive = some_eras();
+    let roots = archive.scan("bbr", &["--format", "stream"]).exits(0).stdout;
+    let blocks = archive.scan("blk", &["--format", "stream", "--to", "200"]).exits(0).stdout;
+    let other = Archive::new();
+    for (column, stream) in [("bbr", roots), ("blk", blocks)] {
+        coldstore_fed(&["load", &other.arg(), column], &stream).exits(0);
+    }
+    let lost = "missing: by bbr there is a block, which was lost or never written";
+    no_record(&other, "blk", 201, lost);
+    no_record(&other, "blk", 255, lost);
+    no_record(&other, "blk", 256, "beyond the end: the archive ends with slot 255");
+    no_record(
+        &other,
+        "blk",
+        191,
+        "skipped: bbr repeats the root of the slot before, so there is no block",
+    );
+}
+
+#[test]
+fn get_tells_a_lost_root_and_a_column_that_is_behind() {
+    let archive = Archive::new()
+        .with("bsr", &roots([8, 9]))
+        .with("bbr", &roots(8..20))
+        .with("blk", &[(8, b"x".to_vec())]);
+    let lost = "missing: there should be one for every slot from 8 to 19; it was lost or never \
+                written";
+    no_record(&archive, "bsr", 12, lost);
+    no_record(&archive, "bsr", 7, "not imported: the archive begins with slot 8");
+}
+
+#[test]
+fn get_names_what_was_pruned_and_what_is_left() {
+    let archive = some_eras();
+    let manifest = archive.path().join("archive.toml");
+    let mut text = fs::read_to_string(&manifest).unwrap();
+    assert!(!text.contains("pruned_before"), "{text}");
+    let entry = |column: &str| format!("[columns.{column}]");
+    for column in ["blk", "bss"] {
+        text = match text.contains(&entry(column)) {
+            true => {
+                text.replace(&entry(column), &format!("{}\npruned_before = 150", entry(column)))
+            }
+            false => format!("{text}\n{}\npruned_before = 150\n", entry(column)),
+        };
+    }
+    fs::write(&manifest, text).unwrap();
+    let pruned = "pruned: everything before slot 150 was removed";
+    no_record(&archive, "blk", 128, pruned);
+    no_record(
+        &archive,
+        "blk",
+        161,
+        "skipped: bbr repeats the root of the slot before, so there is no block",
+    );
+    let nearest = format!("{pruned}; the nearest are those of slots 128 and 192");
+    no_record(&archive, "bss", 129, &nearest);
+}
+
+#[test]
+fn a_damaged_record_is_no_absence() {
+    let archive = some_roots();
+    let data = OpenOptions::new().write(true).open(archive.path().join("bbr/data_00000")).unwrap();
+    data.write_all_at(&[9], 8).unwrap();
+    let run = coldstore(&["get", &archive.arg(), "bbr", "3"]).exits(3);
+    assert_eq!(run.complains_of("data_00000 at offset 8").stdout, b"");
+}
+
+// --------------------------------------------------------------------------- where it goes
+
+#[test]
+fn get_out_replaces_a_file_at_once_and_keeps_its_mode_and_links() {
+    let archive = blocks();
+    let (file, link) = (archive.beside("value"), archive.beside("link"));
+    fs::write(&file, "old").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    symlink(&file, &link).unwrap();
+    let mut before = fs::File::open(&file).unwrap();
+    coldstore(&["get", &archive.arg(), "blk", "2", "--out", &link]).exits(0);
+    assert_eq!(fs::read(&file).unwrap(), b"two");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    let mut old = String::new();
+    before.read_to_string(&mut old).unwrap();
+    assert_eq!(old, "old", "who has the old file open still has all of it");
+    let run = coldstore(&["get", &archive.arg(), "blk", "2", "--out", "/dev/stdout"]).exits(0);
+    assert_eq!(run.stdout, b"two", "what is no regular file is written to");
+    let directory = archive.beside("none/value");
+    coldstore(&["get", &archive.arg(), "blk", "2", "--out", &directory]).exits(3);
+    let left: Vec<_> = fs::read_dir(archive.path().parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .filter(|name| name.to_str().unwrap().ends_with(".tmp"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// Runs the command with a terminal for its standard output.
+fn on_a_terminal(args: &[&str]) -> Run {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let slave = OpenOptions::new().write(true).open(name.to_str().unwrap()).unwrap();
+    command(args).stdout(slave).output().unwrap().into()
+}
+
+#[test]
+fn bytes_that_are_no_text_do_not_go_to_a_terminal() {
+    let archive = blocks();
+    let path = archive.arg();
+    for args in [
+        &["get", &path, "blk", "2"][..],
+        &["get", &path, "blk", "2", "--stored", "--out", "-"],
+        &["scan", &path, "blk", "--format", "stream"],
+        &["export", &path, "--out", "-", "--format", "stream", "--column", "blk"],
+    ] {
+        on_a_terminal(args).exits(2).complains_of("standard output is a terminal");
+    }
+    on_a_terminal(&["get", &path, "blk", "2"]).complains_of("(--out FILE) or pipe them on");
+    on_a_terminal(&["scan", &path, "blk"]).exits(0);
 }

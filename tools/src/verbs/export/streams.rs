@@ -50,7 +50,7 @@ pub(super) fn export(
             return Err(Usage("--json does not go with --out -".to_owned()).into());
         }
         let view = opened.column(column)?.view();
-        let mut stdout = Output::stdout();
+        let mut stdout = Output::for_bytes("> FILE")?;
         write_stream(&view, slots, &mut stdout, &mut |_| Ok(()))?;
         stdout.flush()?;
         return Ok(Answer::Yes);

@@ -1,0 +1,160 @@
+//! Why there is no record of a slot. "Skipped", "pruned", "not imported", "missing" and "beyond the
+//! end" are different answers: what is done about each is different.
+
+use std::fmt;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use coldstore::occupancy::{Expected, SlotState, lowest_slot, slots_of_file};
+use coldstore::{Archive, Column, Manifest, Reader, Slot, View};
+
+/// A slot without a record in a column that can be read.
+#[derive(Debug)]
+pub(crate) struct Absence {
+    column: Column,
+    slot: Slot,
+    why: Why,
+    /// The records next to the slot, in columns that need not have every slot.
+    nearest: Option<(Option<Slot>, Option<Slot>)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    EmptyColumn,
+    BeyondEnd {
+        end: Slot,
+    },
+    NotImported {
+        first: Slot,
+    },
+    Pruned {
+        before: Slot,
+    },
+    Skipped,
+    /// `bbr` has a root of its own for it.
+    LostBlock,
+    /// The column has every slot up to here, or should.
+    Lost {
+        first: Slot,
+        last: Slot,
+    },
+    /// States are kept for some slots only.
+    NotKept,
+    /// Without block roots nobody knows.
+    Unknown,
+}
+
+impl Absence {
+    /// Looks for the reason.
+    pub(crate) fn of(root: &Path, archive: &Archive, column: Column, slot: Slot) -> Result<Self> {
+        let manifest = Manifest::read(root)?.unwrap_or_default();
+        let view = archive.column(column)?.view();
+        let roots = archive.column(Column::BlockRoots).ok().map(Reader::view);
+        let nearest = match column {
+            Column::StateSnapshots | Column::StateDiffs => {
+                let below = view.at_or_before(slot)?.map(|record| record.slot());
+                Some((below, view.at_or_after(slot)?.map(|record| record.slot())))
+            }
+            _ => None,
+        };
+        let look = Look { column, slot, view: &view, roots: roots.as_ref() };
+        let why = match manifest.column(column).pruned_before.filter(|before| slot < *before) {
+            Some(before) => Why::Pruned { before },
+            None => look.why(manifest.first_slot).context("why there is no record")?,
+        };
+        Ok(Self { column, slot, why, nearest })
+    }
+}
+
+struct Look<'a> {
+    column: Column,
+    slot: Slot,
+    view: &'a View,
+    roots: Option<&'a View>,
+}
+
+impl Look<'_> {
+    /// `first` is the slot with which the archive begins, where it is recorded.
+    fn why(&self, first: Option<Slot>) -> Result<Why> {
+        let Self { column, slot, view, roots } = *self;
+        let Some(highest) = view.highest_written_slot() else { return Ok(Why::EmptyColumn) };
+        let is_of_states = matches!(column, Column::StateSnapshots | Column::StateDiffs);
+        // The state behind the last block is that of the slot after it.
+        let of_roots = roots.and_then(View::highest_written_slot);
+        let behind = of_roots.and_then(|last| if is_of_states { last.next() } else { Some(last) });
+        let end = behind.map_or(highest, |behind| behind.max(highest));
+        if slot > end {
+            return Ok(Why::BeyondEnd { end });
+        }
+        let lowest = [Some(view), roots].into_iter().flatten().filter_map(lowest_slot).min();
+        match (first, lowest) {
+            (Some(first), _) if slot < first => return Ok(Why::NotImported { first }),
+            (None, Some(lowest)) if slot < lowest => {
+                return Ok(Why::NotImported { first: lowest });
+            }
+            (Some(first), Some(lowest)) if slot < lowest && !is_of_states => {
+                return Ok(Why::Lost { first, last: lowest });
+            }
+            _ => {}
+        }
+        if is_of_states {
+            return Ok(Why::NotKept);
+        }
+        if column != Column::Blocks {
+            return Ok(Why::Lost { first: first.or(lowest).unwrap_or(slot), last: end });
+        }
+        let expected = Expected::of(column, view, roots);
+        let slots = slots_of_file(view, slot.file_id(), &expected)?;
+        Ok(match slots.states.get(slot.index_in_file()) {
+            Some(SlotState::Skipped) => Why::Skipped,
+            Some(SlotState::Missing | SlotState::Damaged) => Why::LostBlock,
+            _ => Why::Unknown,
+        })
+    }
+}
+
+impl fmt::Display for Absence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { column, slot, .. } = self;
+        write!(f, "{column} has no record of slot {slot}: {}", self.why)?;
+        match self.nearest {
+            Some((Some(below), Some(above))) => {
+                write!(f, "; the nearest are those of slots {below} and {above}")
+            }
+            Some((Some(nearest), None) | (None, Some(nearest))) => {
+                write!(f, "; the nearest is that of slot {nearest}")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Why::EmptyColumn => f.write_str("the column is empty"),
+            Why::BeyondEnd { end } => {
+                write!(f, "beyond the end: the archive ends with slot {end}")
+            }
+            Why::NotImported { first } => {
+                write!(f, "not imported: the archive begins with slot {first}")
+            }
+            Why::Pruned { before } => {
+                write!(f, "pruned: everything before slot {before} was removed")
+            }
+            Why::Skipped => f.write_str(
+                "skipped: bbr repeats the root of the slot before, so there is no block",
+            ),
+            Why::LostBlock => {
+                f.write_str("missing: by bbr there is a block, which was lost or never written")
+            }
+            Why::Lost { first, last } => write!(
+                f,
+                "missing: there should be one for every slot from {first} to {last}; it was lost or \
+                 never written"
+            ),
+            Why::NotKept => f.write_str("none is kept of this slot"),
+            Why::Unknown => f.write_str("bbr does not tell whether the slot was skipped"),
+        }
+    }
+}
