@@ -39,6 +39,14 @@ pub enum Error {
         directory: Box<Path>,
     },
 
+    /// The column was replaced as a whole (by rewind, prune or heal) since this reader opened it.
+    /// What its views have mapped stays valid. Opening the directory again shows the new column.
+    #[error("{} was replaced as a whole since it was opened; open it again", directory.display())]
+    Replaced {
+        /// The column's directory.
+        directory: Box<Path>,
+    },
+
     /// An earlier write failed after it had begun to change files. Every write is refused until
     /// the column is opened again, which heals it from its conf. Reads go on.
     #[error("the writer of {} is poisoned by an earlier failure ({cause}); open the column again to heal it", directory.display())]

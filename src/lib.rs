@@ -86,9 +86,9 @@ pub use read::{
 };
 pub use slot::{FileId, SLOTS_PER_FILE, Slot};
 pub use write::{
-    Checksums, CommitInfo, Committed, HealAction, HealReport, Pipeline, PipelineOptions, Prepared,
-    Queue, ReclaimReport, Reclaimed, RunCommit, RunError, RunReport, Ticket, Writer, WriterOptions,
-    inspect, inspect_reclaim, reclaim,
+    Checksums, CommitInfo, Committed, CutReport, HealAction, HealReport, Keep, Pipeline,
+    PipelineOptions, Prepared, Queue, ReclaimReport, Reclaimed, RunCommit, RunError, RunReport,
+    Ticket, Writer, WriterOptions, inspect, inspect_cut, inspect_reclaim, reclaim,
 };
 
 /// The examples of the README are run as tests.

@@ -163,7 +163,43 @@ impl Directory {
 
     /// The error for a conf that was there before.
     pub(crate) fn conf_is_gone(&self) -> Error {
+        if self.was_replaced() {
+            return Error::Replaced { directory: self.path.clone().into() };
+        }
         Error::corrupt(self.file_path(names::CONF), None, "column", "a conf", "none any more")
+    }
+
+    /// An error when the conf is gone. A column that is replaced loses its conf first: what was found
+    /// missing before this call, or was not listed, need not have been missing while it was in force.
+    pub(crate) fn check_conf(&self) -> Result<()> {
+        self.status(names::CONF)?.map(drop).ok_or_else(|| self.conf_is_gone())
+    }
+
+    /// Whether another directory, with a column in it, has taken the place of this one: by the path,
+    /// or by what the system says of the name that this one has now.
+    pub(crate) fn was_replaced(&self) -> bool {
+        let held = rustix::fs::fstat(&self.fd).map(|stat| FileStatus::from(stat).inode);
+        let found = rustix::fs::stat(&self.path).map(|stat| FileStatus::from(stat).inode);
+        let is_column = || rustix::fs::stat(self.file_path(names::CONF)).is_ok();
+        let is_elsewhere = held.is_ok() && found.is_ok() && held != found && is_column();
+        is_elsewhere || self.is_named_aside()
+    }
+
+    /// Whether the directory has the name that an exchange gives it. It may have been removed since.
+    #[cfg(target_os = "linux")]
+    fn is_named_aside(&self) -> bool {
+        let Ok(path) = std::fs::read_link(self.open_path()) else { return false };
+        let (Some(now), Some(own)) = (path.file_name(), self.path.file_name()) else {
+            return false;
+        };
+        let (Some(now), Some(own)) = (now.to_str(), own.to_str()) else { return false };
+        let now = now.strip_suffix(" (deleted)").unwrap_or(now);
+        now == names::new_directory(own) || now == names::old_directory(own)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn is_named_aside(&self) -> bool {
+        false
     }
 
     /// The ids of the files that have a data file or an offset file, ascending.

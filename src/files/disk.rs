@@ -7,7 +7,7 @@
 //! * [`DiskFile::sync`] returns when the file's bytes and its length survive a power cut.
 //! * [`Disk::sync_dir`] returns when the names made, replaced and removed in the directory do.
 //! * [`Disk::rename`] replaces a name at once: afterwards it leads to the old file or to the new
-//!   one, also after a power cut.
+//!   one, also after a power cut. [`Disk::exchange`] exchanges two names at once.
 //! * An aligned 8-byte store within one write call is there as a whole or not at all.
 //!
 //! * After a [`Disk::sync_dir`] that failed, a later one that succeeds has flushed everything
@@ -23,7 +23,7 @@ use std::io::{self, IoSlice, Read as _, Write as _};
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -96,6 +96,61 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// # Errors
     /// As the operating system's.
     fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// The path of a directory without symbolic links in it, so that names beside it are on the same
+    /// file system. A disk without such links returns the path.
+    ///
+    /// # Errors
+    /// As the operating system's; `NotFound` when there is no such directory.
+    fn resolve(&self, directory: &Path) -> io::Result<PathBuf> {
+        Ok(directory.to_owned())
+    }
+
+    /// Makes a directory with the mode, owner and group of another one.
+    ///
+    /// # Errors
+    /// As the operating system's; [`Unsupported`](io::ErrorKind::Unsupported) by default.
+    fn create_dir_like(&self, path: &Path, model: &Path) -> io::Result<()> {
+        let _ = (path, model);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Gives a file a second name, in a directory of the same file system.
+    ///
+    /// # Errors
+    /// As the operating system's; [`Unsupported`](io::ErrorKind::Unsupported) by default.
+    fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
+        let _ = (file, name);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Exchanges the names of two directories in one step.
+    ///
+    /// # Errors
+    /// As the operating system's; [`Unsupported`](io::ErrorKind::Unsupported), and nothing has
+    /// changed, where the file system does not offer it.
+    fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
+        let _ = (one, other);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Renames a directory within its parent. There is nothing by the new name.
+    ///
+    /// # Errors
+    /// As the operating system's; [`Unsupported`](io::ErrorKind::Unsupported) by default.
+    fn rename_dir(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let _ = (from, to);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// As the operating system's; [`Unsupported`](io::ErrorKind::Unsupported) by default.
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let _ = path;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Flushes a directory's names to the medium.
     ///
@@ -384,6 +439,40 @@ impl Disk for OsDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         std::fs::remove_file(path)
+    }
+
+    fn resolve(&self, directory: &Path) -> io::Result<PathBuf> {
+        std::fs::canonicalize(directory)
+    }
+
+    fn create_dir_like(&self, path: &Path, model: &Path) -> io::Result<()> {
+        rustix::fs::mkdir(path, Mode::from_raw_mode(owner::PRIVATE_MODE))?;
+        owner::copy_directory(path, model)
+    }
+
+    fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
+        std::fs::hard_link(file, name)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
+        use rustix::fs::{CWD, RenameFlags};
+        use rustix::io::Errno;
+        match rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE) {
+            // What a kernel or a file system says that does not know the flag.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                Err(io::ErrorKind::Unsupported.into())
+            }
+            done => Ok(done?),
+        }
+    }
+
+    fn rename_dir(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_dir(path)
     }
 
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {

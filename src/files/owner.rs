@@ -8,6 +8,7 @@
 //!
 //! What the system does not permit stays as it is: only root may give a file away.
 
+use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -24,6 +25,10 @@ const OWNER_SEARCH: u32 = 0o100;
 /// What a new file and a new directory have at most where a directory is the model.
 pub(super) const FILE_MODE: u32 = 0o644;
 pub(super) const DIRECTORY_MODE: u32 = 0o755;
+/// A directory that is being made: nobody looks into it before it has its mode.
+pub(super) const PRIVATE_MODE: u32 = 0o700;
+/// The bits of a mode that a directory hands on.
+const DIRECTORY_BITS: u32 = 0o7777;
 /// The bits of a mode that are permissions.
 const PERMISSION_BITS: u32 = 0o777;
 
@@ -33,7 +38,7 @@ pub(super) fn adopt_file(file: impl AsFd, path: &Path) -> bool {
     let (Ok(made), Ok(above)) = (rustix::fs::fstat(&file), rustix::fs::stat(directory)) else {
         return false;
     };
-    match rustix::fs::lstat(directory.join(names::CONF)) {
+    match conf_of(directory) {
         Ok(conf) if FileType::from_raw_mode(conf.st_mode) == FileType::RegularFile => {
             let given = give(&file, &made, &conf);
             set_mode(file, &made, permissions(&conf) & FILE_BITS | OWNER_BITS) || given
@@ -47,6 +52,25 @@ pub(super) fn adopt_file(file: impl AsFd, path: &Path) -> bool {
             given
         }
     }
+}
+
+/// The conf of a column, or of the one whose new content is being built there.
+fn conf_of(directory: &Path) -> rustix::io::Result<Stat> {
+    let built_for = || {
+        let name = names::column_of_new_directory(directory.file_name()?.to_str()?)?;
+        rustix::fs::lstat(directory.with_file_name(name).join(names::CONF)).ok()
+    };
+    rustix::fs::lstat(directory.join(names::CONF)).or_else(|error| built_for().ok_or(error))
+}
+
+/// Gives a directory that was just made the owner, the group and the mode of another one.
+pub(super) fn copy_directory(path: &Path, model: &Path) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(path, flags, Mode::empty())?;
+    let (made, model) = (rustix::fs::fstat(&directory)?, rustix::fs::stat(model)?);
+    give(&directory, &made, &model);
+    let mode = Mode::from_raw_mode(model.st_mode & DIRECTORY_BITS);
+    Ok(rustix::fs::fchmod(directory, mode)?)
 }
 
 /// Gives a directory that was just made to whom the one above it belongs.

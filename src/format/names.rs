@@ -9,6 +9,32 @@ pub const CONF_TMP: &str = "column.conf.tmp";
 /// The file whose `flock` the one writer holds.
 pub const LOCK: &str = "lock";
 
+/// Whether a name in a column's directory is one that this crate gives and takes away. Any other file
+/// is left alone.
+#[must_use]
+pub fn is_of_column(name: &str) -> bool {
+    [CONF, CONF_TMP, LOCK, "column.check"].contains(&name) || SlotFile::parse(name).is_some()
+}
+
+/// Where the new content of the column in the directory `name` is built, beside that directory; after
+/// the exchange it holds the old content.
+#[must_use]
+pub fn new_directory(name: &str) -> String {
+    format!(".{name}.new")
+}
+
+/// The name of the column whose new content is built in a directory by this name.
+#[must_use]
+pub fn column_of_new_directory(name: &str) -> Option<&str> {
+    name.strip_prefix('.')?.strip_suffix(".new")
+}
+
+/// Where the old content goes on a file system that cannot exchange two names.
+#[must_use]
+pub fn old_directory(name: &str) -> String {
+    format!(".{name}.old")
+}
+
 const DATA_PREFIX: &str = "data_";
 const OFFSET_SUFFIX: &str = ".off";
 const SUMS_SUFFIX: &str = ".sum";
@@ -62,6 +88,16 @@ impl SlotFile {
         let file_id = FileId(digits.parse().ok()?);
         let is_canonical = file_id <= FileId::MAX && file_id.to_string() == digits;
         is_canonical.then(|| kind(file_id))
+    }
+
+    /// The file's name.
+    #[must_use]
+    pub fn name(self) -> String {
+        match self {
+            SlotFile::Data(id) => data_file(id),
+            SlotFile::Offsets(id) => offset_file(id),
+            SlotFile::Sums(id) => sums_file(id),
+        }
     }
 
     /// The id of the file.

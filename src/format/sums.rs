@@ -136,11 +136,17 @@ impl SumEntry {
     /// Compares the record that lies at `offset` with what is kept of it.
     #[must_use]
     pub fn check(self, slot: Slot, offset: u64, header: [u8; 8], payload: &[u8]) -> SumVerdict {
+        let mut sum = RecordSum::new(slot, offset, header);
+        sum.update(payload);
+        self.compare(slot, offset, sum)
+    }
+
+    /// [`Self::check`] of a record whose checksum was computed piece by piece.
+    #[must_use]
+    pub fn compare(self, slot: Slot, offset: u64, sum: RecordSum) -> SumVerdict {
         if self == Self::default() {
             return SumVerdict::Unknown;
         }
-        let mut sum = RecordSum::new(slot, offset, header);
-        sum.update(payload);
         let found = sum.entry(slot, offset);
         match (self.record == found.record, self.entry == found.entry) {
             (true, true) => SumVerdict::Intact,

@@ -20,6 +20,9 @@ const DEFAULT_CEILING: u64 = 1 << 30;
 /// an archive stay below the 65,530 maps that Linux allows a process.
 const DEFAULT_MAX_MAPPED_FILES: usize = 4096;
 
+/// How often a column is opened anew that is replaced meanwhile.
+const MAX_ATTEMPTS: usize = 1000;
+
 /// What a reader asks of a column.
 #[derive(Clone, Copy, Debug)]
 pub struct ReaderOptions {
@@ -112,7 +115,9 @@ impl ReaderOptions {
 /// writer. (Closing a commit marker that was replaced may wait for the file system's journal; a
 /// thread of the process does that.)
 ///
-/// It stays with the directory it was opened on, also when that is renamed.
+/// It stays with the directory it was opened on, also when that is renamed. When the column is
+/// replaced as a whole ([`Writer::cut`](crate::Writer::cut)), its views keep what they have mapped;
+/// whatever is touched for the first time, and every refresh, is [`Error::Replaced`] from then on.
 #[derive(Clone, Debug)]
 pub struct Reader {
     pub(super) shared: Arc<Shared>,
@@ -157,15 +162,32 @@ impl Reader {
 
     /// [`Reader::open`] for those who pass its contract on.
     pub(crate) fn open_mapped(path: &Path, options: ReaderOptions) -> Result<Self> {
+        for _ in 0..MAX_ATTEMPTS {
+            match Self::open_once(path, options)? {
+                Some(reader) => return Ok(reader),
+                None => std::thread::yield_now(),
+            }
+        }
+        let source = std::io::ErrorKind::TimedOut.into();
+        Err(Error::io(path, "open a column that is not replaced at once", source))
+    }
+
+    /// `None` when the column was replaced meanwhile.
+    fn open_once(path: &Path, options: ReaderOptions) -> Result<Option<Self>> {
         let no_column = || Error::NoSuchColumn { directory: path.into() };
         let directory = Directory::open(path)?.ok_or_else(no_column)?;
         let files = Arc::new(Files::new(directory, options.access, options.max_mapped_files));
-        let seen = Self::read_conf(&files, options)?.ok_or_else(no_column)?;
+        let Some(seen) = Self::read_conf(&files, options)? else {
+            return if files.directory.was_replaced() { Ok(None) } else { Err(no_column()) };
+        };
         let view = View::new(Arc::clone(&files), Arc::new(seen), options);
-        view.check_current()?;
+        match view.check_current() {
+            Err(Error::Replaced { .. }) => return Ok(None),
+            checked => checked?,
+        }
         let (latest, taking, watches) = (RwLock::new(view), Mutex::default(), Mutex::default());
         let shared = Shared { files, options, latest, taking, watches };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Some(Self { shared: Arc::new(shared) }))
     }
 
     fn read_conf(files: &Files, options: ReaderOptions) -> Result<Option<OpenConf>> {
@@ -195,7 +217,7 @@ impl Reader {
     /// A view of what is committed now: one `stat`, and where that shows a new conf, a new view.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when the conf is gone or damaged; [`Error::Io`].
+    /// [`Error::Corrupt`] when the conf is gone or damaged; [`Error::Replaced`]; [`Error::Io`].
     pub fn refresh(&self) -> Result<View> {
         let view = self.view();
         if view.is_latest()? {

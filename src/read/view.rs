@@ -32,8 +32,9 @@ use crate::slot::{FileId, Slot};
 /// the first touch of a record asks the system for it, and one in some seconds finds out whether
 /// memory is short ([`Access`](crate::Access)).
 ///
-/// All reads fail with [`Error::Corrupt`] where the bytes on disk contradict the format, and with
-/// [`Error::Io`] where a file cannot be opened or mapped.
+/// All reads fail with [`Error::Corrupt`] where the bytes on disk contradict the format, with
+/// [`Error::Io`] where a file cannot be opened or mapped, and with [`Error::Replaced`] where a file
+/// is touched for the first time after the column was replaced as a whole.
 #[derive(Clone)]
 pub struct View {
     quick: Quick<Moment>,
@@ -490,6 +491,7 @@ impl Moment {
             return Ok(ids);
         }
         let mut ids = self.files.directory.file_ids()?;
+        self.files.directory.check_conf()?;
         // A file with committed bytes that is gone is corrupt, not skipped.
         let conf = &self.seen.conf;
         let target = conf.backfill_target().filter(|target| target.data_len > 0);

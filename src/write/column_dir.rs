@@ -40,6 +40,11 @@ impl ColumnDir {
         Self { disk, path: path.to_owned() }
     }
 
+    /// Another directory on the same disk.
+    pub(super) fn sibling(&self, path: &Path) -> Self {
+        Self { disk: Arc::clone(&self.disk), path: path.to_owned() }
+    }
+
     pub(super) fn disk(&self) -> &dyn Disk {
         &*self.disk
     }
@@ -230,7 +235,7 @@ impl ColumnDir {
 }
 
 /// The directory that holds `path`; for a bare name the present one, which has none here.
-fn parent(path: &Path) -> &Path {
+pub(super) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         Some(_) => Path::new("."),

@@ -22,6 +22,7 @@ use crate::format::record::FIRST_RECORD_OFFSET;
 use crate::format::sums::SumEntry;
 use crate::slot::{FileId, Slot};
 use crate::write::column_dir::{ColumnDir, NamedFile, Sums};
+use crate::write::replace;
 
 /// One thing that healing changed, or would change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +64,12 @@ pub enum HealAction {
         /// Its length in bytes.
         byte_len: u64,
     },
+    /// A directory beside the column was removed, which an interrupted replacement of the column had
+    /// left.
+    RemovedLeftover {
+        /// The directory.
+        directory: PathBuf,
+    },
     /// The conf of a commit that did not happen was removed.
     RemovedTmp {
         /// `column.conf.tmp`
@@ -71,7 +78,7 @@ pub enum HealAction {
 }
 
 impl HealAction {
-    /// The file that was changed.
+    /// The file that was changed, or the directory that was removed.
     #[must_use]
     pub fn file(&self) -> &Path {
         match self {
@@ -81,6 +88,7 @@ impl HealAction {
             | HealAction::Truncated { file, .. }
             | HealAction::RemovedFile { file, .. }
             | HealAction::RemovedTmp { file } => file,
+            HealAction::RemovedLeftover { directory } => directory,
         }
     }
 }
@@ -105,6 +113,9 @@ impl fmt::Display for HealAction {
                 write!(f, "uncommitted file of {byte_len} bytes removed")
             }
             HealAction::RemovedTmp { .. } => write!(f, "conf of an unfinished commit removed"),
+            HealAction::RemovedLeftover { .. } => {
+                write!(f, "removed: left by an interrupted replacement of the column")
+            }
         }
     }
 }
@@ -146,7 +157,7 @@ pub fn inspect(directory: impl AsRef<Path>) -> Result<HealReport> {
     let directory = ColumnDir::new(Arc::new(OsDisk), directory.as_ref());
     let lock = directory.file_path(names::LOCK);
     let attempt = directory.disk().lock_shared(&lock);
-    let _held = match attempt.map_err(|error| Error::io(lock, "lock", error))? {
+    let held = match attempt.map_err(|error| Error::io(lock, "lock", error))? {
         Some(LockAttempt::Busy(pid)) => {
             return Err(Error::AlreadyOpen { directory: directory.path().into(), pid });
         }
@@ -154,7 +165,15 @@ pub fn inspect(directory: impl AsRef<Path>) -> Result<HealReport> {
         None => None,
     };
     let conf = directory.read_conf()?.ok_or_else(|| no_conf(&directory))?;
-    Ok(HealReport { actions: examine(&directory, &conf)? })
+    let leftovers = match &held {
+        Some(lock) => replace::leftovers(&directory, &**lock)?,
+        None => Vec::new(),
+    };
+    let leftover =
+        |found: ColumnDir| HealAction::RemovedLeftover { directory: found.path().into() };
+    let mut actions: Vec<_> = leftovers.into_iter().map(leftover).collect();
+    actions.extend(examine(&directory, &conf)?);
+    Ok(HealReport { actions })
 }
 
 /// The error for a directory without a conf: no column, or one that has lost it.
@@ -406,6 +425,8 @@ pub(super) fn apply(directory: &ColumnDir, conf: &Conf, actions: &[HealAction]) 
             HealAction::RemovedFile { file, .. } | HealAction::RemovedTmp { file } => {
                 directory.remove(file)?;
             }
+            // Opening has done it, before it looked at the column.
+            HealAction::RemovedLeftover { .. } => {}
         }
     }
     if actions.is_empty() { Ok(()) } else { directory.sync() }
@@ -416,7 +437,7 @@ fn file_id_of(path: &Path) -> Option<FileId> {
 }
 
 /// Writes a whole checksum file with those of `cleared` set to 0; one that is not whole is left.
-fn rewrite_sums(
+pub(super) fn rewrite_sums(
     directory: &ColumnDir,
     conf: &Conf,
     file_id: FileId,

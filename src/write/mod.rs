@@ -3,6 +3,7 @@
 mod column_dir;
 mod commit;
 mod compare;
+mod cut;
 mod encode;
 mod flusher;
 mod gather;
@@ -10,11 +11,13 @@ mod heal;
 mod pipeline;
 mod plan;
 mod reclaim;
+mod replace;
 mod round;
 mod run;
 mod table_cache;
 mod writer;
 
+pub use cut::{CutReport, Keep, inspect_cut};
 pub use heal::{HealAction, HealReport, inspect};
 pub use pipeline::{CommitInfo, Pipeline, PipelineOptions, Queue, Ticket};
 pub use reclaim::{ReclaimReport, Reclaimed, inspect_reclaim, reclaim, reclaim_on};

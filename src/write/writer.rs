@@ -20,9 +20,10 @@ use crate::write::commit::{self, CommitError, FileBatch, Stream};
 use crate::write::compare::{StoredReader, Uncomparable, compare, same_value};
 use crate::write::encode;
 use crate::write::flusher::Flusher;
-use crate::write::heal::{self, HealReport};
+use crate::write::heal::{self, HealAction, HealReport};
 use crate::write::pipeline::{CommitInfo, JobEvent};
 use crate::write::plan;
+use crate::write::replace;
 use crate::write::round::{self, Held};
 use crate::write::run::{RunCommit, RunError, RunReport};
 use crate::write::table_cache::TableCache;
@@ -144,12 +145,28 @@ impl Writer {
         options: WriterOptions,
     ) -> Result<Self> {
         let directory = ColumnDir::new(disk, directory.as_ref());
+        replace::finish_renames(&directory)?;
         if options.spec.is_some() {
             directory.create_dirs()?;
         } else if directory.open(directory.file_path(names::CONF), Access::Read)?.is_none() {
             return Err(heal::no_conf(&directory));
         }
         let lock = take_lock(&directory)?;
+        // Before healing: a file with a second name is not healed.
+        let leftovers = replace::remove_leftovers(&directory, &*lock)?;
+        let mut writer = Self::open_locked(directory, lock, options)?;
+        let removed =
+            leftovers.into_iter().map(|directory| HealAction::RemovedLeftover { directory });
+        writer.healed.actions.splice(..0, removed);
+        Ok(writer)
+    }
+
+    /// Opens a column whose lock is held.
+    pub(super) fn open_locked(
+        directory: ColumnDir,
+        lock: Box<dyn Lock>,
+        options: WriterOptions,
+    ) -> Result<Self> {
         let (conf, healed) = match directory.read_conf()? {
             Some(conf) => open_existing(&directory, conf, options)?,
             None => create(&directory, options)?,
@@ -384,7 +401,12 @@ impl Writer {
         Error::io(self.directory.data_path(slot.file_id()), commit::READ_SOURCE, error)
     }
 
-    fn check_writable(&self) -> Result<()> {
+    /// What is left when the column is to be replaced.
+    pub(super) fn into_parts(self) -> (ColumnDir, Conf, TableCache, Box<dyn Lock>) {
+        (self.directory, self.conf, self.tables, self.lock)
+    }
+
+    pub(super) fn check_writable(&self) -> Result<()> {
         if let Some(cause) = &self.poisoned {
             let (directory, cause) = (self.directory.path().into(), Box::new(cause.clone()));
             return Err(Error::Poisoned { directory, cause });

@@ -47,6 +47,7 @@ pub(crate) fn heal(
         expect.check(before.as_ref()).map_err(|error| format!("unhealed: {error}"))?;
 
         let disk = CrashDisk::new(medium.clone(), lie);
+        disk.fs().exchanges = expect.exchanges;
         let mut driver = Driver { disk, spec, writer: None, expect: Expect::clone(expect) };
         driver.note();
         let writer =

@@ -16,6 +16,7 @@ use crate::expect::Expect;
 use crate::faults::{Call, Fault, Kind};
 use crate::lies::{Flush, Lie};
 use crate::medium::{DirNo, Ino, Left, Medium, Name, Op, Target};
+use crate::scripts::COLUMN;
 use crate::turns::{self, Outstanding, Turns, What};
 
 /// Not flushed.
@@ -42,6 +43,8 @@ impl Logged {
 pub(crate) enum Phase {
     Open,
     Put,
+    /// The column is replaced by a part of it.
+    Cut,
 }
 
 /// What is expected from some position of the log on.
@@ -67,6 +70,8 @@ pub(crate) struct Fs {
     /// Where among the calls the steps began.
     pub(crate) step_calls: Vec<usize>,
     pub(crate) fault: Option<Fault>,
+    /// Whether two names can be exchanged.
+    pub(crate) exchanges: bool,
     /// Flushes of a commit are done at once and end in this order.
     pub(crate) turns: Option<Turns>,
     pub(crate) outstanding: Outstanding,
@@ -170,6 +175,7 @@ impl CrashDisk {
             calls: Vec::new(),
             step_calls: Vec::new(),
             fault: None,
+            exchanges: true,
             turns: None,
             outstanding: Outstanding::default(),
         };
@@ -204,6 +210,7 @@ impl CrashDisk {
         let disk = CrashDisk::new(base, fs.lie);
         let mut forked = disk.fs();
         forked.turns = fs.turns;
+        forked.exchanges = fs.exchanges;
         for (at, logged) in log.iter().enumerate().skip(folded) {
             let mut logged = logged.clone();
             if let (Op::Write { bytes, .. }, Some(len)) = (&mut logged.op, torn)
@@ -218,6 +225,21 @@ impl CrashDisk {
         forked.step_from = forked.log.len();
         drop(forked);
         disk
+    }
+
+    /// Both are in one directory.
+    fn rename_dirs(&self, one: &Path, other: &Path) -> io::Result<()> {
+        let mut fs = self.fs();
+        let column = if other == Path::new(COLUMN) { other } else { one };
+        fs.enter(Call::new(Kind::RenameDir, column))?;
+        let targets = [fs.cache.dir(one), fs.cache.dir(other)];
+        if targets[0].is_none() {
+            return Err(not_found());
+        }
+        let (dir, name) = place(&fs, one)?;
+        let names = [name, file_name(other)];
+        fs.record(Op::RenameDir { dir, names, targets });
+        Ok(())
     }
 
     fn flush(&self, path: &Path, ino: Ino) -> io::Result<()> {
@@ -317,6 +339,46 @@ impl Disk for CrashDisk {
         Ok(())
     }
 
+    fn create_dir_like(&self, path: &Path, _model: &Path) -> io::Result<()> {
+        self.create_dir(path)
+    }
+
+    fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
+        let mut fs = self.fs();
+        fs.enter(Call::new(Kind::Link, file))?;
+        let (dir, from) = place(&fs, file)?;
+        let target = fs.cache.names(dir).get(&from).copied().ok_or_else(not_found)?;
+        let (dir, name) = place(&fs, name)?;
+        if fs.cache.names(dir).contains_key(&name) {
+            return Err(io::Error::from_raw_os_error(libc::EEXIST));
+        }
+        fs.record(Op::Link { dir, name, target });
+        Ok(())
+    }
+
+    fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
+        if !self.fs().exchanges {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.rename_dirs(one, other)
+    }
+
+    fn rename_dir(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.rename_dirs(from, to)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let mut fs = self.fs();
+        fs.enter(Call::new(Kind::RemoveDir, path))?;
+        let removed = fs.cache.dir(path).ok_or_else(not_found)?;
+        if !fs.cache.names(removed).is_empty() {
+            return Err(io::Error::from_raw_os_error(libc::ENOTEMPTY));
+        }
+        let (dir, name) = place(&fs, path)?;
+        fs.record(Op::Unlink { dir, name });
+        Ok(())
+    }
+
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {
         let (mut fs, at_once) = turns::wait(self.fs(), &self.moved, What::Names, 0);
         fs.enter(Call::new(Kind::SyncDir, directory))?;
@@ -332,9 +394,23 @@ impl Disk for CrashDisk {
         self.fs().turns.is_some()
     }
 
+    /// The name of a new lock file is durable at once: nothing depends on it before the directory
+    /// has been flushed for other reasons.
     fn lock(&self, path: &Path) -> io::Result<LockAttempt> {
-        place(&self.fs(), path)?;
-        Ok(LockAttempt::Held(Box::new(CrashLock)))
+        let mut fs = self.fs();
+        let (dir, name) = place(&fs, path)?;
+        let ino = match fs.cache.names(dir).get(&name) {
+            Some(Target::File(ino)) => *ino,
+            Some(Target::Dir(_)) => return Err(io::Error::from_raw_os_error(libc::EISDIR)),
+            None => {
+                let ino = fs.cache.new_file();
+                fs.record(Op::Link { dir, name, target: Target::File(ino) });
+                let at = fs.log.len() - 1;
+                fs.log[at].settled = at;
+                ino
+            }
+        };
+        Ok(LockAttempt::Held(Box::new(CrashLock { disk: self.clone(), ino })))
     }
 
     fn lock_shared(&self, _path: &Path) -> io::Result<Option<LockAttempt>> {
@@ -344,9 +420,18 @@ impl Disk for CrashDisk {
 
 /// One process at a time is what the campaign drives; the lock has tests of its own.
 #[derive(Debug)]
-struct CrashLock;
+struct CrashLock {
+    disk: CrashDisk,
+    ino: Ino,
+}
 
-impl Lock for CrashLock {}
+impl Lock for CrashLock {
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        let fs = self.disk.fs();
+        let Ok((dir, name)) = place(&fs, path) else { return Ok(false) };
+        Ok(fs.cache.names(dir).get(&name) == Some(&Target::File(self.ino)))
+    }
+}
 
 #[derive(Debug)]
 struct CrashFile {
@@ -360,6 +445,10 @@ impl DiskFile for CrashFile {
         let mut fs = self.disk.fs();
         fs.enter(Call::new(Kind::Stat, &self.path))?;
         Ok(fs.cache.file(self.ino).get().len() as u64)
+    }
+
+    fn names(&self) -> io::Result<u64> {
+        Ok(self.disk.fs().cache.links(self.ino))
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use coldstore::{ColumnSpec, Slot, Writer};
+use coldstore::{ColumnSpec, FileId, Keep, Slot, Writer};
 
 use crate::common::{Content, PER_FILE};
 use crate::disk::{CrashDisk, Mark, Phase};
@@ -55,7 +55,10 @@ impl Driver {
         let disk = driver.disk.fork(position, None);
         assert!(disk.fs().log.is_empty(), "{}: the setup is durable", script.name);
         disk.fs().lie = lie;
-        let expect = Expect { plan: script.steps.clone().into(), at: 0, ..driver.expect };
+        disk.fs().exchanges = script.exchanges;
+        let exchanges = script.exchanges;
+        let expect =
+            Expect { plan: script.steps.clone().into(), at: 0, exchanges, ..driver.expect };
         let mut driver = Driver { disk, spec: script.spec, writer: None, expect };
         if driver.expect.exists {
             driver.open(driver.expect.conf).unwrap_or_else(|error| {
@@ -121,6 +124,8 @@ impl Driver {
                 self.note();
                 write_like_another_writer(&self.disk, self.spec, *slot, *commits);
             }
+            Step::Rewind(slot) => self.cut(Keep::UpTo(Slot(*slot)))?,
+            Step::Prune(file_id) => self.cut(Keep::From(FileId(*file_id)))?,
             step => {
                 self.put(step)?;
                 self.expect.holds = true;
@@ -129,6 +134,25 @@ impl Driver {
         self.expect.at += 1;
         self.note();
         Ok(())
+    }
+
+    /// Replaces the column by a part of it, and opens that.
+    fn cut(&mut self, keep: Keep) -> Result<(), Stopped> {
+        let mut content = (*self.expect.acked).clone();
+        content.retain(|slot, _| match keep {
+            Keep::UpTo(to) => Slot(*slot) <= to,
+            Keep::From(first) => Slot(*slot).file_id() >= first,
+        });
+        self.disk.begin(Phase::Cut);
+        self.expect.next = Some(Arc::new(content));
+        self.expect.away = !self.expect.exchanges;
+        self.note();
+        let writer = self.writer.take().expect("the column is open");
+        writer.cut(keep)?;
+        self.expect.away = false;
+        ack(&mut self.expect);
+        self.note();
+        self.open(self.expect.asked)
     }
 
     fn put(&mut self, step: &Step) -> Result<(), Stopped> {
@@ -172,7 +196,9 @@ impl Driver {
                     done => drop(done?),
                 }
             }
-            Step::Open(_) | Step::Foreign { .. } => unreachable!("no puts"),
+            Step::Open(_) | Step::Foreign { .. } | Step::Rewind(_) | Step::Prune(_) => {
+                unreachable!("no puts")
+            }
         }
         ack(expect);
         mark(disk, expect);
@@ -230,6 +256,7 @@ pub(crate) fn units(held: &Content, step: &Step) -> Vec<Content> {
         Step::FailingStream(_) | Step::GivenUp(_) | Step::Open(_) | Step::Foreign { .. } => {
             return Vec::new();
         }
+        Step::Rewind(_) | Step::Prune(_) => return Vec::new(),
     };
     let highest = held.keys().next_back().copied();
     let group = |slot: u64| match step {

@@ -28,6 +28,10 @@ pub(crate) struct Expect {
     pub(crate) tidy: bool,
     /// Whether every record has a checksum.
     pub(crate) sums: bool,
+    /// Whether the column may be away, between the two renames that replace it.
+    pub(crate) away: bool,
+    /// Whether the disk can exchange two names.
+    pub(crate) exchanges: bool,
 }
 
 impl Expect {
@@ -43,6 +47,8 @@ impl Expect {
             holds: true,
             tidy: true,
             sums: false,
+            away: false,
+            exchanges: true,
         }
     }
 
@@ -61,7 +67,11 @@ impl Expect {
     /// Whether this may be seen; says what is wrong.
     pub(crate) fn check(&self, seen: Option<&Seen>) -> Result<(), String> {
         let Some(seen) = seen else {
-            return if self.exists { Err("the column is gone".to_owned()) } else { Ok(()) };
+            return if self.exists && !self.away {
+                Err("the column is gone".to_owned())
+            } else {
+                Ok(())
+            };
         };
         if seen.content != *self.acked && self.next.as_deref() != Some(&seen.content) {
             return Err(self.difference(&seen.content));

@@ -35,6 +35,7 @@ fn faults_of(kind: Kind) -> &'static [What] {
     match kind {
         Kind::OpenToRead | Kind::OpenToWrite | Kind::List | Kind::Stat => FAIL,
         Kind::Create | Kind::CreateDir | Kind::Rename | Kind::Remove => FILL,
+        Kind::Link | Kind::RenameDir | Kind::RemoveDir => FILL,
         Kind::SetLen | Kind::Sync | Kind::SyncDir => FILL,
         Kind::Read => READ,
         Kind::Write => WRITE,
@@ -49,6 +50,9 @@ fn operation_of(kind: Kind) -> &'static str {
         Kind::List => "list the directory",
         Kind::CreateDir => "create the directory",
         Kind::Rename => "replace by column.conf.tmp",
+        Kind::Link => "keep (by a hard link) in the new content",
+        Kind::RenameDir => "exchange with its new content",
+        Kind::RemoveDir => "remove the directory",
         Kind::Remove => "remove",
         Kind::SyncDir => "flush the directory",
         Kind::Stat => "stat",
@@ -94,6 +98,7 @@ impl Calls {
 impl Subject<'_> {
     fn driver(&self, fault: Fault) -> Driver {
         let disk = CrashDisk::new(self.base.clone(), None);
+        disk.fs().exchanges = self.expect.exchanges;
         disk.fs().fault = Some(fault);
         Driver { disk, spec: self.script.spec, writer: None, expect: self.expect.clone() }
     }

@@ -11,6 +11,9 @@ pub(crate) enum Kind {
     List,
     CreateDir,
     Rename,
+    Link,
+    RenameDir,
+    RemoveDir,
     Remove,
     SyncDir,
     Stat,
@@ -23,8 +26,9 @@ pub(crate) enum Kind {
 impl Kind {
     /// Whether the call, when it works, changes something.
     pub(crate) fn changes(self) -> bool {
-        use Kind::{Create, CreateDir, Remove, Rename, SetLen, Write};
-        matches!(self, Create | CreateDir | Rename | Remove | Write | SetLen)
+        use Kind::{Create, CreateDir, Link, Remove, RemoveDir, Rename, RenameDir, SetLen, Write};
+        matches!(self, Create | CreateDir | Link | Rename | RenameDir | Remove | RemoveDir)
+            || matches!(self, Write | SetLen)
     }
 }
 

@@ -48,10 +48,14 @@ pub(crate) enum Lie {
     Sealed,
     /// What a stream that failed had left.
     TakenBack,
+    /// What replaces a column: its files, their names, and the names of the two directories.
+    CutFiles,
+    CutNames,
+    CutParent,
 }
 
 impl Lie {
-    pub(crate) const ALL: [Lie; 21] = [
+    pub(crate) const ALL: [Lie; 24] = [
         Lie::Data,
         Lie::Offsets,
         Lie::Sums,
@@ -73,6 +77,9 @@ impl Lie {
         Lie::HealedNames,
         Lie::Sealed,
         Lie::TakenBack,
+        Lie::CutFiles,
+        Lie::CutNames,
+        Lie::CutParent,
     ];
 
     /// Whether this flush is one of them.
@@ -86,6 +93,13 @@ fn class(fs: &Fs, flush: &Flush<'_>) -> Option<Lie> {
     let putting = fs.phase == Phase::Put;
     let last_change = fs.of_step().rev().find(|op| op.changes());
     let renamed = matches!(last_change, Some(Op::Rename { .. }));
+    if fs.phase == Phase::Cut {
+        return Some(match flush {
+            Flush::File { .. } => Lie::CutFiles,
+            Flush::Dir { path } if Some(*path) == Path::new(COLUMN).parent() => Lie::CutParent,
+            Flush::Dir { .. } => Lie::CutNames,
+        });
+    }
     match flush {
         Flush::Dir { path } if *path != Path::new(COLUMN) => Some(Lie::Parents),
         Flush::Dir { .. } => Some(match (putting, last_change) {

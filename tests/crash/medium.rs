@@ -46,6 +46,12 @@ pub(crate) enum Op {
         to: Name,
         ino: Ino,
     },
+    /// Two directories have exchanged their names, or one of them has got the name of none.
+    RenameDir {
+        dir: DirNo,
+        names: [Name; 2],
+        targets: [Option<DirNo>; 2],
+    },
     Unlink {
         dir: DirNo,
         name: Name,
@@ -67,7 +73,7 @@ impl Op {
 
     /// Whether a flush of this directory settles it.
     pub(crate) fn is_of_dir(&self, of: DirNo) -> bool {
-        matches!(self, Op::Link { dir, .. } | Op::Rename { dir, .. } | Op::Unlink { dir, .. } if *dir == of)
+        matches!(self, Op::Link { dir, .. } | Op::Rename { dir, .. } | Op::RenameDir { dir, .. } | Op::Unlink { dir, .. } if *dir == of)
     }
 }
 
@@ -80,6 +86,10 @@ impl fmt::Debug for Op {
             Op::SetLen { ino, len } => write!(f, "length of file {ino} set to {len}"),
             Op::Link { name, target, .. } => write!(f, "{name} made as {target:?}"),
             Op::Rename { from, to, .. } => write!(f, "{from} renamed to {to}"),
+            Op::RenameDir { names: [one, other], targets, .. } => match targets {
+                [Some(_), Some(_)] => write!(f, "{one} and {other} exchanged"),
+                _ => write!(f, "directory {one} renamed to {other}"),
+            },
             Op::Unlink { name, .. } => write!(f, "{name} removed"),
             Op::Sync(ino) => write!(f, "flush of file {ino}"),
             Op::SyncDir(dir) => write!(f, "flush of directory {dir}"),
@@ -283,6 +293,15 @@ impl Medium {
                 }
                 names.insert(Arc::clone(to), Target::File(*ino));
             }
+            Op::RenameDir { dir, names: [one, other], targets: [of_one, of_other] } => {
+                let names = self.dir_mut(*dir);
+                for (name, target) in [(one, of_other), (other, of_one)] {
+                    match target {
+                        Some(target) => names.insert(Arc::clone(name), Target::Dir(*target)),
+                        None => names.remove(name),
+                    };
+                }
+            }
             Op::Unlink { dir, name } => drop(self.dir_mut(*dir).remove(name)),
             Op::Sync(_) | Op::SyncDir(_) => {}
         }
@@ -297,6 +316,12 @@ impl Medium {
             self.files.push(Arc::default());
         }
         self.files[ino] = file;
+    }
+
+    /// How many names lead to a file.
+    pub(crate) fn links(&self, ino: Ino) -> u64 {
+        let targets = self.dirs.iter().flat_map(|names| names.values());
+        targets.filter(|target| **target == Target::File(ino)).count() as u64
     }
 
     /// The files that can be reached from the root.

@@ -35,6 +35,7 @@ pub(crate) fn script(seed: u64, len: usize) -> Script {
             Step::Stream(slot) => drop(held.insert(*slot)),
             Step::FailingStream(slot) if held.contains(slot) => continue,
             Step::FailingStream(_) | Step::GivenUp(_) | Step::Open(_) | Step::Foreign { .. } => {}
+            Step::Rewind(_) | Step::Prune(_) => {}
         }
         steps.push(step);
     }

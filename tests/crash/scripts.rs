@@ -55,6 +55,10 @@ pub(crate) enum Step {
     FailingStream(u64),
     /// A batch that is prepared and not committed.
     GivenUp(Vec<u64>),
+    /// The column is replaced by what it holds up to a slot, and opened again.
+    Rewind(u64),
+    /// The column is replaced by its files from this id on, and opened again.
+    Prune(u64),
     /// Another kind of writer puts a record into a file, flushes none of it and dies: a process that
     /// knows no intent, in a sealed file, or one that has just replaced the conf.
     Foreign {
@@ -93,6 +97,8 @@ pub(crate) struct Script {
     pub(crate) elsewhere: Vec<Step>,
     /// How many times in a row a process is killed.
     pub(crate) kills: usize,
+    /// Whether the disk can exchange two names.
+    pub(crate) exchanges: bool,
 }
 
 /// The value of a slot: 3 to 14 bytes, so that they may be cut anywhere.
@@ -109,7 +115,7 @@ pub(crate) fn plain(name: &str) -> Script {
     let spec =
         ColumnSpec { record_type: [4, 0], compression: Compression::None, max_value_bytes: MAX };
     let (setup, steps, elsewhere) = (Vec::new(), Vec::new(), Vec::new());
-    Script { name: name.to_owned(), spec, setup, steps, elsewhere, kills: 1 }
+    Script { name: name.to_owned(), spec, setup, steps, elsewhere, kills: 1, exchanges: true }
 }
 
 fn script<const A: usize, const B: usize, const C: usize>(
@@ -302,5 +308,99 @@ pub(crate) fn scripts() -> Vec<Script> {
         },
     ];
     all[0].kills = 2;
+    all.extend(cuts());
     all
+}
+
+/// Columns that are replaced by a part of them.
+fn cuts() -> Vec<Script> {
+    use Step::{Open, Prune, Rewind};
+    let far = || [put([8000, 8001]), put([60_000])];
+    let three_files = || [Open(V3), put([1, 7, 9000, 9005, 17_000])];
+    let all = vec![
+        script(
+            "rewind within the current file",
+            [Open(V2), put([1, 5, 9])],
+            [Rewind(6), put([9, 10])],
+            [put([9000])],
+        ),
+        script(
+            "rewind to a sealed file that is cut through",
+            [Open(V2), put([1, 7, 9000, 9005, 17_000])],
+            [Rewind(9004), put([9005, 9006]), put([17_000])],
+            [put([60_000])],
+        ),
+        script(
+            "rewind to a sealed file that stays whole",
+            [Open(V2), put([1, 7, 9000, 17_000])],
+            [Rewind(8500), put([8501])],
+            [put([60_000])],
+        ),
+        script(
+            "rewind, the backfilled file lies below",
+            [Open(V3), put([1, 7, 9000, 9005, 17_000]), put([3])],
+            [Rewind(9004), put([4]), put([9005])],
+            far(),
+        ),
+        script(
+            "rewind, the backfilled file is cut through",
+            [Open(V3), put([1, 7, 9000, 9005, 17_000]), put([9002, 9007])],
+            [Rewind(9004), put([9003]), put([9005])],
+            far(),
+        ),
+        script(
+            "rewind, the backfilled file lies above",
+            [Open(V3), put([1, 7, 9000, 9005, 17_000]), put([9002])],
+            [Rewind(7), put([5]), put([8])],
+            far(),
+        ),
+        script("rewind to an empty column", three_files(), [Rewind(0), put([2])], far()),
+        script(
+            "rewind with checksums",
+            [Open(V2_SUMS), put([1, 7, 9000])],
+            [Rewind(6), put([7, 8])],
+            [put([60_000])],
+        ),
+        script(
+            "rewind with checksums to a file that stays whole",
+            [Open(V3_SUMS), put([1, 7, 9000]), put([5])],
+            [Rewind(8000), put([6])],
+            [put([60_000])],
+        ),
+        script(
+            "rewind, checksums from some day on",
+            [Open(V3), put([1, 9]), Open(V3_SUMS), put([10, 11])],
+            [Rewind(10), put([11])],
+            [put([60_000])],
+        ),
+        script(
+            "prune",
+            [Open(V2), put([1, 9000, 17_000])],
+            [Prune(1), put([17_001])],
+            [put([60_000])],
+        ),
+        script(
+            "prune with checksums, the backfilled file goes",
+            [Open(V3_SUMS), put([1, 9000, 17_000]), put([5])],
+            [Prune(2), put([16_999])],
+            [put([60_000])],
+        ),
+        script(
+            "prune, the backfilled file stays",
+            [Open(V3), put([1, 9000, 17_000]), put([9003])],
+            [Prune(1), put([9004])],
+            far(),
+        ),
+        Script {
+            spec: ColumnSpec { max_value_bytes: MAX, ..SNAPPY },
+            ..script("rewind, compressed", three_files(), [Rewind(9000), put([9001])], far())
+        },
+    ];
+    let renames = |script: &Script| Script {
+        name: format!("{}, by two renames", script.name),
+        exchanges: false,
+        ..script.clone()
+    };
+    let by_renames: Vec<Script> = all[..2].iter().chain(&all[10..11]).map(renames).collect();
+    all.into_iter().chain(by_renames).collect()
 }

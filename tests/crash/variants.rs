@@ -12,7 +12,7 @@ const SHORT: usize = 200;
 pub(crate) fn variants(op: &Op, base: &Medium) -> Vec<Left> {
     match op {
         Op::Sync(_) | Op::SyncDir(_) => vec![Left::Whole],
-        Op::Link { .. } | Op::Unlink { .. } | Op::SetLen { .. } => {
+        Op::Link { .. } | Op::RenameDir { .. } | Op::Unlink { .. } | Op::SetLen { .. } => {
             vec![Left::Nothing, Left::Whole]
         }
         Op::Rename { .. } => vec![Left::Nothing, Left::Whole, Left::BothNames],

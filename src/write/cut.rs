@@ -1,0 +1,401 @@
+//! Keeping a part of a column: everything up to a slot, or everything from a file on.
+//!
+//! The part is built as the column's new content ([`crate::write::replace`]). Files that stay are
+//! kept under a second name. The file that is cut through is written anew, by ordinary puts of the
+//! records that stay, as they are stored. What is kept of a record's checksum is compared on the
+//! way, and a record without one stays without one.
+
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::column::Compression;
+use crate::error::{Error, Result};
+use crate::files::disk::{Access, Lock, OsDisk};
+use crate::format::conf::{Backfill, Conf};
+use crate::format::faults::{missing, no_record};
+use crate::format::fit;
+use crate::format::names::SlotFile;
+use crate::format::offsets::{TABLE_BYTES, entry_offset};
+use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordHeader};
+use crate::format::sums::{RecordSum, SumEntry, SumTable, SumVerdict};
+use crate::slot::{FileId, Slot};
+use crate::write::column_dir::{ColumnDir, NamedFile, Sums};
+use crate::write::compare::StoredReader;
+use crate::write::heal;
+use crate::write::replace::{HeldForIt, Replacement};
+use crate::write::table_cache::{FileState, TableCache};
+use crate::write::writer::{Checksums, Writer, WriterOptions};
+
+/// Payloads that are put in one batch, in bytes; a longer one is streamed where that is possible.
+const BATCH_BYTES: usize = 16 << 20;
+
+/// What stays of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// The records of slots up to this one.
+    UpTo(Slot),
+    /// The files with this id and above. The current file always stays.
+    From(FileId),
+}
+
+/// What a cut did to a column, or would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CutReport {
+    /// False where everything stays: nothing was changed.
+    pub changes: bool,
+    /// The column's highest slot afterwards.
+    pub highest: Option<Slot>,
+    /// Records that are removed.
+    pub records: u64,
+    /// Data files that are removed.
+    pub files: u64,
+    /// Bytes that are freed: the lengths of the files that are removed, and of the records that are
+    /// cut out of the file that is written anew.
+    pub bytes: u64,
+    /// The file that is written anew.
+    pub rewritten: Option<FileId>,
+}
+
+/// What there is to do.
+struct Plan {
+    kept: Vec<SlotFile>,
+    rewritten: Option<Rewritten>,
+    conf: Conf,
+    report: CutReport,
+}
+
+/// A file that is cut through.
+struct Rewritten {
+    file_id: FileId,
+    /// The slots that stay, ascending, with the offsets of their records.
+    records: Vec<(Slot, u64)>,
+    data_len: u64,
+}
+
+/// What cutting the column in `directory` would do. Changes nothing, and needs no permission to
+/// write. Nothing keeps a writer out meanwhile.
+///
+/// # Errors
+/// [`Error::NoSuchColumn`], [`Error::Corrupt`] where the files that the cut depends on are damaged,
+/// [`Error::Io`].
+pub fn inspect_cut(directory: impl AsRef<Path>, keep: Keep) -> Result<CutReport> {
+    let directory = ColumnDir::new(Arc::new(OsDisk), directory.as_ref());
+    let conf = directory.read_conf()?.ok_or_else(|| heal::no_conf(&directory))?;
+    if let Some(action) = heal::examine(&directory, &conf)?.first() {
+        let source = io::Error::other(format!("it has to be healed first ({action})"));
+        return Err(Error::io(directory.path(), "look for what a cut would do to", source));
+    }
+    Ok(plan(&directory, &conf, &mut TableCache::new(false), keep)?.report)
+}
+
+impl Writer {
+    /// Replaces the column by a part of it. Readers that have the column open keep what their views
+    /// have mapped, and get [`Error::Replaced`] for what they touch or refresh afterwards.
+    ///
+    /// After a crash the column is what it was, or the part; the next opening removes the rest.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] where a file that the cut depends on is damaged, or a record that would
+    /// have to be written anew; [`Error::Io`], also where the column's directory holds another
+    /// directory or is a mount point. The column is then what it was.
+    pub fn cut(self, keep: Keep) -> Result<CutReport> {
+        self.check_writable()?;
+        let (directory, conf, mut tables, lock) = self.into_parts();
+        let plan = plan(&directory, &conf, &mut tables, keep)?;
+        if plan.report.changes {
+            replace(&directory, lock, &plan)?;
+        }
+        Ok(plan.report)
+    }
+}
+
+fn replace(directory: &ColumnDir, lock: Box<dyn Lock>, plan: &Plan) -> Result<()> {
+    let replacement = Replacement::begin(directory, lock)?;
+    match build(&replacement, plan) {
+        Ok(()) => replacement.finish(),
+        Err(error) => Err(replacement.give_up(error)),
+    }
+}
+
+fn build(replacement: &Replacement, plan: &Plan) -> Result<()> {
+    let (old, new) = (replacement.column(), replacement.new_directory());
+    match &plan.rewritten {
+        Some(rewritten) => write_anew(old, new, &plan.conf, rewritten)?,
+        None => new.replace_conf(&plan.conf)?,
+    }
+    for file in &plan.kept {
+        replacement.keep(&file.name())?;
+    }
+    replacement.keep_others()
+}
+
+fn plan(directory: &ColumnDir, conf: &Conf, tables: &mut TableCache, keep: Keep) -> Result<Plan> {
+    let files = directory.slot_files()?;
+    match (keep, conf.highest) {
+        (Keep::UpTo(to), Some(highest)) if to < highest => {
+            plan_up_to(directory, conf, tables, files, to)
+        }
+        (Keep::From(first), Some(highest)) => {
+            let first = first.min(highest.file_id());
+            let (kept, gone): (Vec<_>, _) =
+                files.into_iter().partition(|file| file.file_id() >= first);
+            let target = conf.backfill_target().filter(|target| target.file_id >= first);
+            let backfill = conf.backfill.map(|backfill| Backfill { target, ..backfill });
+            let conf = Conf { backfill, ..*conf };
+            Ok(Plan { kept, rewritten: None, conf, report: report(directory, &conf, &gone)? })
+        }
+        _ => Ok(Plan {
+            kept: files,
+            rewritten: None,
+            conf: *conf,
+            report: report(directory, conf, &[])?,
+        }),
+    }
+}
+
+fn plan_up_to(
+    directory: &ColumnDir,
+    conf: &Conf,
+    tables: &mut TableCache,
+    files: Vec<SlotFile>,
+    to: Slot,
+) -> Result<Plan> {
+    let backfill = conf.backfill.map(|backfill| Backfill { target: None, ..backfill });
+    let Some(highest) = highest_up_to(directory, conf, tables, &files, to)? else {
+        let conf = Conf { backfill, ..Conf::empty(conf.spec, false) };
+        let report = report(directory, &conf, &files)?;
+        return Ok(Plan { kept: Vec::new(), rewritten: None, conf, report });
+    };
+    let file_id = highest.file_id();
+    let state = tables.get(directory, conf, file_id)?;
+    let data_len = state.data_len;
+    let new = Conf { highest: Some(highest), current_data_len: data_len, backfill, ..*conf };
+    let whole = stays_whole(directory, &new, state)?;
+    let (kept, rest): (Vec<_>, Vec<_>) = files
+        .into_iter()
+        .partition(|file| file.file_id() < file_id || whole && file.file_id() == file_id);
+    let gone: Vec<_> = rest.into_iter().filter(|file| file.file_id() != file_id).collect();
+    let mut report = report(directory, &new, &gone)?;
+    if whole {
+        return Ok(Plan { kept, rewritten: None, conf: new, report });
+    }
+    let of_file = |(index, entry)| (file_id.slot_at(index), entry);
+    let (records, cut): (Vec<_>, Vec<_>) =
+        state.table.records().map(of_file).partition(|(slot, _)| *slot <= highest);
+    let data = open_data(directory, file_id, data_len)?;
+    for (slot, entry) in &cut {
+        let end = record_end(&data, conf, *slot, *entry, data_len)?;
+        report.bytes = report.bytes.saturating_add(end - entry);
+    }
+    report.records = report.records.saturating_add(cut.len() as u64);
+    report.changes = true;
+    report.rewritten = Some(file_id);
+    let rewritten = Some(Rewritten { file_id, records, data_len });
+    Ok(Plan { kept, rewritten, conf: new, report })
+}
+
+/// The highest slot with a record that is not above `to`.
+fn highest_up_to(
+    directory: &ColumnDir,
+    conf: &Conf,
+    tables: &mut TableCache,
+    files: &[SlotFile],
+    to: Slot,
+) -> Result<Option<Slot>> {
+    let mut ids: Vec<FileId> = files.iter().map(|file| file.file_id()).collect();
+    ids.dedup();
+    for file_id in ids.into_iter().rev().filter(|file_id| *file_id <= to.file_id()) {
+        let table = &tables.get(directory, conf, file_id)?.table;
+        let slots = table.records().map(|(index, _)| file_id.slot_at(index));
+        if let Some(highest) = slots.rev().find(|slot| *slot <= to) {
+            return Ok(Some(highest));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a file can be the current one of this conf as it is.
+fn stays_whole(directory: &ColumnDir, conf: &Conf, state: &FileState) -> Result<bool> {
+    let Some(highest) = conf.highest else { return Ok(false) };
+    let (file_id, data_len) = (highest.file_id(), conf.current_data_len);
+    let largest =
+        fit::check_current_entries(state.table.entries(), highest.index_in_file(), data_len);
+    let (Ok(largest), TABLE_BYTES) =
+        (largest, usize::try_from(state.offsets_len).unwrap_or(usize::MAX))
+    else {
+        return Ok(false);
+    };
+    let data = open_data(directory, file_id, data_len)?;
+    let ends = data.record_end(conf.spec.record_type, largest, data_len)? == Some(data_len);
+    let has_record = |index: usize| state.table.get(index) != 0;
+    Ok(ends
+        && match directory.read_sums(file_id, conf.spec.record_type)? {
+            Sums::Absent => true,
+            Sums::Broken(_) => false,
+            Sums::Whole(sums) => sums.known().all(has_record),
+        })
+}
+
+fn report(directory: &ColumnDir, after: &Conf, gone: &[SlotFile]) -> Result<CutReport> {
+    let mut report = CutReport {
+        changes: !gone.is_empty(),
+        highest: after.highest,
+        records: 0,
+        files: 0,
+        bytes: 0,
+        rewritten: None,
+    };
+    for file in gone {
+        let Some(found) = directory.open(directory.slot_file_path(*file), Access::Read)? else {
+            continue;
+        };
+        report.bytes = report.bytes.saturating_add(found.byte_len()?);
+        match file {
+            SlotFile::Data(_) => report.files += 1,
+            SlotFile::Offsets(_) => report.records += found.read_table()?.records().count() as u64,
+            SlotFile::Sums(_) => {}
+        }
+    }
+    Ok(report)
+}
+
+/// Puts the records that stay of a file into a new column, in the order of their slots.
+fn write_anew(old: &ColumnDir, new: &ColumnDir, conf: &Conf, rewritten: &Rewritten) -> Result<()> {
+    let sums = match old.read_sums(rewritten.file_id, conf.spec.record_type)? {
+        Sums::Whole(sums) => Some(sums),
+        Sums::Absent | Sums::Broken(_) => None,
+    };
+    let checksums = if sums.is_some() { Checksums::On } else { Checksums::Off };
+    let options = WriterOptions::create(conf.spec)
+        .allow_backfill(conf.backfill.is_some())
+        .checksums(checksums);
+    let mut writer = Writer::open_locked(new.clone(), Box::new(HeldForIt), options)?;
+    copy(old, conf, rewritten, sums.as_deref(), &mut writer)?;
+    let committed = *writer.conf();
+    drop(writer);
+    if let Some(sums) = sums {
+        // Nothing is known of these, and computed now it would make damage look intact.
+        let is_unknown = |slot: &Slot| sums.get(slot.index_in_file()) == SumEntry::default();
+        let unknown = rewritten.records.iter().map(|(slot, _)| *slot).filter(is_unknown);
+        heal::rewrite_sums(new, conf, rewritten.file_id, &unknown.collect::<Vec<_>>())?;
+    }
+    let wanted = Conf { current_data_len: committed.current_data_len, ..*conf };
+    if wanted != committed { new.replace_conf(&wanted) } else { Ok(()) }
+}
+
+fn copy(
+    old: &ColumnDir,
+    conf: &Conf,
+    rewritten: &Rewritten,
+    sums: Option<&SumTable>,
+    writer: &mut Writer,
+) -> Result<()> {
+    let Rewritten { file_id, records, data_len } = rewritten;
+    let data = open_data(old, *file_id, *data_len)?;
+    let kept = |slot: Slot| sums.map_or(SumEntry::default(), |sums| sums.get(slot.index_in_file()));
+    if let Some(sums) = sums
+        && let Some(last) = records.last()
+    {
+        let is_lost =
+            |index: &usize| records.iter().all(|(slot, _)| slot.index_in_file() != *index);
+        let mut up_to = sums.known().take_while(|index| *index <= last.0.index_in_file());
+        if let Some(index) = up_to.find(is_lost) {
+            let wanted = format!("one that leads to the record of slot {}", file_id.slot_at(index));
+            let found = "0, though there is a checksum of that record";
+            let path = old.offset_path(*file_id);
+            return Err(Error::corrupt(path, entry_offset(index), "offset entry", wanted, found));
+        }
+    }
+    let mut batch: Vec<(Slot, Vec<u8>)> = Vec::new();
+    let mut batch_bytes = 0;
+    for (slot, entry) in records {
+        let end = record_end(&data, conf, *slot, *entry, *data_len)?;
+        let stored = StoredReader { data: &data, offset: entry + HEADER_BYTES, end };
+        let byte_len = end - entry - HEADER_BYTES;
+        let mut checked = Checked::new(stored, *slot, *entry, conf.spec.record_type, byte_len);
+        let len = usize::try_from(byte_len).unwrap_or(usize::MAX);
+        if len > BATCH_BYTES && conf.spec.compression == Compression::None {
+            put(writer, &mut batch)?;
+            writer.put_from(*slot, byte_len, &mut checked)?;
+            checked.check(kept(*slot))?;
+            continue;
+        }
+        if len > BATCH_BYTES.saturating_sub(batch_bytes) {
+            put(writer, &mut batch)?;
+            batch_bytes = 0;
+        }
+        let mut payload = Vec::with_capacity(len);
+        let read = checked.read_to_end(&mut payload);
+        read.map_err(|error| match error.downcast::<Error>() {
+            Ok(error) => error,
+            Err(error) => Error::io(data.path(), "read", error),
+        })?;
+        checked.check(kept(*slot))?;
+        batch_bytes += len;
+        batch.push((*slot, payload));
+    }
+    put(writer, &mut batch)
+}
+
+fn put(writer: &mut Writer, batch: &mut Vec<(Slot, Vec<u8>)>) -> Result<()> {
+    writer.put_stored_batch(batch)?;
+    batch.clear();
+    Ok(())
+}
+
+/// The payload of a record, with its checksum computed while it is read.
+struct Checked<'a> {
+    stored: StoredReader<'a>,
+    slot: Slot,
+    entry: u64,
+    sum: RecordSum,
+}
+
+impl<'a> Checked<'a> {
+    fn new(
+        stored: StoredReader<'a>,
+        slot: Slot,
+        entry: u64,
+        record_type: [u8; 2],
+        byte_len: u64,
+    ) -> Self {
+        let byte_len = u32::try_from(byte_len).unwrap_or(u32::MAX);
+        let header = RecordHeader::new(record_type, byte_len).to_bytes();
+        Self { stored, slot, entry, sum: RecordSum::new(slot, entry, header) }
+    }
+
+    /// Compares all that was read with what is kept of the record.
+    fn check(&self, kept: SumEntry) -> Result<()> {
+        let found = match kept.compare(self.slot, self.entry, self.sum) {
+            SumVerdict::Unknown | SumVerdict::Intact | SumVerdict::EntryDamaged => return Ok(()),
+            SumVerdict::Damaged { .. } => "bytes that are not those that were written",
+            SumVerdict::Misplaced => "another one: the offset entry was changed",
+        };
+        let wanted = format!("the record of slot {}, as its checksum has it", self.slot);
+        let path = self.stored.data.path();
+        Err(Error::corrupt(path, self.entry, "checksum of a record", wanted, found))
+    }
+}
+
+impl Read for Checked<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.stored.read(buffer)?;
+        self.sum.update(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+fn open_data(directory: &ColumnDir, file_id: FileId, data_len: u64) -> Result<NamedFile> {
+    let path = directory.data_path(file_id);
+    let data = directory.open(path.clone(), Access::Read)?;
+    data.ok_or_else(|| missing(path, "data file", data_len))
+}
+
+fn record_end(data: &NamedFile, conf: &Conf, slot: Slot, entry: u64, data_len: u64) -> Result<u64> {
+    let end = data.record_end(conf.spec.record_type, entry, data_len)?;
+    match end.filter(|end| *end <= data_len && entry >= FIRST_RECORD_OFFSET) {
+        Some(end) => Ok(end),
+        None => Err(no_record(data.path().to_owned(), slot, entry, end, data_len)),
+    }
+}
