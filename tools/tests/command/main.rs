@@ -12,6 +12,7 @@ mod manners;
 mod map;
 mod prove;
 mod read_only;
+mod readme;
 mod roots;
 mod stat_verify_heal;
 mod support;
