@@ -6,8 +6,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use crate::column::Column;
 use crate::error::{Error, Result};
 use crate::format::names;
+use crate::manifest::Manifest;
 use crate::read::{Reader, ReaderOptions};
-use crate::write::{Checksums, Pipeline, PipelineOptions, Writer, WriterOptions};
+use crate::write::{Checksums, Door, Pipeline, PipelineOptions, Writer, WriterOptions};
 
 /// An archive, open for reading. Nothing is created, and columns are opened when they are first
 /// asked for.
@@ -136,11 +137,13 @@ impl ArchivePipeline {
     }
 }
 
-/// An archive, open for writing. A column is opened, and locked, when it is first asked for.
+/// An archive, open for writing. A column is opened, and locked, when it is first asked for. What is
+/// written to it has to pass its [`Door`], which knows the chain from the archive's [`Manifest`].
 #[derive(Debug)]
 pub struct ArchiveWriter {
     root: PathBuf,
     checksums: Checksums,
+    doors: [Door; Column::ALL.len()],
     columns: [Option<Writer>; Column::ALL.len()],
 }
 
@@ -149,7 +152,20 @@ impl ArchiveWriter {
     #[must_use]
     pub fn open(root: impl AsRef<Path>) -> Self {
         let columns = std::array::from_fn(|_| None);
-        Self { root: root.as_ref().to_owned(), checksums: Checksums::Off, columns }
+        let doors = Column::ALL.map(Door::new);
+        Self { root: root.as_ref().to_owned(), checksums: Checksums::Off, doors, columns }
+    }
+
+    /// Opens columns from now on for any values, and for roots with gaps: [`Door::raw`].
+    #[must_use]
+    pub fn raw(self, raw: bool) -> Self {
+        Self { doors: self.doors.map(|door| door.raw(raw)), ..self }
+    }
+
+    /// Opens columns from now on for slots far above the archive's highest: [`Door::far`].
+    #[must_use]
+    pub fn far(self, far: bool) -> Self {
+        Self { doors: self.doors.map(|door| door.far(far)), ..self }
     }
 
     /// Whether checksums are kept of what is written to columns that are opened from now on.
@@ -198,7 +214,10 @@ impl ArchiveWriter {
                 to_open.push((column, allow_backfill));
             }
         }
-        let opened = open_writers(&self.root, self.checksums, &to_open);
+        if !to_open.is_empty() {
+            self.read_chain()?;
+        }
+        let opened = open_writers(&self.root, self.checksums, &self.doors, &to_open);
         for ((column, _), writer) in to_open.into_iter().zip(opened) {
             self.columns[column.index()] = Some(writer?);
         }
@@ -209,6 +228,18 @@ impl ArchiveWriter {
             None => unreachable!("all were opened above"),
         }))
     }
+
+    /// What the archive knows of its chain, for the doors of columns that are opened next.
+    fn read_chain(&mut self) -> Result<()> {
+        if let Some(manifest) = Manifest::read(&self.root)? {
+            let (root, slots) = (manifest.genesis_validators_root, manifest.slots_per_era);
+            self.doors = self.doors.map(|door| {
+                let door = door.genesis_validators_root(root);
+                slots.map_or(door, |slots| door.slots_per_era(slots))
+            });
+        }
+        Ok(())
+    }
 }
 
 /// Opens columns for writing, each on a thread of its own: what each of them flushes, the file
@@ -217,11 +248,13 @@ impl ArchiveWriter {
 fn open_writers(
     root: &Path,
     checksums: Checksums,
+    doors: &[Door; Column::ALL.len()],
     asked: &[(Column, bool)],
 ) -> Vec<Result<Writer>> {
     let open = |(column, allow_backfill): (Column, bool)| {
         let options = WriterOptions::create(column.spec()).allow_backfill(allow_backfill);
-        Writer::open(root.join(column.dir_name()), options.checksums(checksums))
+        let options = options.checksums(checksums).door(doors[column.index()]);
+        Writer::open(root.join(column.dir_name()), options)
     };
     match asked {
         [] => Vec::new(),

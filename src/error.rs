@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::column::Column;
 use crate::slot::{FileId, Slot};
 
 /// A result with this crate's [`Error`].
@@ -139,6 +140,10 @@ pub enum Error {
         slot: Slot,
     },
 
+    /// A value, or its place, is not what belongs into the column. Nothing was written.
+    #[error(transparent)]
+    Refused(Box<Objection>),
+
     /// `u64::MAX` is the mark of an empty column and no slot.
     #[error("{} is not a slot", u64::MAX)]
     InvalidSlot,
@@ -195,6 +200,54 @@ pub struct Corruption {
     pub wanted: String,
     /// What was found.
     pub found: String,
+}
+
+/// Why a value may not be written to one of the known columns: see [`Door`](crate::Door).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{column} slot {slot} is refused: wanted {wanted}, found {found}; {}", kind.remedy())]
+pub struct Objection {
+    /// The column.
+    pub column: Column,
+    /// The slot of the value.
+    pub slot: Slot,
+    /// What kind of objection it is.
+    pub kind: ObjectionKind,
+    /// What belongs there.
+    pub wanted: String,
+    /// What was given.
+    pub found: String,
+}
+
+/// What is wrong with a value that is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ObjectionKind {
+    /// The value is none of the column's, or that of another slot or chain.
+    WrongValue,
+    /// A root would leave a gap behind it.
+    RootGap,
+    /// The slot lies more than an era above the archive's highest.
+    TooFar,
+}
+
+impl ObjectionKind {
+    /// The variant's name, for programs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::WrongValue => "WrongValue",
+            Self::RootGap => "RootGap",
+            Self::TooFar => "TooFar",
+        }
+    }
+
+    const fn remedy(self) -> &'static str {
+        match self {
+            Self::WrongValue => "check slot and file; only `raw` writes take other encodings",
+            Self::RootGap => "send the roots in between too",
+            Self::TooFar => "check the slot; say `far` if it is meant",
+        }
+    }
 }
 
 struct At(Option<u64>);

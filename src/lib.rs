@@ -78,7 +78,7 @@ pub mod write;
 
 pub use archive::{Archive, ArchivePipeline, ArchiveWriter};
 pub use column::{Column, ColumnSpec, Compression};
-pub use error::{Corruption, Error, IoError, Result};
+pub use error::{Corruption, Error, IoError, Objection, ObjectionKind, Result};
 pub use manifest::{Manifest, StatesPolicy};
 pub use read::{
     Access, Arrival, FollowOptions, Follower, OwnedRecord, Range, Reader, ReaderOptions, Record,
@@ -86,7 +86,7 @@ pub use read::{
 };
 pub use slot::{FileId, SLOTS_PER_FILE, Slot};
 pub use write::{
-    Checksums, CommitInfo, Committed, CutReport, HealAction, HealReport, Keep, Pipeline,
+    Checksums, CommitInfo, Committed, CutReport, Door, HealAction, HealReport, Keep, Pipeline,
     PipelineOptions, Prepared, Queue, ReclaimReport, Reclaimed, RunCommit, RunError, RunReport,
     Ticket, Writer, WriterOptions, inspect, inspect_cut, inspect_reclaim, reclaim,
 };

@@ -78,7 +78,7 @@ fn unknown_names_in_the_archive_and_in_a_column_are_left_alone() {
         fs::write(bss.join(name), b"not ours").unwrap();
     }
     fs::create_dir(bss.join("directory")).unwrap();
-    let mut archive = ArchiveWriter::open(root.path());
+    let mut archive = ArchiveWriter::open(root.path()).raw(true);
     let writer = archive.column(Column::StateSnapshots, true).unwrap();
     assert!(writer.heal_report().is_clean(), "{:?}", writer.heal_report());
     writer.put(Slot(5), &value(5)).unwrap();

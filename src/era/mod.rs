@@ -18,7 +18,6 @@ pub mod export;
 mod export_error;
 mod frames;
 mod group;
-mod hex;
 pub mod import;
 mod index;
 mod payload;
@@ -27,7 +26,6 @@ mod prove;
 mod reader;
 mod reading;
 mod report;
-pub mod ssz;
 mod standing;
 mod ticker;
 mod verify;
@@ -47,3 +45,6 @@ pub use report::{
     EraOutcome, EraReport, ImportReport, ImportSummary, Observer, Phase, Progress, StateOutcome,
 };
 pub use walk::GroupWalk;
+
+use crate::format::hex;
+pub use crate::format::ssz;

@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::column::Column;
 use crate::error::{Error, Result};
 use crate::files::disk::{self, Access, Disk, DiskFile};
 use crate::format::conf::{Conf, V3_BYTES};
@@ -38,6 +39,11 @@ pub(super) struct NamedFile {
 impl ColumnDir {
     pub(super) fn new(disk: Arc<dyn Disk>, path: &Path) -> Self {
         Self { disk, path: path.to_owned() }
+    }
+
+    /// The directory of another column of the same archive.
+    pub(super) fn beside(&self, column: Column) -> Self {
+        self.sibling(&parent(&self.path).join(column.dir_name()))
     }
 
     /// Another directory on the same disk.

@@ -4,6 +4,7 @@ mod column_dir;
 mod commit;
 mod compare;
 mod cut;
+mod door;
 mod encode;
 mod flusher;
 mod gather;
@@ -18,6 +19,7 @@ mod table_cache;
 mod writer;
 
 pub use cut::{CutReport, Keep, inspect_cut};
+pub use door::Door;
 pub use heal::{HealAction, HealReport, inspect};
 pub use pipeline::{CommitInfo, Pipeline, PipelineOptions, Queue, Ticket};
 pub use reclaim::{ReclaimReport, Reclaimed, inspect_reclaim, reclaim, reclaim_on};

@@ -19,6 +19,7 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::column::ColumnSpec;
 use crate::error::{Error, Result};
 use crate::slot::{FileId, Slot};
+use crate::write::door::Door;
 use crate::write::encode;
 use crate::write::plan;
 use crate::write::writer::{Committed, Writer};
@@ -106,9 +107,13 @@ pub struct Queue {
 /// Jobs that wait share commits. When fewer have come than the last commit has answered, it rests for
 /// moments while more come, all in all about as long as a commit takes: producers that put, wait and
 /// put again are answered together. A single one is never waited for.
+///
+/// Where the writer has a [`Door`], [`Pipeline::raw`] and [`Pipeline::far`] make handles whose jobs
+/// skip a part of its checks.
 #[derive(Clone, Debug)]
 pub struct Pipeline {
     shared: Arc<Shared>,
+    door: Option<Door>,
 }
 
 #[derive(Debug)]
@@ -123,6 +128,8 @@ struct Shared {
 
 struct Job {
     records: Vec<(Slot, Vec<u8>)>,
+    /// What the slots have to pass.
+    door: Option<Door>,
     bytes: u64,
     answer: Box<dyn FnOnce(Result<Committed>) + Send>,
 }
@@ -152,6 +159,7 @@ impl Pipeline {
     /// [`Error::Io`] when the system has no thread to give.
     pub fn start(writer: Writer, options: PipelineOptions) -> Result<Self> {
         let (directory, spec) = (writer.directory().to_owned(), writer.conf().spec);
+        let door = writer.door();
         let (sender, jobs) = crossbeam_channel::bounded(options.max_jobs.get());
         let max = Queue { jobs: options.max_jobs.get() as u64, bytes: options.max_bytes };
         let gate = Arc::new(Gate::new(max));
@@ -169,7 +177,19 @@ impl Pipeline {
             .spawn(move || worker.run())
             .map_err(|error| Error::io(&directory, "start a thread for", error))?;
         let (queue, thread) = (Mutex::new(Some(sender)), Mutex::new(Some(thread)));
-        Ok(Self { shared: Arc::new(Shared { directory, spec, gate, queue, thread }) })
+        Ok(Self { shared: Arc::new(Shared { directory, spec, gate, queue, thread }), door })
+    }
+
+    /// A handle whose jobs may hold any values, and roots with gaps: [`Door::raw`].
+    #[must_use]
+    pub fn raw(self, raw: bool) -> Self {
+        Self { door: self.door.map(|door| door.waiving(raw, false)), ..self }
+    }
+
+    /// A handle whose jobs may go far above the archive's highest slot: [`Door::far`].
+    #[must_use]
+    pub fn far(self, far: bool) -> Self {
+        Self { door: self.door.map(|door| door.waiving(false, far)), ..self }
     }
 
     /// The column's directory.
@@ -196,7 +216,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// At once: [`Error::NotAscending`], [`Error::InvalidSlot`], [`Error::TooLarge`],
-    /// [`Error::ShuttingDown`]. All others come with the ticket.
+    /// [`Error::ShuttingDown`], [`Error::Refused`] for a value. All others come with the ticket.
     pub fn submit(&self, items: Vec<(Slot, Vec<u8>)>) -> Result<Ticket> {
         let (sender, answer) = crossbeam_channel::bounded(1);
         // Whoever does not wait for the answer does not want it.
@@ -214,10 +234,13 @@ impl Pipeline {
         items: Vec<(Slot, Vec<u8>)>,
         answer: impl FnOnce(Result<Committed>) + Send + 'static,
     ) -> Result<()> {
-        let Shared { spec, gate, directory, .. } = &*self.shared;
+        let (Shared { spec, gate, directory, .. }, door) = (&*self.shared, self.door);
         plan::check_values(*spec, items.iter().map(|(slot, value)| (*slot, value.len())))?;
         let mut records = Vec::with_capacity(items.len());
         for (slot, value) in items {
+            if let Some(door) = door {
+                door.check_value(slot, &value, value.len() as u64)?;
+            }
             let stored = encode::encode_owned(value, spec.compression)
                 .map_err(|error| Error::io(directory, "compress a value for", error))?;
             plan::check_stored_len(slot, stored.len() as u64)?;
@@ -228,7 +251,8 @@ impl Pipeline {
         let ended = || Error::ShuttingDown { directory: directory.as_path().into() };
         let queue = queue.ok_or_else(ended)?;
         gate.enter(bytes);
-        queue.send(Job { records, bytes, answer: Box::new(answer) }).map_err(|_| {
+        let job = Job { records, door, bytes, answer: Box::new(answer) };
+        queue.send(job).map_err(|_| {
             gate.leave(bytes);
             ended()
         })
@@ -393,10 +417,11 @@ impl Worker {
         let mut records = Vec::with_capacity(round.len());
         let mut answers = Vec::with_capacity(round.len());
         for job in round {
-            records.push(job.records);
+            records.push((job.records, job.door));
             answers.push(Some((job.answer, job.bytes)));
         }
-        let jobs: Vec<&[(Slot, Vec<u8>)]> = records.iter().map(Vec::as_slice).collect();
+        let jobs: Vec<_> =
+            records.iter().map(|(records, door)| (records.as_slice(), *door)).collect();
         let Self { writer, jobs: queue, gate, round_bytes, on_commit } = self;
         let mut next_file = |current: FileId| {
             collect(queue, *round_bytes, waiting);

@@ -1,7 +1,8 @@
 //! Jobs that wait are merged into as few commits as the rules allow.
 //!
 //! A round takes jobs in the order in which they came. Each is held against the column, and
-//! against those before it, as if it were alone: a job that breaks a rule fails alone. The others
+//! against those before it, as if it were alone: a job that breaks a rule fails alone. (With a door
+//! those with the lower slots come first: roots of several producers leave no gaps.) The others
 //! fall into units, each one commit: one for every sealed file that is filled, one for everything
 //! above the highest slot. All records of a job are in one unit, so a job is there whole or not
 //! at all.
@@ -57,23 +58,41 @@ impl Fills {
 pub(super) struct Round<'a> {
     pub(super) units: Vec<Unit<'a>>,
     pub(super) jobs: Vec<JobPlan>,
+    /// The highest slot of the column once the jobs that were planned so far are committed.
+    highest: Option<Slot>,
+}
+
+/// The order in which the jobs of a round are planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    AsTheyCame,
+    LowerSlotsFirst,
 }
 
 /// Plans a round. `held` looks a slot up in the column, `same` compares two payloads in their
-/// stored form.
+/// stored form, `admits` says whether a job may be written to a column with this highest slot.
 pub(super) fn plan_round<'a>(
     conf: &Conf,
     jobs: &[&'a [(Slot, Vec<u8>)]],
+    order: Order,
     mut held: impl FnMut(Slot, &[u8]) -> Result<Held>,
     same: impl Fn(&[u8], &[u8]) -> bool,
+    mut admits: impl FnMut(usize, Option<Slot>) -> Result<()>,
 ) -> Round<'a> {
-    let mut round = Round { units: Vec::new(), jobs: Vec::new() };
-    for job in jobs {
-        let plan = round.admit(conf, job, &mut held, &same);
-        round
-            .jobs
-            .push(plan.unwrap_or_else(|error| JobPlan { outcome: Err(error), units: Vec::new() }));
+    let mut round = Round { units: Vec::new(), jobs: Vec::new(), highest: conf.highest };
+    let mut positions: Vec<usize> = (0..jobs.len()).collect();
+    if order == Order::LowerSlotsFirst {
+        positions.sort_by_key(|position| jobs[*position].first().map(|(slot, _)| *slot));
     }
+    let refused = |error| JobPlan { outcome: Err(error), units: Vec::new() };
+    let mut plans: Vec<(usize, JobPlan)> = Vec::with_capacity(jobs.len());
+    for position in positions {
+        let plan = admits(position, round.highest)
+            .and_then(|()| round.admit(conf, jobs[position], &mut held, &same));
+        plans.push((position, plan.unwrap_or_else(refused)));
+    }
+    plans.sort_by_key(|(position, _)| *position);
+    round.jobs = plans.into_iter().map(|(_, plan)| plan).collect();
     round.settle();
     round
 }
@@ -116,6 +135,7 @@ impl<'a> Round<'a> {
             } else {
                 Fills::Current
             });
+            self.highest = self.highest.max(new.last().map(|(slot, _)| *slot));
             self.units[unit].records.extend(new);
             units.push(unit);
         }
@@ -193,13 +213,18 @@ mod tests {
             19_999 => Err(Error::Conflict { slot }),
             _ => Ok(Held::Nothing),
         };
-        let round = plan_round(&conf, &jobs, held, |left, right| left == right);
+        let order = Order::AsTheyCame;
+        let round = plan_round(&conf, &jobs, order, held, |left, right| left == right, admit_all);
         let units = round
             .units
             .iter()
             .map(|unit| (unit.fills, unit.records.keys().map(|slot| slot.0).collect()))
             .collect();
         (units, round.jobs.into_iter().map(|job| job.outcome).collect())
+    }
+
+    fn admit_all(_: usize, _: Option<Slot>) -> Result<()> {
+        Ok(())
     }
 
     fn job<const N: usize>(items: [(u64, &str); N]) -> Job {
@@ -249,11 +274,29 @@ mod tests {
     }
 
     #[test]
+    fn lower_slots_first_shows_each_job_the_highest_slot_of_those_before_it() {
+        let conf = Conf::empty(Column::StateDiffs.spec(), false);
+        let jobs = [job([(9, "c")]), job([(5, "a")]), job([(7, "b")]), job([(8, "b")])];
+        let jobs: Vec<&[(Slot, Vec<u8>)]> = jobs.iter().map(Vec::as_slice).collect();
+        let mut asked = Vec::new();
+        let admits = |job: usize, highest: Option<Slot>| {
+            asked.push((job, highest.map(|slot| slot.0)));
+            if job == 2 { Err(Error::InvalidSlot) } else { Ok(()) }
+        };
+        let (order, held) = (Order::LowerSlotsFirst, |_, _: &[u8]| Ok(Held::Nothing));
+        let round = plan_round(&conf, &jobs, order, held, |left, right| left == right, admits);
+        assert_eq!(asked, [(1, None), (2, Some(5)), (3, Some(5)), (0, Some(8))]);
+        let refused: Vec<bool> = round.jobs.iter().map(|job| job.outcome.is_err()).collect();
+        assert_eq!(refused, [false, false, true, false]);
+    }
+
+    #[test]
     fn a_repeated_job_is_answered_only_when_the_first_is_durable() {
         let conf = Conf::empty(Column::StateDiffs.spec(), false);
         let (first, again) = (job([(5, "a")]), job([(5, "a")]));
         let jobs = [first.as_slice(), again.as_slice()];
-        let round = plan_round(&conf, &jobs, |_, _| Ok(Held::Nothing), |left, right| left == right);
+        let (order, held) = (Order::AsTheyCame, |_, _: &[u8]| Ok(Held::Nothing));
+        let round = plan_round(&conf, &jobs, order, held, |left, right| left == right, admit_all);
         assert_eq!(round.answered_after(), [vec![0, 1]]);
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::column::{ColumnSpec, Compression};
+use crate::column::{Column, ColumnSpec, Compression};
 use crate::error::{Error, Result};
 use crate::files::disk::{Access, Disk, Lock, LockAttempt, OsDisk};
 use crate::format::conf::{Backfill, Conf};
@@ -18,13 +18,14 @@ use crate::slot::{FileId, Slot};
 use crate::write::column_dir::ColumnDir;
 use crate::write::commit::{self, CommitError, FileBatch, Stream};
 use crate::write::compare::{StoredReader, Uncomparable, compare, same_value};
+use crate::write::door::{self, Door};
 use crate::write::encode;
 use crate::write::flusher::Flusher;
 use crate::write::heal::{self, HealAction, HealReport};
 use crate::write::pipeline::{CommitInfo, JobEvent};
 use crate::write::plan;
 use crate::write::replace;
-use crate::write::round::{self, Held};
+use crate::write::round::{self, Held, Order};
 use crate::write::run::{RunCommit, RunError, RunReport};
 use crate::write::table_cache::TableCache;
 
@@ -35,6 +36,7 @@ pub struct WriterOptions {
     max_value_bytes: u64,
     allow_backfill: bool,
     checksums: Checksums,
+    door: Option<Door>,
 }
 
 /// Whether checksums of the records that are written are kept beside them: `data_00000.sum` beside
@@ -58,14 +60,14 @@ impl WriterOptions {
     pub fn create(spec: ColumnSpec) -> Self {
         let max_value_bytes = spec.max_value_bytes;
         let (allow_backfill, checksums) = (false, Checksums::Off);
-        Self { spec: Some(spec), max_value_bytes, allow_backfill, checksums }
+        Self { spec: Some(spec), max_value_bytes, allow_backfill, checksums, door: None }
     }
 
     /// Opens a column that must be there, as it is.
     #[must_use]
     pub fn existing() -> Self {
         let (allow_backfill, checksums) = (false, Checksums::Off);
-        Self { spec: None, max_value_bytes: 0, allow_backfill, checksums }
+        Self { spec: None, max_value_bytes: 0, allow_backfill, checksums, door: None }
     }
 
     /// Whether skipped slots behind the highest may be filled. Once on, it stays on: the column
@@ -79,6 +81,12 @@ impl WriterOptions {
     #[must_use]
     pub fn checksums(self, checksums: Checksums) -> Self {
         Self { checksums, ..self }
+    }
+
+    /// Checks every value that is written (default: none is checked).
+    #[must_use]
+    pub fn door(self, door: Door) -> Self {
+        Self { door: Some(door), ..self }
     }
 
     /// Raises the bound on one decoded value, in bytes. It never goes down.
@@ -105,7 +113,8 @@ pub struct Committed {
 /// # Errors of every put
 /// Refused before anything is written, and the writer goes on: [`Error::NotAscending`],
 /// [`Error::InvalidSlot`], [`Error::TooLarge`], [`Error::Conflict`], [`Error::BackfillDisabled`],
-/// [`Error::MixedBatch`], [`Error::SpansFiles`], [`Error::Corrupt`].
+/// [`Error::MixedBatch`], [`Error::SpansFiles`], [`Error::Corrupt`]; with a [`Door`],
+/// [`Error::Refused`].
 ///
 /// [`Error::Io`] when the system fails a call, or when the lock file at its path is another one than
 /// this writer holds: somebody removed it, or put another directory in the place of the column's.
@@ -117,6 +126,9 @@ pub struct Writer {
     conf: Conf,
     tables: TableCache,
     flusher: Flusher,
+    door: Option<Door>,
+    /// The highest slot of the archive, as far as it was looked up.
+    archive_highest: Option<Slot>,
     /// What poisoned it.
     poisoned: Option<Error>,
     healed: HealReport,
@@ -177,7 +189,8 @@ impl Writer {
             Checksums::On => true,
         };
         let (tables, flusher) = (TableCache::new(keeps_sums), Flusher::default());
-        Ok(Self { directory, conf, tables, flusher, poisoned: None, healed, lock })
+        let (door, archive_highest, poisoned) = (options.door, None, None);
+        Ok(Self { directory, conf, tables, flusher, door, archive_highest, poisoned, healed, lock })
     }
 
     /// What opening healed.
@@ -196,6 +209,12 @@ impl Writer {
     #[must_use]
     pub fn highest_written_slot(&self) -> Option<Slot> {
         self.conf.highest
+    }
+
+    /// What checks the values that are written.
+    #[must_use]
+    pub fn door(&self) -> Option<Door> {
+        self.door
     }
 
     /// The column's directory.
@@ -292,11 +311,13 @@ impl Writer {
         for (slot, stored) in &items {
             self.check_stored(*slot, stored)?;
         }
+        self.check_door_slots(self.door, items.iter().map(|(slot, _)| *slot))?;
         self.write_stored(items)?.commit()
     }
 
     /// [`Writer::put_stored_batch`] of payloads that the caller has decoded, within the column's
-    /// bound: no work is done twice. It does not wait for the disk.
+    /// bound, and whose slots it has compared with those in the values: no work is done twice. It
+    /// does not wait for the disk.
     pub(crate) fn write_checked_batch(
         &mut self,
         items: &[(Slot, impl AsRef<[u8]>)],
@@ -306,6 +327,7 @@ impl Writer {
         }
         self.check_writable()?;
         plan::check_slots(items.iter().map(|(slot, _)| *slot))?;
+        self.check_door_slots(self.door, items.iter().map(|(slot, _)| *slot))?;
         self.write_stored(borrowed(items))
     }
 
@@ -331,6 +353,8 @@ impl Writer {
         self.check_writable()?;
         plan::check_slots([slot].into_iter())?;
         plan::check_value_len(self.conf.spec, slot, byte_len)?;
+        let head = self.check_door_from(slot, byte_len, source)?;
+        let source: &mut dyn Read = &mut head.as_slice().chain(source);
         if self.contains(slot)? {
             let mut value = source.take(byte_len);
             self.holds(slot, &mut value)?;
@@ -422,9 +446,69 @@ impl Writer {
         Err(Error::io(path, "go on under the lock", source))
     }
 
-    fn check_values(&self, items: &[(Slot, &[u8])]) -> Result<()> {
+    fn check_values(&mut self, items: &[(Slot, &[u8])]) -> Result<()> {
         self.check_writable()?;
-        plan::check_values(self.conf.spec, items.iter().map(|(slot, value)| (*slot, value.len())))
+        let lens = items.iter().map(|(slot, value)| (*slot, value.len()));
+        plan::check_values(self.conf.spec, lens)?;
+        if let Some(door) = self.door {
+            items
+                .iter()
+                .try_for_each(|(slot, value)| door.check_value(*slot, value, value.len() as u64))?;
+        }
+        self.check_door_slots(self.door, items.iter().map(|(slot, _)| *slot))
+    }
+
+    /// Whether these ascending slots may be written.
+    fn check_door_slots(
+        &mut self,
+        door: Option<Door>,
+        slots: impl DoubleEndedIterator<Item = Slot> + Clone,
+    ) -> Result<()> {
+        let Some((door, last)) = door.zip(slots.clone().next_back()) else { return Ok(()) };
+        self.look_up_archive_highest(door, last)?;
+        door.check_slots(self.conf.highest, self.archive_highest, slots)
+    }
+
+    /// Looks the archive's highest slot up again where what is known of it would refuse this slot.
+    fn look_up_archive_highest(&mut self, door: Door, slot: Slot) -> Result<()> {
+        let known = self.conf.highest.max(self.archive_highest);
+        if known.is_none_or(|known| door.is_far(known, slot)) {
+            for column in Column::ALL {
+                let conf = self.directory.beside(column).read_conf()?;
+                self.archive_highest = self.archive_highest.max(conf.and_then(|conf| conf.highest));
+            }
+        }
+        Ok(())
+    }
+
+    /// [`Self::look_up_archive_highest`] for each of the jobs.
+    fn look_up_for(&mut self, jobs: &[JobRecords<'_>]) -> Vec<Result<()>> {
+        let look_up = |(records, door): &JobRecords<'_>| {
+            let last = records.last().map(|(slot, _)| *slot);
+            door.zip(last).map_or(Ok(()), |(door, last)| self.look_up_archive_highest(door, last))
+        };
+        jobs.iter().map(look_up).collect()
+    }
+
+    /// Checks the beginning of a stream and gives back what was read of it.
+    fn check_door_from(
+        &mut self,
+        slot: Slot,
+        byte_len: u64,
+        source: &mut dyn Read,
+    ) -> Result<Vec<u8>> {
+        let mut head = Vec::new();
+        if let Some(door) = self.door {
+            let wanted = byte_len.min(door::HEAD_BYTES as u64);
+            let read = source.take(wanted).read_to_end(&mut head);
+            read.map_err(|error| self.source_failed(slot, error))?;
+            if (head.len() as u64) < wanted {
+                return Err(self.source_failed(slot, io::ErrorKind::UnexpectedEof.into()));
+            }
+            door.check_value(slot, &head, byte_len)?;
+            self.check_door_slots(self.door, [slot].into_iter())?;
+        }
+        Ok(head)
     }
 
     /// A payload in its stored form must be what a reader accepts.
@@ -432,7 +516,10 @@ impl Writer {
         plan::check_stored_len(slot, stored.len() as u64)?;
         let limit = self.conf.spec.max_value_bytes;
         match decode::decoded_len(stored, Compression::Snappy, limit) {
-            Ok(_) => Ok(()),
+            Ok(byte_len) => match self.door {
+                Some(door) => door.check_value(slot, &decoded_head(stored), byte_len),
+                None => Ok(()),
+            },
             Err(DecodeFault::TooLarge) => Err(Error::TooLarge {
                 slot,
                 byte_len: limit.saturating_add(1),
@@ -446,13 +533,13 @@ impl Writer {
         }
     }
 
-    /// Stores jobs, each a batch of checked payloads in their stored form, in as few commits as
-    /// the rules allow. Each job gets its own answer, when its own commit is durable. Before the
+    /// Stores jobs, each a batch of checked payloads in their stored form with the door that its slots
+    /// still have to pass, in as few commits as the rules allow. Each job gets its own answer, when its own commit is durable. Before the
     /// last commit `next_file` is asked which sealed file will be filled next, below the current
     /// one that it is told.
     pub(super) fn put_jobs(
         &mut self,
-        jobs: &[&[(Slot, Vec<u8>)]],
+        jobs: &[JobRecords<'_>],
         next_file: &mut dyn FnMut(FileId) -> Option<FileId>,
         tell: &mut dyn FnMut(JobEvent),
     ) {
@@ -461,13 +548,25 @@ impl Writer {
             return;
         }
         let (conf, compression) = (self.conf, self.conf.spec.compression);
+        let (records, doors): (Vec<_>, Vec<_>) = jobs.iter().copied().unzip();
+        let looked_up = self.look_up_for(jobs);
+        let archive_highest = self.archive_highest;
+        let admits = |job: usize, highest: Option<Slot>| match doors[job] {
+            Some(door) => {
+                looked_up[job].clone()?;
+                let slots = records[job].iter().map(|(slot, _)| *slot);
+                door.check_slots(highest, archive_highest, slots)
+            }
+            None => Ok(()),
+        };
+        let has_door = doors.iter().any(Option::is_some);
+        let order = if has_door { Order::LowerSlotsFirst } else { Order::AsTheyCame };
         let held = |slot, stored: &[u8]| {
             let mut value = decode::decoder(stored, compression);
             Ok(if self.holds(slot, &mut *value)? { Held::Same } else { Held::Nothing })
         };
-        let mut round = round::plan_round(&conf, jobs, held, |left, right| {
-            same_value(left, right, compression)
-        });
+        let same = |left: &[u8], right: &[u8]| same_value(left, right, compression);
+        let mut round = round::plan_round(&conf, &records, order, held, same, admits);
         let answered_after = round.answered_after();
         let sealed: Vec<_> = round.units.iter().map(|unit| unit.fills.sealed()).collect();
         let mut failed: Vec<Option<Error>> = vec![None; round.units.len()];
@@ -741,11 +840,23 @@ impl Drop for Prepared<'_> {
     }
 }
 
+/// The records of a job in their stored form, and the door that its slots have to pass.
+pub(super) type JobRecords<'a> = (&'a [(Slot, Vec<u8>)], Option<Door>);
+
 /// Slots with their values or payloads.
 type Items<'a> = Vec<(Slot, &'a [u8])>;
 
 fn borrowed<V: AsRef<[u8]>>(items: &[(Slot, V)]) -> Items<'_> {
     items.iter().map(|(slot, value)| (*slot, value.as_ref())).collect()
+}
+
+/// The beginning of a payload's value; of one that does not decode, as much as there is.
+fn decoded_head(stored: &[u8]) -> Vec<u8> {
+    let mut head = Vec::new();
+    let decoder = decode::decoder(stored, Compression::Snappy);
+    let read = decoder.take(door::HEAD_BYTES as u64).read_to_end(&mut head);
+    debug_assert!(read.is_ok(), "it was decoded before");
+    head
 }
 
 fn take_lock(directory: &ColumnDir) -> Result<Box<dyn Lock>> {

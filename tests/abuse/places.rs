@@ -202,7 +202,7 @@ fn an_archive_and_its_columns_may_lie_behind_symbolic_links() {
     fs::create_dir_all(&elsewhere).unwrap();
     symlink(&archive, &link).unwrap();
     symlink(&elsewhere, archive.join("bss")).unwrap();
-    let mut writer = ArchiveWriter::open(&link);
+    let mut writer = ArchiveWriter::open(&link).raw(true).far(true);
     for slot in SLOTS {
         writer.column(Column::StateSnapshots, true).unwrap().put(slot, &value(slot)).unwrap();
         writer.column(Column::BlockRoots, true).unwrap().put(slot, &[7; 32]).unwrap();

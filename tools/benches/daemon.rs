@@ -69,7 +69,7 @@ impl Daemon {
             .arg(directory.path().join("archive"))
             .arg("--socket")
             .arg(&socket)
-            .arg("--backfill")
+            .args(["--backfill", "--raw", "--far"])
             .env("COLDSTORE_LOG", "warn")
             .spawn()
             .unwrap();

@@ -2,12 +2,12 @@
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand};
-use coldstore::{Column, Slot};
+use coldstore::{ArchiveWriter, Checksums, Column, Slot};
 
 use crate::failure::Answer;
 use crate::verbs;
@@ -95,6 +95,27 @@ pub(crate) struct ColumnOf {
     /// The column's name
     #[arg(value_parser = column_parser())]
     pub(crate) column: Column,
+}
+
+/// What a verb that writes values accepts.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct DoorOptions {
+    /// Accept values in any encoding, and roots with gaps. By default a block and a state must be
+    /// the consensus specification's SSZ of that slot, roots have 32 bytes and no gaps between them,
+    /// and nothing is empty
+    #[arg(long)]
+    raw: bool,
+    /// Accept slots more than one era above the archive's highest
+    #[arg(long)]
+    far: bool,
+}
+
+impl DoorOptions {
+    /// Opens an archive for writing, with checksums.
+    pub(crate) fn open(self, archive: &Path) -> ArchiveWriter {
+        let writer = ArchiveWriter::open(archive).checksums(Checksums::On);
+        writer.raw(self.raw).far(self.far)
+    }
 }
 
 /// Reads a column's name, and gives the shells the names to complete.

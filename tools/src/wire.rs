@@ -35,8 +35,9 @@ pub struct StreamCommitted {
 /// Why a request was not done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// The kind, for programs: the name of a variant of `coldstore::Error`, or `Malformed`,
-    /// `UnknownColumn`, `NotFound`, `MethodNotAllowed`, `NoRecord`, `Stalled`, `DiskFull`.
+    /// The kind, for programs: the name of a variant of `coldstore::Error` or of
+    /// `coldstore::ObjectionKind`, or `Malformed`, `UnknownColumn`, `NotFound`, `MethodNotAllowed`,
+    /// `UnsupportedMediaType`, `NoRecord`, `Stalled`, `DiskFull`.
     pub error: String,
     /// One sentence, for people.
     pub message: String,

@@ -10,7 +10,7 @@ use coldstore_tools::wire::{Decimal, StreamCommitted};
 use tokio::task::spawn_blocking;
 
 use super::body::Incoming;
-use super::intake::{Answer, Intake, Items};
+use super::intake::{Admission, Answer, Intake, Items};
 use super::limits::{Held, Memory};
 use super::refused::{Refused, no_answer};
 
@@ -30,6 +30,7 @@ pub(super) async fn put(
     intake: &Arc<Intake>,
     slot: Slot,
     mut body: Incoming,
+    admission: Admission,
     memory: &Memory,
 ) -> Result<Committed, Refused> {
     let limit = intake.pipeline.spec().max_value_bytes;
@@ -60,17 +61,22 @@ pub(super) async fn put(
             return Err(error.into());
         }
     }
-    let mut answers = submit(intake, vec![(slot, value)], held).await?;
+    let mut answers = submit(intake, vec![(slot, value)], admission, held).await?;
     match answers.first_mut() {
         Some(answer) => Ok(answer.wait().await?),
         None => Err(no_answer().into()),
     }
 }
 
-async fn submit(intake: &Arc<Intake>, items: Items, held: Held) -> Result<Vec<Answer>, Refused> {
+async fn submit(
+    intake: &Arc<Intake>,
+    items: Items,
+    admission: Admission,
+    held: Held,
+) -> Result<Vec<Answer>, Refused> {
     let intake = Arc::clone(intake);
     // It compresses, and blocks while the queue is full.
-    let submitted = spawn_blocking(move || intake.submit(items, held)).await;
+    let submitted = spawn_blocking(move || intake.submit(items, admission, held)).await;
     Ok(submitted.unwrap_or_else(|_| Err(no_answer()))?)
 }
 
@@ -79,12 +85,14 @@ async fn submit(intake: &Arc<Intake>, items: Items, held: Held) -> Result<Vec<An
 pub(super) async fn post(
     intake: &Arc<Intake>,
     body: Incoming,
+    admission: Admission,
     memory: &Memory,
 ) -> Result<StreamCommitted, Refused> {
     let spec = intake.pipeline.spec();
     let mut stream = Stream {
         intake,
         body,
+        admission,
         parser: Parser::new(spec.record_type, spec.max_value_bytes),
         memory,
         batch: Vec::new(),
@@ -120,6 +128,7 @@ enum Stop {
 struct Stream<'a> {
     intake: &'a Arc<Intake>,
     body: Incoming,
+    admission: Admission,
     parser: Parser,
     memory: &'a Memory,
     batch: Items,
@@ -192,7 +201,7 @@ impl Stream<'_> {
         }
         self.batch_bytes = 0;
         let held = std::mem::replace(&mut self.held, self.memory.hold());
-        let answers = submit(self.intake, batch, held).await?;
+        let answers = submit(self.intake, batch, self.admission, held).await?;
         self.in_flight.push_back(answers);
         while self.in_flight.len() > BATCHES_IN_FLIGHT {
             self.settle().await?;

@@ -17,6 +17,15 @@ use super::refused::no_answer;
 /// Slots with their values.
 pub(super) type Items = Vec<(Slot, Vec<u8>)>;
 
+/// What a request says of its values.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Admission {
+    /// They may be in any encoding.
+    pub(super) raw: bool,
+    /// Their slots may lie far above the archive's highest.
+    pub(super) far: bool,
+}
+
 /// One column's way in, and its readers.
 #[derive(Debug)]
 pub(super) struct Intake {
@@ -63,13 +72,19 @@ impl Intake {
 
     /// Queues ascending items in as few jobs as are safe, and blocks while the queue is full.
     /// `held` is given back when the last of them is answered.
-    pub(super) fn submit(self: &Arc<Self>, mut items: Items, held: Held) -> Result<Vec<Answer>> {
+    pub(super) fn submit(
+        self: &Arc<Self>,
+        mut items: Items,
+        admission: Admission,
+        held: Held,
+    ) -> Result<Vec<Answer>> {
+        let way_in = self.pipeline.clone().raw(admission.raw).far(admission.far);
         let held = Arc::new(held);
         let mut answers = Vec::new();
         let committed = self.view()?.highest_written_slot();
         let mut above = items.split_off(gaps(&items, committed));
         for job in by_file(items) {
-            answers.push(self.queue(job, &held)?);
+            answers.push(self.queue(&way_in, job, &held)?);
         }
         if above.is_empty() {
             return Ok(answers);
@@ -82,23 +97,23 @@ impl Intake {
         let sequential = above.split_off(gaps(&above, *queued));
         let last = sequential.last().map(|(slot, _)| *slot);
         for item in above {
-            answers.push(self.queue(vec![item], &held)?);
+            answers.push(self.queue(&way_in, vec![item], &held)?);
         }
         if last.is_some() {
             *queued = last;
-            answers.push(self.queue(sequential, &held)?);
+            answers.push(self.queue(&way_in, sequential, &held)?);
         }
         Ok(answers)
     }
 
-    fn queue(self: &Arc<Self>, job: Items, held: &Arc<Held>) -> Result<Answer> {
+    fn queue(self: &Arc<Self>, way_in: &Pipeline, job: Items, held: &Arc<Held>) -> Result<Answer> {
         let slots = job.first().zip(job.last()).map(|((first, _), (last, _))| (*first, *last));
         let (first, last) = slots.unwrap_or_default();
         let records = job.len() as u64;
         let (sender, outcome) = oneshot::channel();
         let (intake, held) = (Arc::clone(self), Arc::clone(held));
         let runtime = tokio::runtime::Handle::current();
-        self.pipeline.submit_then(job, move |answer| {
+        way_in.submit_then(job, move |answer| {
             if let Err(error) = &answer {
                 intake.note(error, &runtime);
             }

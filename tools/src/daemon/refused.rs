@@ -34,6 +34,11 @@ impl Refused {
         Self::new(StatusCode::BAD_REQUEST, "Malformed", None, message.to_string())
     }
 
+    pub(super) fn unsupported_media(message: impl Display) -> Self {
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        Self::new(status, "UnsupportedMediaType", None, message.to_string())
+    }
+
     pub(super) fn shutting_down() -> Self {
         let message = "the daemon is shutting down";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "ShuttingDown", None, message)
@@ -66,6 +71,9 @@ impl From<Error> for Refused {
             Error::Conflict { slot } => (StatusCode::CONFLICT, "Conflict", Some(*slot)),
             Error::TooLarge { slot, .. } => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "TooLarge", Some(*slot))
+            }
+            Error::Refused(objection) => {
+                (UNPROCESSABLE, objection.kind.name(), Some(objection.slot))
             }
             Error::InvalidSlot => (StatusCode::BAD_REQUEST, "InvalidSlot", None),
             Error::BackfillDisabled { slot, .. } => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -21,7 +21,7 @@ use tokio::task::spawn_blocking;
 use super::body::Incoming;
 use super::export::export;
 use super::ingest;
-use super::intake::Intake;
+use super::intake::{Admission, Intake};
 use super::limits::{Held, Memory};
 use super::metrics::Metrics;
 use super::refused::{Refused, no_answer};
@@ -79,18 +79,74 @@ fn parse_slot(text: &str) -> Result<Slot, Refused> {
     crate::cli::parse_slot(text).map_err(refused)
 }
 
+/// What is asked for behind the path of a request that brings values.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAndFar {
+    #[serde(default)]
+    raw: bool,
+    #[serde(default)]
+    far: bool,
+}
+
+type Asked = Result<Query<RawAndFar>, QueryRejection>;
+
+fn parse_admission(asked: Asked) -> Result<Admission, Refused> {
+    let Query(RawAndFar { raw, far }) = asked.map_err(Refused::malformed)?;
+    Ok(Admission { raw, far })
+}
+
+/// Refuses a body that is not the bytes of a value or a slot stream as they are: what is stored stays.
+fn check_headers(headers: &HeaderMap) -> Result<(), Refused> {
+    let values = |name| headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    for encoding in values(header::CONTENT_ENCODING) {
+        if !encoding.eq_ignore_ascii_case(b"identity") {
+            let encoding = encoding.escape_ascii();
+            let message = format!("the body is encoded ({encoding}): send the bytes as they are");
+            return Err(Refused::unsupported_media(message));
+        }
+    }
+    for media_type in values(header::CONTENT_TYPE) {
+        let name = media_type.split(|byte| *byte == b';').next().unwrap_or_default();
+        let name = name.trim_ascii().to_ascii_lowercase();
+        if name.starts_with(b"multipart/") || name == b"application/x-www-form-urlencoded" {
+            let name = name.escape_ascii();
+            let message = format!(
+                "the body is sent as a form ({name}): send the bytes as they are, with curl -T FILE \
+                 (and -X POST for a stream), or with Content-Type: application/octet-stream"
+            );
+            return Err(Refused::unsupported_media(message));
+        }
+    }
+    Ok(())
+}
+
+/// HTTP/1.1 has a body where one of these is said, be it an empty one.
+fn has_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING)
+}
+
 async fn put_value(
     State(daemon): State<Arc<Daemon>>,
     path: ColumnAndSlot,
+    admission: Asked,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Refused> {
     let body = daemon.incoming(body);
     let parsed = path.map_err(Refused::malformed).and_then(|Path((column, slot))| {
-        Ok((Arc::clone(daemon.intake(&column)?), parse_slot(&slot)?))
+        check_headers(&headers)?;
+        if !has_body(&headers) {
+            let message = "there is no body: send the value, with a Content-Length (curl -T FILE)";
+            return Err(Refused::malformed(message));
+        }
+        Ok((Arc::clone(daemon.intake(&column)?), parse_slot(&slot)?, parse_admission(admission)?))
     });
     match parsed {
-        Ok((intake, slot)) => {
-            ingest::put(&intake, slot, body, &daemon.memory).await.map(ingest::put_status)
+        Ok((intake, slot, admission)) => {
+            ingest::put(&intake, slot, body, admission, &daemon.memory)
+                .await
+                .map(ingest::put_status)
         }
         Err(refused) => {
             body.drain();
@@ -102,12 +158,19 @@ async fn put_value(
 async fn post_stream(
     State(daemon): State<Arc<Daemon>>,
     path: Result<Path<String>, PathRejection>,
+    admission: Asked,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Json<StreamCommitted>, Refused> {
     let body = daemon.incoming(body);
-    let parsed = path.map_err(Refused::malformed);
-    match parsed.and_then(|Path(column)| Ok(Arc::clone(daemon.intake(&column)?))) {
-        Ok(intake) => ingest::post(&intake, body, &daemon.memory).await.map(Json),
+    let parsed = path.map_err(Refused::malformed).and_then(|Path(column)| {
+        check_headers(&headers)?;
+        Ok((Arc::clone(daemon.intake(&column)?), parse_admission(admission)?))
+    });
+    match parsed {
+        Ok((intake, admission)) => {
+            ingest::post(&intake, body, admission, &daemon.memory).await.map(Json)
+        }
         Err(refused) => {
             body.drain();
             Err(refused)

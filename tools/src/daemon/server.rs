@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
-use coldstore::{ArchivePipeline, ArchiveWriter, Checksums, Column, PipelineOptions};
+use coldstore::{ArchivePipeline, ArchiveWriter, Column, PipelineOptions};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -36,7 +36,6 @@ const SPARE_THREADS: usize = 16;
 
 #[derive(Debug)]
 pub(crate) struct Options {
-    pub(crate) archive: PathBuf,
     pub(crate) socket: PathBuf,
     /// The columns that are opened for backfill.
     pub(crate) backfill: Vec<Column>,
@@ -53,9 +52,8 @@ pub(crate) struct Options {
 /// 4. remove the socket, accept no more connections, take no more values in,
 /// 5. wait for the answers that are on their way,
 /// 6. finish what is queued and give the locks back.
-pub(crate) fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(archive: ArchiveWriter, options: &Options) -> Result<()> {
     let metrics = Metrics::new()?;
-    let archive = ArchiveWriter::open(&options.archive).checksums(Checksums::On);
     let pipeline = ArchivePipeline::start(archive, &options.backfill, |column| {
         let commits = metrics.of_commits(column);
         PipelineOptions::default().on_commit(move |commit| commits.count(commit))
@@ -82,7 +80,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         });
         let listener = listen(listener)?;
         tracing::info!(
-            archive = %options.archive.display(), socket = %options.socket.display(), "listening"
+            archive = %pipeline.root().display(), socket = %options.socket.display(), "listening"
         );
         notify(NotifyState::Ready);
         serve(options, listener, socket, daemon, &pipeline).await;
@@ -100,14 +98,14 @@ fn daemon(
     metrics: Metrics,
     stop: watch::Receiver<bool>,
 ) -> Result<Daemon> {
-    let readers = open::archive(&options.archive)?;
+    let readers = open::archive(pipeline.root())?;
     let mut intakes = Vec::new();
     for column in Column::ALL {
         let reader = readers.column(column)?.clone();
         intakes.push(Arc::new(Intake::new(column, pipeline.column(column).clone(), reader)));
     }
     Ok(Daemon {
-        root: options.archive.clone(),
+        root: pipeline.root().to_owned(),
         intakes: intakes.try_into().unwrap_or_else(|_| unreachable!("one for each column")),
         memory: Memory::new(BUDGET_BYTES),
         metrics,

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use coldstore::{ArchiveWriter, Checksums, RunCommit, Slot, Writer};
+use coldstore::{RunCommit, Slot, Writer};
 use coldstore_tools::slot_stream::{Item, SlotStream};
 
 use crate::acknowledgements::Acknowledgements;
-use crate::cli::ColumnOf;
+use crate::cli::{ColumnOf, DoorOptions};
 use crate::failure::Answer;
 use crate::input::Input;
 
@@ -31,6 +31,8 @@ pub(crate) struct Load {
     /// The most records in one commit
     #[arg(long, value_name = "N", default_value = "1024")]
     batch: NonZeroUsize,
+    #[command(flatten)]
+    door: DoorOptions,
 }
 
 /// The most bytes of values in one batch.
@@ -43,7 +45,7 @@ impl Load {
     pub(crate) fn run(self) -> Result<Answer> {
         let mut input = Input::open(self.file.as_deref())?;
         let input_len = input.byte_len();
-        let mut archive = ArchiveWriter::open(&self.of.archive).checksums(Checksums::WherePresent);
+        let mut archive = self.door.open(&self.of.archive);
         let writer = archive.column(self.of.column, self.backfill)?;
         let spec = writer.conf().spec;
         let input = BufReader::with_capacity(READ_BUFFER_BYTES, input);

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use coldstore::{ArchiveWriter, Checksums, Slot};
+use coldstore::Slot;
 
-use crate::cli::{ColumnOf, parse_slot};
+use crate::cli::{ColumnOf, DoorOptions, parse_slot};
 use crate::failure::Answer;
 use crate::input::Input;
 use crate::output;
@@ -22,14 +22,19 @@ pub(crate) struct Put {
     slot: Slot,
     /// The file that holds the value; `-` or nothing is standard input
     file: Option<PathBuf>,
+    /// Open the column for backfill: skipped slots may be filled from now on
+    #[arg(long)]
+    backfill: bool,
+    #[command(flatten)]
+    door: DoorOptions,
 }
 
 impl Put {
     pub(crate) fn run(self) -> Result<Answer> {
         let slot = self.slot;
         let mut input = Input::open(self.file.as_deref())?;
-        let mut archive = ArchiveWriter::open(&self.of.archive).checksums(Checksums::WherePresent);
-        let writer = archive.column(self.of.column, false)?;
+        let mut archive = self.door.open(&self.of.archive);
+        let writer = archive.column(self.of.column, self.backfill)?;
         let committed = match input.byte_len() {
             Some(byte_len) => writer.put_from(slot, byte_len, &mut input),
             None => {

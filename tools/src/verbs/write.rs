@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Args;
 use coldstore::Column;
 
-use crate::cli::column_parser;
+use crate::cli::{DoorOptions, column_parser};
 use crate::daemon::{self, Options};
 use crate::failure::Answer;
 
@@ -41,17 +41,20 @@ pub(crate) struct Write {
     /// Drop a client that neither sends nor reads for this long
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = clap::value_parser!(u64).range(1..))]
     stall_timeout: u64,
+    #[command(flatten)]
+    door: DoorOptions,
 }
 
 impl Write {
     pub(crate) fn run(self) -> Result<Answer> {
-        daemon::run(&Options {
-            archive: self.archive,
+        let archive = self.door.open(&self.archive);
+        let options = Options {
             socket: self.socket,
             backfill: self.backfill,
             max_connections: self.max_connections.get(),
             stall: Duration::from_secs(self.stall_timeout),
-        })?;
+        };
+        daemon::run(archive, &options)?;
         Ok(Answer::Yes)
     }
 }

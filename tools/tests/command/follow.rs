@@ -18,7 +18,7 @@ struct Feed {
 
 impl Feed {
     fn start(archive: &Archive) -> Self {
-        let args = ["load", &archive.arg(), "bss", "--batch", "1", "--backfill"];
+        let args = ["load", &archive.arg(), "bss", "--batch", "1", "--backfill", "--raw", "--far"];
         let mut child = spawn(&args, Stdio::piped());
         let mut stdin = child.stdin.take().unwrap();
         let acknowledged = BufReader::new(child.stdout.take().unwrap()).lines();

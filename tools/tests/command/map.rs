@@ -25,7 +25,8 @@ pub(crate) fn minimal() -> Archive {
     let (path, files) = (archive.arg(), files.to_str().unwrap().to_owned());
     coldstore(&["import", &path, &files, "--network", &config, "--backfill"]).exits(0);
     let between: Vec<_> = (65..100).map(|slot| (slot, vec![7; 1000])).collect();
-    coldstore_fed(&["load", &path, "bss", "--backfill"], &stream([4, 0], &between)).exits(0);
+    coldstore_fed(&["load", &path, "bss", "--backfill", "--raw"], &stream([4, 0], &between))
+        .exits(0);
     archive
 }
 

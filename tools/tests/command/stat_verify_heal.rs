@@ -12,7 +12,7 @@ use crate::support::{
 fn two_columns() -> Archive {
     let archive = Archive::new().with("bbr", &roots(0..10)).with("bss", &roots([2, 5, 9000]));
     let backfill = stream([4, 0], &roots([3]));
-    coldstore_fed(&["load", &archive.arg(), "bss", "--backfill"], &backfill).exits(0);
+    coldstore_fed(&["load", &archive.arg(), "bss", "--backfill", "--raw"], &backfill).exits(0);
     archive
 }
 
@@ -151,6 +151,7 @@ fn verify_json_lists_the_findings_by_column() {
 #[test]
 fn verify_deep_decodes_what_verify_only_looks_at() {
     let archive = Archive::new().with("blk", &[(1, vec![7; 1000])]);
+    fs::remove_file(archive.path().join("blk/data_00000.sum")).unwrap();
     let path = archive.path().join("blk/data_00000");
     OpenOptions::new().write(true).open(path).unwrap().write_all_at(&[0xAA; 4], 30).unwrap();
     coldstore(&["verify", &archive.arg()]).exits(0);
@@ -232,6 +233,7 @@ fn every_crash_of_the_golden_stores_is_healed_to_what_a_reader_saw() {
 fn what_no_slot_refers_to_is_listed_and_freed_on_request() {
     let archive =
         Archive::new().with("bss", &[(1, vec![1; 50_000]), (2, vec![2; 50_000]), (3, vec![3; 5])]);
+    fs::remove_file(archive.path().join("bss/data_00000.sum")).unwrap();
     let offsets = archive.path().join("bss/data_00000.off");
     OpenOptions::new().write(true).open(offsets).unwrap().write_all_at(&[0; 8], 8).unwrap();
     let verified = coldstore(&["verify", &archive.arg(), "--json"]).exits(0).json();

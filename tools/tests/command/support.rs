@@ -112,10 +112,10 @@ impl Archive {
         self.directory.path().join(name).to_str().unwrap().to_owned()
     }
 
-    /// With these items loaded into a column.
+    /// With these items loaded into a column, whatever they are.
     pub(crate) fn with(self, column: &str, items: &[(u64, Vec<u8>)]) -> Self {
         let stream = stream(record_type(column), items);
-        coldstore_fed(&["load", &self.arg(), column], &stream).exits(0);
+        coldstore_fed(&["load", &self.arg(), column, "--raw", "--far"], &stream).exits(0);
         self
     }
 

@@ -20,7 +20,7 @@ fn assert_goes_on(daemon: &Daemon) {
 #[test]
 fn what_is_not_there_is_404_and_what_it_does_not_do_405() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     for path in ["/v1/blocks2/1", "/v1/BLK/1", "/v1/index"] {
         daemon.get(path).refuses(404, "UnknownColumn");
     }
@@ -38,7 +38,7 @@ fn what_is_not_there_is_404_and_what_it_does_not_do_405() {
 #[test]
 fn what_is_no_slot_is_400() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &["--backfill"]);
+    let daemon = Daemon::raw(&archive, &["--backfill"]);
     for slot in ["18446744073709551615", "18446744073709551616", "-1", "1.0", "x", "%20", "%FF"] {
         for method in ["GET", "PUT"] {
             let reply = daemon.ask(method, &format!("/v1/bss/{slot}"), b"");
@@ -61,7 +61,7 @@ fn what_is_no_slot_is_400() {
 #[test]
 fn a_body_that_is_too_large_is_refused_by_its_promise_and_by_its_bytes() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     daemon.ask("PUT", "/v1/bbr/1", &[0; 65]).refuses(413, "TooLarge");
     daemon.ask("PUT", "/v1/bbr/1", &[0; 64]).exits_with(201);
     // Nobody waits for the bytes of a promise like that.
@@ -83,7 +83,7 @@ fn a_body_that_is_too_large_is_refused_by_its_promise_and_by_its_bytes() {
 #[test]
 fn a_body_that_is_cut_is_400_and_stores_nothing() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     let mut stream = daemon.connect();
     stream.write_all(&head("PUT", "/v1/bss/1", 1000)).unwrap();
     stream.write_all(&[1; 999]).unwrap();
@@ -96,7 +96,7 @@ fn a_body_that_is_cut_is_400_and_stores_nothing() {
 #[test]
 fn a_client_that_disconnects_in_mid_body_harms_nobody() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     let bytes = stream(ROOTS, &roots(0..1000));
     for (method, path) in [("PUT", "/v1/bss/1"), ("POST", "/v1/bbr")] {
         for len in [0, 1, 7, 8, 100, bytes.len() - 1] {
@@ -116,7 +116,7 @@ fn a_client_that_disconnects_in_mid_body_harms_nobody() {
 #[test]
 fn a_stream_that_is_none_or_of_another_column_is_400() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     let blocks = stream([1, 0], &roots([1]));
     daemon.ask("POST", "/v1/bbr", &blocks).refuses(400, "Malformed");
     let bytes = stream(ROOTS, &roots([1, 2]));
@@ -132,7 +132,7 @@ fn a_stream_that_is_none_or_of_another_column_is_400() {
 #[test]
 fn a_stream_that_fails_midway_tells_what_is_durable() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     let cases = [
         (stream(ROOTS, &roots([0, 1, 2, 2])), 422, "NotAscending"),
         (stream(ROOTS, &roots([10, 11, 12, 5])), 422, "NotAscending"),
@@ -156,7 +156,7 @@ fn a_stream_that_fails_midway_tells_what_is_durable() {
 #[test]
 fn a_conflict_in_a_long_stream_keeps_what_came_before_its_batch() {
     let archive = Archive::new().with("bbr", &roots([2000]));
-    let daemon = Daemon::start(&archive, &["--backfill=bbr"]);
+    let daemon = Daemon::raw(&archive, &["--backfill=bbr"]);
     let mut items = roots(0..3000);
     items[2000].1 = vec![1; 32];
     let refusal = daemon.ask("POST", "/v1/bbr", &stream(ROOTS, &items)).refuses(409, "Conflict");
@@ -172,7 +172,7 @@ fn a_conflict_in_a_long_stream_keeps_what_came_before_its_batch() {
 #[test]
 fn a_request_that_is_no_http_is_answered_or_dropped() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     for bytes in [&b"\0\0\0\0\r\n\r\n"[..], b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"] {
         let mut stream = daemon.connect();
         stream.write_all(bytes).unwrap();

@@ -21,7 +21,7 @@ fn kind_of(error: ClientError) -> (u16, String) {
 #[test]
 fn values_go_in_and_come_back() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     let mut client = Client::new(&daemon.socket).unwrap();
     let (column, slot) = (Column::StateSnapshots, Slot(5));
     assert_eq!(client.get(column, slot).unwrap(), None);
@@ -36,7 +36,7 @@ fn values_go_in_and_come_back() {
 #[test]
 fn batches_and_streams_tell_what_is_committed() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     let mut client = Client::new(&daemon.socket).unwrap();
     let items: Vec<(Slot, Bytes)> =
         roots(0..600).into_iter().map(|(slot, root)| (Slot(slot), root.into())).collect();
@@ -59,7 +59,7 @@ fn batches_and_streams_tell_what_is_committed() {
 #[test]
 fn a_connection_that_was_lost_is_made_again() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &["--stall-timeout", "1"]);
+    let daemon = Daemon::raw(&archive, &["--stall-timeout", "1"]);
     let mut client = Client::new(&daemon.socket).unwrap();
     client.put(Column::StateDiffs, Slot(1), vec![1]).unwrap();
     std::thread::sleep(Duration::from_millis(1500));
@@ -67,6 +67,6 @@ fn a_connection_that_was_lost_is_made_again() {
     daemon.kill();
     let error = client.put(Column::StateDiffs, Slot(3), vec![3]).unwrap_err();
     assert!(matches!(error, ClientError::Connection { .. }), "{error}");
-    let _daemon = Daemon::start(&archive, &[]);
+    let _daemon = Daemon::raw(&archive, &[]);
     client.put(Column::StateDiffs, Slot(3), vec![3]).unwrap();
 }

@@ -16,9 +16,9 @@ set -e
 mount -t tmpfs -o size=6m tmpfs "$1"
 cp /dev/null "$1/probe"
 [ -z "$2" ] && exit 0
-"$2" write "$1/archive" --socket "$3" --backfill
+"$2" write "$1/archive" --socket "$3" --backfill --raw
 mount -o remount,size=64m "$1"
-"$2" write "$1/archive" --socket "$3" --backfill
+"$2" write "$1/archive" --socket "$3" --backfill --raw
 "$2" heal "$1/archive" --dry-run >"$3.heal"
 "$2" verify "$1/archive" --deep >"$3.verify"
 "#;

@@ -105,7 +105,7 @@ fn assert_nothing_to_heal(archive: &Archive) {
 fn a_signal_ends_it_in_order_while_clients_send() {
     for signal in [Signal::TERM, Signal::INT] {
         let archive = Archive::new();
-        let daemon = Daemon::start(&archive, &["--backfill"]);
+        let daemon = Daemon::raw(&archive, &["--backfill"]);
         let (acknowledged, done) = (Acknowledged::default(), Arc::new(AtomicBool::new(false)));
         let senders: Vec<_> =
             (0..8).map(|of| sender(of, &daemon.socket, &acknowledged, &done)).collect();
@@ -125,7 +125,7 @@ fn a_signal_ends_it_in_order_while_clients_send() {
 #[test]
 fn a_stream_that_is_under_way_when_the_signal_comes_keeps_what_came_in() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     let bytes = stream([2, 0], &roots(0..100));
     let mut posting = daemon.connect();
     posting.write_all(&head("POST", "/v1/bbr", bytes.len())).unwrap();
@@ -148,7 +148,7 @@ fn a_stream_that_is_under_way_when_the_signal_comes_keeps_what_came_in() {
 #[test]
 fn idle_clients_do_not_hold_up_the_end() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     let _silent = daemon.connect();
     let mut client = Client::new(&daemon.socket).unwrap();
     client.status().unwrap();
@@ -161,7 +161,7 @@ fn idle_clients_do_not_hold_up_the_end() {
 #[test]
 fn a_second_signal_ends_it_at_once() {
     let archive = Archive::new().with("bss", &[(1, vec![1; 4 << 20])]);
-    let daemon = Daemon::start(&archive, &["--stall-timeout", "300"]);
+    let daemon = Daemon::raw(&archive, &["--stall-timeout", "300"]);
     let mut deaf = daemon.connect();
     deaf.write_all(&head("GET", "/v1/bss/1", 0)).unwrap();
     deaf.read_exact(&mut [0]).unwrap();
@@ -175,7 +175,7 @@ fn a_second_signal_ends_it_at_once() {
 fn whoever_finds_the_socket_may_tell_it_to_end() {
     let archive = Archive::new();
     for _ in 0..10 {
-        let daemon = Daemon::start(&archive, &[]);
+        let daemon = Daemon::raw(&archive, &[]);
         let socket = daemon.socket.clone();
         daemon.stop();
         assert!(!Path::new(&socket).exists());
@@ -186,14 +186,14 @@ fn whoever_finds_the_socket_may_tell_it_to_end() {
 fn nothing_acknowledged_is_lost_when_it_is_killed_again_and_again() {
     let archive = Archive::new();
     let (acknowledged, done) = (Acknowledged::default(), Arc::new(AtomicBool::new(false)));
-    let mut daemon = Daemon::start(&archive, &["--backfill"]);
+    let mut daemon = Daemon::raw(&archive, &["--backfill"]);
     let senders: Vec<_> =
         (0..8).map(|of| sender(of, &daemon.socket, &acknowledged, &done)).collect();
     for round in 0..6u64 {
         sleep(Duration::from_millis(150 + 97 * (round * 7 % 5)));
         daemon.kill();
         assert_all_there(&archive, &acknowledged);
-        daemon = Daemon::start(&archive, &["--backfill"]);
+        daemon = Daemon::raw(&archive, &["--backfill"]);
     }
     wait_for_more_than(50, &acknowledged);
     done.store(true, Ordering::Relaxed);

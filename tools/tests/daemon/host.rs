@@ -32,6 +32,11 @@ impl Daemon {
         daemon
     }
 
+    /// One that takes any values at any slots: tests of its own are about what it refuses.
+    pub(crate) fn raw(archive: &Archive, more: &[&str]) -> Self {
+        Self::start(archive, &[&["--raw", "--far"], more].concat())
+    }
+
     fn wait_until_it_listens(&mut self) {
         let started = Instant::now();
         while UnixStream::connect(&self.socket).is_err() {

@@ -19,7 +19,7 @@ fn a_large_state_is_held_once() {
     let archive = Archive::new();
     let value = vec![0xA5; 300 << 20];
     for (method, path) in [("PUT", "/v1/bss/1"), ("POST", "/v1/bss")] {
-        let daemon = Daemon::start(&archive, &[]);
+        let daemon = Daemon::raw(&archive, &[]);
         let status = match method {
             "PUT" => daemon.ask(method, path, &value).status,
             _ => daemon.ask(method, path, &stream([4, 0], &[(2, value.clone())])).status,
@@ -34,7 +34,7 @@ fn a_large_state_is_held_once() {
 #[test]
 fn a_promise_alone_takes_no_memory() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     let mut clients = Vec::new();
     for slot in 0..40 {
         let mut stream = daemon.connect();

@@ -6,7 +6,7 @@ use crate::support::{Archive, roots, stream};
 #[test]
 fn the_status_tells_of_every_column() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &["--backfill"]);
+    let daemon = Daemon::raw(&archive, &["--backfill"]);
     daemon.ask("PUT", "/v1/bss/77", b"x").exits_with(201);
     daemon.wait_for_connections("1");
     let status = daemon.get("/v1/status").exits_with(200).json();
@@ -24,7 +24,7 @@ fn the_status_tells_of_every_column() {
 #[test]
 fn every_metric_is_there_from_the_start_in_prometheus_text() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     let reply = daemon.get("/metrics").exits_with(200);
     assert!(reply.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
     let text = reply.text();
@@ -55,7 +55,7 @@ fn every_metric_is_there_from_the_start_in_prometheus_text() {
 #[test]
 fn the_metrics_move_with_the_commits() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &["--backfill"]);
+    let daemon = Daemon::raw(&archive, &["--backfill"]);
     let states = |slots: &[u64]| stream([4, 0], &roots(slots.iter().copied()));
     daemon.ask("POST", "/v1/bss", &states(&[0, 8192, 16_384])).exits_with(200);
     assert_eq!(daemon.metric("records_total", "bss"), 3.0);

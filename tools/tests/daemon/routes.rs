@@ -14,7 +14,7 @@ const STATES: [u8; 2] = [4, 0];
 #[test]
 fn a_put_is_there_for_every_reader_as_soon_as_it_is_answered() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     for slot in 0..20 {
         let (path, value) = (format!("/v1/bss/{slot}"), vec![7; slot * 1000]);
         assert_eq!(daemon.ask("PUT", &path, &value).exits_with(201).body, b"");
@@ -28,7 +28,7 @@ fn a_put_is_there_for_every_reader_as_soon_as_it_is_answered() {
 #[test]
 fn a_put_again_is_fine_and_a_put_of_another_value_is_not() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     daemon.ask("PUT", "/v1/blk/5", b"one").exits_with(201);
     daemon.ask("PUT", "/v1/blk/5", b"one").exits_with(200);
     let refusal = daemon.ask("PUT", "/v1/blk/5", b"two").refuses(409, "Conflict");
@@ -39,7 +39,7 @@ fn a_put_again_is_fine_and_a_put_of_another_value_is_not() {
 #[test]
 fn a_column_goes_by_both_its_names() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     let names = [
         "blk blocks",
         "bbr block-roots",
@@ -59,7 +59,7 @@ fn a_column_goes_by_both_its_names() {
 #[test]
 fn head_tells_the_length_of_the_value_and_sends_none_of_it() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     for column in ["blk", "bss"] {
         let path = format!("/v1/{column}/3");
         assert_eq!(daemon.ask("HEAD", &path, b"").status, 404);
@@ -73,7 +73,7 @@ fn head_tells_the_length_of_the_value_and_sends_none_of_it() {
 #[test]
 fn a_slot_stream_is_durable_when_it_is_answered() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     let items = roots((0..3000).map(|n| n * 3));
     let reply = daemon.ask("POST", "/v1/bbr", &stream([2, 0], &items)).exits_with(200);
     assert_eq!(reply.json(), json!({"committed": "3000", "first": "0", "last": "8997"}));
@@ -86,7 +86,7 @@ fn a_slot_stream_is_durable_when_it_is_answered() {
 #[test]
 fn a_stream_without_items_commits_nothing() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     let reply = daemon.ask("POST", "/v1/bbr", &stream([2, 0], &[])).exits_with(200);
     assert_eq!(reply.json(), json!({"committed": "0", "first": null, "last": null}));
 }
@@ -94,7 +94,7 @@ fn a_stream_without_items_commits_nothing() {
 #[test]
 fn a_stream_may_fill_gaps_of_many_files_and_go_past_the_highest_slot() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &["--backfill"]);
+    let daemon = Daemon::raw(&archive, &["--backfill"]);
     let boundaries = roots([0, 8192, 16_384, 24_576]);
     daemon.ask("POST", "/v1/bss", &stream(STATES, &boundaries)).exits_with(200);
     let between = roots((1..30_000).step_by(97));
@@ -115,7 +115,7 @@ fn backfill_is_open_only_where_it_was_asked_for() {
         (&["--backfill=blk,block-roots"], &["blk", "bbr"], &["bss", "bsd"]),
     ] {
         let archive = Archive::new();
-        let daemon = Daemon::start(&archive, more);
+        let daemon = Daemon::raw(&archive, more);
         for column in filled {
             daemon.ask("PUT", &format!("/v1/{column}/9"), b"nine").exits_with(201);
             daemon.ask("PUT", &format!("/v1/{column}/5"), b"five").exits_with(201);
@@ -134,7 +134,7 @@ fn a_range_is_a_slot_stream_with_both_ends_in_it() {
     let values: Vec<(u64, Vec<u8>)> =
         (0..200u64).map(|n| (n * 2, vec![n.to_le_bytes()[0]; 5000])).collect();
     for (column, tag) in [("blk", [1, 0]), ("bsd", [5, 0])] {
-        let daemon = Daemon::start(&archive, &[]);
+        let daemon = Daemon::raw(&archive, &[]);
         daemon.ask("POST", &format!("/v1/{column}"), &stream(tag, &values)).exits_with(200);
         for (query, slots) in [
             ("", 0..u64::MAX),
@@ -157,7 +157,7 @@ fn a_range_is_a_slot_stream_with_both_ends_in_it() {
 fn a_range_that_meets_damage_breaks_off() {
     let archive = Archive::new().with("bss", &[(1, vec![1; 1 << 20]), (2, vec![2; 100])]);
     let data = archive.path().join("bss/data_00000");
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     // The type of the second record, found behind version record, header and value of the first.
     let file = OpenOptions::new().write(true).open(data).unwrap();
     file.write_all_at(&[9], 8 + 8 + (1 << 20)).unwrap();
@@ -174,7 +174,7 @@ fn a_range_that_meets_damage_breaks_off() {
 #[test]
 fn a_large_value_goes_in_and_out_unchanged() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     let value: Vec<u8> =
         (0..40_000_000u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
     daemon.ask("PUT", "/v1/bss/1", &value).exits_with(201);
@@ -185,10 +185,84 @@ fn a_large_value_goes_in_and_out_unchanged() {
     daemon.stop();
 }
 
+/// The beginning of a state, from the consensus specification alone.
+fn state(slot: u64) -> Vec<u8> {
+    [&[0; 40][..], &slot.to_le_bytes(), &[9; 500]].concat()
+}
+
+/// Guards against a value that is acknowledged for ever although it is none of the column's.
+#[test]
+fn what_does_not_belong_into_a_column_is_refused_unless_the_request_means_it() {
+    let archive = Archive::new();
+    let daemon = Daemon::start(&archive, &["--backfill"]);
+    let put = |path: &str, value: &[u8]| daemon.ask("PUT", &format!("/v1/{path}"), value);
+    put("bss/100", &state(100)).exits_with(201);
+    put("bbr/100", &[1; 32]).exits_with(201);
+    for (path, value, kind) in [
+        ("bss/101", &b""[..], "WrongValue"),
+        ("bss/101", &state(102), "WrongValue"),
+        ("blk/101", b"no block", "WrongValue"),
+        ("bbr/101", b"abc", "WrongValue"),
+        ("bbr/102", &[1; 32], "RootGap"),
+        ("bss/1000000", &state(1_000_000), "TooFar"),
+        ("bss/1000000?raw=true", b"x", "TooFar"),
+        ("bss/101?far=true", b"x", "WrongValue"),
+    ] {
+        let slot = path.split(['/', '?']).nth(1).unwrap();
+        assert_eq!(put(path, value).refuses(422, kind)["slot"], slot, "{path}");
+    }
+    put("bss/101?raw", b"x").refuses(400, "Malformed");
+    put("bss/101?rough=true", b"x").refuses(400, "Malformed");
+    let gap = stream([2, 0], &roots([101, 103]));
+    daemon.ask("POST", "/v1/bbr", &gap).refuses(422, "RootGap");
+    let states = [(102, state(102)), (103, state(7))];
+    let refused = daemon.ask("POST", "/v1/bss", &stream(STATES, &states));
+    assert_eq!(refused.refuses(422, "WrongValue")["slot"], "103");
+
+    put("bss/101?raw=true", b"").exits_with(201);
+    put("bss/1000000?far=true", &state(1_000_000)).exits_with(201);
+    put("bss/2000000?raw=true&far=true", b"x").exits_with(201);
+    daemon.ask("POST", "/v1/bbr?raw=true", &gap).exits_with(200);
+    put("bss/50", &state(50)).exits_with(201);
+}
+
+/// Guards against the envelope of a form, or compressed bytes, that are stored as the value.
+#[test]
+fn a_body_that_is_not_the_value_itself_is_refused() {
+    let archive = Archive::new();
+    let daemon = Daemon::raw(&archive, &[]);
+    let ask = |method: &str, path: &str, headers: &str, body: &str| {
+        let mut stream = daemon.connect();
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n");
+        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        crate::host::read_reply(stream, false)
+    };
+    for header in [
+        "content-encoding: gzip",
+        "content-encoding: identity\r\ncontent-encoding: br",
+        "content-type: multipart/form-data; boundary=x",
+        "content-type: Application/X-WWW-Form-Urlencoded",
+    ] {
+        for (method, path) in [("PUT", "/v1/bss/5"), ("POST", "/v1/bss")] {
+            let headers = format!("content-length: 1\r\n{header}\r\n");
+            ask(method, path, &headers, "x").refuses(415, "UnsupportedMediaType");
+        }
+    }
+    ask("PUT", "/v1/bss/5", "", "").refuses(400, "Malformed");
+    daemon.get("/v1/bss/5").refuses(404, "NoRecord");
+    for header in ["content-encoding: Identity", "content-type: application/octet-stream"] {
+        let status = ask("PUT", "/v1/bss/5", &format!("content-length: 1\r\n{header}\r\n"), "x");
+        assert!(matches!(status.status, 200 | 201), "{header}");
+    }
+    ask("PUT", "/v1/bss/6", "transfer-encoding: chunked\r\n", "1\r\nx\r\n0\r\n\r\n")
+        .exits_with(201);
+}
+
 #[test]
 fn curl_is_a_client() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     let file = archive.beside("value");
     std::fs::write(&file, vec![5; 3_000_000]).unwrap();
     let curl = |more: &[&str]| {
@@ -207,7 +281,12 @@ fn curl_is_a_client() {
     let scanned = archive.scan("bss", &["--format", "stream"]).exits(0).stdout;
     std::fs::write(&file, scanned).unwrap();
     let data = format!("@{file}");
-    let posted = curl(&["--data-binary", &data, "http://localhost/v1/bss"]).unwrap();
+    let post = ["--data-binary", &data, "http://localhost/v1/bss"];
+    // Without a type of its own curl says that it sends a form.
+    let form = curl(&post).unwrap();
+    assert!(form.ends_with("415") && form.contains("application/octet-stream"), "{form}");
+    let octets = ["-H", "Content-Type: application/octet-stream"];
+    let posted = curl(&[&octets[..], &post].concat()).unwrap();
     assert_eq!(posted, "{\"committed\":\"1\",\"first\":\"7\",\"last\":\"7\"}200");
     // The answer to what is refused comes through, before and behind the body.
     let refused = curl(&["-T", &file, "http://localhost/v1/bbr/7"]).unwrap();

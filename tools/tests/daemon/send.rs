@@ -13,7 +13,7 @@ const ROOTS: [u8; 2] = [2, 0];
 #[test]
 fn a_stream_is_acknowledged_request_by_request() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     let bytes = stream(ROOTS, &roots([0, 1, 5, 6, 9]));
     let send = ["send", &daemon.socket, "bbr", "--batch", "2"];
     let run = coldstore_fed(&send, &bytes).exits(0);
@@ -31,7 +31,7 @@ fn a_stream_is_acknowledged_request_by_request() {
 #[test]
 fn acknowledgements_come_at_once_while_the_stream_is_still_open() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     let mut child = spawn(&["send", &daemon.socket, "bbr", "--batch", "1"], Stdio::piped());
     let mut stdin = child.stdin.take().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -49,7 +49,7 @@ fn acknowledgements_come_at_once_while_the_stream_is_still_open() {
 #[test]
 fn a_send_goes_on_when_nobody_reads_its_acknowledgements() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     let mut child = spawn(&["send", &daemon.socket, "bbr", "--batch", "1"], Stdio::piped());
     drop(child.stdout.take());
     child.stdin.take().unwrap().write_all(&stream(ROOTS, &roots(0..20))).unwrap();
@@ -60,7 +60,7 @@ fn a_send_goes_on_when_nobody_reads_its_acknowledgements() {
 #[test]
 fn what_the_daemon_refuses_is_told_with_what_is_durable() {
     let archive = Archive::new().with("bbr", &roots([700]));
-    let daemon = Daemon::start(&archive, &["--backfill=bbr"]);
+    let daemon = Daemon::raw(&archive, &["--backfill=bbr"]);
     let mut items = roots(0..1000);
     items[700].1 = vec![1; 32];
     let run = coldstore_fed(&["send", &daemon.socket, "bbr"], &stream(ROOTS, &items)).exits(3);
@@ -75,7 +75,7 @@ fn what_the_daemon_refuses_is_told_with_what_is_durable() {
 #[test]
 fn what_came_in_before_a_stream_broke_is_sent() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     let bytes = stream(ROOTS, &roots(0..10));
     let run = coldstore_fed(&["send", &daemon.socket, "bbr"], &bytes[..bytes.len() - 1]).exits(3);
     assert_eq!(run.complains_of("slot 9").text(), "COMMITTED 0 8 9\n");
@@ -96,7 +96,7 @@ fn a_daemon_that_is_not_there_is_an_error_at_once_or_after_the_time_given() {
 #[test]
 fn a_send_goes_on_behind_what_is_committed_when_the_daemon_comes_back() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     let socket = daemon.socket.clone();
     let mut child =
         spawn(&["send", &socket, "bbr", "--batch", "10", "--retry", "60"], Stdio::piped());
@@ -115,7 +115,7 @@ fn a_send_goes_on_behind_what_is_committed_when_the_daemon_comes_back() {
     stdin.write_all(&bytes[half..]).unwrap();
     drop(stdin);
     sleep(Duration::from_millis(200));
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     (5..10).for_each(|request| next(request * 10));
     assert!(child.wait().unwrap().success());
     daemon.stop();
@@ -125,7 +125,7 @@ fn a_send_goes_on_behind_what_is_committed_when_the_daemon_comes_back() {
 #[test]
 fn many_senders_of_the_same_slots_get_along() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &["--backfill"]);
+    let daemon = Daemon::raw(&archive, &["--backfill"]);
     let bytes = stream([5, 0], &roots((0..2000).map(|n| n * 9)));
     let children: Vec<_> = (0..4)
         .map(|_| {
@@ -146,7 +146,7 @@ fn many_senders_of_the_same_slots_get_along() {
 #[test]
 fn many_senders_that_append_between_each_other_get_along() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &["--backfill"]);
+    let daemon = Daemon::raw(&archive, &["--backfill"]);
     let slots = |of: u64| (0..1500).map(move |n| n * 4 + of);
     let children: Vec<_> = (0..4)
         .map(|of| {

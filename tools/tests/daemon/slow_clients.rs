@@ -10,7 +10,7 @@ use crate::support::{Archive, stream};
 #[test]
 fn sixty_four_slow_clients_do_not_hold_up_another() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     let large = stream([4, 0], &[(1, vec![1; 4 << 20])]);
     daemon.ask("POST", "/v1/bss", &large).exits_with(200);
     let slow: Vec<UnixStream> = (0..64)
@@ -50,7 +50,7 @@ fn sixty_four_slow_clients_do_not_hold_up_another() {
 #[test]
 fn a_client_that_sends_nothing_is_dropped() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &["--stall-timeout", "1"]);
+    let daemon = Daemon::raw(&archive, &["--stall-timeout", "1"]);
     let mut in_head = daemon.connect();
     in_head.write_all(b"GET /v1/sta").unwrap();
     let mut in_body = daemon.connect();
@@ -69,7 +69,7 @@ fn a_client_that_sends_nothing_is_dropped() {
 #[test]
 fn a_client_that_reads_nothing_is_dropped() {
     let archive = Archive::new().with("bss", &[(1, vec![1; 4 << 20])]);
-    let daemon = Daemon::start(&archive, &["--stall-timeout", "1"]);
+    let daemon = Daemon::raw(&archive, &["--stall-timeout", "1"]);
     let mut deaf = daemon.connect();
     deaf.write_all(&head("GET", "/v1/bss/1", 0)).unwrap();
     daemon.wait_for_connections("2");
@@ -79,7 +79,7 @@ fn a_client_that_reads_nothing_is_dropped() {
 #[test]
 fn a_client_that_trickles_is_heard_to_its_end() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &["--stall-timeout", "1"]);
+    let daemon = Daemon::raw(&archive, &["--stall-timeout", "1"]);
     let mut stream = daemon.connect();
     stream.write_all(&head("PUT", "/v1/bss/1", 6)).unwrap();
     for byte in b"slowly" {
@@ -93,7 +93,7 @@ fn a_client_that_trickles_is_heard_to_its_end() {
 #[test]
 fn connections_beyond_the_most_wait_for_their_turn() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &["--max-connections", "2", "--stall-timeout", "1"]);
+    let daemon = Daemon::raw(&archive, &["--max-connections", "2", "--stall-timeout", "1"]);
     let _one = daemon.connect();
     let _other = daemon.connect();
     // The two are dropped after a second, then this one is heard.

@@ -14,7 +14,7 @@ fn write(archive: &str, socket: &str) -> Run {
 #[test]
 fn the_socket_is_its_owners_alone_and_gone_in_the_end() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     let mode = fs::metadata(&daemon.socket).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let files = fs::metadata(archive.path().join("bss/column.conf")).unwrap().permissions().mode();
@@ -27,7 +27,7 @@ fn the_socket_is_its_owners_alone_and_gone_in_the_end() {
 #[test]
 fn a_second_daemon_of_the_archive_is_refused_with_the_pid_of_the_first() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     let holder = format!("process {}", daemon.child.id());
     for socket in [&daemon.socket, &archive.beside("other")] {
         write(&archive.arg(), socket).exits(3).complains_of(&holder);
@@ -41,7 +41,7 @@ fn a_second_daemon_of_the_archive_is_refused_with_the_pid_of_the_first() {
 #[test]
 fn a_live_socket_is_never_taken() {
     let (archive, other) = (Archive::new(), Archive::new());
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     write(&other.arg(), &daemon.socket).exits(3).complains_of("listens on this socket");
     daemon.get("/v1/status").exits_with(200);
     daemon.stop();
@@ -50,16 +50,16 @@ fn a_live_socket_is_never_taken() {
 #[test]
 fn a_socket_that_a_killed_daemon_left_is_replaced() {
     let archive = Archive::new();
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     let socket = daemon.socket.clone();
     daemon.kill();
     assert!(fs::exists(&socket).unwrap());
-    let daemon = Daemon::start(&archive, &[]);
+    let daemon = Daemon::raw(&archive, &[]);
     daemon.get("/v1/status").exits_with(200);
     assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
     daemon.stop();
     drop(UnixListener::bind(&socket).unwrap());
-    Daemon::start(&archive, &[]).stop();
+    Daemon::raw(&archive, &[]).stop();
 }
 
 #[test]

@@ -99,6 +99,13 @@ impl BlockHead {
     }
 }
 
+/// Bytes of a `SignedBeaconBlock` up to and with its slot. Blinded blocks have it at the same place.
+pub const BLOCK_SLOT_END: usize = BLOCK_SLOT_AT + SLOT_BYTES;
+
+/// The offset that a `SignedBeaconBlock` begins with: that of its message.
+pub const BLOCK_MESSAGE_OFFSET: u32 = 100;
+const _: () = assert!(BLOCK_MESSAGE_OFFSET as usize == BLOCK_SLOT_AT);
+
 /// The slot of a `SignedBeaconBlock`, from its start.
 #[must_use]
 pub fn block_slot(value: &[u8]) -> Option<Slot> {
@@ -196,7 +203,7 @@ fn root_at(value: &[u8], at: usize) -> Option<Root> {
     array_at(value, at)
 }
 
-pub(super) fn u32_at(value: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn u32_at(value: &[u8], at: usize) -> Option<u32> {
     array_at(value, at).map(u32::from_le_bytes)
 }
 

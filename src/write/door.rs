@@ -1,0 +1,193 @@
+//! The door: what a value must be before any of it is written to one of the five known columns.
+//!
+//! It looks at the place of a value and at its first bytes, so it costs next to nothing. That a block
+//! or a state is the chain's is what a proof shows.
+
+use crate::column::Column;
+use crate::error::{Error, Objection, ObjectionKind, Result};
+use crate::format::hex::Hex;
+use crate::format::ssz::{
+    BLOCK_MESSAGE_OFFSET, BLOCK_SLOT_END, Root, STATE_HEAD_BYTES, StateHead, block_slot, u32_at,
+};
+use crate::slot::Slot;
+
+/// Bytes of a block root and of a state root.
+const ROOT_BYTES: u64 = 32;
+
+/// Slots of an era where nothing else is known: mainnet's.
+const SLOTS_PER_ERA: u64 = 8192;
+
+/// Bytes at the beginning of a value that the door looks at.
+pub(super) const HEAD_BYTES: usize = BLOCK_SLOT_END;
+const _: () = assert!(HEAD_BYTES >= STATE_HEAD_BYTES);
+
+/// Checks what comes into a known column: [`WriterOptions::door`](crate::WriterOptions::door).
+///
+/// * Nothing is empty.
+/// * A root has 32 bytes. Roots are appended at the highest slot + 1 (anywhere in an empty column),
+///   or fill gaps behind it; the slots of one write follow each other without a gap.
+/// * The SSZ of a block and of a state names the slot that it is stored for, and a state the
+///   archive's genesis validators root.
+/// * A slot is no more than one era above the next slot of the archive, which is the one after the
+///   highest of all its columns. An empty archive takes any slot.
+///
+/// What does not pass is [`Error::Refused`], before anything is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Door {
+    column: Column,
+    genesis_validators_root: Option<Root>,
+    slots_per_era: u64,
+    raw: bool,
+    far: bool,
+}
+
+impl Door {
+    /// The door of a column, whose directory lies beside those of the archive's other columns.
+    #[must_use]
+    pub fn new(column: Column) -> Self {
+        let slots_per_era = SLOTS_PER_ERA;
+        Self { column, genesis_validators_root: None, slots_per_era, raw: false, far: false }
+    }
+
+    /// The chain that a state must be of. Without it any chain's states pass.
+    #[must_use]
+    pub fn genesis_validators_root(self, root: Option<Root>) -> Self {
+        Self { genesis_validators_root: root, ..self }
+    }
+
+    /// Slots of an era (default 8192).
+    #[must_use]
+    pub fn slots_per_era(self, slots: u64) -> Self {
+        Self { slots_per_era: slots, ..self }
+    }
+
+    /// Accepts any values, and roots with gaps: for other encodings than the consensus
+    /// specification's SSZ.
+    #[must_use]
+    pub fn raw(self, raw: bool) -> Self {
+        Self { raw, ..self }
+    }
+
+    /// Accepts slots at any distance above the highest.
+    #[must_use]
+    pub fn far(self, far: bool) -> Self {
+        Self { far, ..self }
+    }
+
+    /// This door without the checks that the other one leaves out.
+    pub(super) fn waiving(self, raw: bool, far: bool) -> Self {
+        Self { raw: self.raw || raw, far: self.far || far, ..self }
+    }
+
+    /// Checks one value. `head` is its first [`HEAD_BYTES`], or all of it.
+    pub(super) fn check_value(&self, slot: Slot, head: &[u8], byte_len: u64) -> Result<()> {
+        if self.raw {
+            return Ok(());
+        }
+        if byte_len == 0 {
+            return Err(self.wrong_value(slot, "a value", "0 bytes"));
+        }
+        match self.column {
+            Column::BlockRoots | Column::StateRoots if byte_len != ROOT_BYTES => {
+                Err(self.wrong_value(slot, "a root of 32 bytes", format!("{byte_len} bytes")))
+            }
+            Column::Blocks => self.check_block(slot, head),
+            Column::StateSnapshots => self.check_state(slot, head, byte_len),
+            Column::BlockRoots | Column::StateRoots | Column::StateDiffs => Ok(()),
+        }
+    }
+
+    fn check_block(&self, slot: Slot, head: &[u8]) -> Result<()> {
+        let wanted = format!("the SSZ of the signed block of slot {slot}");
+        let found = match (u32_at(head, 0), block_slot(head)) {
+            (Some(BLOCK_MESSAGE_OFFSET), Some(found)) if found == slot => return Ok(()),
+            (Some(BLOCK_MESSAGE_OFFSET), Some(found)) => format!("that of slot {found}"),
+            (Some(offset), Some(_)) => {
+                format!("{offset} where the offset {BLOCK_MESSAGE_OFFSET} of its message belongs")
+            }
+            _ => format!("{} bytes", head.len()),
+        };
+        Err(self.wrong_value(slot, wanted, found))
+    }
+
+    fn check_state(&self, slot: Slot, head: &[u8], byte_len: u64) -> Result<()> {
+        let wanted = format!("the SSZ of the state of slot {slot}");
+        let state = match StateHead::parse(head) {
+            Ok(state) if state.slot == slot => state,
+            Ok(state) => {
+                return Err(self.wrong_value(slot, wanted, format!("that of slot {}", state.slot)));
+            }
+            Err(_) => return Err(self.wrong_value(slot, wanted, format!("{byte_len} bytes"))),
+        };
+        match self.genesis_validators_root {
+            Some(root) if root != state.genesis_validators_root => {
+                let chain = "a state of the chain with the genesis validators root";
+                let found = Hex(&state.genesis_validators_root).to_string();
+                Err(self.wrong_value(slot, format!("{chain} {}", Hex(&root)), found))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks the ascending slots of one write against the column's highest slot and the archive's.
+    pub(super) fn check_slots(
+        &self,
+        highest: Option<Slot>,
+        archive: Option<Slot>,
+        slots: impl Iterator<Item = Slot>,
+    ) -> Result<()> {
+        let is_root = matches!(self.column, Column::BlockRoots | Column::StateRoots);
+        let mut previous: Option<Slot> = None;
+        let mut top = highest.max(archive);
+        for slot in slots {
+            if is_root && !self.raw {
+                let next = match previous {
+                    Some(previous) => previous.next(),
+                    None => highest.filter(|highest| *highest < slot).and_then(Slot::next),
+                };
+                if let Some(next) = next.filter(|next| *next != slot) {
+                    let wanted = format!("roots without a gap, slot {next} next");
+                    return Err(self.refused(slot, ObjectionKind::RootGap, wanted, "a gap"));
+                }
+            }
+            if let Some(top) = top.filter(|top| self.is_far(*top, slot)) {
+                let wanted = format!(
+                    "at most one era ({} slots) above slot {top}, the archive's highest",
+                    self.slots_per_era
+                );
+                let found = format!("{} slots above it", slot.0 - top.0);
+                return Err(self.refused(slot, ObjectionKind::TooFar, wanted, found));
+            }
+            previous = Some(slot);
+            top = top.max(previous);
+        }
+        Ok(())
+    }
+
+    /// Whether a slot lies too far above the highest one. The state at the end of the era that begins
+    /// with the next slot does not.
+    pub(super) fn is_far(&self, highest: Slot, slot: Slot) -> bool {
+        let most = highest.0.saturating_add(1).saturating_add(self.slots_per_era);
+        !self.far && slot.0 > most
+    }
+
+    fn wrong_value(
+        &self,
+        slot: Slot,
+        wanted: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Error {
+        self.refused(slot, ObjectionKind::WrongValue, wanted, found)
+    }
+
+    fn refused(
+        &self,
+        slot: Slot,
+        kind: ObjectionKind,
+        wanted: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Error {
+        let (column, wanted, found) = (self.column, wanted.into(), found.into());
+        Error::Refused(Box::new(Objection { column, slot, kind, wanted, found }))
+    }
+}
