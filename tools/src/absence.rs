@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use coldstore::occupancy::{Expected, SlotState, lowest_slot, slots_of_file};
-use coldstore::{Archive, Column, Manifest, Reader, Slot, View};
+use coldstore::{Archive, Column, Error, Manifest, Reader, Slot, View};
 
 /// A slot without a record in a column that can be read.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(crate) struct Absence {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Why {
+    /// The archive was made without it.
+    NoColumn,
     EmptyColumn,
     BeyondEnd {
         end: Slot,
@@ -48,14 +50,23 @@ impl Absence {
     /// Looks for the reason.
     pub(crate) fn of(root: &Path, archive: &Archive, column: Column, slot: Slot) -> Result<Self> {
         let manifest = Manifest::read(root)?.unwrap_or_default();
-        let view = archive.column(column)?.view();
-        let roots = archive.column(Column::BlockRoots).ok().map(Reader::view);
-        let nearest = match column {
-            Column::StateSnapshots | Column::StateDiffs => {
-                let below = view.at_or_before(slot)?.map(|record| record.slot());
-                Some((below, view.at_or_after(slot)?.map(|record| record.slot())))
+        let view = match archive.column(column) {
+            Ok(reader) => reader.view(),
+            Err(Error::NoSuchColumn { .. })
+                if is_of_states(column)
+                    && manifest.column(column).highest.is_none()
+                    && !archive.columns().is_empty() =>
+            {
+                return Ok(Self { column, slot, why: Why::NoColumn, nearest: None });
             }
-            _ => None,
+            Err(error) => return Err(error.into()),
+        };
+        let roots = archive.column(Column::BlockRoots).ok().map(Reader::view);
+        let nearest = if is_of_states(column) {
+            let below = view.at_or_before(slot)?.map(|record| record.slot());
+            Some((below, view.at_or_after(slot)?.map(|record| record.slot())))
+        } else {
+            None
         };
         let look = Look { column, slot, view: &view, roots: roots.as_ref() };
         let why = match manifest.column(column).pruned_before.filter(|before| slot < *before) {
@@ -64,6 +75,11 @@ impl Absence {
         };
         Ok(Self { column, slot, why, nearest })
     }
+}
+
+/// These columns need not have every slot, nor be there at all.
+fn is_of_states(column: Column) -> bool {
+    matches!(column, Column::StateSnapshots | Column::StateDiffs)
 }
 
 struct Look<'a> {
@@ -78,7 +94,7 @@ impl Look<'_> {
     fn why(&self, first: Option<Slot>) -> Result<Why> {
         let Self { column, slot, view, roots } = *self;
         let Some(highest) = view.highest_written_slot() else { return Ok(Why::EmptyColumn) };
-        let is_of_states = matches!(column, Column::StateSnapshots | Column::StateDiffs);
+        let is_of_states = is_of_states(column);
         // The state behind the last block is that of the slot after it.
         let of_roots = roots.and_then(View::highest_written_slot);
         let behind = of_roots.and_then(|last| if is_of_states { last.next() } else { Some(last) });
@@ -132,6 +148,7 @@ impl fmt::Display for Absence {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Why::NoColumn => f.write_str("the archive was made without this column"),
             Why::EmptyColumn => f.write_str("the column is empty"),
             Why::BeyondEnd { end } => {
                 write!(f, "beyond the end: the archive ends with slot {end}")

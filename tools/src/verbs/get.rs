@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use coldstore::Slot;
+use coldstore::{Error, Slot};
 
 use crate::absence::Absence;
 use crate::cli::{ColumnOf, parse_slot};
@@ -47,7 +47,13 @@ impl Get {
             Some(_) => None,
         };
         let archive = open::archive(&self.of.archive)?;
-        let view = archive.column(self.of.column)?.view();
+        let ColumnOf { archive: root, column } = &self.of;
+        let view = match archive.column(*column) {
+            Ok(reader) => Some(reader.view()),
+            // Whether it was lost or never made is told below.
+            Err(Error::NoSuchColumn { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
         let slot = match (self.slot, self.root) {
             (Some(slot), _) => slot,
             (None, Some(root)) => match roots::find(&archive, root)? {
@@ -59,13 +65,14 @@ impl Get {
             },
             (None, None) => return Err(Usage("a slot or a root is missing".to_owned()).into()),
         };
-        let found = if self.stored {
-            view.get_stored(slot).map(|stored| stored.map(Cow::Borrowed))
-        } else {
-            view.get(slot)
+        let found = match &view {
+            Some(view) if self.stored => {
+                view.get_stored(slot).map(|stored| stored.map(Cow::Borrowed))
+            }
+            Some(view) => view.get(slot),
+            None => Ok(None),
         };
         let Some(bytes) = found.with_context(|| format!("slot {slot}"))? else {
-            let Get { of: ColumnOf { archive: root, column }, .. } = &self;
             output::tell(&Absence::of(root, &archive, *column, slot)?.to_string());
             return Ok(Answer::No);
         };

@@ -251,6 +251,17 @@ fn get_tells_a_lost_root_and_a_column_that_is_behind() {
 }
 
 #[test]
+fn get_tells_a_column_that_was_never_made_from_one_that_is_lost() {
+    let archive = Archive::new();
+    let files = test_data("chain-minimal").join("era");
+    let files = files.to_str().unwrap();
+    coldstore(&["import", &archive.arg(), files]).exits(0);
+    no_record(&archive, "bsd", 64, "the archive was made without this column");
+    fs::remove_dir_all(archive.path().join("bbr")).unwrap();
+    coldstore(&["get", &archive.arg(), "bbr", "64"]).exits(3).complains_of("bbr");
+}
+
+#[test]
 fn get_names_what_was_pruned_and_what_is_left() {
     let archive = some_eras();
     let manifest = archive.path().join("archive.toml");

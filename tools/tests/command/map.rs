@@ -1,6 +1,7 @@
 //! `map`, and what both it and `stat` say of archives that are known: `tests/snapshots`.
 
 use std::fs::{self, OpenOptions};
+use std::io::Read;
 use std::path::Path;
 
 use crate::support::{Archive, Run, coldstore, coldstore_fed, command, roots, stream, test_data};
@@ -148,4 +149,18 @@ fn a_column_that_claims_to_go_very_high_is_drawn_at_once() {
     assert!(text.contains(&missing), "{text}");
     let svg = map(&archive, &["--svg", "-"]);
     assert!(svg.len() < 100_000, "{}", svg.len());
+}
+
+#[test]
+fn a_picture_replaces_a_file_in_one_step() {
+    let archive = minimal();
+    let file = archive.beside("map.svg");
+    fs::write(&file, "an older and, for all we know, longer picture").unwrap();
+    let mut before = fs::File::open(&file).unwrap();
+    coldstore(&["map", &archive.arg(), "--svg", &file]).exits(0);
+    assert_eq!(fs::read_to_string(&file).unwrap(), map(&archive, &["--svg", "-"]));
+    let mut old = String::new();
+    before.read_to_string(&mut old).unwrap();
+    assert!(old.starts_with("an older"), "who has the old file open still has all of it");
+    assert_eq!(map(&archive, &["--svg", "/dev/stdout"]), map(&archive, &["--svg", "-"]));
 }

@@ -84,6 +84,7 @@ impl Place {
         let scratch = self.scratch.path().to_str().unwrap();
         let script = block.script.replace("/tmp/", &format!("{scratch}/"));
         let path = format!("{scratch}/bin:{}", std::env::var("PATH").unwrap());
+        let said = self.scratch.path().join("stderr");
         let mut child = Command::new("bash")
             .args(["-euo", "pipefail", "-c", &script])
             .current_dir(format!("{scratch}/checkout"))
@@ -91,6 +92,7 @@ impl Place {
             .env_remove("COLDSTORE_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(fs::File::create(&said).unwrap())
             .process_group(0)
             .spawn()
             .unwrap();
@@ -112,14 +114,13 @@ impl Place {
         // What a block leaves running would hold the pipe open.
         let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         let printed = printed.join().unwrap();
-        let line = block.line;
-        match status {
-            None => panic!("README.md, line {line}: the block hangs. It printed:\n{printed}"),
-            Some(status) if !status.success() => {
-                panic!("README.md, line {line}: {status}. It printed:\n{printed}")
-            }
-            Some(_) => printed,
-        }
+        let ended = match status {
+            Some(status) if status.success() => return printed,
+            Some(status) => status.to_string(),
+            None => "the block hangs".to_owned(),
+        };
+        let said = fs::read_to_string(said).unwrap();
+        panic!("README.md, line {}: {ended}\n{said}\n{printed}", block.line);
     }
 }
 
