@@ -1267,6 +1267,7 @@ fn the_steps_of_a_commit_come_in_their_order() {
             .iter()
             .filter(|slot| !scenario.before().contains_key(slot))
             .flat_map(|slot| [data_name(slot / PER_FILE), offsets_name(slot / PER_FILE)])
+            .chain(["column.check".to_owned()])
             .collect();
         let touched: BTreeSet<String> = touched.into_iter().map(str::to_owned).collect();
         assert_eq!(touched, files, "{name}: the files of the batch, and no other");

@@ -60,7 +60,7 @@ fn a_marker_that_fails_leaves_no_trace_in_the_next_one() {
 
         // Where the rename comes, counted on a twin.
         let twin = temp_dir();
-        write_files(twin.path(), &files(dir.path()));
+        copy_dir(dir.path(), twin.path());
         let twin_disk = TestDisk::new();
         let mut twin_writer = open_on(&twin_disk, twin.path(), true);
         twin_disk.take_calls();
@@ -104,7 +104,7 @@ fn leftovers_of_a_failed_put_are_not_adopted() {
         let n = {
             // The flush of the data file, the first flush after its write.
             let twin = temp_dir();
-            write_files(twin.path(), &files(dir.path()));
+            copy_dir(dir.path(), twin.path());
             let disk = TestDisk::new();
             let mut writer = open_on(&disk, twin.path(), true);
             disk.take_calls();
@@ -355,7 +355,7 @@ fn an_identical_put_after_a_kill_is_acknowledged_only_after_a_flush() {
         let mut writer = open_on(&disk, &dir, true);
         disk.take_calls();
         let twin = temp_dir();
-        write_files(twin.path(), &files(&dir));
+        copy_dir(&dir, twin.path());
         let n = {
             let disk = TestDisk::new();
             let mut writer = open_on(&disk, twin.path(), true);

@@ -1,5 +1,6 @@
 //! `column.conf`, the commit marker: the only truth about what is committed.
 
+use std::fmt;
 use std::path::Path;
 
 use zerocopy::little_endian::U64;
@@ -114,6 +115,24 @@ impl Conf {
         }
         let target = self.backfill_target()?;
         (target.file_id == file_id).then_some(target.data_len)
+    }
+
+    /// Whether a writer, this one or another, may have come from `earlier` to this conf: it never
+    /// goes back, in no respect.
+    #[must_use]
+    pub fn may_follow(&self, earlier: &Conf) -> bool {
+        let (spec, before) = (self.spec, earlier.spec);
+        let is_same_kind = (spec.record_type, spec.compression)
+            == (before.record_type, before.compression)
+            && spec.max_value_bytes >= before.max_value_bytes
+            && (self.backfill.is_some() || earlier.backfill.is_none())
+            && (self.allows_backfill() || !earlier.allows_backfill());
+        let has_grown =
+            |file_id, data_len| self.named_len(file_id).is_none_or(|now| now >= data_len);
+        let current = earlier.current_file().map(|file_id| (file_id, earlier.current_data_len));
+        let target = earlier.backfill_target().map(|target| (target.file_id, target.data_len));
+        let mut named = current.into_iter().chain(target);
+        is_same_kind && self.highest >= earlier.highest && named.all(|(id, len)| has_grown(id, len))
     }
 
     /// "LHSTBLK2" or "LHSTBLK3".
@@ -248,6 +267,26 @@ impl Conf {
         };
         let allowed = flags & FLAG_BACKFILL != 0;
         Ok(Self { backfill: Some(Backfill { allowed, target }), ..conf })
+    }
+}
+
+/// Shows what people compare two confs by.
+impl fmt::Display for Conf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.version())?;
+        match self.highest {
+            Some(highest) => {
+                let (file_id, data_len) = (highest.file_id(), self.current_data_len);
+                write!(f, ", highest slot {highest}, {data_len} bytes of data_{file_id}")?;
+            }
+            None => f.write_str(", empty")?,
+        }
+        if let Some(BackfillTarget { file_id, data_len }) = self.backfill_target() {
+            write!(f, ", backfill of data_{file_id} up to {data_len} bytes")?;
+        }
+        let [first, second] = self.spec.record_type;
+        let (compression, bound) = (self.spec.compression, self.spec.max_value_bytes);
+        write!(f, ", records {first:02x} {second:02x}, {compression}, values up to {bound} bytes")
     }
 }
 

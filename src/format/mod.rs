@@ -17,3 +17,4 @@ pub mod offsets;
 pub mod record;
 pub mod ssz;
 pub mod sums;
+pub mod witness;

@@ -6,6 +6,8 @@ use crate::slot::FileId;
 pub const CONF: &str = "column.conf";
 /// The next commit marker, while a commit is in flight.
 pub const CONF_TMP: &str = "column.conf.tmp";
+/// What the last two confs were, each under a checksum. Other software ignores it.
+pub const CHECK: &str = "column.check";
 /// The file whose `flock` the one writer holds.
 pub const LOCK: &str = "lock";
 
@@ -13,7 +15,7 @@ pub const LOCK: &str = "lock";
 /// is left alone.
 #[must_use]
 pub fn is_of_column(name: &str) -> bool {
-    [CONF, CONF_TMP, LOCK, "column.check"].contains(&name) || SlotFile::parse(name).is_some()
+    [CONF, CONF_TMP, LOCK, CHECK].contains(&name) || SlotFile::parse(name).is_some()
 }
 
 /// Where the new content of the column in the directory `name` is built, beside that directory; after

@@ -13,6 +13,7 @@ use crate::format::fit;
 use crate::format::names::{self, SlotFile};
 use crate::format::offsets::{OffsetTable, TABLE_BYTES};
 use crate::format::sums::{SUMS_BYTES, SumTable};
+use crate::format::witness::{CHECK_BYTES, Witness};
 use crate::slot::FileId;
 
 #[derive(Clone, Debug)]
@@ -216,11 +217,12 @@ impl ColumnDir {
         })
     }
 
-    /// Replaces the conf: written beside it, flushed, renamed over it, the rename flushed. The
-    /// rename is the commit point.
-    pub(super) fn replace_conf(&self, conf: &Conf) -> Result<()> {
-        self.write_tmp(conf)?.sync()?;
-        self.rename_tmp()
+    /// What the conf's witness says; nothing where there is none, or it cannot be read as one.
+    pub(super) fn read_witness(&self) -> Result<Witness> {
+        let Some(file) = self.open(self.file_path(names::CHECK), Access::Read)? else {
+            return Ok(Witness::default());
+        };
+        Ok(Witness::from_bytes(&file.read_up_to(CHECK_BYTES)?))
     }
 
     /// Writes the next conf beside the present one. It is to be flushed before it is renamed.

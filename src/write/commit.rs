@@ -2,7 +2,7 @@
 //!
 //! # Why a crash leaves all of a batch or nothing
 //! Readers and healing believe the conf alone. Until step 6 renames the new conf, the old one is
-//! in force, and everything that steps 2 to 4 wrote lies behind a length that the old conf names:
+//! in force, and everything that steps 3 and 4 wrote lies behind a length that the old conf names:
 //! behind the current file's, behind the backfill file's (step 1 sees to it that it is named), or
 //! in files above the current one. Whatever part of it reached the medium, healing cuts it. When
 //! the rename reaches the medium, everything that the new conf names has been flushed before: the
@@ -10,6 +10,9 @@
 //!
 //! The order within step 5 plays no role: an entry that is on disk before its record leads behind
 //! the length in force, as it does when the record is there. So all of it is flushed at once.
+//!
+//! Healing asks the witness before it removes what may be rot as well; so step 2 fills the slot that
+//! does not speak for the conf in force before any other file is changed.
 
 use std::io::{self, IoSlice, Read};
 
@@ -20,8 +23,10 @@ use crate::format::faults::{data_file_too_short, missing, offset_file_too_short}
 use crate::format::offsets::{TABLE_BYTES, entry_offset};
 use crate::format::record::{HEADER_BYTES, RecordHeader};
 use crate::format::sums::{RecordSum, SUMS_BYTES, SUMS_HEADER_BYTES, sum_entry_offset};
+use crate::format::witness::Witness;
 use crate::slot::{FileId, Slot};
 use crate::write::column_dir::{ColumnDir, NamedFile};
+use crate::write::conf_file::{self, CommitError, poisoning};
 use crate::write::flusher::{Flush, Flusher};
 use crate::write::gather::Gather;
 use crate::write::plan::check_stored_len;
@@ -56,25 +61,6 @@ impl FileBatch<'_> {
     }
 }
 
-/// Why a commit failed.
-#[derive(Debug)]
-pub(super) struct CommitError {
-    pub(super) error: Error,
-    /// Files may have been changed: the column must be opened again.
-    pub(super) poisons: bool,
-}
-
-/// Before the first change.
-impl From<Error> for CommitError {
-    fn from(error: Error) -> Self {
-        Self { error, poisons: false }
-    }
-}
-
-fn poisoning(error: Error) -> CommitError {
-    CommitError { error, poisons: true }
-}
-
 /// A file of the commit, with what becomes of it.
 struct Staged<'a> {
     file_id: FileId,
@@ -99,15 +85,23 @@ pub(super) struct Prepared {
     flushes: Vec<Flush>,
 }
 
+/// What a commit works on.
+pub(super) struct Column<'a> {
+    pub(super) directory: &'a ColumnDir,
+    pub(super) conf: &'a mut Conf,
+    pub(super) witness: &'a mut Witness,
+    pub(super) tables: &'a mut TableCache,
+    pub(super) flusher: &'a mut Flusher,
+}
+
 /// Steps 1 to 4. All records are new, and they are either all above the highest slot or none of them
 /// is. `next` is the sealed file that the batch after this one fills, when the caller knows.
 pub(super) fn write(
-    directory: &ColumnDir,
-    conf: &mut Conf,
-    tables: &mut TableCache,
+    column: Column<'_>,
     batch: Vec<FileBatch<'_>>,
     next: Option<FileId>,
 ) -> Result<Prepared, CommitError> {
+    let Column { directory, conf, witness, tables, flusher } = column;
     let highest = batch.last().and_then(|file| file.slots().next_back());
     let mut staged = Vec::with_capacity(batch.len());
     for file in batch {
@@ -123,21 +117,35 @@ pub(super) fn write(
 
     // 1. intent
     let sealed = staged.iter().find(|file| Some(file.file_id) < conf.current_file());
-    if let Some(file) = sealed
-        && conf.backfill_target().map(|target| target.file_id) != Some(file.file_id)
-    {
-        let data_len = file.state.data_len;
-        let intent = with_target(conf, BackfillTarget { file_id: file.file_id, data_len });
-        directory.replace_conf(&intent).map_err(poisoning)?;
+    let intent = sealed
+        .filter(|file| conf.backfill_target().map(|t| t.file_id) != Some(file.file_id))
+        .map(|file| BackfillTarget { file_id: file.file_id, data_len: file.state.data_len })
+        .map(|target| with_target(conf, target));
+    if let Some(intent) = intent {
+        let flush = |flushes| flusher.flush_all(directory, flushes);
+        conf_file::replace(directory, witness, Some(conf), intent, flush)?;
         *conf = intent;
     }
 
-    let mut flushes = Vec::with_capacity(2 * staged.len() + 2);
-    // 2. data
+    let mut flushes = Vec::with_capacity(3 * staged.len() + 3);
+    // 2. witness
+    let committed = conf_after(conf, &staged, highest, next);
+    let check = conf_file::announce(directory, witness, Some(conf), committed);
+    flushes.push(Flush::File(match intent {
+        Some(_) => check.map_err(|failed| poisoning(failed.error))?,
+        None => check?,
+    }));
+    // 3. data, then offsets, and checksums where they are kept
     for file in &mut staged {
-        flushes.push(Flush::File(write_data(directory, file)?));
+        match write_data(directory, file) {
+            Ok(data) => flushes.push(Flush::File(data)),
+            Err(WriteError::Disk(error)) => return Err(poisoning(error)),
+            Err(WriteError::Source(data, error)) => {
+                conf_file::settle(directory, witness, conf).map_err(poisoning)?;
+                return Err(take_back(directory, file, data, error));
+            }
+        }
     }
-    // 3. offsets, and checksums where they are kept
     for file in &mut staged {
         flushes.push(Flush::File(write_entries(directory, file).map_err(poisoning)?));
         if file.state.sums.is_some() {
@@ -145,7 +153,6 @@ pub(super) fn write(
         }
     }
     // 4. conf
-    let committed = conf_after(conf, &staged, highest, next);
     flushes.push(Flush::File(directory.write_tmp(&committed).map_err(poisoning)?));
     if staged.iter().any(Staged::makes_files) {
         flushes.push(Flush::Names(directory.clone()));
@@ -346,13 +353,21 @@ fn open_sums(
     Ok(Some(file))
 }
 
+/// Why records could not be appended.
+enum WriteError {
+    Disk(Error),
+    /// The source of a value failed, not the disk.
+    Source(NamedFile, io::Error),
+}
+
 /// Appends the records of one file. It is still to be flushed.
-fn write_data(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<NamedFile, CommitError> {
+fn write_data(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<NamedFile, WriteError> {
     let mut data = match file.data.take() {
         Some(data) => data,
-        None => directory.create(directory.data_path(file.file_id)).map_err(poisoning)?,
+        None => directory.create(directory.data_path(file.file_id)).map_err(WriteError::Disk)?,
     };
-    data.write_all_at(&mut file.bytes.slices(), file.bytes.start()).map_err(poisoning)?;
+    let written = data.write_all_at(&mut file.bytes.slices(), file.bytes.start());
+    written.map_err(WriteError::Disk)?;
     if let Some((Stream { slot, byte_len, source }, header)) = file.stream.take() {
         let payload_offset = file.bytes.end() - byte_len;
         let offset = payload_offset - HEADER_BYTES;
@@ -365,8 +380,8 @@ fn write_data(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<NamedFile,
         };
         if let Err(failed) = write_stream(&mut data, payload_offset, byte_len, source, &mut watch) {
             return Err(match failed {
-                StreamError::Write(error) => poisoning(error),
-                StreamError::Source(error) => take_back(directory, file, data, error),
+                StreamError::Write(error) => WriteError::Disk(error),
+                StreamError::Source(error) => WriteError::Source(data, error),
             });
         }
         if let Some(sums) = &mut file.state.sums {

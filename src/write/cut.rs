@@ -19,9 +19,11 @@ use crate::format::names::SlotFile;
 use crate::format::offsets::{TABLE_BYTES, entry_offset};
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordHeader};
 use crate::format::sums::{RecordSum, SumEntry, SumTable, SumVerdict};
+use crate::format::witness::Witness;
 use crate::slot::{FileId, Slot};
 use crate::write::column_dir::{ColumnDir, NamedFile, Sums};
 use crate::write::compare::StoredReader;
+use crate::write::conf_file;
 use crate::write::heal;
 use crate::write::replace::{HeldForIt, Replacement};
 use crate::write::table_cache::{FileState, TableCache};
@@ -122,7 +124,7 @@ fn build(replacement: &Replacement, plan: &Plan) -> Result<()> {
     let (old, new) = (replacement.column(), replacement.new_directory());
     match &plan.rewritten {
         Some(rewritten) => write_anew(old, new, &plan.conf, rewritten)?,
-        None => new.replace_conf(&plan.conf)?,
+        None => conf_file::replace_alone(new, &mut Witness::default(), None, plan.conf)?,
     }
     for file in &plan.kept {
         replacement.keep(&file.name())?;
@@ -281,7 +283,10 @@ fn write_anew(old: &ColumnDir, new: &ColumnDir, conf: &Conf, rewritten: &Rewritt
         heal::rewrite_sums(new, conf, rewritten.file_id, &unknown.collect::<Vec<_>>())?;
     }
     let wanted = Conf { current_data_len: committed.current_data_len, ..*conf };
-    if wanted != committed { new.replace_conf(&wanted) } else { Ok(()) }
+    if wanted == committed {
+        return Ok(());
+    }
+    conf_file::replace_alone(new, &mut new.read_witness()?, Some(&committed), wanted)
 }
 
 fn copy(

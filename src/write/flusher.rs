@@ -11,8 +11,8 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::error::{Error, Result};
 use crate::write::column_dir::{ColumnDir, NamedFile};
 
-/// Threads besides the caller's: an ordinary commit flushes three files.
-const MAX_THREADS: usize = 3;
+/// Threads besides the caller's: an ordinary commit flushes four files, five with checksums.
+const MAX_THREADS: usize = 4;
 
 /// Something to flush.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(super) enum Flush {
 }
 
 impl Flush {
-    fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         match self {
             Flush::File(mut file) => file.sync(),
             Flush::Names(directory) => directory.sync(),

@@ -3,6 +3,7 @@
 mod column_dir;
 mod commit;
 mod compare;
+mod conf_file;
 mod cut;
 mod door;
 mod encode;

@@ -12,12 +12,14 @@ use crate::format::conf::{Backfill, Conf};
 use crate::format::faults::{check_spec, data_file_too_short, missing, no_record};
 use crate::format::names;
 use crate::format::record::HEADER_BYTES;
+use crate::format::witness::Witness;
 use crate::read::decode::{self, DecodeFault};
 use crate::read::{Reader, ReaderOptions};
 use crate::slot::{FileId, Slot};
 use crate::write::column_dir::ColumnDir;
-use crate::write::commit::{self, CommitError, FileBatch, Stream};
+use crate::write::commit::{self, FileBatch, Stream};
 use crate::write::compare::{StoredReader, Uncomparable, compare, same_value};
+use crate::write::conf_file::{self, CommitError};
 use crate::write::door::{self, Door};
 use crate::write::encode;
 use crate::write::flusher::Flusher;
@@ -124,6 +126,7 @@ pub struct Committed {
 pub struct Writer {
     directory: ColumnDir,
     conf: Conf,
+    witness: Witness,
     tables: TableCache,
     flusher: Flusher,
     door: Option<Door>,
@@ -179,9 +182,10 @@ impl Writer {
         lock: Box<dyn Lock>,
         options: WriterOptions,
     ) -> Result<Self> {
+        let mut witness = directory.read_witness()?;
         let (conf, healed) = match directory.read_conf()? {
-            Some(conf) => open_existing(&directory, conf, options)?,
-            None => create(&directory, options)?,
+            Some(conf) => open_existing(&directory, conf, &mut witness, options)?,
+            None => create(&directory, &mut witness, options)?,
         };
         let keeps_sums = match options.checksums {
             Checksums::Off => false,
@@ -190,7 +194,18 @@ impl Writer {
         };
         let (tables, flusher) = (TableCache::new(keeps_sums), Flusher::default());
         let (door, archive_highest, poisoned) = (options.door, None, None);
-        Ok(Self { directory, conf, tables, flusher, door, archive_highest, poisoned, healed, lock })
+        Ok(Self {
+            directory,
+            conf,
+            witness,
+            tables,
+            flusher,
+            door,
+            archive_highest,
+            poisoned,
+            healed,
+            lock,
+        })
     }
 
     /// What opening healed.
@@ -702,8 +717,9 @@ impl Writer {
         next: Option<FileId>,
     ) -> Result<commit::Prepared> {
         let sealed = next.filter(|file_id| Some(*file_id) < self.conf.current_file());
-        self.change(|Self { directory, conf, tables, .. }| {
-            commit::write(directory, conf, tables, batch, sealed)
+        self.change(|Self { directory, conf, witness, tables, flusher, .. }| {
+            let column = commit::Column { directory, conf, witness, tables, flusher };
+            commit::write(column, batch, sealed)
         })
     }
 
@@ -871,7 +887,11 @@ fn take_lock(directory: &ColumnDir) -> Result<Box<dyn Lock>> {
 
 /// Makes the conf of an empty column. A directory with slots in it and no conf is no new column:
 /// the conf was lost, and starting empty would wipe the rest.
-fn create(directory: &ColumnDir, options: WriterOptions) -> Result<(Conf, HealReport)> {
+fn create(
+    directory: &ColumnDir,
+    witness: &mut Witness,
+    options: WriterOptions,
+) -> Result<(Conf, HealReport)> {
     let spec = match options.spec {
         Some(spec) if directory.slot_files()?.is_empty() => spec,
         _ => return Err(heal::no_conf(directory)),
@@ -882,13 +902,14 @@ fn create(directory: &ColumnDir, options: WriterOptions) -> Result<(Conf, HealRe
     // Before there is a conf: whoever finds one relies on the names above.
     directory.sync_parent()?;
     directory.sync_ancestors()?;
-    directory.replace_conf(&conf)?;
+    conf_file::replace_alone(directory, witness, None, conf)?;
     Ok((conf, HealReport { actions }))
 }
 
 fn open_existing(
     directory: &ColumnDir,
     mut conf: Conf,
+    witness: &mut Witness,
     options: WriterOptions,
 ) -> Result<(Conf, HealReport)> {
     if let Some(wanted) = options.spec {
@@ -905,7 +926,7 @@ fn open_existing(
         asked.backfill = Some(Backfill { allowed: true, target });
     }
     if (asked.spec, asked.allows_backfill()) != (conf.spec, conf.allows_backfill()) {
-        directory.replace_conf(&asked)?;
+        conf_file::replace_alone(directory, witness, Some(&conf), asked)?;
         conf = asked;
     }
     Ok((conf, HealReport { actions }))

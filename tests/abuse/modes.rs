@@ -40,7 +40,7 @@ fn nobody_but_the_owner_may_write_whatever_the_umask_says() {
             assert_eq!(mode_of(&path), file_mode, "umask {umask}: {}", path.display());
             files += 1;
         }
-        assert_eq!(files, 8, "three data files, their offsets, the conf and the lock");
+        assert_eq!(files, 9, "three data files, their offsets, the conf, its witness and the lock");
     }
 }
 
@@ -86,7 +86,7 @@ fn what_is_made_later_has_the_mode_of_the_conf_whatever_the_umask_says() {
         files_of(&column).iter().for_each(|path| set_mode(path, mode));
         run_well("modes::child_that_writes_to_a_column_of_others", &column, "");
         let files = files_of(&column);
-        assert_eq!(files.len(), 12, "two more data files, their offsets; conf and lock anew");
+        assert_eq!(files.len(), 13, "two more data files, their offsets; conf, witness and lock");
         for path in &files {
             assert_eq!(mode_of(path), mode, "{}", path.display());
         }
@@ -113,7 +113,7 @@ fn what_root_makes_belongs_to_whom_the_column_belongs_to() {
     let another = archive.join("another");
     run_well("modes::child_that_makes_a_column", &another, "077");
     let made = files_of(&another);
-    assert_eq!(made.len(), 8);
+    assert_eq!(made.len(), 9);
     for path in files_of(&column).iter().chain(&made).chain([&column, &another]) {
         let found = std::fs::symlink_metadata(path).unwrap();
         assert_eq!((found.uid(), found.gid()), (NOBODY, NOBODY), "{}", path.display());

@@ -55,12 +55,13 @@ pub(crate) fn temp_dir() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
-/// All files of a directory with their bytes, without `lock`.
+/// All files of a directory with their bytes, without `lock` and `column.check`: the files that other
+/// software knows, and what should not be there.
 pub(crate) fn files(dir: &Path) -> Files {
     fs::read_dir(dir)
         .unwrap()
         .map(|entry| entry.unwrap())
-        .filter(|entry| entry.file_name() != "lock")
+        .filter(|entry| entry.file_name() != "lock" && entry.file_name() != "column.check")
         .map(|entry| {
             let bytes = fs::read(entry.path()).unwrap();
             (entry.file_name().into_string().unwrap(), bytes)

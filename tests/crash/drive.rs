@@ -48,7 +48,8 @@ impl Driver {
     pub(crate) fn set_up(script: &Script, lie: Option<crate::lies::Lie>) -> Driver {
         let disk = CrashDisk::new(crate::medium::Medium::empty(), None);
         let sums = script.keeps_sums();
-        let expect = Expect { sums, ..Expect::new(script.setup.clone().into()) };
+        let ours = script.is_ours();
+        let expect = Expect { sums, ours, ..Expect::new(script.setup.clone().into()) };
         let mut driver = Driver { disk, spec: script.spec, writer: None, expect };
         driver.run_to_end().unwrap_or_else(|error| panic!("{}: {error}", script.name));
         let position = driver.disk.fs().log.len();

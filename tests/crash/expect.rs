@@ -32,6 +32,8 @@ pub(crate) struct Expect {
     pub(crate) away: bool,
     /// Whether the disk can exchange two names.
     pub(crate) exchanges: bool,
+    /// Whether no other kind of writer replaces the conf.
+    pub(crate) ours: bool,
 }
 
 impl Expect {
@@ -49,6 +51,7 @@ impl Expect {
             sums: false,
             away: false,
             exchanges: true,
+            ours: true,
         }
     }
 
@@ -78,6 +81,9 @@ impl Expect {
         }
         if self.sums && !seen.unknown_sums.is_empty() {
             return Err(format!("slots {:?} have no checksum", seen.unknown_sums));
+        }
+        if let Some(standing) = seen.unwitnessed.filter(|_| self.ours) {
+            return Err(format!("the conf is in no slot of the witness: {standing:?}"));
         }
         if let Some(wrong) = &seen.wrong_sums {
             return Err(wrong.clone());

@@ -26,6 +26,8 @@ pub(crate) enum Lie {
     /// Step 5: the conf before it is renamed, and the rename.
     ConfTmp,
     Renamed,
+    /// The witness, beside any conf.
+    Check,
     /// Step 1: the same of the intent.
     IntentTmp,
     IntentRenamed,
@@ -55,13 +57,14 @@ pub(crate) enum Lie {
 }
 
 impl Lie {
-    pub(crate) const ALL: [Lie; 24] = [
+    pub(crate) const ALL: [Lie; 25] = [
         Lie::Data,
         Lie::Offsets,
         Lie::Sums,
         Lie::NewNames,
         Lie::ConfTmp,
         Lie::Renamed,
+        Lie::Check,
         Lie::IntentTmp,
         Lie::IntentRenamed,
         Lie::OpeningTmp,
@@ -116,6 +119,7 @@ fn class(fs: &Fs, flush: &Flush<'_>) -> Option<Lie> {
             true => Lie::ConfTmp,
             false => Lie::OpeningTmp,
         }),
+        Flush::File { name: "column.check", .. } => Some(Lie::Check),
         Flush::File { name, ino } => {
             let (offsets, sums) = (name.ends_with(".off"), name.ends_with(".sum"));
             let own: Vec<&Op> = fs.of_step().filter(|op| op.is_of_file(*ino)).collect();
@@ -138,11 +142,14 @@ fn class(fs: &Fs, flush: &Flush<'_>) -> Option<Lie> {
 
 /// Whether a put has written to nothing but the conf yet.
 fn intends(fs: &Fs) -> bool {
+    let check = fs.cache.dir(COLUMN.as_ref()).map(|dir| fs.cache.names(dir));
+    let check = check.and_then(|names| names.get("column.check")).copied();
     let is_conf = |ino: Ino| {
-        fs.of_step().any(|op| {
-            matches!(op, Op::Link { name, target, .. }
-                if &**name == "column.conf.tmp" && *target == Target::File(ino))
-        })
+        check == Some(Target::File(ino))
+            || fs.of_step().any(|op| {
+                matches!(op, Op::Link { name, target, .. }
+                    if &**name == "column.conf.tmp" && *target == Target::File(ino))
+            })
     };
     !fs.of_step().any(|op| matches!(op, Op::Write { ino, .. } if !is_conf(*ino)))
 }

@@ -6,7 +6,9 @@ use std::io::Read as _;
 use std::path::Path;
 use std::rc::Rc;
 
+use coldstore::format::conf::Conf;
 use coldstore::format::sums::{SUMS_BYTES, SumTable, SumVerdict};
+use coldstore::format::witness::{Standing, Witness};
 use coldstore::{FileId, Slot};
 
 use crate::common::{Content, PER_FILE, RawConf, data_name, offsets_name};
@@ -24,6 +26,8 @@ pub(crate) struct Seen {
     pub(crate) wrong_sums: Option<String>,
     /// Slots of which no checksum is kept.
     pub(crate) unknown_sums: Vec<u64>,
+    /// A conf that is in no slot of the witness.
+    pub(crate) unwitnessed: Option<Standing>,
 }
 
 /// Index and value of the entries that are not 0.
@@ -51,10 +55,12 @@ pub(crate) fn look(medium: &Medium, path: &Path) -> Result<Option<Seen>, String>
     if conf.record_type == [0, 0] {
         return Err("column.conf is torn".to_owned());
     }
+    let check = file("column.check").map(Bytes::get).unwrap_or_default();
+    let unwitnessed = unwitnessed(&conf, check)?;
     let mut content = Content::new();
     let (mut dead_bytes, mut wrong_sums, mut unknown_sums) = (None, None, Vec::new());
     if conf.highest == u64::MAX {
-        return Ok(Some(Seen { conf, content, dead_bytes, wrong_sums, unknown_sums }));
+        return Ok(Some(Seen { conf, content, dead_bytes, wrong_sums, unknown_sums, unwitnessed }));
     }
     let current = conf.highest / PER_FILE;
     if !names.contains_key(data_name(current).as_str()) {
@@ -116,7 +122,18 @@ pub(crate) fn look(medium: &Medium, path: &Path) -> Result<Option<Seen>, String>
     if !content.contains_key(&conf.highest) {
         return Err(format!("the highest slot {} has no record", conf.highest));
     }
-    Ok(Some(Seen { conf, content, dead_bytes, wrong_sums, unknown_sums }))
+    Ok(Some(Seen { conf, content, dead_bytes, wrong_sums, unknown_sums, unwitnessed }))
+}
+
+/// The conf of an empty column may be there before the name of its witness.
+fn unwitnessed(conf: &RawConf, check: &[u8]) -> Result<Option<Standing>, String> {
+    let decoded = Conf::decode(Path::new("column.conf"), &conf.bytes());
+    let decoded = decoded.map_err(|error| error.to_string())?;
+    Ok(match Witness::from_bytes(check).standing(&decoded) {
+        Standing::Newest | Standing::Before { .. } => None,
+        Standing::Unwitnessed if conf.highest == u64::MAX => None,
+        other => Some(other),
+    })
 }
 
 fn sums_name(id: u64) -> String {

@@ -86,6 +86,14 @@ impl Script {
     }
 }
 
+impl Script {
+    /// Whether no other kind of writer replaces the conf.
+    pub(crate) fn is_ours(&self) -> bool {
+        let mut steps = self.setup.iter().chain(&self.steps).chain(&self.elsewhere);
+        !steps.any(|step| matches!(step, Step::Foreign { .. }))
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Script {
     pub(crate) name: String,

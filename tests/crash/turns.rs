@@ -11,7 +11,10 @@ use crate::disk::{Fs, Phase};
 use crate::medium::{Ino, Op, Target};
 
 /// The writer's own thread and those that help it.
-const WRITERS_THREADS: usize = 4;
+const WRITERS_THREADS: usize = 5;
+
+/// Kinds of flushes.
+pub(crate) const KINDS: usize = 5;
 
 /// What a commit flushes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,12 +23,14 @@ pub(crate) enum What {
     Offsets,
     ConfTmp,
     Names,
+    Check,
 }
 
 impl What {
     pub(crate) fn of_file(name: &str) -> What {
         match name {
             "column.conf.tmp" => What::ConfTmp,
+            "column.check" => What::Check,
             name if name.ends_with(".off") => What::Offsets,
             _ => What::Data,
         }
@@ -35,8 +40,8 @@ impl What {
 /// Flushes of a commit end in this order, and some of them fail.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Turns {
-    order: [usize; 4],
-    fails: [bool; 4],
+    order: [usize; KINDS],
+    fails: [bool; KINDS],
 }
 
 /// Place in the order, and what tells two of a kind apart.
@@ -57,17 +62,17 @@ impl Turns {
     /// All orders there are.
     pub(crate) fn all() -> Vec<Turns> {
         let mut all = Vec::new();
-        for number in 0..256 {
-            let order = [number / 64, number / 16 % 4, number / 4 % 4, number % 4];
-            if (0..4).all(|place| order.contains(&place)) {
-                all.push(Turns { order, fails: [false; 4] });
+        for number in 0..KINDS.pow(5) {
+            let order = [0, 1, 2, 3, 4].map(|digit| number / KINDS.pow(digit) % KINDS);
+            if (0..KINDS).all(|place| order.contains(&place)) {
+                all.push(Turns { order, fails: [false; KINDS] });
             }
         }
         all
     }
 
     /// The same, in which these fail.
-    pub(crate) fn failing(self, fails: [bool; 4]) -> Turns {
+    pub(crate) fn failing(self, fails: [bool; KINDS]) -> Turns {
         Turns { fails, ..self }
     }
 

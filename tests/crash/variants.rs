@@ -16,6 +16,7 @@ pub(crate) fn variants(op: &Op, base: &Medium) -> Vec<Left> {
             vec![Left::Nothing, Left::Whole]
         }
         Op::Rename { .. } => vec![Left::Nothing, Left::Whole, Left::BothNames],
+        Op::Write { bytes, .. } if is_witness(bytes) => witness(bytes),
         Op::Write { at, bytes, old_len, .. } if at >= old_len => append(bytes),
         Op::Write { ino, at, bytes, .. } => {
             let before = base.file_bytes(*ino);
@@ -78,6 +79,17 @@ fn is_table(bytes: &[u8]) -> bool {
 
 fn is_conf(bytes: &[u8]) -> bool {
     bytes.starts_with(b"LHSTBLK")
+}
+
+fn is_witness(bytes: &[u8]) -> bool {
+    bytes.len() > 72 && bytes.starts_with(b"CSTCHK")
+}
+
+/// A slot of the witness is under a checksum: torn here or there, it says nothing.
+fn witness(bytes: &[u8]) -> Vec<Left> {
+    let last = bytes.len() - 1;
+    let torn = [Left::First(8), Left::First(64), Left::Only(8, 72), Left::Without(8, 16)];
+    [Left::Nothing, Left::Whole, Left::First(last)].into_iter().chain(torn).collect()
 }
 
 /// An overwrite is there in part, in whole aligned words of 8 bytes: those that it changes are

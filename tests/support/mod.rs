@@ -51,13 +51,14 @@ pub(crate) fn spec(compression: Compression, max_value_bytes: u64) -> ColumnSpec
     ColumnSpec { record_type: [0x77, 0x00], compression, max_value_bytes }
 }
 
-/// Every file of a column with its bytes, but for the lock, whose text is a process id.
+/// Every file of a column with its bytes, but for the lock, whose text is a process id, and for
+/// `column.check`, which grows a sequence number with every conf.
 pub(crate) fn files_of(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), path))
-        .filter(|(name, _)| name != "lock")
+        .filter(|(name, _)| name != "lock" && name != "column.check")
         .map(|(name, path)| (name, fs::read(path).unwrap()))
         .collect()
 }

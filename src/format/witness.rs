@@ -1,0 +1,370 @@
+//! `column.check`, the witness of the conf: which confs this software wrote last.
+//!
+//! `FORMAT.md`, section 11. A conf has no checksum of its own; two slots here hold the last two, each
+//! under one. A conf that is in neither was changed by something else.
+
+use std::path::Path;
+
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::format::conf::{Conf, V3_BYTES};
+use crate::slot::FileId;
+
+/// What every slot begins with.
+pub const MAGIC: [u8; 8] = *b"CSTCHK01";
+
+/// One slot of the witness.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct CheckSlot {
+    magic: [u8; 8],
+    sequence: U64,
+    /// Zero after its length.
+    conf: [u8; V3_BYTES],
+    conf_len: u8,
+    reserved: [u8; 55],
+    /// CRC-32C of the bytes before it.
+    checksum: U32,
+}
+
+/// Bytes of a slot.
+pub const CHECK_SLOT_BYTES: usize = 128;
+const _: () = assert!(size_of::<CheckSlot>() == CHECK_SLOT_BYTES);
+/// Bytes of a slot that its own checksum is of: all before it.
+const SUMMED_BYTES: usize = CHECK_SLOT_BYTES - size_of::<U32>();
+
+/// From the start of one slot to the start of the next: a write that is torn within one page or one
+/// sector of any disk leaves the other slot alone.
+const SLOT_STRIDE: usize = 4096;
+/// Slots of the witness.
+const SLOTS: usize = 2;
+/// Bytes of the whole file.
+pub const CHECK_BYTES: usize = SLOTS * SLOT_STRIDE;
+
+/// A conf as it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Written {
+    /// Grows with every write.
+    sequence: u64,
+    conf: Conf,
+}
+
+/// The confs that were written last, as far as their slots can be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Witness {
+    slots: [Option<Written>; SLOTS],
+}
+
+/// What the witness says of a conf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing: there is no slot that can be read.
+    Unwitnessed,
+    /// It is the conf that was written last.
+    Newest,
+    /// It is the conf from before the one that was written last, whose commit was under way when
+    /// the writer stopped; or that commit happened, and the conf has rotted or was put back since.
+    Before {
+        /// The conf of that commit.
+        unfinished: Conf,
+    },
+    /// It is in no slot, and another writer could have made it from one that is.
+    Continued {
+        /// The conf that was written last.
+        newest: Conf,
+    },
+    /// It is in no slot, and no writer makes it from one that is: it has rotted, or is an old one.
+    Contradicted {
+        /// The conf that was written last.
+        newest: Conf,
+    },
+}
+
+impl Witness {
+    /// Reads the file's bytes. A slot that is torn or damaged says nothing.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        let mut slots = [None; SLOTS];
+        for (slot, page) in slots.iter_mut().zip(bytes.chunks(SLOT_STRIDE)) {
+            *slot = CheckSlot::read_from_prefix(page).ok().and_then(|(slot, _)| slot.written());
+        }
+        Self { slots }
+    }
+
+    /// The bytes of a file with these slots.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![0; CHECK_BYTES];
+        for (page, written) in bytes.chunks_mut(SLOT_STRIDE).zip(self.slots) {
+            if let (Some((slot, _)), Some(written)) =
+                (page.split_first_chunk_mut::<CHECK_SLOT_BYTES>(), written)
+            {
+                *slot = CheckSlot::new(&written).to_bytes();
+            }
+        }
+        bytes
+    }
+
+    /// Fills the slot that does not speak for the conf in force. Returns where the slot lies in the
+    /// file, and its bytes.
+    pub fn fill(&mut self, in_force: Option<&Conf>, next: Conf) -> (u64, [u8; CHECK_SLOT_BYTES]) {
+        let [first, second] = self.slots;
+        let kept = match (self.index_of(in_force), first, second) {
+            (Some(index), ..) => index,
+            (None, Some(first), Some(second)) => usize::from(second.sequence > first.sequence),
+            (None, None, _) => 1,
+            (None, Some(_), None) => 0,
+        };
+        let newest = self.newest().map_or(0, |newest| newest.sequence);
+        let written = Written { sequence: newest.saturating_add(1), conf: next };
+        let index = usize::from(kept == 0);
+        self.slots[index] = Some(written);
+        let offset = index.saturating_mul(SLOT_STRIDE) as u64;
+        (offset, CheckSlot::new(&written).to_bytes())
+    }
+
+    /// Clears the slot that speaks for a commit that was given up, beside that of the conf in force.
+    /// Returns where it lies in the file, and its bytes.
+    pub fn clear(&mut self, in_force: &Conf) -> Option<(u64, [u8; CHECK_SLOT_BYTES])> {
+        let index = usize::from(self.index_of(Some(in_force))? == 0);
+        self.slots.get_mut(index)?.take()?;
+        Some((index.saturating_mul(SLOT_STRIDE) as u64, [0; CHECK_SLOT_BYTES]))
+    }
+
+    /// What it says of a conf.
+    #[must_use]
+    pub fn standing(&self, conf: &Conf) -> Standing {
+        let Some(newest) = self.newest() else { return Standing::Unwitnessed };
+        let mut written = self.slots.iter().flatten();
+        if newest.conf == *conf {
+            Standing::Newest
+        } else if written.clone().any(|written| written.conf == *conf) {
+            Standing::Before { unfinished: newest.conf }
+        } else if written.any(|written| conf.may_follow(&written.conf)) {
+            Standing::Continued { newest: newest.conf }
+        } else {
+            Standing::Contradicted { newest: newest.conf }
+        }
+    }
+
+    /// The confs in its slots, the newest first.
+    pub fn confs(&self) -> impl Iterator<Item = Conf> {
+        let newest = self.newest().map(|newest| newest.sequence);
+        let mut written: Vec<Written> = self.slots.iter().flatten().copied().collect();
+        written.sort_by_key(|written| Some(written.sequence) != newest);
+        written.into_iter().map(|written| written.conf)
+    }
+
+    /// The length of a data file up to which its checksums speak for its records, beside this conf;
+    /// `u64::MAX` where that is all of it. A record that starts there or later may be one that other
+    /// software put in the place of one whose commit did not happen: its checksum may be the other's.
+    #[must_use]
+    pub fn vouched_len(&self, conf: &Conf, file_id: FileId) -> u64 {
+        match self.standing(conf) {
+            Standing::Unwitnessed | Standing::Newest | Standing::Before { .. } => u64::MAX,
+            Standing::Continued { .. } | Standing::Contradicted { .. } => {
+                let lens = self.slots.iter().flatten().map(|written| {
+                    let (conf, is_new) =
+                        (written.conf, Some(file_id) > written.conf.current_file());
+                    conf.named_len(file_id).unwrap_or(if is_new { 0 } else { u64::MAX })
+                });
+                lens.min().unwrap_or(u64::MAX)
+            }
+        }
+    }
+
+    /// Whether a slot has this conf.
+    #[must_use]
+    pub fn knows(&self, conf: &Conf) -> bool {
+        self.index_of(Some(conf)).is_some()
+    }
+
+    fn newest(&self) -> Option<Written> {
+        self.slots.iter().flatten().copied().max_by_key(|written| written.sequence)
+    }
+
+    /// The slot that speaks for a conf. Of two the newer: the flush of the other may have failed.
+    fn index_of(&self, conf: Option<&Conf>) -> Option<usize> {
+        let found = self.slots.iter().enumerate().filter_map(|(index, written)| {
+            written.filter(|written| Some(&written.conf) == conf).map(|w| (w.sequence, index))
+        });
+        found.max().map(|(_, index)| index)
+    }
+}
+
+impl CheckSlot {
+    fn new(written: &Written) -> Self {
+        let mut slot = Self::new_zeroed();
+        slot.magic = MAGIC;
+        slot.sequence = U64::new(written.sequence);
+        let bytes = written.conf.encode();
+        for (to, from) in slot.conf.iter_mut().zip(&bytes) {
+            *to = *from;
+        }
+        slot.conf_len = u8::try_from(bytes.len()).unwrap_or_default();
+        slot.checksum = U32::new(slot.own_sum());
+        slot
+    }
+
+    fn written(&self) -> Option<Written> {
+        let is_intact = self.magic == MAGIC
+            && self.checksum.get() == self.own_sum()
+            && self.reserved == [0; 55];
+        let bytes = self.conf.get(..usize::from(self.conf_len)).filter(|_| is_intact)?;
+        // Whoever asks has no use for what is wrong with it.
+        let conf = Conf::decode(Path::new(""), bytes).ok()?;
+        Some(Written { sequence: self.sequence.get(), conf })
+    }
+
+    fn own_sum(&self) -> u32 {
+        let (bytes, _) = self.as_bytes().split_at(SUMMED_BYTES);
+        crc32c::crc32c(bytes)
+    }
+
+    fn to_bytes(self) -> [u8; CHECK_SLOT_BYTES] {
+        let mut bytes = [0; CHECK_SLOT_BYTES];
+        bytes.copy_from_slice(self.as_bytes());
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::column::Column;
+    use crate::format::conf::{Backfill, BackfillTarget};
+    use crate::slot::Slot;
+
+    fn v2(highest: u64, len: u64) -> Conf {
+        let empty = Conf::empty(Column::BlockRoots.spec(), false);
+        Conf { highest: Some(Slot(highest)), current_data_len: len, ..empty }
+    }
+
+    fn v3(highest: u64, len: u64, target: Option<(u64, u64)>) -> Conf {
+        let target = target.map(|(id, data_len)| BackfillTarget { file_id: FileId(id), data_len });
+        Conf { backfill: Some(Backfill { allowed: true, target }), ..v2(highest, len) }
+    }
+
+    #[test]
+    fn the_bytes_are_those_of_the_format() {
+        let mut witness = Witness::default();
+        let (offset, bytes) = witness.fill(None, v2(5, 48));
+        assert_eq!(offset, 0);
+        let mut wanted = b"CSTCHK01".to_vec();
+        wanted.extend_from_slice(&1u64.to_le_bytes());
+        wanted.extend_from_slice(b"LHSTBLK2");
+        wanted.extend_from_slice(&5u64.to_le_bytes());
+        wanted.extend_from_slice(&48u64.to_le_bytes());
+        wanted.extend_from_slice(&[2, 0, 0, 0]);
+        wanted.extend_from_slice(&64u64.to_le_bytes());
+        wanted.resize(68, 0);
+        wanted.push(36);
+        wanted.resize(124, 0);
+        // CRC-32C of the 124 bytes, made with Python.
+        wanted.extend_from_slice(&0x9053_724cu32.to_le_bytes());
+        assert_eq!(bytes[..124], wanted[..124]);
+        assert_eq!(bytes[124..], wanted[124..], "{:x?}", &bytes[124..]);
+        let (offset, second) = witness.fill(Some(&v2(5, 48)), v3(6, 88, None));
+        assert_eq!((offset, second[68]), (4096, 52));
+        let mut file = vec![0; 8192];
+        file[..128].copy_from_slice(&bytes);
+        file[4096..4096 + 128].copy_from_slice(&second);
+        assert_eq!(witness.to_bytes(), file);
+        assert_eq!(Witness::from_bytes(&file), witness);
+    }
+
+    #[test]
+    fn the_slot_of_the_conf_in_force_is_never_the_one_that_is_filled() {
+        let mut witness = Witness::default();
+        witness.fill(None, v2(1, 48));
+        // A commit that did not happen, and the one after it.
+        for next in [v2(2, 88), v2(3, 88), v2(4, 88)] {
+            let (offset, _) = witness.fill(Some(&v2(1, 48)), next);
+            assert_eq!(offset, 4096);
+            assert_eq!(witness.standing(&v2(1, 48)), Standing::Before { unfinished: next });
+            assert_eq!(witness.standing(&next), Standing::Newest);
+        }
+        assert_eq!(witness.fill(Some(&v2(4, 88)), v2(5, 128)).0, 0);
+        // A commit that is given up leaves the conf in force alone in its slot.
+        witness.fill(Some(&v2(5, 128)), v2(6, 168));
+        assert_eq!(witness.clear(&v2(5, 128)), Some((4096, [0; 128])));
+        assert_eq!(witness.confs().collect::<Vec<_>>(), [v2(5, 128)]);
+        assert_eq!(witness.clear(&v2(5, 128)), None);
+        witness.fill(Some(&v2(5, 128)), v2(6, 168));
+        // The conf in force is another's: the newest is kept.
+        assert_eq!(witness.fill(Some(&v2(9, 1000)), v2(10, 1040)).0, 0);
+        assert_eq!(witness.confs().collect::<Vec<_>>(), [v2(10, 1040), v2(6, 168)]);
+    }
+
+    #[test]
+    fn any_changed_bit_and_any_cut_silences_a_slot() {
+        let mut witness = Witness::default();
+        witness.fill(None, v2(1, 48));
+        witness.fill(Some(&v2(1, 48)), v2(2, 88));
+        let bytes = witness.to_bytes();
+        for bit in 0..CHECK_SLOT_BYTES * 8 {
+            let mut changed = bytes.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            let read = Witness::from_bytes(&changed);
+            assert_eq!(read.slots, [None, witness.slots[1]], "bit {bit}");
+        }
+        for len in 0..4096 + CHECK_SLOT_BYTES {
+            let read = Witness::from_bytes(&bytes[..len]);
+            let first = witness.slots[0].filter(|_| len >= CHECK_SLOT_BYTES);
+            assert_eq!(read.slots, [first, None], "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn what_another_writer_may_have_made_is_told_from_what_nobody_makes() {
+        let mut witness = Witness::default();
+        let base = v3(40_960, 88, Some((3, 4008)));
+        assert_eq!(witness.standing(&base), Standing::Unwitnessed);
+        witness.fill(None, base);
+        let continued = [
+            v3(40_961, 128, Some((3, 4008))),
+            v3(49_152, 48, Some((3, 4048))),
+            v3(40_960, 88, Some((2, 8))),
+            v3(40_960, 88, None),
+        ];
+        for conf in continued {
+            assert_eq!(witness.standing(&conf), Standing::Continued { newest: base }, "{conf:?}");
+        }
+        let mut other_type = base;
+        other_type.spec.record_type = [3, 0];
+        let mut lower_bound = base;
+        lower_bound.spec.max_value_bytes = 63;
+        let contradicted = [
+            v3(40_959, 88, Some((3, 4008))),
+            v3(40_960, 48, Some((3, 4008))),
+            v3(40_960, 88, Some((3, 4007))),
+            v3(40_960, 88, Some((3, 0))),
+            v2(40_960, 88),
+            other_type,
+            lower_bound,
+        ];
+        for conf in contradicted {
+            assert_eq!(
+                witness.standing(&conf),
+                Standing::Contradicted { newest: base },
+                "{conf:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn checksums_speak_up_to_the_shortest_length_that_may_have_been_taken_over() {
+        let mut witness = Witness::default();
+        let (before, after) = (v2(8190, 1000), v2(8192, 48));
+        witness.fill(None, before);
+        witness.fill(Some(&before), after);
+        for conf in [before, after] {
+            assert_eq!(witness.vouched_len(&conf, FileId(0)), u64::MAX);
+        }
+        let other = v2(8193, 88);
+        let lens = [0, 1, 2].map(|id| witness.vouched_len(&other, FileId(id)));
+        assert_eq!(lens, [1000, 0, 0]);
+        assert_eq!(Witness::default().vouched_len(&other, FileId(0)), u64::MAX);
+    }
+}

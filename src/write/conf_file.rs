@@ -1,0 +1,105 @@
+//! Replacing the conf, with its witness: `FORMAT.md`, sections 5.2 and 11.
+
+use crate::error::{Error, Result};
+use crate::files::disk::Access;
+use crate::format::conf::Conf;
+use crate::format::names;
+use crate::format::witness::Witness;
+use crate::write::column_dir::{ColumnDir, NamedFile};
+use crate::write::flusher::Flush;
+
+/// Why a step that changes files failed.
+#[derive(Debug)]
+pub(super) struct CommitError {
+    pub(super) error: Error,
+    /// Files may have been changed: the column must be opened again.
+    pub(super) poisons: bool,
+}
+
+/// Before the first change.
+impl From<Error> for CommitError {
+    fn from(error: Error) -> Self {
+        Self { error, poisons: false }
+    }
+}
+
+pub(super) fn poisoning(error: Error) -> CommitError {
+    CommitError { error, poisons: true }
+}
+
+/// Writes the conf that is about to be in force into the slot of the witness that does not speak for
+/// the present one. The file is still to be flushed.
+pub(super) fn announce(
+    directory: &ColumnDir,
+    witness: &mut Witness,
+    in_force: Option<&Conf>,
+    next: Conf,
+) -> Result<NamedFile, CommitError> {
+    let path = directory.file_path(names::CHECK);
+    let found = directory.open(path.clone(), Access::Write)?;
+    let names = found.as_ref().map(NamedFile::names).transpose()?;
+    // A conf that other software wrote: this writer has healed by it, and what a crash leaves from
+    // here on is its own.
+    let adopted =
+        in_force.filter(|conf| !witness.knows(conf)).map(|conf| witness.fill(None, *conf));
+    let filled = adopted.into_iter().chain([witness.fill(in_force, next)]);
+    let write = || match (found, names) {
+        (Some(mut file), Some(0 | 1)) => {
+            for (offset, bytes) in filled {
+                file.write_at(&bytes, offset)?;
+            }
+            Ok(file)
+        }
+        // By its other name it is the witness of a copy.
+        (found, _) => {
+            found.map_or(Ok(()), |found| directory.remove(found.path()))?;
+            let mut file = directory.create(path)?;
+            file.write_at(&witness.to_bytes(), 0)?;
+            Ok(file)
+        }
+    };
+    write().map_err(poisoning)
+}
+
+/// Clears the slot of a commit that was given up: no commit is under way. It is still to be flushed,
+/// where that matters.
+pub(super) fn settle(
+    directory: &ColumnDir,
+    witness: &mut Witness,
+    in_force: &Conf,
+) -> Result<Option<NamedFile>> {
+    let Some((offset, bytes)) = witness.clear(in_force) else { return Ok(None) };
+    let Some(mut file) = directory.open(directory.file_path(names::CHECK), Access::Write)? else {
+        return Ok(None);
+    };
+    file.write_at(&bytes, offset)?;
+    Ok(Some(file))
+}
+
+/// Replaces the conf: witness and conf are written, flushed together, the conf is renamed over the
+/// present one, the rename flushed. The rename is the commit point.
+pub(super) fn replace(
+    directory: &ColumnDir,
+    witness: &mut Witness,
+    in_force: Option<&Conf>,
+    next: Conf,
+    flush: impl FnOnce(Vec<Flush>) -> Result<()>,
+) -> Result<(), CommitError> {
+    let check = announce(directory, witness, in_force, next)?;
+    let replaced = directory
+        .write_tmp(&next)
+        .and_then(|tmp| flush(vec![Flush::File(check), Flush::File(tmp)]))
+        .and_then(|()| directory.rename_tmp());
+    replaced.map_err(poisoning)
+}
+
+/// [`replace`] where there is nothing else to flush.
+pub(super) fn replace_alone(
+    directory: &ColumnDir,
+    witness: &mut Witness,
+    in_force: Option<&Conf>,
+    next: Conf,
+) -> Result<()> {
+    let flush = |flushes: Vec<Flush>| flushes.into_iter().try_for_each(Flush::run);
+    replace(directory, witness, in_force, next, flush).map_err(|failed| failed.error)
+}
