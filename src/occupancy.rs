@@ -8,6 +8,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use crate::column::Column;
+use crate::era::ssz::BlockHead;
 use crate::error::{Error, Result};
 use crate::format::names;
 use crate::format::offsets::ENTRIES;
@@ -171,7 +172,7 @@ pub fn slots_of_file(view: &View, file_id: FileId, expected: &Expected<'_>) -> R
                 SlotState::Empty
             }
             Expected::EverySlotFrom(_) => without,
-            Expected::ByRoots(roots) => by_roots(roots, slot, &mut previous, without)?,
+            Expected::ByRoots(roots) => by_roots(view, roots, slot, &mut previous, without)?,
         };
     }
     Ok(FileSlots { file_id, states, fault })
@@ -218,9 +219,30 @@ fn is_whole(view: &View, file_id: FileId) -> bool {
     names.iter().all(|name| !matches!(directory.status(name), Ok(None)))
 }
 
+/// True when a slot without a block is the first that has a block root, and was skipped: the next
+/// block has that root as its parent. A block of the slot itself would be the parent too, so what
+/// this shows is that no block is missing after the slot; an import has seen that there is none in it.
+///
+/// # Errors
+/// [`Error::Io`] when a column cannot be read. From damage nothing follows.
+pub fn first_slot_was_skipped(blocks: &View, roots: &View, slot: Slot) -> Result<bool> {
+    let parent_is_root = || {
+        let first = roots.at_or_after(Slot(0))?.filter(|first| first.slot() == slot);
+        let next = slot.next().map(|next| blocks.at_or_after(next)).transpose()?.flatten();
+        let (Some(first), Some(next)) = (first, next) else { return Ok(false) };
+        let head = BlockHead::parse(&next.value()?);
+        Ok(head.is_ok_and(|head| head.parent_root[..] == *first.stored()))
+    };
+    match parent_is_root() {
+        Err(error @ Error::Io(_)) => Err(error),
+        outcome => Ok(outcome.unwrap_or(false)),
+    }
+}
+
 /// What the block roots say of a slot without a block. `previous` is the root of the slot before,
 /// where that was looked at.
 fn by_roots<'a>(
+    blocks: &View,
     roots: &'a View,
     slot: Slot,
     previous: &mut Option<&'a [u8]>,
@@ -240,8 +262,9 @@ fn by_roots<'a>(
         (_, None) => SlotState::Empty,
         (Some(before), Some(root)) if before == root => SlotState::Skipped,
         (Some(_), Some(_)) => without,
-        // The genesis block; of any other first slot nothing tells.
+        // The genesis block is always there.
         (None, Some(_)) if slot == Slot(0) => without,
+        (None, Some(_)) if first_slot_was_skipped(blocks, roots, slot)? => SlotState::Skipped,
         (None, Some(_)) => SlotState::Empty,
     })
 }
@@ -315,14 +338,30 @@ mod tests {
         assert_eq!(letters(&slots, 10), "psmpssmmee");
     }
 
+    /// The start of a signed block whose parent has the root `parent`.
+    fn block(slot: u64, parent: u8) -> Vec<u8> {
+        let mut block = vec![0; 184];
+        block[..4].copy_from_slice(&100_u32.to_le_bytes());
+        block[100..108].copy_from_slice(&slot.to_le_bytes());
+        block[116..148].fill(parent);
+        block[180..].copy_from_slice(&84_u32.to_le_bytes());
+        block
+    }
+
     #[test]
-    fn of_the_first_slot_of_an_archive_that_begins_late_nothing_tells() {
+    fn the_first_slot_of_an_archive_that_begins_late_was_skipped_when_the_next_block_says_so() {
         let roots = Made::with(Column::BlockRoots.spec(), false, &[(8, 1), (9, 1), (10, 2)]);
-        let blocks = Made::with(Column::Blocks.spec(), false, &[(10, 0)]);
-        let (roots, blocks) = (roots.view(), blocks.view());
-        let expected = Expected::of(Column::Blocks, &blocks, Some(&roots));
-        let slots = slots_of_file(&blocks, FileId(0), &expected).unwrap();
-        assert_eq!(letters(&slots, 12), "eeeeeeeeespe");
+        for (parent, wanted) in [(1, "eeeeeeeesspe"), (3, "eeeeeeeeespe")] {
+            let directory = tempfile::tempdir().unwrap();
+            let options = WriterOptions::create(Column::Blocks.spec());
+            let mut writer = Writer::open(directory.path(), options).unwrap();
+            writer.put(Slot(10), &block(10, parent)).unwrap();
+            let blocks = Made { directory };
+            let (roots, blocks) = (roots.view(), blocks.view());
+            let expected = Expected::of(Column::Blocks, &blocks, Some(&roots));
+            let slots = slots_of_file(&blocks, FileId(0), &expected).unwrap();
+            assert_eq!(letters(&slots, 12), wanted, "its parent is the block {parent}");
+        }
     }
 
     #[test]

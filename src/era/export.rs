@@ -23,6 +23,7 @@ use super::payload::ExecutionPayload;
 use super::ssz::{BlockHead, EraRoots, Root, StateHead};
 use crate::column::{Column, Compression};
 use crate::format::record::{HEADER_BYTES, RecordHeader, VERSION_RECORD};
+use crate::occupancy::first_slot_was_skipped;
 use crate::read::View;
 use crate::slot::Slot;
 
@@ -170,8 +171,12 @@ impl<'a> EraExport<'a> {
                     return Err(self.unfit(Column::Blocks, slot, wanted, "one"));
                 }
                 (false, false) if previous.is_none() && slot.0 > 0 => {
-                    let why = "blk has no block, and bbr no root of the slot before";
-                    return Err(ExportError::Unproved { era, slot, why });
+                    let roots = self.columns.block_roots;
+                    if !first_slot_was_skipped(blocks, roots, slot).map_err(refused)? {
+                        let why = "blk has no block, bbr has no root of the slot before, and the next \
+                                   block has another parent";
+                        return Err(ExportError::Unproved { era, slot, why });
+                    }
                 }
                 (false, false) => return Err(ExportError::NoBlock { era, slot }),
             }

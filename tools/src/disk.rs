@@ -11,24 +11,24 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use rustix::fs::{Mode, OFlags};
 
-/// No file of settings is longer, and nobody but its owner writes to one.
-const SETTINGS_BYTES: u64 = 1 << 20;
+/// No checkpoint is longer: it has some 250 bytes for an era.
+const CHECKPOINT_BYTES: u64 = 1 << 26;
 const SETTINGS_MODE: u32 = 0o644;
 /// Of a file that an operator has written; the umask takes from it.
 const NEW_FILE_MODE: u32 = 0o666;
 
-/// Reads a small file of settings. Nobody waits for what is no file, and what is
-/// longer than any such file is not read.
-pub(crate) fn read_settings(path: &Path) -> io::Result<String> {
+/// Reads the checkpoint of a proof. Nothing waits for what is not a regular file, and what is longer
+/// than any checkpoint is not read.
+pub(crate) fn read_checkpoint(path: &Path) -> io::Result<String> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
     }
     let mut text = String::new();
-    let read = file.take(SETTINGS_BYTES + 1).read_to_string(&mut text)?;
-    if read as u64 > SETTINGS_BYTES {
-        let message = format!("it is longer than {SETTINGS_BYTES} bytes");
+    let read = file.take(CHECKPOINT_BYTES + 1).read_to_string(&mut text)?;
+    if read as u64 > CHECKPOINT_BYTES {
+        let message = format!("it is longer than {CHECKPOINT_BYTES} bytes");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
     }
     Ok(text)

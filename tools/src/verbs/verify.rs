@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod deep;
+mod verdict;
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -15,7 +16,8 @@ use coldstore::{Column, Error, Slot};
 use coldstore_proof::import::TrustedRoot;
 use serde::Serialize;
 
-use self::deep::{Deep, ProofObject};
+use self::deep::Deep;
+use self::verdict::ProofObject;
 use crate::cli::{column_parser, parse_slot, slot_range};
 use crate::failure::{self, Answer, Usage};
 use crate::open;
@@ -24,7 +26,8 @@ use crate::progress::Progress;
 
 /// Check everything and change nothing
 ///
-/// Prints one line for each damage: file, offset, slot, wanted, found.
+/// Prints one line for each damage: file, offset, slot, wanted, found. With --deep the verdict comes
+/// first: what is proved, and on what it rests. The exit status is 1 when that is nothing.
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
     /// The archive's directory
@@ -41,7 +44,8 @@ pub(crate) struct Verify {
     /// The last slot to prove; eras are proved whole
     #[arg(long, value_name = "SLOT", requires = "deep", value_parser = parse_slot)]
     to: Option<Slot>,
-    /// Keep in this file how far the proof is, and go on from there; not in the archive
+    /// Keep in this file what was proved, and take from it what has not changed since; not in the
+    /// archive. Roots are hashed anew; blocks and states are taken where checksums are kept of them
     #[arg(long, value_name = "FILE", requires = "deep")]
     resume: Option<PathBuf>,
     /// The root of the state of a slot, from a source that you trust: it proves every era up to the
@@ -96,24 +100,26 @@ impl Verify {
             json: self.json,
             verified: Verified { damages: Decimal(0), columns: Vec::new(), proof: None },
             told: HashSet::new(),
+            is_deep: self.deep,
+            summaries: Vec::new(),
             failed: 0,
         };
-        let deep = if self.deep { Deep::prepare(&self, &columns)? } else { None };
+        let deep = self.deep.then(|| Deep::prepare(&self, &columns)).transpose()?;
         for column in columns {
             // What is proved is decoded on the way.
-            let decode = self.deep && !(deep.is_some() && Deep::decodes(column));
+            let decode = deep.as_ref().is_some_and(|deep| !deep.decodes(column));
             self.verify_column(column, decode, &mut report)?;
         }
-        if let Some(deep) = deep {
-            deep.run(&mut report)?;
-        }
+        let proved = deep.map_or(Ok(()), |deep| deep.run(&mut report));
+        let is_proved = report.tell_verdict();
+        proved?;
         let Report { mut out, verified, failed, .. } = report;
         if self.json {
             out.json_line(&verified)?;
         }
         out.flush()?;
         let verified_all = failure::none_failed(failed, "column", "verified")?;
-        Ok(if verified.damages.0 == 0 { verified_all } else { Answer::No })
+        Ok(if verified.damages.0 == 0 && is_proved { verified_all } else { Answer::No })
     }
 
     fn verify_column(&self, column: Column, deep: bool, report: &mut Report) -> Result<()> {
@@ -159,6 +165,9 @@ struct Report {
     verified: Verified,
     /// Files and slots of what was told already.
     told: HashSet<(PathBuf, Option<Slot>)>,
+    is_deep: bool,
+    /// A line for each column, where the verdict of the proof comes first.
+    summaries: Vec<String>,
     failed: u64,
 }
 
@@ -207,10 +216,31 @@ impl Report {
                 0 => String::new(),
                 count => format!("; {count} compared with their checksums"),
             };
-            output::tell(&format!(
-                "{column}: {records} records in {files} files, {damages} damage{by_sum}"
-            ));
+            let line =
+                format!("{column}: {records} records in {files} files, {damages} damage{by_sum}");
+            match self.is_deep {
+                true => self.summaries.push(line),
+                false => output::tell(&line),
+            }
         }
+    }
+
+    /// The verdict first, and then what it comes from. True unless it is that nothing is proved.
+    fn tell_verdict(&mut self) -> bool {
+        let damages = self.verified.damages.0;
+        let mut proof = self.verified.proof.as_mut();
+        let is_proved = proof.as_mut().is_none_or(|proof| !proof.settle(damages));
+        if self.json {
+            return is_proved;
+        }
+        if let Some(proof) = &proof {
+            output::tell(&proof.verdict(damages));
+        }
+        self.summaries.iter().for_each(|summary| output::tell(summary));
+        if let Some(proof) = proof {
+            proof.tell_details();
+        }
+        is_proved
     }
 }
 

@@ -146,7 +146,7 @@ fn verbs_that_read_do_not_wait_for_pipes() {
         fs::remove_file(&path).unwrap();
         fs::write(&path, bytes).unwrap();
     }
-    coldstore(&["verify", &archive.arg(), "--deep"]).exits(0);
+    coldstore(&["verify", &archive.arg()]).exits(0);
 }
 
 /// The file is the operator's choice: a link there leads where it leads. One that cannot be written

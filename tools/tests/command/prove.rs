@@ -112,7 +112,14 @@ fn verify_deep_proves_an_archive_and_says_what_that_rests_on() {
     assert_eq!(proof["last_unproved_state"], "576");
     let run = verify(&archive, &["--deep", "--trusted-state-root", &trusted(576)]).exits(0);
     assert_eq!(run.text(), "");
-    assert!(run.stderr.contains("the trusted state root of slot 576"), "{}", run.stderr);
+    let verdict = "coldstore: proof: 516 blocks, 60 skipped slots and 10 states fit the roots of 9 \
+                   eras; they rest on the trusted state root of slot 576";
+    assert_eq!(run.stderr.lines().next(), Some(verdict));
+    let run = verify(&archive, &["--deep", "--trusted-state-root", &trusted(128)]).exits(0);
+    let verdict = "coldstore: proof: 516 blocks, 60 skipped slots and 9 states fit the roots of 9 \
+                   eras; they rest on the trusted state root of slot 128 (2 eras) and the archive's \
+                   own state of slot 576, which nothing proves (7 eras)";
+    assert_eq!(run.stderr.lines().next(), Some(verdict));
     assert!(verify(&archive, &["--json"]).exits(0).json().get("proof").is_none());
     for needs_deep in [&["--from", "1"][..], &["--to", "1"], &["--resume", "x"]] {
         verify(&archive, needs_deep).exits(2);
@@ -147,14 +154,24 @@ fn verify_deep_names_what_nothing_but_a_proof_finds() {
 }
 
 #[test]
-fn a_proof_goes_on_where_it_was_and_never_writes_into_the_archive() {
+fn a_proof_takes_what_was_proved_before_and_never_writes_into_the_archive() {
     let archive = imported();
     let file = archive.beside("proof.json");
     let proof = ["--deep", "--json", "--resume", &file];
     let first = verify(&archive, &proof).exits(0);
     let again = verify(&archive, &proof).exits(0);
-    assert!(again.stderr.contains("the proof goes on with era 10"), "{}", again.stderr);
-    assert_eq!(first.json()["proof"], again.json()["proof"]);
+    let (mut first, mut again) = (first.json()["proof"].clone(), again.json()["proof"].clone());
+    for (count, taken) in [("taken_eras", "9"), ("taken_blocks", "516"), ("taken_states", "9")] {
+        assert_eq!((&first[count], &again[count]), (&"0".into(), &taken.into()));
+        first[count] = again[count].take();
+        again[count] = first[count].clone();
+    }
+    assert_eq!(first, again);
+    let run = verify(&archive, &proof[..1]).exits(0);
+    assert!(!run.stderr.contains("taken from"), "{}", run.stderr);
+    let run = verify(&archive, &["--deep", "--resume", &file]).exits(0);
+    let told = format!("taken from {file}: 9 eras with 516 blocks and 9 states");
+    assert!(run.stderr.contains(&told), "{}", run.stderr);
     let other = [&proof[..], &["--from", "64"]].concat();
     verify(&archive, &other).exits(2).complains_of("it is of another proof");
     fs::write(&file, "{}").unwrap();
@@ -163,6 +180,111 @@ fn a_proof_goes_on_where_it_was_and_never_writes_into_the_archive() {
     let run = verify(&archive, &["--deep", "--resume", inside.to_str().unwrap()]);
     run.exits(2).complains_of("must not be in the archive");
     assert!(!inside.exists());
+}
+
+/// Half of the archive's files, in an archive of their own.
+fn first_half() -> Archive {
+    let archive = Archive::new();
+    let mut files: Vec<_> =
+        fs::read_dir(minimal()).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    let files: Vec<&str> = files[..5].iter().map(|file| file.to_str().unwrap()).collect();
+    coldstore(&[&["import", &archive.arg()], &files[..]].concat()).exits(0);
+    archive
+}
+
+#[test]
+fn the_file_of_another_archive_or_of_a_changed_copy_is_not_believed() {
+    let archive = imported();
+    let file = archive.beside("proof.json");
+    let proof = ["--deep", "--json", "--resume", &file];
+    verify(&archive, &proof).exits(0);
+    let kept = fs::read(&file).unwrap();
+    let half = verify(&first_half(), &proof).exits(0).json()["proof"].clone();
+    assert_eq!((&half["blocks"], &half["agreeing_eras"]), (&"231".into(), &"4".into()));
+
+    // A copy without checksums, with a block root and then with a block changed.
+    let forged = Archive::new();
+    copy_dir(&archive.path(), &forged.path());
+    for column in ["blk", "bbr", "bsr", "bss"] {
+        fs::remove_file(data(&forged, column).with_extension("sum")).unwrap();
+    }
+    fs::write(&file, &kept).unwrap();
+    let unchanged = verify(&forged, &proof).exits(0).json()["proof"].clone();
+    assert_eq!((&unchanged["taken_eras"], &unchanged["blocks"]), (&"0".into(), &"516".into()));
+    for (column, at) in [("bbr", 4000), ("bsr", 4000), ("blk", 9000), ("bss", 9000)] {
+        flip(&data(&forged, column), at);
+        fs::write(&file, &kept).unwrap();
+        verify(&forged, &proof).exits(1);
+        flip(&data(&forged, column), at);
+    }
+    // With checksums it is they that tell, and nothing is taken then.
+    flip(&data(&archive, "blk"), 9000);
+    fs::write(&file, &kept).unwrap();
+    let damaged = verify(&archive, &proof).exits(1).json()["proof"].clone();
+    assert_eq!((&damaged["taken_eras"], &damaged["verdict"]), (&"0".into(), &"damaged".into()));
+}
+
+#[test]
+fn a_proof_that_rests_on_nothing_is_none() {
+    // No state: what the archive is of stands in archive.toml alone.
+    let archive = imported();
+    fs::remove_dir_all(archive.path().join("bss")).unwrap();
+    let toml = archive.path().join("archive.toml");
+    fs::write(&toml, "slots_per_era = 64\n").unwrap();
+    let run = verify(&archive, &["--deep"]).exits(1);
+    let verdict = "coldstore: not proved: there is no state in bss that the roots could rest on";
+    assert_eq!(run.stderr.lines().next(), Some(verdict));
+    let loose = "not proved: 516 blocks and 1152 roots of 9 eras, slots 0 to 575";
+    assert!(run.stderr.contains(loose), "{}", run.stderr);
+    let proof = verify(&archive, &["--deep", "--json"]).exits(1).json()["proof"].clone();
+    assert_eq!((&proof["verdict"], &proof["rests_on"]), (&"not-proved".into(), &"nothing".into()));
+    assert_eq!((&proof["blocks"], &proof["loose_blocks"]), (&"0".into(), &"516".into()));
+
+    // Nothing tells the preset.
+    fs::remove_file(&toml).unwrap();
+    let run = verify(&archive, &["--deep"]).exits(1);
+    assert!(
+        run.stderr.contains("not proved: the archive does not tell its preset"),
+        "{}",
+        run.stderr
+    );
+    fs::write(&toml, "slots_per_era = 32\n").unwrap();
+    let run = verify(&archive, &["--deep"]).exits(1);
+    let unknown = "not proved: the preset of eras of 32 slots is not known here";
+    assert!(run.stderr.contains(unknown), "{}", run.stderr);
+    assert_eq!(verify(&archive, &["blk"]).exits(0).text(), "", "the column itself is whole");
+}
+
+/// Garbage as the newest state, which was put by another program.
+#[test]
+fn a_newest_state_that_cannot_be_hashed_does_not_switch_the_proof_off() {
+    let archive = imported();
+    let path = data(&archive, "bss");
+    let bytes = fs::read(&path).unwrap();
+    // The record of slot 576 is the last one: its value gets the fixed part of no fork.
+    let view = archive.scan("bss", &["--reverse", "--limit", "1", "--format", "sha256"]);
+    let byte_len: usize = view.text().split('\t').nth(1).unwrap().parse().unwrap();
+    let mut garbage = bytes.clone();
+    let start = bytes.len() - byte_len;
+    garbage[start + 4272..start + 4276].copy_from_slice(&9_u32.to_le_bytes());
+    fs::write(&path, &garbage).unwrap();
+    fs::remove_file(path.with_extension("sum")).unwrap();
+    let run = verify(&archive, &["--deep", "--json"]).exits(1);
+    let proof = &run.json()["proof"];
+    assert_eq!((&proof["verdict"], &proof["own_state"]), (&"damaged".into(), &"512".into()));
+    assert_eq!((&proof["blocks"], &proof["agreeing_eras"]), (&"454".into(), &"8".into()));
+    assert_eq!((&proof["loose_blocks"], &proof["passed_over_states"]), (&"62".into(), &"1".into()));
+    assert_eq!(proof["findings"][0]["slot"], "576");
+    // A longer fixed part is that of a later fork: that is no damage, and the rest is proved.
+    garbage[start + 4272..start + 4276].copy_from_slice(&999_999_u32.to_le_bytes());
+    fs::write(&path, &garbage).unwrap();
+    let run = verify(&archive, &["--deep"]).exits(0);
+    let verdict = "coldstore: proof: 454 blocks, 58 skipped slots and 8 states fit the roots of 8 eras; \
+                   they rest on the archive's own state of slot 512, which nothing proves: a trusted \
+                   state root would; not proved: 62 blocks of 1 era";
+    assert_eq!(run.stderr.lines().next(), Some(verdict));
+    assert!(run.stderr.contains("1 state of a later fork than is known here"), "{}", run.stderr);
 }
 
 #[test]

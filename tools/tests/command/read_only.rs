@@ -21,7 +21,7 @@ fn reading_verbs(archive: &str) -> Vec<Vec<&str>> {
         vec!["stat", archive],
         vec!["map", archive],
         vec!["map", archive, "bss", "--json"],
-        vec!["verify", archive, "bbr", "--deep"],
+        vec!["verify", archive, "bbr"],
         vec!["heal", archive, "--dry-run"],
         vec!["follow", archive, "bss", "--from", "0", "--limit", "1"],
     ]
@@ -36,6 +36,7 @@ fn reading_changes_nothing_at_all() {
         assert_eq!(listing(&archive.path()), before, "{args:?}");
     }
     coldstore(&["verify", &archive.arg()]);
+    coldstore(&["verify", &archive.arg(), "bbr", "--deep"]).exits(1);
     coldstore(&["get", &archive.arg(), "blk", "1"]).exits(3);
     assert_eq!(listing(&archive.path()), before);
 }

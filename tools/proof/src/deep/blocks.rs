@@ -7,6 +7,7 @@ use std::thread;
 
 use coldstore::era::ssz::BlockHead;
 use coldstore::format::names;
+use coldstore::occupancy::first_slot_was_skipped;
 use coldstore::verify::{Finding, Severity};
 use coldstore::{Column, Result, Slot, View};
 
@@ -14,12 +15,13 @@ use super::roots::EraColumns;
 use super::{DeepVerifier, Findings, damage, finding_of};
 use crate::Root;
 use crate::block::{BlockFault, BlockHasher, HashedBlock};
+use crate::state::StateHead;
 use crate::words::hex;
 
 /// What became of a slot.
 enum Outcome {
     /// The block hashes to the root of its slot.
-    Proved { is_blinded: bool },
+    Fits { is_blinded: bool },
     /// The block root of the slot before is repeated, and there is no block.
     Skipped,
     /// There is another block root than before, and no block.
@@ -40,8 +42,8 @@ struct Looked {
 }
 
 impl DeepVerifier<'_> {
-    /// Proves the blocks of an era, on all cores. `roots_hold` says that its roots are right: then
-    /// it is the block that is wrong where the two differ.
+    /// Hashes the blocks of an era, on all cores. `roots_hold` says that its roots are right: then it
+    /// is the block that is wrong where the two differ, and a block that fits its root is proved.
     pub(super) fn verify_blocks(
         &mut self,
         columns: &EraColumns,
@@ -79,11 +81,12 @@ impl DeepVerifier<'_> {
             let Looked { slot, outcome, bytes, findings: found } = looked?;
             self.report.bytes += bytes;
             match outcome {
-                Outcome::Proved { is_blinded } => {
+                Outcome::Fits { is_blinded } if roots_hold => {
                     self.report.blocks += 1;
                     self.report.blinded_blocks += u64::from(is_blinded);
                 }
-                Outcome::Skipped => self.report.skipped_slots += 1,
+                Outcome::Fits { .. } => self.report.loose.blocks += 1,
+                Outcome::Skipped => self.report.skipped_slots += u64::from(roots_hold),
                 Outcome::Missing => missing.push(slot),
                 Outcome::Unproved => self.report.unproved_blocks += 1,
                 Outcome::Unknown => self.report.unknown_slots += 1,
@@ -111,13 +114,42 @@ impl DeepVerifier<'_> {
                 looked.bytes = value.len() as u64;
                 looked.outcome = self.look_at_block(at, hasher.hash(value), &mut looked.findings);
             }
-            Ok(false) => looked.outcome = at.without_block(),
+            Ok(false) => looked.outcome = self.without_block(at)?,
             Err(error) => {
                 let finding = finding_of(error, at.slot)?;
                 looked.findings.push((Column::Blocks, finding));
             }
         }
         Ok(looked)
+    }
+
+    /// What the roots say of a slot without a block.
+    fn without_block(&self, at: &At<'_>) -> Result<Outcome> {
+        let root = at.columns.block_root(at.slot);
+        Ok(match (root, at.columns.block_root_before(at.slot)) {
+            (Some(root), Some(before)) if root == before => Outcome::Skipped,
+            (Some(_), Some(_)) => Outcome::Missing,
+            // The genesis block is always there.
+            (Some(_), None) if at.slot == Slot(0) => Outcome::Missing,
+            (Some(_), None) => self.first_without_block(at)?,
+            _ => Outcome::Unknown,
+        })
+    }
+
+    /// The slot that an archive begins with: its state tells, or else the next block.
+    fn first_without_block(&self, at: &At<'_>) -> Result<Outcome> {
+        let state = self.views.snapshots.as_ref().and_then(|view| view.record(at.slot).ok()?);
+        let head =
+            state.and_then(|state| StateHead::parse(self.options.preset, state.stored()).ok());
+        if let Some(head) = head.filter(|head| head.slot == at.slot) {
+            let is_its_own = head.latest_block.slot == at.slot;
+            return Ok(if is_its_own { Outcome::Missing } else { Outcome::Skipped });
+        }
+        let Some(roots) = &self.views.block_roots else { return Ok(Outcome::Unknown) };
+        Ok(match first_slot_was_skipped(at.view, roots, at.slot)? {
+            true => Outcome::Skipped,
+            false => Outcome::Unknown,
+        })
     }
 
     fn look_at_block(
@@ -187,7 +219,7 @@ impl DeepVerifier<'_> {
             let wanted = format!("{}, as the block has it", hex(&hashed.head.state_root));
             findings.push(refuse(Column::StateRoots, "state root", wanted, hex(&state_root)));
         }
-        Outcome::Proved { is_blinded }
+        Outcome::Fits { is_blinded }
     }
 
     /// True when a block whose root is not the one in `bbr` is right all the same: the era's roots
@@ -257,19 +289,6 @@ struct At<'e> {
     roots_hold: bool,
     slot: Slot,
     view: &'e View,
-}
-
-impl At<'_> {
-    fn without_block(&self) -> Outcome {
-        let root = self.columns.block_root(self.slot);
-        match (root, self.columns.block_root_before(self.slot)) {
-            (Some(root), Some(before)) if root == before => Outcome::Skipped,
-            (Some(_), Some(_)) => Outcome::Missing,
-            // The genesis block is always there.
-            (Some(_), None) if self.slot == Slot(0) => Outcome::Missing,
-            _ => Outcome::Unknown,
-        }
-    }
 }
 
 fn with_offsets(data_file: &Path, slot: Slot) -> std::path::PathBuf {

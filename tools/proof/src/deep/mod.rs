@@ -3,11 +3,13 @@
 //! A late state in `bss` says what the block roots and state roots of every era below it hash to.
 //! These are in `bbr` and `bsr`; blocks are proved by the former and snapshots by the latter. What
 //! a repeated block root proves is a skipped slot; where there is another one there was a block.
+//! History after that state agrees with itself at best, and is counted apart.
 
 mod anchor;
 mod blocks;
 mod report;
 mod roots;
+mod seal;
 mod snapshots;
 
 use std::ops::RangeInclusive;
@@ -16,7 +18,8 @@ use std::path::PathBuf;
 use coldstore::verify::{Finding, Severity};
 use coldstore::{Archive, Column, Corruption, Error, Result, Slot, View};
 
-pub use self::report::DeepReport;
+pub use self::report::{DeepReport, Loose, NotProved, PassedOver, Taken};
+pub use self::seal::ProvedEra;
 
 use self::anchor::Known;
 use self::roots::EraColumns;
@@ -41,6 +44,8 @@ pub struct DeepVerifier<'a> {
     known: Known,
     views: Views,
     report: DeepReport,
+    /// The report before the era that was verified last.
+    before: DeepReport,
     /// The root of the last era whose slots' roots are all there: what its state must have.
     last_era: Option<(u64, Root)>,
 }
@@ -73,14 +78,21 @@ impl Views {
 }
 
 impl<'a> DeepVerifier<'a> {
-    /// Looks at the archive, and at its latest state: what that says of the eras below it is what
-    /// they are compared with, unless a trusted state says it.
-    #[must_use]
-    pub fn new(archive: &'a Archive, options: DeepOptions, trust: Trust) -> Self {
+    /// Looks for the newest state in `bss` that can be hashed: what it says of the eras below it is
+    /// what they are compared with, unless a trusted state says it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the archive cannot be read.
+    pub fn new(archive: &'a Archive, options: DeepOptions, trust: Trust) -> Result<Self> {
         let views = Views::of(archive);
-        let known = Known::of(&views, options.preset, trust);
-        let report = DeepReport { anchor: known.anchor(), ..DeepReport::default() };
-        Self { archive, options, known, views, report, last_era: None }
+        let known = Known::of(&views, options.preset, trust)?;
+        let report = DeepReport {
+            anchor: known.anchor(),
+            own_state: known.own_slot(),
+            passed_over: known.passed_over(),
+            ..DeepReport::default()
+        };
+        Ok(Self { archive, options, known, views, report, before: report, last_era: None })
     }
 
     /// The eras that any column has slots of: era N is made of the slots before
@@ -105,6 +117,7 @@ impl<'a> DeepVerifier<'a> {
         era: u64,
         report: &mut dyn FnMut(Column, Finding) -> bool,
     ) -> Result<()> {
+        self.before = self.report;
         if self.last_era.is_none_or(|(last, _)| last.checked_add(1) != Some(era)) && era > 1 {
             let before = EraColumns::read(&self.views, self.options.preset, era - 1)?;
             self.last_era = before.era_root().map(|root| (era - 1, root));
@@ -118,11 +131,14 @@ impl<'a> DeepVerifier<'a> {
             &mut findings,
             wants(Column::BlockRoots) || wants(Column::StateRoots),
         );
+        if !roots_hold {
+            self.count_loose(&columns);
+        }
         if wants(Column::Blocks) || wants(Column::BlockRoots) || wants(Column::StateRoots) {
             self.verify_blocks(&columns, roots_hold, &mut findings)?;
         }
         if wants(Column::StateSnapshots) {
-            self.verify_snapshots(&columns, &mut findings)?;
+            self.verify_snapshots(&columns, roots_hold, &mut findings)?;
         }
         self.report.damages += findings.damages;
         self.last_era = columns.era_root().map(|root| (era, root));
@@ -135,10 +151,10 @@ impl<'a> DeepVerifier<'a> {
         &self.report
     }
 
-    /// Counts on from an earlier proof of the eras before.
-    pub fn go_on_from(&mut self, earlier: DeepReport) {
-        let anchor = self.report.anchor;
-        self.report = DeepReport { anchor, ..earlier };
+    /// Why nothing is proved, when no era was tied to a state.
+    #[must_use]
+    pub fn why_not_proved(&self) -> Option<NotProved> {
+        (self.report.tied_eras() == 0).then(|| self.known.why_not())
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) struct EraColumns {
     /// By slot, with the slot before the era in front.
     block_roots: Vec<Option<Root>>,
     state_roots: Vec<Option<Root>>,
+    /// Records of the era that are no roots: they have another length.
+    odd: Vec<(Column, Slot, usize)>,
 }
 
 impl EraColumns {
@@ -26,13 +28,22 @@ impl EraColumns {
         let slots = preset.slots_per_era();
         let first = Slot(era.saturating_sub(1).saturating_mul(slots));
         let end = first.0.saturating_add(slots);
+        let mut odd = Vec::new();
         let before = match first.previous() {
-            Some(before) => roots(views.block_roots.as_ref(), before.0..first.0)?,
+            Some(before) => roots(
+                (views.block_roots.as_ref(), Column::BlockRoots),
+                before.0..first.0,
+                &mut odd,
+            )?,
             None => vec![None],
         };
-        let block_roots = roots(views.block_roots.as_ref(), first.0..end)?;
-        let state_roots = roots(views.state_roots.as_ref(), first.0..end)?;
-        Ok(Self { era, first, block_roots: [before, block_roots].concat(), state_roots })
+        // That slot is of the era before, and reported there.
+        odd.clear();
+        let block_roots =
+            roots((views.block_roots.as_ref(), Column::BlockRoots), first.0..end, &mut odd)?;
+        let state_roots =
+            roots((views.state_roots.as_ref(), Column::StateRoots), first.0..end, &mut odd)?;
+        Ok(Self { era, first, block_roots: [before, block_roots].concat(), state_roots, odd })
     }
 
     pub(super) fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
@@ -88,16 +99,24 @@ fn root_of(block_roots: &[Option<Root>], state_roots: &[Option<Root>]) -> Option
 
 /// What a column of roots has. Damage is for the plain verification to tell: here it is a root
 /// that is not there.
-fn roots(view: Option<&View>, slots: Range<u64>) -> Result<Vec<Option<Root>>> {
-    let root = |slot| {
-        let Some(view) = view else { return Ok(None) };
-        match view.get_stored(Slot(slot)) {
-            Ok(stored) => Ok(stored.and_then(|stored| Root::try_from(stored).ok())),
-            Err(Error::Corrupt(_)) => Ok(None),
-            Err(error) => Err(error),
+fn roots(
+    (view, column): (Option<&View>, Column),
+    slots: Range<u64>,
+    odd: &mut Vec<(Column, Slot, usize)>,
+) -> Result<Vec<Option<Root>>> {
+    let mut root = |slot| {
+        let stored = match view.map(|view| view.get_stored(slot)) {
+            Some(Ok(Some(stored))) => stored,
+            None | Some(Ok(None) | Err(Error::Corrupt(_))) => return Ok(None),
+            Some(Err(error)) => return Err(error),
+        };
+        let root = Root::try_from(stored).ok();
+        if root.is_none() {
+            odd.push((column, slot, stored.len()));
         }
+        Ok(root)
     };
-    slots.map(root).collect()
+    slots.map(|slot| root(Slot(slot))).collect()
 }
 
 impl DeepVerifier<'_> {
@@ -109,6 +128,13 @@ impl DeepVerifier<'_> {
         findings: &mut Findings<'_>,
         told: bool,
     ) -> bool {
+        for (column, slot, byte_len) in columns.odd.iter().filter(|_| told) {
+            let (wanted, found) = ("a root of 32 bytes".to_owned(), format!("{byte_len} bytes"));
+            findings.push(
+                *column,
+                damage(self.data_file(*column, *slot), *slot, "root", wanted, found),
+            );
+        }
         let (found, known) = (columns.era_root(), self.known.era_root(columns.era));
         let (Some(found), Some((wanted, of_whom))) = (found, known) else {
             if told {
@@ -153,6 +179,21 @@ impl DeepVerifier<'_> {
             let note = damage(self.data_file(column, first), first, "roots", wanted, found);
             findings.push(column, Finding { severity: Severity::Note, ..note });
         }
+    }
+
+    /// Counts what an era has that is tied to no state, but for its blocks.
+    pub(super) fn count_loose(&mut self, columns: &EraColumns) {
+        let block_roots = columns.block_roots.iter().skip(1);
+        let has_roots = block_roots.zip(&columns.state_roots);
+        let counts = has_roots.map(|(a, b)| u64::from(a.is_some()) + u64::from(b.is_some()));
+        let mut with_any = columns.slots().zip(counts).filter(|(_, roots)| *roots > 0);
+        let Some((first, roots)) = with_any.next() else { return };
+        let (last, roots) =
+            with_any.fold((first, roots), |(_, sum), (slot, roots)| (slot, sum + roots));
+        let loose = &mut self.report.loose;
+        loose.eras += 1;
+        loose.roots += roots;
+        loose.slots = Some((loose.slots.map_or(first, |(first, _)| first), last));
     }
 
     /// The file that holds a slot of a column.

@@ -16,6 +16,7 @@ use crate::hash::{Hasher, Malformed};
 use crate::network::KnownNetwork;
 use crate::preset::{Fork, Preset};
 use crate::sha256::hash_pair;
+use crate::words::hex;
 use crate::{Root, vector_root};
 
 const ROOT_BYTES: usize = 32;
@@ -148,6 +149,26 @@ impl StateHead {
     #[must_use]
     pub fn era_root(&self) -> Root {
         hash_pair(&vector_root(&self.block_roots), &vector_root(&self.state_roots))
+    }
+}
+
+impl HashedState {
+    /// Where the state contradicts itself: what its accumulators should say of the eras up to its
+    /// slot, and what they do. Nothing is known of a state whose layout is not.
+    pub(crate) fn contradiction(&self, preset: Preset) -> Option<(String, String)> {
+        let accumulators = &self.body.as_ref()?.accumulators;
+        let (slot, slots_per_era) = (self.head.slot.0, preset.slots_per_era());
+        let era = slot / slots_per_era;
+        if accumulators.eras() != era {
+            let wanted = format!("historical roots and summaries of {era} eras");
+            return Some((wanted, accumulators.eras().to_string()));
+        }
+        // Later in an era its vectors of roots have slots of two eras.
+        let own = accumulators.era_root(era).filter(|_| slot.is_multiple_of(slots_per_era))?;
+        let found = self.head.era_root();
+        let wanted =
+            || format!("roots of era {era} that hash to {}, as its summaries say", hex(&own));
+        (own != found).then(|| (wanted(), hex(&found)))
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 
 use coldstore::{Column, Slot};
 use coldstore_proof::Preset;
+use coldstore_proof::deep::NotProved;
 use coldstore_proof::import::{Anchor, TrustedRoot};
 
 use crate::archive::Held;
@@ -173,6 +174,11 @@ fn roots_that_are_missing_are_told_and_not_guessed_at() {
     let proved = held.proved();
     assert!(proved.damages.is_empty(), "{:?}", proved.damages);
     assert_eq!((proved.report.unproved_blocks, proved.report.blocks), (516, 0));
-    assert_eq!(proved.report.states, 9, "bsr is still there");
+    assert_eq!(
+        (proved.report.states, proved.report.unproved_states),
+        (0, 10),
+        "bsr rests on nothing"
+    );
     assert_eq!(proved.report.agreeing_eras, 0);
+    assert_eq!(proved.why_not, Some(NotProved::NoEra { slot: Slot(576) }));
 }

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 #![allow(clippy::disallowed_methods, reason = "the tests make and damage files by hand")]
 
+mod anchor;
 mod archive;
 #[path = "../truth/chain.rs"]
 #[allow(dead_code, reason = "shared with the other tests")]
 mod chain;
 mod damage;
+mod seal;

@@ -1,57 +1,61 @@
-//! How far a proof is, in a file that the operator names.
+//! What an earlier proof came to, in a file that the operator names.
+//!
+//! The file is believed as little as possible. Roots are hashed anew; an era's blocks and states are
+//! taken when its roots and the checksums of its records are those that were proved (`seal`), and the
+//! records have just been compared with their checksums. So it does no harm to give the file of
+//! another archive, of a copy that is older, or of one that somebody changed.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use coldstore::Slot;
-use coldstore_proof::deep::DeepReport;
+use coldstore_proof::deep::ProvedEra;
 use serde::{Deserialize, Serialize};
 
 use crate::disk;
 use crate::failure::Usage;
+use crate::networks::Root;
 
-/// What a proof is of. It goes on only where it is the same.
+/// The file is written this often at most, and at the end.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a proof is of. A file serves proofs of the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ProofOf {
-    pub(super) genesis_validators_root: Option<String>,
+    pub(super) genesis_validators_root: Option<Root>,
+    pub(super) preset: String,
     pub(super) column: Option<String>,
     pub(super) from: Option<u64>,
     pub(super) to: Option<u64>,
     pub(super) trusted: Vec<String>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Earlier {
+#[derive(Serialize, Deserialize)]
+struct File {
     of: ProofOf,
-    pub(super) next_era: u64,
-    pub(super) counts: Counts,
+    eras: Vec<KeptEra>,
 }
 
-/// A [`DeepReport`], without what it rests on.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Counts {
-    trusted_eras: u64,
-    agreeing_eras: u64,
+/// A [`ProvedEra`].
+#[derive(Serialize, Deserialize)]
+struct KeptEra {
+    era: u64,
+    seal: Root,
     blocks: u64,
     blinded_blocks: u64,
-    unproved_blocks: u64,
     skipped_slots: u64,
-    never_imported: u64,
-    lost_blocks: u64,
-    unknown_slots: u64,
     states: u64,
-    unproved_states: u64,
-    last_unproved_state: Option<u64>,
     bytes: u64,
-    damages: u64,
 }
 
 #[derive(Debug)]
 pub(super) struct Checkpoint {
     path: PathBuf,
     of: ProofOf,
-    earlier: Option<Earlier>,
+    eras: BTreeMap<u64, ProvedEra>,
+    written: Instant,
 }
 
 impl Checkpoint {
@@ -67,75 +71,66 @@ impl Checkpoint {
             let message = format!("{}: the file must not be in the archive", path.display());
             return Err(Usage(message).into());
         }
-        let earlier = match disk::read_settings(&path) {
-            Ok(text) => Some(parse(&text, &of).with_context(|| path.display().to_string())?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        let eras = match disk::read_checkpoint(&path) {
+            Ok(text) => parse(&text, &of).with_context(|| path.display().to_string())?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => {
                 let message = format!("{}: cannot read", path.display());
                 return Err(anyhow::Error::new(error).context(message));
             }
         };
-        Ok(Self { path, of, earlier })
+        Ok(Self { path, of, eras, written: Instant::now() })
     }
 
-    pub(super) fn earlier(&self) -> Option<Earlier> {
-        self.earlier.clone()
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
-    pub(super) fn keep(&mut self, next_era: u64, report: &DeepReport) -> Result<()> {
-        let now = Earlier { of: self.of.clone(), next_era, counts: report.into() };
-        disk::replace(&self.path, &serde_json::to_vec(&now)?)
+    /// What was proved of an era earlier.
+    pub(super) fn earlier(&self, era: u64) -> Option<ProvedEra> {
+        self.eras.get(&era).copied()
     }
-}
 
-fn parse(text: &str, of: &ProofOf) -> Result<Earlier> {
-    let earlier: Earlier = serde_json::from_str(text).context("it is no checkpoint of a proof")?;
-    if earlier.of == *of {
-        return Ok(earlier);
-    }
-    let message = "it is of another proof: of another archive, column, range or trusted root";
-    Err(Usage(message.to_owned()).into())
-}
-
-impl From<&DeepReport> for Counts {
-    fn from(report: &DeepReport) -> Self {
-        Self {
-            trusted_eras: report.trusted_eras,
-            agreeing_eras: report.agreeing_eras,
-            blocks: report.blocks,
-            blinded_blocks: report.blinded_blocks,
-            unproved_blocks: report.unproved_blocks,
-            skipped_slots: report.skipped_slots,
-            never_imported: report.never_imported,
-            lost_blocks: report.lost_blocks,
-            unknown_slots: report.unknown_slots,
-            states: report.states,
-            unproved_states: report.unproved_states,
-            last_unproved_state: report.last_unproved_state.map(|slot| slot.0),
-            bytes: report.bytes,
-            damages: report.damages,
+    /// Keeps what was proved of an era; `None` forgets it.
+    pub(super) fn keep(&mut self, era: u64, proved: Option<ProvedEra>) -> Result<()> {
+        match proved {
+            Some(proved) => self.eras.insert(era, proved),
+            None => self.eras.remove(&era),
+        };
+        if self.written.elapsed() < INTERVAL {
+            return Ok(());
         }
+        self.write()
+    }
+
+    pub(super) fn write(&mut self) -> Result<()> {
+        let eras = self.eras.values().map(KeptEra::from).collect();
+        disk::replace(&self.path, &serde_json::to_vec(&File { of: self.of.clone(), eras })?)?;
+        self.written = Instant::now();
+        Ok(())
     }
 }
 
-impl From<Counts> for DeepReport {
-    fn from(counts: Counts) -> Self {
-        Self {
-            trusted_eras: counts.trusted_eras,
-            agreeing_eras: counts.agreeing_eras,
-            blocks: counts.blocks,
-            blinded_blocks: counts.blinded_blocks,
-            unproved_blocks: counts.unproved_blocks,
-            skipped_slots: counts.skipped_slots,
-            never_imported: counts.never_imported,
-            lost_blocks: counts.lost_blocks,
-            unknown_slots: counts.unknown_slots,
-            states: counts.states,
-            unproved_states: counts.unproved_states,
-            last_unproved_state: counts.last_unproved_state.map(Slot),
-            bytes: counts.bytes,
-            damages: counts.damages,
-            ..Self::default()
-        }
+fn parse(text: &str, of: &ProofOf) -> Result<BTreeMap<u64, ProvedEra>> {
+    let file: File = serde_json::from_str(text)
+        .context("it is no checkpoint of a proof, or one of an earlier version: remove it")?;
+    if file.of != *of {
+        let message = "it is of another proof: of another chain, column, range or trusted root";
+        return Err(Usage(message.to_owned()).into());
+    }
+    Ok(file.eras.iter().map(|kept| (kept.era, kept.into())).collect())
+}
+
+impl From<&ProvedEra> for KeptEra {
+    fn from(proved: &ProvedEra) -> Self {
+        let ProvedEra { era, seal, blocks, blinded_blocks, skipped_slots, states, bytes } = *proved;
+        Self { era, seal: Root(seal), blocks, blinded_blocks, skipped_slots, states, bytes }
+    }
+}
+
+impl From<&KeptEra> for ProvedEra {
+    fn from(kept: &KeptEra) -> Self {
+        let KeptEra { era, seal, blocks, blinded_blocks, skipped_slots, states, bytes } = *kept;
+        Self { era, seal: seal.0, blocks, blinded_blocks, skipped_slots, states, bytes }
     }
 }

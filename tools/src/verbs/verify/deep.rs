@@ -1,27 +1,37 @@
 //! `coldstore verify --deep`: the proof.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
 use coldstore::verify::{Finding, Severity};
-use coldstore::{Archive, Column, Manifest, Slot};
-use coldstore_proof::deep::{DeepOptions, DeepReport, DeepVerifier};
-use coldstore_proof::import::{Anchor, Trust, TrustFault};
-use coldstore_proof::{Hex, Preset};
-use serde::Serialize;
+use coldstore::{Archive, Column, Slot};
+use coldstore_proof::Preset;
+use coldstore_proof::deep::{DeepOptions, DeepVerifier};
+use coldstore_proof::import::{Trust, TrustFault};
 
 use super::checkpoint::{Checkpoint, ProofOf};
+use super::verdict::ProofObject;
 use super::{FindingObject, Report, Verify};
 use crate::chain::Chain;
 use crate::failure::Usage;
 use crate::open;
-use crate::output::{self, Decimal};
+use crate::output;
 use crate::progress::Progress;
 use crate::signals;
 
-/// What is to be proved, and with what.
-pub(super) struct Deep {
+/// What is to be proved.
+pub(super) enum Deep {
+    /// No root covers what is in this column.
+    Nothing,
+    /// It cannot be: the reason.
+    NotProved(String),
+    Proof(Box<Proof>),
+}
+
+/// A proof, and what it is made with.
+pub(super) struct Proof {
     archive: Archive,
     options: DeepOptions,
     trust: Trust,
@@ -32,22 +42,17 @@ pub(super) struct Deep {
 }
 
 impl Deep {
-    /// `None` where there is nothing that can be proved.
-    pub(super) fn prepare(asked: &Verify, columns: &[Column]) -> Result<Option<Self>> {
+    pub(super) fn prepare(asked: &Verify, columns: &[Column]) -> Result<Self> {
         let proved =
             [Column::Blocks, Column::BlockRoots, Column::StateRoots, Column::StateSnapshots];
         if !columns.iter().any(|column| proved.contains(column)) {
-            output::tell("nothing is proved: no root covers what is in this column");
-            return Ok(None);
+            return Ok(Self::Nothing);
         }
         let archive = open::archive(&asked.archive)?;
-        let kept = Manifest::read(&asked.archive)?.map(|manifest| Chain::recorded(&manifest));
-        let Some(preset) = preset_of(kept.as_ref(), &archive) else {
-            output::tell(
-                "nothing is proved: the archive does not tell its preset, by archive.toml or by a \
-                 state in bss",
-            );
-            return Ok(None);
+        let chain = Chain::of(&asked.archive, &archive)?;
+        let preset = match preset_of(&chain, &archive) {
+            Ok(preset) => preset,
+            Err(why) => return Ok(Self::NotProved(why)),
         };
         let trusted = asked.trusted_state_root.clone();
         let trust = Trust::establish(trusted, preset, None, Some(&archive));
@@ -60,16 +65,15 @@ impl Deep {
             TrustFault::State(error) => error.into(),
         })?;
         let of = ProofOf {
-            genesis_validators_root: kept
-                .and_then(|kept| kept.genesis_validators_root)
-                .map(|root| root.to_string()),
+            genesis_validators_root: chain.genesis_validators_root,
+            preset: preset.to_string(),
             column: asked.column.map(|column| column.dir_name().to_owned()),
             from: asked.from.map(|slot| slot.0),
             to: asked.to.map(|slot| slot.0),
             trusted: asked.trusted_state_root.iter().map(ToString::to_string).collect(),
         };
         let open = |path| Checkpoint::open(path, of, &asked.archive);
-        Ok(Some(Self {
+        Ok(Self::Proof(Box::new(Proof {
             archive,
             options: DeepOptions { preset, column: asked.column },
             trust,
@@ -77,36 +81,53 @@ impl Deep {
             to: asked.to,
             checkpoint: asked.resume.clone().map(open).transpose()?,
             stop: signals::stop_flag()?,
-        }))
+        })))
     }
 
-    /// True when the proof decodes the values of a column, those of the slots that are asked for.
-    pub(super) fn decodes(column: Column) -> bool {
-        column == Column::Blocks
+    /// True when the values of a column are decoded by the proof.
+    pub(super) fn decodes(&self, column: Column) -> bool {
+        matches!(self, Self::Proof(_)) && column == Column::Blocks
     }
 
-    pub(super) fn run(mut self, report: &mut Report) -> Result<()> {
-        let mut verifier = DeepVerifier::new(&self.archive, self.options, self.trust.clone());
+    /// Proves, and puts the verdict into the report.
+    pub(super) fn run(self, report: &mut Report) -> Result<()> {
+        let proof = match self {
+            Self::Nothing => {
+                output::tell("nothing is proved: no root covers what is in this column");
+                return Ok(());
+            }
+            Self::NotProved(why) => ProofObject::not_proved(why),
+            Self::Proof(proof) => proof.run(report)?,
+        };
+        report.verified.proof = Some(proof);
+        Ok(())
+    }
+}
+
+impl Proof {
+    fn run(mut self, report: &mut Report) -> Result<ProofObject> {
+        let mut verifier = DeepVerifier::new(&self.archive, self.options, self.trust.clone())?;
         let slots = self.options.preset.slots_per_era();
         let era_of = |slot: Slot| slot.0 / slots + 1;
-        let (mut first, last) = verifier.eras().map_or((1, 0), |eras| {
+        let (first, last) = verifier.eras().map_or((1, 0), |eras| {
             let first = self.from.map_or(0, era_of).max(*eras.start());
             (first, self.to.map_or(u64::MAX, era_of).min(*eras.end()))
         });
-        if let Some(earlier) = self.checkpoint.as_ref().and_then(Checkpoint::earlier) {
-            first = first.max(earlier.next_era);
-            output::tell(&format!("the proof goes on with era {first}"));
-            verifier.go_on_from(earlier.counts.into());
-        }
-        let damages_before = verifier.report().damages;
+        // What an earlier proof says of records holds as long as they are what they were.
+        let may_take = report.verified.damages.0 == 0 && report.failed == 0;
         let mut findings = Vec::new();
         let progress = Progress::waiting("prove");
         for era in first..=last {
             if self.stop.load(Ordering::Relaxed) {
-                let again = if self.checkpoint.is_some() { "--resume goes on there" } else { "" };
-                bail!("stopped in front of era {era} {again}");
+                return self.stopped(era);
             }
             progress.set_message(format!("prove era {era} of {last}"));
+            let earlier = self.checkpoint.as_ref().and_then(|file| file.earlier(era));
+            if let Some(earlier) = earlier.filter(|_| may_take)
+                && verifier.take_era(&earlier)?
+            {
+                continue;
+            }
             let mut printed = Ok(());
             verifier.verify_era(era, &mut |column, finding: Finding| {
                 let place = (finding.file.clone(), finding.slot);
@@ -121,121 +142,43 @@ impl Deep {
                 true
             })?;
             printed?;
-            // The last era may grow: it is proved again.
-            if let Some(checkpoint) = self.checkpoint.as_mut().filter(|_| era < last) {
-                checkpoint.keep(era + 1, verifier.report())?;
+            if let Some(checkpoint) = &mut self.checkpoint {
+                checkpoint.keep(era, verifier.proved_era()?)?;
             }
         }
         drop(progress);
-        let proved = verifier.report();
-        report.verified.damages.0 += proved.damages;
-        let proof = ProofObject::new(proved, findings);
-        if !report.json {
-            proof.tell(damages_before);
+        if let Some(checkpoint) = &mut self.checkpoint {
+            checkpoint.write()?;
         }
-        report.verified.proof = Some(proof);
-        Ok(())
+        report.verified.damages.0 += verifier.report().damages;
+        let taken_from = self.checkpoint.as_ref().map(Checkpoint::path).map(Path::to_path_buf);
+        // Where no era was asked for, none can be proved.
+        let why_not = verifier.why_not_proved().filter(|_| first <= last);
+        Ok(ProofObject::new(verifier.report(), why_not, taken_from, findings))
+    }
+
+    fn stopped(&mut self, era: u64) -> Result<ProofObject> {
+        let Some(checkpoint) = &mut self.checkpoint else {
+            bail!("stopped before era {era}");
+        };
+        checkpoint.write()?;
+        bail!("stopped before era {era}; --resume {} resumes there", checkpoint.path().display());
     }
 }
 
-fn preset_of(kept: Option<&Chain>, archive: &Archive) -> Option<Preset> {
+/// The preset of the archive's chain, or why it cannot be told.
+fn preset_of(chain: &Chain, archive: &Archive) -> Result<Preset, String> {
     let view = archive.column(Column::StateSnapshots).ok().map(coldstore::Reader::view);
     let latest = view.as_ref().and_then(|view| view.at_or_before(Slot::MAX).ok()?);
     let mut state = latest.as_ref().map_or(&[][..], coldstore::Record::stored);
-    let root = kept.and_then(|kept| kept.genesis_validators_root).map(|root| root.0);
-    let slots = kept.and_then(|kept| kept.slots_per_era);
-    Preset::of_chain(root.as_ref(), slots, &mut state).ok()?
-}
-
-#[derive(Serialize)]
-pub(super) struct ProofObject {
-    /// "trusted-state-root" or "itself".
-    rests_on: &'static str,
-    trusted_slot: Option<Decimal>,
-    trusted_root: Option<String>,
-    trusted_eras: Decimal,
-    agreeing_eras: Decimal,
-    blocks: Decimal,
-    blinded_blocks: Decimal,
-    unproved_blocks: Decimal,
-    skipped_slots: Decimal,
-    never_imported: Decimal,
-    lost_blocks: Decimal,
-    unknown_slots: Decimal,
-    states: Decimal,
-    unproved_states: Decimal,
-    last_unproved_state: Option<Decimal>,
-    bytes: Decimal,
-    damages: Decimal,
-    findings: Vec<FindingObject>,
-}
-
-impl ProofObject {
-    fn new(report: &DeepReport, findings: Vec<FindingObject>) -> Self {
-        let trusted = match report.anchor {
-            Anchor::Trusted { root, .. } => Some(root),
-            Anchor::Itself => None,
-        };
-        Self {
-            rests_on: if trusted.is_some() { "trusted-state-root" } else { "itself" },
-            trusted_slot: trusted.map(|root| Decimal(root.slot.0)),
-            trusted_root: trusted.map(|root| Hex(&root.root).to_string()),
-            trusted_eras: Decimal(report.trusted_eras),
-            agreeing_eras: Decimal(report.agreeing_eras),
-            blocks: Decimal(report.blocks),
-            blinded_blocks: Decimal(report.blinded_blocks),
-            unproved_blocks: Decimal(report.unproved_blocks),
-            skipped_slots: Decimal(report.skipped_slots),
-            never_imported: Decimal(report.never_imported),
-            lost_blocks: Decimal(report.lost_blocks),
-            unknown_slots: Decimal(report.unknown_slots),
-            states: Decimal(report.states),
-            unproved_states: Decimal(report.unproved_states),
-            last_unproved_state: report.last_unproved_state.map(|slot| Decimal(slot.0)),
-            bytes: Decimal(report.bytes),
-            damages: Decimal(report.damages),
-            findings,
-        }
-    }
-
-    fn tell(&self, damages_before: u64) {
-        let rests_on = match &self.trusted_slot {
-            Some(slot) => format!("the trusted state root of slot {}", slot.0),
-            None => "the archive's own latest state: a trusted state root would prove it".into(),
-        };
-        output::tell(&format!(
-            "proof: {} blocks, {} skipped slots and {} states fit the roots of {} eras; that rests \
-             on {rests_on}",
-            self.blocks.0,
-            self.skipped_slots.0,
-            self.states.0,
-            self.trusted_eras.0 + self.agreeing_eras.0,
-        ));
-        if self.trusted_slot.is_some() && self.agreeing_eras.0 > 0 {
-            let eras = self.agreeing_eras.0;
-            output::tell(&format!("proof: {eras} eras behind it rest on the archive's own state"));
-        }
-        for (count, what) in [
-            (self.unproved_blocks.0, "blocks without a root in bbr, or of a fork not known here"),
-            (self.unproved_states.0, "states without a root in bsr, or of a fork not known here"),
-            (self.never_imported.0, "blocks that were never imported"),
-            (self.unknown_slots.0, "slots without block and root, of which nothing can be told"),
-        ] {
-            if count > 0 {
-                output::tell(&format!("not proved: {count} {what}"));
-            }
-        }
-        if self.blinded_blocks.0 > 0 {
-            output::tell(&format!(
-                "{} blocks have the header of their payload in place of the payload",
-                self.blinded_blocks.0
-            ));
-        }
-        output::tell(
-            "not proved: signatures of blocks, state differences, and which states are missing",
-        );
-        if damages_before > 0 {
-            output::tell(&format!("{damages_before} damages were told before the proof went on"));
-        }
-    }
+    let root = chain.genesis_validators_root.map(|root| root.0);
+    let slots = chain.slots_per_era;
+    let preset = Preset::of_chain(root.as_ref(), slots, &mut state).ok().flatten();
+    preset.ok_or_else(|| match slots {
+        Some(slots) => format!(
+            "the preset of eras of {slots} slots is not known here (known are {})",
+            Preset::names()
+        ),
+        None => "the archive does not tell its preset, by archive.toml or by a state in bss".into(),
+    })
 }
