@@ -11,7 +11,7 @@ use std::fs;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use coldstore::era::import::{States, import};
+use coldstore::era::import::{ImportOptions, States, import};
 use coldstore::era::{EraFile, ImportError, Limits, Plan};
 use coldstore::{Column, ColumnSpec, Writer, WriterOptions};
 use era_common::*;
@@ -524,14 +524,72 @@ fn an_era_that_is_there_with_another_last_root_is_refused() {
         let state = parts.state();
         parts.change(state, |value| value[176 + 32 * 63] ^= 1);
     });
-    wall.refuses(&bytes, &["era 2 is of another chain", "slot 127", "the archive has another"]);
+    let held = slot_value(&wall.archive, Column::BlockRoots, 127).unwrap();
+    let mut found = held.clone();
+    found[0] ^= 1;
+    let parts =
+        [format!("block root 0x{}", hex(&found)), format!("the archive has 0x{}", hex(&held))];
+    wall.refuses(&bytes, &["era 2 is of another chain", "slot 127", &parts[0], &parts[1]]);
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Guards against a re-import that compares block roots alone.
+#[test]
+fn an_era_that_is_there_with_another_last_state_root_is_refused() {
+    let wall = Wall::holding(0..=4);
+    let bytes = rebuilt(2, |parts| {
+        let state = parts.state();
+        parts.change(state, |value| value[176 + 32 * 64 + 32 * 63] ^= 1);
+    });
+    let held = slot_value(&wall.archive, Column::StateRoots, 127).unwrap();
+    let mut found = held.clone();
+    found[0] ^= 1;
+    let parts =
+        [format!("state root 0x{}", hex(&found)), format!("the archive has 0x{}", hex(&held))];
+    wall.refuses(&bytes, &["era 2 is of another chain", "slot 127", &parts[0], &parts[1]]);
+}
+
+#[test]
+fn an_era_that_is_there_with_another_state_is_refused() {
+    let wall = Wall::holding(0..=4);
+    let bytes = rebuilt(2, |parts| {
+        let state = parts.state();
+        let end = parts.records[state].value().len() - 1;
+        parts.change(state, |value| value[end] ^= 1);
+    });
+    let error = wall.refuses(&bytes, &["era 2", "another state of slot 128"]);
+    assert!(matches!(error, ImportError::AnotherState { roots: None, .. }), "nobody hashes here");
+}
+
+/// Guards against an import that writes what comes first of a chain that it then refuses.
+#[test]
+fn another_chain_writes_nothing_where_backfill_is_allowed() {
+    let archive = Archive::new();
+    archive.import_with(&era_files(MINIMAL)[1..=4], States::None, &mut go_on).unwrap();
+    let before = archive.files();
+    let files = scratch();
+    let other = |era: usize| {
+        rebuilt(era, |parts| {
+            let state = parts.state();
+            parts.change(state, |value| value[8] ^= 1);
+        })
+    };
+    let paths: Vec<PathBuf> =
+        (0..=2).map(|era| write(&files, &format!("{era}.era"), &other(era))).collect();
+    let options = ImportOptions { backfill: true, ..ImportOptions::default() };
+    let failure = archive.import_with(&paths, options, &mut go_on).unwrap_err();
+    assert!(failure.to_string().contains("genesis validators root 0x0b08c27f"), "{failure}");
+    assert!(archive.files() == before);
 }
 
 #[test]
 fn another_genesis_state_than_the_one_that_is_there_is_refused() {
     let wall = Wall::holding(0..=2);
     let bytes = rebuilt(0, |parts| parts.change(0, |value| value[300] ^= 1));
-    wall.refuses(&bytes, &["era 0", "bss", "slot 0 already holds a different value"]);
+    wall.refuses(&bytes, &["era 0", "another state of slot 0"]);
 }
 
 #[test]
@@ -567,7 +625,7 @@ fn eras_of_another_preset_are_refused() {
     for other in &mainnet[2..] {
         wall.refuses(&fs::read(other).unwrap(), &["cannot be imported", "ends with slot 255"]);
     }
-    wall.refuses(&fs::read(&mainnet[0]).unwrap(), &["era 0", "slot 0 already holds a different"]);
+    wall.refuses(&fs::read(&mainnet[0]).unwrap(), &["era 0", "genesis validators root 0x6d57622b"]);
 }
 
 #[test]

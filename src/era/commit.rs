@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::convert::Infallible;
 use std::hash::BuildHasher;
 use std::io::{self, Read};
-use std::path::Path;
 use std::thread::ScopedJoinHandle;
 
 use super::e2store::{RecordAt, record_type};
@@ -14,12 +13,13 @@ use super::import::ImportColumns;
 use super::reader::{EraFile, Limits};
 use super::report::{Phase, StateOutcome};
 use super::ssz::Root;
+use super::standing::{Lack, LackingState, refused};
 use super::ticker::Ticker;
 use super::verify::Verified;
 use crate::column::Column;
 use crate::error::Error;
 use crate::slot::Slot;
-use crate::write::{Committed, Prepared, Writer};
+use crate::write::{Prepared, Writer};
 
 /// Blocks that are held in memory for one commit, in bytes and in number.
 const BATCH_BYTES: usize = 32 << 20;
@@ -36,6 +36,9 @@ pub(super) type Writing = crossbeam_channel::Sender<Infallible>;
 ///    them,
 /// 2. its block roots to `bbr`, which is a rename by now: the era is done.
 ///
+/// A column that lacks nothing of the era is left as it is. One that lacks slots behind its highest is
+/// opened for backfill; nothing of it is written ahead of its turn then.
+///
 /// After a crash within any of this the same call does the rest: what is there already is
 /// identical, and putting it again changes nothing.
 pub(super) fn commit(
@@ -43,7 +46,6 @@ pub(super) fn commit(
     era: &Verified,
     columns: &mut ImportColumns<'_>,
     limits: Limits,
-    with_state: bool,
     ticker: &mut Ticker<'_, '_>,
     writing: Option<Writing>,
 ) -> Result<StateOutcome, ImportError> {
@@ -61,8 +63,9 @@ pub(super) fn commit(
     let path = file.path().to_path_buf();
     let mut of_state = ticker.beside(state.record.offset);
     let refused_roots = |source| refused(&path, &group, Column::BlockRoots, source);
+    let lacks = era.lacks;
     let (outcome, block_roots) = std::thread::scope(|scope| {
-        let state = if with_state {
+        let state = if let LackingState::Lacking(_) = lacks.state {
             let snapshots = state_snapshots.as_deref_mut().ok_or(ImportError::NoSnapshotColumn)?;
             let (mut file, record, ticker) = (file.again()?, state.record, &mut of_state);
             let writing = writing.clone();
@@ -78,24 +81,28 @@ pub(super) fn commit(
             let roots = by_slot(slots.first, &roots.state_roots);
             let writing = writing.clone();
             scope.spawn(move || {
-                let written = state_roots.write_batch(&roots)?;
-                drop(writing);
-                written.commit()
+                write_roots(state_roots, lacks.state_roots, roots, writing)?.commit()
             })
         });
         let block_roots = roots.map(|(slots, roots)| {
             let roots = by_slot(slots.first, &roots.block_roots);
             let writing = writing.clone();
             scope.spawn(move || {
-                let mut written = block_roots.write_batch(&roots)?;
-                drop(writing);
+                let mut written = write_roots(block_roots, lacks.block_roots, roots, writing)?;
                 written.flush()?;
                 Ok(written)
             })
         });
-        let blocks = commit_blocks(file, era, blocks, limits, ticker, writing);
-        let state = state.map_or(Ok(StateOutcome::NotSelected), joined);
-        let state_roots = state_roots.map_or(Ok(Committed::default()), joined);
+        let blocks = match lacks.blocks {
+            Lack::Nothing => Ok(()),
+            _ => commit_blocks(file, era, blocks, limits, ticker, writing),
+        };
+        let outcome = match lacks.state {
+            LackingState::Held => StateOutcome::Present,
+            _ => StateOutcome::NotSelected,
+        };
+        let state = state.map_or(Ok(outcome), joined);
+        let state_roots = state_roots.map_or(Ok(()), joined);
         let block_roots = block_roots.map(joined).transpose();
         blocks?;
         state_roots.map_err(|source| refused(&path, &group, Column::StateRoots, source))?;
@@ -104,8 +111,62 @@ pub(super) fn commit(
     ticker.pass(&of_state);
     // 2.
     ticker.tick(Phase::BlockRoots, group.end)?;
-    block_roots.map_or(Ok(Committed::default()), Prepared::commit).map_err(refused_roots)?;
+    block_roots.map_or(Ok(()), RootsWritten::commit).map_err(refused_roots)?;
     Ok(outcome)
+}
+
+/// Roots of an era on their way into their column.
+enum RootsWritten<'w> {
+    /// The column has them all.
+    Nothing,
+    /// They are written, and nobody sees them.
+    Prepared(Prepared<'w>),
+    /// Some of them belong behind its highest slot.
+    Behind(&'w mut Writer, Vec<(Slot, Root)>),
+}
+
+fn write_roots(
+    column: &mut Writer,
+    lack: Lack,
+    roots: Vec<(Slot, Root)>,
+    writing: Option<Writing>,
+) -> Result<RootsWritten<'_>, Error> {
+    let written = match lack {
+        Lack::Nothing => RootsWritten::Nothing,
+        Lack::Next => RootsWritten::Prepared(column.write_batch(&roots)?),
+        Lack::Behind => RootsWritten::Behind(column, roots),
+    };
+    drop(writing);
+    Ok(written)
+}
+
+impl RootsWritten<'_> {
+    fn flush(&mut self) -> Result<(), Error> {
+        match self {
+            RootsWritten::Prepared(prepared) => prepared.flush(),
+            RootsWritten::Nothing | RootsWritten::Behind(..) => Ok(()),
+        }
+    }
+
+    fn commit(self) -> Result<(), Error> {
+        match self {
+            RootsWritten::Nothing => Ok(()),
+            RootsWritten::Prepared(prepared) => prepared.commit().map(drop),
+            RootsWritten::Behind(column, roots) => {
+                column.allow_backfill()?;
+                // A batch fills gaps or adds to the end.
+                let (behind, above) = roots.split_at(behind_highest(column, &roots));
+                column.put_batch(behind)?;
+                column.put_batch(above).map(drop)
+            }
+        }
+    }
+}
+
+/// How many of the items lie at or below a column's highest slot.
+fn behind_highest<T>(column: &Writer, items: &[(Slot, T)]) -> usize {
+    let highest = column.highest_written_slot();
+    items.partition_point(|(slot, _)| Some(*slot) <= highest)
 }
 
 /// What a thread came to; its panic goes on here.
@@ -148,7 +209,7 @@ fn commit_blocks(
         let full =
             batch.len() == BATCH_BLOCKS || batch_bytes.saturating_add(stored.len()) > BATCH_BYTES;
         if full && !batch.is_empty() {
-            put_blocks(file, &group, column, &batch, writing.take())?;
+            put_blocks(file, era, column, &batch, writing.take())?;
             batch.clear();
             batch_bytes = 0;
             ticker.tick(Phase::Blocks, offset)?;
@@ -156,13 +217,18 @@ fn commit_blocks(
         batch_bytes = batch_bytes.saturating_add(stored.len());
         batch.push((slot, stored));
     }
-    put_blocks(file, &group, column, &batch, writing.take())?;
+    put_blocks(file, era, column, &batch, writing.take())?;
     ticker.tick(Phase::Blocks, group.state_offset)
+}
+
+fn put_behind(column: &mut Writer, items: &[(Slot, Cow<'_, [u8]>)]) -> Result<(), Error> {
+    column.allow_backfill()?;
+    column.write_checked_batch(items)?.commit().map(drop)
 }
 
 fn put_blocks(
     file: &EraFile,
-    group: &Group,
+    era: &Verified,
     column: &mut Writer,
     batch: &[(Slot, Cow<'_, [u8]>)],
     writing: Option<Writing>,
@@ -170,7 +236,14 @@ fn put_blocks(
     if batch.is_empty() {
         return Ok(());
     }
-    let put = column.write_checked_batch(batch).and_then(|written| {
+    let (group, lack) = (&era.group, era.lacks.blocks);
+    // A batch fills gaps or adds to the end; without gaps, what it has at or below it is there.
+    let (behind, above) = match lack {
+        Lack::Behind => batch.split_at(behind_highest(column, batch)),
+        Lack::Nothing | Lack::Next => (&[][..], batch),
+    };
+    let put = if behind.is_empty() { Ok(()) } else { put_behind(column, behind) };
+    let put = put.and_then(|()| column.write_checked_batch(above)).and_then(|written| {
         drop(writing);
         written.commit()
     });
@@ -199,6 +272,10 @@ fn commit_state(
 ) -> Result<StateOutcome, ImportError> {
     let group = era.group;
     ticker.tick(Phase::State, record.offset)?;
+    if era.lacks.state == LackingState::Lacking(Lack::Behind) {
+        let allowed = snapshots.allow_backfill();
+        allowed.map_err(|source| refused(file.path(), &group, Column::StateSnapshots, source))?;
+    }
     let committed = if let Some(value) = &era.kept.state {
         snapshots.write_batch(&[(group.state_slot, value)]).and_then(|written| {
             drop(writing);
@@ -245,8 +322,4 @@ impl<R: Read> Read for Watched<'_, '_, '_, R> {
 fn changed(file: &EraFile, offset: u64) -> Error {
     let wanted = "the bytes that were verified before";
     Error::corrupt(file.path(), offset, "file", wanted, "other bytes: it changed meanwhile")
-}
-
-fn refused(file: &Path, group: &Group, column: Column, source: Error) -> ImportError {
-    ImportError::Column { file: file.to_path_buf(), era: group.era, column, source }
 }

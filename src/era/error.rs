@@ -50,15 +50,17 @@ pub enum ImportError {
         files: Vec<BadFile>,
     },
 
-    /// Eras are missing between what the archive holds and the next file.
-    #[error("{} missing: the archive ends with slot {archive_last}, and the next file is era {era}, {}", eras(*first, *last), file.display())]
+    /// Eras are missing between what a column holds and the next file.
+    #[error("{} missing: {column} {}, and the next file is era {era}, {}", eras(*first, *last), ends(*column_last), file.display())]
     MissingEras {
         /// The first era that is missing.
         first: u64,
         /// The last era that is missing.
         last: u64,
-        /// The archive's last slot.
-        archive_last: Slot,
+        /// The column that would get a hole.
+        column: Column,
+        /// Its highest slot; `None` while it is empty.
+        column_last: Option<Slot>,
         /// The era that cannot be imported yet.
         era: u64,
         /// The file that holds it.
@@ -76,6 +78,33 @@ pub enum ImportError {
         slots: EraSlots,
         /// What the archive holds instead.
         why: String,
+    },
+
+    /// A column lacks slots at or below its highest, and may not be opened for backfill. Nothing of
+    /// the whole import was written.
+    #[error("{}: era {era}: {column} lacks slot {slot} behind slots that it has: import with --backfill", file.display())]
+    NeedsBackfill {
+        /// The file that holds the era.
+        file: PathBuf,
+        /// The era.
+        era: u64,
+        /// The column.
+        column: Column,
+        /// The first slot that it lacks of the era.
+        slot: Slot,
+    },
+
+    /// The archive holds another state of the slot than the file.
+    #[error("{}: era {era}: the archive holds another state of slot {slot} than this file{}", file.display(), of_roots(roots.as_deref()))]
+    AnotherState {
+        /// The file that holds the era.
+        file: PathBuf,
+        /// The era.
+        era: u64,
+        /// The slot of the state.
+        slot: Slot,
+        /// The roots of the archive's state and of the file's, where somebody can hash states.
+        roots: Option<Box<(Root, Root)>>,
     },
 
     /// Two files of one import, or a file and the archive, are not of the same chain.
@@ -156,6 +185,16 @@ fn none_is_good(files: &[BadFile]) -> String {
         [file] => file.error.to_string(),
         files => format!("none of the {} files is an .era file", files.len()),
     }
+}
+
+fn ends(column_last: Option<Slot>) -> String {
+    column_last.map_or_else(|| "is empty".to_owned(), |slot| format!("ends with slot {slot}"))
+}
+
+fn of_roots(roots: Option<&(Root, Root)>) -> String {
+    roots.map_or_else(String::new, |roots| {
+        format!(": its root is {}, the file's {}", Hex(&roots.0), Hex(&roots.1))
+    })
 }
 
 fn has(root: Option<&Root>) -> String {

@@ -4,8 +4,11 @@
 //! file that does not pass every check nothing is committed. While one file is committed, the next
 //! one is verified. Block records are copied as they are,
 //! block roots and state roots come out of the era's state, and the state itself is the snapshot
-//! of its slot. An era is done when `bbr` holds its last slot (era 0, which is the genesis state
-//! alone: when `bss` holds slot 0).
+//! of its slot.
+//!
+//! What is there already is decided by column and slot, before anything is written: each column gets
+//! what it lacks, at its end or, where backfill is on, behind it. An era that is there as a whole is
+//! compared: its last roots, its state where that is stored, and that its blocks are there.
 
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -16,12 +19,13 @@ pub use super::prove::Prover;
 pub use super::report::{ImportReport, Observer, Phase, Progress};
 
 use super::commit::{self, Writing, commit};
-use super::group::{EraSlots, Group};
+use super::e2store::RecordAt;
+use super::group::Group;
 use super::plan::PlannedFile;
-use super::reader::{EraFile, EraState, Limits};
+use super::reader::{self, EraFile, EraState, Limits};
 use super::report::{EraOutcome, EraReport, StateOutcome};
 use super::ssz::Root;
-use super::standing::{self, Standing};
+use super::standing::{self, LackingState, Standing, Survey};
 use super::ticker::{Telling, Ticker};
 use super::verify::{Verified, verify};
 use crate::column::Column;
@@ -33,13 +37,14 @@ use crate::write::Writer;
 /// that has no more: they need not be read and decoded again.
 const KEPT_BYTES: usize = 16 << 20;
 
-/// Which eras' states go to `bss`.
+/// Which eras' states go to `bss`. The last era of an import always leaves its state there, where it
+/// is the archive's newest: what comes next is proved by it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum States {
     /// All of them.
     #[default]
     All,
-    /// None of them: era 0 then brings nothing.
+    /// None of them.
     None,
     /// Those of eras that this number divides; era 0 is one of them.
     Every(NonZeroU64),
@@ -57,6 +62,23 @@ impl States {
     }
 }
 
+/// What an import is to do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ImportOptions {
+    /// Which states are kept.
+    pub states: States,
+    /// Whether a column that lacks slots at or below its highest may be opened for backfill.
+    pub backfill: bool,
+    /// By [`Column::index`]: slots below this one were removed on purpose and are not brought back.
+    pub pruned_before: [Option<Slot>; Column::ALL.len()],
+}
+
+impl From<States> for ImportOptions {
+    fn from(states: States) -> Self {
+        Self { states, ..Self::default() }
+    }
+}
+
 /// The columns that an import writes to.
 #[derive(Debug)]
 pub struct ImportColumns<'a> {
@@ -66,7 +88,7 @@ pub struct ImportColumns<'a> {
     pub block_roots: &'a mut Writer,
     /// `bsr`
     pub state_roots: &'a mut Writer,
-    /// `bss`; needed unless no state is selected.
+    /// `bss`; needed unless no state is selected. (Without it the newest state is not kept either.)
     pub state_snapshots: Option<&'a mut Writer>,
 }
 
@@ -77,30 +99,30 @@ pub struct ImportColumns<'a> {
 pub fn import(
     plan: &Plan,
     columns: ImportColumns<'_>,
-    states: States,
+    options: impl Into<ImportOptions>,
     observer: &mut (dyn Observer + Send),
 ) -> Result<ImportReport, Box<ImportFailure>> {
-    import_with(plan, columns, states, None, observer)
+    import_with(plan, columns, options.into(), None, observer)
 }
 
-/// [`import`], with every era that the archive does not have proved before it is committed.
+/// [`import`], with every era of which the archive lacks anything proved before it is committed.
 ///
 /// # Errors
 /// As [`import`], and for what the prover refuses: nothing of that file is committed then.
 pub fn import_proved(
     plan: &Plan,
     columns: ImportColumns<'_>,
-    states: States,
+    options: impl Into<ImportOptions>,
     prover: &mut dyn Prover,
     observer: &mut (dyn Observer + Send),
 ) -> Result<ImportReport, Box<ImportFailure>> {
-    import_with(plan, columns, states, Some(prover), observer)
+    import_with(plan, columns, options.into(), Some(prover), observer)
 }
 
 fn import_with(
     plan: &Plan,
     columns: ImportColumns<'_>,
-    states: States,
+    options: ImportOptions,
     prover: Option<&mut dyn Prover>,
     observer: &mut (dyn Observer + Send),
 ) -> Result<ImportReport, Box<ImportFailure>> {
@@ -116,8 +138,8 @@ fn import_with(
     let ticker = Ticker::new(&telling);
     let mut verifier = Verifier { limits, prover, ticker: ticker.clone(), chain: None };
     let report = ImportReport::default();
-    let mut committer = Committer { columns, states, limits, ticker, report };
-    let imported = import_all(plan, &mut verifier, &mut committer);
+    let mut committer = Committer { columns, begins: false, limits, ticker, report };
+    let imported = import_all(plan, options, &mut verifier, &mut committer);
     let mut done = committer.report;
     done.genesis_validators_root = verifier.chain.map(|(root, _)| root);
     match imported {
@@ -126,35 +148,53 @@ fn import_with(
     }
 }
 
-/// While the eras of one file are committed, those of the next one are verified.
+/// 1. looks at all files and at what the archive lacks of them: what needs backfill without leave, and
+///    what is of another chain than the archive, ends the import here; anything else when its turn
+///    comes,
+/// 2. file by file: while the eras of one are committed, those of the next are verified.
 fn import_all(
     plan: &Plan,
+    options: ImportOptions,
     verifier: &mut Verifier<'_, '_, '_>,
     committer: &mut Committer<'_, '_>,
 ) -> Result<(), ImportError> {
-    if committer.states != States::None && committer.columns.state_snapshots.is_none() {
+    if options.states != States::None && committer.columns.state_snapshots.is_none() {
         return Err(ImportError::NoSnapshotColumn);
     }
-    let mut ready: Option<Ready> = None;
+    // 1.
+    let mut survey = Survey::new(plan, &committer.columns, options)?;
+    committer.begins = survey.first_slot().is_none();
+    let (mut files, mut refused) = (Vec::new(), None);
     for planned in plan.files() {
-        let next = match look_at(planned, &mut committer.columns, ready.as_ref()) {
-            Err(_) if ready.is_some() => {
-                // The file before it is in order, and this one may fit when that is committed.
-                committer.commit_file(ready.take())?;
-                look_at(planned, &mut committer.columns, None)?
+        match survey.file(&mut committer.columns, planned) {
+            Ok(eras) => files.push((planned, eras)),
+            Err(error @ (ImportError::NeedsBackfill { .. } | ImportError::AnotherChain(_))) => {
+                return Err(error);
             }
-            looked => looked?,
-        };
+            Err(error) => {
+                refused = Some(error);
+                break;
+            }
+        }
+    }
+    committer.report.first_slot = survey.first_slot();
+    // 2.
+    let mut ready: Option<Ready> = None;
+    for (planned, eras) in files {
+        let file = EraFile::open(&planned.path)?;
+        check_planned(&file, planned)?;
+        let next = Next { file, eras };
         if next.has_present_eras() {
             // They are compared with the archive, which has to be at rest.
             committer.commit_file(ready.take())?;
         }
         ready = Some(import_file(next, ready, verifier, committer)?);
     }
-    committer.commit_file(ready)
+    committer.commit_file(ready)?;
+    refused.map_or(Ok(()), Err)
 }
 
-/// A file, and where each of its eras stands to the archive.
+/// A file, and what the archive lacks of each of its eras.
 struct Next {
     file: EraFile,
     eras: Vec<(Group, Standing)>,
@@ -162,7 +202,7 @@ struct Next {
 
 impl Next {
     fn has_present_eras(&self) -> bool {
-        self.eras.iter().any(|(_, standing)| matches!(standing, Standing::Present(_)))
+        self.eras.iter().any(|(_, standing)| matches!(standing, Standing::Present))
     }
 }
 
@@ -172,30 +212,11 @@ struct Ready {
     eras: Vec<Verified>,
 }
 
-fn look_at(
-    planned: &PlannedFile,
-    columns: &mut ImportColumns<'_>,
-    ready: Option<&Ready>,
-) -> Result<Next, ImportError> {
-    let file = EraFile::open(&planned.path)?;
-    check_planned(&file, planned)?;
-    let mut before = ready.and_then(|ready| ready.eras.last()?.group.slots);
-    let mut eras = Vec::new();
-    for group in file.groups() {
-        let standing = standing::of(columns, file.path(), group, before)?;
-        if matches!(standing, Standing::Next) {
-            before = group.slots.or(before);
-        }
-        eras.push((*group, standing));
-    }
-    Ok(Next { file, eras })
-}
-
 /// Takes a file as far as it can be committed:
 ///
 /// 1. what it has new is verified, while the file before it is committed,
 /// 2. every era that the archive has is compared with it,
-/// 3. the new ones are compared with what comes before them.
+/// 3. the others are compared with what comes before them, and with a state that is there.
 fn import_file(
     next: Next,
     mut ready: Option<Ready>,
@@ -203,7 +224,6 @@ fn import_file(
     committer: &mut Committer<'_, '_>,
 ) -> Result<Ready, ImportError> {
     let Next { mut file, eras: standings } = next;
-    let held = committer.columns.block_roots.highest_written_slot();
     // 1.
     let (committed, verified) = std::thread::scope(|scope| {
         let (writing, written) = crossbeam_channel::bounded(0);
@@ -211,28 +231,27 @@ fn import_file(
             ready.as_mut().map(|ready| scope.spawn(|| committer.commit_eras(ready, Some(writing))));
         // Until it waits for the disk it needs the cores more. Nothing comes but the end.
         let Err(_) = written.recv();
-        let verified = verifier.verify_file(&mut file, &standings, held);
+        let verified = verifier.verify_file(&mut file, &standings);
         (before.map_or(Ok(()), commit::joined), verified)
     });
     committed?;
     let eras = verified?;
     // 2.
-    let path = file.path().to_path_buf();
     for (group, standing) in &standings {
-        if let Standing::Present(slots) = standing {
+        if let Standing::Present = standing {
             let state = file.state_head(group)?;
             verifier.check_chain(&file, group, &state)?;
-            committer.compare(&file, group, *slots, &state)?;
+            committer.compare(&mut file, group, &state, verifier)?;
         }
     }
     // 3.
     let mut before = ready.as_ref().and_then(|ready| ready.eras.last());
     for era in &eras {
-        let columns = &mut committer.columns;
-        standing::check_link(columns, &path, era, before)?;
-        if let Some((slot, root)) = &era.held {
-            standing::check_root(columns, &path, era.group.era, *slot, root)?;
+        if era.lacks.state == LackingState::Held {
+            let record = reader::state_record(file.records(), &era.group)?;
+            committer.compare_state(&mut file, &era.group, &record, verifier)?;
         }
+        standing::check_link(&committer.columns, file.path(), era, before)?;
         before = Some(era);
     }
     Ok(Ready { file, eras })
@@ -248,26 +267,24 @@ struct Verifier<'t, 'a, 'p> {
 }
 
 impl Verifier<'_, '_, '_> {
-    /// Verifies the eras of a file that the archive does not have. Its highest slot in `bbr` is
-    /// `held`.
+    /// Verifies the eras of a file of which the archive lacks anything.
     fn verify_file(
         &mut self,
         file: &mut EraFile,
         eras: &[(Group, Standing)],
-        held: Option<Slot>,
     ) -> Result<Vec<Verified>, ImportError> {
         self.ticker.begin_file(file.path(), file.byte_len());
         // A file may have many eras, and is committed when all of them are verified.
         let keep = if eras.len() == 1 { KEPT_BYTES } else { 0 };
         let mut verified = Vec::new();
         for (group, standing) in eras {
-            if matches!(standing, Standing::Next) {
+            if let Standing::Lacking(lacks) = standing {
                 self.ticker.begin_era(group.era);
                 let prover = self.prover.as_deref_mut();
                 let (mut era, state) =
                     verify(file, group, self.limits, keep, prover, &mut self.ticker)?;
                 self.check_chain(file, group, &state)?;
-                era.held = standing::overlap(group, &state, held);
+                era.lacks = *lacks;
                 verified.push(era);
             }
         }
@@ -303,10 +320,29 @@ impl Verifier<'_, '_, '_> {
     }
 }
 
+impl Verifier<'_, '_, '_> {
+    /// The roots of the state that the archive has and of that in the file, where a prover tells.
+    fn both_roots(
+        &mut self,
+        snapshots: &Writer,
+        file: &mut EraFile,
+        record: &RecordAt,
+        slot: Slot,
+    ) -> Result<Option<Box<(Root, Root)>>, Error> {
+        let Some(prover) = self.prover.as_deref_mut() else { return Ok(None) };
+        let view = standing::view_of(snapshots)?;
+        let Some(held) = view.get_stored(slot)? else { return Ok(None) };
+        let held = prover.state_root(&mut &held[..]);
+        let found = prover.state_root(&mut file.state_stream(record)?);
+        Ok(held.zip(found).map(Box::new))
+    }
+}
+
 /// The second pass: what was verified goes into the columns.
 struct Committer<'t, 'a> {
     columns: ImportColumns<'a>,
-    states: States,
+    /// The archive is empty so far.
+    begins: bool,
     limits: Limits,
     ticker: Ticker<'t, 'a>,
     report: ImportReport,
@@ -339,12 +375,11 @@ impl Committer<'_, '_> {
     ) -> Result<(), ImportError> {
         let group = era.group;
         self.ticker.begin_era(group.era);
-        let begins = self.columns.block_roots.highest_written_slot().is_none();
-        let selected = self.states.selects(group.era);
         let (columns, ticker) = (&mut self.columns, &mut self.ticker);
-        let state = commit(file, era, columns, self.limits, selected, ticker, writing)?;
-        if begins && group.era > 1 {
-            self.report.began_at_era = Some(group.era);
+        let state = commit(file, era, columns, self.limits, ticker, writing)?;
+        if self.begins && group.slots.is_some() {
+            self.begins = false;
+            self.report.began_at_era = Some(group.era).filter(|era| *era > 1);
         }
         let outcome = match (group.slots, state) {
             (None, StateOutcome::NotSelected) => EraOutcome::Nothing,
@@ -355,40 +390,58 @@ impl Committer<'_, '_> {
                 EraOutcome::Imported { blocks, skipped_slots, index_encoding: era.index_encoding }
             }
         };
-        self.era_done(file.path(), &group, outcome, state);
+        let completed = era.lacks.completed();
+        self.era_done(file.path(), &group, outcome, state, completed);
         Ok(())
     }
 
-    /// Compares an era that the archive has with it, by its last block root.
+    /// Compares an era that the archive has with it: the last roots, and the state byte by byte.
     fn compare(
         &mut self,
-        file: &EraFile,
+        file: &mut EraFile,
         group: &Group,
-        slots: EraSlots,
         state: &EraState,
+        verifier: &mut Verifier<'_, '_, '_>,
     ) -> Result<(), ImportError> {
-        let root = state.roots.as_ref().and_then(|roots| roots.block_roots.last());
-        if let Some(root) = root {
-            standing::check_root(&mut self.columns, file.path(), group.era, slots.last, root)?;
-        }
-        let stored = match self.columns.state_snapshots.as_deref_mut() {
-            Some(snapshots) if self.states.selects(group.era) => {
-                match snapshots.contains(group.state_slot) {
-                    Ok(true) => StateOutcome::Present,
-                    Ok(false) => StateOutcome::Absent,
-                    Err(source) => {
-                        let (file, column) = (file.path().to_path_buf(), Column::StateSnapshots);
-                        return Err(ImportError::Column { file, era: group.era, column, source });
-                    }
-                }
-            }
-            _ => StateOutcome::NotSelected,
-        };
-        self.era_done(file.path(), group, EraOutcome::Present, stored);
+        let last = group.slots.map(|slots| slots.last);
+        standing::check_held(&self.columns, file.path(), group, state, [last; 2])?;
+        let is_there = self.compare_state(file, group, &state.record, verifier)?;
+        let outcome = if is_there { StateOutcome::Present } else { StateOutcome::NotSelected };
+        self.era_done(file.path(), group, EraOutcome::Present, outcome, Vec::new());
         Ok(())
     }
 
-    fn era_done(&mut self, path: &Path, group: &Group, outcome: EraOutcome, state: StateOutcome) {
+    /// Compares the state that the archive has, byte by byte; false where it has none.
+    fn compare_state(
+        &mut self,
+        file: &mut EraFile,
+        group: &Group,
+        record: &RecordAt,
+        verifier: &mut Verifier<'_, '_, '_>,
+    ) -> Result<bool, ImportError> {
+        let Some(snapshots) = self.columns.state_snapshots.as_deref_mut() else {
+            return Ok(false);
+        };
+        let path = file.path().to_path_buf();
+        let held = snapshots.holds(group.state_slot, &mut file.state_stream(record)?);
+        match held {
+            Err(Error::Conflict { slot }) => {
+                let roots = verifier.both_roots(snapshots, file, record, slot)?;
+                Err(ImportError::AnotherState { file: path, era: group.era, slot, roots })
+            }
+            held => held
+                .map_err(|source| standing::refused(&path, group, Column::StateSnapshots, source)),
+        }
+    }
+
+    fn era_done(
+        &mut self,
+        path: &Path,
+        group: &Group,
+        outcome: EraOutcome,
+        state: StateOutcome,
+        completed: Vec<Column>,
+    ) {
         let report = EraReport {
             era: group.era,
             file: path.to_path_buf(),
@@ -397,13 +450,14 @@ impl Committer<'_, '_> {
             byte_len: group.byte_len(),
             outcome,
             state,
+            completed,
         };
         self.ticker.telling().end_era(&report);
         self.report.eras.push(report);
     }
 }
 
-fn check_planned(file: &EraFile, planned: &PlannedFile) -> Result<(), Error> {
+pub(super) fn check_planned(file: &EraFile, planned: &PlannedFile) -> Result<(), Error> {
     let eras = |groups: &[Group]| {
         groups.first().zip(groups.last()).map(|(first, last)| (first.era, last.era))
     };

@@ -11,6 +11,7 @@ use std::path::Path;
 use super::e2store::RecordAt;
 use super::group::Group;
 use super::reader::EraBlock;
+use super::ssz::Root;
 use crate::error::Result;
 
 /// Proves eras, one after the other, in the order of their slots. Eras that the archive has
@@ -26,6 +27,13 @@ pub trait Prover {
         era: EraAt<'_>,
         state: &mut dyn Read,
     ) -> Result<Box<dyn EraProof + 'p>>;
+
+    /// The `hash_tree_root` of a state, for a message about two that differ. `None` where it cannot
+    /// be told.
+    fn state_root(&mut self, state: &mut dyn Read) -> Option<Root> {
+        let _ = state;
+        None
+    }
 }
 
 /// Where an era is.

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use super::e2store::{RecordAt, RecordFile, record_type};
 use super::frames;
 use super::group::{self, Group};
+use super::index::SlotIndex;
 use super::ssz::{self, BlockHead, EraRoots, Mismatch, Root, StateHead};
 use super::walk::GroupWalk;
 use crate::error::{Error, Result};
+use crate::slot::Slot;
 
 pub(super) const BLOCK: &str = "block record";
 pub(super) const STATE: &str = "state record";
@@ -135,6 +137,23 @@ impl<R: Read + Seek> EraFile<R> {
     pub(super) fn state_in(&mut self, group: &Group, value: &[u8]) -> Result<EraState> {
         let record = state_record(&mut self.records, group)?;
         read_state(&self.records, group, record, value, value.len() as u64)
+    }
+
+    /// The slots of which the group's block index says that they have a block, ascending. Only
+    /// [`Self::walk`] shows whether that is true.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Io`].
+    pub(super) fn block_slots(&mut self, group: &Group) -> Result<Vec<Slot>> {
+        let Some(slots) = group.slots else { return Ok(Vec::new()) };
+        let end = group.indices_offset.saturating_add(SlotIndex::record_bytes(slots.count()));
+        let index = SlotIndex::ending_at(&mut self.records, end, "block index")?;
+        let is_block = |entry: i64| {
+            let target = index.target(entry).unwrap_or_default();
+            target > group.offset && target < group.state_offset
+        };
+        let places = index.entries.iter().enumerate().filter(|(_, entry)| is_block(**entry));
+        Ok(places.map(|(place, _)| slots.slot_at(place)).collect())
     }
 
     /// Walks the records of a group in order, and decodes each of them to its end.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::group::EraSlots;
 use super::index::IndexEncoding;
 use super::ssz::Root;
+use crate::column::Column;
 use crate::slot::Slot;
 
 /// What is being done with a file.
@@ -64,10 +65,8 @@ pub enum StateOutcome {
     Stored,
     /// `bss` held it already.
     Present,
-    /// It was not selected.
+    /// It was not selected, and is not there.
     NotSelected,
-    /// It was selected, but the era is done already and `bss` was left as it is, without it.
-    Absent,
 }
 
 /// What became of an era.
@@ -82,7 +81,8 @@ pub enum EraOutcome {
         /// The encoding of the block index; era 0 has none.
         index_encoding: Option<IndexEncoding>,
     },
-    /// The archive has it. Only its last block root was compared.
+    /// The archive has it: its blocks are there, its last roots and its state, where that is
+    /// stored, are the same.
     Present,
     /// Era 0 consists of a state, and that was not selected.
     Nothing,
@@ -105,6 +105,8 @@ pub struct EraReport {
     pub outcome: EraOutcome,
     /// What became of its state.
     pub state: StateOutcome,
+    /// The columns that lacked something of an era of which the archive had some.
+    pub completed: Vec<Column>,
 }
 
 /// An import, or what was done of it.
@@ -115,6 +117,8 @@ pub struct ImportReport {
     /// The era with which an empty archive was begun, when that is not era 0 or 1: history before
     /// it cannot be added later.
     pub began_at_era: Option<u64>,
+    /// The archive's first slot.
+    pub first_slot: Option<Slot>,
     /// Names the chain.
     pub genesis_validators_root: Option<Root>,
 }
@@ -126,6 +130,8 @@ pub struct ImportSummary {
     pub imported: u64,
     /// Eras that were there already.
     pub present: u64,
+    /// Of the imported eras those of which the archive had some.
+    pub completed: u64,
     /// Blocks of the imported eras.
     pub blocks: u64,
     /// Slots without a block of the imported eras.
@@ -149,6 +155,8 @@ impl ImportReport {
             match era.outcome {
                 EraOutcome::Imported { blocks, skipped_slots, .. } => {
                     sum.imported = sum.imported.saturating_add(1);
+                    let is_completed = u64::from(!era.completed.is_empty());
+                    sum.completed = sum.completed.saturating_add(is_completed);
                     sum.blocks = sum.blocks.saturating_add(blocks);
                     sum.skipped_slots = sum.skipped_slots.saturating_add(skipped_slots);
                     sum.byte_len = sum.byte_len.saturating_add(era.byte_len);

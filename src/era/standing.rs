@@ -1,107 +1,494 @@
-//! Where an era stands to what an archive holds already.
+//! What an archive lacks of each era, decided column by column and slot by slot before anything is
+//! written.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::error::{AnotherChain, ImportError};
 use super::group::{EraSlots, Group};
-use super::import::ImportColumns;
-use super::reader::EraState;
-use super::ssz::Root;
+use super::import::{ImportColumns, ImportOptions};
+use super::plan::{Plan, PlannedFile};
+use super::reader::{EraFile, EraState};
+use super::ssz::{Root, STATE_HEAD_BYTES, StateHead};
 use super::verify::Verified;
 use crate::column::Column;
-use crate::error::Error;
+use crate::error::{Error, Result};
+use crate::occupancy::lowest_slot;
+use crate::read::{Reader, ReaderOptions, View};
 use crate::slot::Slot;
+use crate::write::Writer;
 
-/// Where an era stands to what the archive holds.
+/// What the archive has of an era.
+#[derive(Debug)]
 pub(super) enum Standing {
-    /// The archive has it.
-    Present(EraSlots),
-    /// It comes next.
-    Next,
+    /// All of it.
+    Present,
+    /// Not all of it.
+    Lacking(Lacks),
 }
 
-/// Decides where the era of a group stands. `before` are the slots of the era before it, if that is
-/// still to be committed.
-pub(super) fn of(
-    columns: &mut ImportColumns<'_>,
+/// What each column lacks of an era.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Lacks {
+    pub(super) blocks: Lack,
+    pub(super) block_roots: Lack,
+    pub(super) state_roots: Lack,
+    pub(super) state: LackingState,
+    /// The highest slots of the era with a root in `bbr` and in `bsr`.
+    pub(super) held: [Option<Slot>; 2],
+    /// The archive has some of the era.
+    pub(super) is_begun: bool,
+}
+
+impl Lacks {
+    /// The columns that lacked something of an era of which the archive had some.
+    pub(super) fn completed(&self) -> Vec<Column> {
+        if !self.is_begun {
+            return Vec::new();
+        }
+        let lacks_state = matches!(self.state, LackingState::Lacking(_));
+        [
+            (Column::Blocks, self.blocks != Lack::Nothing),
+            (Column::BlockRoots, self.block_roots != Lack::Nothing),
+            (Column::StateRoots, self.state_roots != Lack::Nothing),
+            (Column::StateSnapshots, lacks_state),
+        ]
+        .into_iter()
+        .filter_map(|(column, lacks)| lacks.then_some(column))
+        .collect()
+    }
+}
+
+/// What a column lacks of the slots that an era brings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Slots above its highest.
+    Next,
+    /// Slots at or below its highest, and maybe others above it.
+    Behind,
+}
+
+/// The state of an era.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum LackingState {
+    /// It is neither there nor wanted.
+    #[default]
+    NotSelected,
+    /// It is there.
+    Held,
+    /// It is wanted and not there.
+    Lacking(Lack),
+}
+
+/// Follows what the columns hold through an import that has not begun.
+pub(super) struct Survey {
+    options: ImportOptions,
+    /// The archive's first slot; `None` while all its columns of history are empty.
+    first: Option<Slot>,
+    /// Where `bbr` and `bsr` end, once the eras before are imported.
+    roots_end: [Option<Slot>; 2],
+    blocks_end: Option<Slot>,
+    /// The slot up to which no block is missing behind the last one.
+    blocks_complete: Option<Slot>,
+    states_end: Option<Slot>,
+    /// Of the states in `bss`.
+    genesis_validators_root: Option<Root>,
+    /// The era whose state will be the archive's newest: it is kept whatever was selected.
+    newest: Option<u64>,
+    seen: BTreeSet<u64>,
+}
+
+impl Survey {
+    pub(super) fn new(
+        plan: &Plan,
+        columns: &ImportColumns<'_>,
+        options: ImportOptions,
+    ) -> Result<Self> {
+        let ImportColumns { blocks, block_roots, state_roots, state_snapshots } = columns;
+        let roots = view_of(block_roots)?;
+        let lowest = [lowest_slot(&view_of(blocks)?), lowest_slot(&roots)];
+        let lowest = lowest.into_iter().chain([lowest_slot(&view_of(state_roots)?)]);
+        let blocks_end = blocks.highest_written_slot();
+        let roots_end = [block_roots.highest_written_slot(), state_roots.highest_written_slot()];
+        let snapshots = state_snapshots.as_deref();
+        Ok(Self {
+            options,
+            first: lowest.flatten().min(),
+            roots_end,
+            blocks_end,
+            blocks_complete: complete_blocks(blocks_end, &roots)?,
+            states_end: snapshots.and_then(Writer::highest_written_slot),
+            genesis_validators_root: snapshots.map(genesis_of).transpose()?.flatten(),
+            newest: plan.files().last().map(|file| file.last_era),
+            seen: BTreeSet::new(),
+        })
+    }
+
+    /// The archive's first slot; `None` while it holds no history.
+    pub(super) fn first_slot(&self) -> Option<Slot> {
+        self.first
+    }
+
+    /// Decides what the archive lacks of each era of a file, and compares the roots of what it has.
+    ///
+    /// # Errors
+    /// Eras that are missing before this one, another chain, and what needs backfill.
+    pub(super) fn file(
+        &mut self,
+        columns: &mut ImportColumns<'_>,
+        planned: &PlannedFile,
+    ) -> Result<Vec<(Group, Standing)>, ImportError> {
+        let mut file = EraFile::open(&planned.path)?;
+        super::import::check_planned(&file, planned)?;
+        // Nothing else ties era 0 to the archive; later eras have roots to compare.
+        if planned.first_era == 0 {
+            self.check_genesis(planned)?;
+        }
+        let mut eras = Vec::new();
+        for group in file.groups().to_vec() {
+            // An era that comes twice is compared with what the first brought.
+            let standing = if self.seen.insert(group.era) {
+                self.era(columns, &mut file, &group)?
+            } else {
+                Standing::Present
+            };
+            eras.push((group, standing));
+        }
+        Ok(eras)
+    }
+
+    fn era(
+        &mut self,
+        columns: &mut ImportColumns<'_>,
+        file: &mut EraFile,
+        group: &Group,
+    ) -> Result<Standing, ImportError> {
+        let mut lacks = Lacks::default();
+        let mut first_lacking = [None; 3];
+        if let Some(slots) = group.slots {
+            let ImportColumns { blocks, block_roots, state_roots, .. } = columns;
+            for (index, writer) in [&mut **block_roots, &mut **state_roots].into_iter().enumerate()
+            {
+                let every_slot = (slots.first.0..=slots.last.0).map(Slot);
+                let column = [Column::BlockRoots, Column::StateRoots][index];
+                let looked = Presence::of(writer, every_slot, self.pruned_before(column));
+                let presence =
+                    looked.map_err(|error| refused(file.path(), group, column, error))?;
+                lacks.held[index] = presence.highest;
+                first_lacking[index] = presence.first_lacking;
+            }
+            let of_blocks = file.block_slots(group)?.into_iter();
+            let looked = Presence::of(blocks, of_blocks, self.pruned_before(Column::Blocks));
+            let presence =
+                looked.map_err(|error| refused(file.path(), group, Column::Blocks, error))?;
+            first_lacking[2] = presence.first_lacking;
+            lacks.is_begun = presence.highest.is_some() || lacks.held != [None; 2];
+        }
+        let state_at = self.state_of(columns, file, group, &mut lacks)?;
+        if lacks.is_begun {
+            let state = file.state_head(group)?;
+            check_held(columns, file.path(), group, &state, lacks.held)?;
+        }
+        // Era 0 is a state alone: it is small, and verified every time.
+        if group.slots.is_some() && first_lacking == [None; 3] && state_at.is_none() {
+            return Ok(Standing::Present);
+        }
+        if let Some(slots) = group.slots {
+            self.check_consecutive(file.path(), group.era, slots, first_lacking)?;
+            let [roots_end, blocks_end] = [self.roots_end, [self.blocks_end; 2]];
+            lacks.block_roots = lack(first_lacking[0], roots_end[0]);
+            lacks.state_roots = lack(first_lacking[1], roots_end[1]);
+            lacks.blocks = lack(first_lacking[2], blocks_end[0]);
+        }
+        self.check_backfill(columns, file.path(), group, &lacks, first_lacking)?;
+        self.pass(file, group, &lacks)?;
+        Ok(Standing::Lacking(lacks))
+    }
+
+    /// Whether the state is there, or wanted; then its slot is returned.
+    fn state_of(
+        &self,
+        columns: &mut ImportColumns<'_>,
+        file: &EraFile,
+        group: &Group,
+        lacks: &mut Lacks,
+    ) -> Result<Option<Slot>, ImportError> {
+        let slot = group.state_slot;
+        let Some(snapshots) = columns.state_snapshots.as_deref_mut() else { return Ok(None) };
+        let held = snapshots.contains(slot);
+        let column = Column::StateSnapshots;
+        if held.map_err(|error| refused(file.path(), group, column, error))? {
+            lacks.state = LackingState::Held;
+            return Ok(None);
+        }
+        // A state that was pruned is no more wanted than a block that was.
+        let is_pruned = self.pruned_before(column).is_some_and(|pruned| slot < pruned);
+        if is_pruned || !self.selects(group) {
+            return Ok(None);
+        }
+        lacks.state = LackingState::Lacking(lack(Some(slot), self.states_end));
+        Ok(Some(slot))
+    }
+
+    fn selects(&self, group: &Group) -> bool {
+        let is_newest = || {
+            let end = self.roots_end[0].max(self.states_end);
+            self.newest == Some(group.era) && end <= Some(group.state_slot)
+        };
+        self.options.states.selects(group.era) || is_newest()
+    }
+
+    fn pruned_before(&self, column: Column) -> Option<Slot> {
+        self.options.pruned_before[column.index()]
+    }
+
+    /// No column gets a hole: what an era adds follows on what the column has.
+    fn check_consecutive(
+        &self,
+        path: &Path,
+        era: u64,
+        slots: EraSlots,
+        first_lacking: [Option<Slot>; 3],
+    ) -> Result<(), ImportError> {
+        let not_consecutive =
+            |why| Err(ImportError::NotConsecutive { file: path.to_path_buf(), era, slots, why });
+        if let Some(why) = self.unfinished(slots) {
+            return not_consecutive(why);
+        }
+        if let Some(first) = self.first.filter(|first| slots.last < *first) {
+            return not_consecutive(format!(
+                "the archive begins with slot {first}; eras are not added before it"
+            ));
+        }
+        let ends = [
+            (Column::BlockRoots, self.roots_end[0]),
+            (Column::StateRoots, self.roots_end[1]),
+            (Column::Blocks, self.blocks_complete),
+        ];
+        for ((column, end), lacking) in ends.into_iter().zip(first_lacking) {
+            let pruned = self.pruned_before(column);
+            let next = end.map(|end| Slot(end.0.saturating_add(1))).max(pruned).or(self.first);
+            let Some(next) = next.filter(|next| lacking.is_some() && *next < slots.first) else {
+                continue;
+            };
+            if !next.0.is_multiple_of(slots.count()) && end.is_some() {
+                let last = next.0.saturating_sub(1);
+                return not_consecutive(format!(
+                    "{column} ends with slot {last}, which is not the end of an era of {} slots",
+                    slots.count()
+                ));
+            }
+            return Err(ImportError::MissingEras {
+                first: next.0.checked_div(slots.count()).unwrap_or_default().saturating_add(1),
+                last: era.saturating_sub(1),
+                column,
+                column_last: end,
+                era,
+                file: path.to_path_buf(),
+            });
+        }
+        Ok(())
+    }
+
+    /// An import that was interrupted leaves blocks and state roots of an era without its block
+    /// roots. Another era must not be put behind that torn one.
+    fn unfinished(&self, slots: EraSlots) -> Option<String> {
+        let end = self.roots_end[0];
+        let next = end.map(|end| end.0.saturating_add(1)).or(self.first.map(|first| first.0))?;
+        let era_of = |slot: u64| slot.checked_div(slots.count());
+        let highest = [(Column::Blocks, self.blocks_end), (Column::StateRoots, self.roots_end[1])];
+        highest.into_iter().find_map(|(column, highest)| {
+            let highest = highest.filter(|highest| Some(*highest) > end)?;
+            if slots.index_of(highest).is_some() || era_of(next) != era_of(highest.0) {
+                return None;
+            }
+            let block_roots = match end {
+                Some(end) => format!("bbr ends with slot {end}"),
+                None => "bbr is empty".to_owned(),
+            };
+            Some(format!(
+                "{column} holds slots up to {highest} but {block_roots}: the era of slot {highest} \
+                 is unfinished and has to be imported first"
+            ))
+        })
+    }
+
+    /// Backfill is turned on where it is needed, if that is allowed; else nothing has changed yet.
+    fn check_backfill(
+        &self,
+        columns: &ImportColumns<'_>,
+        path: &Path,
+        group: &Group,
+        lacks: &Lacks,
+        first_lacking: [Option<Slot>; 3],
+    ) -> Result<(), ImportError> {
+        let ImportColumns { blocks, block_roots, state_roots, state_snapshots } = columns;
+        let needs = [
+            (Column::BlockRoots, Some(&**block_roots), lacks.block_roots, first_lacking[0]),
+            (Column::StateRoots, Some(&**state_roots), lacks.state_roots, first_lacking[1]),
+            (Column::Blocks, Some(&**blocks), lacks.blocks, first_lacking[2]),
+            (
+                Column::StateSnapshots,
+                state_snapshots.as_deref(),
+                match lacks.state {
+                    LackingState::Lacking(lack) => lack,
+                    _ => Lack::Nothing,
+                },
+                Some(group.state_slot),
+            ),
+        ];
+        for (column, writer, lack, slot) in needs {
+            let is_allowed = self.options.backfill
+                || writer.is_some_and(|writer| writer.conf().allows_backfill());
+            if let (Lack::Behind, false, Some(slot)) = (lack, is_allowed, slot) {
+                return Err(ImportError::NeedsBackfill {
+                    file: path.to_path_buf(),
+                    era: group.era,
+                    column,
+                    slot,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The era counts as imported from here on.
+    fn pass(&mut self, file: &mut EraFile, group: &Group, lacks: &Lacks) -> Result<()> {
+        if let LackingState::Lacking(_) = lacks.state {
+            self.states_end = self.states_end.max(Some(group.state_slot));
+        }
+        let Some(slots) = group.slots else { return Ok(()) };
+        self.first = self.first.or(Some(slots.first));
+        for end in &mut self.roots_end {
+            *end = (*end).max(Some(slots.last));
+        }
+        self.blocks_end = self.blocks_end.max(file.block_slots(group)?.last().copied());
+        self.blocks_complete = self.blocks_complete.max(Some(slots.last));
+        Ok(())
+    }
+
+    /// The states that the archive has name its chain.
+    fn check_genesis(&self, planned: &PlannedFile) -> Result<(), ImportError> {
+        let found = planned.genesis_validators_root;
+        match self.genesis_validators_root {
+            Some(wanted) if wanted != found => Err(AnotherChain {
+                file: planned.path.clone(),
+                era: planned.first_era,
+                slot: Slot(0),
+                what: "genesis validators root",
+                found,
+                other: "the archive".to_owned(),
+                wanted: Some(wanted),
+            }
+            .into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Which of the slots that an era brings a column has.
+struct Presence {
+    highest: Option<Slot>,
+    first_lacking: Option<Slot>,
+}
+
+impl Presence {
+    fn of(
+        writer: &mut Writer,
+        slots: impl Iterator<Item = Slot>,
+        pruned_before: Option<Slot>,
+    ) -> Result<Self> {
+        let (mut highest, mut first_lacking) = (None, None);
+        for slot in slots {
+            if writer.contains(slot)? {
+                highest = Some(slot);
+            } else if pruned_before.is_none_or(|pruned| slot >= pruned) {
+                first_lacking = first_lacking.or(Some(slot));
+            }
+        }
+        Ok(Self { highest, first_lacking })
+    }
+}
+
+fn lack(first_lacking: Option<Slot>, end: Option<Slot>) -> Lack {
+    match first_lacking {
+        None => Lack::Nothing,
+        Some(slot) if Some(slot) <= end => Lack::Behind,
+        Some(_) => Lack::Next,
+    }
+}
+
+pub(super) fn view_of(writer: &Writer) -> Result<View> {
+    Ok(Reader::open_mapped(writer.directory(), ReaderOptions::default())?.view())
+}
+
+fn root_at(view: &View, slot: Slot) -> Result<Option<Vec<u8>>> {
+    Ok(view.get(slot)?.map(std::borrow::Cow::into_owned))
+}
+
+/// The slot up to which every slot behind the last block is known to be skipped: its root repeats.
+fn complete_blocks(end: Option<Slot>, roots: &View) -> Result<Option<Slot>> {
+    let (Some(end), Some(highest)) = (end, roots.highest_written_slot()) else { return Ok(end) };
+    if highest <= end {
+        return Ok(Some(end));
+    }
+    let repeats = root_at(roots, end)?.is_some_and(|root| {
+        root_at(roots, highest).is_ok_and(|last| last.as_deref() == Some(&*root))
+    });
+    Ok(Some(if repeats { highest } else { end }))
+}
+
+/// What the first state in `bss` says of its chain, if it is a state at all.
+fn genesis_of(snapshots: &Writer) -> Result<Option<Root>> {
+    let view = view_of(snapshots)?;
+    let record = view.at_or_after(Slot(0))?;
+    let head = record.as_ref().and_then(|record| {
+        let head = StateHead::parse(record.stored().get(..STATE_HEAD_BYTES)?).ok()?;
+        (head.slot == record.slot()).then_some(head.genesis_validators_root)
+    });
+    Ok(head)
+}
+
+/// Refuses an era whose roots are not those in `bbr` and `bsr`, at the highest slots that these have
+/// of it.
+pub(super) fn check_held(
+    columns: &ImportColumns<'_>,
     path: &Path,
     group: &Group,
-    before: Option<EraSlots>,
-) -> Result<Standing, ImportError> {
-    let era = group.era;
-    let Some(slots) = group.slots else { return Ok(Standing::Next) };
-    let present = columns.block_roots.contains(slots.last);
-    if present.map_err(|source| refused(path, era, source))? {
-        return Ok(Standing::Present(slots));
-    }
-    let held = columns.block_roots.highest_written_slot();
-    let end = before.map(|slots| slots.last).or(held);
-    let not_consecutive =
-        |why| Err(ImportError::NotConsecutive { file: path.to_path_buf(), era, slots, why });
-    if let Some(why) = unfinished(columns, slots, end) {
-        return not_consecutive(why);
-    }
-    let Some(end) = end else { return Ok(Standing::Next) };
-    let next = end.0.saturating_add(1);
-    if end >= slots.last {
-        return not_consecutive(format!(
-            "the archive ends with slot {end} and has no block root of slot {}; eras are only \
-             added at its end",
-            slots.last
-        ));
-    }
-    if next >= slots.first.0 {
-        return Ok(Standing::Next);
-    }
-    if !next.is_multiple_of(slots.count()) {
-        return not_consecutive(format!(
-            "the archive ends with slot {end}, which is not the end of an era of {} slots",
-            slots.count()
-        ));
-    }
-    Err(ImportError::MissingEras {
-        first: next.checked_div(slots.count()).unwrap_or_default().saturating_add(1),
-        last: era.saturating_sub(1),
-        archive_last: end,
-        era,
-        file: path.to_path_buf(),
-    })
-}
-
-/// An import that was interrupted leaves blocks and state roots of an era without its block
-/// roots. Another era must not be put behind that torn one.
-fn unfinished(columns: &ImportColumns<'_>, slots: EraSlots, end: Option<Slot>) -> Option<String> {
-    let highest = [
-        (Column::Blocks, columns.blocks.highest_written_slot()),
-        (Column::StateRoots, columns.state_roots.highest_written_slot()),
+    state: &EraState,
+    held: [Option<Slot>; 2],
+) -> Result<(), ImportError> {
+    let (Some(slots), Some(roots)) = (group.slots, &state.roots) else { return Ok(()) };
+    let of_columns = [
+        (Column::BlockRoots, &*columns.block_roots, &roots.block_roots),
+        (Column::StateRoots, &*columns.state_roots, &roots.state_roots),
     ];
-    highest.into_iter().find_map(|(column, highest)| {
-        let highest = highest.filter(|highest| Some(*highest) > end)?;
-        if slots.index_of(highest).is_some() {
-            return None;
+    for ((column, writer, roots), slot) in of_columns.into_iter().zip(held) {
+        let Some(slot) = slot else { continue };
+        let root = slots.index_of(slot).and_then(|place| roots.get(place));
+        if let Some(root) = root {
+            check_root(writer, column, path, group, slot, root)?;
         }
-        let block_roots = match end {
-            Some(end) => format!("bbr ends with slot {end}"),
-            None => "bbr is empty".to_owned(),
-        };
-        Some(format!(
-            "{column} holds slots up to {highest} but {block_roots}: the era of slot {highest} is \
-             unfinished and has to be imported first"
-        ))
-    })
+    }
+    Ok(())
 }
 
 /// The last block root before an era is the one that the era before it has, in these files or in
 /// the archive. An archive that begins with this era has none.
 pub(super) fn check_link(
-    columns: &mut ImportColumns<'_>,
+    columns: &ImportColumns<'_>,
     path: &Path,
     era: &Verified,
     verified: Option<&Verified>,
 ) -> Result<(), ImportError> {
     let Some((slot, root)) = era.before else { return Ok(()) };
+    let verified =
+        verified.filter(|verified| verified.group.era.checked_add(1) == Some(era.group.era));
     let Some(wanted) = verified.and_then(|era| era.last_root) else {
-        return check_root(columns, path, era.group.era, slot, &root);
+        return check_root(columns.block_roots, Column::BlockRoots, path, &era.group, slot, &root);
     };
     if wanted == root {
         return Ok(());
@@ -118,44 +505,38 @@ pub(super) fn check_link(
     Err(mismatch.into())
 }
 
-/// Somebody else may have written the first block roots of an era: then they must be its own. The
-/// last of them, when the archive ends with `held`, and the root that the era has there.
-pub(super) fn overlap(group: &Group, state: &EraState, held: Option<Slot>) -> Option<(Slot, Root)> {
-    let (held, place) = held.and_then(|held| Some((held, group.slots?.index_of(held)?)))?;
-    Some((held, *state.roots.as_ref()?.block_roots.get(place)?))
-}
-
-/// Refuses an era whose block root of a slot is not the one in `bbr`, where that has one.
-pub(super) fn check_root(
-    columns: &mut ImportColumns<'_>,
+/// Refuses an era whose root of a slot is not the one in the column, where that has one.
+fn check_root(
+    writer: &Writer,
+    column: Column,
     path: &Path,
-    era: u64,
+    group: &Group,
     slot: Slot,
     root: &Root,
 ) -> Result<(), ImportError> {
-    let held = columns.block_roots.contains(slot);
-    if !held.map_err(|source| refused(path, era, source))? {
+    let held = view_of(writer).and_then(|view| root_at(&view, slot));
+    let Some(held) = held.map_err(|source| refused(path, group, column, source))? else {
+        return Ok(());
+    };
+    if held == root {
         return Ok(());
     }
-    // Putting what is there already compares, and writes nothing.
-    match columns.block_roots.put(slot, root) {
-        Ok(_) => Ok(()),
-        Err(Error::Conflict { .. }) => {
-            let mismatch = AnotherChain {
-                file: path.to_path_buf(),
-                era,
-                slot,
-                what: "block root",
-                found: *root,
-                other: "the archive".to_owned(),
-                wanted: None,
-            };
-            Err(mismatch.into())
-        }
-        Err(source) => Err(refused(path, era, source)),
-    }
+    let what = if column == Column::BlockRoots { "block root" } else { "state root" };
+    Err(another(path, group, slot, what, *root, held.try_into().ok()))
 }
 
-fn refused(path: &Path, era: u64, source: Error) -> ImportError {
-    ImportError::Column { file: path.to_path_buf(), era, column: Column::BlockRoots, source }
+fn another(
+    path: &Path,
+    group: &Group,
+    slot: Slot,
+    what: &'static str,
+    found: Root,
+    wanted: Option<Root>,
+) -> ImportError {
+    let (file, era, other) = (path.to_path_buf(), group.era, "the archive".to_owned());
+    AnotherChain { file, era, slot, what, found, other, wanted }.into()
+}
+
+pub(super) fn refused(path: &Path, group: &Group, column: Column, source: Error) -> ImportError {
+    ImportError::Column { file: path.to_path_buf(), era: group.era, column, source }
 }

@@ -8,6 +8,7 @@ use super::prove::Prover;
 use super::reader::{EraBlock, EraFile, EraState, Limits};
 use super::report::Phase;
 use super::ssz::Root;
+use super::standing::Lacks;
 use super::ticker::Ticker;
 use super::walk::Kept;
 use crate::slot::Slot;
@@ -17,6 +18,8 @@ use crate::slot::Slot;
 #[derive(Debug)]
 pub(super) struct Verified {
     pub(super) group: Group,
+    /// What of it is to be written.
+    pub(super) lacks: Lacks,
     /// The blocks of the era.
     pub(super) blocks: Vec<VerifiedBlock>,
     /// What need not be read again, or is recognised by it.
@@ -29,8 +32,6 @@ pub(super) struct Verified {
     pub(super) index_encoding: Option<IndexEncoding>,
     /// What the era says of the last slot before it.
     pub(super) before: Option<(Slot, Root)>,
-    /// A slot of the era that the archive has already, as its highest, and its root here.
-    pub(super) held: Option<(Slot, Root)>,
     /// The block root of its own last slot; era 0 has no slots.
     pub(super) last_root: Option<Root>,
 }
@@ -86,13 +87,13 @@ pub(super) fn verify(
 
     let mut verified = Verified {
         group: *group,
+        lacks: Lacks::default(),
         blocks: Vec::new(),
         kept_end: kept_end(group, &blocks, kept.blocks.len() as u64),
         kept,
         state_len,
         index_encoding,
         before: None,
-        held: None,
         last_root: None,
     };
     if let (Some(slots), Some(roots)) = (group.slots, &state.roots) {

@@ -244,6 +244,26 @@ impl Writer {
         self.poisoned.is_some()
     }
 
+    /// Turns backfill on, as [`WriterOptions::allow_backfill`] does when a column is opened: skipped
+    /// slots behind the highest may be filled from now on. It stays on.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and the writer is poisoned.
+    pub fn allow_backfill(&mut self) -> Result<()> {
+        if self.conf.allows_backfill() {
+            return Ok(());
+        }
+        self.check_writable()?;
+        let target = self.conf.backfill_target();
+        let asked = Conf { backfill: Some(Backfill { allowed: true, target }), ..self.conf };
+        self.change(|Self { directory, conf, witness, .. }| {
+            let replaced = conf_file::replace_alone(directory, witness, Some(conf), asked);
+            replaced.map_err(|error| CommitError { error, poisons: true })?;
+            *conf = asked;
+            Ok(())
+        })
+    }
+
     /// Whether a slot has a record.
     ///
     /// # Errors
@@ -773,7 +793,7 @@ impl Writer {
     }
 
     /// True when the slot holds this value, false when it has no record.
-    fn holds(&mut self, slot: Slot, value: &mut dyn Read) -> Result<bool> {
+    pub(crate) fn holds(&mut self, slot: Slot, value: &mut dyn Read) -> Result<bool> {
         let entry = self.entry(slot)?;
         if entry == 0 {
             return Ok(false);

@@ -11,7 +11,7 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use coldstore::era::import::{ImportColumns, States, import};
+use coldstore::era::import::{ImportColumns, ImportOptions, States, import};
 use coldstore::era::{ImportFailure, ImportReport, Observer, Plan, Progress};
 use coldstore::{Column, Reader, ReaderOptions, Slot, View, Writer, WriterOptions};
 use sha2::Digest as _;
@@ -105,12 +105,12 @@ impl Archive {
     pub(crate) fn import_with<P: AsRef<Path>>(
         &self,
         paths: &[P],
-        states: States,
+        options: impl Into<ImportOptions>,
         observer: &mut (dyn Observer + Send),
     ) -> Outcome {
         let plan = Plan::scan(paths)
             .map_err(|error| Box::new(ImportFailure { done: ImportReport::default(), error }))?;
-        import(&plan, self.writers().columns(), states, observer)
+        import(&plan, self.writers().columns(), options, observer)
     }
 
     pub(crate) fn view(&self, column: Column) -> View {
@@ -137,6 +137,19 @@ impl Archive {
         fs::create_dir(&to).unwrap();
         for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
             fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+
+    /// A column of this archive with the records of these slots alone, in place of its own.
+    pub(crate) fn cut_column(&self, whole: &Archive, column: Column, keeps: impl Fn(u64) -> bool) {
+        let directory = self.root.path().join(column.dir_name());
+        fs::remove_dir_all(&directory).unwrap();
+        let mut writer = self.writer(column, false);
+        for record in whole.view(column).range(..) {
+            let record = record.unwrap();
+            if keeps(record.slot().0) {
+                writer.put_stored_batch(&[(record.slot(), record.stored())]).unwrap();
+            }
         }
     }
 

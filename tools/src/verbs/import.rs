@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use coldstore::era::import::{ImportColumns, States, import, import_proved};
+use coldstore::era::import::{ImportColumns, ImportOptions, States, import, import_proved};
 use coldstore::era::{EraFile, Plan};
 use coldstore::{ArchiveWriter, Checksums, Column, Manifest};
 use coldstore_proof::import::TrustedRoot;
@@ -39,12 +39,14 @@ pub(crate) struct Import {
     /// Files, and directories of files
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
-    /// Open the columns of states and of state differences for backfill
+    /// Open the columns of states and of state differences for backfill, and others where they lack
+    /// slots behind those that they have
     #[arg(long)]
     backfill: bool,
-    /// Which states at the boundaries of eras to keep: all, none, or those of every Nth era
-    #[arg(long, value_name = "all|none|every:N", default_value = "all", value_parser = parse_states)]
-    states: States,
+    /// Which states at the boundaries of eras to keep: all, none, or those of every Nth era. The
+    /// newest is kept in any case. Without this, as in the last import, else all
+    #[arg(long, value_name = "all|none|every:N", value_parser = parse_states)]
+    states: Option<States>,
     /// The network whose files are imported; those of others are left out. A known name, or a
     /// config file that names another: without a genesis validators root in it, all files must be
     /// of one network
@@ -75,8 +77,15 @@ impl Import {
     pub(crate) fn run(self) -> Result<Answer> {
         let network = self.network.as_deref().map(Network::named).transpose()?;
         let (plan, left_out) = files::choose(&self.paths, network.as_ref())?;
-        let kept = Manifest::read(&self.archive)?.map(|manifest| Chain::recorded(&manifest));
-        let chain = Self::chain_of(&plan, network.as_ref(), kept.clone())?;
+        let manifest = Manifest::read(&self.archive)?;
+        let kept = manifest.as_ref().map(Chain::recorded);
+        let mut chain = Self::chain_of(&plan, network.as_ref(), kept)?;
+        if chain.config_name.is_none() {
+            chain.config_name = files::config_name(&plan);
+        }
+        let kept = manifest.as_ref().and_then(|manifest| manifest.states?.states());
+        let states = self.states.or(kept).unwrap_or_default();
+        let options = ImportOptions { states, backfill: self.backfill, ..ImportOptions::default() };
         let proof = match self.trust_files {
             true => None,
             false => {
@@ -88,7 +97,7 @@ impl Import {
         let mut archive = ArchiveWriter::open(&self.archive).checksums(Checksums::On);
         let mut watch = Watch {
             archive: &self.archive,
-            to_keep: (kept.as_ref() != Some(&chain)).then_some(&chain),
+            to_keep: Some((&chain, states)),
             failed: None,
             stop: signals::stop_flag()?,
             bar: Progress::of_bytes("import", Some(plan.byte_len())),
@@ -97,11 +106,11 @@ impl Import {
         let (imported, proved) = match &proof {
             Some(proof) => {
                 let mut prover = proof.prover(&plan);
-                let columns = self.columns(&mut archive)?;
-                let imported = import_proved(&plan, columns, self.states, &mut prover, &mut watch);
+                let columns = columns(&mut archive)?;
+                let imported = import_proved(&plan, columns, options, &mut prover, &mut watch);
                 (imported, Some(ProofObject::new(&prover.into_report(), &chain)))
             }
-            None => (import(&plan, self.columns(&mut archive)?, self.states, &mut watch), None),
+            None => (import(&plan, columns(&mut archive)?, options, &mut watch), None),
         };
         let Watch { failed, bar, .. } = watch;
         drop(bar);
@@ -109,6 +118,16 @@ impl Import {
             Ok(done) => (done, None),
             Err(failure) => (failure.done, Some(failure.error)),
         };
+        // The flag holds for what is put there later, too.
+        if self.backfill && stopped.is_none() {
+            archive.columns([(Column::StateSnapshots, true), (Column::StateDiffs, true)])?;
+        }
+        if !done.eras.is_empty() {
+            Manifest::update(&self.archive, |manifest| {
+                manifest.first_slot = manifest.first_slot.or(done.first_slot);
+                Ok(())
+            })?;
+        }
         let summary = Summary::new(&done, &chain, started.elapsed(), proved, left_out);
         if stopped.is_none() || !done.eras.is_empty() {
             summary.tell(&done);
@@ -148,24 +167,18 @@ impl Import {
         kept.map_or(Ok(found.clone()), |kept| kept.merged(found))
             .with_context(|| first.path.display().to_string())
     }
+}
 
-    fn columns<'a>(&self, archive: &'a mut ArchiveWriter) -> Result<ImportColumns<'a>> {
-        let history = [Column::Blocks, Column::BlockRoots, Column::StateRoots];
-        let [blocks, block_roots, state_roots] = history.map(|column| (column, false));
-        if self.backfill {
-            archive.column(Column::StateDiffs, true)?;
-        }
-        if self.states == States::None && !self.backfill {
-            let [blocks, block_roots, state_roots] =
-                archive.columns([blocks, block_roots, state_roots])?;
-            return Ok(ImportColumns { blocks, block_roots, state_roots, state_snapshots: None });
-        }
-        let snapshots = (Column::StateSnapshots, self.backfill);
-        let [blocks, block_roots, state_roots, snapshots] =
-            archive.columns([blocks, block_roots, state_roots, snapshots])?;
-        let state_snapshots = Some(snapshots);
-        Ok(ImportColumns { blocks, block_roots, state_roots, state_snapshots })
-    }
+/// Backfill is turned on where it is needed, by the import itself.
+fn columns(archive: &mut ArchiveWriter) -> Result<ImportColumns<'_>> {
+    let [blocks, block_roots, state_roots, snapshots] = archive.columns([
+        (Column::Blocks, false),
+        (Column::BlockRoots, false),
+        (Column::StateRoots, false),
+        (Column::StateSnapshots, false),
+    ])?;
+    let state_snapshots = Some(snapshots);
+    Ok(ImportColumns { blocks, block_roots, state_roots, state_snapshots })
 }
 
 fn print(summary: &Summary) -> Result<()> {

@@ -142,8 +142,12 @@ fn what_is_missing_is_named_and_eras_before_it_stay() {
 #[test]
 fn a_network_without_a_name_or_with_a_strange_one_is_refused() {
     let archive = Archive::new();
-    let files = test_data("chain-minimal").join("era");
-    coldstore(&["import", &archive.arg(), files.to_str().unwrap()]).exits(0);
+    let files = archive.beside("files");
+    fs::create_dir(&files).unwrap();
+    for (era, path) in era_files("chain-minimal").iter().enumerate() {
+        fs::copy(path, format!("{files}/{era}.era")).unwrap();
+    }
+    coldstore(&["import", &archive.arg(), &files]).exits(0);
     export(&archive, &[]).exits(2).complains_of("--network");
     export(&archive, &["--network", "mainnet"]).exits(3).complains_of("0x0a08c27f");
     let config = archive.beside("config.toml");
@@ -155,6 +159,19 @@ fn a_network_without_a_name_or_with_a_strange_one_is_refused() {
     fs::write(&config, "config_name = \"devnet-4\"\n").unwrap();
     export(&archive, &["--network", &config, "--era", "1"]).exits(0);
     assert_eq!(names(&archive.beside("out")), ["devnet-4-00001-c3b5fb85.era"]);
+}
+
+/// The config name is the one that the imported files carry in their names.
+#[test]
+fn an_archive_of_published_files_is_exported_under_their_names() {
+    for chain in ["chain-minimal", "chain-mainnet-preset"] {
+        let archive = Archive::new();
+        let files = test_data(chain).join("era");
+        coldstore(&["import", &archive.arg(), files.to_str().unwrap()]).exits(0);
+        export(&archive, &[]).exits(0);
+        let out = archive.beside("out");
+        assert_eq!(names(&out), names(files.to_str().unwrap()), "{chain}");
+    }
 }
 
 #[test]

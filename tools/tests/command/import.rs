@@ -98,11 +98,73 @@ fn states_are_kept_as_chosen() {
     assert_eq!(slots(&third), ["0", "192", "384", "576"]);
     let none = Archive::new();
     import(&none, "chain-minimal", &["--states", "none"]).exits(0);
-    assert!(!none.path().join("bss").exists());
+    assert_eq!(slots(&none), ["576"], "the newest is kept in any case");
     assert_holds(&none, "chain-minimal", &["blk", "bsr", "bbr"]);
     for wrong in ["some", "every:0", "every:", "every:x", ""] {
         import(&none, "chain-minimal", &["--states", wrong]).exits(2);
     }
+}
+
+#[test]
+fn states_that_are_wanted_later_are_filled_in_with_backfill_and_the_choice_is_kept() {
+    let slots = |archive: &Archive| {
+        archive.scan("bss", &["--format", "sha256"]).exits(0).text().lines().count()
+    };
+    let archive = Archive::new();
+    import(&archive, "chain-minimal", &["--states", "every:4"]).exits(0);
+    assert_eq!(slots(&archive), 4);
+    // Without the option it is as it was: nothing is lacking.
+    let again = import(&archive, "chain-minimal", &["--json"]).exits(0).json();
+    assert_eq!((&again["imported_eras"], &again["present_eras"]), (&"0".into(), &"10".into()));
+    let files = || {
+        let mut files = listing(&archive.path());
+        files.retain(|path, _| path.file_name().unwrap() != "lock");
+        files
+    };
+    let before = files();
+    let refused = import(&archive, "chain-minimal", &["--states", "all"]).exits(3);
+    assert!(refused.stderr.contains("--backfill"), "{}", refused.stderr);
+    assert!(files() == before, "nothing has changed");
+    import(&archive, "chain-minimal", &["--states", "all", "--backfill"]).exits(0);
+    assert_holds(&archive, "chain-minimal", &["blk", "bsr", "bss", "bbr"]);
+    coldstore(&["verify", &archive.arg(), "--deep"]).exits(0);
+}
+
+#[test]
+fn a_column_that_is_lost_is_filled_again_and_the_summary_says_so() {
+    for column in ["blk", "bbr", "bsr", "bss"] {
+        let archive = Archive::new();
+        import(&archive, "chain-minimal", &[]).exits(0);
+        fs::remove_dir_all(archive.path().join(column)).unwrap();
+        let run = import(&archive, "chain-minimal", &[]).exits(0);
+        let said = format!("{column} lacked something of 9 eras: completed");
+        assert!(run.stderr.contains(&said), "{}", run.stderr);
+        assert_holds(&archive, "chain-minimal", &["blk", "bsr", "bss", "bbr"]);
+        coldstore(&["verify", &archive.arg(), "--deep"]).exits(0);
+    }
+}
+
+#[test]
+fn a_state_that_differs_from_the_archives_is_refused_with_both_roots() {
+    let archive = Archive::new();
+    import(&archive, "chain-minimal", &[]).exits(0);
+    let bss = archive.path().join("bss");
+    let data = fs::read(bss.join("data_00000")).unwrap();
+    let state = archive.scan("bss", &["--format", "sha256"]).exits(0);
+    let lengths: Vec<usize> = state
+        .text()
+        .lines()
+        .take(2)
+        .map(|line| line.split('\t').nth(1).unwrap().parse().unwrap())
+        .collect();
+    // A balance of the state of slot 64, which is the second record.
+    let mut changed = data.clone();
+    let at = 8 + 8 + lengths[0] + 8 + lengths[1] - 5000;
+    changed[at] ^= 1;
+    fs::write(bss.join("data_00000"), &changed).unwrap();
+    let run = import(&archive, "chain-minimal", &[]).exits(3);
+    assert!(run.stderr.contains("another state of slot 64"), "{}", run.stderr);
+    assert!(run.stderr.matches("0x").count() >= 2, "{}", run.stderr);
 }
 
 #[test]
@@ -123,7 +185,8 @@ fn what_is_known_of_the_network_is_kept_and_shown() {
     import(&archive, "chain-minimal", &[]).exits(0);
     let known = fs::read_to_string(archive.path().join("archive.toml")).unwrap();
     assert!(known.contains(MINIMAL_ROOT) && known.contains("slots_per_era = 64"), "{known}");
-    assert!(!known.contains("config_name"), "a file's name says nothing: {known}");
+    assert!(known.contains("config_name = \"minimal\""), "as the files are called: {known}");
+    assert!(known.contains("states = \"all\"") && known.contains("first_slot = 0"), "{known}");
     let config = archive.beside("config.yaml");
     fs::write(&config, "PRESET_BASE: 'minimal'\nCONFIG_NAME: 'minimal'\n").unwrap();
     import(&archive, "chain-minimal", &["--network", &config]).exits(0);

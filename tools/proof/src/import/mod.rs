@@ -110,6 +110,10 @@ impl Prover for ImportProver<'_> {
         let vouched = self.vouched_by_next(&era, &at, is_of_chain)?;
         Ok(Box::new(BlocksProof::new(self, era, vouched)))
     }
+
+    fn state_root(&mut self, state: &mut dyn Read) -> Option<[u8; 32]> {
+        hash_state(self.preset, state).ok()?.body.map(|body| body.root)
+    }
 }
 
 /// The state of an era, from its stream.

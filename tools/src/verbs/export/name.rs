@@ -23,11 +23,16 @@ pub(super) fn of(config_name: &str, export: &EraExport<'_>) -> String {
     name + ".era"
 }
 
+/// Whether a config name can be part of a file's name.
+pub(in crate::verbs) fn is_config_name(name: &str) -> bool {
+    let fits = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_' || c == b'-';
+    !name.is_empty() && name.bytes().all(fits)
+}
+
 /// Refuses a name that would lead out of the directory, or that others could not read.
 pub(super) fn check_config(name: &str) -> Result<()> {
-    let fits = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_' || c == b'-';
     ensure!(
-        !name.is_empty() && name.bytes().all(fits),
+        is_config_name(name),
         "the config name '{}' cannot be part of a file's name: wanted letters a to z, digits, '_' \
          and '-'",
         name.escape_debug()

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::networks::{self, Network, Root};
 use crate::output;
+use crate::verbs::export;
 
 /// What an operator does about files of several chains.
 const WHICH: &str = "--network NAME|FILE says which of them to import";
@@ -59,6 +60,23 @@ pub(super) fn choose(paths: &[PathBuf], network: Option<&Network>) -> Result<(Pl
         .collect();
     report(&left_out);
     Ok((plan, left_out))
+}
+
+/// The config name that the files have in their names, `<config name>-<era>-<short root>.era`, if they
+/// agree. What chain they are of it does not say.
+pub(super) fn config_name(plan: &Plan) -> Option<String> {
+    let mut names = plan.files().iter().filter_map(config_name_of);
+    let name = names.next()?;
+    names.all(|other| other == name).then(|| name.to_owned())
+}
+
+fn config_name_of(file: &PlannedFile) -> Option<&str> {
+    let stem = file.path.file_name()?.to_str()?.strip_suffix(".era")?;
+    let mut parts = stem.rsplitn(3, '-');
+    let (root, era, name) = (parts.next()?, parts.next()?, parts.next()?);
+    let is_hex = root.len() == 8 && root.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let is_era = era.len() >= 5 && era.parse() == Ok(file.first_era);
+    (is_hex && is_era && export::is_config_name(name)).then_some(name)
 }
 
 /// Exit status 3, unless every file that was left out is a good one.

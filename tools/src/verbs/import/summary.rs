@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use coldstore::era::{EraOutcome, ImportReport, StateOutcome};
+use coldstore::Column;
+use coldstore::era::{EraOutcome, ImportReport};
 use serde::Serialize;
 
 use super::files::LeftOut;
@@ -16,6 +17,8 @@ use crate::output::{self, Decimal};
 pub(super) struct Summary {
     imported_eras: Decimal,
     present_eras: Decimal,
+    /// Of the imported ones those of which the archive had some.
+    completed_eras: Decimal,
     blocks: Decimal,
     skipped_slots: Decimal,
     states: Decimal,
@@ -50,6 +53,7 @@ impl Summary {
         Self {
             imported_eras: Decimal(sum.imported),
             present_eras: Decimal(sum.present),
+            completed_eras: Decimal(sum.completed),
             blocks: Decimal(sum.blocks),
             skipped_slots: Decimal(sum.skipped_slots),
             states: Decimal(sum.states),
@@ -99,11 +103,17 @@ impl Summary {
                 "the archive begins with era {era}: history before it cannot be added later"
             ));
         }
-        let absent = done.eras.iter().filter(|era| era.state == StateOutcome::Absent).count();
-        if absent > 0 {
-            output::tell(&format!(
-                "{absent} states were chosen, but their eras were imported without: left as it is"
-            ));
+        for (column, eras) in completed(done) {
+            output::tell(&format!("{column} lacked something of {eras} eras: completed"));
         }
     }
+}
+
+/// How many eras, of which the archive had some, each column lacked something of.
+fn completed(done: &ImportReport) -> BTreeMap<Column, u64> {
+    let mut eras = BTreeMap::new();
+    for column in done.eras.iter().flat_map(|era| &era.completed) {
+        *eras.entry(*column).or_default() += 1;
+    }
+    eras
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use coldstore::Manifest;
+use coldstore::era::import::States;
 use coldstore::era::{EraReport, Observer, Phase, Progress};
 
 use crate::chain::Chain;
@@ -15,7 +16,7 @@ use crate::progress::Progress as Bar;
 pub(super) struct Watch<'a> {
     pub(super) archive: &'a Path,
     /// `None` once it is kept in the archive.
-    pub(super) to_keep: Option<&'a Chain>,
+    pub(super) to_keep: Option<(&'a Chain, States)>,
     pub(super) failed: Option<anyhow::Error>,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) bar: Bar,
@@ -40,9 +41,10 @@ impl Observer for Watch<'_> {
     }
 
     fn era_done(&mut self, _era: &EraReport) {
-        if let Some(chain) = self.to_keep.take() {
+        if let Some((chain, states)) = self.to_keep.take() {
             let recorded = Manifest::update(self.archive, |manifest| {
                 chain.record(manifest);
+                manifest.states = Some(states.into());
                 Ok(())
             });
             self.failed = recorded.err().map(Into::into);
