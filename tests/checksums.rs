@@ -29,13 +29,10 @@ fn writer(dir: &Path, spec: ColumnSpec, backfill: bool, checksums: Checksums) ->
     Writer::open(dir, options).unwrap()
 }
 
-#[expect(unsafe_code, reason = "verifying maps files")]
 fn verify(dir: &Path) -> (Summary, Vec<Finding>) {
     let mut findings = Vec::new();
-    // SAFETY: nothing else changes the directory.
-    let summary = unsafe {
-        verify_column(dir, None, &VerifyOptions::default(), &mut |finding| findings.push(finding))
-    };
+    let summary =
+        verify_column(dir, None, &VerifyOptions::default(), &mut |finding| findings.push(finding));
     (summary.unwrap(), findings)
 }
 
@@ -173,16 +170,25 @@ fn damage_to_the_checksums_is_told_from_damage_to_the_records() {
         assert_eq!(checked_reader(dir.path()).view().get(Slot(5)).unwrap().unwrap(), value(5));
         fs::write(dir.path().join(SUMS), &whole).unwrap();
     }
-    // Without its header or its length the whole file tells nothing.
+    // Without its header or its length the file accuses no record; but a checksum in it that fits one
+    // shows that it was whole.
     for byte in 0..32 {
         flip(byte);
         let (summary, findings) = verify(dir.path());
-        assert_eq!((summary.records, summary.with_checksum), (8, 2), "{byte}");
-        assert_eq!((findings.len(), findings[0].severity), (1, Severity::Note), "{findings:?}");
+        assert_eq!((summary.records, summary.with_checksum), (8, 8), "{byte}");
+        assert_eq!((findings.len(), findings[0].severity), (1, Severity::Damage), "{findings:?}");
+        assert_eq!(findings[0].file, dir.path().join(SUMS));
         fs::write(dir.path().join(SUMS), &whole).unwrap();
     }
-    set_len(dir.path(), SUMS, 100);
-    assert_eq!(verify(dir.path()).0.with_checksum, 2);
+    set_len(dir.path(), SUMS, 32 + 6 * 8);
+    let (summary, findings) = verify(dir.path());
+    assert_eq!((summary.with_checksum, findings[0].severity), (2 + 3, Severity::Damage));
+    let torn = vec![0x5a; whole.len()];
+    fs::write(dir.path().join(SUMS), torn).unwrap();
+    let (summary, findings) = verify(dir.path());
+    assert_eq!((summary.records, summary.with_checksum), (8, 2));
+    assert_eq!((findings.len(), findings[0].severity), (1, Severity::Note), "{findings:?}");
+    remove(dir.path(), SUMS);
     assert_eq!(checked_reader(dir.path()).view().get(Slot(5)).unwrap().unwrap(), value(5));
 }
 

@@ -757,13 +757,15 @@ impl Store {
     fn verify(&self, deep: bool) -> coldstore::Result<(Summary, Vec<Finding>)> {
         let expected = spec(self.compression, 1_000);
         let mut findings = Vec::new();
-        // SAFETY: the directory is this test's own, and nobody changes it meanwhile.
-        #[allow(unsafe_code, reason = "verification maps files")]
-        let summary = unsafe {
-            verify_column(self.path(), Some(expected), &VerifyOptions { deep }, &mut |found| {
+        let summary = verify_column(
+            self.path(),
+            Some(expected),
+            &VerifyOptions { deep, ..VerifyOptions::default() },
+            &mut |found| {
                 findings.push(found);
-            })
-        }?;
+            },
+        )?;
+        assert_eq!(summary.unreadable, 0, "{findings:?}");
         assert_eq!(summary.damages + summary.notes, findings.len() as u64, "{findings:?}");
         Ok((summary, findings))
     }

@@ -1155,13 +1155,14 @@ impl Run {
         self.check_latest(fresh.unwrap().view());
         self.check_stat(&before);
         let mut findings = Vec::new();
-        // SAFETY: the directory is this test's own, and nobody changes it meanwhile.
-        #[allow(unsafe_code, reason = "verification maps files")]
-        let summary = unsafe {
-            verify_column(&self.column, None, &VerifyOptions { deep: true }, &mut |finding| {
+        let summary = verify_column(
+            &self.column,
+            None,
+            &VerifyOptions { deep: true, ..VerifyOptions::default() },
+            &mut |finding| {
                 findings.push(format!("{finding:?}"));
-            })
-        }
+            },
+        )
         .unwrap();
         assert_eq!(summary.damages, 0, "{findings:?}");
         assert_eq!(summary.records, self.model.records().len() as u64);

@@ -57,10 +57,8 @@ fn values(directory: &Path) -> BTreeMap<u64, Vec<u8>> {
 
 fn findings(directory: &Path) -> Vec<Finding> {
     let mut found = Vec::new();
-    let options = VerifyOptions { deep: true };
-    // SAFETY: as in `view`.
-    unsafe { verify_column(directory, None, &options, &mut |finding| found.push(finding)) }
-        .unwrap();
+    let options = VerifyOptions { deep: true, ..VerifyOptions::default() };
+    verify_column(directory, None, &options, &mut |finding| found.push(finding)).unwrap();
     found
 }
 

@@ -568,13 +568,14 @@ fn check_the_end(kind: Kind, column: &Path) -> u64 {
     let view = reader(column).view();
     assert_eq!(show(kind, &view), before, "healing changed what is there");
     let mut findings = Vec::new();
-    // SAFETY: nobody changes the column any more.
-    #[allow(unsafe_code, reason = "verification maps files")]
-    let summary = unsafe {
-        verify_column(column, None, &VerifyOptions { deep: true }, &mut |finding| {
+    let summary = verify_column(
+        column,
+        None,
+        &VerifyOptions { deep: true, ..VerifyOptions::default() },
+        &mut |finding| {
             findings.push(format!("{finding:?}"));
-        })
-    };
+        },
+    );
     let summary = summary.unwrap();
     assert_eq!(summary.damages, 0, "{findings:?}");
     assert_eq!(summary.records, before.len() as u64);

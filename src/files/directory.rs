@@ -112,6 +112,11 @@ impl Directory {
         match closer::with_descriptor(|| rustix::io::retry_on_intr(open)) {
             Ok(fd) => Ok(Some(File::from(fd))),
             Err(rustix::io::Errno::NOENT) => Ok(None),
+            // A socket, or links that lead to each other.
+            Err(error @ (rustix::io::Errno::NXIO | rustix::io::Errno::LOOP)) => {
+                let found = format!("one that cannot be opened: {error}");
+                Err(Error::corrupt(self.file_path(name), None, "column", "a regular file", found))
+            }
             Err(error) => Err(Error::io(self.file_path(name), "open", error.into())),
         }
     }

@@ -373,14 +373,6 @@ impl SlotMap {
         }
     }
 
-    /// The bytes of the version record, as far as they are committed.
-    pub(crate) fn version_record(&self) -> &[u8] {
-        // SAFETY: as above, for the bytes before.
-        unsafe {
-            std::slice::from_raw_parts(self.data.as_ptr(), self.bound.min(VERSION_RECORD.len()))
-        }
-    }
-
     /// The entry at `index`, below [`ENTRIES`].
     #[inline]
     pub(crate) fn entry(&self, index: usize) -> u64 {
@@ -840,7 +832,6 @@ mod tests {
             let map = whole.rebound(bound).unwrap();
             assert_eq!(map.bound(), bound as u64);
             assert_eq!(map.records(), bytes[..bound].get(8..).unwrap_or_default());
-            assert_eq!(map.version_record(), &bytes[..bound.min(8)]);
             for (index, value) in [&b"ab"[..], b"", b"cde"].into_iter().enumerate() {
                 let end = table.get(index) + 8 + value.len() as u64;
                 let found = tag.payload(map.records(), map.entry(index));

@@ -6,5 +6,6 @@ pub(crate) mod directory;
 pub mod disk;
 pub(crate) mod map;
 mod owner;
+pub mod pread;
 pub(crate) mod touched;
 pub(crate) mod watch;

@@ -136,6 +136,10 @@ impl SumEntry {
     /// Compares the record that lies at `offset` with what is kept of it.
     #[must_use]
     pub fn check(self, slot: Slot, offset: u64, header: [u8; 8], payload: &[u8]) -> SumVerdict {
+        if self == Self::default() {
+            // Not worth the computation.
+            return SumVerdict::Unknown;
+        }
         let mut sum = RecordSum::new(slot, offset, header);
         sum.update(payload);
         self.compare(slot, offset, sum)
@@ -159,7 +163,9 @@ impl SumEntry {
         }
     }
 
-    fn is_of(self, slot: Slot, offset: u64) -> bool {
+    /// Whether it is the whole entry of a record of this slot that was written at this offset.
+    #[must_use]
+    pub fn is_of(self, slot: Slot, offset: u64) -> bool {
         RecordSum(self.record.get()).entry(slot, offset) == self
     }
 }
@@ -202,6 +208,18 @@ impl SumTable {
         }
         table.as_mut_bytes().copy_from_slice(bytes);
         Some(table)
+    }
+
+    /// The entries that there are in the bytes of a file whose header is damaged, or which was cut: one
+    /// of them only tells something where it fits a record.
+    #[must_use]
+    pub fn from_damaged(bytes: &[u8], file_id: FileId, record_type: [u8; 2]) -> Box<Self> {
+        let mut table = Self::new(file_id, record_type);
+        let entries = bytes.get(SUMS_HEADER_BYTES..).unwrap_or_default();
+        for (entry, bytes) in table.entries.iter_mut().zip(entries.chunks_exact(SUM_ENTRY_BYTES)) {
+            *entry = SumEntry::read_from_bytes(bytes).unwrap_or_default();
+        }
+        table
     }
 
     /// What is kept of the record at `index`, below [`ENTRIES`].

@@ -17,13 +17,13 @@ use crate::format::faults::{
 };
 use crate::format::fit;
 use crate::format::names;
-use crate::format::offsets::{OffsetTable, TABLE_BYTES};
-use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordTag};
+use crate::format::offsets::{OffsetTable, TABLE_BYTES, entry_offset};
+use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordFault, RecordTag};
 use crate::read::access::Access;
 use crate::read::descriptors::Descriptors;
 use crate::read::map_cache::{Cached, MapCache, Moment};
 use crate::read::sums::SumFiles;
-use crate::slot::FileId;
+use crate::slot::{FileId, Slot};
 
 /// A map of a file that still grows reaches this many bytes further than the file, so that it
 /// serves the next commits too.
@@ -46,9 +46,9 @@ pub(crate) struct Files {
 }
 
 /// Both files of an id, as they were opened.
-struct OpenFiles {
-    data: Option<(File, FileStatus)>,
-    offsets: Option<(File, FileStatus)>,
+pub(super) struct OpenFiles {
+    pub(super) data: Option<(File, FileStatus)>,
+    pub(super) offsets: Option<(File, FileStatus)>,
 }
 
 /// The map of a file, as it was found for a view.
@@ -106,15 +106,14 @@ impl Files {
 
     /// The map of a file for a view of `seen`: an earlier one where it still serves, else a new
     /// one with a bound established now.
-    ///
-    /// Unless told not to `check`, it is an error when the conf does not fit the current file.
-    pub(super) fn map(&self, seen: &OpenConf, file_id: FileId, check: bool) -> Result<Found> {
+    /// It is an error when the conf does not fit the current file.
+    pub(super) fn map(&self, seen: &OpenConf, file_id: FileId) -> Result<Found> {
         let found = match self.inherited(&seen.conf, file_id)? {
             Some(found) => found,
             None => self.establish(seen, file_id)?,
         };
-        let check = check && seen.conf.current_file() == Some(file_id);
-        if !check || self.check_fit(&seen.conf, &found.map).is_ok() {
+        let is_current = seen.conf.current_file() == Some(file_id);
+        if !is_current || self.check_fit(&seen.conf, &found.map).is_ok() {
             return Ok(found);
         }
         let again = self.establish(seen, file_id)?;
@@ -195,7 +194,10 @@ impl Files {
 
     /// Tries with the latest conf until that was not replaced meanwhile (`None`). What looks
     /// corrupt is looked at once more, and again as long as confs are being replaced.
-    fn settled<T>(&self, mut attempt: impl FnMut(&OpenConf) -> Result<Option<T>>) -> Result<T> {
+    pub(super) fn settled<T>(
+        &self,
+        mut attempt: impl FnMut(&OpenConf) -> Result<Option<T>>,
+    ) -> Result<T> {
         let mut looked_twice = false;
         for _ in 0..MAX_ATTEMPTS {
             let before = self.latest_conf()?;
@@ -240,7 +242,7 @@ impl Files {
         self.cache().put(file_id, cached, begun) || sealed_under_v2
     }
 
-    fn open(&self, file_id: FileId) -> Result<OpenFiles> {
+    pub(super) fn open(&self, file_id: FileId) -> Result<OpenFiles> {
         let open = |name: String| -> Result<Option<(File, FileStatus)>> {
             let Some(file) = self.directory.open_file(&name)? else {
                 return Ok(None);
@@ -260,37 +262,55 @@ impl Files {
         bound: u64,
         named: bool,
     ) -> Result<SlotMap> {
-        let data_path = self.data_path(file_id);
+        self.check_lengths(file_id, files, bound)?;
         let data = match &files.data {
-            Some((_, status)) if status.byte_len < bound => {
-                return Err(data_file_too_short(data_path, status.byte_len, bound));
-            }
-            Some(_) if bound == 0 => MappedData::nothing(),
-            Some(file) => {
+            Some(file) if bound > 0 => {
                 let reserve = if named { GROWTH_BYTES } else { 0 };
                 self.map_data(file_id, file, bound, reserve)?
             }
-            None if bound == 0 => MappedData::nothing(),
-            None => return Err(missing(data_path, "data file", bound)),
+            _ => MappedData::nothing(),
         };
         let table = match &files.offsets {
             Some((file, status)) => self.map_table(file_id, file, status.byte_len)?,
-            None if bound <= FIRST_RECORD_OFFSET => return Ok(SlotMap::absent()),
-            None => return Err(missing(self.offset_path(file_id), "offset file", bound)),
+            None => return Ok(SlotMap::absent()),
         };
         let bound = usize::try_from(bound).map_err(|_| self.too_large(file_id))?;
         let map = SlotMap::new(data, table, bound);
         if files.data.is_none() && !named && map.entries().any(|entry| entry != 0) {
-            let found = "none, though its offset file has entries";
-            return Err(Error::corrupt(
-                self.data_path(file_id),
-                None,
-                "column",
-                "a data file",
-                found,
-            ));
+            return Err(self.no_data_file(file_id));
         }
         Ok(map)
+    }
+
+    /// What a file with this bound must have is there.
+    pub(super) fn check_lengths(
+        &self,
+        file_id: FileId,
+        files: &OpenFiles,
+        bound: u64,
+    ) -> Result<()> {
+        let data_path = self.data_path(file_id);
+        match &files.data {
+            Some((_, status)) if status.byte_len < bound => {
+                return Err(data_file_too_short(data_path, status.byte_len, bound));
+            }
+            None if bound > 0 => return Err(missing(data_path, "data file", bound)),
+            _ => {}
+        }
+        let path = self.offset_path(file_id);
+        match &files.offsets {
+            Some((_, status)) if status.byte_len > TABLE_BYTES as u64 => {
+                Err(offset_file_too_long(path, status.byte_len))
+            }
+            None if bound > FIRST_RECORD_OFFSET => Err(missing(path, "offset file", bound)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The error for an offset file whose data file is gone.
+    pub(super) fn no_data_file(&self, file_id: FileId) -> Error {
+        let found = "none, though its offset file has entries";
+        Error::corrupt(self.data_path(file_id), None, "column", "a data file", found)
     }
 
     fn map_data(
@@ -324,12 +344,11 @@ impl Files {
 
     fn map_table(&self, file_id: FileId, file: &File, byte_len: u64) -> Result<MappedTable> {
         let path = || self.offset_path(file_id);
-        match byte_len.cmp(&(TABLE_BYTES as u64)) {
-            std::cmp::Ordering::Equal => self
+        match byte_len == TABLE_BYTES as u64 {
+            true => self
                 .with_room(|| MappedTable::map(file, self.access.table_advice()))
                 .map_err(|error| Error::io(path(), "map", error)),
-            std::cmp::Ordering::Greater => Err(offset_file_too_long(path(), byte_len)),
-            std::cmp::Ordering::Less => {
+            false => {
                 let mut bytes = Vec::with_capacity(TABLE_BYTES);
                 file.take(TABLE_BYTES as u64)
                     .read_to_end(&mut bytes)
@@ -342,19 +361,77 @@ impl Files {
 
     /// The conf must be one of the current file's.
     pub(crate) fn check_fit(&self, conf: &Conf, map: &SlotMap) -> Result<()> {
-        let Some(highest) = conf.highest else {
+        let Some(largest) = self.check_fit_of_entries(conf, map.entries())? else {
             return Ok(());
         };
-        let file_id = highest.file_id();
-        let data_len = conf.current_data_len;
-        let largest = fit::check_current_entries(map.entries(), highest.index_in_file(), data_len)
-            .map_err(|misfit| misfit_error(self.offset_path(file_id), highest, misfit, data_len))?;
         let payload = RecordTag::new(conf.spec.record_type).payload(map.records(), largest);
         let end = payload.ok().map(|payload| largest + HEADER_BYTES + payload.len() as u64);
-        if end == Some(data_len) {
+        self.check_last_record(conf, largest, end)
+    }
+
+    /// The first half of [`Self::check_fit`]: returns the largest committed entry of the current file.
+    pub(crate) fn check_fit_of_entries(
+        &self,
+        conf: &Conf,
+        entries: impl Iterator<Item = u64>,
+    ) -> Result<Option<u64>> {
+        let Some(highest) = conf.highest else {
+            return Ok(None);
+        };
+        let data_len = conf.current_data_len;
+        fit::check_current_entries(entries, highest.index_in_file(), data_len).map(Some).map_err(
+            |misfit| misfit_error(self.offset_path(highest.file_id()), highest, misfit, data_len),
+        )
+    }
+
+    /// The second half: the record at that entry ends where the conf says.
+    pub(crate) fn check_last_record(
+        &self,
+        conf: &Conf,
+        largest: u64,
+        end: Option<u64>,
+    ) -> Result<()> {
+        match conf.current_file() {
+            Some(file_id) if end != Some(conf.current_data_len) => {
+                let path = self.data_path(file_id);
+                Err(last_record_error(path, largest, conf.current_data_len, end))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The error for an entry that leads to no record of the file.
+    pub(crate) fn no_record(
+        &self,
+        tag: RecordTag,
+        slot: Slot,
+        (entry, bound): (u64, u64),
+        fault: RecordFault,
+    ) -> Error {
+        let file_id = slot.file_id();
+        if entry >= bound || fault == RecordFault::InVersionRecord {
+            let wanted =
+                format!("an offset from 8 below the committed {bound} bytes (slot {slot})");
+            let at = entry_offset(slot.index_in_file());
+            let path = self.offset_path(file_id);
+            return Error::corrupt(path, at, "offset entry", wanted, entry.to_string());
+        }
+        let wanted = format!("{} for slot {slot}, that ends by {bound}", tag.describe());
+        let path = self.data_path(file_id);
+        Error::corrupt(path, entry, "record header", wanted, fault.describe(bound))
+    }
+
+    /// Whether a value in an uncompressed column may be so long. The column's bound may have been
+    /// raised after the moment that is looked at, and a sealed file filled with what it now allows.
+    pub(crate) fn check_len(&self, slot: Slot, entry: u64, byte_len: u64) -> Result<()> {
+        let limit = self.latest_conf()?.conf.spec.max_value_bytes;
+        if byte_len <= limit {
             return Ok(());
         }
-        Err(last_record_error(self.data_path(file_id), largest, data_len, end))
+        let wanted = format!("at most the column's {limit} bytes for slot {slot}");
+        let path = self.data_path(slot.file_id());
+        let (at, found) = (entry.saturating_add(HEADER_BYTES), format!("{byte_len} bytes"));
+        Err(Error::corrupt(path, at, "length of a value", wanted, found))
     }
 
     pub(crate) fn data_path(&self, file_id: FileId) -> PathBuf {
@@ -378,7 +455,11 @@ impl Files {
 
 /// The bound of a file that the view's conf does not name, and whether the latest conf, which was
 /// the latest when the file was looked at, names it.
-fn sealed_bound(latest: &Conf, file_id: FileId, data: Option<FileStatus>) -> (u64, bool) {
+pub(super) fn sealed_bound(
+    latest: &Conf,
+    file_id: FileId,
+    data: Option<FileStatus>,
+) -> (u64, bool) {
     match latest.named_len(file_id) {
         Some(bound) => (bound, true),
         None => (data.map_or(0, |status| status.byte_len), false),

@@ -30,7 +30,6 @@ pub struct ReaderOptions {
     ceiling: u64,
     max_mapped_files: usize,
     pub(super) access: Access,
-    check_fit: bool,
     checksums: bool,
 }
 
@@ -41,7 +40,6 @@ impl Default for ReaderOptions {
             ceiling: DEFAULT_CEILING,
             max_mapped_files: DEFAULT_MAX_MAPPED_FILES,
             access: Access::default(),
-            check_fit: true,
             checksums: false,
         }
     }
@@ -92,15 +90,6 @@ impl ReaderOptions {
 
     pub(super) fn checks_sums(&self) -> bool {
         self.checksums
-    }
-
-    /// For `verify`, which reports a conf that does not fit its current file and goes on.
-    pub(crate) fn without_fit_check(self) -> Self {
-        Self { check_fit: false, ..self }
-    }
-
-    pub(super) fn checks_fit(&self) -> bool {
-        self.check_fit
     }
 
     pub(super) fn ceiling(&self) -> u64 {

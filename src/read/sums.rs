@@ -1,7 +1,7 @@
 //! Records compared with the checksums that were kept when they were written.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +13,7 @@ use crate::format::names;
 use crate::format::offsets::entry_offset;
 use crate::format::record::RecordHeader;
 use crate::format::sums::{
-    SUMS_BYTES, SUMS_HEADER_BYTES, SumEntry, SumTable, SumVerdict, SumsHeader, sum_entry_offset,
+    SUMS_BYTES, SUMS_HEADER_BYTES, SumEntry, SumVerdict, SumsHeader, sum_entry_offset,
 };
 use crate::read::files::Files;
 use crate::slot::{FileId, Slot};
@@ -88,24 +88,6 @@ fn open(directory: &Directory, record_type: [u8; 2], file_id: FileId) -> Result<
 }
 
 impl Files {
-    /// The checksums of a file: `None` where there is no checksum file, else the table, or the
-    /// length of a file that is none.
-    pub(crate) fn sum_table(
-        &self,
-        record_type: [u8; 2],
-        file_id: FileId,
-    ) -> Result<Option<std::result::Result<Box<SumTable>, u64>>> {
-        let name = names::sums_file(file_id);
-        let Some(file) = self.directory.open_file(&name)? else {
-            return Ok(None);
-        };
-        let mut bytes = Vec::with_capacity(SUMS_BYTES + 1);
-        let read = file.take(SUMS_BYTES as u64 + 1).read_to_end(&mut bytes);
-        read.map_err(|error| Error::io(self.directory.file_path(&name), "read", error))?;
-        let table = SumTable::from_bytes(&bytes, file_id, record_type);
-        Ok(Some(table.ok_or(bytes.len() as u64)))
-    }
-
     /// Compares a record that lies at `offset` with what is kept of it.
     ///
     /// # Errors
@@ -133,7 +115,7 @@ impl Files {
     ///
     /// # Errors
     /// [`Error::Corrupt`] when the record is not what was written.
-    pub(crate) fn judge(
+    fn judge(
         &self,
         entry: SumEntry,
         record_type: [u8; 2],
@@ -143,7 +125,19 @@ impl Files {
     ) -> Result<SumVerdict> {
         let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
         let header = RecordHeader::new(record_type, len).to_bytes();
-        let verdict = entry.check(slot, offset, header, payload);
+        self.accept(entry.check(slot, offset, header, payload), slot, offset)
+    }
+
+    /// A verdict on the record of a slot that lies at `offset`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when the record is not what was written.
+    pub(crate) fn accept(
+        &self,
+        verdict: SumVerdict,
+        slot: Slot,
+        offset: u64,
+    ) -> Result<SumVerdict> {
         let file_id = slot.file_id();
         let sums = names::sums_file(file_id);
         match verdict {

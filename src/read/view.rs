@@ -5,11 +5,10 @@ use std::ops::RangeBounds;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::column::Compression;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::files::directory::OpenConf;
 use crate::files::map::{MapTable, Quick, QuickReads, SlotMap};
 use crate::format::conf::Conf;
-use crate::format::offsets::entry_offset;
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordFault, RecordTag};
 use crate::read::ask;
 use crate::read::files::{Files, Found};
@@ -287,10 +286,8 @@ impl View {
     /// Finds out at once whether the conf fits its current file.
     pub(super) fn check_current(&self) -> Result<()> {
         match self.conf().current_file() {
-            Some(file_id) if self.moment().options.checks_fit() => {
-                self.moment().file(file_id).map(|_| ())
-            }
-            _ => Ok(()),
+            Some(file_id) => self.moment().file(file_id).map(|_| ()),
+            None => Ok(()),
         }
     }
 
@@ -376,7 +373,7 @@ impl Moment {
 
     #[cold]
     fn first_touch(&self, file_id: FileId) -> Result<&SlotMap> {
-        let mut found = self.files.map(&self.seen, file_id, self.options.checks_fit())?;
+        let mut found = self.files.map(&self.seen, file_id)?;
         let _filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = self.listing.get().is_some_and(|ids| ids.binary_search(&file_id).is_err());
         let named = self.seen.conf.named_len(file_id).is_some();
@@ -451,35 +448,12 @@ impl Moment {
                 return Ok(None);
             }
         }
-        Err(self.no_record(slot, entry, fault, bound))
+        Err(self.files.no_record(self.tag, slot, (entry, bound), fault))
     }
 
-    fn no_record(&self, slot: Slot, entry: u64, fault: RecordFault, bound: u64) -> Error {
-        let file_id = slot.file_id();
-        if entry >= bound || fault == RecordFault::InVersionRecord {
-            let wanted =
-                format!("an offset from 8 below the committed {bound} bytes (slot {slot})");
-            let path = self.files.offset_path(file_id);
-            let at = entry_offset(slot.index_in_file());
-            return Error::corrupt(path, at, "offset entry", wanted, entry.to_string());
-        }
-        let wanted = format!("{} for slot {slot}, that ends by {bound}", self.tag.describe());
-        let path = self.files.data_path(file_id);
-        Error::corrupt(path, entry, "record header", wanted, fault.describe(bound))
-    }
-
-    /// The column's bound may have been raised after this moment, and a sealed file filled with
-    /// what it now allows.
     #[cold]
     fn long_payload<'m>(&self, slot: Slot, entry: u64, payload: &'m [u8]) -> Result<&'m [u8]> {
-        let limit = self.files.latest_conf()?.conf.spec.max_value_bytes;
-        if payload.len() as u64 <= limit {
-            return Ok(payload);
-        }
-        let wanted = format!("at most the column's {limit} bytes for slot {slot}");
-        let path = self.files.data_path(slot.file_id());
-        let found = format!("{} bytes", payload.len());
-        Err(Error::corrupt(path, entry + HEADER_BYTES, "length of a value", wanted, found))
+        self.files.check_len(slot, entry, payload.len() as u64).map(|()| payload)
     }
 
     pub(super) fn file_ids(&self) -> Result<&[FileId]> {

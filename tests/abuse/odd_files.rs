@@ -45,9 +45,8 @@ fn child_that_opens_what_is_odd() {
         SLOTS.map(|slot| read(&reader.view(), slot)).join(" ")
     }));
     say(&outcome(coldstore::inspect(&column), |_| "inspected".to_owned()));
-    // SAFETY: nobody but this test changes the column.
-    let verified =
-        unsafe { verify_column(&column, None, &VerifyOptions { deep: true }, &mut |_| {}) };
+    let options = VerifyOptions { deep: true, ..VerifyOptions::default() };
+    let verified = verify_column(&column, None, &options, &mut |_| {});
     say(&outcome(verified, |summary| format!("{} damages", summary.damages)));
     say(&outcome(open(&column, true), |mut writer| {
         let put = writer.put_batch(&[(Slot(2), "two"), (Slot(20_001), "three")]);

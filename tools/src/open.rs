@@ -5,8 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use coldstore::format::names::{self, SlotFile};
-use coldstore::verify::{self, Finding, Summary, VerifyOptions};
-use coldstore::{Archive, Column, ColumnSpec, Reader, ReaderOptions};
+use coldstore::{Archive, Column, Reader, ReaderOptions};
 
 use crate::cli::ColumnOf;
 
@@ -24,20 +23,6 @@ pub(crate) fn archive(root: &Path) -> coldstore::Result<Archive> {
 /// Opens one column for reading.
 pub(crate) fn column(of: &ColumnOf) -> coldstore::Result<Reader> {
     archive(&of.archive)?.column(of.column).cloned()
-}
-
-/// Checks one column's files and hands over what it finds.
-pub(crate) fn verify_column(
-    directory: &Path,
-    expect: ColumnSpec,
-    options: &VerifyOptions,
-    report: &mut dyn FnMut(Finding),
-) -> coldstore::Result<Summary> {
-    // SAFETY: as in `archive`.
-    #[expect(unsafe_code, reason = "verification maps the files as a reader does")]
-    unsafe {
-        verify::verify_column(directory, Some(expect), options, report)
-    }
 }
 
 /// The columns that an archive has, or had: those without a conf count where their files are left.

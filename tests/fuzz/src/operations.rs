@@ -594,12 +594,14 @@ impl Column<'_> {
 
     fn verify(&self) {
         let mut findings = Vec::new();
-        // SAFETY: the directory is the target's own.
-        let summary = unsafe {
-            verify_column(self.directory, None, &VerifyOptions { deep: true }, &mut |finding| {
+        let summary = verify_column(
+            self.directory,
+            None,
+            &VerifyOptions { deep: true, ..VerifyOptions::default() },
+            &mut |finding| {
                 findings.push(finding);
-            })
-        }
+            },
+        )
         .unwrap();
         assert_eq!(summary.damages, 0, "{findings:?}");
         assert_eq!(summary.records, self.model.records().len() as u64);

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod deep;
+mod lines;
 mod verdict;
 
 use std::collections::HashSet;
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 use coldstore::format::names;
-use coldstore::verify::{Finding, Severity, Summary, VerifyOptions};
+use coldstore::verify::{Finding, Severity, Summary, VerifyOptions, verify_column};
 use coldstore::{Column, Error, Slot};
 use coldstore_proof::import::TrustedRoot;
 use serde::Serialize;
@@ -26,8 +27,11 @@ use crate::progress::Progress;
 
 /// Check everything and change nothing
 ///
-/// Prints one line for each damage: file, offset, slot, wanted, found. With --deep the verdict comes
-/// first: what is proved, and on what it rests. The exit status is 1 when that is nothing.
+/// Reads every byte, and prints one line for each damage: file, offset, slot, wanted, found. Exits 1
+/// when there is any. What cannot be read (a bad sector, a permission) is no damage: it is listed as
+/// unreadable, the rest is checked all the same, and the exit status is 3. With
+/// --deep the verdict comes first: what is proved, and on what it rests; the exit status is also 1 when
+/// that is nothing.
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
     /// The archive's directory
@@ -60,6 +64,8 @@ pub(crate) struct Verify {
 #[derive(Serialize)]
 struct Verified {
     damages: Decimal,
+    /// Ranges and files that could not be read.
+    unreadable: Decimal,
     columns: Vec<ColumnObject>,
     /// Of `--deep` alone.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,8 +77,15 @@ struct ColumnObject {
     column: &'static str,
     records: Decimal,
     with_checksum: Decimal,
+    /// Whole records that no checksum vouches for.
+    not_compared: Decimal,
+    /// Records that could not be read to their end.
+    unread_records: Decimal,
     files: Decimal,
     damages: Decimal,
+    unreadable: Decimal,
+    /// Notes of which nothing tells whether a record was lost.
+    undecided: Decimal,
     findings: Vec<FindingObject>,
 }
 
@@ -98,10 +111,16 @@ impl Verify {
         let mut report = Report {
             out: Output::stdout(),
             json: self.json,
-            verified: Verified { damages: Decimal(0), columns: Vec::new(), proof: None },
+            verified: Verified {
+                damages: Decimal(0),
+                unreadable: Decimal(0),
+                columns: Vec::new(),
+                proof: None,
+            },
             told: HashSet::new(),
             is_deep: self.deep,
             summaries: Vec::new(),
+            without_sums: Vec::new(),
             failed: 0,
         };
         let deep = self.deep.then(|| Deep::prepare(&self, &columns)).transpose()?;
@@ -110,25 +129,39 @@ impl Verify {
             let decode = deep.as_ref().is_some_and(|deep| !deep.decodes(column));
             self.verify_column(column, decode, &mut report)?;
         }
-        let proved = deep.map_or(Ok(()), |deep| deep.run(&mut report));
-        let is_proved = report.tell_verdict();
-        proved?;
+        let is_proved = match deep {
+            // The proof maps what it reads: a bad sector would end the process.
+            Some(_) if report.verified.unreadable.0 > 0 => {
+                output::tell("not proved: not all of the archive can be read");
+                report.tell_verdict()
+            }
+            deep => {
+                let proved = deep.map_or(Ok(()), |deep| deep.run(&mut report));
+                let is_proved = report.tell_verdict();
+                proved?;
+                is_proved
+            }
+        };
         let Report { mut out, verified, failed, .. } = report;
         if self.json {
             out.json_line(&verified)?;
         }
         out.flush()?;
-        let verified_all = failure::none_failed(failed, "column", "verified")?;
-        Ok(if verified.damages.0 == 0 && is_proved { verified_all } else { Answer::No })
+        if verified.damages.0 > 0 || !is_proved {
+            return Ok(Answer::No);
+        }
+        failure::none_failed(failed, "column", "verified")?;
+        failure::none_failed(verified.unreadable.0, "place", "read")
     }
 
     fn verify_column(&self, column: Column, deep: bool, report: &mut Report) -> Result<()> {
         let directory = self.archive.join(column.dir_name());
-        let options = VerifyOptions { deep };
+        let options = VerifyOptions { deep, column: Some(column) };
         let progress = Progress::waiting(&format!("verify {column}"));
         let (mut damages, mut findings, mut printed) = (0, Vec::new(), Ok(()));
         let mut take = |finding: Finding| {
             damages += u64::from(finding.severity == Severity::Damage);
+            report.verified.unreadable.0 += u64::from(finding.severity == Severity::Unreadable);
             report.told.insert((finding.file.clone(), finding.slot));
             if report.json {
                 findings.push(FindingObject::of(&finding));
@@ -136,7 +169,7 @@ impl Verify {
                 printed = progress.suspend(|| report.print(column, &finding));
             }
         };
-        let verified = open::verify_column(&directory, column.spec(), &options, &mut take);
+        let verified = verify_column(&directory, Some(column.spec()), &options, &mut take);
         let verified = match verified {
             Err(Error::NoSuchColumn { .. }) if open::has_slot_files(&directory) => {
                 take(lost_conf(&directory));
@@ -168,11 +201,13 @@ struct Report {
     is_deep: bool,
     /// A line for each column, where the verdict of the proof comes first.
     summaries: Vec<String>,
+    /// Columns with records and without a checksum.
+    without_sums: Vec<&'static str>,
     failed: u64,
 }
 
 impl Report {
-    /// Damage is the result; a note is for people.
+    /// Damage and what cannot be read are the result; a note is for people.
     fn print(&mut self, column: Column, finding: &Finding) -> Result<()> {
         let Finding { what, wanted, found, .. } = finding;
         let mut line = finding.file.display().to_string();
@@ -184,13 +219,13 @@ impl Report {
         }
         line += &format!(": {what}: wanted {wanted}, found {found}");
         match finding.severity {
-            Severity::Damage => {
-                writeln!(self.out, "{line}")?;
-                self.out.flush()?;
+            Severity::Damage => writeln!(self.out, "{line}")?,
+            Severity::Unreadable => writeln!(self.out, "unreadable: {line}")?,
+            Severity::Unfinished | Severity::Note => {
+                output::tell(&format!("{column}: {}: {line}", name_of(finding.severity)));
             }
-            Severity::Note => output::tell(&format!("{column}: note: {line}")),
         }
-        Ok(())
+        Ok(self.out.flush()?)
     }
 
     fn summary(
@@ -200,28 +235,29 @@ impl Report {
         damages: u64,
         findings: Vec<FindingObject>,
     ) {
-        let Summary { records, files, with_checksum, .. } = *summary;
+        let Summary { records, files, with_checksum, unreadable, undecided, .. } = *summary;
+        if records > 0 && with_checksum == 0 {
+            self.without_sums.push(column.dir_name());
+        }
         if self.json {
             self.verified.columns.push(ColumnObject {
                 column: column.dir_name(),
                 records: Decimal(records),
                 with_checksum: Decimal(with_checksum),
+                not_compared: Decimal(summary.not_compared()),
+                unread_records: Decimal(summary.unread_records),
                 files: Decimal(files),
                 damages: Decimal(damages),
+                unreadable: Decimal(unreadable),
+                undecided: Decimal(undecided),
                 findings,
             });
-        } else {
-            let damages = if damages == 0 { "no".to_owned() } else { damages.to_string() };
-            let by_sum = match with_checksum {
-                0 => String::new(),
-                count => format!("; {count} compared with their checksums"),
-            };
-            let line =
-                format!("{column}: {records} records in {files} files, {damages} damage{by_sum}");
-            match self.is_deep {
-                true => self.summaries.push(line),
-                false => output::tell(&line),
-            }
+            return;
+        }
+        let line = lines::of_column(column, summary, damages);
+        match self.is_deep {
+            true => self.summaries.push(line),
+            false => output::tell(&line),
         }
     }
 
@@ -237,6 +273,7 @@ impl Report {
             output::tell(&proof.verdict(damages));
         }
         self.summaries.iter().for_each(|summary| output::tell(summary));
+        lines::without_sums(&self.without_sums).iter().for_each(|line| output::tell(line));
         if let Some(proof) = proof {
             proof.tell_details();
         }
@@ -244,13 +281,20 @@ impl Report {
     }
 }
 
+/// As it stands in JSON.
+fn name_of(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Damage => "damage",
+        Severity::Unreadable => "unreadable",
+        Severity::Unfinished => "unfinished",
+        Severity::Note => "note",
+    }
+}
+
 impl FindingObject {
     fn of(finding: &Finding) -> Self {
         Self {
-            severity: match finding.severity {
-                Severity::Damage => "damage",
-                Severity::Note => "note",
-            },
+            severity: name_of(finding.severity),
             file: finding.file.display().to_string(),
             offset: finding.offset.map(Decimal),
             length: finding.byte_len.map(Decimal),

@@ -113,7 +113,7 @@ impl Held {
             let mut take = |column, finding: Finding| {
                 match finding.severity {
                     Severity::Damage => damages.push((column, finding)),
-                    Severity::Note => notes.push((column, finding)),
+                    _ => notes.push((column, finding)),
                 }
                 true
             };

@@ -1,0 +1,223 @@
+//! Reading files by calls, not by maps: what the medium does not give out is an error of a call, with
+//! its place, and not a signal.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::format::faults::data_file_too_short;
+
+/// How open files are read. Tests put a medium with bad sectors in the place of [`OsPread`].
+pub trait Pread: fmt::Debug + Send + Sync {
+    /// Reads at most `buffer.len()` bytes of the file, opened at `path`, from `offset` on; 0 only at
+    /// the end of the file.
+    ///
+    /// # Errors
+    /// As `pread(2)`.
+    fn pread(&self, path: &Path, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+}
+
+/// The operating system's.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OsPread;
+
+impl Pread for OsPread {
+    fn pread(&self, _: &Path, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        file.read_at(buffer, offset)
+    }
+}
+
+/// What is read at a time.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// What is read at a time where a larger piece cannot be read: the unit of the page cache. What is
+/// found to be bad is as small as that.
+const PROBE_BYTES: u64 = 4096;
+
+/// Bytes that the medium does not give out.
+#[derive(Debug)]
+pub(crate) struct Unreadable {
+    pub(crate) bytes: Range<u64>,
+    /// Of the first call that failed there.
+    pub(crate) error: Error,
+}
+
+/// A file that is read up to a bound, from a window that moves along with the offsets asked for.
+#[derive(Debug)]
+pub(crate) struct PreadFile {
+    pread: Arc<dyn Pread>,
+    path: PathBuf,
+    file: File,
+    bound: u64,
+    /// Where the window begins in the file.
+    start: u64,
+    window: Vec<u8>,
+    /// Ascending, none touching the next.
+    unreadable: Vec<Unreadable>,
+    /// From here on there is no sense in trying: the file as a whole fails.
+    lost_from: u64,
+}
+
+impl PreadFile {
+    pub(crate) fn new(pread: Arc<dyn Pread>, path: PathBuf, file: File, bound: u64) -> Self {
+        let (window, unreadable) = (Vec::new(), Vec::new());
+        Self { pread, path, file, bound, start: 0, window, unreadable, lost_from: u64::MAX }
+    }
+
+    /// What could not be read of all that was asked for, in no order.
+    pub(crate) fn unreadable(&self) -> &[Unreadable] {
+        &self.unreadable
+    }
+
+    pub(crate) fn into_unreadable(self) -> Vec<Unreadable> {
+        self.unreadable
+    }
+
+    /// Some bytes from `offset` on, at most up to `end` and to the bound; `Err` with where they end,
+    /// where the medium does not give them out.
+    ///
+    /// # Errors
+    /// The outer one: [`Error::Corrupt`] when the file ends before its bound.
+    pub(crate) fn piece(&mut self, offset: u64, end: u64) -> Result<Result<&[u8], u64>> {
+        let end = end.min(self.bound).max(offset);
+        if end == offset {
+            return Ok(Ok(&[]));
+        }
+        if !self.window_bytes().contains(&offset) && self.bad_end(offset).is_none() {
+            self.fill(offset)?;
+        }
+        if let Some(bad_end) = self.bad_end(offset) {
+            return Ok(Err(bad_end.min(end)));
+        }
+        let next_bad = self.unreadable.iter().map(|bad| bad.bytes.start).filter(|at| *at > offset);
+        let end = next_bad.fold(end.min(self.window_bytes().end), u64::min);
+        let place = |at: u64| usize::try_from(at - self.start).unwrap_or(usize::MAX);
+        Ok(Ok(self.window.get(place(offset)..place(end)).unwrap_or_default()))
+    }
+
+    /// So many bytes at `offset`, all below the bound; `None` where some of them cannot be read.
+    ///
+    /// # Errors
+    /// As [`Self::piece`].
+    pub(crate) fn array<const N: usize>(&mut self, offset: u64) -> Result<Option<[u8; N]>> {
+        let mut bytes = [0; N];
+        let (mut filled, end) = (0, offset.saturating_add(N as u64));
+        while filled < N {
+            match self.piece(offset.saturating_add(filled as u64), end)? {
+                Ok([]) | Err(_) => return Ok(None),
+                Ok(piece) => {
+                    bytes[filled..filled + piece.len()].copy_from_slice(piece);
+                    filled += piece.len();
+                }
+            }
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Where the next bytes lie that the file system keeps, from `offset` on: what lies before is a hole,
+    /// which reads as zeros.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn next_data(&self, offset: u64) -> u64 {
+        match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(offset)) {
+            Ok(next) => next,
+            Err(rustix::io::Errno::NXIO) => u64::MAX,
+            Err(_) => offset,
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn next_data(&self, offset: u64) -> u64 {
+        offset
+    }
+
+    fn window_bytes(&self) -> Range<u64> {
+        self.start..self.start.saturating_add(self.window.len() as u64)
+    }
+
+    fn bad_end(&self, offset: u64) -> Option<u64> {
+        self.unreadable.iter().find(|bad| bad.bytes.contains(&offset)).map(|bad| bad.bytes.end)
+    }
+
+    /// Moves the window to `offset`.
+    fn fill(&mut self, offset: u64) -> Result<()> {
+        let byte_len = usize::try_from(self.bound - offset).unwrap_or(usize::MAX).min(PIECE_BYTES);
+        self.start = offset;
+        self.window.clear();
+        self.window.resize(byte_len, 0);
+        let mut at = offset;
+        let end = offset.saturating_add(byte_len as u64);
+        while at < end {
+            at = match self.read(at, end) {
+                Ok(0) => {
+                    self.window.clear();
+                    return Err(data_file_too_short(self.path.clone(), at, self.bound));
+                }
+                Ok(count) => at.saturating_add(count as u64),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => at,
+                Err(error) => self.probe(at, end, error)?,
+            };
+        }
+        Ok(())
+    }
+
+    /// Reads some of the bytes from `at` to `end`, both in the window.
+    fn read(&mut self, at: u64, end: u64) -> io::Result<usize> {
+        if at >= self.lost_from {
+            return Err(io::ErrorKind::Other.into());
+        }
+        let place = |at: u64| usize::try_from(at - self.start).unwrap_or(usize::MAX);
+        let buffer = self.window.get_mut(place(at)..place(end)).unwrap_or_default();
+        self.pread.pread(&self.path, &self.file, buffer, at)
+    }
+
+    /// After a read from `at` on that failed: reads the next block alone, and keeps in mind when it is
+    /// that which cannot be read. Returns where to go on.
+    fn probe(&mut self, at: u64, end: u64, error: io::Error) -> Result<u64> {
+        if !is_of_a_place(&error) {
+            self.lost_from = self.lost_from.min(at);
+            self.lose(at..self.bound, error);
+            return Ok(end);
+        }
+        let block_end = (at / PROBE_BYTES).saturating_add(1).saturating_mul(PROBE_BYTES).min(end);
+        loop {
+            return match self.read(at, block_end) {
+                Ok(0) => Err(data_file_too_short(self.path.clone(), at, self.bound)),
+                Ok(count) => Ok(at.saturating_add(count as u64)),
+                Err(again) if again.kind() == io::ErrorKind::Interrupted => continue,
+                Err(again) => {
+                    self.lose(at..block_end, again);
+                    Ok(block_end)
+                }
+            };
+        }
+    }
+
+    fn lose(&mut self, bytes: Range<u64>, error: io::Error) {
+        if let Some(before) = self.unreadable.iter_mut().find(|bad| bad.bytes.end == bytes.start) {
+            before.bytes.end = bytes.end;
+            return;
+        }
+        let error = Error::io(self.path.clone(), "read", error);
+        self.unreadable.push(Unreadable { bytes, error });
+    }
+}
+
+/// Whether a read failed for the place that it was of: a bad sector, a block whose checksum the file
+/// system or the device found wrong. Other errors are the file's or the process's as a whole.
+fn is_of_a_place(error: &io::Error) -> bool {
+    const OF_A_PLACE: [i32; 6] =
+        [libc::EIO, libc::ENODATA, libc::EILSEQ, libc::EBADMSG, libc::EUCLEAN, libc::EREMOTEIO];
+    error.raw_os_error().is_some_and(|code| OF_A_PLACE.contains(&code))
+}
+
+/// Whether a call failed for want of something that the whole process has too little of: the next file
+/// would fare no better.
+pub(crate) fn is_of_the_process(error: &io::Error) -> bool {
+    const OF_THE_PROCESS: [i32; 3] = [libc::EMFILE, libc::ENFILE, libc::ENOMEM];
+    error.raw_os_error().is_some_and(|code| OF_THE_PROCESS.contains(&code))
+}

@@ -1,0 +1,232 @@
+//! A column as one commit shows it, read without mapping anything.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use zerocopy::IntoBytes;
+
+use crate::column::ColumnSpec;
+use crate::error::{Error, Result};
+use crate::files::directory::{Directory, OpenConf};
+use crate::files::pread::{OsPread, Pread, PreadFile, Unreadable};
+use crate::format::conf::Conf;
+use crate::format::faults::check_spec;
+use crate::format::names;
+use crate::format::offsets::{ENTRIES, ENTRY_BYTES, OffsetTable};
+use crate::read::access::Access;
+use crate::read::files::{Files, OpenFiles, sealed_bound};
+use crate::slot::{FileId, Slot};
+
+/// A column as one commit shows it, read by calls and not by maps.
+///
+/// For those who look at everything once and must go on where the medium fails: a bad sector is an
+/// error of the call that reads it, where a map answers with a signal that ends the process. So opening
+/// one is safe. What it shows is what a [`View`](crate::View) of the same commit shows.
+#[derive(Debug)]
+pub struct Unmapped {
+    files: Files,
+    seen: OpenConf,
+    pread: Arc<dyn Pread>,
+}
+
+/// Both files of an id, with the bound that was established for them.
+pub(crate) struct UnmappedFile {
+    pub(crate) table: Box<OffsetTable>,
+    /// Whether each entry could be read; those that could not are 0 in the table.
+    pub(crate) is_known: Vec<bool>,
+    /// Bytes of the offset file, where there is one.
+    pub(crate) table_len: Option<u64>,
+    /// Parts of the offset file that could not be read.
+    pub(crate) unreadable: Vec<Unreadable>,
+    /// The data file up to the bound.
+    pub(crate) data: Option<PreadFile>,
+    pub(crate) bound: u64,
+}
+
+impl Unmapped {
+    /// Opens the column in `directory` as of its last commit. With `expect`, record type and
+    /// compression must be those.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchColumn`] when there is no conf; [`Error::Replaced`]; [`Error::ConfMismatch`]; [`Error::Corrupt`] and
+    /// [`Error::Unsupported`] for a conf that nobody can follow; [`Error::Io`].
+    pub fn open(directory: impl AsRef<Path>, expect: Option<ColumnSpec>) -> Result<Self> {
+        Self::open_on(Arc::new(OsPread), directory.as_ref(), expect)
+    }
+
+    /// [`Unmapped::open`] on another medium than the operating system's.
+    ///
+    /// # Errors
+    /// As [`Unmapped::open`].
+    pub fn open_on(
+        pread: Arc<dyn Pread>,
+        directory: &Path,
+        expect: Option<ColumnSpec>,
+    ) -> Result<Self> {
+        let no_column = || Error::NoSuchColumn { directory: directory.into() };
+        let directory = Directory::open(directory)?.ok_or_else(no_column)?;
+        let Some(seen) = directory.read_conf()? else {
+            return Err(if directory.was_replaced() {
+                directory.conf_is_gone()
+            } else {
+                no_column()
+            });
+        };
+        if let Some(wanted) = expect {
+            check_spec(directory.file_path(names::CONF), wanted, seen.conf.spec)?;
+        }
+        Ok(Self { files: Files::new(directory, Access::default(), 0), seen, pread })
+    }
+
+    /// The commit marker that counts here.
+    #[must_use]
+    pub fn conf(&self) -> &Conf {
+        &self.seen.conf
+    }
+
+    /// The highest slot with a record, `None` in an empty column.
+    #[must_use]
+    pub fn highest_written_slot(&self) -> Option<Slot> {
+        self.seen.conf.highest
+    }
+
+    pub(crate) fn files(&self) -> &Files {
+        &self.files
+    }
+
+    pub(crate) fn is_latest(&self) -> Result<bool> {
+        self.files.directory.is_latest(&self.seen)
+    }
+
+    /// Ids of the files that may hold records, ascending: those in the directory, and those that the
+    /// conf names.
+    pub(crate) fn file_ids(&self) -> Result<Vec<FileId>> {
+        let mut ids = self.files.directory.file_ids()?;
+        self.files.directory.check_conf()?;
+        let target = self.seen.conf.backfill_target().filter(|target| target.data_len > 0);
+        let named = self.seen.conf.current_file().into_iter();
+        ids.extend(named.chain(target.map(|target| target.file_id)));
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    /// Opens the files of an id and establishes their bound. The offset table is read before it is
+    /// sure that the bound still counts: in a file that no conf names no commit was under way then.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when one of the files is gone, too short or too long; [`Error::Io`].
+    pub(crate) fn file(&self, file_id: FileId) -> Result<UnmappedFile> {
+        let named = self.seen.conf.named_len(file_id);
+        if named == Some(0) {
+            let none = OpenFiles { data: None, offsets: None };
+            return self.read(file_id, none, 0, true);
+        }
+        self.files.settled(|before| {
+            let files = self.files.open(file_id)?;
+            let status = files.data.as_ref().map(|(_, status)| *status);
+            let (bound, is_named) = match named {
+                Some(bound) => (bound, true),
+                None => sealed_bound(&before.conf, file_id, status),
+            };
+            let file = self.read(file_id, files, bound, is_named);
+            if named.is_none() && !self.files.directory.is_latest(before)? {
+                return Ok(None);
+            }
+            file.map(Some)
+        })
+    }
+
+    fn read(
+        &self,
+        file_id: FileId,
+        files: OpenFiles,
+        bound: u64,
+        is_named: bool,
+    ) -> Result<UnmappedFile> {
+        self.files.check_lengths(file_id, &files, bound)?;
+        let mut file = UnmappedFile {
+            table: OffsetTable::zeroed(),
+            is_known: vec![true; ENTRIES],
+            table_len: files.offsets.as_ref().map(|(_, status)| status.byte_len),
+            unreadable: Vec::new(),
+            data: None,
+            bound,
+        };
+        if let Some((offsets, status)) = files.offsets {
+            let path = self.files.offset_path(file_id);
+            file.read_table(PreadFile::new(
+                Arc::clone(&self.pread),
+                path,
+                offsets,
+                status.byte_len,
+            ))?;
+        }
+        if files.data.is_none() && !is_named && file.table.records().next().is_some() {
+            return Err(self.files.no_data_file(file_id));
+        }
+        file.data = files.data.map(|(data, _)| {
+            PreadFile::new(Arc::clone(&self.pread), self.files.data_path(file_id), data, bound)
+        });
+        Ok(file)
+    }
+
+    /// The whole of another file of the column, as far as it can be read, and where it cannot; `None`
+    /// when it is not there. More than `limit` bytes are not looked at.
+    pub(crate) fn small_file(
+        &self,
+        name: &str,
+        limit: u64,
+    ) -> Result<Option<(Vec<u8>, Vec<Unreadable>)>> {
+        let directory = &self.files.directory;
+        let Some(file) = directory.open_file(name)? else { return Ok(None) };
+        let byte_len = directory.open_status(name, &file)?.byte_len.min(limit);
+        let path = directory.file_path(name);
+        let mut file = PreadFile::new(Arc::clone(&self.pread), path, file, byte_len);
+        let mut bytes = Vec::new();
+        while (bytes.len() as u64) < byte_len {
+            match file.piece(bytes.len() as u64, byte_len)? {
+                Ok(piece) => bytes.extend_from_slice(piece),
+                Err(end) => bytes.resize(usize::try_from(end).unwrap_or(usize::MAX), 0),
+            }
+        }
+        Ok(Some((bytes, file.into_unreadable())))
+    }
+}
+
+impl UnmappedFile {
+    fn read_table(&mut self, mut offsets: PreadFile) -> Result<()> {
+        let mut bytes = Vec::new();
+        let byte_len = self.table_len.unwrap_or(0);
+        while (bytes.len() as u64) < byte_len {
+            match offsets.piece(bytes.len() as u64, byte_len)? {
+                Ok(piece) => bytes.extend_from_slice(piece),
+                Err(end) => {
+                    let first = bytes.len() as u64 / ENTRY_BYTES;
+                    let range = index(first)..index(end.div_ceil(ENTRY_BYTES));
+                    self.is_known[range].fill(false);
+                    bytes.resize(index_of_byte(end), 0);
+                }
+            }
+        }
+        self.unreadable = offsets.into_unreadable();
+        if let Some(table) = OffsetTable::from_prefix(bytes.as_bytes()) {
+            self.table = table;
+        }
+        // Of an entry that was read in part nothing is known.
+        for at in 0..ENTRIES {
+            if !self.is_known[at] {
+                self.table.set(at, 0);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn index(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(ENTRIES).min(ENTRIES)
+}
+
+fn index_of_byte(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,283 @@
+//! Bytes below the length that no slot refers to, and entries that lead to no such bytes.
+
+use super::check::{FileCheck, Header, stream};
+use super::value::ValueStream;
+use super::{Finding, Severity, damage, note};
+use crate::error::Result;
+use crate::format::names;
+use crate::format::offsets::{ENTRIES, entry_offset};
+use crate::format::record::{HEADER_BYTES, RecordFault, RecordTag};
+use crate::format::sums::SumVerdict;
+use crate::slot::Slot;
+
+/// What [`reclaim`](crate::reclaim) gives back are whole blocks of this size.
+const BLOCK_BYTES: u64 = 4096;
+
+/// What is looked through for zeros before the file system is asked where the next hole ends.
+const PIECE_BYTES: u64 = 1 << 20;
+
+/// A whole record that no slot refers to.
+#[derive(Debug)]
+pub(super) struct Orphan {
+    offset: u64,
+    end: u64,
+    /// The slot that it was written for, by its checksum.
+    proved: Option<Slot>,
+    /// The slot that it says it is of.
+    told: Option<Slot>,
+}
+
+impl FileCheck<'_> {
+    /// Looks at what lies between two records, or behind the last; `last` is the slot of the record
+    /// before.
+    pub(super) fn gap(&mut self, from: u64, to: u64, last: Option<Slot>) -> Result<()> {
+        if from >= to {
+            return Ok(());
+        }
+        if self.is_hole(from, to)? {
+            self.unreferenced(from, to, "zeros in place of what was given back");
+            return Ok(());
+        }
+        let mut at = from;
+        while at < to {
+            let end = match self.header(at)? {
+                Header::Of(byte_len) => at.saturating_add(HEADER_BYTES).saturating_add(byte_len),
+                Header::Unreadable => return Ok(()),
+                Header::Fault(fault) => return self.no_record_in(at, to, fault, last),
+            };
+            if end > to {
+                self.cut_record(at, to, last);
+                return Ok(());
+            }
+            let orphan = self.orphan(at, end)?;
+            self.orphans.push(orphan);
+            at = end;
+        }
+        Ok(())
+    }
+
+    /// Whether all whole blocks are zero, and there is one.
+    fn is_hole(&mut self, from: u64, to: u64) -> Result<bool> {
+        let first = from.next_multiple_of(BLOCK_BYTES);
+        let end = to / BLOCK_BYTES * BLOCK_BYTES;
+        self.is_zero(first, end)
+    }
+
+    fn is_zero(&mut self, from: u64, to: u64) -> Result<bool> {
+        let Some(data) = self.data.as_mut().filter(|_| from < to) else { return Ok(false) };
+        let mut at = data.next_data(from).min(to);
+        while at < to {
+            let (mut is_zero, end) = (true, to.min(at.saturating_add(PIECE_BYTES)));
+            let is_whole = stream(data, at, end, &mut |bytes| {
+                is_zero &= bytes.iter().all(|byte| *byte == 0);
+                is_zero
+            })?;
+            if !is_zero || !is_whole {
+                return Ok(false);
+            }
+            at = data.next_data(end).min(to);
+        }
+        Ok(true)
+    }
+
+    fn orphan(&mut self, offset: u64, end: u64) -> Result<Orphan> {
+        // Whose checksum is one of a record at this place.
+        let candidates = self.sums.as_ref().into_iter().flat_map(|sums| sums.table.known());
+        let candidates: Vec<Slot> = candidates
+            .map(|index| self.file_id.slot_at(index))
+            .filter(|slot| self.kept(*slot).is_of(*slot, offset))
+            .collect();
+        let spec = self.column.conf().spec;
+        let mut value = ValueStream::new(spec.compression, self.options.column, false);
+        let mut proved = None;
+        let claimed = candidates.first().copied().unwrap_or(self.file_id.first_slot());
+        if let Some(sum) = self.sum_of(claimed, (offset, end), &mut value)? {
+            let kept = self.kept(claimed);
+            let is_proved = kept.compare(claimed, offset, sum) == SumVerdict::Intact;
+            proved = is_proved.then_some(claimed);
+        }
+        Ok(Orphan { offset, end, proved, told: value.told_slot() })
+    }
+
+    /// A record that runs into the next one: its length was changed, or its end overwritten.
+    fn cut_record(&mut self, at: u64, to: u64, last: Option<Slot>) {
+        let found = "a record that runs into the next";
+        if self.is_strict {
+            self.lost_bytes(at, to, last, found);
+        } else {
+            let found = format!("{found}, that no slot refers to");
+            self.undecided_bytes(at, to, None, &found);
+        }
+    }
+
+    fn no_record_in(
+        &mut self,
+        at: u64,
+        to: u64,
+        fault: RecordFault,
+        last: Option<Slot>,
+    ) -> Result<()> {
+        if !self.is_strict && self.is_zero(at, to)? {
+            self.undecided_bytes(at, to, None, "zeros that no slot refers to");
+            return Ok(());
+        }
+        let found = match fault {
+            RecordFault::Header(bytes) => super::hex(&bytes),
+            other => other.describe(to),
+        };
+        self.lost_bytes(at, to, last, &format!("{found}: no writer leaves that"));
+        Ok(())
+    }
+
+    fn lost_bytes(&mut self, from: u64, to: u64, last: Option<Slot>, found: &str) {
+        let wanted = match last {
+            Some(last) => format!("a record right behind that of slot {last}"),
+            None => "a record".to_owned(),
+        };
+        let path = self.column.files().data_path(self.file_id);
+        let lost = damage(path, "data file", wanted, found);
+        let (offset, byte_len) = (Some(from), Some(to - from));
+        self.found.push(Finding { offset, byte_len, slot: last, ..lost });
+    }
+
+    fn undecided_bytes(&mut self, from: u64, to: u64, slot: Option<Slot>, found: &str) {
+        let finding = self.bytes(from, to, found);
+        self.found.undecided(Finding { slot, ..finding });
+    }
+
+    fn unreferenced(&mut self, from: u64, to: u64, found: &str) {
+        let finding = self.bytes(from, to, found);
+        self.found.push(finding);
+    }
+
+    fn bytes(&self, from: u64, to: u64, found: &str) -> Finding {
+        let path = self.column.files().data_path(self.file_id);
+        let bytes = note(path, "data file", "a record that a slot refers to", found);
+        Finding { offset: Some(from), byte_len: Some(to - from), ..bytes }
+    }
+
+    /// Brings together entries that lead nowhere, checksums without an entry, and records that no slot
+    /// refers to.
+    pub(super) fn unite(&mut self, nowhere: &[(u64, Slot)]) -> Result<()> {
+        let orphans = std::mem::take(&mut self.orphans);
+        let mut explained = Vec::new();
+        for orphan in &orphans {
+            explained.extend(self.of_orphan(orphan));
+        }
+        for (entry, slot) in nowhere {
+            if !explained.contains(slot) {
+                self.entry_behind(*slot, *entry)?;
+            }
+        }
+        self.checksums_without_record(&explained);
+        self.damaged_checksum_file();
+        Ok(())
+    }
+
+    /// Reports a record that no slot refers to. Returns the slot that has lost it, where that is known.
+    fn of_orphan(&mut self, orphan: &Orphan) -> Option<Slot> {
+        let Orphan { offset, end, proved, told } = *orphan;
+        let is_of_this_file = |slot: &Slot| slot.file_id() == self.file_id;
+        if let Some(slot) = proved {
+            let sums = names::sums_file(self.file_id);
+            self.lost_entry(slot, format!("{offset}, where {sums} has its record"));
+            return Some(slot);
+        }
+        let told = told.filter(is_of_this_file);
+        if let Some(slot) = told.filter(|slot| self.has_record(*slot)) {
+            let found = format!("another record of slot {slot}, which has one");
+            self.unreferenced(offset, end, &found);
+            return None;
+        }
+        let found = format!("{} bytes of a record that no slot refers to", end - offset);
+        if !self.is_strict || self.is_known.contains(&false) {
+            self.undecided_bytes(offset, end, told, &found);
+            return None;
+        }
+        if let Some(slot) = told {
+            self.lost_entry(slot, format!("{offset}, where a record says that it is of this slot"));
+            return Some(slot);
+        }
+        if self.all_slots_have_records() {
+            self.unreferenced(offset, end, &found);
+            return None;
+        }
+        let path = self.column.files().data_path(self.file_id);
+        let lost = damage(path, "data file", "a record that a slot refers to", found);
+        self.found.push(Finding { offset: Some(offset), byte_len: Some(end - offset), ..lost });
+        None
+    }
+
+    fn lost_entry(&mut self, slot: Slot, wanted: String) {
+        let path = self.column.files().offset_path(self.file_id);
+        let found = self.table.get(slot.index_in_file()).to_string();
+        let lost = damage(path, "offset entry", wanted, found);
+        let offset = Some(entry_offset(slot.index_in_file()));
+        self.found.push(Finding { offset, slot: Some(slot), ..lost });
+    }
+
+    fn has_record(&self, slot: Slot) -> bool {
+        let entry = self.table.get(slot.index_in_file());
+        entry != 0 && entry < self.bound
+    }
+
+    /// No slot of the file, up to the highest, is without a record: none can have lost one.
+    fn all_slots_have_records(&self) -> bool {
+        let last = match self.column.conf().highest {
+            Some(highest) if highest.file_id() == self.file_id => highest.index_in_file(),
+            _ => ENTRIES - 1,
+        };
+        (0..=last).all(|index| self.has_record(self.file_id.slot_at(index)))
+    }
+
+    /// An entry that leads to or behind the bound.
+    fn entry_behind(&mut self, slot: Slot, entry: u64) -> Result<()> {
+        let (files, conf) = (self.column.files(), self.column.conf());
+        if !self.allows_backfill && Some(slot) <= conf.highest {
+            let tag = RecordTag::new(conf.spec.record_type);
+            let place = (entry, self.bound);
+            let error = files.no_record(tag, slot, place, RecordFault::HeaderPastBound);
+            return self.found.error(&files.offset_path(self.file_id), Some(slot), error);
+        }
+        let wanted = format!("an offset below the committed {} bytes", self.bound);
+        let found = format!("the entry {entry} of an uncommitted record");
+        let behind = note(files.offset_path(self.file_id), "offset entry", wanted, found);
+        let offset = Some(entry_offset(slot.index_in_file()));
+        self.found.push(Finding { offset, slot: Some(slot), ..behind });
+        Ok(())
+    }
+
+    /// Checksums of slots without an entry: of commits that did not happen, unless a record says
+    /// otherwise. A commit that is under way writes them first.
+    fn checksums_without_record(&mut self, explained: &[Slot]) {
+        let Some(sums) = self.sums.as_ref().filter(|sums| sums.is_whole) else { return };
+        let (conf, file_id) = (self.column.conf(), self.file_id);
+        let is_open = conf.backfill.is_some() && conf.named_len(file_id).is_some();
+        let lost: Vec<usize> = sums
+            .table
+            .known()
+            .filter(|index| self.table.get(*index) == 0 && self.is_known[*index])
+            .filter(|index| {
+                let slot = file_id.slot_at(*index);
+                Some(slot) <= conf.highest && !is_open && !explained.contains(&slot)
+            })
+            .collect();
+        for index in lost {
+            let path = self.column.files().offset_path(file_id);
+            let wanted = "the offset of a record, for its checksum is kept";
+            let alone = note(path, "offset entry", wanted, "0, and no record that it fits");
+            let (offset, slot) = (Some(entry_offset(index)), Some(file_id.slot_at(index)));
+            self.found.undecided(Finding { offset, slot, ..alone });
+        }
+    }
+
+    /// A checksum file that was not made to its end holds none of a committed record.
+    fn damaged_checksum_file(&mut self) {
+        let broken = self.sums.as_mut().and_then(|sums| sums.broken.take());
+        let has_held_some = self.found.summary.with_checksum > 0;
+        let severity = if has_held_some { Severity::Damage } else { Severity::Note };
+        if let Some(broken) = broken {
+            self.found.push(Finding { severity, ..broken });
+        }
+    }
+}

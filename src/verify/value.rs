@@ -1,0 +1,113 @@
+//! A value that comes in pieces: decoded where that is asked for, and asked which slot it is of.
+
+use crate::column::{Column, Compression};
+use crate::format::frames::FrameFault;
+use crate::format::ssz::{BLOCK_HEAD_BYTES, BlockHead, STATE_HEAD_BYTES, StateHead};
+use crate::read::frame_stream::FrameStream;
+use crate::slot::Slot;
+
+/// A state's first field is the time of the genesis, in seconds; none is so late. It tells a state in
+/// SSZ from one that other software has compressed.
+const LATEST_GENESIS: u64 = 1 << 40;
+
+/// The value of a record, as far as it came.
+#[derive(Debug)]
+pub(super) struct ValueStream {
+    /// `None` where the value is what is stored.
+    frames: Option<FrameStream>,
+    /// To be decoded to the end.
+    decodes_all: bool,
+    column: Option<Column>,
+    head: Vec<u8>,
+    byte_len: u64,
+    fault: Option<FrameFault>,
+}
+
+impl ValueStream {
+    pub(super) fn new(compression: Compression, column: Option<Column>, decodes_all: bool) -> Self {
+        let frames = (compression == Compression::Snappy).then(FrameStream::default);
+        Self { frames, decodes_all, column, head: Vec::new(), byte_len: 0, fault: None }
+    }
+
+    /// Takes the next bytes of the payload.
+    pub(super) fn feed(&mut self, stored: &[u8]) {
+        let head_bytes = match self.column {
+            Some(Column::Blocks) => BLOCK_HEAD_BYTES,
+            Some(Column::StateSnapshots) => STATE_HEAD_BYTES,
+            _ => 0,
+        };
+        if self.fault.is_some() || !self.decodes_all && self.head.len() >= head_bytes {
+            return;
+        }
+        let Self { head, byte_len, .. } = self;
+        let mut take = |bytes: &[u8]| {
+            *byte_len = byte_len.saturating_add(bytes.len() as u64);
+            let missing = head_bytes.saturating_sub(head.len());
+            head.extend_from_slice(&bytes[..bytes.len().min(missing)]);
+        };
+        match &mut self.frames {
+            None => take(stored),
+            Some(frames) => self.fault = frames.feed(stored, &mut take).err(),
+        }
+    }
+
+    /// The length of the value, when all of it was to be decoded.
+    pub(super) fn finish(&self) -> Result<Option<u64>, FrameFault> {
+        if !self.decodes_all {
+            return Ok(None);
+        }
+        match (&self.fault, &self.frames) {
+            (Some(fault), _) => Err(fault.clone()),
+            (None, Some(frames)) => frames.finish().map(|()| Some(self.byte_len)),
+            (None, None) => Ok(Some(self.byte_len)),
+        }
+    }
+
+    /// The slot that the value says it is of; `None` where it says none, or is no block and no state in
+    /// SSZ: other software keeps other encodings.
+    pub(super) fn told_slot(&self) -> Option<Slot> {
+        match self.column? {
+            Column::Blocks => BlockHead::parse(&self.head).ok().map(|head| head.slot),
+            Column::StateSnapshots => {
+                let genesis = self.head.first_chunk().copied().map(u64::from_le_bytes)?;
+                let head = StateHead::parse(&self.head).ok()?;
+                let is_state = genesis < LATEST_GENESIS && head.genesis_validators_root != [0; 32];
+                is_state.then_some(head.slot)
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::frames::encoded;
+
+    fn told(column: Column, compression: Compression, stored: &[u8]) -> Option<Slot> {
+        let mut value = ValueStream::new(compression, Some(column), false);
+        stored.chunks(7).for_each(|piece| value.feed(piece));
+        value.told_slot()
+    }
+
+    #[test]
+    fn blocks_and_states_tell_their_slots_and_other_values_tell_none() {
+        let mut block = vec![0xab; 4000];
+        block[..4].copy_from_slice(&100_u32.to_le_bytes());
+        block[100..108].copy_from_slice(&77_u64.to_le_bytes());
+        block[180..184].copy_from_slice(&84_u32.to_le_bytes());
+        assert_eq!(told(Column::Blocks, Compression::Snappy, &encoded(&block)), Some(Slot(77)));
+        block[0] = 99;
+        assert_eq!(told(Column::Blocks, Compression::Snappy, &encoded(&block)), None);
+
+        let mut state = vec![0xab; 4000];
+        state[..8].copy_from_slice(&1_606_824_023_u64.to_le_bytes());
+        state[40..48].copy_from_slice(&64_u64.to_le_bytes());
+        assert_eq!(told(Column::StateSnapshots, Compression::None, &state), Some(Slot(64)));
+        assert_eq!(told(Column::StateDiffs, Compression::None, &state), None);
+        // As zstd begins.
+        state[..8].copy_from_slice(&[0x28, 0xb5, 0x2f, 0xfd, 0xa0, 1, 2, 3]);
+        assert_eq!(told(Column::StateSnapshots, Compression::None, &state), None);
+        assert_eq!(told(Column::StateSnapshots, Compression::None, &[0; 47]), None);
+    }
+}

@@ -1,0 +1,44 @@
+//! What a column comes to, in one line.
+
+use coldstore::Column;
+use coldstore::verify::Summary;
+
+/// What was checked of a column, what was found, and what is not known.
+pub(super) fn of_column(column: Column, summary: &Summary, damages: u64) -> String {
+    let Summary { records, files, with_checksum, unread_records, unreadable, undecided, .. } =
+        *summary;
+    let mut line = format!("{column}: {}", count(records, "record", "records"));
+    line += &format!(" in {}, ", count(files, "file", "files"));
+    line += &if damages == 0 { "no damage".to_owned() } else { format!("{damages} damage") };
+    if with_checksum > 0 {
+        line += &format!("; {with_checksum} compared with their checksums");
+        if summary.not_compared() > 0 {
+            line += &format!(", {} not", summary.not_compared());
+        }
+    }
+    if unreadable > 0 {
+        let places = count(unreadable, "place", "places");
+        let records = count(unread_records, "record", "records");
+        line += &format!("; {places} cannot be read, in {records}");
+    }
+    if undecided > 0 {
+        let places = count(undecided, "place", "places");
+        line += &format!("; {places} where nothing tells whether a record was lost");
+    }
+    line
+}
+
+/// That a record is as it was written, only its checksum tells.
+pub(super) fn without_sums(columns: &[&str]) -> Option<String> {
+    let columns = columns.join(", ");
+    (!columns.is_empty()).then(|| {
+        format!("there was nothing to compare the records of {columns} with: no checksums are kept")
+    })
+}
+
+fn count(number: u64, one: &str, many: &str) -> String {
+    match number {
+        1 => format!("1 {one}"),
+        more => format!("{more} {many}"),
+    }
+}
