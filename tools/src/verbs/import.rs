@@ -77,6 +77,7 @@ impl Import {
     pub(crate) fn run(self) -> Result<Answer> {
         let network = self.network.as_deref().map(Network::named).transpose()?;
         let (plan, left_out) = files::choose(&self.paths, network.as_ref())?;
+        files::check_beginning(&plan, &self.archive)?;
         let manifest = Manifest::read(&self.archive)?;
         let kept = manifest.as_ref().map(Chain::recorded);
         let mut chain = Self::chain_of(&plan, network.as_ref(), kept)?;

@@ -308,6 +308,28 @@ fn bad_files_are_listed_by_what_they_look_like_and_good_ones_are_imported() {
 }
 
 #[test]
+fn an_archive_does_not_begin_behind_a_bad_file() {
+    let archive = Archive::new();
+    let directory = first_eras(&archive, 5);
+    let second = Path::new(&directory).join("minimal-00002-68884aec.era");
+    let first = Path::new(&directory).join("minimal-00001-c3b5fb85.era");
+    for path in [&first, &second] {
+        fs::write(path, "<html>").unwrap();
+    }
+    let import = ["import", &archive.arg(), &directory];
+    let run = coldstore(&import).exits(3);
+    let wanted = format!("begin with era 3, and eras before it, which {} may", first.display());
+    assert!(run.stderr.contains(&wanted), "{}", run.stderr);
+    assert!(!archive.path().exists());
+    // With the first one there it begins where it should, and the other one keeps later eras out.
+    fs::copy(&era_files("chain-minimal")[1], &first).unwrap();
+    let run = coldstore(&import).exits(3);
+    assert!(run.stderr.contains("era 2 is missing"), "{}", run.stderr);
+    let last = archive.scan("bbr", &["--reverse", "--limit", "1", "--format", "sha256"]);
+    assert_eq!(last.first_words(), ["63"]);
+}
+
+#[test]
 fn nothing_but_bad_files_makes_no_archive() {
     let archive = Archive::new();
     let page = archive.beside("minimal-00001-c3b5fb85.era");

@@ -103,7 +103,10 @@ impl Place {
             ImportColumns { blocks, block_roots, state_roots, state_snapshots: Some(snapshots) };
         let mut observer = |_: &Progress<'_>| ControlFlow::Continue(());
         let done = import_proved(&plan, columns, States::All, &mut prover, &mut observer);
-        Ok((done.err().map(|failure| failure.error.to_string()), prover.into_report()))
+        // A file that was left out is the reason for whatever is missing behind it.
+        let left_out = plan.bad_files().first().map(|file| file.error.to_string());
+        let error = left_out.or(done.err().map(|failure| failure.error.to_string()));
+        Ok((error, prover.into_report()))
     }
 
     pub(crate) fn open(&self) -> Archive {

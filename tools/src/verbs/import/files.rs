@@ -1,13 +1,15 @@
 //! Which of the files that were given are imported, and which are left out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+use coldstore::Column;
 use coldstore::era::import::ImportError;
 use coldstore::era::{BadFile, Plan, PlannedFile};
 use serde::Serialize;
 
 use crate::networks::{self, Network, Root};
+use crate::open;
 use crate::output;
 use crate::verbs::export;
 
@@ -77,6 +79,36 @@ fn config_name_of(file: &PlannedFile) -> Option<&str> {
     let is_hex = root.len() == 8 && root.bytes().all(|digit| digit.is_ascii_hexdigit());
     let is_era = era.len() >= 5 && era.parse() == Ok(file.first_era);
     (is_hex && is_era && export::is_config_name(name)).then_some(name)
+}
+
+/// Refuses to begin an archive behind a bad file: the eras before its first one cannot be added
+/// later. What era a bad file would have been is a guess by its name.
+pub(super) fn check_beginning(plan: &Plan, archive: &Path) -> Result<()> {
+    let is_begun = archive.is_dir() && {
+        let roots = open::archive(archive)?;
+        let roots = roots.column(Column::BlockRoots);
+        roots.is_ok_and(|roots| roots.view().highest_written_slot().is_some())
+    };
+    // Era 0 has no blocks: with era 1 nothing is lost but its state.
+    let first = plan.files().iter().filter(|file| file.last_era > 0).map(|file| file.first_era);
+    let Some(first) = first.min().filter(|first| !is_begun && *first > 0) else { return Ok(()) };
+    let may_be_before = |file: &&BadFile| match era_by_name(&file.path) {
+        Some(era) => era < first,
+        None => first > 1,
+    };
+    if let Some(file) = plan.bad_files().iter().find(may_be_before) {
+        bail!(
+            "the archive would begin with era {first}, and eras before it, which {} may be one of, \
+             could not be added later: get that file again, or take it away to begin there",
+            file.path.display()
+        );
+    }
+    Ok(())
+}
+
+/// The number in `mainnet-00012-0a1b2c3d.era`.
+fn era_by_name(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.rsplit('-').nth(1)?.parse().ok()
 }
 
 /// Exit status 3, unless every file that was left out is a good one.
