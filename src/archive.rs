@@ -8,7 +8,9 @@ use crate::error::{Error, Result};
 use crate::format::names;
 use crate::manifest::Manifest;
 use crate::read::{Reader, ReaderOptions};
-use crate::write::{Checksums, Door, Pipeline, PipelineOptions, Writer, WriterOptions};
+use crate::write::{
+    Checksums, Door, Locked, Pipeline, PipelineOptions, Writer, WriterOptions, settle,
+};
 
 /// An archive, open for reading. Nothing is created, and columns are opened when they are first
 /// asked for.
@@ -144,6 +146,7 @@ pub struct ArchiveWriter {
     root: PathBuf,
     checksums: Checksums,
     doors: [Door; Column::ALL.len()],
+    is_deferred: bool,
     columns: [Option<Writer>; Column::ALL.len()],
 }
 
@@ -152,8 +155,9 @@ impl ArchiveWriter {
     #[must_use]
     pub fn open(root: impl AsRef<Path>) -> Self {
         let columns = std::array::from_fn(|_| None);
+        let (root, checksums) = (root.as_ref().to_owned(), Checksums::Off);
         let doors = Column::ALL.map(Door::new);
-        Self { root: root.as_ref().to_owned(), checksums: Checksums::Off, doors, columns }
+        Self { root, checksums, doors, is_deferred: false, columns }
     }
 
     /// Opens columns from now on for any values, and for roots with gaps: [`Door::raw`].
@@ -166,6 +170,37 @@ impl ArchiveWriter {
     #[must_use]
     pub fn far(self, far: bool) -> Self {
         Self { doors: self.doors.map(|door| door.far(far)), ..self }
+    }
+
+    /// Whether what opening a column changes besides healing waits for the first write to it, or for
+    /// [`Self::settle`] (default: no): making a column that is missing, and turning backfill on. So
+    /// whoever finds out first whether there is anything to write leaves the archive as it was when
+    /// there is not. Columns that are there are locked at once, the others when they are made.
+    #[must_use]
+    pub fn deferred(self, is_deferred: bool) -> Self {
+        Self { is_deferred, ..self }
+    }
+
+    /// Does for all columns that were opened what was [deferred](Self::deferred). After an error
+    /// nothing is left of the columns that were to be made.
+    ///
+    /// # Errors
+    /// As [`Writer::open`].
+    pub fn settle(&mut self) -> Result<()> {
+        self.settle_with(|| Ok(()))
+    }
+
+    /// [`Self::settle`] with a last check of the caller's, when all columns are there and locked and
+    /// before the conf of any is replaced. When it fails, the archive is left as it was.
+    ///
+    /// # Errors
+    /// As [`Writer::open`], and the check's.
+    pub fn settle_with<T, E: From<Error>>(
+        &mut self,
+        last_check: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut columns: Vec<_> = self.columns.iter_mut().flatten().collect();
+        settle(&mut columns, last_check)
     }
 
     /// Whether checksums are kept of what is written to columns that are opened from now on.
@@ -217,9 +252,13 @@ impl ArchiveWriter {
         if !to_open.is_empty() {
             self.read_chain()?;
         }
-        let opened = open_writers(&self.root, self.checksums, &self.doors, &to_open);
+        to_open.sort_unstable_by_key(|(column, _)| column.index());
+        let mut opened = open_writers(&self.root, self.checksums, &self.doors, &to_open)?;
+        if !self.is_deferred {
+            settle(&mut opened.iter_mut().collect::<Vec<_>>(), || Ok::<_, Error>(()))?;
+        }
         for ((column, _), writer) in to_open.into_iter().zip(opened) {
-            self.columns[column.index()] = Some(writer?);
+            self.columns[column.index()] = Some(writer);
         }
         let cells = self.columns.get_disjoint_mut(indices);
         let cells = cells.unwrap_or_else(|_| unreachable!("no column is asked for twice"));
@@ -242,28 +281,30 @@ impl ArchiveWriter {
     }
 }
 
-/// Opens columns for writing, each on a thread of its own: what each of them flushes, the file
-/// system can then flush together. They are made where they are missing, with backfill turned on
-/// where asked.
+/// Opens columns for writing, given in the order of [`Column::ALL`], with backfill turned on where
+/// asked; whatever else than healing that changes is left to [`settle`].
+///
+/// All locks are taken before anything is healed. Each column is healed on a thread of its own: what
+/// each of them flushes, the file system can then flush together.
 fn open_writers(
     root: &Path,
     checksums: Checksums,
     doors: &[Door; Column::ALL.len()],
     asked: &[(Column, bool)],
-) -> Vec<Result<Writer>> {
-    let open = |(column, allow_backfill): (Column, bool)| {
-        let options = WriterOptions::create(column.spec()).allow_backfill(allow_backfill);
-        let options = options.checksums(checksums).door(doors[column.index()]);
-        Writer::open(root.join(column.dir_name()), options)
+) -> Result<Vec<Writer>> {
+    let lock = |(column, allow_backfill): &(Column, bool)| {
+        let options = WriterOptions::create(column.spec()).allow_backfill(*allow_backfill);
+        let options = options.checksums(checksums).door(doors[column.index()]).deferred(true);
+        Locked::of(&root.join(column.dir_name()), options)
     };
-    match asked {
-        [] => Vec::new(),
-        [one] => vec![open(*one)],
-        many => std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                many.iter().map(|asked| scope.spawn(move || open(*asked))).collect();
-            let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
-            joined.map(|opened| opened.unwrap_or_else(|p| std::panic::resume_unwind(p))).collect()
-        }),
+    let mut locked = asked.iter().map(lock).collect::<Result<Vec<_>>>()?;
+    if locked.len() == 1 {
+        return locked.drain(..).map(Locked::open).collect();
     }
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            locked.into_iter().map(|column| scope.spawn(move || column.open())).collect();
+        let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
+        joined.map(|opened| opened.unwrap_or_else(|p| std::panic::resume_unwind(p))).collect()
+    })
 }

@@ -31,7 +31,7 @@ use super::verify::{Verified, verify};
 use crate::column::Column;
 use crate::error::Error;
 use crate::slot::Slot;
-use crate::write::Writer;
+use crate::write::{Writer, settle};
 
 /// Of the blocks that were verified so much stays in memory until they are committed, and a state
 /// that has no more: they need not be read and decoded again.
@@ -90,6 +90,16 @@ pub struct ImportColumns<'a> {
     pub state_roots: &'a mut Writer,
     /// `bss`; needed unless no state is selected. (Without it the newest state is not kept either.)
     pub state_snapshots: Option<&'a mut Writer>,
+}
+
+impl ImportColumns<'_> {
+    /// Makes columns and replaces confs where that was [deferred](crate::ArchiveWriter::deferred).
+    fn settle(&mut self) -> Result<(), Error> {
+        let Self { blocks, block_roots, state_roots, state_snapshots } = self;
+        let mut columns = vec![&mut **blocks, block_roots, state_roots];
+        columns.extend(state_snapshots.as_deref_mut());
+        settle(&mut columns, || Ok(()))
+    }
 }
 
 /// Imports the files of a plan.
@@ -171,6 +181,8 @@ fn import_all(
             Err(error @ (ImportError::NeedsBackfill { .. } | ImportError::AnotherChain(_))) => {
                 return Err(error);
             }
+            // The genesis state alone fits any archive of its chain: nothing is done for its sake.
+            Err(error) if !files.iter().any(|(_, eras)| has_slots(eras)) => return Err(error),
             Err(error) => {
                 refused = Some(error);
                 break;
@@ -192,6 +204,10 @@ fn import_all(
     }
     committer.commit_file(ready)?;
     refused.map_or(Ok(()), Err)
+}
+
+fn has_slots(eras: &[(Group, Standing)]) -> bool {
+    eras.iter().any(|(group, _)| group.slots.is_some())
 }
 
 /// A file, and what the archive lacks of each of its eras.
@@ -330,7 +346,7 @@ impl Verifier<'_, '_, '_> {
         slot: Slot,
     ) -> Result<Option<Box<(Root, Root)>>, Error> {
         let Some(prover) = self.prover.as_deref_mut() else { return Ok(None) };
-        let view = standing::view_of(snapshots)?;
+        let Some(view) = standing::view_of(snapshots)? else { return Ok(None) };
         let Some(held) = view.get_stored(slot)? else { return Ok(None) };
         let held = prover.state_root(&mut &held[..]);
         let found = prover.state_root(&mut file.state_stream(record)?);
@@ -359,6 +375,8 @@ impl Committer<'_, '_> {
         ready: &mut Ready,
         mut writing: Option<Writing>,
     ) -> Result<(), ImportError> {
+        // A file has been verified: until now nothing has changed.
+        self.columns.settle()?;
         self.ticker.begin_file(ready.file.path(), ready.file.byte_len());
         for era in &ready.eras {
             self.commit(&mut ready.file, era, writing.take())?;

@@ -109,17 +109,17 @@ impl Survey {
     ) -> Result<Self> {
         let ImportColumns { blocks, block_roots, state_roots, state_snapshots } = columns;
         let roots = view_of(block_roots)?;
-        let lowest = [lowest_slot(&view_of(blocks)?), lowest_slot(&roots)];
-        let lowest = lowest.into_iter().chain([lowest_slot(&view_of(state_roots)?)]);
+        let (of_blocks, of_states) = (view_of(blocks)?, view_of(state_roots)?);
+        let lowest = [&of_blocks, &roots, &of_states].map(|view| lowest_slot(view.as_ref()?));
         let blocks_end = blocks.highest_written_slot();
         let roots_end = [block_roots.highest_written_slot(), state_roots.highest_written_slot()];
         let snapshots = state_snapshots.as_deref();
         Ok(Self {
             options,
-            first: lowest.flatten().min(),
+            first: lowest.into_iter().flatten().min(),
             roots_end,
             blocks_end,
-            blocks_complete: complete_blocks(blocks_end, &roots)?,
+            blocks_complete: complete_blocks(blocks_end, roots.as_ref())?,
             states_end: snapshots.and_then(Writer::highest_written_slot),
             genesis_validators_root: snapshots.map(genesis_of).transpose()?.flatten(),
             newest: plan.files().last().map(|file| file.last_era),
@@ -421,8 +421,13 @@ fn lack(first_lacking: Option<Slot>, end: Option<Slot>) -> Lack {
     }
 }
 
-pub(super) fn view_of(writer: &Writer) -> Result<View> {
-    Ok(Reader::open_mapped(writer.directory(), ReaderOptions::default())?.view())
+/// `None` where there is no column yet.
+pub(super) fn view_of(writer: &Writer) -> Result<Option<View>> {
+    if writer.is_to_be_made() {
+        return Ok(None);
+    }
+    let reader = Reader::open_mapped(writer.directory(), ReaderOptions::default())?;
+    Ok(Some(reader.view()))
 }
 
 fn root_at(view: &View, slot: Slot) -> Result<Option<Vec<u8>>> {
@@ -430,7 +435,8 @@ fn root_at(view: &View, slot: Slot) -> Result<Option<Vec<u8>>> {
 }
 
 /// The slot up to which every slot behind the last block is known to be skipped: its root repeats.
-fn complete_blocks(end: Option<Slot>, roots: &View) -> Result<Option<Slot>> {
+fn complete_blocks(end: Option<Slot>, roots: Option<&View>) -> Result<Option<Slot>> {
+    let Some(roots) = roots else { return Ok(end) };
     let (Some(end), Some(highest)) = (end, roots.highest_written_slot()) else { return Ok(end) };
     if highest <= end {
         return Ok(Some(end));
@@ -443,7 +449,7 @@ fn complete_blocks(end: Option<Slot>, roots: &View) -> Result<Option<Slot>> {
 
 /// What the first state in `bss` says of its chain, if it is a state at all.
 fn genesis_of(snapshots: &Writer) -> Result<Option<Root>> {
-    let view = view_of(snapshots)?;
+    let Some(view) = view_of(snapshots)? else { return Ok(None) };
     let record = view.at_or_after(Slot(0))?;
     let head = record.as_ref().and_then(|record| {
         let head = StateHead::parse(record.stored().get(..STATE_HEAD_BYTES)?).ok()?;
@@ -514,7 +520,10 @@ fn check_root(
     slot: Slot,
     root: &Root,
 ) -> Result<(), ImportError> {
-    let held = view_of(writer).and_then(|view| root_at(&view, slot));
+    let held = view_of(writer).and_then(|view| match view {
+        Some(view) => root_at(&view, slot),
+        None => Ok(None),
+    });
     let Some(held) = held.map_err(|source| refused(path, group, column, source))? else {
         return Ok(());
     };

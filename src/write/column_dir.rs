@@ -135,39 +135,60 @@ impl ColumnDir {
     /// Makes the directory and those above it that are missing, each with its name flushed.
     ///
     /// First up to one that is there, then down again, each once: a name that is taken need not lead
-    /// to a directory (a dangling link), and in a directory that was removed nothing can be made.
-    pub(super) fn create_dirs(&self) -> Result<()> {
+    /// to a directory (a dangling link), and in a directory that was removed nothing can be made. What
+    /// was made is added to `made`.
+    pub(super) fn create_dirs(&self, made: &mut Vec<PathBuf>) -> Result<()> {
         let mut missing = Vec::new();
         let mut directory = self.path.as_path();
-        while !self.create_dir(directory, parent(directory) != directory)? {
+        while !self.create_dir(directory, parent(directory) != directory, made)? {
             missing.push(directory);
             directory = parent(directory);
         }
         for directory in missing.into_iter().rev() {
-            self.create_dir(directory, false)?;
+            self.create_dir(directory, false, made)?;
         }
         Ok(())
     }
 
     /// Makes one directory, or finds its name taken. False when the one above is missing too and
     /// the caller is going to make it.
-    fn create_dir(&self, directory: &Path, makes_parent: bool) -> Result<bool> {
+    fn create_dir(
+        &self,
+        directory: &Path,
+        makes_parent: bool,
+        made: &mut Vec<PathBuf>,
+    ) -> Result<bool> {
         match self.disk.create_dir(directory) {
-            Ok(()) => self.sync_dir(parent(directory)).map(|()| true),
+            Ok(()) => {
+                made.push(directory.to_owned());
+                self.sync_dir(parent(directory)).map(|()| true)
+            }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(true),
             Err(error) if makes_parent && error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(Error::io(directory, "create the directory", error)),
         }
     }
 
+    /// The names in the directory.
+    pub(super) fn names(&self) -> Result<Vec<String>> {
+        let listed = self.disk.list(&self.path);
+        listed.map_err(|error| Error::io(&self.path, "list the directory", error))
+    }
+
+    /// [`Self::slot_files`]; none where there is no such directory.
+    pub(super) fn slot_files_if_there(&self) -> Result<Vec<SlotFile>> {
+        match self.slot_files() {
+            Err(Error::Io(error)) if error.source.kind() == io::ErrorKind::NotFound => {
+                Ok(Vec::new())
+            }
+            found => found,
+        }
+    }
+
     /// The files with slots in the directory, in order.
     pub(super) fn slot_files(&self) -> Result<Vec<SlotFile>> {
-        let names = self
-            .disk
-            .list(&self.path)
-            .map_err(|error| Error::io(&self.path, "list the directory", error))?;
         let mut files: Vec<SlotFile> =
-            names.iter().filter_map(|name| SlotFile::parse(name)).collect();
+            self.names()?.iter().filter_map(|name| SlotFile::parse(name)).collect();
         files.sort_unstable_by_key(|file| (file.file_id(), *file));
         Ok(files)
     }

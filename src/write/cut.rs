@@ -103,7 +103,7 @@ impl Writer {
     /// directory or is a mount point. The column is then what it was.
     pub fn cut(self, keep: Keep) -> Result<CutReport> {
         self.check_writable()?;
-        let (directory, conf, mut tables, lock) = self.into_parts();
+        let (directory, conf, mut tables, lock) = self.into_parts()?;
         let plan = plan(&directory, &conf, &mut tables, keep)?;
         if plan.report.changes {
             replace(&directory, lock, &plan)?;

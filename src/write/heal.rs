@@ -178,7 +178,10 @@ pub fn inspect(directory: impl AsRef<Path>) -> Result<HealReport> {
 
 /// The error for a directory without a conf: no column, or one that has lost it.
 pub(super) fn no_conf(directory: &ColumnDir) -> Error {
-    let files = directory.slot_files().unwrap_or_default();
+    let files = match directory.slot_files_if_there() {
+        Ok(files) => files,
+        Err(error) => return error,
+    };
     match files.first() {
         None => Error::NoSuchColumn { directory: directory.path().into() },
         Some(file) => {

@@ -10,6 +10,7 @@ mod encode;
 mod flusher;
 mod gather;
 mod heal;
+mod opening;
 mod pipeline;
 mod plan;
 mod reclaim;
@@ -21,6 +22,8 @@ mod writer;
 
 pub use cut::{CutReport, Keep, inspect_cut};
 pub use door::Door;
+pub(crate) use opening::{Locked, settle};
+
 pub use heal::{HealAction, HealReport, inspect};
 pub use pipeline::{CommitInfo, Pipeline, PipelineOptions, Queue, Ticket};
 pub use reclaim::{ReclaimReport, Reclaimed, inspect_reclaim, reclaim, reclaim_on};

@@ -1,13 +1,13 @@
 //! A column, open for writing.
 
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::column::{Column, ColumnSpec, Compression};
 use crate::error::{Error, Result};
-use crate::files::disk::{Access, Disk, Lock, LockAttempt, OsDisk};
+use crate::files::disk::{Access, Disk, Lock, OsDisk};
 use crate::format::conf::{Backfill, Conf};
 use crate::format::faults::{check_spec, data_file_too_short, missing, no_record};
 use crate::format::names;
@@ -24,9 +24,9 @@ use crate::write::door::{self, Door};
 use crate::write::encode;
 use crate::write::flusher::Flusher;
 use crate::write::heal::{self, HealAction, HealReport};
+use crate::write::opening::{self, Deferred, Locked};
 use crate::write::pipeline::{CommitInfo, JobEvent};
 use crate::write::plan;
-use crate::write::replace;
 use crate::write::round::{self, Held, Order};
 use crate::write::run::{RunCommit, RunError, RunReport};
 use crate::write::table_cache::TableCache;
@@ -39,6 +39,7 @@ pub struct WriterOptions {
     allow_backfill: bool,
     checksums: Checksums,
     door: Option<Door>,
+    pub(super) is_deferred: bool,
 }
 
 /// Whether checksums of the records that are written are kept beside them: `data_00000.sum` beside
@@ -61,15 +62,17 @@ impl WriterOptions {
     #[must_use]
     pub fn create(spec: ColumnSpec) -> Self {
         let max_value_bytes = spec.max_value_bytes;
-        let (allow_backfill, checksums) = (false, Checksums::Off);
-        Self { spec: Some(spec), max_value_bytes, allow_backfill, checksums, door: None }
+        let (allow_backfill, checksums, is_deferred) = (false, Checksums::Off, false);
+        let (spec, door) = (Some(spec), None);
+        Self { spec, max_value_bytes, allow_backfill, checksums, door, is_deferred }
     }
 
     /// Opens a column that must be there, as it is.
     #[must_use]
     pub fn existing() -> Self {
-        let (allow_backfill, checksums) = (false, Checksums::Off);
-        Self { spec: None, max_value_bytes: 0, allow_backfill, checksums, door: None }
+        let (allow_backfill, checksums, is_deferred) = (false, Checksums::Off, false);
+        let (spec, max_value_bytes, door) = (None, 0, None);
+        Self { spec, max_value_bytes, allow_backfill, checksums, door, is_deferred }
     }
 
     /// Whether skipped slots behind the highest may be filled. Once on, it stays on: the column
@@ -89,6 +92,19 @@ impl WriterOptions {
     #[must_use]
     pub fn door(self, door: Door) -> Self {
         Self { door: Some(door), ..self }
+    }
+
+    /// Whether what opening changes besides healing waits for the first write or for
+    /// [`Writer::settle`]: making a column that is missing (which is not locked until then), turning
+    /// backfill on, raising the bound on values.
+    #[must_use]
+    pub(crate) fn deferred(self, is_deferred: bool) -> Self {
+        Self { is_deferred, ..self }
+    }
+
+    /// What a column that is missing is made as.
+    pub(super) fn makes(&self) -> Option<ColumnSpec> {
+        self.spec
     }
 
     /// Raises the bound on one decoded value, in bytes. It never goes down.
@@ -135,8 +151,10 @@ pub struct Writer {
     /// What poisoned it.
     poisoned: Option<Error>,
     healed: HealReport,
-    /// Given back last.
-    lock: Box<dyn Lock>,
+    /// What [`Self::settle`] has still to do.
+    pub(super) deferred: Option<Deferred>,
+    /// Given back last; `None` as long as there is no column.
+    lock: Option<Box<dyn Lock>>,
 }
 
 impl Writer {
@@ -159,21 +177,7 @@ impl Writer {
         directory: impl AsRef<Path>,
         options: WriterOptions,
     ) -> Result<Self> {
-        let directory = ColumnDir::new(disk, directory.as_ref());
-        replace::finish_renames(&directory)?;
-        if options.spec.is_some() {
-            directory.create_dirs()?;
-        } else if directory.open(directory.file_path(names::CONF), Access::Read)?.is_none() {
-            return Err(heal::no_conf(&directory));
-        }
-        let lock = take_lock(&directory)?;
-        // Before healing: a file with a second name is not healed.
-        let leftovers = replace::remove_leftovers(&directory, &*lock)?;
-        let mut writer = Self::open_locked(directory, lock, options)?;
-        let removed =
-            leftovers.into_iter().map(|directory| HealAction::RemovedLeftover { directory });
-        writer.healed.actions.splice(..0, removed);
-        Ok(writer)
+        Locked::take(ColumnDir::new(disk, directory.as_ref()), options)?.open()
     }
 
     /// Opens a column whose lock is held.
@@ -182,30 +186,93 @@ impl Writer {
         lock: Box<dyn Lock>,
         options: WriterOptions,
     ) -> Result<Self> {
-        let mut witness = directory.read_witness()?;
-        let (conf, healed) = match directory.read_conf()? {
-            Some(conf) => open_existing(&directory, conf, &mut witness, options)?,
-            None => create(&directory, &mut witness, options)?,
-        };
+        let Opened { conf, witness, healed, in_force } = open_conf(&directory, options)?;
+        let deferred = in_force.map(Deferred::Conf);
         let keeps_sums = match options.checksums {
             Checksums::Off => false,
             Checksums::WherePresent => directory.has_sums()?,
             Checksums::On => true,
         };
         let (tables, flusher) = (TableCache::new(keeps_sums), Flusher::default());
-        let (door, archive_highest, poisoned) = (options.door, None, None);
         Ok(Self {
             directory,
             conf,
             witness,
             tables,
             flusher,
-            door,
-            archive_highest,
-            poisoned,
+            door: options.door,
+            archive_highest: None,
+            poisoned: None,
             healed,
-            lock,
+            deferred,
+            lock: Some(lock),
         })
+    }
+
+    /// The writer of a column that is still to be made.
+    pub(super) fn of_missing(
+        directory: ColumnDir,
+        options: WriterOptions,
+        spec: ColumnSpec,
+    ) -> Self {
+        let conf = Conf::empty(spec, options.allow_backfill);
+        let tables = TableCache::new(options.checksums == Checksums::On);
+        let (witness, flusher, healed) =
+            (Witness::default(), Flusher::default(), HealReport::default());
+        let deferred = Some(Deferred::Column(options.deferred(false)));
+        Self {
+            directory,
+            conf,
+            witness,
+            tables,
+            flusher,
+            door: options.door,
+            archive_highest: None,
+            poisoned: None,
+            healed,
+            deferred,
+            lock: None,
+        }
+    }
+
+    /// Does what opening has [put off](WriterOptions::deferred).
+    ///
+    /// # Errors
+    /// As [`Writer::open`].
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        opening::settle(&mut [self], || Ok(()))
+    }
+
+    /// The column was made.
+    pub(super) fn begin(&mut self, opened: Opened, lock: Box<dyn Lock>) {
+        (self.conf, self.witness, self.healed) = (opened.conf, opened.witness, opened.healed);
+        (self.lock, self.deferred) = (Some(lock), None);
+    }
+
+    /// There is no such column yet.
+    pub(crate) fn is_to_be_made(&self) -> bool {
+        matches!(self.deferred, Some(Deferred::Column(_)))
+    }
+
+    pub(super) fn column_dir(&self) -> &ColumnDir {
+        &self.directory
+    }
+
+    /// Turns backfill on, or raises the bound on values, where that was put off.
+    pub(super) fn settle_conf(&mut self) -> Result<()> {
+        if let Some(Deferred::Conf(in_force)) = self.deferred {
+            let Self { directory, conf, witness, .. } = self;
+            conf_file::replace_alone(directory, witness, Some(&in_force), *conf)?;
+            self.deferred = None;
+        }
+        Ok(())
+    }
+
+    /// Directories that opening has removed before it healed the column.
+    pub(super) fn tell_removed(&mut self, leftovers: Vec<PathBuf>) {
+        let removed =
+            leftovers.into_iter().map(|directory| HealAction::RemovedLeftover { directory });
+        self.healed.actions.splice(..0, removed);
     }
 
     /// What opening healed.
@@ -250,6 +317,7 @@ impl Writer {
     /// # Errors
     /// [`Error::Io`], and the writer is poisoned.
     pub fn allow_backfill(&mut self) -> Result<()> {
+        self.settle()?;
         if self.conf.allows_backfill() {
             return Ok(());
         }
@@ -461,8 +529,11 @@ impl Writer {
     }
 
     /// What is left when the column is to be replaced.
-    pub(super) fn into_parts(self) -> (ColumnDir, Conf, TableCache, Box<dyn Lock>) {
-        (self.directory, self.conf, self.tables, self.lock)
+    pub(super) fn into_parts(mut self) -> Result<(ColumnDir, Conf, TableCache, Box<dyn Lock>)> {
+        self.settle()?;
+        let Self { directory, conf, tables, lock, .. } = self;
+        let lock = lock.ok_or_else(|| heal::no_conf(&directory))?;
+        Ok((directory, conf, tables, lock))
     }
 
     pub(super) fn check_writable(&self) -> Result<()> {
@@ -473,7 +544,9 @@ impl Writer {
         // Files are found by their paths. Where the lock is not at its path any more, those lead into
         // another directory, or there may be another writer.
         let path = self.directory.file_path(names::LOCK);
-        let source = match self.lock.is_at(&path) {
+        // What is not there yet can be made at any time.
+        let Some(lock) = &self.lock else { return Ok(()) };
+        let source = match lock.is_at(&path) {
             Ok(true) => return Ok(()),
             Ok(false) => io::Error::other("it, or its directory, was removed or replaced"),
             Err(error) => error,
@@ -736,6 +809,9 @@ impl Writer {
         batch: Vec<FileBatch<'_>>,
         next: Option<FileId>,
     ) -> Result<commit::Prepared> {
+        if self.deferred.is_some() {
+            self.settle()?;
+        }
         let sealed = next.filter(|file_id| Some(*file_id) < self.conf.current_file());
         self.change(|Self { directory, conf, witness, tables, flusher, .. }| {
             let column = commit::Column { directory, conf, witness, tables, flusher };
@@ -895,23 +971,27 @@ fn decoded_head(stored: &[u8]) -> Vec<u8> {
     head
 }
 
-fn take_lock(directory: &ColumnDir) -> Result<Box<dyn Lock>> {
-    let path = directory.file_path(names::LOCK);
-    match directory.disk().lock(&path).map_err(|error| Error::io(path, "lock", error))? {
-        LockAttempt::Held(lock) => Ok(lock),
-        LockAttempt::Busy(pid) => {
-            Err(Error::AlreadyOpen { directory: directory.path().into(), pid })
-        }
+/// A column as it was opened.
+pub(super) struct Opened {
+    conf: Conf,
+    witness: Witness,
+    healed: HealReport,
+    /// The conf on disk, where replacing it was deferred.
+    in_force: Option<Conf>,
+}
+
+/// Heals a column whose lock is held; one that is missing is made.
+pub(super) fn open_conf(directory: &ColumnDir, options: WriterOptions) -> Result<Opened> {
+    let witness = directory.read_witness()?;
+    match directory.read_conf()? {
+        Some(conf) => open_existing(directory, conf, witness, options),
+        None => create(directory, witness, options),
     }
 }
 
 /// Makes the conf of an empty column. A directory with slots in it and no conf is no new column:
 /// the conf was lost, and starting empty would wipe the rest.
-fn create(
-    directory: &ColumnDir,
-    witness: &mut Witness,
-    options: WriterOptions,
-) -> Result<(Conf, HealReport)> {
+fn create(directory: &ColumnDir, mut witness: Witness, options: WriterOptions) -> Result<Opened> {
     let spec = match options.spec {
         Some(spec) if directory.slot_files()?.is_empty() => spec,
         _ => return Err(heal::no_conf(directory)),
@@ -922,16 +1002,16 @@ fn create(
     // Before there is a conf: whoever finds one relies on the names above.
     directory.sync_parent()?;
     directory.sync_ancestors()?;
-    conf_file::replace_alone(directory, witness, None, conf)?;
-    Ok((conf, HealReport { actions }))
+    conf_file::replace_alone(directory, &mut witness, None, conf)?;
+    Ok(Opened { conf, witness, healed: HealReport { actions }, in_force: None })
 }
 
 fn open_existing(
     directory: &ColumnDir,
-    mut conf: Conf,
-    witness: &mut Witness,
+    conf: Conf,
+    mut witness: Witness,
     options: WriterOptions,
-) -> Result<(Conf, HealReport)> {
+) -> Result<Opened> {
     if let Some(wanted) = options.spec {
         check_spec(directory.file_path(names::CONF), wanted, conf.spec)?;
     }
@@ -945,9 +1025,14 @@ fn open_existing(
         let target = conf.backfill_target();
         asked.backfill = Some(Backfill { allowed: true, target });
     }
-    if (asked.spec, asked.allows_backfill()) != (conf.spec, conf.allows_backfill()) {
-        conf_file::replace_alone(directory, witness, Some(&conf), asked)?;
-        conf = asked;
+    let is_as_asked = (asked.spec, asked.allows_backfill()) == (conf.spec, conf.allows_backfill());
+    let healed = HealReport { actions };
+    if is_as_asked {
+        return Ok(Opened { conf, witness, healed, in_force: None });
     }
-    Ok((conf, HealReport { actions }))
+    if options.is_deferred {
+        return Ok(Opened { conf: asked, witness, healed, in_force: Some(conf) });
+    }
+    conf_file::replace_alone(directory, &mut witness, Some(&conf), asked)?;
+    Ok(Opened { conf: asked, witness, healed, in_force: None })
 }

@@ -162,7 +162,8 @@ impl Archive {
                 continue;
             };
             for path in entries.map(|entry| entry.unwrap().path()) {
-                if path.file_name().is_some_and(|name| name != "lock") {
+                // The witness counts the confs that were written.
+                if path.file_name().is_some_and(|name| name != "lock" && name != "column.check") {
                     let bytes = fs::read(&path).unwrap();
                     let name = path.strip_prefix(self.root.path()).unwrap().to_path_buf();
                     files.insert(name, bytes);

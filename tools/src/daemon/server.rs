@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
-use coldstore::{ArchivePipeline, ArchiveWriter, Column, PipelineOptions};
+use coldstore::{Archive, ArchivePipeline, ArchiveWriter, Column, PipelineOptions};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -46,30 +46,38 @@ pub(crate) struct Options {
 
 /// Serves until the process is told to stop.
 ///
-/// 1. take the locks of all columns, heal them, and open them for reading,
-/// 2. bind the socket: nothing of the archive can fail between this and serving,
+/// 1. take the locks of all columns that are there and heal them, make those that are missing, open all
+///    for reading, bind the socket: what fails until here leaves the archive as it was,
+/// 2. turn backfill on where asked: whoever finds the socket waits for that,
 /// 3. serve until a signal comes,
 /// 4. remove the socket, accept no more connections, take no more values in,
 /// 5. wait for the answers that are on their way,
 /// 6. finish what is queued and give the locks back.
 pub(crate) fn run(archive: ArchiveWriter, options: &Options) -> Result<()> {
     let metrics = Metrics::new()?;
-    let pipeline = ArchivePipeline::start(archive, &options.backfill, |column| {
-        let commits = metrics.of_commits(column);
-        PipelineOptions::default().on_commit(move |commit| commits.count(commit))
-    })?;
-    let (stopper, stop) = watch::channel(false);
-    let daemon = Arc::new(daemon(options, &pipeline, metrics, stop)?);
+    let root = archive.root().to_owned();
+    let mut archive = archive.deferred(true);
+    archive.columns(Column::ALL.map(|column| (column, options.backfill.contains(&column))))?;
     // Whoever finds the socket may already tell the process to stop.
     let signal = signals::stop_signal()?;
-    // The pipelines are idle until the first request: nobody else makes files now.
-    let (socket, listener) = Socket::bind(&options.socket)?;
+    let (readers, (socket, listener)) = archive.settle_with(|| {
+        let readers = open::archive(&root)?;
+        Column::ALL.into_iter().try_for_each(|column| readers.column(column).map(drop))?;
+        // Threads come after it: nobody else may make files meanwhile.
+        anyhow::Ok((readers, Socket::bind(&options.socket)?))
+    })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(usize::from(options.max_connections) + SPARE_THREADS)
         .thread_name("coldstore-http")
         .build()
         .context("cannot start threads")?;
+    let pipeline = ArchivePipeline::start(archive, &options.backfill, |column| {
+        let commits = metrics.of_commits(column);
+        PipelineOptions::default().on_commit(move |commit| commits.count(commit))
+    })?;
+    let (stopper, stop) = watch::channel(false);
+    let daemon = Arc::new(daemon(options, &readers, &pipeline, metrics, stop)?);
     let served = runtime.block_on(async {
         let stopped = tokio::spawn(async move {
             let outcome = wait_for(signal).await;
@@ -94,11 +102,11 @@ pub(crate) fn run(archive: ArchiveWriter, options: &Options) -> Result<()> {
 
 fn daemon(
     options: &Options,
+    readers: &Archive,
     pipeline: &ArchivePipeline,
     metrics: Metrics,
     stop: watch::Receiver<bool>,
 ) -> Result<Daemon> {
-    let readers = open::archive(pipeline.root())?;
     let mut intakes = Vec::new();
     for column in Column::ALL {
         let reader = readers.column(column)?.clone();

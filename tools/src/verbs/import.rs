@@ -95,7 +95,8 @@ impl Import {
                 Some(Proof::prepare(&plan, &self.archive, slots, trusted)?)
             }
         };
-        let mut archive = ArchiveWriter::open(&self.archive).checksums(Checksums::On);
+        let mut archive =
+            ArchiveWriter::open(&self.archive).checksums(Checksums::On).deferred(true);
         let mut watch = Watch {
             archive: &self.archive,
             to_keep: Some((&chain, states)),
@@ -122,6 +123,9 @@ impl Import {
         // The flag holds for what is put there later, too.
         if self.backfill && stopped.is_none() {
             archive.columns([(Column::StateSnapshots, true), (Column::StateDiffs, true)])?;
+        }
+        if stopped.is_none() {
+            archive.settle()?;
         }
         if !done.eras.is_empty() {
             Manifest::update(&self.archive, |manifest| {

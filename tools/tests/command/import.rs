@@ -385,3 +385,70 @@ fn a_file_of_another_chain_than_the_archive_is_named() {
         .exits(3)
         .complains_of(other.file_name().unwrap().to_str().unwrap());
 }
+
+/// Every file below the archive but the lock's text.
+fn tree(
+    archive: &Archive,
+) -> std::collections::BTreeMap<std::path::PathBuf, impl PartialEq + std::fmt::Debug> {
+    if !archive.path().exists() {
+        return std::collections::BTreeMap::new();
+    }
+    let mut tree = listing(&archive.path());
+    tree.retain(|path, _| path.file_name().unwrap() != "lock");
+    tree
+}
+
+/// A directory with these eras of a chain.
+fn some_eras(archive: &Archive, name: &str, chain: &str, eras: &[usize]) -> String {
+    let directory = archive.beside(name);
+    fs::create_dir(&directory).unwrap();
+    for entry in fs::read_dir(era_directory(chain)).unwrap() {
+        let path = entry.unwrap().path();
+        let file = path.file_name().unwrap().to_str().unwrap();
+        let era: usize = file.rsplit('-').nth(1).unwrap().parse().unwrap();
+        if eras.contains(&era) {
+            fs::copy(&path, Path::new(&directory).join(file)).unwrap();
+        }
+    }
+    directory
+}
+
+#[test]
+fn an_import_that_is_refused_has_changed_nothing() {
+    // What is there, and what is to come.
+    type Case = (&'static str, &'static [usize], &'static [usize]);
+    let cases: [Case; 5] = [
+        ("the first file is damaged, there is no archive", &[], &[1, 2]),
+        ("the first file is damaged", &[0, 1], &[2, 3]),
+        ("eras are missing in between", &[1, 2], &[4]),
+        ("the genesis state would fit, the era after it does not", &[1, 2], &[0, 4]),
+        ("a column is open elsewhere", &[0, 1], &[2]),
+    ];
+    for (case, held, files) in cases {
+        let archive = Archive::new();
+        if !held.is_empty() {
+            let held = some_eras(&archive, "held", "chain-minimal", held);
+            coldstore(&["import", &archive.arg(), &held]).exits(0);
+        }
+        let files = some_eras(&archive, "files", "chain-minimal", files);
+        if case.contains("damaged") {
+            let first = fs::read_dir(&files).unwrap().map(|entry| entry.unwrap().path()).min();
+            let first = first.unwrap();
+            let mut bytes = fs::read(&first).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 0x10;
+            fs::write(&first, bytes).unwrap();
+        }
+        let elsewhere = case.contains("elsewhere").then(|| {
+            let options = coldstore::WriterOptions::existing();
+            coldstore::Writer::open(archive.path().join("bsr"), options).unwrap()
+        });
+        let before = tree(&archive);
+        for more in [&[][..], &["--backfill"], &["--states", "every:2", "--backfill"]] {
+            coldstore(&[&["import", &archive.arg(), &files], more].concat()).exits(3);
+            assert_eq!(tree(&archive), before, "{case}, {more:?}");
+        }
+        drop(elsewhere);
+        assert_eq!(archive.path().exists(), !held.is_empty(), "{case}");
+    }
+}

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 
 use crate::host::Daemon;
-use crate::support::{Archive, Run, coldstore, command};
+use crate::support::{Archive, Run, coldstore, command, listing, roots};
 
 fn write(archive: &str, socket: &str) -> Run {
     coldstore(&["write", archive, "--socket", socket])
@@ -43,6 +43,7 @@ fn a_live_socket_is_never_taken() {
     let (archive, other) = (Archive::new(), Archive::new());
     let daemon = Daemon::raw(&archive, &[]);
     write(&other.arg(), &daemon.socket).exits(3).complains_of("listens on this socket");
+    assert!(!other.path().exists(), "nothing was made for a daemon that did not start");
     daemon.get("/v1/status").exits_with(200);
     daemon.stop();
 }
@@ -127,4 +128,50 @@ fn the_service_manager_is_told_of_the_start_and_of_the_end() {
     daemon.signal(rustix::process::Signal::TERM);
     assert_eq!(told(), "STOPPING=1");
     daemon.wait().exits(0);
+}
+
+#[test]
+fn a_daemon_that_cannot_start_leaves_the_archive_as_it_was() {
+    let archive = Archive::new().with("bbr", &roots([1, 2])).with("bss", &roots([1]));
+    let no_socket = archive.beside("no socket");
+    fs::write(&no_socket, b"in the way").unwrap();
+    let tree = || {
+        let mut tree = listing(&archive.path());
+        tree.retain(|path, _| path.file_name().unwrap() != "lock");
+        // A directory that was made and taken away again shows in the time of the one above.
+        tree.into_iter().map(|(path, (_, content))| (path, content)).collect::<Vec<_>>()
+    };
+    let start = |socket: &str| {
+        coldstore(&["write", &archive.arg(), "--backfill=bbr,bss", "--socket", socket]).exits(3)
+    };
+    let before = tree();
+    start(&no_socket).complains_of("no socket");
+    start(&archive.beside("no directory/socket")).complains_of("no directory");
+    assert_eq!(tree(), before);
+    // The columns before it are whole, and stay as they are.
+    let conf = archive.path().join("bss/column.conf");
+    let bytes = fs::read(&conf).unwrap();
+    fs::write(&conf, b"LHSTBLK9").unwrap();
+    let before = tree();
+    start(&archive.beside("socket")).complains_of("bss/column.conf");
+    assert_eq!(tree(), before);
+    fs::write(&conf, bytes).unwrap();
+    let before = tree();
+    let options = coldstore::WriterOptions::existing();
+    let elsewhere = coldstore::Writer::open(archive.path().join("bss"), options).unwrap();
+    start(&archive.beside("socket")).complains_of("bss is open for writing");
+    assert_eq!(tree(), before);
+    drop(elsewhere);
+    // Inside the archive is a place for a socket too.
+    let new = Archive::new();
+    let inside = new.path().join("socket");
+    let mut daemon = command(&["write", &new.arg(), "--socket", inside.to_str().unwrap()]);
+    let mut daemon = daemon.stderr(std::process::Stdio::null()).spawn().unwrap();
+    let started = std::time::Instant::now();
+    while std::os::unix::net::UnixStream::connect(&inside).is_err() {
+        assert!(started.elapsed() < crate::host::PATIENCE);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
 }

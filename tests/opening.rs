@@ -1,0 +1,152 @@
+//! Several columns are opened at once: all of them or none, and nothing changes before that is known.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "this is a test")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::hash::{Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
+use std::sync::Barrier;
+
+use coldstore::{ArchiveWriter, Column, Error, Slot, Writer, WriterOptions};
+
+const ALL: [(Column, bool); 5] = {
+    use Column::{BlockRoots, Blocks, StateDiffs, StateRoots, StateSnapshots};
+    [
+        (Blocks, false),
+        (BlockRoots, false),
+        (StateRoots, false),
+        (StateSnapshots, true),
+        (StateDiffs, true),
+    ]
+};
+
+/// Every file with a digest of its bytes, and every directory; not the locks.
+fn tree(directory: &Path) -> BTreeSet<(PathBuf, u64)> {
+    let digest = |path: &Path| {
+        let mut hasher = std::hash::DefaultHasher::new();
+        fs::read(path).unwrap().hash(&mut hasher);
+        hasher.finish()
+    };
+    let mut found = BTreeSet::new();
+    let Ok(entries) = fs::read_dir(directory) else { return found };
+    for path in entries.map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            found.extend(tree(&path));
+            found.insert((path, 0));
+        } else if !path.ends_with("lock") {
+            found.insert((path.clone(), digest(&path)));
+        }
+    }
+    found
+}
+
+/// Guards against two that begin at the same moment and refuse each other.
+#[test]
+fn of_two_that_open_an_archive_at_the_same_moment_one_wins() {
+    for round in 0..40 {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = scratch.path().join("archive");
+        if round % 2 == 0 {
+            // There already.
+            ArchiveWriter::open(&root).columns(ALL).unwrap();
+        }
+        let (begin, end) = (Barrier::new(2), Barrier::new(2));
+        let open = |reversed: bool| {
+            let mut archive = ArchiveWriter::open(&root);
+            let mut asked = ALL;
+            if reversed {
+                asked.reverse();
+            }
+            begin.wait();
+            let opened = archive.columns(asked).map(|_| ()).map_err(|error| error.to_string());
+            end.wait();
+            opened
+        };
+        let outcomes = std::thread::scope(|scope| {
+            let threads = [false, true].map(|reversed| scope.spawn(move || open(reversed)));
+            threads.map(|thread| thread.join().unwrap())
+        });
+        let refused: Vec<_> =
+            outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
+        let pid = format!("process {}", std::process::id());
+        assert_eq!(refused.len(), 1, "round {round}: {outcomes:?}");
+        assert!(refused[0].contains("open for writing by"), "{refused:?} of {pid}");
+    }
+}
+
+#[test]
+fn where_a_lock_is_held_nothing_is_made_and_no_conf_is_replaced() {
+    let scratch = tempfile::tempdir().unwrap();
+    let root = scratch.path().join("archive");
+    let held = WriterOptions::create(Column::StateSnapshots.spec());
+    let held = Writer::open(root.join("bss"), held).unwrap();
+    ArchiveWriter::open(&root).column(Column::StateDiffs, false).unwrap();
+    let before = tree(&root);
+    let refused = ArchiveWriter::open(&root).columns(ALL).map(|_| ()).unwrap_err();
+    assert!(matches!(refused, Error::AlreadyOpen { .. }), "{refused}");
+    assert_eq!(tree(&root), before);
+    drop(held);
+    ArchiveWriter::open(&root).columns(ALL).unwrap();
+}
+
+#[test]
+fn what_is_deferred_is_done_by_the_first_write_or_on_demand() {
+    let scratch = tempfile::tempdir().unwrap();
+    let root = scratch.path().join("a/archive");
+    let mut archive = ArchiveWriter::open(&root).deferred(true);
+    let [_, block_roots, ..] = archive.columns(ALL).unwrap();
+    assert!(!block_roots.contains(Slot(1)).unwrap());
+    assert!(!scratch.path().join("a").exists());
+    block_roots.put(Slot(1), &[1; 32]).unwrap();
+    assert!(root.join("bbr/column.conf").exists() && !root.join("blk").exists());
+    archive.settle().unwrap();
+    drop(archive);
+    let mut archive = ArchiveWriter::open(&root).deferred(true);
+    let before = tree(&root);
+    let asked = ALL.map(|(column, _)| (column, true));
+    let [.., snapshots, _] = archive.columns(asked).unwrap();
+    assert!(snapshots.conf().allows_backfill());
+    let [_, block_roots, ..] = archive.columns(asked).unwrap();
+    assert_eq!(block_roots.put(Slot(1), &[1; 32]).unwrap().unchanged, 1, "a look");
+    assert_eq!(tree(&root), before);
+    let [_, block_roots, ..] = archive.columns(asked).unwrap();
+    block_roots.put_batch(&[(Slot(0), [0; 32])]).unwrap();
+    drop(archive);
+    let confs = |column: &str| fs::read(root.join(column).join("column.conf")).unwrap();
+    assert_eq!(confs("bbr")[..8], *b"LHSTBLK3");
+    assert_eq!(confs("blk")[..8], *b"LHSTBLK2");
+}
+
+/// What fails in the middle takes away what was made before it, the directories above included.
+#[test]
+fn a_column_that_cannot_be_made_leaves_nothing_of_the_others() {
+    let scratch = tempfile::tempdir().unwrap();
+    let root = scratch.path().join("a/archive");
+    let mut archive = ArchiveWriter::open(&root).deferred(true);
+    archive.columns(ALL).unwrap();
+    // The last of them is another's by now.
+    let other = WriterOptions::create(Column::StateDiffs.spec());
+    let mut other = Writer::open(root.join("bsd"), other).unwrap();
+    let before = tree(&root);
+    assert!(matches!(archive.settle().unwrap_err(), Error::AlreadyOpen { .. }));
+    assert_eq!(tree(&root), before);
+    other.put(Slot(1), b"somebody's").unwrap();
+    drop(other);
+    let before = tree(&root);
+    let refused = archive.settle().unwrap_err().to_string();
+    assert!(refused.contains("bsd") && refused.contains("start again"), "{refused}");
+    assert_eq!(tree(&root), before);
+    fs::remove_dir_all(scratch.path().join("a")).unwrap();
+    // A file where a directory belongs.
+    fs::create_dir_all(&root).unwrap();
+    fs::write(root.join("bsd"), b"").unwrap();
+    assert!(archive.settle().is_err());
+    let names: Vec<_> =
+        fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["bsd"]);
+    fs::remove_dir_all(scratch.path().join("a")).unwrap();
+    archive.settle().unwrap();
+    assert!(
+        ALL.iter().all(|(column, _)| root.join(column.dir_name()).join("column.conf").exists())
+    );
+}
