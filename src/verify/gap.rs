@@ -178,6 +178,10 @@ impl FileCheck<'_> {
     fn of_orphan(&mut self, orphan: &Orphan) -> Option<Slot> {
         let Orphan { offset, end, proved, told } = *orphan;
         let is_of_this_file = |slot: &Slot| slot.file_id() == self.file_id;
+        // That the entry cannot be read was reported.
+        if let Some(slot) = proved.filter(|slot| !self.is_known[slot.index_in_file()]) {
+            return Some(slot);
+        }
         if let Some(slot) = proved {
             let sums = names::sums_file(self.file_id);
             self.lost_entry(slot, format!("{offset}, where {sums} has its record"));

@@ -36,6 +36,7 @@ use crate::column::{Column, ColumnSpec};
 use crate::error::{Error, Result};
 use crate::files::pread::{OsPread, Pread, is_of_the_process};
 use crate::format::names;
+use crate::format::witness::{CHECK_BYTES, Standing, Witness};
 use crate::read::Unmapped;
 use crate::slot::{FileId, Slot};
 
@@ -242,6 +243,7 @@ impl Check<'_> {
             ids.iter().for_each(|file_id| self.leftover(column, *file_id));
             return Ok(());
         };
+        let witness = self.witness(column)?;
         let mut expected = 0;
         for file_id in ids {
             // What is gone because the column was replaced was not lost.
@@ -252,10 +254,45 @@ impl Check<'_> {
             }
             self.gap(column, expected, file_id.0);
             expected = file_id.0 + 1;
-            self.file(column, file_id)?;
+            self.file(column, &witness, file_id)?;
             self.tell();
         }
         directory.check_conf()
+    }
+
+    /// The witness of the conf, and what it says of it. Without one nothing is said, and all checksums
+    /// count.
+    fn witness(&mut self, column: &Unmapped) -> Result<Witness> {
+        let path = column.files().directory.file_path(names::CHECK);
+        let witness = match column.small_file(names::CHECK, CHECK_BYTES as u64) {
+            Ok(Some((bytes, unreadable))) => {
+                self.found.unreadable(&unreadable);
+                Witness::from_bytes(&bytes)
+            }
+            Ok(None) => Witness::default(),
+            Err(error) => {
+                self.found.error(&path, None, error)?;
+                Witness::default()
+            }
+        };
+        let conf_path = column.files().directory.file_path(names::CONF);
+        // A live writer may have made newer ones of both.
+        match witness.standing(column.conf()) {
+            _ if !column.is_latest()? => {}
+            Standing::Contradicted { newest } => {
+                let wanted = format!("one that may follow {newest:?}, which {} has", names::CHECK);
+                let found = format!("{:?}: it has rotted, or is an old one", column.conf());
+                self.found.push(damage(conf_path, "conf", wanted, found));
+            }
+            Standing::Continued { .. } => {
+                let wanted = format!("one that {} has", names::CHECK);
+                let found = "one that other software may have written: checksums of what it wrote \
+                             do not count";
+                self.found.undecided(note(conf_path, "conf", wanted, found));
+            }
+            Standing::Unwitnessed | Standing::Newest | Standing::Before { .. } => {}
+        }
+        Ok(witness)
     }
 
     fn leftover(&mut self, column: &Unmapped, file_id: FileId) {
@@ -285,11 +322,13 @@ impl Check<'_> {
 
     /// What looks damaged is looked at once more when there was a commit since: it may have changed
     /// under our eyes.
-    fn file(&mut self, column: &Unmapped, file_id: FileId) -> Result<()> {
+    fn file(&mut self, column: &Unmapped, witness: &Witness, file_id: FileId) -> Result<()> {
         self.found.summary.files += 1;
-        let mut of_file = FileCheck::run(column, &self.options, file_id)?;
+        let vouched_len = witness.vouched_len(column.conf(), file_id);
+        let check = || FileCheck::run(column, &self.options, file_id, vouched_len);
+        let mut of_file = check()?;
         if of_file.summary.damages > 0 && !column.is_latest().unwrap_or(false) {
-            of_file = FileCheck::run(column, &self.options, file_id)?;
+            of_file = check()?;
         }
         self.found.add(of_file);
         Ok(())

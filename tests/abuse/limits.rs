@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use coldstore::verify::{VerifyOptions, verify_column};
 use coldstore::{Slot, View};
 
 use crate::column::{SLOTS, make, open_scratch, outcome, read, run_well, say, told, value};
@@ -17,6 +18,7 @@ fn child_that_is_limited() {
     match &*case {
         "views" => a_thousand_views(&column),
         "files" => few_files(&column),
+        "verify" => verified_with_few_files(&column),
         "address space" => little_address_space(&column),
         "maps" => no_maps(&column),
         _ => unreachable!("{case}"),
@@ -71,6 +73,33 @@ fn wait_for_removed_files(held: usize) {
         assert!(Instant::now() < deadline, "{} are open", removed_files());
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Too few descriptors are no damage: the call that failed is the answer, and no list of all files.
+fn verified_with_few_files(column: &std::path::Path) {
+    drop(make(column, true));
+    let verify = || {
+        let mut found = 0;
+        let verified = verify_column(column, None, &VerifyOptions::default(), &mut |_| found += 1);
+        say(&outcome(verified, |summary| format!("{} records", summary.records)));
+        assert_eq!(found, 0);
+    };
+    let held = open_files() as u64 - 3;
+    for more in 0..9 {
+        limit(libc::RLIMIT_NOFILE, held + more);
+        verify();
+    }
+}
+
+#[test]
+fn verification_that_may_open_no_more_files_says_so() {
+    let said = run("verify");
+    let (refused, whole): (Vec<_>, Vec<_>) =
+        said.iter().partition(|line| line.contains("Too many open files"));
+    assert!(refused.len() >= 3 && !whole.is_empty(), "{said:?}");
+    assert!(refused.iter().all(|line| line.contains("cannot open")), "{said:?}");
+    assert!(refused.iter().any(|line| line.contains("data_00000")), "{said:?}");
+    assert!(whole.iter().all(|line| *line == "3 records"), "{said:?}");
 }
 
 #[test]

@@ -4,8 +4,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use coldstore::Slot;
+use coldstore::verify::{VerifyOptions, verify_column};
 
-use crate::column::{make, open, open_scratch, read, run_well, say, told, value};
+use crate::column::{make, open, open_scratch, outcome, read, run_well, say, told, value};
 use crate::support::reader;
 use crate::system::{NOBODY, give_to, give_up_root, is_root, mode_of, set_mode, set_umask};
 
@@ -120,4 +121,35 @@ fn what_root_makes_belongs_to_whom_the_column_belongs_to() {
         let wanted = if found.is_dir() { 0o755 } else { 0o644 };
         assert_eq!(mode_of(path), wanted, "{}", path.display());
     }
+}
+
+#[test]
+#[ignore = "started by the tests below as a process of its own"]
+fn child_that_verifies_what_it_may_not_read() {
+    let Some((column, _)) = told() else { return };
+    give_up_root();
+    let verified = verify_column(&column, None, &VerifyOptions::default(), &mut |finding| {
+        say(&format!("{:?}: {}: {}", finding.severity, finding.file.display(), finding.found));
+    });
+    say(&outcome(verified, |summary| {
+        format!("{} records, {} damages", summary.records, summary.damages)
+    }));
+}
+
+/// A permission is the environment's, and no damage; the other files are checked all the same.
+#[test]
+fn a_file_that_may_not_be_read_is_unreadable_and_not_damaged() {
+    let scratch = open_scratch();
+    let column = scratch.path().join("column");
+    drop(make(&column, true));
+    for name in ["data_00000", "data_00001.off"] {
+        set_mode(&column.join(name), 0);
+    }
+    let said = run_well("modes::child_that_verifies_what_it_may_not_read", &column, "");
+    let wanted = ["data_00000", "data_00001.off"].map(|name| {
+        let path = column.join(name);
+        format!("Unreadable: {}: cannot open: Permission denied (os error 13)", path.display())
+    });
+    assert_eq!(said[..2], wanted);
+    assert_eq!(said[2], "1 records, 0 damages");
 }
