@@ -34,6 +34,10 @@ use crate::slot::{FileId, Slot};
 /// All reads fail with [`Error::Corrupt`] where the bytes on disk contradict the format, with
 /// [`Error::Io`] where a file cannot be opened or mapped, and with [`Error::Replaced`] where a file
 /// is touched for the first time after the column was replaced as a whole.
+///
+/// [`Error::Corrupt`]: crate::Error::Corrupt
+/// [`Error::Io`]: crate::Error::Io
+/// [`Error::Replaced`]: crate::Error::Replaced
 #[derive(Clone)]
 pub struct View {
     quick: Quick<Moment>,
@@ -171,6 +175,8 @@ impl View {
     ///
     /// # Errors
     /// See [`View`]; [`Error::TooLarge`] when a decoded value exceeds the reader's ceiling.
+    ///
+    /// [`Error::TooLarge`]: crate::Error::TooLarge
     pub fn get(&self, slot: Slot) -> Result<Option<Cow<'_, [u8]>>> {
         self.record(slot)?.map(|record| record.value()).transpose()
     }
@@ -180,6 +186,8 @@ impl View {
     ///
     /// # Errors
     /// See [`View`]; [`Error::TooLarge`] when the value exceeds the reader's ceiling.
+    ///
+    /// [`Error::TooLarge`]: crate::Error::TooLarge
     pub fn get_into(&self, slot: Slot, buffer: &mut Vec<u8>) -> Result<bool> {
         match self.record(slot)? {
             Some(record) => record.read_into(buffer).map(|()| true),

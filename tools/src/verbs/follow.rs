@@ -30,7 +30,7 @@ pub(crate) struct Follow {
     /// Leave backfilled slots out
     #[arg(long)]
     sequential: bool,
-    /// Stop after this many slots
+    /// Stop after this many slots; with --from, those that are there already count
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
     /// Print one JSON object per line

@@ -149,6 +149,22 @@ fn follow_starts_behind_the_highest_slot() {
     assert!(seen.join().unwrap() >= 5);
 }
 
+/// As in the README: whether it begins before or after the others have written makes no difference.
+#[test]
+fn follow_from_a_slot_counts_what_is_there_already() {
+    let archive = Archive::new().with("bss", &roots([0, 4, 9000]));
+    let mut feed = Feed::start(&archive);
+    feed.commit([2, 3]);
+    let mut late = Following::start(&archive, &["--from", "0", "--limit", "6"]);
+    let mut slots = late.take(5);
+    feed.commit([8500]);
+    slots.extend(late.take(1));
+    feed.finish();
+    late.ends();
+    slots.sort();
+    assert_eq!(slots, ["0", "2", "3", "4", "8500", "9000"]);
+}
+
 #[test]
 fn follow_ends_when_nobody_reads_it_even_if_nothing_happens() {
     let archive = Archive::new().with("bss", &roots([0, 4]));
