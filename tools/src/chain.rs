@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use coldstore::era::ssz::{EraRoots, STATE_HEAD_BYTES, StateHead};
 use coldstore::manifest::FILE_NAME;
 use coldstore::{Archive, Column, Manifest, Slot, View};
@@ -20,6 +20,19 @@ pub(crate) struct Chain {
     pub(crate) genesis_validators_root: Option<Root>,
     /// By `archive.toml`, a known network, or a state that has the block roots of `bbr`.
     pub(crate) slots_per_era: Option<u64>,
+    /// By `archive.toml`, or a known network's. It may be one that is not known here.
+    pub(crate) preset: Option<String>,
+}
+
+/// What `archive.toml` says of a chain and the archive's states deny.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Contradiction {
+    /// "genesis validators root" …
+    pub(crate) what: &'static str,
+    /// What it is by a state in `bss`.
+    pub(crate) wanted: String,
+    /// What `archive.toml` has.
+    pub(crate) found: String,
 }
 
 impl Chain {
@@ -29,6 +42,7 @@ impl Chain {
             config_name: manifest.config_name.clone(),
             genesis_validators_root: manifest.genesis_validators_root.map(Root),
             slots_per_era: manifest.slots_per_era,
+            preset: manifest.preset.clone(),
         }
     }
 
@@ -45,8 +59,62 @@ impl Chain {
         if let Some(known) = chain.genesis_validators_root.and_then(Root::known) {
             chain.config_name.get_or_insert_with(|| known.name.to_owned());
             chain.slots_per_era.get_or_insert(known.preset.slots_per_era());
+            chain.preset.get_or_insert_with(|| known.preset.to_string());
         }
         Ok(chain)
+    }
+
+    /// What is denied by the oldest and the newest state of the archive. A state that does not say its
+    /// own slot says nothing.
+    pub(crate) fn contradiction(&self, archive: &Archive) -> Option<Contradiction> {
+        let view = archive.column(Column::StateSnapshots).ok()?.view();
+        let ends = [view.range(..).flatten().next(), view.range(..).rev().flatten().next()];
+        ends.into_iter().flatten().find_map(|record| {
+            let (slot, state) = (record.slot(), record.stored());
+            let head = StateHead::parse(state.get(..STATE_HEAD_BYTES)?).ok()?;
+            let slots_per_era = slots_per_era_of(slot, state, archive);
+            let root = Root(head.genesis_validators_root);
+            (head.slot == slot).then(|| self.denied_by(slot, root, slots_per_era))?
+        })
+    }
+
+    fn denied_by(
+        &self,
+        slot: Slot,
+        root: Root,
+        slots_per_era: Option<u64>,
+    ) -> Option<Contradiction> {
+        let known = root.known();
+        let slots_per_era = known.map(|known| known.preset.slots_per_era()).or(slots_per_era);
+        let text = |number: Option<u64>| number.map(|number| number.to_string());
+        [
+            (
+                "genesis validators root",
+                Some(root.to_string()),
+                self.genesis_validators_root.map(|root| root.to_string()),
+            ),
+            ("network", known.map(|known| known.name.to_owned()), self.config_name.clone()),
+            ("number of slots per era", text(slots_per_era), text(self.slots_per_era)),
+            ("preset", known.map(|known| known.preset.to_string()), self.preset.clone()),
+        ]
+        .into_iter()
+        .find_map(|(what, wanted, found)| {
+            let (wanted, found) = (wanted?, found?);
+            let wanted_by = || format!("{wanted}, by the state of slot {slot} in bss");
+            (wanted != found).then(|| Contradiction { what, wanted: wanted_by(), found })
+        })
+    }
+
+    /// Refuses an archive whose `archive.toml` is of another chain than its states.
+    pub(crate) fn check_states(&self, archive: &Archive) -> Result<()> {
+        let Some(Contradiction { what, wanted, found }) = self.contradiction(archive) else {
+            return Ok(());
+        };
+        bail!(
+            "{}: the {what} is {wanted}, not {found}: correct the file, or bring back the one of this \
+             archive",
+            archive.root().join(FILE_NAME).display()
+        )
     }
 
     fn ask_states(&mut self, snapshots: &View, archive: &Archive) {
@@ -82,6 +150,7 @@ impl Chain {
                 imported.slots_per_era,
             )?,
             config_name: agreed("network", self.config_name, imported.config_name)?,
+            preset: agreed("preset", self.preset, imported.preset)?,
         })
     }
 
@@ -90,6 +159,7 @@ impl Chain {
         manifest.config_name.clone_from(&self.config_name);
         manifest.genesis_validators_root = self.genesis_validators_root.map(|root| root.0);
         manifest.slots_per_era = self.slots_per_era;
+        manifest.preset.clone_from(&self.preset);
     }
 
     /// Refuses a state of another chain.
@@ -150,6 +220,7 @@ mod tests {
             config_name: None,
             genesis_validators_root: Some(Root([7; 32])),
             slots_per_era: Some(64),
+            preset: None,
         }
     }
 
@@ -160,6 +231,27 @@ mod tests {
         assert_eq!(named.clone().merged(unnamed()).unwrap(), named);
         let other = Chain { config_name: Some("other".to_owned()), ..unnamed() };
         assert!(named.merged(other).is_err());
+    }
+
+    #[test]
+    fn a_state_denies_what_is_said_of_another_network() {
+        let gnosis = "0xf5dcb5564e829aab27264b9becd5dfaa017085611224cb3036f573368dbb9d47";
+        let gnosis: Root = gnosis.parse().unwrap();
+        let denied = |chain: Chain, root| {
+            chain.denied_by(Slot(7), root, Some(64)).map(|denied| (denied.what, denied.found))
+        };
+        assert_eq!(denied(unnamed(), Root([7; 32])), None);
+        assert_eq!(denied(Chain::default(), gnosis), None, "nothing is said");
+        let of_gnosis = Chain { genesis_validators_root: Some(gnosis), ..Chain::default() };
+        assert_eq!(denied(of_gnosis.clone(), gnosis), None);
+        let (what, found) = denied(of_gnosis.clone(), Root([7; 32])).unwrap();
+        assert_eq!((what, found), ("genesis validators root", gnosis.to_string()));
+        let wrong = Chain { config_name: Some("mainnet".to_owned()), ..of_gnosis.clone() };
+        assert_eq!(denied(wrong, gnosis).unwrap(), ("network", "mainnet".to_owned()));
+        let wrong = Chain { slots_per_era: Some(8192), ..unnamed() };
+        assert_eq!(denied(wrong, Root([7; 32])).unwrap().0, "number of slots per era");
+        let wrong = Chain { preset: Some("mainnet".to_owned()), ..of_gnosis };
+        assert_eq!(denied(wrong, gnosis).unwrap(), ("preset", "mainnet".to_owned()));
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod out_file;
 mod output;
 mod progress;
 mod roots;
+mod schedule;
 mod signals;
 mod verbs;
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::failure::Usage;
 use crate::output;
+use crate::schedule::Schedule;
 
 /// A genesis validators root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,14 +35,27 @@ pub(crate) struct Network {
     pub(crate) config_name: String,
     /// A beacon `config.yaml` does not say it.
     pub(crate) genesis_validators_root: Option<Root>,
+    /// `PRESET_BASE`
+    #[serde(default)]
+    pub(crate) preset: Option<String>,
+    #[serde(skip)]
+    pub(crate) schedule: Schedule,
+    /// Where it stands, when a file says it.
+    #[serde(skip)]
+    pub(crate) file: Option<String>,
 }
 
 impl Network {
     /// A known name, or else a config file.
     pub(crate) fn named(name_or_file: &str) -> Result<Self> {
         if let Some(known) = KnownNetwork::by_name(name_or_file) {
-            let genesis_validators_root = Some(Root(known.genesis_validators_root));
-            return Ok(Self { config_name: known.name.to_owned(), genesis_validators_root });
+            return Ok(Self {
+                config_name: known.name.to_owned(),
+                genesis_validators_root: Some(Root(known.genesis_validators_root)),
+                preset: Some(known.preset.to_string()),
+                schedule: Schedule::default(),
+                file: None,
+            });
         }
         let path = Path::new(name_or_file);
         if !path.exists() {
@@ -50,19 +64,24 @@ impl Network {
             return Err(Usage(message).into());
         }
         let text = fs::read_to_string(path).context("cannot read");
-        text.and_then(|text| Self::of_config(&text))
-            .with_context(|| format!("network config {name_or_file}"))
+        let network = text.and_then(|text| Self::of_config(&text));
+        let network = network.with_context(|| format!("network config {name_or_file}"))?;
+        Ok(Self { file: Some(name_or_file.to_owned()), ..network })
     }
 
     /// Reads TOML, or the `KEY: value` lines of a beacon `config.yaml`.
     fn of_config(text: &str) -> Result<Self> {
         let network: Self = if is_yaml(text) {
-            let value = |key| yaml_value(text, key);
+            let value = |key: &str| yaml_value(text, key);
+            let keys = text.lines().filter_map(|line| line.split_once(':')).map(|(key, _)| key);
             Self {
                 config_name: value("CONFIG_NAME").context("there is no CONFIG_NAME")?,
                 genesis_validators_root: value("GENESIS_VALIDATORS_ROOT")
                     .map(|root| root.parse())
                     .transpose()?,
+                preset: value("PRESET_BASE"),
+                schedule: Schedule::of(keys, value)?,
+                file: None,
             }
         } else {
             toml::from_str(text)?
@@ -168,14 +187,20 @@ mod tests {
         let yaml = "# Extends mainnet\nPRESET_BASE: 'mainnet'\nCONFIG_NAME: 'mekong' # devnet\n\
                     MIN_GENESIS_TIME: 0\n";
         let network = Network::of_config(yaml).unwrap();
-        let wanted = Network { config_name: "mekong".to_owned(), genesis_validators_root: None };
+        let wanted = Network {
+            config_name: "mekong".to_owned(),
+            genesis_validators_root: None,
+            preset: Some("mainnet".to_owned()),
+            schedule: Schedule::default(),
+            file: None,
+        };
         assert_eq!(network, wanted);
         let root = "11".repeat(32);
         let toml = format!("config_name = \"mekong\"\ngenesis_validators_root = \"0x{root}\"\n");
         let root = Some(Root([0x11; 32]));
         assert_eq!(
             Network::of_config(&toml).unwrap(),
-            Network { genesis_validators_root: root, ..wanted }
+            Network { genesis_validators_root: root, preset: None, ..wanted }
         );
     }
 
@@ -185,7 +210,7 @@ mod tests {
             KnownNetwork::ALL.map(|known| Root(known.genesis_validators_root));
         let toml = format!("config_name = \"x\"\ngenesis_validators_root = \"{sepolia}\"\n");
         assert!(Network::of_config(&toml).unwrap_err().to_string().contains("sepolia"));
-        let nameless = Network { config_name: "x".to_owned(), genesis_validators_root: None };
+        let nameless = Network::of_config("CONFIG_NAME: x\n").unwrap();
         assert!(nameless.check_root(mainnet).is_err());
         assert!(nameless.check_root(Root([1; 32])).is_ok());
     }

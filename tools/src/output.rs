@@ -69,6 +69,11 @@ pub(crate) fn is_closed() -> bool {
         && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
+/// "1 era", "2 eras"
+pub(crate) fn count(number: u64, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
 /// A sentence for the operator. Standard error may be closed; there is nobody to tell that to.
 pub(crate) fn tell(sentence: &str) {
     let _ = writeln!(io::stderr(), "coldstore: {sentence}");

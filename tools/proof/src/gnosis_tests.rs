@@ -177,15 +177,18 @@ fn the_preset_of_a_chain_follows_from_its_root_or_from_its_states() {
         Preset::of_chain(root.as_ref(), slots, &mut &state[..]).unwrap()
     };
     let fulu = |preset| u32::try_from(layout(preset, Fork::Fulu).fixed_len).unwrap();
-    assert_eq!(of_chain(Some("gnosis"), Some(8192), 0), Some(Preset::Gnosis));
-    assert_eq!(of_chain(Some("chiado"), None, 0), Some(Preset::Gnosis));
-    assert_eq!(of_chain(Some("hoodi"), Some(8192), 0), Some(Preset::Mainnet));
-    assert_eq!(of_chain(Some("hoodi"), Some(64), 0), None, "that is not hoodi");
-    assert_eq!(of_chain(None, Some(8192), fulu(Preset::Gnosis)), Some(Preset::Gnosis));
-    assert_eq!(of_chain(None, Some(8192), fulu(Preset::Mainnet)), Some(Preset::Mainnet));
-    assert_eq!(of_chain(None, None, fulu(Preset::Gnosis)), Some(Preset::Gnosis));
-    assert_eq!(of_chain(None, Some(8192), 7), Some(Preset::Mainnet), "a later fork, say");
-    assert_eq!(of_chain(None, Some(64), 7), Some(Preset::Minimal));
-    assert_eq!(of_chain(None, Some(32), 7), None);
-    assert_eq!(of_chain(None, None, 7), None);
+    let (mainnet, minimal, gnosis) = (Preset::Mainnet, Preset::Minimal, Preset::Gnosis);
+    assert_eq!(of_chain(Some("gnosis"), Some(8192), 0), [gnosis]);
+    assert_eq!(of_chain(Some("chiado"), None, 0), [gnosis]);
+    assert_eq!(of_chain(Some("hoodi"), Some(8192), 0), [mainnet]);
+    assert_eq!(of_chain(Some("hoodi"), Some(64), 0), [], "that is not hoodi");
+    assert_eq!(of_chain(None, Some(8192), fulu(gnosis)), [gnosis]);
+    assert_eq!(of_chain(None, Some(8192), fulu(mainnet)), [mainnet]);
+    assert_eq!(of_chain(None, None, fulu(gnosis)), [gnosis]);
+    let deneb = u32::try_from(layout(gnosis, Fork::Deneb).fixed_len).unwrap();
+    assert_eq!(of_chain(None, None, deneb), [mainnet, gnosis], "the config tells, or the root");
+    assert_eq!(of_chain(None, Some(8192), 7), [mainnet, gnosis], "a later fork, say");
+    assert_eq!(of_chain(None, Some(64), 7), [minimal]);
+    assert_eq!(of_chain(None, Some(32), 7), []);
+    assert_eq!(of_chain(None, None, 7), []);
 }

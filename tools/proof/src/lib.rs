@@ -32,5 +32,7 @@ pub use coldstore::era::ssz::Root;
 pub use hash::Malformed;
 pub use network::KnownNetwork;
 pub use preset::{Fork, Preset};
-pub use state::{HashedState, LatestBlock, StateBody, StateFault, StateHead, hash_state};
+pub use state::{
+    HashedState, LatestBlock, StateBody, StateFault, StateFork, StateHead, hash_state,
+};
 pub use words::Hex;

@@ -1,5 +1,6 @@
 //! `coldstore import`
 
+mod config;
 mod files;
 mod proof;
 mod summary;
@@ -16,12 +17,14 @@ use coldstore::era::{EraFile, Plan};
 use coldstore::{ArchiveWriter, Checksums, Column, Manifest};
 use coldstore_proof::import::TrustedRoot;
 
+pub(super) use self::proof::tell_of_preset;
 use self::proof::{Proof, ProofObject};
 use self::summary::Summary;
 use self::watch::Watch;
 use crate::chain::Chain;
 use crate::failure::Answer;
-use crate::networks::{self, Network, Root};
+use crate::networks::{Network, Root};
+use crate::open;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::signals;
@@ -80,7 +83,13 @@ impl Import {
         files::check_beginning(&plan, &self.archive)?;
         let manifest = Manifest::read(&self.archive)?;
         let kept = manifest.as_ref().map(Chain::recorded);
+        if let Some(kept) = &kept {
+            kept.check_states(&open::archive(&self.archive)?)?;
+        }
         let mut chain = Self::chain_of(&plan, network.as_ref(), kept)?;
+        if let Some(network) = &network {
+            config::check(&plan, chain.slots_per_era, network)?;
+        }
         if chain.config_name.is_none() {
             chain.config_name = files::config_name(&plan);
         }
@@ -91,8 +100,11 @@ impl Import {
             true => None,
             false => {
                 proof::check_once(&plan)?;
-                let (slots, trusted) = (chain.slots_per_era, &self.trusted_state_root);
-                Some(Proof::prepare(&plan, &self.archive, slots, trusted)?)
+                let named = chain.preset.as_deref();
+                let preset = config::preset_of(&plan, chain.slots_per_era, named)?;
+                chain.preset = Some(preset.to_string());
+                let trusted = &self.trusted_state_root;
+                Some(Proof::prepare(&plan, &self.archive, preset, trusted)?)
             }
         };
         let mut archive =
@@ -110,7 +122,7 @@ impl Import {
                 let mut prover = proof.prover(&plan);
                 let columns = columns(&mut archive)?;
                 let imported = import_proved(&plan, columns, options, &mut prover, &mut watch);
-                (imported, Some(ProofObject::new(&prover.into_report(), &chain)))
+                (imported, Some(ProofObject::new(&prover.into_report(), &chain, proof.preset())))
             }
             None => (import(&plan, columns(&mut archive)?, options, &mut watch), None),
         };
@@ -163,11 +175,16 @@ impl Import {
         // Era 0 has no slots, so the first file may not tell how many an era has.
         let last = EraFile::open(&last.path)?;
         let slots = last.groups().last().and_then(|group| group.slots);
-        let known = networks::name_of(root).map(str::to_owned);
+        let known = root.known();
         let found = Chain {
-            config_name: network.map(|network| network.config_name.clone()).or(known),
+            config_name: network
+                .map(|network| network.config_name.clone())
+                .or_else(|| known.map(|known| known.name.to_owned())),
             genesis_validators_root: Some(root),
             slots_per_era: slots.map(|slots| slots.count()),
+            preset: network
+                .and_then(|network| network.preset.clone())
+                .or_else(|| known.map(|known| known.preset.to_string())),
         };
         kept.map_or(Ok(found.clone()), |kept| kept.merged(found))
             .with_context(|| first.path.display().to_string())

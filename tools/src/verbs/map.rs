@@ -125,13 +125,11 @@ fn slots(
     from: Option<Slot>,
     to: Option<Slot>,
 ) -> Option<(Slot, Slot)> {
-    let lowest = columns.iter().filter_map(|opened| lowest_slot(&opened.view)).min();
-    let highest = columns.iter().filter_map(|opened| opened.view.highest_written_slot()).max();
-    // Slots behind the last block may have been skipped, or their blocks lost.
-    let of_roots = roots
-        .filter(|_| columns.iter().any(|opened| opened.column == Column::Blocks))
-        .and_then(View::highest_written_slot);
-    let highest = highest.max(of_roots)?;
+    // Slots before the first block and after the last may have been skipped, or their blocks lost.
+    let roots = roots.filter(|_| columns.iter().any(|opened| opened.column == Column::Blocks));
+    let views = || columns.iter().map(|opened| &opened.view).chain(roots);
+    let lowest = views().filter_map(lowest_slot).min();
+    let highest = views().filter_map(View::highest_written_slot).max()?;
     let first = from.or(lowest).unwrap_or(Slot(0));
     let last = to.map_or(highest, |to| to.min(highest));
     (first <= last).then_some((first, last))

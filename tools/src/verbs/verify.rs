@@ -13,12 +13,13 @@ use anyhow::Result;
 use clap::Args;
 use coldstore::format::names;
 use coldstore::verify::{Finding, Severity, Summary, VerifyOptions, verify_column};
-use coldstore::{Column, Error, Slot};
+use coldstore::{Column, Error, Manifest, Slot, manifest};
 use coldstore_proof::import::TrustedRoot;
 use serde::Serialize;
 
 use self::deep::Deep;
 use self::verdict::ProofObject;
+use crate::chain::{Chain, Contradiction};
 use crate::cli::{column_parser, parse_slot, slot_range};
 use crate::failure::{self, Answer, Usage};
 use crate::open;
@@ -66,6 +67,8 @@ struct Verified {
     damages: Decimal,
     /// Ranges and files that could not be read.
     unreadable: Decimal,
+    /// Of the archive itself.
+    findings: Vec<FindingObject>,
     columns: Vec<ColumnObject>,
     /// Of `--deep` alone.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,6 +117,7 @@ impl Verify {
             verified: Verified {
                 damages: Decimal(0),
                 unreadable: Decimal(0),
+                findings: Vec::new(),
                 columns: Vec::new(),
                 proof: None,
             },
@@ -129,8 +133,11 @@ impl Verify {
             let decode = deep.as_ref().is_some_and(|deep| !deep.decodes(column));
             self.verify_column(column, decode, &mut report)?;
         }
+        // What follows maps what it reads: a bad sector would end the process.
+        if report.verified.unreadable.0 == 0 {
+            self.verify_manifest(&mut report)?;
+        }
         let is_proved = match deep {
-            // The proof maps what it reads: a bad sector would end the process.
             Some(_) if report.verified.unreadable.0 > 0 => {
                 output::tell("not proved: not all of the archive can be read");
                 report.tell_verdict()
@@ -152,6 +159,32 @@ impl Verify {
         }
         failure::none_failed(failed, "column", "verified")?;
         failure::none_failed(verified.unreadable.0, "place", "read")
+    }
+
+    /// What `archive.toml` says of the chain must be what the states say.
+    fn verify_manifest(&self, report: &mut Report) -> Result<()> {
+        let Some(manifest) = Manifest::read(&self.archive)? else { return Ok(()) };
+        let archive = open::archive(&self.archive)?;
+        let Some(denied) = Chain::recorded(&manifest).contradiction(&archive) else {
+            return Ok(());
+        };
+        let Contradiction { what, wanted, found } = denied;
+        let finding = Finding {
+            severity: Severity::Damage,
+            file: self.archive.join(manifest::FILE_NAME),
+            offset: None,
+            byte_len: None,
+            slot: None,
+            what,
+            wanted,
+            found,
+        };
+        report.verified.damages.0 += 1;
+        if report.json {
+            report.verified.findings.push(FindingObject::of(&finding));
+            return Ok(());
+        }
+        report.print(Column::StateSnapshots, &finding)
     }
 
     fn verify_column(&self, column: Column, deep: bool, report: &mut Report) -> Result<()> {

@@ -10,6 +10,7 @@ mod import;
 mod load_put;
 mod manners;
 mod map;
+mod network;
 mod prove;
 mod read_only;
 mod readme;

@@ -67,6 +67,33 @@ impl LatestBlock {
     }
 }
 
+/// `fork`: which fork a state is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateFork {
+    /// `previous_version`; in the first fork of a chain it is the same.
+    pub previous_version: [u8; 4],
+    /// `current_version`
+    pub version: [u8; 4],
+    /// `epoch`: the first with that version.
+    pub epoch: u64,
+}
+
+impl StateFork {
+    /// Reads the start of a state.
+    ///
+    /// # Errors
+    /// Those of the source, and [`io::ErrorKind::UnexpectedEof`].
+    pub fn read(state: &mut dyn Read) -> io::Result<Self> {
+        let mut bytes = [0; FORK_AT + 16];
+        state.read_exact(&mut bytes)?;
+        Ok(Self {
+            previous_version: array_at(&bytes, FORK_AT),
+            version: array_at(&bytes, FORK_AT + 4),
+            epoch: u64_at(&bytes, FORK_AT + 8),
+        })
+    }
+}
+
 /// A state that was read to its end.
 #[derive(Clone, Debug)]
 pub struct HashedState {
@@ -201,14 +228,13 @@ pub fn hash_state(preset: Preset, source: &mut dyn Read) -> Result<HashedState, 
 }
 
 impl Preset {
-    /// The preset of a chain:
+    /// The presets that a chain can be of:
     ///
     /// 1. that of a known network,
-    /// 2. the one in which a state of the chain has the fixed part of a known fork,
-    /// 3. the one with eras of `slots_per_era` slots.
+    /// 2. those in which a state of the chain has the fixed part of a known fork,
+    /// 3. those with eras of `slots_per_era` slots.
     ///
-    /// Where several presets are possible it is the first of [`Preset::ALL`]. `None` when there is
-    /// none: the preset of the chain is not known here.
+    /// Where nothing else tells, the first is meant. There is none when the preset is not known here.
     ///
     /// # Errors
     /// Those of `state`.
@@ -216,11 +242,11 @@ impl Preset {
         genesis_validators_root: Option<&Root>,
         slots_per_era: Option<u64>,
         state: &mut dyn Read,
-    ) -> io::Result<Option<Self>> {
+    ) -> io::Result<Vec<Self>> {
         let has_such_eras =
             |preset: &Self| slots_per_era.is_none_or(|slots| preset.slots_per_era() == slots);
         if let Some(known) = genesis_validators_root.and_then(KnownNetwork::by_root) {
-            return Ok(Some(known.preset).filter(has_such_eras));
+            return Ok(Some(known.preset).into_iter().filter(has_such_eras).collect());
         }
         let mut bytes = Vec::new();
         read_up_to(state, &mut bytes, StateHead::byte_len(Self::Mainnet))?;
@@ -229,9 +255,13 @@ impl Preset {
             let states = Layouts::of(*preset).states;
             states.iter().any(|layout| Some(layout.fixed_len) == fixed_len)
         };
-        let possible = || Self::ALL.into_iter().filter(has_such_eras);
-        let by_slots = || slots_per_era.and_then(|_| possible().next());
-        Ok(possible().find(has_layout).or_else(by_slots))
+        let by_slots: Vec<Self> = Self::ALL.into_iter().filter(has_such_eras).collect();
+        let by_layout: Vec<Self> = by_slots.iter().copied().filter(has_layout).collect();
+        Ok(match (by_layout.is_empty(), slots_per_era) {
+            (false, _) => by_layout,
+            (true, Some(_)) => by_slots,
+            (true, None) => Vec::new(),
+        })
     }
 }
 

@@ -59,6 +59,7 @@ pub(super) fn export(
     let network = network.map(Network::named).transpose()?;
     let archive = open::archive(root)?;
     let chain = Chain::of(root, &archive)?;
+    chain.check_states(&archive)?;
     let views = Views::open(&archive)?;
     let slots_per_era = chain
         .slots_per_era

@@ -72,7 +72,8 @@ pub(super) fn config_name(plan: &Plan) -> Option<String> {
     names.all(|other| other == name).then(|| name.to_owned())
 }
 
-fn config_name_of(file: &PlannedFile) -> Option<&str> {
+/// The config name in the name of a file.
+pub(super) fn config_name_of(file: &PlannedFile) -> Option<&str> {
     let stem = file.path.file_name()?.to_str()?.strip_suffix(".era")?;
     let mut parts = stem.rsplitn(3, '-');
     let (root, era, name) = (parts.next()?, parts.next()?, parts.next()?);

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-use coldstore::era::{EraFile, Plan};
+use anyhow::{Result, bail};
+use coldstore::era::Plan;
 use coldstore::{Archive, Slot};
 use coldstore_proof::import::{Anchor, ImportProver, ProofReport, Trust, TrustFault, TrustedRoot};
 use coldstore_proof::{Hex, Preset};
@@ -13,7 +13,7 @@ use crate::chain::Chain;
 use crate::failure::Usage;
 use crate::networks;
 use crate::open;
-use crate::output::{self, Decimal};
+use crate::output::{self, Decimal, count};
 
 /// What the prover borrows.
 pub(super) struct Proof {
@@ -27,10 +27,9 @@ impl Proof {
     pub(super) fn prepare(
         plan: &Plan,
         archive: &Path,
-        slots_per_era: Option<u64>,
+        preset: Preset,
         trusted: &[TrustedRoot],
     ) -> Result<Self> {
-        let preset = preset_of(plan, slots_per_era)?;
         // What is not there yet has nothing that an import could be tied to.
         let archive = if archive.is_dir() { Some(open::archive(archive)?) } else { None };
         let trust = Trust::establish(trusted.to_vec(), preset, Some(plan), archive.as_ref());
@@ -41,32 +40,13 @@ impl Proof {
         Ok(Self { preset, trust, archive })
     }
 
+    pub(super) fn preset(&self) -> Preset {
+        self.preset
+    }
+
     pub(super) fn prover<'a>(&'a self, plan: &'a Plan) -> ImportProver<'a> {
         ImportProver::new(plan, self.preset, &self.trust, self.archive.as_ref())
     }
-}
-
-/// The preset of the chain, by its genesis validators root and the first state.
-fn preset_of(plan: &Plan, slots_per_era: Option<u64>) -> Result<Preset> {
-    let nothing = "there is no era in these files";
-    let mut file = EraFile::open(&plan.files().first().context(nothing)?.path)?;
-    let group = *file.groups().first().context(nothing)?;
-    let state = file.state_head(&group)?;
-    let path = file.path().display().to_string();
-    let root = state.head.genesis_validators_root;
-    let mut bytes = file.state_stream(&state.record)?;
-    let found = Preset::of_chain(Some(&root), slots_per_era, &mut bytes);
-    found.with_context(|| path.clone())?.with_context(|| {
-        let eras = match slots_per_era {
-            Some(slots) => format!("eras of {slots} slots"),
-            None => format!("the state at {}", state.record.offset),
-        };
-        format!(
-            "{path}: the preset of {eras} is not known here (known are {}): nothing can be proved \
-             of these files, --trust-files imports them as they are",
-            Preset::names()
-        )
-    })
 }
 
 /// An era twice is not one history: which of the two files is right?
@@ -102,10 +82,12 @@ pub(super) struct ProofObject {
     lone_states: Vec<Decimal>,
     #[serde(skip)]
     network: Option<&'static str>,
+    #[serde(skip)]
+    preset: Preset,
 }
 
 impl ProofObject {
-    pub(super) fn new(report: &ProofReport, chain: &Chain) -> Self {
+    pub(super) fn new(report: &ProofReport, chain: &Chain, preset: Preset) -> Self {
         let trusted = match report.anchor {
             Anchor::Trusted { root, .. } => Some(root),
             Anchor::Itself => None,
@@ -132,33 +114,46 @@ impl ProofObject {
             unknown_states: slots(&report.unknown_states),
             lone_states: slots(&report.lone_states),
             network,
+            preset,
         }
     }
 
-    /// What was proved, what that rests on, and what was not proved.
-    pub(super) fn tell(&self) {
+    /// One line: what was proved, and what that rests on.
+    pub(super) fn verdict(&self) -> String {
         let (trusted, agreeing) = (self.trusted_eras.0, self.agreeing_eras.0);
         if trusted + agreeing == 0 {
-            return;
+            return "nothing was proved: no era was imported".to_owned();
         }
-        let hashed = format!("{} blocks and {} states", self.blocks.0, self.states.0);
-        output::tell(&match (&self.trusted_slot, self.network) {
-            (Some(slot), _) => format!(
-                "proved by the trusted state root of slot {}: {trusted} eras; {hashed} hash to \
-                 the roots that they should have",
-                slot.0
-            ),
+        let (blocks, states) = (count(self.blocks.0, "block"), count(self.states.0, "state"));
+        match (&self.trusted_slot, self.network) {
+            (Some(slot), _) => {
+                let behind = match agreeing {
+                    0 => String::new(),
+                    eras => format!("; not proved by it: {} behind", count(eras, "era")),
+                };
+                format!(
+                    "proved by the trusted state root of slot {}: {}; {blocks} and {states} hash to \
+                     the roots that they should have{behind}",
+                    slot.0,
+                    count(trusted, "era")
+                )
+            }
             (None, Some(network)) => format!(
-                "{hashed} hash to the roots that the eras around them have; that rests on the \
-                 genesis validators of {network} alone: a trusted state root would prove it"
+                "proof: {blocks} and {states} hash to the roots that the eras around them have; that \
+                 rests on the genesis validators of {network} alone: a trusted state root would \
+                 prove it"
             ),
             (None, None) => format!(
-                "{hashed} hash to the roots that the eras around them have; that rests on nothing \
-                 but the files themselves: a trusted state root would prove it"
+                "proof: {blocks} and {states} hash to the roots that the eras around them have; that \
+                 rests on nothing but the files themselves: a trusted state root would prove it"
             ),
-        });
-        if trusted > 0 && agreeing > 0 {
-            output::tell(&format!("{agreeing} eras behind that agree with themselves alone"));
+        }
+    }
+
+    /// What the verdict leaves out.
+    pub(super) fn tell_details(&self) {
+        if self.trusted_eras.0 + self.agreeing_eras.0 == 0 {
+            return;
         }
         for slot in &self.lone_states {
             output::tell(&format!(
@@ -169,19 +164,30 @@ impl ProofObject {
         }
         if let [first, ..] = self.unknown_states[..] {
             output::tell(&format!(
-                "not proved: {} states from slot {} on and {} blocks, of a fork that is not known \
-                 here; their fixed fields were compared",
-                self.unknown_states.len(),
+                "not proved: {} from slot {} on and {}, of a fork that is not known here; their \
+                 fixed fields were compared",
+                count(self.unknown_states.len() as u64, "state"),
                 first.0,
-                self.unknown_blocks.0
+                count(self.unknown_blocks.0, "block"),
             ));
         }
+        tell_of_preset(self.preset);
         if self.blinded_blocks.0 > 0 {
+            let blocks = count(self.blinded_blocks.0, "block");
             output::tell(&format!(
-                "{} blocks have the header of their payload in place of the payload",
-                self.blinded_blocks.0
+                "{blocks} with the header of the payload in place of the payload"
             ));
         }
         output::tell("the signatures of blocks have no part in any root: not proved");
+    }
+}
+
+/// No file of a Gnosis network was at hand when the preset was made.
+pub(in crate::verbs) fn tell_of_preset(preset: Preset) {
+    if preset == Preset::Gnosis {
+        output::tell(
+            "the gnosis preset follows its published table and was never tested with files of such a \
+             network",
+        );
     }
 }

@@ -70,6 +70,10 @@ impl Summary {
     }
 
     pub(super) fn tell(&self, done: &ImportReport) {
+        output::tell(&match &self.proof {
+            Some(proof) => proof.verdict(),
+            None => "nothing was proved: the files were trusted".to_owned(),
+        });
         let network = self.config_name.as_deref().unwrap_or("unknown network");
         let mut text = format!("{network}: {} eras imported", self.imported_eras.0);
         if let (Some(first), Some(last)) = (self.first_slot, self.last_slot) {
@@ -94,9 +98,8 @@ impl Summary {
         for (encoding, eras) in &self.index_encodings {
             output::tell(&format!("block index of {eras} eras: {encoding} encoding"));
         }
-        match &self.proof {
-            Some(proof) => proof.tell(),
-            None => output::tell("nothing was proved: the files were trusted"),
+        if let Some(proof) = &self.proof {
+            proof.tell_details();
         }
         if let Some(era) = done.began_at_era {
             output::tell(&format!(

@@ -154,7 +154,10 @@ impl Proof {
         let taken_from = self.checkpoint.as_ref().map(Checkpoint::path).map(Path::to_path_buf);
         // Where no era was asked for, none can be proved.
         let why_not = verifier.why_not_proved().filter(|_| first <= last);
-        Ok(ProofObject::new(verifier.report(), why_not, taken_from, findings))
+        let preset = Some(self.options.preset);
+        let mut proof = ProofObject::new(preset, verifier.report(), why_not, findings);
+        proof.taken_from = taken_from;
+        Ok(proof)
     }
 
     fn stopped(&mut self, era: u64) -> Result<ProofObject> {
@@ -173,12 +176,20 @@ fn preset_of(chain: &Chain, archive: &Archive) -> Result<Preset, String> {
     let mut state = latest.as_ref().map_or(&[][..], coldstore::Record::stored);
     let root = chain.genesis_validators_root.map(|root| root.0);
     let slots = chain.slots_per_era;
-    let preset = Preset::of_chain(root.as_ref(), slots, &mut state).ok().flatten();
-    preset.ok_or_else(|| match slots {
-        Some(slots) => format!(
-            "the preset of eras of {slots} slots is not known here (known are {})",
-            Preset::names()
-        ),
-        None => "the archive does not tell its preset, by archive.toml or by a state in bss".into(),
-    })
+    let possible = Preset::of_chain(root.as_ref(), slots, &mut state).unwrap_or_default();
+    match (chain.preset.as_deref().map(str::parse), slots) {
+        (Some(Ok(named)), None) => Ok(named),
+        (Some(Ok(named)), Some(_)) if possible.contains(&named) => Ok(named),
+        (Some(Ok(named)), Some(slots)) => {
+            Err(format!("archive.toml contradicts itself: preset {named}, eras of {slots} slots"))
+        }
+        (Some(Err(unknown)), _) => Err(unknown),
+        (None, Some(slots)) => possible.first().copied().ok_or_else(|| {
+            let known = Preset::names();
+            format!("the preset of eras of {slots} slots is not known here (known are {known})")
+        }),
+        (None, None) => possible.first().copied().ok_or_else(|| {
+            "the archive does not tell its preset, by archive.toml or by a state in bss".to_owned()
+        }),
+    }
 }

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use coldstore_proof::Hex;
 use coldstore_proof::deep::{DeepReport, NotProved};
 use coldstore_proof::import::Anchor;
+use coldstore_proof::{Hex, Preset};
 use serde::Serialize;
 
 use super::FindingObject;
-use crate::output::{self, Decimal};
+use crate::output::{self, Decimal, count};
+use crate::verbs::import::tell_of_preset;
 
 #[derive(Serialize)]
 pub(super) struct ProofObject {
@@ -16,6 +17,7 @@ pub(super) struct ProofObject {
     verdict: &'static str,
     /// Why nothing is proved.
     reason: Option<String>,
+    preset: Option<&'static str>,
     /// "trusted-state-root", "itself" (a state of the archive) or "nothing".
     rests_on: &'static str,
     trusted_slot: Option<Decimal>,
@@ -52,18 +54,18 @@ pub(super) struct ProofObject {
     #[serde(skip)]
     report: DeepReport,
     #[serde(skip)]
-    taken_from: Option<PathBuf>,
+    pub(super) taken_from: Option<PathBuf>,
 }
 
 impl ProofObject {
     pub(super) fn not_proved(why: String) -> Self {
-        Self { reason: Some(why), ..Self::new(&DeepReport::default(), None, None, Vec::new()) }
+        Self { reason: Some(why), ..Self::new(None, &DeepReport::default(), None, Vec::new()) }
     }
 
     pub(super) fn new(
+        preset: Option<Preset>,
         report: &DeepReport,
         why_not: Option<NotProved>,
-        taken_from: Option<PathBuf>,
         findings: Vec<FindingObject>,
     ) -> Self {
         let trusted = match report.anchor {
@@ -73,6 +75,7 @@ impl ProofObject {
         let loose = report.loose;
         Self {
             verdict: "",
+            preset: preset.map(Preset::name),
             reason: why_not.map(|why| why.to_string()),
             rests_on: match (report.trusted_eras, report.agreeing_eras) {
                 (0, 0) => "nothing",
@@ -107,7 +110,7 @@ impl ProofObject {
             damages: Decimal(report.damages),
             findings,
             report: *report,
-            taken_from,
+            taken_from: None,
         }
     }
 
@@ -217,13 +220,11 @@ impl ProofObject {
                 "{blocks} with the header of the payload in place of the payload"
             ));
         }
+        if let Some(preset) = self.preset.and_then(|name| name.parse().ok()) {
+            tell_of_preset(preset);
+        }
         output::tell(
             "not proved: signatures of blocks, state differences, and which states are missing",
         );
     }
-}
-
-/// "1 era", "2 eras"
-fn count(number: u64, thing: &str) -> String {
-    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }

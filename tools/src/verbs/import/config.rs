@@ -1,0 +1,92 @@
+//! Whether the files are what the operator's config says: its preset, its forks, its name.
+
+use anyhow::{Context, Result, bail, ensure};
+use coldstore::era::{EraFile, Plan};
+use coldstore_proof::{Preset, StateFork};
+
+use crate::networks::Network;
+use crate::output;
+
+const NOTHING: &str = "there is no era in these files";
+const AS_THEY_ARE: &str =
+    "nothing can be proved of these files, --trust-files imports them as they are";
+
+/// The preset of the chain: the one that is named, which the files must not contradict, or else what
+/// the files tell.
+pub(super) fn preset_of(
+    plan: &Plan,
+    slots_per_era: Option<u64>,
+    named: Option<&str>,
+) -> Result<Preset> {
+    let path = plan.files().first().context(NOTHING)?.path.display().to_string();
+    let possible = possible_presets(plan, slots_per_era)?;
+    let of_eras = match slots_per_era {
+        Some(slots) => format!("{path}: eras of {slots} slots"),
+        None => format!("{path}: its state"),
+    };
+    match (named.map(str::parse), &possible[..]) {
+        (Some(Err(unknown)), _) => bail!("{unknown}: {AS_THEY_ARE}"),
+        (Some(Ok(named)), possible) => {
+            ensure!(possible.contains(&named), "{of_eras} cannot be of the preset {named}");
+            Ok(named)
+        }
+        (None, []) => bail!(
+            "{of_eras}: the preset is not known here (known are {}): {AS_THEY_ARE}",
+            Preset::names()
+        ),
+        (None, [only]) => Ok(*only),
+        (None, [first, others @ ..]) => {
+            let others: Vec<&str> = others.iter().map(|preset| preset.name()).collect();
+            output::tell(&format!(
+                "the network is not known here, and its preset is taken to be {first}: if it is {}, \
+                 name a config with that PRESET_BASE by --network FILE",
+                others.join(" or ")
+            ));
+            Ok(*first)
+        }
+    }
+}
+
+fn possible_presets(plan: &Plan, slots_per_era: Option<u64>) -> Result<Vec<Preset>> {
+    let mut file = EraFile::open(&plan.files().first().context(NOTHING)?.path)?;
+    let group = *file.groups().first().context(NOTHING)?;
+    let state = file.state_head(&group)?;
+    let path = file.path().display().to_string();
+    let root = state.head.genesis_validators_root;
+    let mut bytes = file.state_stream(&state.record)?;
+    Preset::of_chain(Some(&root), slots_per_era, &mut bytes).context(path)
+}
+
+/// Refuses files that contradict the config which names their network.
+pub(super) fn check(plan: &Plan, slots_per_era: Option<u64>, network: &Network) -> Result<()> {
+    let Some(config) = &network.file else { return Ok(()) };
+    let possible = possible_presets(plan, slots_per_era)?;
+    let named = network.preset.as_deref().and_then(|name| name.parse::<Preset>().ok());
+    if let Some(named) = named
+        && !possible.contains(&named)
+    {
+        let path = plan.files().first().context(NOTHING)?.path.display();
+        bail!("{path}: it cannot be of the preset {named}, as {config} says");
+    }
+    let preset = named.or_else(|| possible.first().copied());
+    for planned in plan.files() {
+        let path = planned.path.display();
+        if let Some(name) = super::files::config_name_of(planned) {
+            ensure!(
+                name == network.config_name,
+                "{path}: its name says that it is of {name}, not of {}, as {config} says",
+                network.config_name
+            );
+        }
+        let Some(preset) = preset else { continue };
+        let mut file = EraFile::open(&planned.path)?;
+        for group in file.groups().to_vec() {
+            let record = file.state_head(&group)?.record;
+            let fork = StateFork::read(&mut file.state_stream(&record)?);
+            let fork = fork.with_context(|| format!("{path}: cannot read"))?;
+            let checked = network.schedule.check(&fork, group.state_slot, preset.slots_per_epoch());
+            checked.with_context(|| format!("{path}: it contradicts {config}"))?;
+        }
+    }
+    Ok(())
+}
