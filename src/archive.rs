@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::format::names;
 use crate::manifest::Manifest;
 use crate::read::{Reader, ReaderOptions};
+use crate::removal;
 use crate::write::{
     Checksums, Door, Locked, Pipeline, PipelineOptions, Writer, WriterOptions, settle,
 };
@@ -249,11 +250,8 @@ impl ArchiveWriter {
                 to_open.push((column, allow_backfill));
             }
         }
-        if !to_open.is_empty() {
-            self.read_chain()?;
-        }
         to_open.sort_unstable_by_key(|(column, _)| column.index());
-        let mut opened = open_writers(&self.root, self.checksums, &self.doors, &to_open)?;
+        let mut opened = self.open_finished(&to_open)?;
         if !self.is_deferred {
             settle(&mut opened.iter_mut().collect::<Vec<_>>(), || Ok::<_, Error>(()))?;
         }
@@ -266,6 +264,24 @@ impl ArchiveWriter {
             Some(writer) => writer,
             None => unreachable!("all were opened above"),
         }))
+    }
+
+    /// Opens columns with nothing of an earlier process left unfinished ([`removal::finish_intents`]).
+    fn open_finished(&mut self, to_open: &[(Column, bool)]) -> Result<Vec<Writer>> {
+        if to_open.is_empty() {
+            return Ok(Vec::new());
+        }
+        loop {
+            removal::finish_intents(&self.root)?;
+            self.read_chain()?;
+            let opened = open_writers(&self.root, self.checksums, &self.doors, to_open)?;
+            // Looked at again under the locks: another process may have begun something and died
+            // before they were taken.
+            let manifest = Manifest::read(&self.root)?;
+            if manifest.is_none_or(|manifest| manifest.intents().is_empty()) {
+                return Ok(opened);
+            }
+        }
     }
 
     /// What the archive knows of its chain, for the doors of columns that are opened next.

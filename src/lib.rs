@@ -71,6 +71,7 @@ pub mod format;
 pub mod manifest;
 pub mod occupancy;
 pub mod read;
+pub mod removal;
 pub mod slot;
 pub mod stat;
 pub mod verify;

@@ -160,11 +160,10 @@ impl Manifest {
         let _lock = locked.map_err(|error| Error::io(archive, "lock the directory", error))?;
         // 2.
         let found = read_document(disk, archive)?;
-        let is_new = found.is_none();
         let (before, mut document) = found.unwrap_or_else(|| (Self::default(), text::empty()));
         let mut after = before.clone();
         edit(&mut after)?;
-        if after == before && !is_new {
+        if after == before {
             return Ok(after);
         }
         text::apply(&before, &after, &mut document);

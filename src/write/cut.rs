@@ -39,6 +39,8 @@ pub enum Keep {
     UpTo(Slot),
     /// The files with this id and above. The current file always stays.
     From(FileId),
+    /// Nothing: the column is empty then.
+    Nothing,
 }
 
 /// What a cut did to a column, or would do.
@@ -92,6 +94,15 @@ pub fn inspect_cut(directory: impl AsRef<Path>, keep: Keep) -> Result<CutReport>
 }
 
 impl Writer {
+    /// What [`Self::cut`] would do.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] where a file that the cut depends on is damaged; [`Error::Io`].
+    pub fn plan_cut(&mut self, keep: Keep) -> Result<CutReport> {
+        let (directory, conf, tables) = self.parts();
+        Ok(plan(directory, conf, tables, keep)?.report)
+    }
+
     /// Replaces the column by a part of it. Readers that have the column open keep what their views
     /// have mapped, and get [`Error::Replaced`] for what they touch or refresh afterwards.
     ///
@@ -138,6 +149,7 @@ fn plan(directory: &ColumnDir, conf: &Conf, tables: &mut TableCache, keep: Keep)
         (Keep::UpTo(to), Some(highest)) if to < highest => {
             plan_up_to(directory, conf, tables, files, to)
         }
+        (Keep::Nothing, Some(_)) => plan_nothing(directory, conf, &files),
         (Keep::From(first), Some(highest)) => {
             let first = first.min(highest.file_id());
             let (kept, gone): (Vec<_>, _) =
@@ -165,9 +177,7 @@ fn plan_up_to(
 ) -> Result<Plan> {
     let backfill = conf.backfill.map(|backfill| Backfill { target: None, ..backfill });
     let Some(highest) = highest_up_to(directory, conf, tables, &files, to)? else {
-        let conf = Conf { backfill, ..Conf::empty(conf.spec, false) };
-        let report = report(directory, &conf, &files)?;
-        return Ok(Plan { kept: Vec::new(), rewritten: None, conf, report });
+        return plan_nothing(directory, conf, &files);
     };
     let file_id = highest.file_id();
     let state = tables.get(directory, conf, file_id)?;
@@ -195,6 +205,13 @@ fn plan_up_to(
     report.rewritten = Some(file_id);
     let rewritten = Some(Rewritten { file_id, records, data_len });
     Ok(Plan { kept, rewritten, conf: new, report })
+}
+
+fn plan_nothing(directory: &ColumnDir, conf: &Conf, files: &[SlotFile]) -> Result<Plan> {
+    let backfill = conf.backfill.map(|backfill| Backfill { target: None, ..backfill });
+    let conf = Conf { backfill, ..Conf::empty(conf.spec, false) };
+    let report = report(directory, &conf, files)?;
+    Ok(Plan { kept: Vec::new(), rewritten: None, conf, report })
 }
 
 /// The highest slot with a record that is not above `to`.
@@ -255,7 +272,12 @@ fn report(directory: &ColumnDir, after: &Conf, gone: &[SlotFile]) -> Result<CutR
         report.bytes = report.bytes.saturating_add(found.byte_len()?);
         match file {
             SlotFile::Data(_) => report.files += 1,
-            SlotFile::Offsets(_) => report.records += found.read_table()?.records().count() as u64,
+            // A damaged one can go like any other.
+            SlotFile::Offsets(_) => match found.read_table() {
+                Ok(table) => report.records += table.records().count() as u64,
+                Err(Error::Corrupt(_)) => {}
+                Err(error) => return Err(error),
+            },
             SlotFile::Sums(_) => {}
         }
     }

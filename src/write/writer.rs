@@ -528,6 +528,10 @@ impl Writer {
         Error::io(self.directory.data_path(slot.file_id()), commit::READ_SOURCE, error)
     }
 
+    pub(super) fn parts(&mut self) -> (&ColumnDir, &Conf, &mut TableCache) {
+        (&self.directory, &self.conf, &mut self.tables)
+    }
+
     /// What is left when the column is to be replaced.
     pub(super) fn into_parts(mut self) -> Result<(ColumnDir, Conf, TableCache, Box<dyn Lock>)> {
         self.settle()?;

@@ -143,6 +143,7 @@ impl Driver {
         content.retain(|slot, _| match keep {
             Keep::UpTo(to) => Slot(*slot) <= to,
             Keep::From(first) => Slot(*slot).file_id() >= first,
+            Keep::Nothing => false,
         });
         self.disk.begin(Phase::Cut);
         self.expect.next = Some(Arc::new(content));

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use coldstore::{Column, HealReport, ReclaimReport, Reclaimed, Writer, WriterOptions};
+use coldstore::{
+    Column, HealReport, Manifest, ReclaimReport, Reclaimed, Writer, WriterOptions, removal,
+};
 use serde::Serialize;
 
 use crate::failure::{self, Answer};
 use crate::open;
-use crate::output::{Decimal, Output};
+use crate::output::{self, Decimal, Output};
 
 /// Put right what a crash left behind, as opening for writing does, and say what that was
 #[derive(Debug, Args)]
@@ -65,6 +67,7 @@ impl Heal {
     pub(crate) fn run(self) -> Result<Answer> {
         let mut out = Output::stdout();
         let (mut healed, mut failed) = (Vec::new(), 0);
+        self.finish_intents()?;
         for column in open::present_columns(&self.archive)? {
             match self.heal(column) {
                 Ok((report, reclaimed)) => {
@@ -92,6 +95,20 @@ impl Heal {
         }
         out.flush()?;
         failure::none_failed(failed, "column", "healed")
+    }
+
+    /// What a rewind, say, began with several columns before it was interrupted.
+    fn finish_intents(&self) -> Result<()> {
+        let intents = match self.dry_run {
+            true => Manifest::read(&self.archive)?.map_or_else(Vec::new, |m| m.intents().to_vec()),
+            false => removal::finish_intents(&self.archive)?,
+        };
+        for intent in intents {
+            let verb = if self.dry_run { "would be finished" } else { "finished" };
+            let columns = intent.columns.join(" ");
+            output::tell(&format!("an interrupted {} of {columns} {verb}", intent.kind));
+        }
+        Ok(())
     }
 
     fn heal(&self, column: Column) -> coldstore::Result<(HealReport, ReclaimReport)> {

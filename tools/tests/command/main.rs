@@ -14,6 +14,7 @@ mod network;
 mod prove;
 mod read_only;
 mod readme;
+mod removal;
 mod roots;
 mod stat_verify_heal;
 mod support;

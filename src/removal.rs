@@ -1,0 +1,283 @@
+//! Removing records of an archive on purpose: rewind takes back what was written last, prune drops
+//! the oldest files.
+//!
+//! # Steps
+//! 1. Lock and heal the columns, in the order of [`Column::ALL`].
+//! 2. Find out what goes from each of them. Nothing has changed so far.
+//! 3. Record in the manifest: the intent, the highest slots as they will be at most, and what is
+//!    pruned.
+//! 4. Replace each column by the part of it that stays ([`Writer::cut`]).
+//! 5. Take the intent out of the manifest.
+//!
+//! A crash before step 3 leaves the archive as it was. After that the intent stays, and whoever opens
+//! the archive for writing next does steps 1, 2 and 4 again for all of its columns
+//! ([`finish_intents`]): a column that was cut already has nothing left to cut.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::column::Column;
+use crate::error::{Error, Result};
+use crate::files::disk::{Disk, OsDisk};
+use crate::format::names;
+use crate::manifest::{self, Intent, Manifest};
+use crate::read::{Reader, ReaderOptions, View};
+use crate::slot::{FileId, Slot};
+use crate::write::{CutReport, Keep, Writer, WriterOptions, inspect_cut};
+
+/// What is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// All records above a slot; `None`: all records.
+    Rewind(Option<Slot>),
+    /// Whole files below a slot. The file that holds a column's highest slot stays. Of the columns of
+    /// states and of state differences, that is below the newest snapshot at or below the slot, when
+    /// there are differences above it: they may build on it.
+    Prune(Slot),
+}
+
+/// What was removed from a column, or would be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// The column.
+    pub column: Column,
+    /// What became of it.
+    pub cut: CutReport,
+    /// Records below this slot are gone on purpose; `None` where none are.
+    pub pruned_before: Option<Slot>,
+}
+
+const REWIND: &str = "rewind";
+const PRUNE: &str = "prune";
+
+impl Removal {
+    fn intent(self, columns: &[Column]) -> Intent {
+        let (kind, slot) = match self {
+            Removal::Rewind(to) => (REWIND, to),
+            Removal::Prune(before) => (PRUNE, Some(before)),
+        };
+        let columns = columns.iter().map(|column| column.dir_name().to_owned()).collect();
+        Intent { kind: kind.to_owned(), columns, slot, path: None }
+    }
+
+    fn of(intent: &Intent) -> Option<(Self, Vec<Column>)> {
+        let removal = match (intent.kind.as_str(), intent.slot) {
+            (REWIND, to) => Removal::Rewind(to),
+            (PRUNE, Some(before)) => Removal::Prune(before),
+            _ => return None,
+        };
+        let columns = intent.columns.iter().map(|name| name.parse());
+        Some((removal, columns.collect::<Result<_, _>>().ok()?))
+    }
+}
+
+/// What [`remove`] would do. Changes nothing and takes no lock.
+///
+/// # Errors
+/// As [`inspect_cut`], for the columns among those asked for that are there.
+pub fn inspect(
+    root: impl AsRef<Path>,
+    removal: Removal,
+    columns: &[Column],
+) -> Result<Vec<Removed>> {
+    let root = root.as_ref();
+    let keeps = keeps(root, removal, &present(root, columns))?;
+    let manifest = Manifest::read(root)?.unwrap_or_default();
+    let inspect = |(column, keep): &(Column, Keep)| {
+        let cut = inspect_cut(root.join(column.dir_name()), *keep)?;
+        Ok(removed(&manifest, *column, cut, *keep))
+    };
+    keeps.iter().map(inspect).collect()
+}
+
+/// Removes records from those of the columns that are there.
+///
+/// Readers that have a column open keep what their views have mapped, and get [`Error::Replaced`] for
+/// everything else. After a crash or an error behind step 3, the next opening of the archive for
+/// writing finishes it.
+///
+/// # Errors
+/// [`Error::AlreadyOpen`], and as [`Writer::open`], [`Writer::cut`] and [`Manifest::update`].
+pub fn remove(
+    root: impl AsRef<Path>,
+    removal: Removal,
+    columns: &[Column],
+) -> Result<Vec<Removed>> {
+    remove_on(&(Arc::new(OsDisk) as Arc<dyn Disk>), root.as_ref(), removal, columns)
+}
+
+/// [`remove`] on another disk than the operating system's.
+///
+/// # Errors
+/// As [`remove`].
+pub fn remove_on(
+    disk: &Arc<dyn Disk>,
+    root: &Path,
+    removal: Removal,
+    columns: &[Column],
+) -> Result<Vec<Removed>> {
+    finish_on(disk, root)?;
+    // 1.
+    let columns = present(root, columns);
+    let mut writers = open_all(disk, root, &columns)?;
+    // 2.
+    let keeps = keeps(root, removal, &columns)?;
+    let mut cuts = Vec::with_capacity(keeps.len());
+    for ((column, keep), writer) in keeps.iter().zip(&mut writers) {
+        cuts.push((*column, *keep, writer.plan_cut(*keep)?));
+    }
+    // 3.
+    let intent = removal.intent(&columns);
+    let is_known = Manifest::read_on(&**disk, root)?.is_some();
+    let recorded = Manifest::update_on(&**disk, root, |manifest| {
+        if !is_known {
+            rebuild(root, manifest)?;
+        }
+        for (column, keep, cut) in &cuts {
+            record(manifest, *column, *keep, cut);
+        }
+        if let Removal::Rewind(to) = removal {
+            manifest.unproved_state = manifest.unproved_state.filter(|state| Some(*state) <= to);
+        }
+        if cuts.iter().any(|(_, _, cut)| cut.changes) {
+            manifest.push_intent(intent.clone());
+        }
+        Ok(())
+    })?;
+    // 4.
+    for (writer, (_, keep)) in writers.into_iter().zip(&keeps) {
+        writer.cut(*keep)?;
+    }
+    // 5.
+    end(disk, root, &intent)?;
+    let removed = |(column, keep, cut)| removed(&recorded, column, cut, keep);
+    Ok(cuts.into_iter().map(removed).collect())
+}
+
+/// Finishes what an earlier process began with several columns of the archive and did not finish.
+/// Returns what that was.
+///
+/// # Errors
+/// [`Error::Unsupported`] for an intent that is finished by other means, or by a later version;
+/// [`Error::AlreadyOpen`] while that process is at it; as [`remove`].
+pub fn finish_intents(root: impl AsRef<Path>) -> Result<Vec<Intent>> {
+    finish_on(&(Arc::new(OsDisk) as Arc<dyn Disk>), root.as_ref())
+}
+
+fn finish_on(disk: &Arc<dyn Disk>, root: &Path) -> Result<Vec<Intent>> {
+    let intents = Manifest::read(root)?.map_or_else(Vec::new, |found| found.intents().to_vec());
+    for intent in &intents {
+        let Some((removal, columns)) = Removal::of(intent) else {
+            return Err(Error::Unsupported {
+                file: root.join(manifest::FILE_NAME).into(),
+                what: "unfinished operation (run the command that began it again)",
+                found: intent.kind.clone().into(),
+            });
+        };
+        tracing::info!(archive = %root.display(), ?removal, ?columns, "finishing");
+        let columns = present(root, &columns);
+        let writers = open_all(disk, root, &columns)?;
+        for (writer, (_, keep)) in writers.into_iter().zip(keeps(root, removal, &columns)?) {
+            writer.cut(keep)?;
+        }
+        end(disk, root, intent)?;
+    }
+    Ok(intents)
+}
+
+fn end(disk: &Arc<dyn Disk>, root: &Path, intent: &Intent) -> Result<()> {
+    Manifest::update_on(&**disk, root, |manifest| {
+        manifest.end_intent(intent);
+        Ok(())
+    })?;
+    Ok(())
+}
+
+fn present(root: &Path, columns: &[Column]) -> Vec<Column> {
+    let is_there = |column: &Column| {
+        columns.contains(column) && root.join(column.dir_name()).join(names::CONF).exists()
+    };
+    Column::ALL.into_iter().filter(is_there).collect()
+}
+
+fn open_all(disk: &Arc<dyn Disk>, root: &Path, columns: &[Column]) -> Result<Vec<Writer>> {
+    let open = |column: &Column| {
+        let directory = root.join(column.dir_name());
+        Writer::open_on(Arc::clone(disk), directory, WriterOptions::existing())
+    };
+    columns.iter().map(open).collect()
+}
+
+/// What stays of each column.
+fn keeps(root: &Path, removal: Removal, columns: &[Column]) -> Result<Vec<(Column, Keep)>> {
+    let keep_of = |column: &Column| {
+        let keep = match removal {
+            Removal::Rewind(Some(to)) => Keep::UpTo(to),
+            Removal::Rewind(None) => Keep::Nothing,
+            Removal::Prune(before) => {
+                let is_of_states = matches!(column, Column::StateSnapshots | Column::StateDiffs);
+                let limit = if is_of_states { states_limit(root, before)? } else { before };
+                Keep::From(limit.file_id())
+            }
+        };
+        Ok((*column, keep))
+    };
+    columns.iter().map(keep_of).collect()
+}
+
+/// Below which slot states and differences may go when everything below `before` is to.
+fn states_limit(root: &Path, before: Slot) -> Result<Slot> {
+    let highest = view_of(root, Column::StateDiffs)?.and_then(|view| view.highest_written_slot());
+    if highest < Some(before) {
+        return Ok(before);
+    }
+    let Some(snapshots) = view_of(root, Column::StateSnapshots)? else { return Ok(Slot(0)) };
+    Ok(snapshots.at_or_before(before)?.map_or(Slot(0), |snapshot| snapshot.slot()))
+}
+
+/// Step 3, for one column.
+fn record(manifest: &mut Manifest, column: Column, keep: Keep, cut: &CutReport) {
+    let pruned_before = pruned_before(manifest, column, cut, keep);
+    let entry = manifest.column_mut(column);
+    entry.pruned_before = pruned_before;
+    if !matches!(keep, Keep::From(_)) {
+        entry.highest = entry.highest.min(cut.highest);
+    }
+}
+
+/// What the columns tell, where there is no manifest.
+fn rebuild(root: &Path, manifest: &mut Manifest) -> Result<()> {
+    manifest.rebuilt = true;
+    for column in present(root, &Column::ALL) {
+        let highest = view_of(root, column)?.and_then(|view| view.highest_written_slot());
+        manifest.raise_highest(column, highest);
+    }
+    Ok(())
+}
+
+fn view_of(root: &Path, column: Column) -> Result<Option<View>> {
+    let options = ReaderOptions::default().expect(column.spec());
+    match Reader::open_mapped(&root.join(column.dir_name()), options) {
+        Ok(reader) => Ok(Some(reader.view())),
+        Err(Error::NoSuchColumn { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn removed(manifest: &Manifest, column: Column, cut: CutReport, keep: Keep) -> Removed {
+    let pruned_before = pruned_before(manifest, column, &cut, keep);
+    Removed { column, cut, pruned_before }
+}
+
+fn pruned_before(manifest: &Manifest, column: Column, cut: &CutReport, keep: Keep) -> Option<Slot> {
+    let before = manifest.column(column).pruned_before;
+    match keep {
+        Keep::From(first) if cut.changes => {
+            let current = cut.highest.map_or(FileId(0), Slot::file_id);
+            before.max(Some(first.min(current).first_slot()))
+        }
+        Keep::From(_) => before,
+        Keep::UpTo(to) => before.map(|before| before.min(Slot(to.0.saturating_add(1)))),
+        Keep::Nothing => None,
+    }
+}

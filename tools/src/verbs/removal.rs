@@ -1,0 +1,112 @@
+//! What `coldstore rewind` and `coldstore prune` share: what they remove, and what they say of it.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use coldstore::Column;
+use coldstore::removal::{self, Removal, Removed};
+use serde::Serialize;
+
+use crate::cli::column_parser;
+use crate::failure::Answer;
+use crate::open;
+use crate::output::{self, Decimal, Output};
+
+/// The arguments that both have.
+#[derive(Debug, Args)]
+pub(super) struct Scope {
+    /// The archive's directory
+    archive: PathBuf,
+    /// These columns alone; without any, all that the archive has
+    #[arg(value_name = "COLUMN", value_parser = column_parser())]
+    columns: Vec<Column>,
+    /// Only say what would be removed
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct RemovedObject {
+    column: &'static str,
+    records: Decimal,
+    files: Decimal,
+    bytes: Decimal,
+    highest_slot: Option<Decimal>,
+    pruned_before: Option<Decimal>,
+    dry_run: bool,
+}
+
+impl Scope {
+    pub(super) fn remove(&self, removal: Removal) -> Result<Answer> {
+        let present = open::present_columns(&self.archive)?;
+        if present.is_empty() {
+            bail!("{}: there is no column in it", self.archive.display());
+        }
+        if let Some(missing) = self.columns.iter().find(|column| !present.contains(column)) {
+            bail!("{}: the archive has no column {missing}", self.archive.display());
+        }
+        let columns = if self.columns.is_empty() { &present } else { &self.columns };
+        let removed = match self.dry_run {
+            true => removal::inspect(&self.archive, removal, columns)?,
+            false => removal::remove(&self.archive, removal, columns)?,
+        };
+        let mut out = Output::stdout();
+        if self.json {
+            out.json_line(&removed.iter().map(|column| self.object(column)).collect::<Vec<_>>())?;
+        } else {
+            for column in &removed {
+                writeln!(out, "{}", self.line(column))?;
+            }
+        }
+        out.flush()?;
+        self.tell(&removed);
+        Ok(Answer::Yes)
+    }
+
+    fn object(&self, removed: &Removed) -> RemovedObject {
+        RemovedObject {
+            column: removed.column.dir_name(),
+            records: Decimal(removed.cut.records),
+            files: Decimal(removed.cut.files),
+            bytes: Decimal(removed.cut.bytes),
+            highest_slot: removed.cut.highest.map(|slot| Decimal(slot.0)),
+            pruned_before: removed.pruned_before.map(|slot| Decimal(slot.0)),
+            dry_run: self.dry_run,
+        }
+    }
+
+    fn line(&self, removed: &Removed) -> String {
+        let (column, cut) = (removed.column, &removed.cut);
+        if !cut.changes {
+            return format!("{column}: nothing to remove");
+        }
+        let verb = if self.dry_run { "would be removed" } else { "removed" };
+        let records = counted(cut.records, "record");
+        let files = counted(cut.files, "data file");
+        let bytes = output::bytes_for_people(cut.bytes);
+        let highest = match cut.highest {
+            Some(slot) => format!("highest slot {slot}"),
+            None => "empty".to_owned(),
+        };
+        let pruned = match removed.pruned_before {
+            Some(before) => format!(", pruned before slot {before}"),
+            None => String::new(),
+        };
+        format!("{column}: {records}, {files}, {bytes} {verb}; {highest}{pruned}")
+    }
+
+    fn tell(&self, removed: &[Removed]) {
+        let bytes = removed.iter().map(|column| column.cut.bytes).sum();
+        let verb = if self.dry_run { "would be freed" } else { "freed" };
+        output::tell(&format!("{} {verb}", output::bytes_for_people(bytes)));
+    }
+}
+
+fn counted(count: u64, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
+}

@@ -1,0 +1,104 @@
+//! `rewind` and `prune`.
+
+use std::fs;
+
+use crate::support::{Archive, coldstore, coldstore_fed, copy_dir, listing, roots, stream};
+
+fn two_columns() -> Archive {
+    Archive::new().with("bbr", &roots(0..17_000)).with("bsr", &roots(0..17_000))
+}
+
+/// Guards against an undo that leaves something of what was written, or that cannot be followed by
+/// other records of the same slots.
+#[test]
+fn rewind_removes_what_was_written_above_a_slot() {
+    let archive = two_columns();
+    let arg = archive.arg();
+    let before = listing(&archive.path());
+    let dry = coldstore(&["rewind", &arg, "--to", "8999", "--dry-run"]).exits(0);
+    assert!(dry.text().starts_with("bbr: 8000 records, 1 data file, "), "{}", dry.text());
+    assert!(dry.text().contains("would be removed; highest slot 8999"), "{}", dry.text());
+    assert_eq!(listing(&archive.path()), before);
+
+    let removed = coldstore(&["rewind", &arg, "--to", "8999", "--json"]).exits(0).json();
+    for (column, removed) in ["bbr", "bsr"].iter().zip(removed.as_array().unwrap()) {
+        assert_eq!(removed["column"], *column);
+        assert_eq!(removed["records"], "8000");
+        assert_eq!(removed["files"], "1");
+        assert_eq!(removed["highest_slot"], "8999");
+        assert!(removed["pruned_before"].is_null());
+    }
+    let gone = coldstore(&["get", &arg, "bbr", "9000"]).exits(1);
+    assert!(gone.stderr.contains("beyond the end"), "{}", gone.stderr);
+    coldstore(&["verify", &arg]).exits(0);
+
+    // Again: there is nothing to do. Then others come in their place.
+    let again = coldstore(&["rewind", &arg, "--to", "8999"]).exits(0);
+    assert_eq!(again.text(), "bbr: nothing to remove\nbsr: nothing to remove\n");
+    let other = vec![(9000, vec![7; 32])];
+    coldstore_fed(&["load", &arg, "bbr"], &stream([2, 0], &other)).exits(0);
+    assert_eq!(archive.scan("bbr", &["--from", "9000"]).exits(0).first_words(), ["slot", "9000"]);
+
+    coldstore(&["rewind", &arg, "bbr", "--to", "nothing"]).exits(0);
+    assert!(archive.scan("bbr", &["--format", "sha256"]).exits(0).text().is_empty());
+    assert!(!archive.scan("bsr", &["--format", "sha256"]).exits(0).text().is_empty());
+}
+
+/// Guards against a prune that is taken for skipped slots or for damage afterwards.
+#[test]
+fn prune_removes_whole_files_and_the_archive_says_so() {
+    let archive = two_columns();
+    let arg = archive.arg();
+    let dry = coldstore(&["prune", &arg, "--before", "9000", "--dry-run"]).exits(0);
+    assert!(dry.text().contains("pruned before slot 8192"), "{}", dry.text());
+    let pruned = coldstore(&["prune", &arg, "bbr", "--before", "9000"]).exits(0);
+    assert!(pruned.text().starts_with("bbr: 8192 records, 1 data file, "), "{}", pruned.text());
+    assert!(pruned.stderr.contains("freed"), "{}", pruned.stderr);
+    let gone = coldstore(&["get", &arg, "bbr", "5"]).exits(1);
+    assert!(gone.stderr.contains("pruned"), "{}", gone.stderr);
+    coldstore(&["get", &arg, "bsr", "5", "--out", "-"]).exits(0);
+    coldstore(&["verify", &arg]).exits(0);
+}
+
+#[test]
+fn what_cannot_be_removed_is_said() {
+    let archive = two_columns();
+    let arg = archive.arg();
+    coldstore(&["rewind", &arg, "blk", "--to", "5"]).exits(3).complains_of("no column blk");
+    coldstore(&["rewind", &archive.beside("nowhere"), "--to", "5"]).exits(3);
+    coldstore(&["rewind", &arg]).exits(2);
+    coldstore(&["prune", &arg, "--before", "now"]).exits(2);
+    let empty = archive.beside("empty");
+    fs::create_dir(&empty).unwrap();
+    coldstore(&["prune", &empty, "--before", "5"]).exits(3).complains_of("no column");
+}
+
+/// Guards against a rewind that was interrupted and is forgotten.
+#[test]
+fn heal_finishes_an_interrupted_rewind() {
+    let archive = two_columns();
+    let arg = archive.arg();
+    coldstore(&["rewind", &arg, "--to", "16990"]).exits(0);
+    // As a process leaves it that died after the intent, and after the exchange of one column.
+    let manifest = archive.path().join("archive.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let intent = "\n[[intents]]\nkind = \"rewind\"\ncolumns = [\"bbr\", \"bsr\"]\nslot = 100\n";
+    fs::write(&manifest, text + intent).unwrap();
+    let leftover = archive.path().join(".bbr.new");
+    copy_dir(&archive.path().join("bbr"), &leftover);
+    fs::remove_file(leftover.join("lock")).unwrap();
+    fs::hard_link(archive.path().join("bbr/lock"), leftover.join("lock")).unwrap();
+    let dry = coldstore(&["heal", &arg, "--dry-run"]).exits(0);
+    assert!(dry.stderr.contains("rewind of bbr bsr would be finished"), "{}", dry.stderr);
+    assert!(dry.text().contains(".bbr.new: removed"), "{}", dry.text());
+    assert!(leftover.exists());
+    let healed = coldstore(&["heal", &arg]).exits(0);
+    assert!(healed.stderr.contains("rewind of bbr bsr finished"), "{}", healed.stderr);
+    assert!(!leftover.exists());
+    for column in ["bbr", "bsr"] {
+        let gone = coldstore(&["get", &arg, column, "101"]).exits(1);
+        assert!(gone.stderr.contains("beyond the end"), "{}", gone.stderr);
+        coldstore(&["get", &arg, column, "100", "--out", "-"]).exits(0);
+    }
+    assert!(!fs::read_to_string(&manifest).unwrap().contains("intents"));
+}
