@@ -117,6 +117,9 @@ fn a_value_that_is_none_of_the_columns_is_refused_however_it_comes() {
             ArchivePipeline::start(archive, &[], |_| PipelineOptions::default()).unwrap();
         let pipeline = pipeline.column(column);
         for value in values {
+            let from = Box::new(std::io::Cursor::new(value.clone()));
+            let refused = pipeline.put_from(Slot(7), value.len() as u64, from);
+            assert_refused(refused, ObjectionKind::WrongValue, 7);
             let refused = pipeline.put(Slot(7), value);
             assert_refused(refused, ObjectionKind::WrongValue, 7);
         }

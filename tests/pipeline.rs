@@ -314,3 +314,48 @@ fn no_more_jobs_are_inside_than_allowed() {
     drop(pipeline);
     assert_eq!(shown(directory.path()).len(), 321);
 }
+
+/// Guards against a large value that overtakes what was queued before it, or holds memory.
+#[test]
+fn values_from_files_are_committed_in_their_turn() {
+    for column in [Column::Blocks, Column::StateDiffs] {
+        let directory = tempfile::tempdir().unwrap();
+        let commits = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&commits);
+        let options = PipelineOptions::default().on_commit(move |info| {
+            assert!(info.flush <= info.elapsed && !info.flush.is_zero());
+            told.lock().unwrap().push(info.records);
+        });
+        let pipeline = Pipeline::start(writer(directory.path(), column, false), options).unwrap();
+        let (sender, answers) = std::sync::mpsc::channel();
+        // Without backfill each of them has to come behind the one before it.
+        for slot in 0..30 {
+            let (sender, value) = (sender.clone(), value(slot));
+            let answer = move |outcome| sender.send((slot, outcome)).unwrap();
+            if slot % 3 == 1 {
+                let (len, source) = (value.len() as u64, Box::new(std::io::Cursor::new(value)));
+                pipeline.submit_from_then(Slot(slot), len, source, answer).unwrap();
+            } else {
+                pipeline.submit_then(vec![(Slot(slot), value)], answer).unwrap();
+            }
+        }
+        for slot in 0..30 {
+            let (answered, outcome) = answers.recv().unwrap();
+            assert_eq!((answered, outcome.unwrap().written), (slot, 1));
+        }
+        assert!(commits.lock().unwrap().iter().filter(|records| **records == 1).count() >= 10);
+        let from = |slot, value: Vec<u8>| {
+            let (len, source) = (value.len() as u64, Box::new(std::io::Cursor::new(value)));
+            pipeline.put_from(Slot(slot), len, source)
+        };
+        assert_eq!(from(4, value(4)).unwrap(), Committed { written: 0, unchanged: 1 });
+        assert!(matches!(from(4, value(5)), Err(Error::Conflict { slot: Slot(4) })));
+        assert!(matches!(from(90, vec![0; 1]), Ok(Committed { written: 1, .. })));
+        // A source that ends early is an error of that job alone.
+        let short = pipeline.put_from(Slot(91), 100, Box::new(std::io::empty()));
+        assert!(matches!(short, Err(Error::Io(_))), "{short:?}");
+        pipeline.put(Slot(91), value(91)).unwrap();
+        drop(pipeline);
+        assert_eq!(shown(directory.path()).len(), 32);
+    }
+}

@@ -8,6 +8,7 @@
 //! commit takes. A commit for the first of them alone would make all others wait for two; so the
 //! thread rests for moments while they come ([`Worker::gather`]). A single producer is never waited for.
 
+use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -16,13 +17,13 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::column::ColumnSpec;
+use crate::column::{ColumnSpec, Compression};
 use crate::error::{Error, Result};
 use crate::slot::{FileId, Slot};
 use crate::write::door::Door;
 use crate::write::encode;
 use crate::write::plan;
-use crate::write::writer::{Committed, Writer};
+use crate::write::writer::{Committed, StreamJob, Writer};
 
 /// One commit, as it is told to [`PipelineOptions::on_commit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +34,10 @@ pub struct CommitInfo {
     pub jobs: u64,
     /// Bytes of payload written.
     pub bytes: u64,
-    /// How long the commit took, flushes included.
+    /// How long the commit took, from the first write to the durable conf.
     pub elapsed: Duration,
+    /// How long it waited for its flushes: of data, offsets, checksums and the new conf.
+    pub flush: Duration,
     /// Whether backfill moved on to another sealed file.
     pub switched_file: bool,
 }
@@ -127,11 +130,32 @@ struct Shared {
 }
 
 struct Job {
-    records: Vec<(Slot, Vec<u8>)>,
-    /// What the slots have to pass.
-    door: Option<Door>,
+    work: Work,
+    /// Bytes of payload that it holds in memory.
     bytes: u64,
-    answer: Box<dyn FnOnce(Result<Committed>) + Send>,
+    answer: OnAnswer,
+}
+
+enum Work {
+    /// Records in their stored form, and what their slots have to pass.
+    Records(Vec<(Slot, Vec<u8>)>, Option<Door>),
+    /// One value that is not in memory.
+    Stream(StreamJob),
+}
+
+type OnAnswer = Box<dyn FnOnce(Result<Committed>) + Send>;
+
+impl Job {
+    fn is_stream(&self) -> bool {
+        matches!(self.work, Work::Stream(_))
+    }
+
+    fn first_slot(&self) -> Option<Slot> {
+        match &self.work {
+            Work::Records(records, _) => records.first().map(|(slot, _)| *slot),
+            Work::Stream(stream) => Some(stream.slot),
+        }
+    }
 }
 
 /// The answer to a job, when it comes.
@@ -234,7 +258,7 @@ impl Pipeline {
         items: Vec<(Slot, Vec<u8>)>,
         answer: impl FnOnce(Result<Committed>) + Send + 'static,
     ) -> Result<()> {
-        let (Shared { spec, gate, directory, .. }, door) = (&*self.shared, self.door);
+        let (Shared { spec, directory, .. }, door) = (&*self.shared, self.door);
         plan::check_values(*spec, items.iter().map(|(slot, value)| (*slot, value.len())))?;
         let mut records = Vec::with_capacity(items.len());
         for (slot, value) in items {
@@ -247,15 +271,55 @@ impl Pipeline {
             records.push((slot, stored));
         }
         let bytes = records.iter().map(|(_, stored)| stored.len() as u64).sum();
-        let queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let ended = || Error::ShuttingDown { directory: directory.as_path().into() };
-        let queue = queue.ok_or_else(ended)?;
-        gate.enter(bytes);
-        let job = Job { records, door, bytes, answer: Box::new(answer) };
-        queue.send(job).map_err(|_| {
-            gate.leave(bytes);
-            ended()
+        self.shared.queue(Job {
+            work: Work::Records(records, door),
+            bytes,
+            answer: Box::new(answer),
         })
+    }
+
+    /// Queues one value that is not held in memory: the writer's thread reads it from `source`, in a
+    /// commit of its own that other jobs of this column wait for. So the source must not be one that
+    /// makes others wait: a file rather than a connection. (In a compressed column the compressed
+    /// bytes are held meanwhile.) Blocks while the queue is full; the function gets the answer, on the
+    /// writer's thread.
+    ///
+    /// # Errors
+    /// At once: [`Error::InvalidSlot`], [`Error::TooLarge`], [`Error::ShuttingDown`]. All others, those
+    /// of [`Writer::put_from`], come with the answer.
+    pub fn submit_from_then(
+        &self,
+        slot: Slot,
+        byte_len: u64,
+        source: Box<dyn Read + Send>,
+        answer: impl FnOnce(Result<Committed>) + Send + 'static,
+    ) -> Result<()> {
+        let spec = self.shared.spec;
+        plan::check_slots([slot].into_iter())?;
+        plan::check_value_len(spec, slot, byte_len)?;
+        if spec.compression == Compression::None {
+            plan::check_stored_len(slot, byte_len)?;
+        }
+        self.shared.queue(Job {
+            work: Work::Stream(StreamJob { slot, byte_len, source, door: self.door }),
+            bytes: 0,
+            answer: Box::new(answer),
+        })
+    }
+
+    /// Stores one value from a stream: [`Pipeline::submit_from_then`], and waits.
+    ///
+    /// # Errors
+    /// As [`Writer::put_from`], and [`Error::ShuttingDown`].
+    pub fn put_from(
+        &self,
+        slot: Slot,
+        byte_len: u64,
+        source: Box<dyn Read + Send>,
+    ) -> Result<Committed> {
+        let (sender, answer) = crossbeam_channel::bounded(1);
+        self.submit_from_then(slot, byte_len, source, move |outcome| drop(sender.send(outcome)))?;
+        Ticket { answer, directory: self.shared.directory.clone() }.wait()
     }
 
     /// Stores one value: [`Pipeline::submit`], and waits.
@@ -283,6 +347,19 @@ impl Pipeline {
 }
 
 impl Shared {
+    /// Blocks while the queue is full.
+    fn queue(&self, job: Job) -> Result<()> {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let ended = || Error::ShuttingDown { directory: self.directory.as_path().into() };
+        let queue = queue.ok_or_else(ended)?;
+        let bytes = job.bytes;
+        self.gate.enter(bytes);
+        queue.send(job).map_err(|_| {
+            self.gate.leave(bytes);
+            ended()
+        })
+    }
+
     fn shutdown(&self) -> Option<Writer> {
         drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()?;
@@ -389,7 +466,10 @@ impl Worker {
             }
             self.gather(answered, &mut waiting);
             answered = waiting.len();
-            let round = std::mem::take(&mut waiting);
+            // What came before a stream is committed before it, and what came after it afterwards.
+            let before = waiting.iter().position(Job::is_stream).unwrap_or(waiting.len());
+            let rest = waiting.split_off(before.max(1));
+            let round = std::mem::replace(&mut waiting, rest);
             self.round(round, &mut waiting);
         }
     }
@@ -411,23 +491,25 @@ impl Worker {
         }
     }
 
-    /// Commits what is in `round` and answers it. Before the last commit the jobs of the next
-    /// round are collected into `waiting`: the conf names the file that they fill.
+    /// Commits what is in `round`, which is records or one stream, and answers it. Before the last
+    /// commit of records the jobs of the next round are collected into `waiting`: the conf names the
+    /// file that they fill.
     fn round(&mut self, round: Vec<Job>, waiting: &mut Vec<Job>) {
         let mut records = Vec::with_capacity(round.len());
+        let mut streams = Vec::new();
         let mut answers = Vec::with_capacity(round.len());
-        for job in round {
-            records.push((job.records, job.door));
-            answers.push(Some((job.answer, job.bytes)));
+        for Job { work, bytes, answer } in round {
+            match work {
+                Work::Records(of_job, door) => records.push((of_job, door)),
+                Work::Stream(stream) => streams.push(stream),
+            }
+            answers.push(Some((answer, bytes)));
         }
+        debug_assert!(streams.is_empty() || answers.len() == 1, "a stream is alone");
         let jobs: Vec<_> =
             records.iter().map(|(records, door)| (records.as_slice(), *door)).collect();
         let Self { writer, jobs: queue, gate, round_bytes, on_commit } = self;
-        let mut next_file = |current: FileId| {
-            collect(queue, *round_bytes, waiting);
-            first_sealed(current, waiting)
-        };
-        writer.put_jobs(&jobs, &mut next_file, &mut |event| match event {
+        let mut tell = |event| match event {
             JobEvent::Answer(position, outcome) => {
                 if let Some((answer, bytes)) = answers[position].take() {
                     gate.leave(bytes);
@@ -439,7 +521,15 @@ impl Worker {
                     told(&info);
                 }
             }
-        });
+        };
+        if let Some(stream) = streams.pop() {
+            return writer.put_stream_job(stream, &mut tell);
+        }
+        let mut next_file = |current: FileId| {
+            collect(queue, *round_bytes, waiting);
+            first_sealed(current, waiting)
+        };
+        writer.put_jobs(&jobs, &mut next_file, &mut tell);
     }
 }
 
@@ -464,6 +554,6 @@ fn collect(queue: &Receiver<Job>, round_bytes: u64, waiting: &mut Vec<Job>) {
 
 /// The sealed file that the first job which fills one will fill.
 fn first_sealed(current: FileId, jobs: &[Job]) -> Option<FileId> {
-    let first = |job: &Job| job.records.first().map(|(slot, _)| slot.file_id());
+    let first = |job: &Job| job.first_slot().map(Slot::file_id);
     jobs.iter().filter_map(first).find(|file_id| *file_id < current)
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::column::{Column, ColumnSpec, Compression};
 use crate::error::{Error, Result};
@@ -148,6 +148,8 @@ pub struct Writer {
     door: Option<Door>,
     /// The highest slot of the archive, as far as it was looked up.
     archive_highest: Option<Slot>,
+    /// How long the last commit waited for its flushes.
+    flush_elapsed: Duration,
     /// What poisoned it.
     poisoned: Option<Error>,
     healed: HealReport,
@@ -202,6 +204,7 @@ impl Writer {
             flusher,
             door: options.door,
             archive_highest: None,
+            flush_elapsed: Duration::ZERO,
             poisoned: None,
             healed,
             deferred,
@@ -228,6 +231,7 @@ impl Writer {
             flusher,
             door: options.door,
             archive_highest: None,
+            flush_elapsed: Duration::ZERO,
             poisoned: None,
             healed,
             deferred,
@@ -453,22 +457,34 @@ impl Writer {
         byte_len: u64,
         source: &mut dyn Read,
     ) -> Result<Committed> {
+        let (committed, _) = self.put_from_through(self.door, slot, byte_len, source)?;
+        Ok(committed)
+    }
+
+    /// [`Writer::put_from`] through this door, and how many bytes of payload were written.
+    fn put_from_through(
+        &mut self,
+        door: Option<Door>,
+        slot: Slot,
+        byte_len: u64,
+        source: &mut dyn Read,
+    ) -> Result<(Committed, u64)> {
         self.check_writable()?;
         plan::check_slots([slot].into_iter())?;
         plan::check_value_len(self.conf.spec, slot, byte_len)?;
-        let head = self.check_door_from(slot, byte_len, source)?;
+        let head = self.check_door_from(door, slot, byte_len, source)?;
         let source: &mut dyn Read = &mut head.as_slice().chain(source);
         if self.contains(slot)? {
             let mut value = source.take(byte_len);
             self.holds(slot, &mut value)?;
             return match value.limit() {
-                0 => Ok(Committed { written: 0, unchanged: 1 }),
+                0 => Ok((Committed { written: 0, unchanged: 1 }, 0)),
                 _ => Err(self.source_failed(slot, io::ErrorKind::UnexpectedEof.into())),
             };
         }
         if self.conf.spec.compression == Compression::None {
             plan::check_stored_len(slot, byte_len)?;
-            return self.put_stream(slot, byte_len, source);
+            return Ok((self.put_stream(slot, byte_len, source)?, byte_len));
         }
         let mut limited = source.take(byte_len);
         let stored =
@@ -477,7 +493,7 @@ impl Writer {
             return Err(self.source_failed(slot, io::ErrorKind::UnexpectedEof.into()));
         }
         self.put_new(&[(slot, &stored)], None)?;
-        Ok(Committed { written: 1, unchanged: 0 })
+        Ok((Committed { written: 1, unchanged: 0 }, stored.len() as u64))
     }
 
     /// Stores any ascending run in as few commits as the rules allow: what fills gaps, one commit
@@ -605,12 +621,13 @@ impl Writer {
     /// Checks the beginning of a stream and gives back what was read of it.
     fn check_door_from(
         &mut self,
+        door: Option<Door>,
         slot: Slot,
         byte_len: u64,
         source: &mut dyn Read,
     ) -> Result<Vec<u8>> {
         let mut head = Vec::new();
-        if let Some(door) = self.door {
+        if let Some(door) = door {
             let wanted = byte_len.min(door::HEAD_BYTES as u64);
             let read = source.take(wanted).read_to_end(&mut head);
             read.map_err(|error| self.source_failed(slot, error))?;
@@ -618,7 +635,7 @@ impl Writer {
                 return Err(self.source_failed(slot, io::ErrorKind::UnexpectedEof.into()));
             }
             door.check_value(slot, &head, byte_len)?;
-            self.check_door_slots(self.door, [slot].into_iter())?;
+            self.check_door_slots(Some(door), [slot].into_iter())?;
         }
         Ok(head)
     }
@@ -707,6 +724,7 @@ impl Writer {
                         jobs: answered_after[index].len() as u64,
                         bytes,
                         elapsed: started.elapsed(),
+                        flush: self.flush_elapsed,
                         switched_file: target != before,
                     }));
                 }
@@ -719,6 +737,28 @@ impl Writer {
                 tell(JobEvent::Answer(*job, error.map_or(outcome, Err)));
             }
         }
+    }
+
+    /// Stores a job that is one value from a stream, in a commit of its own.
+    pub(super) fn put_stream_job(&mut self, job: StreamJob, tell: &mut dyn FnMut(JobEvent)) {
+        let before = self.conf.backfill_target().map(|target| target.file_id);
+        let StreamJob { slot, byte_len, mut source, door } = job;
+        let started = Instant::now();
+        let outcome = self.put_from_through(door, slot, byte_len, &mut *source);
+        if let Ok((committed, bytes)) = &outcome
+            && committed.written > 0
+        {
+            let target = self.conf.backfill_target().map(|target| target.file_id);
+            tell(JobEvent::Committed(CommitInfo {
+                records: committed.written,
+                jobs: 1,
+                bytes: *bytes,
+                elapsed: started.elapsed(),
+                flush: self.flush_elapsed,
+                switched_file: target != before,
+            }));
+        }
+        tell(JobEvent::Answer(0, outcome.map(|(committed, _)| committed)));
     }
 
     /// Stores checked values in one commit. `next` is the file that the commit after this fills.
@@ -823,8 +863,11 @@ impl Writer {
         })
     }
 
-    fn finish(&mut self, written: commit::Prepared) -> Result<()> {
-        self.change(|Self { directory, conf, tables, flusher, .. }| {
+    fn finish(&mut self, mut written: commit::Prepared) -> Result<()> {
+        self.change(|Self { directory, conf, tables, flusher, flush_elapsed, .. }| {
+            let started = Instant::now();
+            written.flush(directory, flusher)?;
+            *flush_elapsed = started.elapsed();
             written.commit(directory, conf, tables, flusher)
         })?;
         tracing::debug!(column = %self.directory.path().display(), conf = ?self.conf, "committed");
@@ -958,6 +1001,14 @@ impl Drop for Prepared<'_> {
 
 /// The records of a job in their stored form, and the door that its slots have to pass.
 pub(super) type JobRecords<'a> = (&'a [(Slot, Vec<u8>)], Option<Door>);
+
+/// A job of one value that is read while it is written.
+pub(super) struct StreamJob {
+    pub(super) slot: Slot,
+    pub(super) byte_len: u64,
+    pub(super) source: Box<dyn Read + Send>,
+    pub(super) door: Option<Door>,
+}
 
 /// Slots with their values or payloads.
 type Items<'a> = Vec<(Slot, &'a [u8])>;
