@@ -7,9 +7,11 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 /// No checkpoint is longer: it has some 250 bytes for an era.
 const CHECKPOINT_BYTES: u64 = 1 << 26;
@@ -64,6 +66,24 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Makes a directory and those above it, where they are missing.
 pub(crate) fn create_dir(path: &Path) -> Result<()> {
     fs::create_dir_all(path).with_context(|| format!("{}: cannot create", path.display()))
+}
+
+/// A new file without a name in a directory: it is gone with its descriptor, however the process ends.
+pub(crate) fn unnamed_file(directory: &Path) -> io::Result<File> {
+    let access = OFlags::RDWR | OFlags::CLOEXEC;
+    let mode = Mode::RUSR | Mode::WUSR;
+    match rustix::fs::open(directory, access | OFlags::TMPFILE, mode) {
+        Ok(file) => return Ok(File::from(file)),
+        // A file system, or a kernel, that offers no such files.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {}
+        Err(error) => return Err(error.into()),
+    }
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let path = directory.join(format!(".upload-{}-{count}.tmp", std::process::id()));
+    let file = File::from(rustix::fs::open(&path, access | OFlags::CREATE | OFlags::EXCL, mode)?);
+    fs::remove_file(&path)?;
+    Ok(file)
 }
 
 /// Replaces a file in one step: after a crash it is the old one or the new one. No link is followed.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use coldstore::{Committed, Slot};
@@ -9,10 +10,11 @@ use coldstore_tools::slot_stream::{ItemHead, Parser, StreamError, WORD_BYTES};
 use coldstore_tools::wire::{Decimal, StreamCommitted};
 use tokio::task::spawn_blocking;
 
-use super::body::Incoming;
+use super::body::{BodyError, Incoming, Value};
 use super::intake::{Admission, Answer, Intake, Items};
-use super::limits::{Held, Memory};
+use super::limits::{Held, Memory, SPOOL_FROM};
 use super::refused::{Refused, no_answer};
+use super::spool::{Spool, Spools};
 
 /// The most records that are queued at once, and the bytes of values from which on they are.
 const BATCH_RECORDS: usize = 256;
@@ -22,8 +24,18 @@ const BATCH_BYTES: usize = 8 << 20;
 /// something to write while one is flushed.
 const BATCHES_IN_FLIGHT: usize = 8;
 
+/// How long a batch that has begun waits for more of its stream.
+const BATCH_LINGER: Duration = Duration::from_secs(1);
+
 /// What an item takes in memory beside its value.
 const ITEM_BYTES: usize = 64;
+
+/// What requests share.
+#[derive(Debug)]
+pub(super) struct Room {
+    pub(super) memory: Memory,
+    pub(super) spools: Spools,
+}
 
 /// Receives one value and stores it.
 pub(super) async fn put(
@@ -31,7 +43,7 @@ pub(super) async fn put(
     slot: Slot,
     mut body: Incoming,
     admission: Admission,
-    memory: &Memory,
+    room: &Room,
 ) -> Result<Committed, Refused> {
     let limit = intake.pipeline.spec().max_value_bytes;
     let too_large = |byte_len: u64, at_least: bool| {
@@ -43,29 +55,41 @@ pub(super) async fn put(
         body.drain();
         return Err(too_large(byte_len, false));
     }
-    let most = usize::try_from(limit).unwrap_or(usize::MAX);
-    let promised = promised.map_or(most, |promised| usize::try_from(promised).unwrap_or(most));
-    let (mut value, mut held) = (Vec::new(), memory.hold());
+    let mut held = room.memory.hold(promised);
     let received = async {
-        body.receive(&mut value, most, promised, &mut held).await?;
-        body.has_ended().await
+        let value = body.receive(limit, promised, &mut held, &room.spools).await?;
+        Ok((value, body.has_ended().await?))
     };
-    match received.await {
-        Ok(true) => {}
-        Ok(false) => {
+    let value = match received.await {
+        Ok((value, true)) => value,
+        Ok((_, false)) => {
             body.drain();
             return Err(too_large(limit.saturating_add(1), true));
         }
         Err(error) => {
             body.drain();
-            return Err(error.into());
+            return Err(BodyError::into(error));
         }
-    }
-    let mut answers = submit(intake, vec![(slot, value)], admission, held).await?;
+    };
+    let mut answers = match value {
+        Value::Held(value) => submit(intake, vec![(slot, value)], admission, held).await?,
+        Value::Spooled(spool) => vec![submit_spool(intake, slot, spool, admission).await?],
+    };
     match answers.first_mut() {
         Some(answer) => Ok(answer.wait().await?),
         None => Err(no_answer().into()),
     }
+}
+
+async fn submit_spool(
+    intake: &Arc<Intake>,
+    slot: Slot,
+    spool: Spool,
+    admission: Admission,
+) -> Result<Answer, Refused> {
+    let intake = Arc::clone(intake);
+    let submitted = spawn_blocking(move || intake.submit_spool(slot, spool, admission)).await;
+    Ok(submitted.unwrap_or_else(|_| Err(no_answer()))?)
 }
 
 async fn submit(
@@ -86,18 +110,19 @@ pub(super) async fn post(
     intake: &Arc<Intake>,
     body: Incoming,
     admission: Admission,
-    memory: &Memory,
+    room: &Room,
 ) -> Result<StreamCommitted, Refused> {
     let spec = intake.pipeline.spec();
+    let held = room.memory.hold(body.promised_len());
     let mut stream = Stream {
         intake,
         body,
         admission,
         parser: Parser::new(spec.record_type, spec.max_value_bytes),
-        memory,
+        room,
         batch: Vec::new(),
         batch_bytes: 0,
-        held: memory.hold(),
+        held,
         in_flight: VecDeque::new(),
         done: StreamCommitted::default(),
     };
@@ -130,7 +155,7 @@ struct Stream<'a> {
     body: Incoming,
     admission: Admission,
     parser: Parser,
-    memory: &'a Memory,
+    room: &'a Room,
     batch: Items,
     batch_bytes: usize,
     /// What the batch holds of the memory.
@@ -142,14 +167,33 @@ struct Stream<'a> {
 
 impl Stream<'_> {
     async fn receive(&mut self) -> Result<(), Stop> {
-        while let Some(head) = self.head().await.map_err(Stop::Stream)? {
-            let item = self.value(head).await.map_err(Stop::Stream)?;
-            self.batch.push(item);
+        loop {
+            if !self.batch.is_empty() {
+                let ready = self.body.is_ready_within(BATCH_LINGER).await;
+                if !ready.map_err(|error| Stop::Stream(error.into()))? {
+                    // Its sender rests; what came in before does not wait for more.
+                    self.submit().await.map_err(Stop::Commit)?;
+                }
+            }
+            let Some(head) = self.head().await.map_err(Stop::Stream)? else { return Ok(()) };
+            let ItemHead { slot, byte_len } = head;
+            if byte_len > SPOOL_FROM as u64 {
+                // It may take long, and what is held would wait for it.
+                self.submit().await.map_err(Stop::Commit)?;
+            }
+            match self.value(head).await.map_err(Stop::Stream)? {
+                Value::Held(value) => self.batch.push((slot, value)),
+                Value::Spooled(spool) => {
+                    let admission = self.admission;
+                    let answer = submit_spool(self.intake, slot, spool, admission).await;
+                    let queued = vec![answer.map_err(Stop::Commit)?];
+                    self.settle_behind(queued).await.map_err(Stop::Commit)?;
+                }
+            }
             if self.batch.len() >= BATCH_RECORDS || self.batch_bytes >= BATCH_BYTES {
                 self.submit().await.map_err(Stop::Commit)?;
             }
         }
-        Ok(())
     }
 
     /// The head of the next item, `None` at the end of the stream.
@@ -176,22 +220,20 @@ impl Stream<'_> {
         }
     }
 
-    async fn value(
-        &mut self,
-        ItemHead { slot, byte_len }: ItemHead,
-    ) -> Result<(Slot, Vec<u8>), Refused> {
-        let too_long = |_| Refused::malformed(format!("slot {slot}: no room for the value"));
-        let byte_len = usize::try_from(byte_len).map_err(too_long)?;
+    async fn value(&mut self, head: ItemHead) -> Result<Value, Refused> {
+        let ItemHead { slot, byte_len } = head;
         self.held.grow(ITEM_BYTES).await;
-        let mut value = Vec::new();
-        self.body.receive(&mut value, byte_len, byte_len, &mut self.held).await?;
-        self.parser.skip(value.len());
-        if value.len() < byte_len {
+        let (held, spools) = (&mut self.held, &self.room.spools);
+        let value = self.body.receive(byte_len, Some(byte_len), held, spools).await?;
+        self.parser.skip(usize::try_from(value.byte_len()).unwrap_or(usize::MAX));
+        if value.byte_len() < byte_len {
             let at = self.parser.offset();
             return Err(StreamError::Cut { at, slot: Some(slot) }.into());
         }
-        self.batch_bytes += byte_len;
-        Ok((slot, value))
+        if let Value::Held(value) = &value {
+            self.batch_bytes += value.len();
+        }
+        Ok(value)
     }
 
     async fn submit(&mut self) -> Result<(), Refused> {
@@ -200,8 +242,14 @@ impl Stream<'_> {
             return Ok(());
         }
         self.batch_bytes = 0;
-        let held = std::mem::replace(&mut self.held, self.memory.hold());
+        let next = self.room.memory.hold(self.body.promised_len());
+        let held = std::mem::replace(&mut self.held, next);
         let answers = submit(self.intake, batch, self.admission, held).await?;
+        self.settle_behind(answers).await
+    }
+
+    /// Notes what was queued, and waits while too much of the stream is on its way.
+    async fn settle_behind(&mut self, answers: Vec<Answer>) -> Result<(), Refused> {
         self.in_flight.push_back(answers);
         while self.in_flight.len() > BATCHES_IN_FLIGHT {
             self.settle().await?;

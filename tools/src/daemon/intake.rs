@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::limits::Held;
 use super::refused::no_answer;
+use super::spool::Spool;
 
 /// Slots with their values.
 pub(super) type Items = Vec<(Slot, Vec<u8>)>;
@@ -106,22 +107,52 @@ impl Intake {
         Ok(answers)
     }
 
-    fn queue(self: &Arc<Self>, way_in: &Pipeline, job: Items, held: &Arc<Held>) -> Result<Answer> {
-        let slots = job.first().zip(job.last()).map(|((first, _), (last, _))| (*first, *last));
-        let (first, last) = slots.unwrap_or_default();
-        let records = job.len() as u64;
+    /// Queues one value that was spooled; blocks while the queue is full. In a job of its own it can
+    /// break no rule.
+    pub(super) fn submit_spool(
+        self: &Arc<Self>,
+        slot: Slot,
+        spool: Spool,
+        admission: Admission,
+    ) -> Result<Answer> {
+        let way_in = self.pipeline.clone().raw(admission.raw).far(admission.far);
+        let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
+        let (answer, told) = self.answer(slot, slot, 1);
+        way_in.submit_from_then(slot, spool.byte_len(), Box::new(spool), told)?;
+        *queued = (*queued).max(Some(slot));
+        Ok(answer)
+    }
+
+    /// An answer to come, and the function that gives it.
+    fn answer(
+        self: &Arc<Self>,
+        first: Slot,
+        last: Slot,
+        records: u64,
+    ) -> (Answer, impl FnOnce(Result<Committed>) + Send + use<>) {
         let (sender, outcome) = oneshot::channel();
-        let (intake, held) = (Arc::clone(self), Arc::clone(held));
+        let intake = Arc::clone(self);
         let runtime = tokio::runtime::Handle::current();
-        way_in.submit_then(job, move |answer| {
+        let told = move |answer: Result<Committed>| {
             if let Err(error) = &answer {
                 intake.note(error, &runtime);
             }
-            drop(held);
             // A client that is gone does not want to know.
             drop(sender.send(answer));
+        };
+        (Answer { first, last, records, outcome }, told)
+    }
+
+    fn queue(self: &Arc<Self>, way_in: &Pipeline, job: Items, held: &Arc<Held>) -> Result<Answer> {
+        let slots = job.first().zip(job.last()).map(|((first, _), (last, _))| (*first, *last));
+        let (first, last) = slots.unwrap_or_default();
+        let (answer, told) = self.answer(first, last, job.len() as u64);
+        let held = Arc::clone(held);
+        way_in.submit_then(job, move |outcome| {
+            drop(held);
+            told(outcome);
         })?;
-        Ok(Answer { first, last, records, outcome })
+        Ok(answer)
     }
 
     /// Learns whether a failure has poisoned the writer: then an empty job fails too.

@@ -1,24 +1,36 @@
 //! How much memory the bodies of all requests may take together.
 //!
 //! A body takes bytes from one budget as they arrive and gives them back when what they became is
-//! durable. Bodies that wait for each other's bytes would wait for ever, so one of them at a time
-//! may go past the budget: whoever waits takes what comes first, free bytes or that one lane. What
-//! is held is at most the budget and one body. Beside it there is what the pipelines have answered
-//! and not yet let go of (one round, at most half of a pipeline's bound), and for every connection
-//! its socket buffers and hyper's read buffer (some 400 KiB).
+//! durable. What is too large to be held is spooled to a file instead ([`SPOOL_FROM`]) and takes next
+//! to nothing. An eighth of the budget is for small bodies alone ([`SMALL_BYTES`]): however many larger
+//! ones are under way, a root gets in.
+//!
+//! Bodies that wait for each other's bytes would wait for ever, so one of them at a time may go past
+//! the budget: whoever waits takes what comes first, free bytes or that one lane. What is held is at
+//! most the budget and one body. Beside it there is what the pipelines have answered and not yet let go
+//! of (one round, at most half of a pipeline's bound), and for every connection its socket buffers and
+//! hyper's read buffer (some 400 KiB).
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The budget of the daemon.
-pub(super) const BUDGET_BYTES: usize = 256 << 20;
+/// The budget of the daemon where nothing else is said, in MiB.
+pub(crate) const BUDGET_MIB: u32 = 256;
+
+/// The longest body that may take of what is reserved for small ones. Those of the default number of
+/// connections fit into the reserve of the default budget twice.
+pub(super) const SMALL_BYTES: usize = 64 << 10;
+
+/// Values that are longer are spooled.
+pub(super) const SPOOL_FROM: usize = 16 << 20;
 
 /// The budget. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Memory {
     budget_bytes: usize,
-    budget: Arc<Semaphore>,
+    shared: Arc<Semaphore>,
+    reserve: Arc<Semaphore>,
     lane: Arc<Semaphore>,
 }
 
@@ -26,24 +38,33 @@ pub(super) struct Memory {
 #[derive(Debug)]
 pub(super) struct Held {
     memory: Memory,
+    is_small: bool,
     bytes: Option<OwnedSemaphorePermit>,
+    reserved: Option<OwnedSemaphorePermit>,
     lane: Option<OwnedSemaphorePermit>,
 }
 
 impl Memory {
     pub(super) fn new(budget_bytes: usize) -> Self {
-        let budget = Arc::new(Semaphore::new(budget_bytes));
-        Self { budget_bytes, budget, lane: Arc::new(Semaphore::new(1)) }
+        Self::with_reserve(budget_bytes, budget_bytes / 8)
     }
 
-    /// Nothing, to begin with.
-    pub(super) fn hold(&self) -> Held {
-        Held { memory: self.clone(), bytes: None, lane: None }
+    fn with_reserve(budget_bytes: usize, reserve_bytes: usize) -> Self {
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
+        let shared = semaphore(budget_bytes - reserve_bytes);
+        Self { budget_bytes, shared, reserve: semaphore(reserve_bytes), lane: semaphore(1) }
+    }
+
+    /// Nothing, to begin with, of a body with this length, where it is known.
+    pub(super) fn hold(&self, byte_len: Option<u64>) -> Held {
+        let is_small = byte_len.is_some_and(|byte_len| byte_len <= SMALL_BYTES as u64);
+        Held { memory: self.clone(), is_small, bytes: None, reserved: None, lane: None }
     }
 
     /// What is taken of the budget.
     pub(super) fn held_bytes(&self) -> u64 {
-        (self.budget_bytes - self.budget.available_permits()) as u64
+        let free = self.shared.available_permits() + self.reserve.available_permits();
+        (self.budget_bytes - free) as u64
     }
 }
 
@@ -54,14 +75,19 @@ impl Held {
             return;
         }
         let count = u32::try_from(byte_count).unwrap_or(u32::MAX);
-        let budget = &self.memory.budget;
-        if let Ok(more) = Arc::clone(budget).try_acquire_many_owned(count) {
-            return self.keep(more);
+        let Memory { shared, reserve, lane, .. } = &self.memory;
+        if let Ok(more) = Arc::clone(shared).try_acquire_many_owned(count) {
+            return keep(&mut self.bytes, more);
         }
-        // Neither semaphore is ever closed.
+        let reserved = self.reserved.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let may_reserve = self.is_small && reserved.saturating_add(byte_count) <= 2 * SMALL_BYTES;
+        // No semaphore is ever closed.
         tokio::select! {
-            Ok(more) = Arc::clone(budget).acquire_many_owned(count) => self.keep(more),
-            Ok(lane) = Arc::clone(&self.memory.lane).acquire_owned() => self.lane = Some(lane),
+            Ok(more) = Arc::clone(shared).acquire_many_owned(count) => keep(&mut self.bytes, more),
+            Ok(more) = Arc::clone(reserve).acquire_many_owned(count), if may_reserve => {
+                keep(&mut self.reserved, more);
+            }
+            Ok(lane) = Arc::clone(lane).acquire_owned() => self.lane = Some(lane),
             else => {}
         }
     }
@@ -73,11 +99,16 @@ impl Held {
         }
     }
 
-    fn keep(&mut self, more: OwnedSemaphorePermit) {
-        match &mut self.bytes {
-            Some(bytes) => bytes.merge(more),
-            none => *none = Some(more),
-        }
+    /// Gives back all of it.
+    pub(super) fn release(&mut self) {
+        (self.bytes, self.reserved, self.lane) = (None, None, None);
+    }
+}
+
+fn keep(held: &mut Option<OwnedSemaphorePermit>, more: OwnedSemaphorePermit) {
+    match held {
+        Some(held) => held.merge(more),
+        none => *none = Some(more),
     }
 }
 
@@ -96,8 +127,8 @@ mod tests {
     #[test]
     fn what_a_body_took_comes_back_when_it_is_done() {
         run(async {
-            let memory = Memory::new(100);
-            let mut held = memory.hold();
+            let memory = Memory::with_reserve(100, 0);
+            let mut held = memory.hold(None);
             held.grow(60).await;
             held.grow(40).await;
             assert_eq!(memory.held_bytes(), 100);
@@ -111,9 +142,9 @@ mod tests {
     #[test]
     fn bodies_that_wait_for_each_other_all_end() {
         run(async {
-            let memory = Memory::new(100);
+            let memory = Memory::with_reserve(100, 0);
             let body = |memory: Memory| async move {
-                let mut held = memory.hold();
+                let mut held = memory.hold(None);
                 for _ in 0..20 {
                     held.grow(10).await;
                     tokio::task::yield_now().await;
@@ -130,12 +161,29 @@ mod tests {
     #[test]
     fn only_one_body_goes_past_the_budget() {
         run(async {
-            let memory = Memory::new(10);
-            let (mut first, mut second) = (memory.hold(), memory.hold());
+            let memory = Memory::with_reserve(10, 0);
+            let (mut first, mut second) = (memory.hold(None), memory.hold(None));
             first.grow(1000).await;
             assert!(timeout(Duration::from_millis(20), second.grow(1000)).await.is_err());
             drop(first);
             second.grow(1000).await;
+        });
+    }
+
+    #[test]
+    fn small_bodies_get_in_however_much_is_held_by_larger_ones() {
+        run(async {
+            let memory = Memory::new(8 * SMALL_BYTES);
+            let mut large = [memory.hold(Some(1 << 30)), memory.hold(None)];
+            large[0].grow(7 * SMALL_BYTES).await;
+            large[1].grow(SMALL_BYTES).await;
+            let mut waiting = memory.hold(Some(1 << 20));
+            assert!(timeout(Duration::from_millis(20), waiting.grow(1)).await.is_err());
+            let mut small = memory.hold(Some(32));
+            timeout(Duration::from_secs(10), small.grow(32)).await.unwrap();
+            assert_eq!(memory.held_bytes(), (7 * SMALL_BYTES + 32) as u64);
+            drop(small);
+            assert_eq!(memory.held_bytes(), (7 * SMALL_BYTES) as u64);
         });
     }
 }

@@ -7,8 +7,8 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::ingest::Room;
 use super::intake::Intake;
-use super::limits::Memory;
 
 /// A flush to a disk takes from half a millisecond to many seconds.
 const FLUSH_SECONDS: [f64; 13] =
@@ -29,6 +29,7 @@ pub(super) struct Metrics {
     poisoned: IntGaugeVec,
     highest_slot: IntGaugeVec,
     held_bytes: IntGauge,
+    spooled_bytes: IntGauge,
     pub(super) connections: IntGauge,
 }
 
@@ -92,6 +93,7 @@ impl Metrics {
             poisoned: gauge("poisoned", "1 when nothing more is written until a restart")?,
             highest_slot: gauge("highest_slot", "The highest slot with a record, -1 without any")?,
             held_bytes: plain("held_bytes", "Bytes of request bodies held at the moment")?,
+            spooled_bytes: plain("spooled_bytes", "Bytes of large values in spool files")?,
             connections: plain("connections", "Open connections")?,
             registry,
         })
@@ -114,7 +116,7 @@ impl Metrics {
     pub(super) fn text<'a>(
         &self,
         intakes: impl Iterator<Item = &'a Intake>,
-        memory: &Memory,
+        room: &Room,
     ) -> anyhow::Result<Vec<u8>> {
         for intake in intakes {
             let label = &[intake.column.dir_name()];
@@ -126,7 +128,8 @@ impl Metrics {
             let highest = highest.map_or(-1, |slot| signed(slot.0));
             self.highest_slot.with_label_values(label).set(highest);
         }
-        self.held_bytes.set(signed(memory.held_bytes()));
+        self.held_bytes.set(signed(room.memory.held_bytes()));
+        self.spooled_bytes.set(signed(room.spools.bytes()));
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)

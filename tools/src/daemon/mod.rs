@@ -13,6 +13,8 @@ mod refused;
 mod routes;
 mod server;
 mod socket;
+mod spool;
 mod status;
 
+pub(crate) use limits::BUDGET_MIB;
 pub(crate) use server::{Options, run};

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -18,11 +17,11 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
-use super::body::Incoming;
+use super::body::{Incoming, Patience};
 use super::export::export;
-use super::ingest;
+use super::ingest::{self, Room};
 use super::intake::{Admission, Intake};
-use super::limits::{Held, Memory};
+use super::limits::Held;
 use super::metrics::Metrics;
 use super::refused::{Refused, no_answer};
 use super::status;
@@ -36,10 +35,9 @@ const OCTETS: [(header::HeaderName, &str); 1] =
 pub(super) struct Daemon {
     pub(super) root: PathBuf,
     pub(super) intakes: [Arc<Intake>; Column::ALL.len()],
-    pub(super) memory: Memory,
+    pub(super) room: Room,
     pub(super) metrics: Metrics,
-    /// How long a client may send nothing.
-    pub(super) stall: Duration,
+    pub(super) patience: Patience,
     pub(super) stop: watch::Receiver<bool>,
 }
 
@@ -52,7 +50,7 @@ impl Daemon {
     }
 
     fn incoming(&self, body: Body) -> Incoming {
-        Incoming::new(body, self.stall, self.stop.clone())
+        Incoming::new(body, self.patience, self.stop.clone())
     }
 }
 
@@ -144,9 +142,7 @@ async fn put_value(
     });
     match parsed {
         Ok((intake, slot, admission)) => {
-            ingest::put(&intake, slot, body, admission, &daemon.memory)
-                .await
-                .map(ingest::put_status)
+            ingest::put(&intake, slot, body, admission, &daemon.room).await.map(ingest::put_status)
         }
         Err(refused) => {
             body.drain();
@@ -169,7 +165,7 @@ async fn post_stream(
     });
     match parsed {
         Ok((intake, admission)) => {
-            ingest::post(&intake, body, admission, &daemon.memory).await.map(Json)
+            ingest::post(&intake, body, admission, &daemon.room).await.map(Json)
         }
         Err(refused) => {
             body.drain();
@@ -185,7 +181,7 @@ async fn get_value(
     let Path((column, slot)) = path.map_err(Refused::malformed)?;
     let (intake, slot) = (Arc::clone(daemon.intake(&column)?), parse_slot(&slot)?);
     let column = intake.column;
-    let mut held = daemon.memory.hold();
+    let mut held = daemon.room.memory.hold(None);
     let spec = column.spec();
     if spec.compression != Compression::None {
         // What a value is decoded to is only known when it is there.
@@ -241,7 +237,7 @@ async fn get_status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Status>, R
 async fn get_metrics(State(daemon): State<Arc<Daemon>>) -> Result<Response, Refused> {
     let text = blocking(move || {
         let intakes = daemon.intakes.iter().map(|intake| &**intake);
-        daemon.metrics.text(intakes, &daemon.memory).map_err(|error| {
+        daemon.metrics.text(intakes, &daemon.room).map_err(|error| {
             Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal", None, error.to_string())
         })
     });

@@ -17,11 +17,14 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 
+use super::body::Patience;
+use super::ingest::Room;
 use super::intake::Intake;
-use super::limits::{BUDGET_BYTES, Memory};
+use super::limits::Memory;
 use super::metrics::Metrics;
 use super::routes::{Daemon, router};
 use super::socket::Socket;
+use super::spool::Spools;
 use crate::open;
 use crate::signals;
 
@@ -42,6 +45,10 @@ pub(crate) struct Options {
     pub(crate) max_connections: u16,
     /// How long a client may neither send what is waited for nor read what is sent.
     pub(crate) stall: Duration,
+    /// Bytes a second that a larger value has to come in with.
+    pub(crate) min_rate: u64,
+    /// The most bytes of request bodies that are held at once.
+    pub(crate) budget_bytes: usize,
 }
 
 /// Serves until the process is told to stop.
@@ -115,9 +122,12 @@ fn daemon(
     Ok(Daemon {
         root: pipeline.root().to_owned(),
         intakes: intakes.try_into().unwrap_or_else(|_| unreachable!("one for each column")),
-        memory: Memory::new(BUDGET_BYTES),
+        room: Room {
+            memory: Memory::new(options.budget_bytes),
+            spools: Spools::new(pipeline.root()),
+        },
         metrics,
-        stall: options.stall,
+        patience: Patience { stall: options.stall, min_rate: options.min_rate },
         stop,
     })
 }
@@ -198,11 +208,11 @@ async fn accept(
 async fn serve_connection(stream: UnixStream, router: Router, daemon: &Daemon) {
     // Reading has timeouts of its own: while a commit is awaited nothing comes in.
     let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(daemon.stall));
+    stream.set_write_timeout(Some(daemon.patience.stall));
     let service = TowerToHyperService::new(router);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(daemon.stall)
+        .header_read_timeout(daemon.patience.stall)
         .half_close(true)
         .serve_connection(TokioIo::new(Box::pin(stream)), service);
     let mut connection = std::pin::pin!(connection);

@@ -13,7 +13,7 @@ pub(super) fn status(daemon: &Daemon) -> coldstore::Result<Status> {
         pid: Decimal(std::process::id().into()),
         archive: daemon.root.display().to_string(),
         connections: Decimal(daemon.metrics.connection_count()),
-        held_bytes: Decimal(daemon.memory.held_bytes()),
+        held_bytes: Decimal(daemon.room.memory.held_bytes()),
         columns: columns.collect::<coldstore::Result<_>>()?,
     })
 }

@@ -1,6 +1,6 @@
 //! `coldstore write`
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -41,6 +41,13 @@ pub(crate) struct Write {
     /// Drop a client that neither sends nor reads for this long
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = clap::value_parser!(u64).range(1..))]
     stall_timeout: u64,
+    /// Drop a client that sends a value of more than 64 KiB more slowly than this, in KiB a second
+    #[arg(long, value_name = "KIB", default_value = "256")]
+    min_rate: NonZeroU32,
+    /// Memory for request bodies under way, in MiB. An eighth is for those of up to 64 KiB alone;
+    /// values of more than 16 MiB arrive in unnamed files in the archive's directory
+    #[arg(long, value_name = "MIB", default_value_t = daemon::BUDGET_MIB, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    budget: u32,
     #[command(flatten)]
     door: DoorOptions,
 }
@@ -53,6 +60,8 @@ impl Write {
             backfill: self.backfill,
             max_connections: self.max_connections.get(),
             stall: Duration::from_secs(self.stall_timeout),
+            min_rate: u64::from(self.min_rate.get()) << 10,
+            budget_bytes: (self.budget as usize) << 20,
         };
         daemon::run(archive, &options)?;
         Ok(Answer::Yes)

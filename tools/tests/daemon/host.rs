@@ -105,6 +105,14 @@ impl Daemon {
         line.unwrap_or_else(|| panic!("no {wanted} in {text}")).parse().unwrap()
     }
 
+    /// The value of a metric without labels.
+    pub(crate) fn plain_metric(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").exits_with(200).text();
+        let wanted = format!("coldstore_{name} ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&wanted));
+        line.unwrap_or_else(|| panic!("no {wanted} in {text}")).parse().unwrap()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
