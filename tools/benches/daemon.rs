@@ -12,6 +12,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -32,7 +33,7 @@ fn main() {
     }
     let arguments: Vec<String> = env::args().skip(1).collect();
     let quick = !arguments.iter().any(|argument| argument == "--bench");
-    let sections = ["puts", "flushes", "streams", "latency"];
+    let sections = ["puts", "flushes", "streams", "latency", "uploads"];
     let all = !arguments.iter().any(|argument| sections.contains(&argument.as_str()));
     let asked = |section: &str| all || arguments.iter().any(|argument| argument == section);
     if asked("puts") {
@@ -47,6 +48,9 @@ fn main() {
     }
     if asked("latency") {
         latency(if quick { 20 } else { 2000 });
+    }
+    if asked("uploads") {
+        uploads(if quick { 24 << 20 } else { 282_000_000 }, quick);
     }
 }
 
@@ -64,7 +68,9 @@ impl Daemon {
         };
         let directory = directory.unwrap();
         let socket = directory.path().join("socket");
-        let child = Command::new(env!("CARGO_BIN_EXE_coldstore"))
+        // To compare with another build.
+        let binary = env::var("COLDSTORE_BENCH_BINARY");
+        let child = Command::new(binary.unwrap_or(env!("CARGO_BIN_EXE_coldstore").to_owned()))
             .arg("write")
             .arg(directory.path().join("archive"))
             .arg("--socket")
@@ -395,4 +401,82 @@ fn latency(puts: u64) {
         }
         println!("^ {what}, a put at a time");
     }
+}
+
+/// Sends one value, at this rate in bytes a second.
+fn upload(socket: &Path, slot: u64, value: &[u8], rate: f64) {
+    const PIECE_BYTES: usize = 64 << 10;
+    let mut stream = UnixStream::connect(socket).unwrap();
+    let length = value.len();
+    let head = format!(
+        "PUT /v1/{COLUMN}/{slot} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let started = Instant::now();
+    for (n, piece) in value.chunks(PIECE_BYTES).enumerate() {
+        let due = Duration::from_secs_f64((n * PIECE_BYTES) as f64 / rate);
+        sleep(due.saturating_sub(started.elapsed()));
+        stream.write_all(piece).unwrap();
+    }
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+}
+
+/// How long roots of 32 bytes take, one every 20 ms, beside two slow and two fast uploads to another
+/// column. Each is timed from the moment at which it was due: one that waits delays those behind it.
+fn uploads(byte_len: usize, quick: bool) {
+    const EVERY: Duration = Duration::from_millis(20);
+    const SLOW: f64 = 3e6;
+    let value = vec![0x5A; byte_len];
+    let daemon = Daemon::start();
+    let done = AtomicU64::new(0);
+    let mut client = daemon.client();
+    let mut roots = 0..;
+    let mut put_for = |is_over: &dyn Fn(Duration) -> bool| {
+        let (started, mut millis) = (Instant::now(), Vec::new());
+        while !is_over(started.elapsed()) {
+            let due = EVERY * u32::try_from(millis.len()).unwrap();
+            sleep(due.saturating_sub(started.elapsed()));
+            let slot = roots.next().unwrap();
+            client.put(Column::BlockRoots, Slot(slot), vec![7; 32]).unwrap();
+            millis.push((started.elapsed() - due).as_secs_f64() * 1e3);
+        }
+        millis.sort_by(f64::total_cmp);
+        millis
+    };
+    let alone = Duration::from_secs(if quick { 1 } else { 10 });
+    let rows = [put_for(&|elapsed| elapsed > alone), {
+        thread::scope(|scope| {
+            let (daemon, value, done) = (&daemon, &value, &done);
+            for client in 0..4 {
+                scope.spawn(move || {
+                    let is_slow = client < 2;
+                    let (times, rate) = if is_slow { (1, SLOW) } else { (3, f64::INFINITY) };
+                    for n in 0..times {
+                        upload(&daemon.socket, client * 10 + n, value, rate);
+                        sleep(Duration::from_secs(if quick || is_slow { 0 } else { 15 }));
+                    }
+                    done.fetch_add(1, Ordering::Relaxed);
+                });
+            }
+            put_for(&|_| done.load(Ordering::Relaxed) == 4)
+        })
+    }];
+    for (what, millis) in ["alone", "beside four uploads"].into_iter().zip(rows) {
+        let at = |percent: usize| millis[(millis.len() - 1) * percent / 100];
+        println!(
+            "roots {what:<20} p50 {:>9.2} ms   p99 {:>9.2} ms   most {:>9.2} ms   of {}",
+            at(50),
+            at(99),
+            at(100),
+            millis.len()
+        );
+    }
+    println!(
+        "two uploads of {} MB at {:.0} MB/s and six as fast as they go: resident at most {:.0} MiB",
+        byte_len / 1_000_000,
+        SLOW / 1e6,
+        daemon.memory("VmHWM")
+    );
 }
