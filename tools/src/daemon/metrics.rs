@@ -1,5 +1,7 @@
 //! What `/metrics` tells, in Prometheus' text format.
 
+use std::time::Duration;
+
 use coldstore::{Column, CommitInfo};
 use prometheus::core::Collector;
 use prometheus::{
@@ -10,8 +12,8 @@ use prometheus::{
 use super::ingest::Room;
 use super::intake::Intake;
 
-/// A flush to a disk takes from half a millisecond to many seconds.
-const FLUSH_SECONDS: [f64; 13] =
+/// A flush to a disk takes from half a millisecond to many seconds, and so does a request.
+const SECONDS: [f64; 13] =
     [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 20.0];
 const COMMIT_JOBS: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
@@ -23,11 +25,15 @@ pub(super) struct Metrics {
     bytes: IntCounterVec,
     switches: IntCounterVec,
     flush_seconds: HistogramVec,
+    commit_seconds: HistogramVec,
     commit_jobs: HistogramVec,
     queue_jobs: IntGaugeVec,
     queue_bytes: IntGaugeVec,
     poisoned: IntGaugeVec,
     highest_slot: IntGaugeVec,
+    requests: IntCounterVec,
+    request_seconds: HistogramVec,
+    refusals: IntCounterVec,
     held_bytes: IntGauge,
     spooled_bytes: IntGauge,
     pub(super) connections: IntGauge,
@@ -40,7 +46,19 @@ pub(super) struct CommitMetrics {
     bytes: IntCounter,
     switches: IntCounter,
     flush_seconds: Histogram,
+    commit_seconds: Histogram,
     commit_jobs: Histogram,
+}
+
+/// A request with its answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answered<'a> {
+    pub(super) method: &'a str,
+    pub(super) route: &'a str,
+    pub(super) status: &'a str,
+    /// The kind of error, where it was refused.
+    pub(super) refusal: Option<&'a str>,
+    pub(super) elapsed: Duration,
 }
 
 impl CommitMetrics {
@@ -49,7 +67,8 @@ impl CommitMetrics {
         self.records.inc_by(commit.records);
         self.bytes.inc_by(commit.bytes);
         self.switches.inc_by(u64::from(commit.switched_file));
-        self.flush_seconds.observe(commit.elapsed.as_secs_f64());
+        self.flush_seconds.observe(commit.flush.as_secs_f64());
+        self.commit_seconds.observe(commit.elapsed.as_secs_f64());
         #[expect(clippy::cast_precision_loss, reason = "a histogram has no exact numbers")]
         self.commit_jobs.observe(commit.jobs as f64);
     }
@@ -69,6 +88,18 @@ impl Metrics {
             let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
             registered(&registry, HistogramVec::new(options, label)?)
         };
+        let requests = Opts::new("http_requests_total", "Requests that were answered");
+        let requests = IntCounterVec::new(requests, &["method", "route", "status"])?;
+        let seconds = HistogramOpts::new(
+            "http_request_seconds",
+            "From the head of a request to that of its answer; a body is received in between",
+        );
+        let seconds = HistogramVec::new(seconds.buckets(SECONDS.to_vec()), &["method", "route"])?;
+        let refusals = Opts::new("refusals_total", "Requests that were refused, by kind of error");
+        let refusals = IntCounterVec::new(refusals, &["kind"])?;
+        let build = Opts::new("build_info", "1, with the version of the daemon");
+        let build = registered(&registry, IntGaugeVec::new(build, &["version"])?)?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let plain = |name: &str, help: &str| registered(&registry, IntGauge::new(name, help)?);
         Ok(Self {
             commits: counter("commits_total", "Durable commits")?,
@@ -80,8 +111,13 @@ impl Metrics {
             )?,
             flush_seconds: histogram(
                 "flush_seconds",
-                "How long a commit took, its flushes included",
-                &FLUSH_SECONDS,
+                "How long a commit waited for its flushes: data, offsets, checksums, the new conf",
+                &SECONDS,
+            )?,
+            commit_seconds: histogram(
+                "commit_seconds",
+                "How long a commit took, from its first write to the durable conf",
+                &SECONDS,
             )?,
             commit_jobs: histogram(
                 "commit_jobs",
@@ -92,6 +128,9 @@ impl Metrics {
             queue_bytes: gauge("queue_bytes", "Bytes of payload that wait or are being written")?,
             poisoned: gauge("poisoned", "1 when nothing more is written until a restart")?,
             highest_slot: gauge("highest_slot", "The highest slot with a record, -1 without any")?,
+            requests: registered(&registry, requests)?,
+            request_seconds: registered(&registry, seconds)?,
+            refusals: registered(&registry, refusals)?,
             held_bytes: plain("held_bytes", "Bytes of request bodies held at the moment")?,
             spooled_bytes: plain("spooled_bytes", "Bytes of large values in spool files")?,
             connections: plain("connections", "Open connections")?,
@@ -108,7 +147,18 @@ impl Metrics {
             bytes: self.bytes.with_label_values(label),
             switches: self.switches.with_label_values(label),
             flush_seconds: self.flush_seconds.with_label_values(label),
+            commit_seconds: self.commit_seconds.with_label_values(label),
             commit_jobs: self.commit_jobs.with_label_values(label),
+        }
+    }
+
+    /// Counts a request that is answered. The labels are of a small number of values each.
+    pub(super) fn count_request(&self, request: &Answered<'_>) {
+        let Answered { method, route, status, refusal, elapsed } = *request;
+        self.requests.with_label_values(&[method, route, status]).inc();
+        self.request_seconds.with_label_values(&[method, route]).observe(elapsed.as_secs_f64());
+        if let Some(kind) = refusal {
+            self.refusals.with_label_values(&[kind]).inc();
         }
     }
 

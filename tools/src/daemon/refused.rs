@@ -59,9 +59,16 @@ impl IntoResponse for Refused {
         } else {
             tracing::debug!(status = self.status.as_u16(), error, message, "refused");
         }
-        (self.status, Json(self.refusal)).into_response()
+        let kind = RefusalKind(error.clone());
+        let mut response = (self.status, Json(self.refusal)).into_response();
+        response.extensions_mut().insert(kind);
+        response
     }
 }
+
+/// The kind of error that a response tells of, for whoever counts them.
+#[derive(Clone, Debug)]
+pub(super) struct RefusalKind(pub(super) String);
 
 impl From<Error> for Refused {
     fn from(error: Error) -> Self {

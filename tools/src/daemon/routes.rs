@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::{MatchedPath, Path, Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -22,8 +24,8 @@ use super::export::export;
 use super::ingest::{self, Room};
 use super::intake::{Admission, Intake};
 use super::limits::Held;
-use super::metrics::Metrics;
-use super::refused::{Refused, no_answer};
+use super::metrics::{Answered, Metrics};
+use super::refused::{RefusalKind, Refused, no_answer};
 use super::status;
 use crate::cli::slot_range;
 
@@ -67,7 +69,35 @@ pub(super) fn router(daemon: Arc<Daemon>) -> Router {
             let message = "this path does not answer this method";
             Refused::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", None, message)
         })
+        .layer(middleware::from_fn_with_state(Arc::clone(&daemon), count))
         .with_state(daemon)
+}
+
+/// The metrics and nothing else.
+pub(super) fn metrics_router(daemon: Arc<Daemon>) -> Router {
+    Router::new()
+        .route("/metrics", get(get_metrics))
+        .fallback(|| async {
+            let message = "there is nothing here but /metrics";
+            Refused::new(StatusCode::NOT_FOUND, "NotFound", None, message)
+        })
+        .with_state(daemon)
+}
+
+async fn count(State(daemon): State<Arc<Daemon>>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let known = [Method::GET, Method::HEAD, Method::PUT, Method::POST];
+    let method = known.into_iter().find(|known| known == request.method());
+    let response = next.run(request).await;
+    daemon.metrics.count_request(&Answered {
+        method: method.as_ref().map_or("other", Method::as_str),
+        route: route.as_ref().map_or("other", MatchedPath::as_str),
+        status: response.status().as_str(),
+        refusal: response.extensions().get().map(|RefusalKind(kind)| kind.as_str()),
+        elapsed: started.elapsed(),
+    });
+    response
 }
 
 type ColumnAndSlot = Result<Path<(String, String)>, PathRejection>;

@@ -1,5 +1,6 @@
 //! Starting, accepting connections, and ending with nothing left to heal.
 
+use std::net::SocketAddr;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use sd_notify::NotifyState;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
@@ -22,7 +24,7 @@ use super::ingest::Room;
 use super::intake::Intake;
 use super::limits::Memory;
 use super::metrics::Metrics;
-use super::routes::{Daemon, router};
+use super::routes::{Daemon, metrics_router, router};
 use super::socket::Socket;
 use super::spool::Spools;
 use crate::open;
@@ -33,6 +35,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long the last answers may take to be read once everything is durable.
 const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Connections at once that ask for metrics over TCP.
+const METRICS_CONNECTIONS: usize = 8;
 
 /// Threads that may block, beside one for each connection.
 const SPARE_THREADS: usize = 16;
@@ -47,6 +52,8 @@ pub(crate) struct Options {
     pub(crate) stall: Duration,
     /// Bytes a second that a larger value has to come in with.
     pub(crate) min_rate: u64,
+    /// Where the metrics are answered over TCP too.
+    pub(crate) metrics: Option<SocketAddr>,
     /// The most bytes of request bodies that are held at once.
     pub(crate) budget_bytes: usize,
 }
@@ -67,11 +74,12 @@ pub(crate) fn run(archive: ArchiveWriter, options: &Options) -> Result<()> {
     archive.columns(Column::ALL.map(|column| (column, options.backfill.contains(&column))))?;
     // Whoever finds the socket may already tell the process to stop.
     let signal = signals::stop_signal()?;
-    let (readers, (socket, listener)) = archive.settle_with(|| {
+    let (readers, metrics_listener, (socket, listener)) = archive.settle_with(|| {
         let readers = open::archive(&root)?;
         Column::ALL.into_iter().try_for_each(|column| readers.column(column).map(drop))?;
+        let metrics_listener = options.metrics.map(bind_metrics).transpose()?;
         // Threads come after it: nobody else may make files meanwhile.
-        anyhow::Ok((readers, Socket::bind(&options.socket)?))
+        anyhow::Ok((readers, metrics_listener, Socket::bind(&options.socket)?))
     })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -97,6 +105,9 @@ pub(crate) fn run(archive: ArchiveWriter, options: &Options) -> Result<()> {
         tracing::info!(
             archive = %pipeline.root().display(), socket = %options.socket.display(), "listening"
         );
+        if let Some(listener) = metrics_listener {
+            tokio::spawn(serve_metrics(tokio_listener(listener)?, Arc::clone(&daemon)));
+        }
         notify(NotifyState::Ready);
         serve(options, listener, socket, daemon, &pipeline).await;
         stopped.await.context("cannot wait for signals")?.context("cannot wait for signals")
@@ -137,6 +148,47 @@ fn listen(listener: UnixListener) -> Result<tokio::net::UnixListener> {
         .set_nonblocking(true)
         .and_then(|()| tokio::net::UnixListener::from_std(listener))
         .context("cannot listen")
+}
+
+fn bind_metrics(address: SocketAddr) -> Result<std::net::TcpListener> {
+    let bound = std::net::TcpListener::bind(address);
+    bound.with_context(|| format!("{address}: cannot listen for requests of metrics"))
+}
+
+fn tokio_listener(listener: std::net::TcpListener) -> Result<tokio::net::TcpListener> {
+    listener
+        .set_nonblocking(true)
+        .and_then(|()| tokio::net::TcpListener::from_std(listener))
+        .context("cannot listen for requests of metrics")
+}
+
+/// Answers requests of the metrics until the daemon is told to stop.
+async fn serve_metrics(listener: tokio::net::TcpListener, daemon: Arc<Daemon>) {
+    let slots = Arc::new(Semaphore::new(METRICS_CONNECTIONS));
+    let router = metrics_router(Arc::clone(&daemon));
+    let accept = async {
+        // The semaphore is never closed.
+        while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let (router, daemon) = (router.clone(), Arc::clone(&daemon));
+                    tokio::spawn(async move {
+                        serve_connection(stream, router, &daemon).await;
+                        drop(slot);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection for metrics");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    };
+    let mut stop = daemon.stop.clone();
+    tokio::select! {
+        () = stopped(&mut stop) => {}
+        () = accept => {}
+    }
 }
 
 async fn wait_for(signal: std::os::unix::net::UnixStream) -> std::io::Result<()> {
@@ -205,7 +257,10 @@ async fn accept(
     }
 }
 
-async fn serve_connection(stream: UnixStream, router: Router, daemon: &Daemon) {
+async fn serve_connection<S>(stream: S, router: Router, daemon: &Daemon)
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
     // Reading has timeouts of its own: while a commit is awaited nothing comes in.
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(daemon.patience.stall));

@@ -1,5 +1,6 @@
 //! `coldstore write`
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -48,8 +49,18 @@ pub(crate) struct Write {
     /// values of more than 16 MiB arrive in unnamed files in the archive's directory
     #[arg(long, value_name = "MIB", default_value_t = daemon::BUDGET_MIB, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     budget: u32,
+    /// Answer /metrics over TCP too, for Prometheus: a port of the loopback interface, or ADDRESS:PORT
+    #[arg(long, value_name = "ADDR", value_parser = parse_metrics)]
+    metrics: Option<SocketAddr>,
     #[command(flatten)]
     door: DoorOptions,
+}
+
+fn parse_metrics(text: &str) -> Result<SocketAddr, String> {
+    let port = text.parse().map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let address = port.or_else(|_| text.parse());
+    address
+        .map_err(|_| "a port, or an IP address and a port (127.0.0.1:9464, [::1]:9464)".to_owned())
 }
 
 impl Write {
@@ -61,6 +72,7 @@ impl Write {
             max_connections: self.max_connections.get(),
             stall: Duration::from_secs(self.stall_timeout),
             min_rate: u64::from(self.min_rate.get()) << 10,
+            metrics: self.metrics,
             budget_bytes: (self.budget as usize) << 20,
         };
         daemon::run(archive, &options)?;

@@ -1,5 +1,7 @@
 //! `/v1/status` and `/metrics`.
 
+use std::io::Write;
+
 use crate::host::Daemon;
 use crate::support::{Archive, roots, stream};
 
@@ -40,6 +42,7 @@ fn every_metric_is_there_from_the_start_in_prometheus_text() {
             "payload_bytes_total",
             "backfill_file_switches_total",
             "flush_seconds_count",
+            "commit_seconds_count",
             "commit_jobs_sum",
             "queue_jobs",
             "queue_bytes",
@@ -68,10 +71,71 @@ fn the_metrics_move_with_the_commits() {
     assert!(daemon.metric("commits_total", "bss") >= commits + 2.0);
     assert_eq!(daemon.metric("commit_jobs_sum", "bss"), commits + 2.0);
     assert_eq!(daemon.metric("flush_seconds_count", "bss"), daemon.metric("commits_total", "bss"));
-    assert!(daemon.metric("flush_seconds_sum", "bss") > 0.0);
+    let seconds = |name: &str| daemon.metric(&format!("{name}_seconds_sum"), "bss");
+    assert!(seconds("flush") > 0.0 && seconds("flush") < seconds("commit"), "a part of it");
     assert_eq!(daemon.metric("commits_total", "bsd"), 0.0);
     // What is there already is no commit.
     let commits = daemon.metric("commits_total", "bss");
     daemon.ask("POST", "/v1/bss", &states(&[1, 8193])).exits_with(200);
     assert_eq!(daemon.metric("commits_total", "bss"), commits);
+}
+
+/// A line of the metrics, whatever its labels.
+#[track_caller]
+fn assert_counts(text: &str, line: &str) {
+    let wanted = format!("coldstore_{line}");
+    assert!(text.lines().any(|found| found == wanted), "no {wanted} in {text}");
+}
+
+#[test]
+fn requests_and_refusals_are_counted_by_route_status_and_kind() {
+    let archive = Archive::new();
+    let daemon = Daemon::start(&archive, &[]);
+    for status in [201, 200] {
+        daemon.ask("PUT", "/v1/bbr/5", &[1; 32]).exits_with(status);
+    }
+    daemon.ask("PUT", "/v1/bbr/9", &[1; 32]).refuses(422, "RootGap");
+    daemon.get("/v1/bbr/6").refuses(404, "NoRecord");
+    daemon.get("/anything/else").refuses(404, "NotFound");
+    daemon.ask("BREW", "/v1/status", b"").refuses(405, "MethodNotAllowed");
+    let text = daemon.get("/metrics").exits_with(200).text();
+    let requests =
+        |labels: &str| assert_counts(&text, &format!("http_requests_total{{{labels}}} 1"));
+    for status in [200, 201, 422] {
+        requests(&format!(r#"method="PUT",route="/v1/{{column}}/{{slot}}",status="{status}""#));
+    }
+    requests(r#"method="GET",route="/v1/{column}/{slot}",status="404""#);
+    requests(r#"method="GET",route="other",status="404""#);
+    requests(r#"method="other",route="/v1/status",status="405""#);
+    for kind in ["RootGap", "NoRecord", "NotFound", "MethodNotAllowed"] {
+        assert_counts(&text, &format!("refusals_total{{kind=\"{kind}\"}} 1"));
+    }
+    let route = r#"method="PUT",route="/v1/{column}/{slot}""#;
+    assert_counts(&text, &format!("http_request_seconds_count{{{route}}} 3"));
+    let version = env!("CARGO_PKG_VERSION");
+    assert_counts(&text, &format!("build_info{{version=\"{version}\"}} 1"));
+}
+
+#[test]
+fn metrics_are_answered_over_tcp_and_nothing_else_is() {
+    let archive = Archive::new();
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let daemon = Daemon::start(&archive, &["--metrics", &port.to_string()]);
+    daemon.ask("PUT", "/v1/bbr/5", &[1; 32]).exits_with(201);
+    let ask = |method: &str, path: &str| {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(crate::host::PATIENCE)).unwrap();
+        stream.write_all(&crate::host::head(method, path, 0)).unwrap();
+        crate::host::read_reply(stream, method == "HEAD")
+    };
+    let text = ask("GET", "/metrics").exits_with(200).text();
+    assert_counts(&text, "records_total{column=\"bbr\"} 1");
+    for (method, path) in [("GET", "/v1/status"), ("GET", "/v1/bbr/5"), ("PUT", "/v1/bbr/6")] {
+        ask(method, path).refuses(404, "NotFound");
+    }
+    daemon.stop();
+    for wrong in ["nonsense", "localhost", "127.0.0.1", "99999"] {
+        crate::support::coldstore(&["write", "a", "--socket", "s", "--metrics", wrong]).exits(2);
+    }
 }
