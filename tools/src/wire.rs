@@ -37,15 +37,17 @@ pub struct StreamCommitted {
 pub struct Refusal {
     /// The kind, for programs: the name of a variant of `coldstore::Error` or of
     /// `coldstore::ObjectionKind`, or `Malformed`, `UnknownColumn`, `NotFound`, `MethodNotAllowed`,
-    /// `UnsupportedMediaType`, `NoRecord`, `Stalled`, `DiskFull`.
+    /// `UnsupportedMediaType`, `NoRecord`, `Stalled`, `TooSlow`,
+    /// `DiskFull`.
     pub error: String,
     /// One sentence, for people.
     pub message: String,
     /// The slot that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slot: Option<Decimal>,
-    /// Of a stream that failed midway: what is durable of it, from its beginning. (What came
-    /// behind that may be durable too.)
+    /// Of a stream that failed midway: what is durable of it, from its beginning. Behind that, the items
+    /// of one file in one batch of the daemon may be durable too, all of them or none, and such parts in
+    /// any order. Sending the stream again is safe.
     #[serde(flatten)]
     pub prefix: Option<StreamCommitted>,
 }

@@ -44,8 +44,17 @@ impl Refused {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "ShuttingDown", None, message)
     }
 
-    /// With what is durable of the stream all the same.
+    /// With what is durable of the stream all the same. Its parts, each the items of one file in one
+    /// batch, are committed as wholes, and those behind one that failed may have been.
     pub(super) fn behind(mut self, prefix: StreamCommitted) -> Self {
+        let durable = match prefix.last {
+            Some(Decimal(last)) => format!("everything up to slot {last} is durable"),
+            None => "nothing is durable from its beginning on".to_owned(),
+        };
+        self.refusal.message += &format!(
+            " (of the stream {durable}; behind that, parts for single files may be too, each whole, in \
+             any order; sending all of it again is safe)"
+        );
         self.refusal.prefix = Some(prefix);
         self
     }

@@ -148,7 +148,7 @@ fn may_pass(error: &ClientError) -> bool {
     match error {
         ClientError::Connection { .. } => true,
         ClientError::Refused { refusal, .. } => {
-            matches!(refusal.error.as_str(), "ShuttingDown" | "Stalled")
+            matches!(refusal.error.as_str(), "ShuttingDown" | "Stalled" | "TooSlow")
         }
         _ => false,
     }

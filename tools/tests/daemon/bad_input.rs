@@ -169,6 +169,28 @@ fn a_conflict_in_a_long_stream_keeps_what_came_before_its_batch() {
     assert_goes_on(&daemon);
 }
 
+/// Guards against a client that takes what is acknowledged of a failed stream for all that is stored.
+#[test]
+fn a_failed_stream_says_that_parts_behind_its_prefix_may_be_stored() {
+    let archive = Archive::new().with("bss", &roots([5, 30_000]));
+    let daemon = Daemon::raw(&archive, &["--backfill"]);
+    let mut items = roots([4, 5, 8200, 8201]);
+    items[1].1 = vec![1; 32];
+    let refusal = daemon.ask("POST", "/v1/bss", &stream([4, 0], &items)).refuses(409, "Conflict");
+    assert_eq!((&refusal["committed"], &refusal["last"]), (&"0".into(), &().into()), "{refusal}");
+    let message = refusal["message"].as_str().unwrap();
+    for part in ["slot 5 already", "nothing is durable", "may be too, each whole, in any order"] {
+        assert!(message.contains(part), "{message}");
+    }
+    // The part of the first file is refused as a whole, that of the second is stored as a whole.
+    let started = std::time::Instant::now();
+    while daemon.get("/v1/bss/8200").status != 200 {
+        assert!(started.elapsed() < crate::host::PATIENCE, "it was queued");
+    }
+    daemon.get("/v1/bss/8201").exits_with(200);
+    daemon.get("/v1/bss/4").refuses(404, "NoRecord");
+}
+
 #[test]
 fn a_request_that_is_no_http_is_answered_or_dropped() {
     let archive = Archive::new();
