@@ -197,11 +197,16 @@ pub(super) fn state_record<R: Read + Seek>(
     file: &mut RecordFile<R>,
     group: &Group,
 ) -> Result<RecordAt> {
-    let record = file.record_at(group.state_offset)?;
+    let wanted = format!("slot {}: the state (02 00) of the index", group.state_slot);
+    let record = match file.record_at(group.state_offset) {
+        Err(error) if error.is_corrupt() => {
+            return Err(file.corrupt(group.state_offset, STATE, wanted, "no record"));
+        }
+        record => record?,
+    };
     if record.record_type == record_type::STATE {
         return Ok(record);
     }
-    let wanted = format!("slot {}: the state (02 00) of the index", group.state_slot);
     Err(group::unexpected(file, &record, wanted))
 }
 
