@@ -50,6 +50,10 @@ fn an_import_says_what_its_proof_rests_on() {
     assert_eq!(proof["rests_on"], "nothing");
     assert_eq!((&proof["blocks"], &proof["states"]), (&"516".into(), &"9".into()));
     assert_eq!(proof["lone_states"][0], "576");
+    let verdict = "coldstore: proof: 516 blocks and 9 states hash to the roots that the eras around \
+                   them have; that rests on nothing but the files themselves: a trusted state root \
+                   would prove it";
+    assert_eq!(run.stderr.lines().next(), Some(verdict));
     for words in ["rests on nothing but the files", "the state of slot 576", "signatures"] {
         assert!(run.stderr.contains(words), "{}", run.stderr);
     }
@@ -285,6 +289,10 @@ fn a_newest_state_that_cannot_be_hashed_does_not_switch_the_proof_off() {
                    state root would; not proved: 62 blocks of 1 era";
     assert_eq!(run.stderr.lines().next(), Some(verdict));
     assert!(run.stderr.contains("1 state of a later fork than is known here"), "{}", run.stderr);
+    // Nor does it hide the preset, which the states before it tell.
+    fs::remove_file(archive.path().join("archive.toml")).unwrap();
+    let run = verify(&archive, &["--deep"]).exits(0);
+    assert_eq!(run.stderr.lines().next(), Some(verdict));
 }
 
 #[test]

@@ -60,6 +60,18 @@ impl<'a> ImportProver<'a> {
         self.report
     }
 
+    /// Once a state of these files was hashed, a state of another layout is damaged: their preset is
+    /// known.
+    fn known_preset(&self, at: &EraAt<'_>, error: Error) -> Error {
+        match error {
+            Error::Unsupported { what: PRESET, found, .. } if !self.known_versions.is_empty() => {
+                let wanted = format!("a state of the preset {}", self.preset);
+                Error::corrupt(at.path, at.state.offset, STATE, wanted, found)
+            }
+            error => error,
+        }
+    }
+
     /// What the era is to be tied to: the state at its first slot.
     fn previous_of(&self, group: &Group) -> Result<Option<Previous>> {
         let Some(slots) = group.slots else { return Ok(None) };
@@ -89,7 +101,9 @@ impl Prover for ImportProver<'_> {
         state: &mut dyn Read,
     ) -> Result<Box<dyn EraProof + 'p>> {
         // 1.
-        let era = Era::new(&at, hashed(&at, self.preset, state)?);
+        let hashed =
+            hashed(&at, self.preset, state).map_err(|error| self.known_preset(&at, error))?;
+        let era = Era::new(&at, hashed);
         era.check_slot()?;
         era.check_genesis()?;
         era.check_layout(&self.known_versions)?;
@@ -135,10 +149,11 @@ fn hashed(at: &EraAt<'_>, preset: Preset, state: &mut dyn Read) -> Result<Hashed
                 at.group.state_slot,
                 Preset::names()
             );
-            Error::Unsupported { file: at.path.into(), what: "preset", found: found.into() }
+            Error::Unsupported { file: at.path.into(), what: PRESET, found: found.into() }
         }
     })
 }
 
+const PRESET: &str = "preset";
 pub(crate) const STATE: &str = "state record";
 pub(crate) const BLOCK: &str = "block record";

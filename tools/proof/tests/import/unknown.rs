@@ -102,3 +102,17 @@ fn a_damaged_state_is_not_taken_for_one_of_a_later_fork() {
         place.assert_ends_with_era(8, words);
     }
 }
+
+/// The first state of the files does not tell their preset; a later one is damaged.
+#[test]
+fn a_state_of_no_known_preset_is_called_that_and_one_among_known_ones_is_damaged() {
+    for (eras, wanted) in [(ERA..=ERA, "unsupported preset"), (7..=ERA, "corrupt state record")] {
+        let place = Place::with_eras(eras);
+        let path = place.file(ERA);
+        let mut parts = EraParts::read(&path);
+        parts.state[OFFSETS_AT[0]..][..4].copy_from_slice(&9000_u32.to_le_bytes());
+        fs::write(&path, parts.to_bytes()).unwrap();
+        let error = place.import(&[]).error.unwrap();
+        assert!(error.contains(wanted) && error.contains("era 9, slot 576"), "{error}");
+    }
+}

@@ -21,6 +21,9 @@ use crate::output;
 use crate::progress::Progress;
 use crate::signals;
 
+/// The newest states by whose layout the preset is recognised, at most.
+const STATES_LOOKED_AT: usize = 1000;
+
 /// What is to be proved.
 pub(super) enum Deep {
     /// No root covers what is in this column.
@@ -172,11 +175,19 @@ impl Proof {
 /// The preset of the archive's chain, or why it cannot be told.
 fn preset_of(chain: &Chain, archive: &Archive) -> Result<Preset, String> {
     let view = archive.column(Column::StateSnapshots).ok().map(coldstore::Reader::view);
-    let latest = view.as_ref().and_then(|view| view.at_or_before(Slot::MAX).ok()?);
-    let mut state = latest.as_ref().map_or(&[][..], coldstore::Record::stored);
     let root = chain.genesis_validators_root.map(|root| root.0);
     let slots = chain.slots_per_era;
-    let possible = Preset::of_chain(root.as_ref(), slots, &mut state).unwrap_or_default();
+    let possible = |slots, mut state: &[u8]| {
+        Preset::of_chain(root.as_ref(), slots, &mut state).unwrap_or_default()
+    };
+    // The newest state may be of a later fork, or damaged: then one before it tells.
+    let by_layout = view.as_ref().and_then(|view| {
+        let newest = view.range(..).rev().flatten().take(STATES_LOOKED_AT);
+        newest.map(|record| possible(None, record.stored())).find(|found| !found.is_empty())
+    });
+    let has_such_eras = |preset: &Preset| slots.is_none_or(|slots| preset.slots_per_era() == slots);
+    let by_layout = by_layout.into_iter().flatten().filter(has_such_eras);
+    let possible: Vec<Preset> = by_layout.chain(possible(slots, &[])).collect();
     match (chain.preset.as_deref().map(str::parse), slots) {
         (Some(Ok(named)), None) => Ok(named),
         (Some(Ok(named)), Some(_)) if possible.contains(&named) => Ok(named),
