@@ -1,8 +1,14 @@
 //! The five columns under one root.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+pub mod check;
+mod record;
 
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+pub use self::record::record;
+
+use self::record::Recorder;
 use crate::column::Column;
 use crate::error::{Error, Result};
 use crate::format::names;
@@ -81,6 +87,8 @@ impl Archive {
 #[derive(Clone, Debug)]
 pub struct ArchivePipeline {
     root: PathBuf,
+    /// Records when the last of them is dropped, before the locks are given back.
+    recorder: Arc<Recorder>,
     columns: [Pipeline; Column::ALL.len()],
 }
 
@@ -111,13 +119,13 @@ impl ArchivePipeline {
     ) -> Result<Self> {
         // All locks before the first pipeline.
         archive.columns(Column::ALL.map(|column| (column, backfill.contains(&column))))?;
-        let ArchiveWriter { root, columns: writers, .. } = archive;
+        let ArchiveWriter { root, recorder, columns: writers, .. } = archive;
         let mut columns = Vec::new();
         for (column, writer) in Column::ALL.into_iter().zip(writers.into_iter().flatten()) {
             columns.push(Pipeline::start(writer, options(column))?);
         }
         let columns = columns.try_into().unwrap_or_else(|_| unreachable!("one for each column"));
-        Ok(Self { root, columns })
+        Ok(Self { root, recorder: Arc::new(recorder), columns })
     }
 
     /// The archive's directory.
@@ -132,10 +140,12 @@ impl ArchivePipeline {
         &self.columns[column.index()]
     }
 
-    /// Takes no more jobs, finishes and answers those that wait, and gives the locks back.
+    /// Takes no more jobs, finishes and answers those that wait, records how far the columns are, and
+    /// gives the locks back.
     pub fn shutdown(&self) {
-        for column in &self.columns {
-            drop(column.shutdown());
+        let writers: Vec<_> = self.columns.iter().map(Pipeline::shutdown).collect();
+        if writers.iter().any(Option::is_some) {
+            self.recorder.end();
         }
     }
 }
@@ -148,6 +158,9 @@ pub struct ArchiveWriter {
     checksums: Checksums,
     doors: [Door; Column::ALL.len()],
     is_deferred: bool,
+    refill: bool,
+    /// Before the columns: it records while they are locked.
+    recorder: Recorder,
     columns: [Option<Writer>; Column::ALL.len()],
 }
 
@@ -158,7 +171,15 @@ impl ArchiveWriter {
         let columns = std::array::from_fn(|_| None);
         let (root, checksums) = (root.as_ref().to_owned(), Checksums::Off);
         let doors = Column::ALL.map(Door::new);
-        Self { root, checksums, doors, is_deferred: false, columns }
+        let (recorder, is_deferred, refill) = (Recorder::new(&root), false, false);
+        Self { root, checksums, doors, is_deferred, refill, recorder, columns }
+    }
+
+    /// Opens columns from now on although the manifest recorded more of them than is there, which is
+    /// [`Error::Lost`] otherwise: for whoever brings back what was lost.
+    #[must_use]
+    pub fn refill(self, refill: bool) -> Self {
+        Self { refill, ..self }
     }
 
     /// Opens columns from now on for any values, and for roots with gaps: [`Door::raw`].
@@ -201,7 +222,9 @@ impl ArchiveWriter {
         last_check: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
         let mut columns: Vec<_> = self.columns.iter_mut().flatten().collect();
-        settle(&mut columns, last_check)
+        let settled = settle(&mut columns, last_check)?;
+        self.record_opened(None)?;
+        Ok(settled)
     }
 
     /// Whether checksums are kept of what is written to columns that are opened from now on.
@@ -251,12 +274,18 @@ impl ArchiveWriter {
             }
         }
         to_open.sort_unstable_by_key(|(column, _)| column.index());
-        let mut opened = self.open_finished(&to_open)?;
+        let Opened { writers: mut opened, has_manifest, rebuilt } = self.open_finished(&to_open)?;
         if !self.is_deferred {
             settle(&mut opened.iter_mut().collect::<Vec<_>>(), || Ok::<_, Error>(()))?;
         }
-        for ((column, _), writer) in to_open.into_iter().zip(opened) {
+        for ((column, _), writer) in to_open.iter().zip(opened) {
             self.columns[column.index()] = Some(writer);
+        }
+        if !to_open.is_empty() {
+            self.recorder.begin();
+            if !self.is_deferred || has_manifest || rebuilt.is_some() {
+                self.record_opened(rebuilt)?;
+            }
         }
         let cells = self.columns.get_disjoint_mut(indices);
         let cells = cells.unwrap_or_else(|_| unreachable!("no column is asked for twice"));
@@ -267,34 +296,88 @@ impl ArchiveWriter {
     }
 
     /// Opens columns with nothing of an earlier process left unfinished ([`removal::finish_intents`]).
-    fn open_finished(&mut self, to_open: &[(Column, bool)]) -> Result<Vec<Writer>> {
+    fn open_finished(&mut self, to_open: &[(Column, bool)]) -> Result<Opened> {
         if to_open.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Opened::default());
         }
         loop {
             removal::finish_intents(&self.root)?;
-            self.read_chain()?;
-            let opened = open_writers(&self.root, self.checksums, &self.doors, to_open)?;
+            let known = Manifest::read(&self.root)?;
+            let rebuilt = self.begin(known.as_ref(), to_open)?;
+            let writers = open_writers(&self.root, self.checksums, &self.doors, to_open)?;
             // Looked at again under the locks: another process may have begun something and died
             // before they were taken.
             let manifest = Manifest::read(&self.root)?;
+            let has_manifest = manifest.is_some();
             if manifest.is_none_or(|manifest| manifest.intents().is_empty()) {
-                return Ok(opened);
+                return Ok(Opened { writers, has_manifest, rebuilt });
             }
         }
     }
 
-    /// What the archive knows of its chain, for the doors of columns that are opened next.
-    fn read_chain(&mut self) -> Result<()> {
-        if let Some(manifest) = Manifest::read(&self.root)? {
-            let (root, slots) = (manifest.genesis_validators_root, manifest.slots_per_era);
-            self.doors = self.doors.map(|door| {
-                let door = door.genesis_validators_root(root);
-                slots.map_or(door, |slots| door.slots_per_era(slots))
-            });
+    /// What is to be known before columns are opened:
+    ///
+    /// 1. the chain, for their doors,
+    /// 2. that the manifest recorded nothing of them that is not there any more,
+    /// 3. the manifest that an archive with records has lost, if it has: it is returned.
+    fn begin(
+        &mut self,
+        known: Option<&Manifest>,
+        to_open: &[(Column, bool)],
+    ) -> Result<Option<Manifest>> {
+        let Some(known) = known else { return record::rebuilt(&self.root) };
+        // 1.
+        let (root, slots) = (known.genesis_validators_root, known.slots_per_era);
+        self.doors = self.doors.map(|door| {
+            let door = door.genesis_validators_root(root);
+            slots.map_or(door, |slots| door.slots_per_era(slots))
+        });
+        // 2.
+        if !self.refill {
+            for (column, _) in to_open {
+                check::check_recorded(&self.root, known, *column)?;
+            }
         }
-        Ok(())
+        Ok(None)
     }
+
+    /// Records which columns there are and how far they are. `rebuilt` takes the place of a manifest
+    /// that is not there.
+    fn record_opened(&self, rebuilt: Option<Manifest>) -> Result<()> {
+        let is_made =
+            |column| check::Held::of(&self.root, column).map(|held| held != check::Held::Nothing);
+        let mut made = Vec::new();
+        for (column, writer) in Column::ALL.into_iter().zip(&self.columns) {
+            if let Some(writer) = writer
+                && is_made(column)?
+            {
+                made.push((column, writer.highest_written_slot()));
+            }
+        }
+        if made.is_empty() && rebuilt.is_none() {
+            return Ok(());
+        }
+        let recorded = Manifest::update(&self.root, |manifest| {
+            if let Some(rebuilt) = rebuilt.filter(|_| *manifest == Manifest::default()) {
+                *manifest = rebuilt;
+            }
+            for (column, highest) in made {
+                manifest.column_mut(column);
+                manifest.raise_highest(column, highest);
+            }
+            Ok(())
+        });
+        recorded.map(drop)
+    }
+}
+
+/// Columns that were opened, and the manifest beside them.
+#[derive(Default)]
+struct Opened {
+    writers: Vec<Writer>,
+    has_manifest: bool,
+    /// In place of one that was lost.
+    rebuilt: Option<Manifest>,
 }
 
 /// Opens columns for writing, given in the order of [`Column::ALL`], with backfill turned on where

@@ -48,6 +48,18 @@ pub enum Error {
         directory: Box<Path>,
     },
 
+    /// The archive's manifest recorded more of a column than is there: it, or its end, was lost. To begin
+    /// it afresh, or to write behind the hole, would hide that.
+    #[error("{}: records up to slot {recorded} were committed here, and {}: import the same files again, or put back a copy of the column that holds them", directory.display(), what_is_left(*highest))]
+    Lost {
+        /// The column's directory.
+        directory: Box<Path>,
+        /// The highest slot that is there; `None` where the column is gone or empty.
+        highest: Option<Slot>,
+        /// The highest slot that the manifest recorded.
+        recorded: Slot,
+    },
+
     /// An earlier write failed after it had begun to change files. Every write is refused until
     /// the column is opened again, which heals it from its conf. Reads go on.
     #[error("the writer of {} is poisoned by an earlier failure ({cause}); open the column again to heal it", directory.display())]
@@ -259,6 +271,13 @@ impl fmt::Display for At {
             None => Ok(()),
         }
     }
+}
+
+fn what_is_left(highest: Option<Slot>) -> String {
+    highest.map_or_else(
+        || "nothing is left".to_owned(),
+        |highest| format!("the column ends with slot {highest}"),
+    )
 }
 
 fn holder(pid: Option<u32>) -> String {

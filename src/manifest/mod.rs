@@ -51,7 +51,7 @@ pub struct Manifest {
     /// The manifest was lost and made again from the columns: the policy, what was pruned and what
     /// was unfinished before that are unknown.
     pub rebuilt: bool,
-    columns: [ColumnEntry; Column::ALL.len()],
+    columns: [Option<ColumnEntry>; Column::ALL.len()],
     intents: Vec<Intent>,
 }
 
@@ -163,6 +163,7 @@ impl Manifest {
         let (before, mut document) = found.unwrap_or_else(|| (Self::default(), text::empty()));
         let mut after = before.clone();
         edit(&mut after)?;
+        // A file without any key would be taken for somebody else's.
         if after == before {
             return Ok(after);
         }
@@ -181,12 +182,18 @@ impl Manifest {
     /// What is known of a column.
     #[must_use]
     pub fn column(&self, column: Column) -> ColumnEntry {
-        self.columns[column.index()]
+        self.columns[column.index()].unwrap_or_default()
     }
 
-    /// What is known of a column, to be changed.
+    /// Whether the column has an entry at all: it was made once.
+    #[must_use]
+    pub fn has_column(&self, column: Column) -> bool {
+        self.columns[column.index()].is_some()
+    }
+
+    /// What is known of a column, to be changed. It has an entry from now on.
     pub fn column_mut(&mut self, column: Column) -> &mut ColumnEntry {
-        &mut self.columns[column.index()]
+        self.columns[column.index()].get_or_insert_default()
     }
 
     /// Raises the highest slot that a column is known to have been committed to.

@@ -223,9 +223,10 @@ pub(super) fn apply(before: &Manifest, after: &Manifest, document: &mut Document
     edit(FIRST_SLOT, &|manifest| manifest.first_slot.map(slot));
     edit(UNPROVED_STATE, &|manifest| manifest.unproved_state.map(slot));
     edit(REBUILT, &|manifest| manifest.rebuilt.then(|| Value::from(true)));
+    let manifests = (before, after);
     for column in Column::ALL {
         let (before, after) = (before.column(column), after.column(column));
-        if before != after {
+        if manifests.0.has_column(column) != manifests.1.has_column(column) || before != after {
             let table = column_table(table, column.dir_name());
             set(table, HIGHEST, before.highest.map(slot).as_ref(), after.highest.map(slot));
             let pruned = |entry: ColumnEntry| entry.pruned_before.map(slot);

@@ -3,11 +3,14 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use coldstore::archive::check::{self, Lacking};
 use coldstore::format::names::{self, SlotFile};
 use coldstore::{Archive, Column, Reader, ReaderOptions};
 
 use crate::cli::ColumnOf;
+use crate::output;
+use crate::verbs::verify::name_of;
 
 /// Opens an archive for reading; creates nothing.
 pub(crate) fn archive(root: &Path) -> coldstore::Result<Archive> {
@@ -18,6 +21,22 @@ pub(crate) fn archive(root: &Path) -> coldstore::Result<Archive> {
     unsafe {
         Archive::open(root, ReaderOptions::default())
     }
+}
+
+/// Refuses a directory that is no archive; else says what the archive lacks.
+pub(crate) fn lacking(root: &Path) -> Result<Vec<Lacking>> {
+    if !check::is_archive(root)? {
+        bail!("{} is no archive: {}", root.display(), check::what_it_is(root));
+    }
+    Ok(check::check(root)?)
+}
+
+/// Refuses a directory that is no archive; else tells people what the archive lacks.
+pub(crate) fn tell_lacking(root: &Path) -> Result<()> {
+    for lacking in lacking(root)? {
+        output::tell(&format!("{}: {lacking}", name_of(lacking.severity)));
+    }
+    Ok(())
 }
 
 /// Opens one column for reading.

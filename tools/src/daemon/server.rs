@@ -109,13 +109,31 @@ pub(crate) fn run(archive: ArchiveWriter, options: &Options) -> Result<()> {
             tokio::spawn(serve_metrics(tokio_listener(listener)?, Arc::clone(&daemon)));
         }
         notify(NotifyState::Ready);
+        let recording = tokio::spawn(record_from_time_to_time(pipeline.root().to_owned()));
         serve(options, listener, socket, daemon, &pipeline).await;
+        recording.abort();
         stopped.await.context("cannot wait for signals")?.context("cannot wait for signals")
     });
     runtime.shutdown_timeout(FAREWELL);
     pipeline.shutdown();
     tracing::info!("stopped");
     served
+}
+
+/// How often the manifest learns how far the columns are.
+const RECORD_EVERY: Duration = Duration::from_secs(60);
+
+/// No commit waits for this; a daemon that is killed leaves it to the next opening.
+async fn record_from_time_to_time(archive: PathBuf) {
+    let mut ticks = tokio::time::interval(RECORD_EVERY);
+    loop {
+        ticks.tick().await;
+        let archive = archive.clone();
+        let recorded = tokio::task::spawn_blocking(move || coldstore::archive::record(&archive));
+        if let Ok(Err(error)) = recorded.await {
+            tracing::warn!(%error, "the manifest does not say how far the columns are");
+        }
+    }
 }
 
 fn daemon(

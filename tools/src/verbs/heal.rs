@@ -65,6 +65,7 @@ impl ReclaimedObject {
 
 impl Heal {
     pub(crate) fn run(self) -> Result<Answer> {
+        open::tell_lacking(&self.archive)?;
         let mut out = Output::stdout();
         let (mut healed, mut failed) = (Vec::new(), 0);
         self.finish_intents()?;

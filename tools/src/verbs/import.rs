@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use coldstore::archive::check;
 use coldstore::era::import::{ImportColumns, ImportOptions, States, import, import_proved};
 use coldstore::era::{EraFile, Plan};
 use coldstore::{ArchiveWriter, Checksums, Column, Manifest};
@@ -81,6 +82,9 @@ impl Import {
         let network = self.network.as_deref().map(Network::named).transpose()?;
         let (plan, left_out) = files::choose(&self.paths, network.as_ref())?;
         files::check_beginning(&plan, &self.archive)?;
+        if self.archive.is_dir() && check::is_archive(&self.archive)? {
+            open::tell_lacking(&self.archive)?;
+        }
         let manifest = Manifest::read(&self.archive)?;
         let kept = manifest.as_ref().map(Chain::recorded);
         if let Some(kept) = &kept {
@@ -95,7 +99,9 @@ impl Import {
         }
         let kept = manifest.as_ref().and_then(|manifest| manifest.states?.states());
         let states = self.states.or(kept).unwrap_or_default();
-        let options = ImportOptions { states, backfill: self.backfill, ..ImportOptions::default() };
+        let pruned_before =
+            Column::ALL.map(|column| manifest.as_ref()?.column(column).pruned_before);
+        let options = ImportOptions { states, backfill: self.backfill, pruned_before };
         let proof = match self.trust_files {
             true => None,
             false => {
@@ -108,10 +114,11 @@ impl Import {
             }
         };
         let mut archive =
-            ArchiveWriter::open(&self.archive).checksums(Checksums::On).deferred(true);
+            ArchiveWriter::open(&self.archive).refill(true).checksums(Checksums::On).deferred(true);
         let mut watch = Watch {
             archive: &self.archive,
             to_keep: Some((&chain, states)),
+            recorded_at: Instant::now(),
             failed: None,
             stop: signals::stop_flag()?,
             bar: Progress::of_bytes("import", Some(plan.byte_len())),

@@ -66,6 +66,7 @@ struct Opened {
 impl Map {
     pub(crate) fn run(self) -> Result<Answer> {
         slot_range(self.from, self.to).map_err(Usage)?;
+        open::tell_lacking(&self.archive)?;
         let archive = open::archive(&self.archive)?;
         let chain = Chain::of(&self.archive, &archive)?;
         let (columns, failed) = self.open_columns(&archive)?;

@@ -111,6 +111,7 @@ struct Counted {
 
 impl Stat {
     pub(crate) fn run(self) -> Result<Answer> {
+        open::tell_lacking(&self.archive)?;
         let archive = open::archive(&self.archive)?;
         let network = Manifest::read(&self.archive)?.map(|manifest| Chain::recorded(&manifest));
         // Where nothing tells, an era is what most are: as long as a file.
@@ -138,7 +139,7 @@ impl Stat {
                 columns: columns.iter().map(object).collect(),
             })?;
         } else {
-            if let Some(network) = network {
+            if let Some(network) = network.filter(|network| *network != Chain::default()) {
                 writeln!(out, "network {network}")?;
             }
             table(&columns).print(&mut out)?;

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
+use coldstore::archive::check::Lacking;
 use coldstore::format::names;
 use coldstore::verify::{Finding, Severity, Summary, VerifyOptions, verify_column};
 use coldstore::{Column, Error, Manifest, Slot, manifest};
@@ -62,17 +63,30 @@ pub(crate) struct Verify {
     json: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Verified {
     damages: Decimal,
     /// Ranges and files that could not be read.
     unreadable: Decimal,
     /// Of the archive itself.
     findings: Vec<FindingObject>,
+    /// What the archive lacks as a whole.
+    lacking: Vec<LackingObject>,
     columns: Vec<ColumnObject>,
     /// Of `--deep` alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     proof: Option<ProofObject>,
+}
+
+#[derive(Serialize)]
+struct LackingObject {
+    /// "damage" or "unfinished".
+    severity: &'static str,
+    column: &'static str,
+    first_slot: Option<Decimal>,
+    last_slot: Option<Decimal>,
+    what: String,
+    remedy: &'static str,
 }
 
 #[derive(Serialize)]
@@ -107,6 +121,8 @@ struct FindingObject {
 impl Verify {
     pub(crate) fn run(self) -> Result<Answer> {
         slot_range(self.from, self.to).map_err(Usage)?;
+        let mut lacking = open::lacking(&self.archive)?;
+        lacking.retain(|lacking| self.column.is_none_or(|column| column == lacking.column));
         let columns = match self.column {
             Some(column) => vec![column],
             None => open::present_columns(&self.archive)?,
@@ -114,19 +130,14 @@ impl Verify {
         let mut report = Report {
             out: Output::stdout(),
             json: self.json,
-            verified: Verified {
-                damages: Decimal(0),
-                unreadable: Decimal(0),
-                findings: Vec::new(),
-                columns: Vec::new(),
-                proof: None,
-            },
+            verified: Verified::default(),
             told: HashSet::new(),
             is_deep: self.deep,
             summaries: Vec::new(),
             without_sums: Vec::new(),
             failed: 0,
         };
+        report.lacking(&self.archive, &lacking)?;
         let deep = self.deep.then(|| Deep::prepare(&self, &columns)).transpose()?;
         for column in columns {
             // What is proved is decoded on the way.
@@ -261,6 +272,23 @@ impl Report {
         Ok(self.out.flush()?)
     }
 
+    /// Records that are gone are damage; what is not finished is for people.
+    fn lacking(&mut self, archive: &Path, lacking: &[Lacking]) -> Result<()> {
+        for lacking in lacking {
+            let is_damage = lacking.severity == Severity::Damage;
+            self.verified.damages.0 += u64::from(is_damage);
+            if self.json {
+                self.verified.lacking.push(LackingObject::of(lacking));
+            } else if is_damage {
+                writeln!(self.out, "{}: {lacking}", archive.display())?;
+                self.out.flush()?;
+            } else {
+                output::tell(&format!("{}: {lacking}", name_of(lacking.severity)));
+            }
+        }
+        Ok(())
+    }
+
     fn summary(
         &mut self,
         column: Column,
@@ -315,12 +343,26 @@ impl Report {
 }
 
 /// As it stands in JSON.
-fn name_of(severity: Severity) -> &'static str {
+pub(crate) fn name_of(severity: Severity) -> &'static str {
     match severity {
         Severity::Damage => "damage",
         Severity::Unreadable => "unreadable",
         Severity::Unfinished => "unfinished",
         Severity::Note => "note",
+    }
+}
+
+impl LackingObject {
+    fn of(lacking: &Lacking) -> Self {
+        let slots = lacking.slots;
+        Self {
+            severity: name_of(lacking.severity),
+            column: lacking.column.dir_name(),
+            first_slot: slots.map(|(first, _)| Decimal(first.0)),
+            last_slot: slots.map(|(_, last)| Decimal(last.0)),
+            what: lacking.what.clone(),
+            remedy: lacking.remedy,
+        }
     }
 }
 

@@ -8,10 +8,12 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use coldstore::Column;
+use coldstore::archive::check;
 
 use crate::cli::{DoorOptions, column_parser};
 use crate::daemon::{self, Options};
 use crate::failure::Answer;
+use crate::open;
 
 /// Own the archive's writers and serve them, and its readers, over HTTP on a Unix socket
 ///
@@ -65,6 +67,9 @@ fn parse_metrics(text: &str) -> Result<SocketAddr, String> {
 
 impl Write {
     pub(crate) fn run(self) -> Result<Answer> {
+        if self.archive.is_dir() && check::is_archive(&self.archive)? {
+            open::tell_lacking(&self.archive)?;
+        }
         let archive = self.door.open(&self.archive);
         let options = Options {
             socket: self.socket,

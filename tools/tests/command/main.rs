@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![expect(clippy::disallowed_methods, reason = "tests damage files on purpose")]
 
+mod archive;
 mod export;
 mod follow;
 mod get_scan;

@@ -57,6 +57,7 @@ pub(super) fn export(
     json: bool,
 ) -> Result<Answer> {
     let network = network.map(Network::named).transpose()?;
+    open::tell_lacking(root)?;
     let archive = open::archive(root)?;
     let chain = Chain::of(root, &archive)?;
     chain.check_states(&archive)?;

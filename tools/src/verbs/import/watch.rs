@@ -4,19 +4,25 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use coldstore::Manifest;
 use coldstore::era::import::States;
 use coldstore::era::{EraReport, Observer, Phase, Progress};
+use coldstore::{Manifest, archive};
 
 use crate::chain::Chain;
 use crate::progress::Progress as Bar;
+
+/// How often the manifest learns how far the columns are. It is made durable each time.
+const RECORD_EVERY: Duration = Duration::from_secs(60);
 
 /// Draws the progress, listens for signals, and keeps what is known once an era is there.
 pub(super) struct Watch<'a> {
     pub(super) archive: &'a Path,
     /// `None` once it is kept in the archive.
     pub(super) to_keep: Option<(&'a Chain, States)>,
+    /// When the manifest was written last.
+    pub(super) recorded_at: Instant,
     pub(super) failed: Option<anyhow::Error>,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) bar: Bar,
@@ -48,6 +54,10 @@ impl Observer for Watch<'_> {
                 Ok(())
             });
             self.failed = recorded.err().map(Into::into);
+            self.recorded_at = Instant::now();
+        } else if self.recorded_at.elapsed() > RECORD_EVERY {
+            self.failed = archive::record(self.archive).err().map(Into::into);
+            self.recorded_at = Instant::now();
         }
     }
 }

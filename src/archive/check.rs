@@ -1,0 +1,333 @@
+//! What an archive lacks as a whole: columns that are gone, empty or behind what they once held.
+//!
+//! Only the confs and the manifest are looked at, and a root or two. What is wrong within a column is
+//! for [`verify`](crate::verify) to say.
+
+use std::fmt;
+use std::path::Path;
+
+use crate::column::Column;
+use crate::error::{Error, Result};
+use crate::files::directory::Directory;
+use crate::format::names::SlotFile;
+use crate::manifest::{self, Manifest, StatesPolicy};
+use crate::occupancy::lowest_slot;
+use crate::read::{Reader, ReaderOptions, View};
+use crate::slot::{SLOTS_PER_FILE, Slot};
+use crate::verify::Severity;
+
+/// Something that an archive lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lacking {
+    /// The column that lacks it.
+    pub column: Column,
+    /// The first and the last slot that are concerned.
+    pub slots: Option<(Slot, Slot)>,
+    /// [`Severity::Damage`] where records that were committed are gone; [`Severity::Unfinished`] for
+    /// what a running or interrupted import or daemon leaves.
+    pub severity: Severity,
+    /// What is the matter, in a sentence without its subject: "is missing: …".
+    pub what: String,
+    /// What finishes or mends it.
+    pub remedy: &'static str,
+}
+
+impl fmt::Display for Lacking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.column)?;
+        if let Some((first, last)) = self.slots {
+            write!(f, ", slots {first} to {last}")?;
+        }
+        write!(f, ": {}; {}", self.what, self.remedy)
+    }
+}
+
+const IMPORT: &str = "import the same files again (with --backfill where later slots are there)";
+const IMPORT_OR_RESTORE: &str =
+    "import the same files again, or put back a copy of the column that holds them";
+const FINISH: &str = "the next command that writes to the archive finishes it";
+
+/// How much of a column is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// There is no conf, and no file with slots either.
+    Nothing,
+    /// There is a conf, and no record.
+    Empty,
+    /// Its highest slot.
+    UpTo(Slot),
+    /// It cannot be told: for verification to say why.
+    Unreadable,
+}
+
+impl Held {
+    pub(super) fn of(archive: &Path, column: Column) -> Result<Self> {
+        let Some(directory) = Directory::open(&archive.join(column.dir_name()))? else {
+            return Ok(Held::Nothing);
+        };
+        match directory.read_conf() {
+            Ok(Some(open)) => Ok(open.conf.highest.map_or(Held::Empty, Held::UpTo)),
+            // Slots without a conf are damage of the column's own.
+            Ok(None) if directory.file_ids()?.is_empty() => Ok(Held::Nothing),
+            Ok(None) | Err(Error::Corrupt(_) | Error::Unsupported { .. }) => Ok(Held::Unreadable),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn highest(self) -> Option<Slot> {
+        match self {
+            Held::UpTo(highest) => Some(highest),
+            Held::Nothing | Held::Empty | Held::Unreadable => None,
+        }
+    }
+}
+
+/// Whether a directory is an archive: it has a column, or a manifest.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be looked at.
+pub fn is_archive(root: &Path) -> Result<bool> {
+    let listed = std::fs::read_dir(root).map_err(|error| Error::io(root, "open", error))?;
+    drop(listed);
+    if root.join(manifest::FILE_NAME).exists() {
+        return Ok(true);
+    }
+    for column in Column::ALL {
+        if Held::of(root, column)? != Held::Nothing {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What a directory that is no archive looks like, for a message.
+#[must_use]
+pub fn what_it_is(directory: &Path) -> &'static str {
+    let names = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut names = names.filter_map(|entry| entry.file_name().into_string().ok()).peekable();
+    if names.peek().is_none() {
+        return "it is empty";
+    }
+    let mut what = "it holds neither a column nor archive.toml";
+    for name in names {
+        if name == crate::format::names::CONF || SlotFile::parse(&name).is_some() {
+            return "it is a column: name the directory above it";
+        }
+        if name.ends_with(".era") {
+            what = "it holds .era files: import them into an archive";
+        }
+    }
+    what
+}
+
+/// What the archive in `root` lacks. An empty list: nothing that its manifest and its columns tell of.
+///
+/// # Errors
+/// As [`Manifest::read`], and [`Error::Io`].
+pub fn check(root: &Path) -> Result<Vec<Lacking>> {
+    // What is recorded or committed first is read first: a writer beside this only adds.
+    let known = Manifest::read(root)?;
+    let mut held = [Held::Nothing; Column::ALL.len()];
+    for column in [Column::BlockRoots, Column::StateRoots, Column::Blocks]
+        .into_iter()
+        .chain([Column::StateSnapshots, Column::StateDiffs])
+    {
+        held[column.index()] = Held::of(root, column)?;
+    }
+    let mut check = Check { root, known, held, found: Vec::new() };
+    check.recorded();
+    check.beside_each_other();
+    check.behind_each_other()?;
+    check.newest_state();
+    check.intents();
+    Ok(check.found)
+}
+
+struct Check<'a> {
+    root: &'a Path,
+    known: Option<Manifest>,
+    held: [Held; Column::ALL.len()],
+    found: Vec<Lacking>,
+}
+
+/// The columns of history: an archive has all of them or none.
+const HISTORY: [Column; 3] = [Column::Blocks, Column::BlockRoots, Column::StateRoots];
+
+impl Check<'_> {
+    fn held(&self, column: Column) -> Held {
+        self.held[column.index()]
+    }
+
+    fn is_found(&self, column: Column) -> bool {
+        self.found.iter().any(|lacking| lacking.column == column)
+    }
+
+    fn find(
+        &mut self,
+        column: Column,
+        severity: Severity,
+        slots: (Slot, Slot),
+        what: String,
+        remedy: &'static str,
+    ) {
+        self.found.push(Lacking { column, slots: Some(slots), severity, what, remedy });
+    }
+
+    fn first_slot(&self) -> Slot {
+        let recorded = self.known.as_ref().and_then(|known| known.first_slot);
+        let lowest = |column: Column| lowest_slot(&self.view(column).ok()?);
+        recorded.or_else(|| HISTORY.into_iter().filter_map(lowest).min()).unwrap_or(Slot(0))
+    }
+
+    fn view(&self, column: Column) -> Result<View> {
+        let directory = self.root.join(column.dir_name());
+        Ok(Reader::open_mapped(&directory, ReaderOptions::default())?.view())
+    }
+
+    /// A column is at least as far as the manifest recorded it.
+    fn recorded(&mut self) {
+        for column in Column::ALL {
+            let Some(entry) = self.known.as_ref().map(|known| known.column(column)) else { return };
+            let Some(recorded) = entry.highest else { continue };
+            if entry.pruned_before.is_some_and(|pruned| pruned > recorded) {
+                continue;
+            }
+            let begin = entry.pruned_before.unwrap_or_else(|| self.first_slot());
+            let (first, what) = match self.held(column) {
+                Held::Nothing => (begin, "is missing".to_owned()),
+                Held::Empty => (begin, "is empty".to_owned()),
+                Held::UpTo(highest) if highest < recorded => {
+                    (Slot(highest.0.saturating_add(1)), format!("ends with slot {highest}"))
+                }
+                Held::UpTo(_) | Held::Unreadable => continue,
+            };
+            let what = format!("{what}, and was committed up to slot {recorded}");
+            let slots = (first.min(recorded), recorded);
+            self.find(column, Severity::Damage, slots, what, IMPORT_OR_RESTORE);
+        }
+    }
+
+    /// Blocks and roots are there together.
+    fn beside_each_other(&mut self) {
+        for column in HISTORY {
+            if self.is_found(column) || !matches!(self.held(column), Held::Nothing | Held::Empty) {
+                continue;
+            }
+            let others = HISTORY.into_iter().filter(|other| *other != column);
+            let highest = |other: Column| Some((self.held(other).highest()?, other));
+            let Some((highest, other)) = others.filter_map(highest).max() else { continue };
+            let beside = format!("beside {other}, which holds slots up to {highest}");
+            let slots = (self.first_slot().min(highest), highest);
+            if self.held(column) == Held::Nothing {
+                if self.was_never_made(column) {
+                    continue;
+                }
+                let what = format!("is missing {beside}");
+                self.find(column, Severity::Damage, slots, what, IMPORT_OR_RESTORE);
+            } else {
+                let severity = self.severity_of_emptiness(column, slots);
+                self.find(column, severity, slots, format!("is empty {beside}"), IMPORT);
+            }
+        }
+    }
+
+    /// A manifest that was there from the beginning has an entry of every column that was ever made.
+    fn was_never_made(&self, column: Column) -> bool {
+        self.known.as_ref().is_some_and(|known| {
+            let is_whole =
+                !known.rebuilt && Column::ALL.into_iter().any(|any| known.has_column(any));
+            is_whole && !known.has_column(column)
+        })
+    }
+
+    /// A column that was made and never written to, as far as anybody knows, waits for its records. Without
+    /// such knowledge, only the first era can be the one that an import is at.
+    fn severity_of_emptiness(&self, column: Column, (first, last): (Slot, Slot)) -> Severity {
+        let known = self.known.as_ref().filter(|known| !known.rebuilt);
+        let slots_per_era = self.known.as_ref().and_then(|known| known.slots_per_era);
+        let is_first_era = last.0.saturating_sub(first.0) < slots_per_era.unwrap_or(SLOTS_PER_FILE);
+        let is_at_it = self.held(Column::BlockRoots).highest().is_none() && is_first_era;
+        if known.is_some_and(|known| known.column(column).highest.is_none()) || is_at_it {
+            Severity::Unfinished
+        } else {
+            Severity::Damage
+        }
+    }
+
+    /// Block roots are committed last, and nothing of an era is lacking when they are there.
+    fn behind_each_other(&mut self) -> Result<()> {
+        let Some(roots_end) = self.held(Column::BlockRoots).highest() else { return Ok(()) };
+        for column in [Column::Blocks, Column::StateRoots] {
+            let Some(highest) = self.held(column).highest() else { continue };
+            if highest > roots_end && !self.is_found(Column::BlockRoots) {
+                let slots = (Slot(roots_end.0.saturating_add(1)), highest);
+                let what = format!("ends with slot {roots_end}, {column} with slot {highest}");
+                self.find(Column::BlockRoots, Severity::Unfinished, slots, what, IMPORT);
+            }
+            let lacks = highest < roots_end
+                && !self.is_found(column)
+                && (column == Column::StateRoots || !self.is_skipped_after(highest, roots_end)?);
+            if lacks {
+                let slots = (Slot(highest.0.saturating_add(1)), roots_end);
+                let what = format!("ends with slot {highest}, bbr with slot {roots_end}");
+                self.find(column, Severity::Unfinished, slots, what, IMPORT);
+            }
+        }
+        Ok(())
+    }
+
+    /// Every slot behind `highest` was skipped: the block root repeats up to the end.
+    fn is_skipped_after(&self, highest: Slot, end: Slot) -> Result<bool> {
+        let looked = self.view(Column::BlockRoots).and_then(|view| {
+            Ok(view.get(highest)?.is_some() && view.get(highest)? == view.get(end)?)
+        });
+        match looked {
+            // What is damaged there is not for this to say.
+            Err(Error::Corrupt(_)) => Ok(true),
+            looked => looked,
+        }
+    }
+
+    /// An import leaves the state behind its last era, whatever its policy.
+    fn newest_state(&mut self) {
+        let Some(known) = &self.known else { return };
+        let policy = known.states.filter(|states| *states != StatesPolicy::Unknown);
+        let (Some(_), Some(slots_per_era), Some(end)) =
+            (policy, known.slots_per_era, self.held(Column::BlockRoots).highest())
+        else {
+            return;
+        };
+        let state = Slot(end.0.saturating_add(1));
+        let is_boundary = slots_per_era > 0 && state.0.is_multiple_of(slots_per_era);
+        let held = self.held(Column::StateSnapshots);
+        let is_behind = held != Held::Unreadable && held.highest() < Some(state);
+        if is_boundary && is_behind && !self.is_found(Column::StateSnapshots) {
+            let what = format!("does not hold the state of slot {state}, the newest");
+            self.find(Column::StateSnapshots, Severity::Unfinished, (state, state), what, IMPORT);
+        }
+    }
+
+    fn intents(&mut self) {
+        let intents = self.known.as_ref().map(Manifest::intents).unwrap_or_default().to_vec();
+        for intent in intents {
+            for column in intent.columns.iter().filter_map(|name| name.parse().ok()) {
+                let what = format!("a {} was begun and not finished", intent.kind);
+                let (slots, severity) = (None, Severity::Unfinished);
+                self.found.push(Lacking { column, slots, severity, what, remedy: FINISH });
+            }
+        }
+    }
+}
+
+/// Refuses to open a column for writing that is behind what the manifest recorded of it.
+pub(super) fn check_recorded(root: &Path, known: &Manifest, column: Column) -> Result<()> {
+    let entry = known.column(column);
+    let Some(recorded) = entry.highest else { return Ok(()) };
+    let is_pruned = entry.pruned_before.is_some_and(|pruned| pruned > recorded);
+    let held = Held::of(root, column)?;
+    if is_pruned || held == Held::Unreadable || held.highest() >= Some(recorded) {
+        return Ok(());
+    }
+    let (directory, highest) = (root.join(column.dir_name()).into(), held.highest());
+    Err(Error::Lost { directory, highest, recorded })
+}

@@ -1,0 +1,130 @@
+//! What the manifest records while an archive is written to.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::check::Held;
+use crate::column::Column;
+use crate::era::ssz::{STATE_HEAD_BYTES, StateHead};
+use crate::error::{Error, Result};
+use crate::files::disk::{Disk as _, OsDisk};
+use crate::manifest::{Manifest, StatesPolicy};
+use crate::occupancy::lowest_slot;
+use crate::read::{Reader, ReaderOptions};
+use crate::slot::Slot;
+
+/// Records how far the columns of an archive are by now, where it has a manifest. Whoever calls this
+/// holds the columns' locks: nobody takes commits back meanwhile.
+///
+/// 1. read the confs,
+/// 2. flush the directories of those that are further than the manifest says: a commit that is being
+///    made is durable then,
+/// 3. raise what the manifest says.
+///
+/// # Errors
+/// As [`Manifest::update`].
+pub fn record(root: &Path) -> Result<()> {
+    let Some(known) = Manifest::read(root)? else { return Ok(()) };
+    // 1.
+    let mut raised = Vec::new();
+    for column in Column::ALL {
+        let highest = Held::of(root, column)?.highest();
+        if highest > known.column(column).highest {
+            raised.push((column, highest));
+        }
+    }
+    if raised.is_empty() {
+        return Ok(());
+    }
+    // 2.
+    for (column, _) in &raised {
+        let directory = root.join(column.dir_name());
+        let flushed = OsDisk.sync_dir(&directory);
+        flushed.map_err(|error| Error::io(directory, "flush the directory", error))?;
+    }
+    // 3.
+    let recorded = Manifest::update(root, |manifest| {
+        for (column, highest) in raised {
+            manifest.raise_highest(column, highest);
+        }
+        Ok(())
+    });
+    recorded.map(drop)
+}
+
+/// Records once more when it is dropped.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    root: PathBuf,
+    /// Columns are open, and so locked.
+    is_open: AtomicBool,
+}
+
+impl Recorder {
+    pub(super) fn new(root: &Path) -> Self {
+        Self { root: root.to_owned(), is_open: AtomicBool::new(false) }
+    }
+}
+
+impl Recorder {
+    /// Columns were opened.
+    pub(super) fn begin(&self) {
+        self.is_open.store(true, Ordering::Relaxed);
+    }
+
+    /// Records for the last time before the locks are given back. What cannot be recorded here is
+    /// when the archive is opened again.
+    pub(super) fn end(&self) {
+        if self.is_open.swap(false, Ordering::Relaxed)
+            && let Err(error) = record(&self.root)
+        {
+            tracing::warn!(%error, "the manifest does not say how far the columns are");
+        }
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// The manifest of an archive that has records and has lost its own; `None` for one without records.
+pub(super) fn rebuilt(root: &Path) -> Result<Option<Manifest>> {
+    let mut manifest = Manifest::default();
+    manifest.rebuilt = true;
+    manifest.states = Some(StatesPolicy::Unknown);
+    let mut assumed = Vec::new();
+    for column in Column::ALL {
+        let held = Held::of(root, column)?;
+        if held == Held::Empty {
+            manifest.column_mut(column);
+        }
+        if let Some(highest) = held.highest() {
+            manifest.raise_highest(column, Some(highest));
+            assumed.push(format!("{column} up to slot {highest}"));
+        }
+    }
+    if assumed.is_empty() {
+        return Ok(None);
+    }
+    let view = |column: Column| {
+        let opened = Reader::open_mapped(&root.join(column.dir_name()), ReaderOptions::default());
+        opened.ok().map(|reader| reader.view())
+    };
+    let history = [Column::Blocks, Column::BlockRoots, Column::StateRoots];
+    manifest.first_slot =
+        history.into_iter().filter_map(|column| lowest_slot(&view(column)?)).min();
+    manifest.genesis_validators_root = view(Column::StateSnapshots).and_then(|states| {
+        let record = states.at_or_after(Slot(0)).ok()??;
+        let head = StateHead::parse(record.stored().get(..STATE_HEAD_BYTES)?).ok()?;
+        (head.slot == record.slot()).then_some(head.genesis_validators_root)
+    });
+    tracing::warn!(
+        "{}: there is no archive.toml; made again, assuming that nothing was lost: {}. Unknown: which \
+         states were wanted, what was pruned, what was unfinished",
+        root.display(),
+        assumed.join(", ")
+    );
+    Ok(Some(manifest))
+}

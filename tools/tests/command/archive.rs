@@ -1,0 +1,202 @@
+//! An archive is one thing: what it lacks as a whole is said by every verb.
+
+use std::fs;
+use std::path::Path;
+
+use crate::support::{Archive, Run, coldstore, copy_dir, test_data};
+
+fn minimal() -> String {
+    test_data("chain-minimal").join("era").to_str().unwrap().to_owned()
+}
+
+fn imported() -> Archive {
+    let archive = Archive::new();
+    coldstore(&["import", &archive.arg(), &minimal()]).exits(0);
+    archive
+}
+
+fn lose(archive: &Archive, column: &str) {
+    fs::remove_dir_all(archive.path().join(column)).unwrap();
+}
+
+/// Guards against "no damage" for a column whose directory is gone or an empty mount point.
+#[test]
+fn a_column_that_is_gone_is_damage_by_slot_range_to_every_verb() {
+    for (column, last) in [("blk", 575), ("bbr", 575), ("bsr", 575), ("bss", 576)] {
+        let archive = imported();
+        for mount_point in [false, true] {
+            lose(&archive, column);
+            if mount_point {
+                fs::create_dir(archive.path().join(column)).unwrap();
+            }
+            let said = format!("{column}, slots 0 to {last}: is missing, and was committed up to");
+            for deep in [&["--deep"][..], &[]] {
+                let run = coldstore(&[&["verify", &archive.arg()], deep].concat()).exits(1);
+                assert!(run.text().contains(&said), "{}", run.text());
+            }
+            let json = coldstore(&["verify", &archive.arg(), "--json"]).exits(1).json();
+            assert_eq!(json["lacking"][0]["severity"], "damage");
+            assert_eq!(json["lacking"][0]["last_slot"], last.to_string());
+            let out = archive.beside("out");
+            let verbs: [&[&str]; 4] =
+                [&["stat"], &["map"], &["heal", "--dry-run"], &["export", "--out", &out]];
+            for verb in verbs {
+                let run = coldstore(&[&[verb[0], &archive.arg()], &verb[1..]].concat());
+                assert!(run.stderr.contains(&format!("damage: {said}")), "{verb:?} {}", run.stderr);
+            }
+            if mount_point {
+                fs::remove_dir(archive.path().join(column)).unwrap();
+            }
+            fs::create_dir(archive.path().join(column)).unwrap();
+        }
+        let run = coldstore(&["import", &archive.arg(), &minimal()]).exits(0);
+        assert!(run.stderr.contains("damage: "), "{}", run.stderr);
+        coldstore(&["verify", &archive.arg(), "--deep"]).exits(0);
+    }
+}
+
+/// The columns alone tell as much: blocks and roots are there together.
+#[test]
+fn a_column_that_is_gone_beside_others_is_damage_without_a_manifest_too() {
+    for column in ["blk", "bbr", "bsr"] {
+        let archive = imported();
+        fs::remove_file(archive.path().join("archive.toml")).unwrap();
+        lose(&archive, column);
+        let run = coldstore(&["verify", &archive.arg()]).exits(1);
+        assert!(run.text().contains(&format!("{column}, slots 0 to 57")), "{}", run.text());
+        assert!(run.text().contains("is missing beside b"), "{}", run.text());
+    }
+}
+
+#[test]
+fn a_column_behind_what_was_recorded_of_it_is_damage_and_takes_no_other_records() {
+    let archive = imported();
+    let old = Archive::new();
+    let files = fs::read_dir(minimal()).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<String> = files.map(|path| path.to_str().unwrap().to_owned()).collect();
+    files.sort();
+    let first: Vec<&str> = files[..=4].iter().map(String::as_str).collect();
+    let arg = old.arg();
+    coldstore(&[&["import", arg.as_str()], &first[..]].concat()).exits(0);
+    lose(&archive, "bsr");
+    copy_dir(&old.path().join("bsr"), &archive.path().join("bsr"));
+    let run = coldstore(&["verify", &archive.arg()]).exits(1);
+    let said = "bsr, slots 256 to 575: ends with slot 255, and was committed up to slot 575";
+    assert!(run.text().contains(said), "{}", run.text());
+    let value = archive.beside("value");
+    fs::write(&value, [7; 32]).unwrap();
+    let run = coldstore(&["put", &archive.arg(), "bsr", "256", &value]).exits(3);
+    assert!(run.stderr.contains("records up to slot 575 were committed here"), "{}", run.stderr);
+    coldstore(&["import", &archive.arg(), &minimal()]).exits(0);
+    coldstore(&["verify", &archive.arg(), "--deep"]).exits(0);
+}
+
+/// Guards against a lost column that is begun afresh: what is put there then hides the loss.
+#[test]
+fn nothing_is_begun_afresh_where_records_were() {
+    let archive = imported();
+    lose(&archive, "bss");
+    let value = archive.beside("value");
+    fs::write(&value, b"state").unwrap();
+    for verb in [
+        &["put", &archive.arg(), "bss", "640", &value][..],
+        &["load", &archive.arg(), "bss", "/dev/null"],
+        &["write", &archive.arg(), "--socket", &archive.beside("socket")],
+    ] {
+        let run = coldstore(verb).exits(3);
+        assert!(
+            run.stderr.contains("records up to slot 576 were committed here"),
+            "{}",
+            run.stderr
+        );
+        assert!(!archive.path().join("bss").exists(), "{verb:?}");
+    }
+}
+
+/// `bbr` is committed last. What an import that was killed before that leaves is no loss.
+#[test]
+fn what_an_interrupted_import_leaves_is_unfinished_and_no_damage() {
+    let archive = imported();
+    let old = Archive::new();
+    let files = fs::read_dir(minimal()).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<String> = files.map(|path| path.to_str().unwrap().to_owned()).collect();
+    files.sort();
+    let first: Vec<&str> = files[..=8].iter().map(String::as_str).collect();
+    let arg = old.arg();
+    coldstore(&[&["import", arg.as_str()], &first[..]].concat()).exits(0);
+    // The manifest of then, which knows nothing of the era that was being imported.
+    for column in ["blk", "bsr", "bss"] {
+        lose(&old, column);
+        copy_dir(&archive.path().join(column), &old.path().join(column));
+    }
+    let run = coldstore(&["verify", &old.arg()]).exits(0);
+    assert_eq!(run.text(), "", "no damage");
+    let said = "unfinished: bbr, slots 512 to 57";
+    assert!(run.stderr.contains(said), "{}", run.stderr);
+    assert!(run.stderr.contains("import the same files again"), "{}", run.stderr);
+    coldstore(&["import", &old.arg(), &minimal()]).exits(0);
+    let run = coldstore(&["verify", &old.arg(), "--deep"]).exits(0);
+    assert!(!run.stderr.contains("unfinished"), "{}", run.stderr);
+}
+
+#[test]
+fn a_manifest_that_is_missing_is_made_again_by_a_writing_verb_which_says_what_it_assumed() {
+    let archive = imported();
+    let path = archive.path().join("archive.toml");
+    fs::remove_file(&path).unwrap();
+    coldstore(&["verify", &archive.arg()]).exits(0);
+    coldstore(&["stat", &archive.arg()]).exits(0);
+    assert!(!path.exists(), "a verb that reads makes nothing");
+    let run = coldstore(&["load", &archive.arg(), "blk", "/dev/null"]);
+    assert!(run.stderr.contains("there is no archive.toml; made again"), "{}", run.stderr);
+    assert!(run.stderr.contains("blk up to slot 575"), "{}", run.stderr);
+    let text = fs::read_to_string(&path).unwrap();
+    for part in
+        ["states = \"unknown\"", "rebuilt = true", "first_slot = 0", "0x0a08c27f", "highest = 576"]
+    {
+        assert!(text.contains(part), "{part} {text}");
+    }
+    let again = coldstore(&["load", &archive.arg(), "blk", "/dev/null"]);
+    assert!(!again.stderr.contains("made again"), "{}", again.stderr);
+    lose(&archive, "bss");
+    coldstore(&["verify", &archive.arg()]).exits(1);
+}
+
+#[test]
+fn a_manifest_that_is_none_is_an_error_to_every_verb() {
+    let archive = imported();
+    for (text, advice) in [("", "remove it to rebuild it"), ("[package]\n", "somebody else")] {
+        fs::write(archive.path().join("archive.toml"), text).unwrap();
+        for verb in ["verify", "stat", "map"] {
+            let run = coldstore(&[verb, &archive.arg()]).exits(3);
+            assert!(run.stderr.contains("archive.toml"), "{}", run.stderr);
+            assert!(run.stderr.contains(advice), "{}", run.stderr);
+        }
+        let run: Run = coldstore(&["import", &archive.arg(), &minimal()]).exits(3);
+        assert!(run.stderr.contains(advice), "{}", run.stderr);
+        assert_eq!(fs::read_to_string(archive.path().join("archive.toml")).unwrap(), text);
+    }
+}
+
+#[test]
+fn a_directory_that_is_no_archive_is_called_that() {
+    let archive = imported();
+    let empty = archive.beside("empty");
+    fs::create_dir(&empty).unwrap();
+    let column = archive.path().join("blk").to_str().unwrap().to_owned();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).to_str().unwrap().to_owned();
+    for (directory, what) in [
+        (&empty, "it is empty"),
+        (&column, "it is a column"),
+        (&minimal(), "it holds .era files"),
+        (&source, "it holds neither a column nor archive.toml"),
+    ] {
+        let out = archive.beside("out");
+        let verbs: [&[&str]; 5] =
+            [&["verify"], &["stat"], &["heal"], &["map"], &["export", "--out", &out]];
+        for verb in verbs {
+            let run = coldstore(&[&[verb[0], directory.as_str()], &verb[1..]].concat()).exits(3);
+            assert!(run.stderr.contains(what), "{verb:?} {}", run.stderr);
+        }
+    }
+}
