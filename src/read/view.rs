@@ -300,7 +300,7 @@ impl View {
     }
 
     /// The committed length of a file, without mapping it.
-    pub(super) fn bound(&self, file_id: FileId) -> Result<u64> {
+    pub(crate) fn bound(&self, file_id: FileId) -> Result<u64> {
         self.moment().files.bound(&self.moment().seen, file_id)
     }
 

@@ -4,6 +4,7 @@ mod column_dir;
 mod commit;
 mod compare;
 mod conf_file;
+pub mod copy;
 mod cut;
 mod door;
 mod encode;

@@ -41,6 +41,7 @@ pub(crate) struct Cli {
 pub(crate) enum Verb {
     Import(verbs::import::Import),
     Export(verbs::export::Export),
+    Copy(verbs::copy::Copy),
     Get(verbs::get::Get),
     Scan(verbs::scan::Scan),
     Put(verbs::put::Put),
@@ -70,6 +71,7 @@ impl Verb {
         match self {
             Verb::Import(verb) => verb.run(),
             Verb::Export(verb) => verb.run(),
+            Verb::Copy(verb) => verb.run(),
             Verb::Get(verb) => verb.run(),
             Verb::Scan(verb) => verb.run(),
             Verb::Put(verb) => verb.run(),

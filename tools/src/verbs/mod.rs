@@ -1,6 +1,7 @@
 //! One file per verb: its arguments and what it does.
 
 pub(crate) mod completions;
+pub(crate) mod copy;
 pub(crate) mod export;
 pub(crate) mod follow;
 pub(crate) mod get;

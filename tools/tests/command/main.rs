@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests damage files on purpose")]
 
 mod archive;
+mod copy;
 mod export;
 mod follow;
 mod get_scan;

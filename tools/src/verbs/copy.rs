@@ -1,0 +1,93 @@
+//! `coldstore copy`
+
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::Args;
+use coldstore::write::copy::{CopiedColumn, copy};
+use serde::Serialize;
+
+use crate::failure::Answer;
+use crate::output::{self, Decimal, Output};
+use crate::progress::Progress;
+use crate::signals;
+
+/// Copy an archive, also while it is written to
+///
+/// The copy is what was committed when it began, and opens clean. One that was interrupted is resumed by
+/// the same command: until it is finished, DEST holds a file copy.unfinished.
+#[derive(Debug, Args)]
+pub(crate) struct Copy {
+    /// The archive's directory
+    archive: PathBuf,
+    /// A directory that is missing or empty, or holds an unfinished copy
+    #[arg(value_name = "DEST")]
+    destination: PathBuf,
+    /// Print the summary as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct ColumnObject {
+    column: &'static str,
+    highest_slot: Option<Decimal>,
+    files: Decimal,
+    records: Decimal,
+    bytes: Decimal,
+    /// Bytes that an interrupted copy had left.
+    bytes_found: Decimal,
+}
+
+impl ColumnObject {
+    fn of(done: &CopiedColumn) -> Self {
+        Self {
+            column: done.column.dir_name(),
+            highest_slot: done.highest.map(|slot| Decimal(slot.0)),
+            files: Decimal(done.files),
+            records: Decimal(done.records),
+            bytes: Decimal(done.bytes),
+            bytes_found: Decimal(done.bytes_found),
+        }
+    }
+}
+
+impl Copy {
+    pub(crate) fn run(self) -> Result<Answer> {
+        let stop = signals::stop_flag()?;
+        let (started, bar) = (Instant::now(), Progress::of_bytes("copy", None));
+        let copied = copy(&self.archive, &self.destination, &mut |progress| {
+            let total = output::bytes_for_people(progress.bytes_total);
+            bar.set_message(format!("copy {} (of {total} in all)", progress.column));
+            bar.set_position(progress.bytes_done);
+            match stop.load(Ordering::Relaxed) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        drop(bar);
+        let columns = copied?;
+        let sum = |of: fn(&CopiedColumn) -> u64| columns.iter().map(of).sum::<u64>();
+        let found = match sum(|column| column.bytes_found) {
+            0 => String::new(),
+            bytes => format!(", of which {} were there", output::bytes_for_people(bytes)),
+        };
+        output::tell(&format!(
+            "copied {} records in {} columns, {}{found}, in {:.1} s",
+            sum(|column| column.records),
+            columns.len(),
+            output::bytes_for_people(sum(|column| column.bytes)),
+            started.elapsed().as_secs_f64()
+        ));
+        if self.json {
+            let mut out = Output::stdout();
+            out.json_line(&columns.iter().map(ColumnObject::of).collect::<Vec<_>>())?;
+            out.flush()?;
+        }
+        Ok(Answer::Yes)
+    }
+}
