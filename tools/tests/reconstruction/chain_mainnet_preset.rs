@@ -9,10 +9,10 @@ const CHAIN: &str = "chain-mainnet-preset";
 const SLOTS_PER_ERA: u64 = 8192;
 const ERAS: u64 = 3;
 
-/// From nothing to some 500 bytes.
+/// From one byte to some 500: an empty difference is refused.
 fn difference(slot: u64) -> Vec<u8> {
     let seed = slot.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    (0..seed >> 55).map(|n| (seed >> (n % 56)).to_le_bytes()[0]).collect()
+    (0..=seed >> 55).map(|n| (seed >> (n % 56)).to_le_bytes()[0]).collect()
 }
 
 fn items(slots: impl Iterator<Item = u64>) -> Vec<(u64, Vec<u8>)> {
