@@ -1,4 +1,7 @@
+use std::sync::{Arc, Mutex};
+
 use super::*;
+use crate::files::disk::{DiskFile, Lock, LockAttempt};
 
 fn directory_with(text: &str) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
@@ -168,5 +171,133 @@ fn two_writers_of_a_manifest_lose_nothing_of_each_other() {
     let known = Manifest::read(directory.path()).unwrap().unwrap();
     for column in Column::ALL {
         assert_eq!(known.column(column).highest, Some(Slot(19)), "{column}");
+    }
+}
+
+/// The operating system's disk, which fails the change of this number and remembers all of them.
+#[derive(Debug)]
+struct FailsAt {
+    change: usize,
+    changes: Arc<Mutex<Vec<&'static str>>>,
+}
+
+impl FailsAt {
+    fn new(change: usize) -> Self {
+        Self { change, changes: Arc::default() }
+    }
+
+    fn another(&self) -> Self {
+        Self { change: self.change, changes: Arc::clone(&self.changes) }
+    }
+
+    fn enter(&self, name: &'static str) -> io::Result<()> {
+        let mut changes = self.changes.lock().unwrap();
+        changes.push(name);
+        let fails = changes.len() == self.change + 1;
+        if fails { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+impl Disk for FailsAt {
+    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
+        if access != Access::Read {
+            self.enter("create")?;
+        }
+        Ok(Box::new(FailingFile { disk: self.another(), file: OsDisk.open(path, access)? }))
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        OsDisk.list(directory)
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        OsDisk.create_dir(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.enter("rename")?;
+        OsDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.enter("remove")?;
+        OsDisk.remove(path)
+    }
+
+    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
+        self.enter("flush the directory")?;
+        OsDisk.sync_dir(directory)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<LockAttempt> {
+        OsDisk.lock(path)
+    }
+
+    fn lock_shared(&self, path: &Path) -> io::Result<Option<LockAttempt>> {
+        OsDisk.lock_shared(path)
+    }
+
+    fn lock_directory(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        OsDisk.lock_directory(path)
+    }
+}
+
+#[derive(Debug)]
+struct FailingFile {
+    disk: FailsAt,
+    file: Box<dyn DiskFile>,
+}
+
+impl DiskFile for FailingFile {
+    fn byte_len(&self) -> io::Result<u64> {
+        self.file.byte_len()
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, offset)
+    }
+
+    fn write_at(&mut self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        self.disk.enter("write")?;
+        self.file.write_at(buffers, offset)
+    }
+
+    fn set_len(&mut self, byte_len: u64) -> io::Result<()> {
+        self.file.set_len(byte_len)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.disk.enter("flush")?;
+        self.file.sync()
+    }
+}
+
+/// Nothing is renamed before it is flushed; whatever fails, the manifest is the old one or the new one
+/// as a whole, and the next change is made as if nothing had been.
+#[test]
+fn a_change_that_fails_anywhere_leaves_the_old_manifest_or_the_new_one() {
+    let steps = ["remove", "create", "write", "flush", "rename", "flush the directory"];
+    for change in 0..=steps.len() {
+        let directory = tempfile::tempdir().unwrap();
+        let raise = |slot| {
+            move |manifest: &mut Manifest| {
+                manifest.raise_highest(Column::Blocks, Some(Slot(slot)));
+                Ok(())
+            }
+        };
+        let before = Manifest::update(directory.path(), raise(1)).unwrap();
+        let disk = FailsAt::new(change);
+        let after = Manifest::update_on(&disk, directory.path(), raise(2));
+        let made = disk.changes.lock().unwrap().clone();
+        assert_eq!(made, steps[..steps.len().min(change + 1)]);
+        assert_eq!(after.is_ok(), change == steps.len());
+        let read = Manifest::read(directory.path()).unwrap().unwrap();
+        let is_renamed = change > 4;
+        assert_eq!(read == before, !is_renamed, "{made:?}");
+        assert_eq!(read.column(Column::Blocks).highest, Some(Slot(1 + u64::from(is_renamed))));
+        Manifest::update(directory.path(), raise(3)).unwrap();
+        let read = Manifest::read(directory.path()).unwrap().unwrap();
+        assert_eq!(read.column(Column::Blocks).highest, Some(Slot(3)));
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left over");
     }
 }
