@@ -87,9 +87,10 @@ pub use read::{
 };
 pub use slot::{FileId, SLOTS_PER_FILE, Slot};
 pub use write::{
-    Checksums, CommitInfo, Committed, CutReport, Door, HealAction, HealReport, Keep, Pipeline,
-    PipelineOptions, Prepared, Queue, ReclaimReport, Reclaimed, RunCommit, RunError, RunReport,
-    Ticket, Writer, WriterOptions, inspect, inspect_cut, inspect_reclaim, reclaim,
+    Checksums, CommitInfo, Committed, CutReport, Door, HealAction, HealReport, Keep, Mended,
+    Pipeline, PipelineOptions, Prepared, Queue, ReclaimReport, Reclaimed, RunCommit, RunError,
+    RunReport, Ticket, Writer, WriterOptions, inspect, inspect_cut, inspect_reclaim, reclaim,
+    replace_by_copy,
 };
 
 /// The examples of the README are run as tests.

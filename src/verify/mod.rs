@@ -50,6 +50,8 @@ pub struct VerifyOptions {
     /// The column that it is, where it is one of an archive: blocks and states then must be of the
     /// slots that refer to them, and roots have 32 bytes.
     pub column: Option<Column>,
+    /// Records below this slot were removed on purpose, as the archive's manifest says.
+    pub pruned_before: Option<Slot>,
 }
 
 /// What a finding means.
@@ -311,9 +313,15 @@ impl Check<'_> {
         if from == to {
             return;
         }
+        let pruned_to = self.options.pruned_before.map_or(0, |before| before.file_id().0);
+        if (from + 1..to).contains(&pruned_to) {
+            self.gap(column, from, pruned_to);
+            return self.gap(column, pruned_to, to);
+        }
         let (first, last) = (FileId(from), FileId(to - 1));
+        let why = if pruned_to >= to { "pruned" } else { "skipped, or the files deleted" };
         let found = format!(
-            "none of data_{first} to data_{last}: slots {} to {} were skipped, or the files deleted",
+            "none of data_{first} to data_{last}: slots {} to {} were {why}",
             first.first_slot(),
             last.last_slot()
         );

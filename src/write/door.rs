@@ -164,6 +164,11 @@ impl Door {
         Ok(())
     }
 
+    /// Whether slots at any distance pass.
+    pub(super) fn allows_far(&self) -> bool {
+        self.far
+    }
+
     /// Whether a slot lies too far above the highest one. The state at the end of the era that begins
     /// with the next slot does not.
     pub(super) fn is_far(&self, highest: Slot, slot: Slot) -> bool {

@@ -11,6 +11,7 @@ mod encode;
 mod flusher;
 mod gather;
 mod heal;
+mod mend;
 mod opening;
 mod pipeline;
 mod plan;
@@ -26,6 +27,7 @@ pub use door::Door;
 pub(crate) use opening::{Locked, settle};
 
 pub use heal::{HealAction, HealReport, inspect};
+pub use mend::{Mended, replace_by_copy};
 pub use pipeline::{CommitInfo, Pipeline, PipelineOptions, Queue, Ticket};
 pub use reclaim::{ReclaimReport, Reclaimed, inspect_reclaim, reclaim, reclaim_on};
 pub use run::{RunCommit, RunError, RunReport};

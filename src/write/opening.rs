@@ -65,6 +65,17 @@ impl Locked {
         Ok(Self(Opening::Column(directory, options, lock)))
     }
 
+    /// Gives up the opening for the lock alone, with leftovers removed.
+    pub(super) fn into_lock(self) -> Result<(ColumnDir, Box<dyn Lock>)> {
+        match self.0 {
+            Opening::Column(directory, _, lock) => {
+                replace::remove_leftovers(&directory, &*lock)?;
+                Ok((directory, lock))
+            }
+            Opening::Missing(directory, ..) => Err(heal::no_conf(&directory)),
+        }
+    }
+
     /// Heals the column and opens it.
     pub(crate) fn open(self) -> Result<Writer> {
         match self.0 {

@@ -600,7 +600,8 @@ impl Writer {
     /// Looks the archive's highest slot up again where what is known of it would refuse this slot.
     fn look_up_archive_highest(&mut self, door: Door, slot: Slot) -> Result<()> {
         let known = self.conf.highest.max(self.archive_highest);
-        if known.is_none_or(|known| door.is_far(known, slot)) {
+        // (The other columns may be damaged: one that is being mended asks for none of them.)
+        if !door.allows_far() && known.is_none_or(|known| door.is_far(known, slot)) {
             for column in Column::ALL {
                 let conf = self.directory.beside(column).read_conf()?;
                 self.archive_highest = self.archive_highest.max(conf.and_then(|conf| conf.highest));

@@ -39,6 +39,16 @@ pub(crate) fn tell_lacking(root: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Opens a column by its directory.
+pub(crate) fn directory(path: &Path, column: Column) -> coldstore::Result<Reader> {
+    let options = ReaderOptions::default().expect(column.spec()).checksums(true);
+    // SAFETY: as in `archive`.
+    #[expect(unsafe_code, reason = "readers map the files")]
+    unsafe {
+        Reader::open(path, options)
+    }
+}
+
 /// Opens one column for reading.
 pub(crate) fn column(of: &ColumnOf) -> coldstore::Result<Reader> {
     archive(&of.archive)?.column(of.column).cloned()

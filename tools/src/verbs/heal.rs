@@ -1,5 +1,7 @@
 //! `coldstore heal`
 
+mod copy;
+
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -10,6 +12,7 @@ use coldstore::{
 };
 use serde::Serialize;
 
+use crate::cli::column_parser;
 use crate::failure::{self, Answer};
 use crate::open;
 use crate::output::{self, Decimal, Output};
@@ -19,6 +22,13 @@ use crate::output::{self, Decimal, Output};
 pub(crate) struct Heal {
     /// The archive's directory
     archive: PathBuf,
+    /// The column to replace by a copy
+    #[arg(requires = "from", value_parser = column_parser())]
+    column: Option<Column>,
+    /// An archive of the same chain, or its directory of this column: what it holds becomes the
+    /// column's content, when it agrees with the archive's other columns
+    #[arg(long, value_name = "COPY", requires = "column", conflicts_with_all = ["reclaim", "dry_run"])]
+    from: Option<PathBuf>,
     /// Only say what would be changed
     #[arg(long)]
     dry_run: bool,
@@ -65,6 +75,9 @@ impl ReclaimedObject {
 
 impl Heal {
     pub(crate) fn run(self) -> Result<Answer> {
+        if let (Some(column), Some(copy)) = (self.column, &self.from) {
+            return copy::replace(&self.archive, column, copy, self.json);
+        }
         open::tell_lacking(&self.archive)?;
         let mut out = Output::stdout();
         let (mut healed, mut failed) = (Vec::new(), 0);

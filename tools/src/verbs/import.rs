@@ -47,6 +47,9 @@ pub(crate) struct Import {
     /// slots behind those that they have
     #[arg(long)]
     backfill: bool,
+    /// Bring back what was pruned, too; with --backfill
+    #[arg(long, requires = "backfill")]
+    refill: bool,
     /// Which states at the boundaries of eras to keep: all, none, or those of every Nth era. The
     /// newest is kept in any case. Without this, as in the last import, else all
     #[arg(long, value_name = "all|none|every:N", value_parser = parse_states)]
@@ -99,8 +102,12 @@ impl Import {
         }
         let kept = manifest.as_ref().and_then(|manifest| manifest.states?.states());
         let states = self.states.or(kept).unwrap_or_default();
-        let pruned_before =
-            Column::ALL.map(|column| manifest.as_ref()?.column(column).pruned_before);
+        let pruned_before = match &manifest {
+            Some(manifest) if !self.refill => {
+                Column::ALL.map(|column| manifest.column(column).pruned_before)
+            }
+            _ => Default::default(),
+        };
         let options = ImportOptions { states, backfill: self.backfill, pruned_before };
         let proof = match self.trust_files {
             true => None,
@@ -149,6 +156,11 @@ impl Import {
         if !done.eras.is_empty() {
             Manifest::update(&self.archive, |manifest| {
                 manifest.first_slot = manifest.first_slot.or(done.first_slot);
+                if self.refill && stopped.is_none() {
+                    for column in Column::ALL {
+                        manifest.column_mut(column).pruned_before = None;
+                    }
+                }
                 Ok(())
             })?;
         }

@@ -200,7 +200,9 @@ impl Verify {
 
     fn verify_column(&self, column: Column, deep: bool, report: &mut Report) -> Result<()> {
         let directory = self.archive.join(column.dir_name());
-        let options = VerifyOptions { deep, column: Some(column) };
+        let pruned_before =
+            Manifest::read(&self.archive)?.and_then(|known| known.column(column).pruned_before);
+        let options = VerifyOptions { deep, column: Some(column), pruned_before };
         let progress = Progress::waiting(&format!("verify {column}"));
         let (mut damages, mut findings, mut printed) = (0, Vec::new(), Ok(()));
         let mut take = |finding: Finding| {

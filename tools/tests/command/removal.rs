@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::map::minimal;
 use crate::support::{Archive, coldstore, coldstore_fed, copy_dir, listing, roots, stream};
 
 fn two_columns() -> Archive {
@@ -57,7 +58,39 @@ fn prune_removes_whole_files_and_the_archive_says_so() {
     let gone = coldstore(&["get", &arg, "bbr", "5"]).exits(1);
     assert!(gone.stderr.contains("pruned"), "{}", gone.stderr);
     coldstore(&["get", &arg, "bsr", "5", "--out", "-"]).exits(0);
+    let verified = coldstore(&["verify", &arg, "--json"]).exits(0);
+    assert!(verified.text().contains("slots 0 to 8191 were pruned"), "{}", verified.text());
+    coldstore(&["import", &arg, &arg, "--refill"]).exits(2);
+}
+
+/// Guards against a column that was lost or damaged and cannot be had from a copy of the archive, and
+/// against one of another chain that takes its place.
+#[test]
+fn heal_replaces_a_column_by_a_copy_that_agrees_with_the_others() {
+    let archive = minimal();
+    let (arg, copy) = (archive.arg(), archive.beside("copy"));
+    copy_dir(&archive.path(), copy.as_ref());
+    let held = |column| archive.scan(column, &["--format", "sha256"]).exits(0).stdout;
+    let before = ["blk", "bsr"].map(held);
+    // Lost, and damaged so that it does not open.
+    fs::remove_dir_all(archive.path().join("blk")).unwrap();
+    fs::write(archive.path().join("bsr/column.conf"), b"LHSTBLK2").unwrap();
+    let healed = coldstore(&["heal", &arg, "bsr", "--from", &copy]).exits(0);
+    assert!(healed.stderr.contains("nothing in the archive to compare"), "{}", healed.stderr);
+    let directory = format!("{copy}/blk");
+    let healed = coldstore(&["heal", &arg, "blk", "--from", &directory, "--json"]).exits(0).json();
+    assert_eq!(healed["column"], "blk");
+    assert_ne!(healed["compared_roots"], "0");
+    assert_eq!(["blk", "bsr"].map(held), before);
     coldstore(&["verify", &arg]).exits(0);
+
+    // Of another chain.
+    let other = Archive::new().with("bsr", &roots(0..576));
+    let refused = coldstore(&["heal", &arg, "bsr", "--from", &other.arg()]).exits(3);
+    refused.complains_of("as in the block of slot");
+    assert_eq!(["blk", "bsr"].map(held), before);
+    assert!(!archive.path().join(".bsr.new").exists());
+    coldstore(&["heal", &arg, "--from", &copy]).exits(2);
 }
 
 #[test]
