@@ -82,8 +82,8 @@ pub use column::{Column, ColumnSpec, Compression};
 pub use error::{Corruption, Error, IoError, Objection, ObjectionKind, Result};
 pub use manifest::{Manifest, StatesPolicy};
 pub use read::{
-    Access, Arrival, FollowOptions, Follower, OwnedRecord, Range, Reader, ReaderOptions, Record,
-    View,
+    Access, Arrival, FollowOptions, Follower, Look, OwnedRecord, Range, Reader, ReaderOptions,
+    Record, Unmapped, View,
 };
 pub use slot::{FileId, SLOTS_PER_FILE, Slot};
 pub use write::{

@@ -10,10 +10,10 @@ use std::ops::RangeInclusive;
 use crate::column::Column;
 use crate::era::ssz::BlockHead;
 use crate::error::{Error, Result};
-use crate::format::names;
+use crate::files::pread::is_of_the_process;
 use crate::format::offsets::ENTRIES;
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES};
-use crate::read::View;
+use crate::read::{Look, SlotTable};
 use crate::slot::{FileId, Slot};
 
 /// What is known of a slot in a column.
@@ -33,17 +33,20 @@ pub enum SlotState {
     Missing,
     /// The slot's file, or its entry in the offset table, contradicts the format.
     Damaged,
+    /// The environment does not let it be known: a bad sector, a permission.
+    Unreadable,
 }
 
 impl SlotState {
     /// All of them, in the order of their numbers.
-    pub const ALL: [SlotState; 6] = [
+    pub const ALL: [SlotState; 7] = [
         SlotState::Empty,
         SlotState::Present,
         SlotState::Backfilled,
         SlotState::Skipped,
         SlotState::Missing,
         SlotState::Damaged,
+        SlotState::Unreadable,
     ];
 }
 
@@ -57,6 +60,7 @@ impl fmt::Display for SlotState {
             SlotState::Skipped => "skipped",
             SlotState::Missing => "missing",
             SlotState::Damaged => "damaged",
+            SlotState::Unreadable => "unreadable",
         })
     }
 }
@@ -69,14 +73,14 @@ pub enum Expected<'a> {
     /// Every slot from this one to the column's highest has a record.
     EverySlotFrom(Slot),
     /// There is a block where the block root differs from that of the slot before.
-    ByRoots(&'a View),
+    ByRoots(&'a dyn Look),
 }
 
 impl<'a> Expected<'a> {
     /// What is expected of a column of an archive. `roots` is a view of its `bbr`, where it has
     /// that column.
     #[must_use]
-    pub fn of(column: Column, view: &View, roots: Option<&'a View>) -> Self {
+    pub fn of<L: Look>(column: Column, view: &L, roots: Option<&'a L>) -> Self {
         match (column, roots) {
             (Column::Blocks, Some(roots)) => Expected::ByRoots(roots),
             (Column::BlockRoots | Column::StateRoots, _) => {
@@ -94,8 +98,8 @@ impl Expected<'_> {
     ///
     /// # Errors
     /// [`Error::Io`] when a directory cannot be listed.
-    pub fn file_ids(&self, view: &View) -> Result<Vec<FileId>> {
-        let mut ids = view.file_ids()?.to_vec();
+    pub fn file_ids(&self, view: &impl Look) -> Result<Vec<FileId>> {
+        let mut ids = view.file_ids()?;
         if let Expected::ByRoots(roots) = self {
             ids.extend(roots.file_ids()?);
             ids.sort_unstable();
@@ -108,11 +112,10 @@ impl Expected<'_> {
     #[must_use]
     pub fn missing_without_files(
         &self,
-        view: &View,
+        view: &impl Look,
         slots: RangeInclusive<Slot>,
     ) -> Option<RangeInclusive<Slot>> {
-        let (Expected::EverySlotFrom(first), Some(highest)) = (self, view.highest_written_slot())
-        else {
+        let (Expected::EverySlotFrom(first), Some(highest)) = (self, view.conf().highest) else {
             return None;
         };
         let missing = (*slots.start()).max(*first)..=(*slots.end()).min(highest);
@@ -122,13 +125,13 @@ impl Expected<'_> {
 
 /// The lowest slot that has an entry in a file that can be read.
 #[must_use]
-pub fn lowest_slot(view: &View) -> Option<Slot> {
-    let highest = view.highest_written_slot()?;
-    let ids = view.file_ids().ok()?.iter().take_while(|id| **id <= highest.file_id());
-    ids.copied().find_map(|file_id| {
-        let map = view.file(file_id).ok()?;
-        let is_record = |entry: u64| entry >= FIRST_RECORD_OFFSET && entry < map.bound();
-        let index = map.entries().position(is_record)?;
+pub fn lowest_slot<L: Look>(view: &L) -> Option<Slot> {
+    let highest = view.conf().highest?;
+    let ids = view.file_ids().ok()?.into_iter().take_while(|id| *id <= highest.file_id());
+    ids.into_iter().find_map(|file_id| {
+        let SlotTable { entries, bound, .. } = view.table(file_id).ok()?;
+        let is_record = |entry: u64| entry >= FIRST_RECORD_OFFSET && entry < bound;
+        let index = entries.into_iter().position(is_record)?;
         Some(file_id.slot_at(index)).filter(|slot| *slot <= highest)
     })
 }
@@ -145,18 +148,31 @@ pub struct FileSlots {
 }
 
 /// Looks at the slots of one file. A file that cannot be read is no error: its slots are missing
-/// where one of its two files is gone, and damaged otherwise, as far as anything is expected there.
+/// where one of its two files is gone, unreadable where the system does not let it be read, and damaged
+/// otherwise, as far as anything is expected there.
 ///
 /// # Errors
-/// [`Error::Io`] and [`Error::Corrupt`] when the block roots cannot be read.
-pub fn slots_of_file(view: &View, file_id: FileId, expected: &Expected<'_>) -> Result<FileSlots> {
+/// [`Error::Io`] when the process may open no more files or has no memory, and [`Error::Corrupt`] when
+/// the block roots are damaged.
+pub fn slots_of_file(
+    view: &impl Look,
+    file_id: FileId,
+    expected: &Expected<'_>,
+) -> Result<FileSlots> {
     let mut states = vec![SlotState::Empty; ENTRIES];
-    let fault = mark_records(view, file_id, &mut states).err();
-    let without = match fault {
-        Some(_) if is_whole(view, file_id) => SlotState::Damaged,
+    let (marked, unknown) = match mark_records(view, file_id, &mut states) {
+        Ok(unknown) => (None, unknown),
+        Err(Error::Io(error)) if is_of_the_process(&error.source) => return Err(Error::Io(error)),
+        Err(error) => (Some(error), None),
+    };
+    let without = match marked {
+        Some(Error::Io(_)) => SlotState::Unreadable,
+        Some(_) if view.has_both_files(file_id) => SlotState::Damaged,
         _ => SlotState::Missing,
     };
-    let highest = view.highest_written_slot();
+    let is_lost = marked.is_some();
+    let fault = marked.or(unknown);
+    let highest = view.conf().highest;
     let mut previous = None;
     for (index, state) in states.iter_mut().enumerate() {
         if *state != SlotState::Empty {
@@ -166,34 +182,50 @@ pub fn slots_of_file(view: &View, file_id: FileId, expected: &Expected<'_>) -> R
         let slot = file_id.slot_at(index);
         *state = match expected {
             // Of such a file nothing is known, so all of it counts.
-            Expected::Nothing if fault.is_some() && Some(slot) <= highest => without,
+            Expected::Nothing if is_lost && Some(slot) <= highest => without,
             Expected::Nothing => SlotState::Empty,
             Expected::EverySlotFrom(first) if slot < *first || Some(slot) > highest => {
                 SlotState::Empty
             }
             Expected::EverySlotFrom(_) => without,
-            Expected::ByRoots(roots) => by_roots(view, roots, slot, &mut previous, without)?,
+            Expected::ByRoots(roots) => {
+                match by_roots(view, *roots, slot, &mut previous, without) {
+                    Err(Error::Io(error)) if !is_of_the_process(&error.source) => {
+                        previous = None;
+                        SlotState::Unreadable
+                    }
+                    by_roots => by_roots?,
+                }
+            }
         };
     }
     Ok(FileSlots { file_id, states, fault })
 }
 
-/// Marks the slots with a record, and those whose entry cannot lead to one.
-fn mark_records(view: &View, file_id: FileId, states: &mut [SlotState]) -> Result<()> {
+/// Marks the slots with a record, those whose entry cannot lead to one, and those whose entry cannot be
+/// read: why, it returns.
+fn mark_records(
+    view: &impl Look,
+    file_id: FileId,
+    states: &mut [SlotState],
+) -> Result<Option<Error>> {
     let conf = view.conf();
     let Some(highest) = conf.highest.filter(|highest| file_id <= highest.file_id()) else {
-        return Ok(());
+        return Ok(None);
     };
-    let map = view.file(file_id)?;
-    if !map.has_files() {
-        return Ok(());
-    }
-    let bound = map.bound();
+    let SlotTable { entries, is_known, bound, fault } = view.table(file_id)?;
     // Downwards: a record that lies behind one of a later slot was written after it.
     let mut lowest_behind = u64::MAX;
     for (index, state) in states.iter_mut().enumerate().rev() {
-        let entry = map.entry(index);
-        if entry == 0 || file_id.slot_at(index) > highest {
+        let entry = entries[index];
+        if file_id.slot_at(index) > highest {
+            continue;
+        }
+        if !is_known[index] {
+            *state = SlotState::Unreadable;
+            continue;
+        }
+        if entry == 0 {
             continue;
         }
         *state = match entry {
@@ -209,14 +241,7 @@ fn mark_records(view: &View, file_id: FileId, states: &mut [SlotState]) -> Resul
             }
         };
     }
-    Ok(())
-}
-
-/// False when the data file or the offset file of an id is gone.
-fn is_whole(view: &View, file_id: FileId) -> bool {
-    let directory = &view.files().directory;
-    let names = [names::data_file(file_id), names::offset_file(file_id)];
-    names.iter().all(|name| !matches!(directory.status(name), Ok(None)))
+    Ok(fault)
 }
 
 /// True when a slot without a block is the first that has a block root, and was skipped: the next
@@ -225,13 +250,21 @@ fn is_whole(view: &View, file_id: FileId) -> bool {
 ///
 /// # Errors
 /// [`Error::Io`] when a column cannot be read. From damage nothing follows.
-pub fn first_slot_was_skipped(blocks: &View, roots: &View, slot: Slot) -> Result<bool> {
+pub fn first_slot_was_skipped(
+    blocks: &impl Look,
+    roots: &(impl Look + ?Sized),
+    slot: Slot,
+) -> Result<bool> {
     let parent_is_root = || {
-        let first = roots.at_or_after(Slot(0))?.filter(|first| first.slot() == slot);
-        let next = slot.next().map(|next| blocks.at_or_after(next)).transpose()?.flatten();
-        let (Some(first), Some(next)) = (first, next) else { return Ok(false) };
-        let head = BlockHead::parse(&next.value()?);
-        Ok(head.is_ok_and(|head| head.parent_root[..] == *first.stored()))
+        let is_first = roots.first_from(Slot(0))? == Some(slot);
+        let next = slot.next().filter(|_| is_first);
+        let next = next.map(|next| blocks.first_from(next)).transpose()?.flatten();
+        let Some(next) = next.map(|next| blocks.value(next)).transpose()?.flatten() else {
+            return Ok(false);
+        };
+        let head = BlockHead::parse(&next);
+        let root = roots.value(slot)?;
+        Ok(head.is_ok_and(|head| root.is_some_and(|root| head.parent_root[..] == root)))
     };
     match parent_is_root() {
         Err(error @ Error::Io(_)) => Err(error),
@@ -241,23 +274,23 @@ pub fn first_slot_was_skipped(blocks: &View, roots: &View, slot: Slot) -> Result
 
 /// What the block roots say of a slot without a block. `previous` is the root of the slot before,
 /// where that was looked at.
-fn by_roots<'a>(
-    blocks: &View,
-    roots: &'a View,
+fn by_roots(
+    blocks: &impl Look,
+    roots: &dyn Look,
     slot: Slot,
-    previous: &mut Option<&'a [u8]>,
+    previous: &mut Option<Vec<u8>>,
     without: SlotState,
 ) -> Result<SlotState> {
-    if Some(slot) > roots.highest_written_slot() {
+    if Some(slot) > roots.conf().highest {
         return Ok(SlotState::Empty);
     }
-    let before = match (*previous, slot.previous()) {
+    let before = match (previous.take(), slot.previous()) {
         (Some(root), _) => Some(root),
-        (None, Some(before)) => roots.get_stored(before)?,
+        (None, Some(before)) => roots.value(before)?,
         (None, None) => None,
     };
-    let root = roots.get_stored(slot)?;
-    *previous = root;
+    let root = roots.value(slot)?;
+    previous.clone_from(&root);
     Ok(match (before, root) {
         (_, None) => SlotState::Empty,
         (Some(before), Some(root)) if before == root => SlotState::Skipped,
@@ -273,7 +306,7 @@ fn by_roots<'a>(
 mod tests {
     use super::*;
     use crate::column::ColumnSpec;
-    use crate::read::{Reader, ReaderOptions};
+    use crate::read::{Reader, ReaderOptions, View};
     use crate::write::{Writer, WriterOptions};
 
     struct Made {

@@ -74,6 +74,15 @@ impl PreadFile {
         &self.unreadable
     }
 
+    /// Why the bytes at an offset cannot be read, which was found out.
+    pub(crate) fn unreadable_error(&self, offset: u64) -> Error {
+        let of_place = self.unreadable.iter().find(|bad| bad.bytes.end > offset);
+        of_place.or(self.unreadable.last()).map_or_else(
+            || Error::io(self.path.clone(), "read", io::ErrorKind::Other.into()),
+            |bad| bad.error.clone(),
+        )
+    }
+
     pub(crate) fn into_unreadable(self) -> Vec<Unreadable> {
         self.unreadable
     }

@@ -8,6 +8,7 @@ mod direct;
 pub(crate) mod files;
 mod follow;
 pub(crate) mod frame_stream;
+mod look;
 mod map_cache;
 mod reader;
 mod record;
@@ -19,6 +20,7 @@ mod view;
 
 pub use access::Access;
 pub use follow::{Arrival, FollowOptions, Follower};
+pub use look::{Look, SlotTable};
 pub use reader::{Reader, ReaderOptions};
 pub use record::{OwnedRecord, Record};
 pub use scan::Range;

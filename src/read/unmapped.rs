@@ -1,7 +1,7 @@
 //! A column as one commit shows it, read without mapping anything.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use zerocopy::IntoBytes;
 
@@ -11,6 +11,7 @@ use crate::files::directory::{Directory, OpenConf};
 use crate::files::pread::{OsPread, Pread, PreadFile, Unreadable};
 use crate::format::conf::Conf;
 use crate::format::faults::check_spec;
+use crate::format::fit::record_end;
 use crate::format::names;
 use crate::format::offsets::{ENTRIES, ENTRY_BYTES, OffsetTable};
 use crate::read::access::Access;
@@ -27,9 +28,12 @@ pub struct Unmapped {
     files: Files,
     seen: OpenConf,
     pread: Arc<dyn Pread>,
+    /// The file that was looked at last.
+    last: Mutex<Option<(FileId, UnmappedFile)>>,
 }
 
 /// Both files of an id, with the bound that was established for them.
+#[derive(Debug)]
 pub(crate) struct UnmappedFile {
     pub(crate) table: Box<OffsetTable>,
     /// Whether each entry could be read; those that could not are 0 in the table.
@@ -75,7 +79,8 @@ impl Unmapped {
         if let Some(wanted) = expect {
             check_spec(directory.file_path(names::CONF), wanted, seen.conf.spec)?;
         }
-        Ok(Self { files: Files::new(directory, Access::default(), 0), seen, pread })
+        let files = Files::new(directory, Access::default(), 0);
+        Ok(Self { files, seen, pread, last: Mutex::default() })
     }
 
     /// The commit marker that counts here.
@@ -88,6 +93,31 @@ impl Unmapped {
     #[must_use]
     pub fn highest_written_slot(&self) -> Option<Slot> {
         self.seen.conf.highest
+    }
+
+    /// Finds out whether the conf fits its current file, as opening a [`Reader`](crate::Reader) does. What
+    /// cannot be read is not held against it.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when it does not.
+    pub fn check_fit(&self) -> Result<()> {
+        let Some(current) = self.seen.conf.current_file() else { return Ok(()) };
+        let checked = self.with_file(current, |file| {
+            let conf = &self.seen.conf;
+            let is_known = conf.highest.is_some_and(|slot| file.is_known[slot.index_in_file()]);
+            let largest = match self.files.check_fit_of_entries(conf, file.table.entries()) {
+                Err(_) if !is_known => return Ok(()),
+                largest => largest?,
+            };
+            let (Some(largest), Some(data)) = (largest, file.data.as_mut()) else { return Ok(()) };
+            let Some(header) = data.array(largest)? else { return Ok(()) };
+            let end = record_end(header, conf.spec.record_type, largest);
+            self.files.check_last_record(conf, largest, end)
+        });
+        match checked {
+            Err(Error::Io(_)) => Ok(()),
+            checked => checked,
+        }
     }
 
     pub(crate) fn files(&self) -> &Files {
@@ -135,6 +165,21 @@ impl Unmapped {
             }
             file.map(Some)
         })
+    }
+
+    /// Looks at a file, which stays open until another is looked at.
+    pub(super) fn with_file<T>(
+        &self,
+        file_id: FileId,
+        look: impl FnOnce(&mut UnmappedFile) -> Result<T>,
+    ) -> Result<T> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = match last.take().filter(|(id, _)| *id == file_id) {
+            Some((_, file)) => file,
+            None => self.file(file_id)?,
+        };
+        let (_, file) = last.insert((file_id, file));
+        look(file)
     }
 
     fn read(

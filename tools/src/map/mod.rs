@@ -9,7 +9,7 @@ use std::ops::AddAssign;
 
 use anyhow::Result;
 use coldstore::occupancy::{Expected, SlotState, lowest_slot, slots_of_file};
-use coldstore::{Column, Error, FileId, Slot, View};
+use coldstore::{Column, Error, FileId, Slot, Unmapped};
 
 pub(crate) use self::axis::Axis;
 use crate::failure;
@@ -45,8 +45,8 @@ impl AddAssign for Counts {
     }
 }
 
-/// What a cell of a picture shows of its slots. The worst shows, however small: a damaged slot,
-/// then a missing one; then records, in four shades by how many of the slots have one.
+/// What a cell of a picture shows of its slots. The worst shows, however small: a damaged slot, one that
+/// cannot be read, then a missing one; then records, in four shades by how many of the slots have one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shade {
     Empty,
@@ -56,6 +56,7 @@ pub(crate) enum Shade {
     /// 0 to 3.
     Backfilled(u8),
     Missing,
+    Unreadable,
     Damaged,
 }
 
@@ -64,6 +65,9 @@ impl Shade {
         let (records, total) = (counts.records(), counts.total());
         if counts.of(SlotState::Damaged) > 0 {
             return Shade::Damaged;
+        }
+        if counts.of(SlotState::Unreadable) > 0 {
+            return Shade::Unreadable;
         }
         if counts.of(SlotState::Missing) > 0 {
             return Shade::Missing;
@@ -113,8 +117,8 @@ impl ColumnMap {
     /// Looks at the slots of a column that are on the axis.
     pub(crate) fn draw(
         column: Column,
-        view: &View,
-        roots: Option<&View>,
+        view: &Unmapped,
+        roots: Option<&Unmapped>,
         axis: &Axis,
     ) -> Result<Self> {
         let mut map = Self {
@@ -143,7 +147,7 @@ impl ColumnMap {
     fn look_at(
         &mut self,
         file_id: FileId,
-        view: &View,
+        view: &Unmapped,
         expected: &Expected<'_>,
         axis: &Axis,
     ) -> Result<()> {
@@ -167,7 +171,7 @@ impl ColumnMap {
         &mut self,
         end: Slot,
         next: &mut Slot,
-        view: &View,
+        view: &Unmapped,
         expected: &Expected<'_>,
         axis: &Axis,
     ) {
@@ -201,7 +205,9 @@ impl ColumnMap {
         if state == SlotState::Skipped && goes_on {
             self.open_end = end.next();
         }
-        if !matches!(state, SlotState::Missing | SlotState::Damaged) {
+        let is_bad =
+            [SlotState::Missing, SlotState::Damaged, SlotState::Unreadable].contains(&state);
+        if !is_bad {
             return;
         }
         self.open_end = end.next();
@@ -231,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_cell_shows_the_worst_of_its_slots_and_how_many_are_there() {
-        use SlotState::{Backfilled, Damaged, Empty, Missing, Present, Skipped};
+        use SlotState::{Backfilled, Damaged, Empty, Missing, Present, Skipped, Unreadable};
         for (of, shade) in [
             (&[(Empty, 9)][..], Shade::Empty),
             (&[(Skipped, 1), (Empty, 9)], Shade::Skipped),
@@ -241,7 +247,8 @@ mod tests {
             (&[(Present, 99), (Skipped, 1)], Shade::Present(3)),
             (&[(Present, 3), (Backfilled, 4)], Shade::Backfilled(3)),
             (&[(Present, 8191), (Missing, 1)], Shade::Missing),
-            (&[(Present, 8190), (Missing, 1), (Damaged, 1)], Shade::Damaged),
+            (&[(Present, 8190), (Missing, 1), (Unreadable, 1)], Shade::Unreadable),
+            (&[(Unreadable, 8190), (Missing, 1), (Damaged, 1)], Shade::Damaged),
         ] {
             assert_eq!(Shade::of(&counts(of)), shade, "{of:?}");
         }

@@ -30,14 +30,14 @@ text{font:12px ui-monospace,monospace;fill:currentColor}\
 .f{fill:none;stroke:currentColor;stroke-opacity:.3;stroke-width:1}\
 .p0{fill:#b7e3c4}.p1{fill:#7fcb97}.p2{fill:#46ad6b}.p3{fill:#1f8a4c}\
 .b0{fill:#b9dcf2}.b1{fill:#7fbde6}.b2{fill:#459bd2}.b3{fill:#1b78b5}\
-.s{fill:#c9ccd1}.m{fill:#f0a202}.d{fill:#d7263d}\
+.s{fill:#c9ccd1}.m{fill:#f0a202}.d{fill:#d7263d}.u{fill:#8e44ad}\
 @media (prefers-color-scheme:dark){svg{background:#0d1117;color:#e6edf3}\
 .p0{fill:#12351f}.p1{fill:#1c5a33}.p2{fill:#26834a}.p3{fill:#3fb568}\
 .b0{fill:#0f2c44}.b1{fill:#174e7a}.b2{fill:#2173b0}.b3{fill:#4ba3e3}\
 .s{fill:#4a5058}}";
 
 /// The classes of shades, in the order in which they are drawn, and what the legend says of them.
-const CLASSES: [(Shade, &str, &str); 11] = [
+const CLASSES: [(Shade, &str, &str); 12] = [
     (Shade::Present(0), "p0", ""),
     (Shade::Present(1), "p1", ""),
     (Shade::Present(2), "p2", ""),
@@ -49,6 +49,7 @@ const CLASSES: [(Shade, &str, &str); 11] = [
     (Shade::Skipped, "s", "skipped"),
     (Shade::Missing, "m", "missing"),
     (Shade::Damaged, "d", "damaged"),
+    (Shade::Unreadable, "u", "unreadable"),
 ];
 
 /// Draws columns that share an axis.
@@ -187,7 +188,9 @@ fn path_of(shades: &[Shade], axis: &Axis, wanted: Shade) -> String {
 
 /// A thin row may be invisible: what is wrong in it is marked beside the panel too.
 fn marks(svg: &mut String, map: &ColumnMap, axis: &Axis, x: f64, height: f64) {
-    for (state, class) in [(SlotState::Missing, "m"), (SlotState::Damaged, "d")] {
+    for (state, class) in
+        [(SlotState::Missing, "m"), (SlotState::Damaged, "d"), (SlotState::Unreadable, "u")]
+    {
         let is_bad =
             |row: &u64| axis.cells_of(*row, &map.cells).iter().any(|counts| counts.of(state) > 0);
         let rows: Vec<u64> = (0..axis.rows()).filter(is_bad).collect();

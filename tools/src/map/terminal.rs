@@ -16,6 +16,7 @@ const BACKFILLED: [char; 4] = ['▫', '▫', '▪', '■'];
 const SKIPPED: char = '·';
 const MISSING: char = '×';
 const DAMAGED: char = '!';
+const UNREADABLE: char = '?';
 
 impl Shade {
     fn glyph(self) -> char {
@@ -26,6 +27,7 @@ impl Shade {
             Shade::Backfilled(level) => BACKFILLED[usize::from(level)],
             Shade::Missing => MISSING,
             Shade::Damaged => DAMAGED,
+            Shade::Unreadable => UNREADABLE,
         }
     }
 
@@ -38,6 +40,7 @@ impl Shade {
             Shade::Backfilled(_) => "36",
             Shade::Missing => "1;33",
             Shade::Damaged => "1;31",
+            Shade::Unreadable => "1;35",
         }
     }
 }
@@ -153,6 +156,7 @@ impl Terminal<'_> {
             (Shade::Skipped, "·", "skipped, proved by bbr"),
             (Shade::Missing, "×", "missing"),
             (Shade::Damaged, "!", "damaged"),
+            (Shade::Unreadable, "?", "unreadable"),
             (Shade::Empty, "' '", "no record, nothing says there should be one"),
         ];
         for pair in entries.chunks(2) {

@@ -7,7 +7,7 @@ use std::thread;
 use anyhow::Result;
 use clap::Args;
 use coldstore::occupancy::{SlotState, lowest_slot};
-use coldstore::{Archive, Column, Reader, Slot, View};
+use coldstore::{Column, Slot, Unmapped};
 use serde::Serialize;
 
 use crate::chain::Chain;
@@ -60,7 +60,7 @@ const SVG_FILES: u64 = 4096;
 
 struct Opened {
     column: Column,
-    view: View,
+    view: Unmapped,
 }
 
 impl Map {
@@ -69,18 +69,25 @@ impl Map {
         open::tell_lacking(&self.archive)?;
         let archive = open::archive(&self.archive)?;
         let chain = Chain::of(&self.archive, &archive)?;
-        let (columns, failed) = self.open_columns(&archive)?;
-        let roots = archive.column(Column::BlockRoots).ok().map(Reader::view);
+        let (columns, failed) = self.open_columns()?;
+        // Of its own: each keeps the file that it looks at.
+        let roots = self.open(Column::BlockRoots).ok();
         let mut out = Output::stdout();
+        let mut unreadable = 0;
+        let mut draw = |axis: Option<&Axis>| {
+            let maps = draw(&columns, roots.as_ref(), axis)?;
+            unreadable = maps.iter().map(|map| map.totals.of(SlotState::Unreadable)).sum();
+            anyhow::Ok(maps)
+        };
         let shown = slots(&columns, roots.as_ref(), self.from, self.to);
         if self.json {
             let axis = shown.map(|(first, last)| Axis::new(first, last, 1, 1));
-            let maps = draw(&columns, roots.as_ref(), axis.as_ref())?;
+            let maps = draw(axis.as_ref())?;
             out.json_line(&ArchiveObject::of(&maps, axis.as_ref(), &chain))?;
         } else if let Some(path) = &self.svg {
             let (first, last) = shown.unwrap_or((Slot(0), Slot(0)));
             let axis = Axis::new(first, last, SVG_CELLS, SVG_ROWS).by_files(SVG_FILES);
-            let maps = draw(&columns, roots.as_ref(), Some(&axis))?;
+            let maps = draw(Some(&axis))?;
             let picture = svg::draw(&maps, &axis, &chain);
             if path == Path::new("-") {
                 out.write_all(picture.as_bytes())?;
@@ -89,26 +96,27 @@ impl Map {
             }
         } else if let Some((first, last)) = shown {
             let axis = Axis::new(first, last, cells_per_row(), TERMINAL_ROWS);
-            let maps = draw(&columns, roots.as_ref(), Some(&axis))?;
+            let maps = draw(Some(&axis))?;
             let terminal = Terminal { axis: &axis, chain: &chain, in_color: in_color() };
             terminal.draw(&maps, &mut out)?;
         } else {
             writeln!(out, "there is no slot to show")?;
         }
         out.flush()?;
-        failure::none_failed(failed, "column", "read")
+        failure::none_failed(failed, "column", "read")?;
+        failure::none_failed(unreadable, "slot", "looked at")
     }
 
     /// The columns that can be read, and how many cannot.
-    fn open_columns(&self, archive: &Archive) -> Result<(Vec<Opened>, u64)> {
+    fn open_columns(&self) -> Result<(Vec<Opened>, u64)> {
         let asked = match self.column {
             Some(column) => vec![column],
             None => open::present_columns(&self.archive)?,
         };
         let (mut columns, mut failed) = (Vec::new(), 0);
         for column in asked {
-            match archive.column(column) {
-                Ok(reader) => columns.push(Opened { column, view: reader.view() }),
+            match self.open(column) {
+                Ok(view) => columns.push(Opened { column, view }),
                 Err(error) => {
                     failure::tell(column, error);
                     failed += 1;
@@ -117,12 +125,19 @@ impl Map {
         }
         Ok((columns, failed))
     }
+
+    /// A bad sector must not end the process, as it would in a map.
+    fn open(&self, column: Column) -> coldstore::Result<Unmapped> {
+        let directory = self.archive.join(column.dir_name());
+        let column = Unmapped::open(directory, Some(column.spec()))?;
+        column.check_fit().map(|()| column)
+    }
 }
 
 /// The slots to show: those asked for, as far as there are any.
 fn slots(
     columns: &[Opened],
-    roots: Option<&View>,
+    roots: Option<&Unmapped>,
     from: Option<Slot>,
     to: Option<Slot>,
 ) -> Option<(Slot, Slot)> {
@@ -130,14 +145,18 @@ fn slots(
     let roots = roots.filter(|_| columns.iter().any(|opened| opened.column == Column::Blocks));
     let views = || columns.iter().map(|opened| &opened.view).chain(roots);
     let lowest = views().filter_map(lowest_slot).min();
-    let highest = views().filter_map(View::highest_written_slot).max()?;
+    let highest = views().filter_map(Unmapped::highest_written_slot).max()?;
     let first = from.or(lowest).unwrap_or(Slot(0));
     let last = to.map_or(highest, |to| to.min(highest));
     (first <= last).then_some((first, last))
 }
 
 /// Draws the columns side by side, for there are several of them and often several cores.
-fn draw(columns: &[Opened], roots: Option<&View>, axis: Option<&Axis>) -> Result<Vec<ColumnMap>> {
+fn draw(
+    columns: &[Opened],
+    roots: Option<&Unmapped>,
+    axis: Option<&Axis>,
+) -> Result<Vec<ColumnMap>> {
     let Some(axis) = axis else { return Ok(Vec::new()) };
     thread::scope(|scope| {
         let drawn: Vec<_> = columns
@@ -208,6 +227,7 @@ struct CountsObject {
     skipped: Decimal,
     missing: Decimal,
     damaged: Decimal,
+    unreadable: Decimal,
     empty: Decimal,
 }
 
@@ -274,6 +294,7 @@ impl CountsObject {
             skipped: count(SlotState::Skipped),
             missing: count(SlotState::Missing),
             damaged: count(SlotState::Damaged),
+            unreadable: count(SlotState::Unreadable),
             empty: count(SlotState::Empty),
         }
     }

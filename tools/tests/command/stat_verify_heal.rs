@@ -2,7 +2,9 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use crate::map::{assert_snapshot, minimal};
 use crate::support::{
@@ -257,4 +259,61 @@ fn what_no_slot_refers_to_is_listed_and_freed_on_request() {
     assert_eq!(again[0]["reclaimed"][0]["freed"], "0");
     let scanned = archive.scan("bss", &["--format", "json"]).exits(0).json_lines();
     assert_eq!(scanned.len(), 2);
+}
+
+/// A permission, like a bad sector, is the environment's: status 3 with the path and the call, and 1
+/// where there is damage too. The rest is checked all the same.
+#[test]
+fn what_cannot_be_read_is_no_damage() {
+    let archive = Archive::new().with("bbr", &roots(0..10)).with("bsr", &roots(0..10));
+    let file = archive.path().join("bbr/data_00000");
+    let everybody = archive.path().ancestors().nth(1).unwrap().to_owned();
+    fs::set_permissions(everybody, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o0)).unwrap();
+    let run = |verb: &str, more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_coldstore"));
+        command.args([&[verb, &archive.arg()], more].concat());
+        // Root may read everything.
+        if fs::metadata(&file).unwrap().uid() == 0 {
+            command.uid(65_534).gid(65_534);
+        }
+        let output = command.output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, out, err) = run("verify", &[]);
+    let wanted = format!("unreadable: {}: file: wanted one that can be read", file.display());
+    assert!(out.starts_with(&wanted) && out.contains("cannot open: Permission denied"), "{out}");
+    assert_eq!((code, out.lines().count()), (Some(3), 1), "{err}");
+    assert!(err.contains("bbr: 0 records in 1 file, no damage; 1 place cannot be read"), "{err}");
+    assert!(err.contains("bsr: 10 records in 1 file, no damage"), "{err}");
+    assert!(err.contains("1 place could not be read"), "{err}");
+    let (code, out, _) = run("verify", &["--json"]);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &json["damages"], &json["unreadable"]), (Some(3), &"0".into(), &"1".into()));
+    assert_eq!(json["columns"][0]["findings"][0]["severity"], "unreadable");
+    let (code, _, err) = run("verify", &["--deep"]);
+    assert!(code == Some(3) && err.contains("not proved: not all of the archive"), "{err}");
+
+    let (code, out, err) = run("map", &["--json"]);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let (bbr, bsr) = (&json["columns"][0], &json["columns"][1]);
+    assert_eq!((code, &bbr["unreadable"], &bbr["damaged"]), (Some(3), &"10".into(), &"0".into()));
+    assert_eq!(bsr["present"], "10", "{err}");
+
+    let other = OpenOptions::new().write(true).open(archive.path().join("bsr/data_00000")).unwrap();
+    other.write_all_at(&[9], 8).unwrap();
+    assert_eq!(run("verify", &[]).0, Some(1));
+}
+
+#[test]
+fn verify_says_when_there_was_nothing_to_compare_with() {
+    let archive = Archive::new().with("bbr", &roots(0..10)).with("bsr", &roots(0..10));
+    let said = coldstore(&["verify", &archive.arg()]).exits(0).stderr;
+    assert!(said.contains("10 compared with their checksums"), "{said}");
+    assert!(!said.contains("nothing to compare"), "{said}");
+    fs::remove_file(archive.path().join("bbr/data_00000.sum")).unwrap();
+    let said = coldstore(&["verify", &archive.arg()]).exits(0).stderr;
+    let wanted = "there was nothing to compare the records of bbr with: no checksums are kept";
+    assert!(said.contains(wanted), "{said}");
 }

@@ -1,0 +1,180 @@
+//! What those need of a column who look at which slots are there, and at little else.
+
+use std::fmt::Debug;
+
+use crate::error::{Error, Result};
+use crate::format::conf::Conf;
+use crate::format::names;
+use crate::format::offsets::ENTRIES;
+use crate::format::record::{HEADER_BYTES, RecordFault, RecordTag};
+use crate::read::decode;
+use crate::read::unmapped::{Unmapped, UnmappedFile};
+use crate::read::view::View;
+use crate::slot::{FileId, Slot};
+
+/// The offset table of a file.
+#[derive(Debug)]
+pub struct SlotTable {
+    /// By index: where the record lies, 0 for none.
+    pub entries: Vec<u64>,
+    /// Whether each entry could be read.
+    pub is_known: Vec<bool>,
+    /// What lies there or behind is not committed.
+    pub bound: u64,
+    /// Why some entries could not be read.
+    pub fault: Option<Error>,
+}
+
+/// A column as one commit shows it: mapped ([`View`]), or read by calls ([`Unmapped`]).
+pub trait Look: Debug + Sync {
+    /// The commit marker.
+    fn conf(&self) -> &Conf;
+
+    /// Ids of the files that may hold records, ascending.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the directory cannot be listed.
+    fn file_ids(&self) -> Result<Vec<FileId>>;
+
+    /// The offset table of a file at or below the current one.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when one of the two files contradicts the format; [`Error::Io`].
+    fn table(&self, file_id: FileId) -> Result<SlotTable>;
+
+    /// The value of a slot; `None` where it has no record. The value is copied: this is for small ones.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]; [`Error::Io`], also where the medium does not give it out.
+    fn value(&self, slot: Slot) -> Result<Option<Vec<u8>>>;
+
+    /// False when the data file or the offset file of an id is gone.
+    fn has_both_files(&self, file_id: FileId) -> bool;
+
+    /// The first slot at or after another that has a record.
+    ///
+    /// # Errors
+    /// As [`Look::table`].
+    fn first_from(&self, slot: Slot) -> Result<Option<Slot>> {
+        let Some(highest) = self.conf().highest else { return Ok(None) };
+        let wanted = slot.file_id()..=highest.file_id();
+        for file_id in self.file_ids()?.into_iter().filter(|id| wanted.contains(id)) {
+            let SlotTable { entries, bound, .. } = self.table(file_id)?;
+            let found = entries.iter().enumerate().find_map(|(index, entry)| {
+                let found = file_id.slot_at(index);
+                let is_record = *entry != 0 && *entry < bound;
+                (is_record && found >= slot && found <= highest).then_some(found)
+            });
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Look for View {
+    fn conf(&self) -> &Conf {
+        self.conf()
+    }
+
+    fn file_ids(&self) -> Result<Vec<FileId>> {
+        self.file_ids().map(<[FileId]>::to_vec)
+    }
+
+    fn table(&self, file_id: FileId) -> Result<SlotTable> {
+        let map = self.file(file_id)?;
+        let entries = if map.has_files() { map.entries().collect() } else { vec![0; ENTRIES] };
+        Ok(SlotTable { entries, is_known: vec![true; ENTRIES], bound: map.bound(), fault: None })
+    }
+
+    fn value(&self, slot: Slot) -> Result<Option<Vec<u8>>> {
+        Ok(self.get(slot)?.map(std::borrow::Cow::into_owned))
+    }
+
+    fn has_both_files(&self, file_id: FileId) -> bool {
+        let directory = &self.files().directory;
+        let names = [names::data_file(file_id), names::offset_file(file_id)];
+        names.iter().all(|name| !matches!(directory.status(name), Ok(None)))
+    }
+}
+
+impl Look for Unmapped {
+    fn conf(&self) -> &Conf {
+        self.conf()
+    }
+
+    fn file_ids(&self) -> Result<Vec<FileId>> {
+        self.file_ids()
+    }
+
+    fn table(&self, file_id: FileId) -> Result<SlotTable> {
+        self.with_file(file_id, |file| {
+            Ok(SlotTable {
+                entries: file.table.entries().collect(),
+                is_known: file.is_known.clone(),
+                bound: file.bound,
+                fault: file.unreadable.first().map(|lost| lost.error.clone()),
+            })
+        })
+    }
+
+    fn value(&self, slot: Slot) -> Result<Option<Vec<u8>>> {
+        if Some(slot) > self.conf().highest {
+            return Ok(None);
+        }
+        self.with_file(slot.file_id(), |file| self.value_in(file, slot))
+    }
+
+    fn has_both_files(&self, file_id: FileId) -> bool {
+        let directory = &self.files().directory;
+        let names = [names::data_file(file_id), names::offset_file(file_id)];
+        names.iter().all(|name| !matches!(directory.status(name), Ok(None)))
+    }
+}
+
+impl Unmapped {
+    fn value_in(&self, file: &mut UnmappedFile, slot: Slot) -> Result<Option<Vec<u8>>> {
+        let (spec, index) = (self.conf().spec, slot.index_in_file());
+        let (entry, bound) = (file.table.get(index), file.bound);
+        if !file.is_known[index] {
+            let lost = file.unreadable.first().map(|lost| lost.error.clone());
+            return lost.map_or(Ok(None), Err);
+        }
+        let is_on_its_way = entry >= bound && self.conf().backfill.is_some();
+        if entry == 0 || is_on_its_way {
+            return Ok(None);
+        }
+        let tag = RecordTag::new(spec.record_type);
+        let no_record = |fault| self.files().no_record(tag, slot, (entry, bound), fault);
+        let fits = entry.checked_add(HEADER_BYTES).is_some_and(|end| end <= bound);
+        let Some(data) = file.data.as_mut().filter(|_| fits) else {
+            return Err(no_record(RecordFault::HeaderPastBound));
+        };
+        let Some(header) = data.array(entry)? else { return Err(data.unreadable_error(entry)) };
+        let byte_len =
+            tag.payload_bytes(header).ok_or_else(|| no_record(RecordFault::Header(header)))?;
+        let start = entry.saturating_add(HEADER_BYTES);
+        let end = start.saturating_add(byte_len as u64);
+        if end > bound {
+            return Err(no_record(RecordFault::PayloadPastBound(end)));
+        }
+        let mut stored = Vec::new();
+        while stored.len() < byte_len {
+            let at = start.saturating_add(stored.len() as u64);
+            match data.piece(at, end)? {
+                Ok(piece) => stored.extend_from_slice(piece),
+                Err(_) => return Err(data.unreadable_error(at)),
+            }
+        }
+        let mut value = Vec::new();
+        decode::decode_into(&stored, spec.compression, spec.max_value_bytes, &mut value).map_err(
+            |fault| {
+                let path = self.files().data_path(slot.file_id());
+                let wanted = format!("the value of slot {slot}");
+                Error::corrupt(path, start, "payload", wanted, format!("{fault:?}"))
+            },
+        )?;
+        Ok(Some(value))
+    }
+}
