@@ -28,10 +28,22 @@ enum Outcome {
     Missing,
     /// There is a block, and nothing to prove it with.
     Unproved,
+    /// There is no block any more: it was removed on purpose.
+    Pruned,
     /// There is neither block nor root.
     Unknown,
     /// The block is not the one that it should be; the finding is told.
     Refused,
+}
+
+impl Outcome {
+    /// The same where blocks are pruned: none is missing there.
+    fn pruned(self, is_pruned: bool) -> Self {
+        match self {
+            Outcome::Missing | Outcome::Unknown if is_pruned => Outcome::Pruned,
+            outcome => outcome,
+        }
+    }
 }
 
 struct Looked {
@@ -88,6 +100,7 @@ impl DeepVerifier<'_> {
                 Outcome::Fits { .. } => self.report.loose.blocks += 1,
                 Outcome::Skipped => self.report.skipped_slots += u64::from(roots_hold),
                 Outcome::Missing => missing.push(slot),
+                Outcome::Pruned => self.report.pruned_slots += 1,
                 Outcome::Unproved => self.report.unproved_blocks += 1,
                 Outcome::Unknown => self.report.unknown_slots += 1,
                 Outcome::Refused => {}
@@ -114,13 +127,17 @@ impl DeepVerifier<'_> {
                 looked.bytes = value.len() as u64;
                 looked.outcome = self.look_at_block(at, hasher.hash(value), &mut looked.findings);
             }
-            Ok(false) => looked.outcome = self.without_block(at)?,
+            Ok(false) => looked.outcome = self.without_block(at)?.pruned(self.is_pruned(at.slot)),
             Err(error) => {
                 let finding = finding_of(error, at.slot)?;
                 looked.findings.push((Column::Blocks, finding));
             }
         }
         Ok(looked)
+    }
+
+    fn is_pruned(&self, slot: Slot) -> bool {
+        self.options.blocks_pruned_before.is_some_and(|first_kept| slot < first_kept)
     }
 
     /// What the roots say of a slot without a block.

@@ -34,6 +34,8 @@ pub struct DeepOptions {
     pub preset: Preset,
     /// One column, or all of them.
     pub column: Option<Column>,
+    /// Blocks of slots below this one were removed on purpose.
+    pub blocks_pruned_before: Option<Slot>,
 }
 
 /// Proves an archive. Nothing is changed, and what is seen is one moment of each column.

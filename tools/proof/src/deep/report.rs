@@ -35,6 +35,8 @@ pub struct DeepReport {
     pub never_imported: u64,
     /// Slots that had a block which is not there, in front of others that are.
     pub lost_blocks: u64,
+    /// Slots that had a block, or may have had one, which was removed on purpose.
+    pub pruned_slots: u64,
     /// Slots of which nothing can be told: neither block nor root is there.
     pub unknown_slots: u64,
     /// States that hash to the state root of their slot, in tied eras or by a trusted root.

@@ -85,6 +85,7 @@ impl DeepVerifier<'_> {
             && now.unproved_states == before.unproved_states
             && now.unknown_slots == before.unknown_slots
             && now.never_imported == before.never_imported
+            && now.pruned_slots == before.pruned_slots
             && now.lost_blocks == before.lost_blocks;
         let Some((era, _)) = self.last_era.filter(|_| is_whole) else { return Ok(None) };
         let columns = EraColumns::read(&self.views, self.options.preset, era)?;

@@ -1,5 +1,6 @@
 //! Archives that are damaged and looked at.
 
+use std::cell::Cell;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ use crate::chain::era_files;
 pub(crate) struct Held {
     directory: TempDir,
     preset: Preset,
+    /// What an archive's manifest says of its blocks.
+    pub(crate) pruned: Cell<Option<Slot>>,
 }
 
 /// What a proof came to.
@@ -55,7 +58,7 @@ impl Held {
         let memory = Path::new("/dev/shm");
         let parent = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
         let directory = tempfile::Builder::new().prefix("coldstore-deep-").tempdir_in(parent);
-        let held = Self { directory: directory.unwrap(), preset };
+        let held = Self { directory: directory.unwrap(), preset, pruned: Cell::new(None) };
         let mut archive = ArchiveWriter::open(held.path()).checksums(Checksums::On);
         let columns =
             [Column::Blocks, Column::BlockRoots, Column::StateRoots, Column::StateSnapshots];
@@ -102,7 +105,8 @@ impl Held {
     ) -> Proved {
         let archive = self.open();
         let trust = Trust::establish(trusted.to_vec(), self.preset, None, Some(&archive)).unwrap();
-        let options = DeepOptions { preset: self.preset, column };
+        let options =
+            DeepOptions { preset: self.preset, column, blocks_pruned_before: self.pruned.get() };
         let mut verifier = DeepVerifier::new(&archive, options, trust).unwrap();
         let (mut damages, mut notes, mut kept) = (Vec::new(), Vec::new(), Vec::new());
         for era in verifier.eras().unwrap() {

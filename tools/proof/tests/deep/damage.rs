@@ -152,6 +152,15 @@ fn a_missing_file_is_told_from_blocks_that_were_never_imported() {
     assert_eq!(finding.slot.unwrap().file_id().0, 1);
     assert_eq!(proved.report.skipped_slots, 705, "skipped slots are proved without the file");
 
+    // The same when they were pruned: the roots prove the eras, and no block is missing.
+    held.pruned.set(Some(Slot(16384)));
+    let pruned = held.proved();
+    assert!(pruned.damages.is_empty(), "{:?}", pruned.damages);
+    let of_file = proved.report.lost_blocks;
+    assert_eq!((pruned.report.pruned_slots, pruned.report.blocks), (of_file, 23871 - of_file));
+    assert_eq!((pruned.report.skipped_slots, pruned.report.lost_blocks), (705, 0));
+    held.pruned.set(None);
+
     // Blocks up to the end of era 1, roots up to the end of era 3.
     let blocks = crate::chain::blocks("chain-mainnet-preset");
     fs::remove_dir_all(held.path().join("blk")).unwrap();

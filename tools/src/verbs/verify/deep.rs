@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
 use coldstore::verify::{Finding, Severity};
-use coldstore::{Archive, Column, Slot};
+use coldstore::{Archive, Column, Manifest, Slot};
 use coldstore_proof::Preset;
 use coldstore_proof::deep::{DeepOptions, DeepVerifier};
 use coldstore_proof::import::{Trust, TrustFault};
@@ -67,6 +67,9 @@ impl Deep {
             }
             TrustFault::State(error) => error.into(),
         })?;
+        let manifest = Manifest::read(&asked.archive)?;
+        let blocks_pruned_before =
+            manifest.and_then(|manifest| manifest.column(Column::Blocks).pruned_before);
         let of = ProofOf {
             genesis_validators_root: chain.genesis_validators_root,
             preset: preset.to_string(),
@@ -78,7 +81,7 @@ impl Deep {
         let open = |path| Checkpoint::open(path, of, &asked.archive);
         Ok(Self::Proof(Box::new(Proof {
             archive,
-            options: DeepOptions { preset, column: asked.column },
+            options: DeepOptions { preset, column: asked.column, blocks_pruned_before },
             trust,
             from: asked.from,
             to: asked.to,

@@ -32,6 +32,7 @@ pub(super) struct ProofObject {
     skipped_slots: Decimal,
     never_imported: Decimal,
     lost_blocks: Decimal,
+    pruned_slots: Decimal,
     unknown_slots: Decimal,
     states: Decimal,
     unproved_states: Decimal,
@@ -93,6 +94,7 @@ impl ProofObject {
             skipped_slots: Decimal(report.skipped_slots),
             never_imported: Decimal(report.never_imported),
             lost_blocks: Decimal(report.lost_blocks),
+            pruned_slots: Decimal(report.pruned_slots),
             unknown_slots: Decimal(report.unknown_slots),
             states: Decimal(report.states),
             unproved_states: Decimal(report.unproved_states),
@@ -208,6 +210,7 @@ impl ProofObject {
                 "without a proved root in bsr, or of a fork not known here",
             ),
             (report.never_imported, "block", "never imported"),
+            (report.pruned_slots, "slot", "whose blocks were pruned"),
             (report.unknown_slots, "slot", "without block and root, of which nothing can be told"),
         ] {
             if number > 0 {
