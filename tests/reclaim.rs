@@ -113,6 +113,25 @@ fn what_no_slot_refers_to_is_freed_and_nothing_else_changes() {
     assert_eq!((again.spans.len(), freed(&again.spans)), (2, 0));
 }
 
+/// Guards against bytes that change under a slice: the reader has it from the time when the entry was
+/// there.
+#[test]
+fn a_record_that_a_reader_holds_stays_when_its_entry_was_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = WriterOptions::create(Column::StateSnapshots.spec());
+    let mut writer = Writer::open(directory.path(), options).unwrap();
+    writer.put_batch(&[(Slot(0), vec![1; LARGE]), (Slot(1), vec![2; LARGE])]).unwrap();
+    writer.put_batch(&[(Slot(2), vec![3; LARGE]), (Slot(3), vec![4; 10])]).unwrap();
+    drop(writer);
+    let view = view(directory.path());
+    let held = view.get_stored(Slot(1)).unwrap().unwrap();
+    write_at(&directory.path().join("data_00000.off"), &[0; 8], 8);
+    let (_, report) = reclaim(directory.path()).unwrap();
+    assert!(freed(&report.spans) > 0, "{report:?}");
+    assert!(held.iter().all(|byte| *byte == 2), "the reader's bytes have changed");
+    assert_eq!(values(directory.path()).len(), 3);
+}
+
 #[test]
 fn a_reader_goes_on_while_holes_are_made_and_so_does_the_next_writer() {
     let directory = column();
@@ -245,6 +264,6 @@ fn where_there_are_no_holes_that_is_said_and_nothing_is_changed() {
     let directory = column();
     let before = files(directory.path());
     let error = reclaim_on(Arc::new(Plain(OsDisk)), directory.path()).unwrap_err();
-    assert!(error.to_string().contains("data_00000: cannot punch a hole into"), "{error}");
+    assert!(error.to_string().contains("data_00000: cannot look for the holes of"), "{error}");
     assert_eq!(files(directory.path()), before);
 }

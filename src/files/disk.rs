@@ -263,14 +263,11 @@ pub trait DiskFile: fmt::Debug + Send {
     /// As the operating system's.
     fn set_len(&mut self, byte_len: u64) -> io::Result<()>;
 
-    /// Frees the space of some bytes, which read as zeros from then on, and says how many bytes
-    /// that gave back. The length stays.
+    /// Bytes of space that the file takes: fewer than its length where it has holes.
     ///
     /// # Errors
-    /// As the operating system's; [`Unsupported`](io::ErrorKind::Unsupported) where there are no
-    /// such holes.
-    fn punch_hole(&mut self, offset: u64, byte_len: u64) -> io::Result<u64> {
-        let _ = (offset, byte_len);
+    /// As the operating system's; [`Unsupported`](io::ErrorKind::Unsupported) where that is not told.
+    fn allocated(&self) -> io::Result<u64> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -595,7 +592,6 @@ impl Drop for OsLock {
 }
 
 /// What `st_blocks` counts, whatever the blocks of the file system are.
-#[cfg(target_os = "linux")]
 const STATUS_BLOCK_BYTES: u64 = 512;
 
 #[derive(Debug)]
@@ -634,14 +630,8 @@ impl DiskFile for OsFile {
         self.file.set_len(byte_len)
     }
 
-    #[cfg(target_os = "linux")]
-    fn punch_hole(&mut self, offset: u64, byte_len: u64) -> io::Result<u64> {
-        use rustix::fs::FallocateFlags;
-        let before = self.file.metadata()?.blocks();
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        rustix::io::retry_on_intr(|| rustix::fs::fallocate(&self.file, flags, offset, byte_len))?;
-        let freed = before.saturating_sub(self.file.metadata()?.blocks());
-        Ok(freed.saturating_mul(STATUS_BLOCK_BYTES))
+    fn allocated(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.blocks().saturating_mul(STATUS_BLOCK_BYTES))
     }
 
     /// `fdatasync` flushes a length that has grown, since the new bytes could not be read without

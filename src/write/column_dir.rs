@@ -339,11 +339,9 @@ impl NamedFile {
         self.file.set_len(byte_len).map_err(|error| self.failed("set the length of", error))
     }
 
-    /// Bytes that were freed.
-    pub(super) fn punch_hole(&mut self, offset: u64, byte_len: u64) -> Result<u64> {
-        self.file
-            .punch_hole(offset, byte_len)
-            .map_err(|error| self.failed("punch a hole into", error))
+    /// Bytes of space that the file takes: fewer than its length where it has holes.
+    pub(super) fn allocated(&self) -> Result<u64> {
+        self.file.allocated().map_err(|error| self.failed("look for the holes of", error))
     }
 
     pub(super) fn sync(&mut self) -> Result<()> {

@@ -1,14 +1,16 @@
 //! Giving back the space of bytes that no slot refers to.
 //!
 //! The writer of this crate leaves none; others do, and so does a slot whose entry was lost. The
-//! bytes are freed by punching holes: no length changes, no offset, and no byte of a record.
+//! bytes are freed by putting a sparse copy in the place of the file: no length changes, no offset, and no
+//! byte of a record. Nor does any byte of the file that readers have mapped: one of them may hold a slice of
+//! a record whose entry was lost since.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::files::disk::{Access, Disk, LockAttempt, OsDisk};
+use crate::files::disk::{Access, CHUNK_BYTES, Disk, LockAttempt, OsDisk};
 use crate::format::conf::Conf;
 use crate::format::faults::{missing, no_record};
 use crate::format::names;
@@ -21,6 +23,9 @@ use crate::write::writer::{Writer, WriterOptions};
 
 /// File systems give back whole blocks. The bytes around them are left as they are.
 const BLOCK_BYTES: u64 = 4096;
+
+/// The copy while it is made. No other software uses a file by this name.
+const TMP: &str = "reclaim.tmp";
 
 /// Whole blocks of bytes that no slot refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,12 +67,13 @@ pub struct ReclaimReport {
 ///
 /// 1. open the column for writing, and keep other writers out until the end,
 /// 2. for each file, find every record; where one is damaged, leave the file alone,
-/// 3. punch holes between the records, flush the file.
+/// 3. copy the file without them, which leaves holes, flush the copy, and rename it over the file.
 ///
-/// Readers go on meanwhile: they only look at bytes that a slot refers to.
+/// Readers go on meanwhile: views keep the file that they have mapped, and its space is free when the last
+/// of them has gone. What a crash leaves of a copy is removed by the next call.
 ///
 /// # Errors
-/// As [`Writer::open`]; [`Error::Io`] when a file cannot be read, or the file system has no holes.
+/// As [`Writer::open`]; [`Error::Io`] when a file cannot be read, or there is no room for the copy of one.
 /// No record is ever touched, so after an error this can be done again.
 pub fn reclaim(directory: impl AsRef<Path>) -> Result<(HealReport, ReclaimReport)> {
     reclaim_on(Arc::new(OsDisk), directory)
@@ -89,15 +95,52 @@ pub fn reclaim_on(
     // 3.
     for spans in report.spans.chunk_by_mut(|a, b| a.file == b.file) {
         let Some(path) = spans.first().map(|span| span.file.clone()) else { continue };
-        let Some(mut data) = column.open(path.clone(), Access::Write)? else {
-            return Err(Error::io(path, "open", std::io::ErrorKind::NotFound.into()));
-        };
-        for span in spans {
-            span.freed = Some(data.punch_hole(span.offset, span.byte_len)?);
-        }
-        data.sync()?;
+        make_sparse(&column, path, spans)?;
     }
     Ok((writer.heal_report().clone(), report))
+}
+
+/// Replaces a data file by a copy with holes for the spans.
+fn make_sparse(column: &ColumnDir, path: PathBuf, spans: &mut [Reclaimed]) -> Result<()> {
+    let tmp = column.file_path(TMP);
+    if column.open(tmp.clone(), Access::Read)?.is_some() {
+        column.remove(&tmp)?;
+    }
+    let Some(data) = column.open(path.clone(), Access::Read)? else {
+        return Err(Error::io(path, "open", std::io::ErrorKind::NotFound.into()));
+    };
+    let (byte_len, allocated) = (data.byte_len()?, data.allocated()?);
+    let unreferenced: u64 = spans.iter().map(|span| span.byte_len).sum();
+    let kept = byte_len.next_multiple_of(BLOCK_BYTES).saturating_sub(unreferenced);
+    spans.iter_mut().for_each(|span| span.freed = Some(0));
+    // Mostly holes already; and what has another name keeps its space by that.
+    if allocated.saturating_sub(kept) < unreferenced / 2 || data.names()? > 1 {
+        return Ok(());
+    }
+    let mut copy = column.create(tmp.clone())?;
+    let ends = spans.iter().map(|span| span.offset).chain([byte_len]);
+    let starts = [0].into_iter().chain(spans.iter().map(|span| span.offset + span.byte_len));
+    let mut chunk = vec![0; CHUNK_BYTES];
+    for (mut at, end) in starts.zip(ends) {
+        while at < end {
+            let len = usize::try_from(end - at).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+            data.read_exact_at(&mut chunk[..len], at)?;
+            copy.write_at(&chunk[..len], at)?;
+            at += len as u64;
+        }
+    }
+    copy.set_len(byte_len)?;
+    copy.sync()?;
+    let mut freed = allocated.saturating_sub(copy.allocated()?);
+    let renamed = column.disk().rename(&tmp, &path);
+    renamed.map_err(|error| Error::io(path, "replace by a sparse copy", error))?;
+    column.sync()?;
+    for span in spans {
+        let of_span = freed.min(span.byte_len);
+        span.freed = Some(of_span);
+        freed -= of_span;
+    }
+    Ok(())
 }
 
 /// What [`reclaim`] would free. Changes nothing; writers are kept out meanwhile.
