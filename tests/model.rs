@@ -926,15 +926,27 @@ impl Run {
         let options = options(self.compression, &self.model, how.ask_for_backfill);
         let writer = Writer::open(&self.column, options).unwrap();
         let report = writer.heal_report();
-        assert_eq!(report.is_clean(), !dirty, "{report:?}");
+        // A file that was named before it was made is no longer named.
+        let is_drop = |action: &&coldstore::HealAction| {
+            matches!(action, coldstore::HealAction::DroppedBackfillFile { .. })
+        };
+        let dropped = report.actions.iter().filter(is_drop).count();
+        let is_past = |action: &&coldstore::HealAction| {
+            matches!(action, coldstore::HealAction::RemovedAside { .. })
+        };
+        let past = report.actions.iter().filter(is_past).count();
+        assert_eq!(report.actions.len() == dropped + past, !dirty, "{report:?}");
         let told = |report: &coldstore::HealReport| -> Vec<String> {
             report.actions.iter().map(ToString::to_string).collect()
         };
         assert_eq!(told(&dry), told(report), "what the dry run said, and what was done");
         assert_eq!(writer.conf().spec.max_value_bytes, self.model.bound);
         let mut after = files_of(&self.column);
+        // Entries behind garbage lead to nothing that lies there, and are copied before they go.
+        after.retain(|name, _| !name.starts_with("aside-"));
         let mut clean = clean.clone();
-        if how.raise_bound || upgraded {
+        clean.retain(|name, _| !name.starts_with("aside-"));
+        if how.raise_bound || upgraded || dropped > 0 {
             after.remove("column.conf");
             clean.remove("column.conf");
         }
@@ -960,7 +972,8 @@ impl Run {
         self.open(how, &clean, dirty);
         self.check_latest(reader(&self.column).view());
         // What healing did once it need not do again.
-        let before = self.close();
+        let mut before = self.close();
+        before.retain(|name, _| !name.starts_with("aside-"));
         let nothing = Reopen { ask_for_backfill: false, raise_bound: false };
         self.open(nothing, &before, false);
     }

@@ -111,9 +111,92 @@ impl SlotFile {
     }
 }
 
+/// What healing has put aside: `aside-7-data_00042`, `aside-7-data_00042.off`, or
+/// `aside-7-data_00042.from-1234`, the bytes of a data file from an offset on. Other software ignores
+/// such names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Aside {
+    /// What was put aside together has the same number.
+    pub number: u64,
+    /// What it is.
+    pub part: AsidePart,
+}
+
+/// A file that was put aside, or the end of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AsidePart {
+    /// All of a file.
+    Whole(SlotFile),
+    /// The bytes of the data file from this offset on.
+    Tail(FileId, u64),
+}
+
+const ASIDE_PREFIX: &str = "aside-";
+const TAIL_SUFFIX: &str = ".from-";
+
+impl Aside {
+    /// The name of the file.
+    #[must_use]
+    pub fn name(self) -> String {
+        let number = self.number;
+        match self.part {
+            AsidePart::Whole(file) => format!("{ASIDE_PREFIX}{number}-{}", file.name()),
+            AsidePart::Tail(file_id, from) => {
+                format!("{ASIDE_PREFIX}{number}-{}{TAIL_SUFFIX}{from}", data_file(file_id))
+            }
+        }
+    }
+
+    /// Reads a file name. Only the exact spelling of [`Self::name`] counts.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let (number, rest) = name.strip_prefix(ASIDE_PREFIX)?.split_once('-')?;
+        let part = match rest.split_once(TAIL_SUFFIX) {
+            Some((file, from)) => match SlotFile::parse(file)? {
+                SlotFile::Data(file_id) => AsidePart::Tail(file_id, from.parse().ok()?),
+                SlotFile::Offsets(_) | SlotFile::Sums(_) => return None,
+            },
+            None => AsidePart::Whole(SlotFile::parse(rest)?),
+        };
+        let aside = Self { number: number.parse().ok()?, part };
+        (aside.name() == name).then_some(aside)
+    }
+
+    /// The id of the file that it is of.
+    #[must_use]
+    pub fn file_id(self) -> FileId {
+        match self.part {
+            AsidePart::Whole(file) => file.file_id(),
+            AsidePart::Tail(file_id, _) => file_id,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_put_aside_is_found_by_its_name() {
+        let id = FileId(42);
+        for (part, name) in [
+            (AsidePart::Whole(SlotFile::Data(id)), "aside-7-data_00042"),
+            (AsidePart::Whole(SlotFile::Offsets(id)), "aside-7-data_00042.off"),
+            (AsidePart::Whole(SlotFile::Sums(id)), "aside-7-data_00042.sum"),
+            (AsidePart::Tail(id, 0), "aside-7-data_00042.from-0"),
+            (AsidePart::Tail(id, u64::MAX), "aside-7-data_00042.from-18446744073709551615"),
+        ] {
+            let aside = Aside { number: 7, part };
+            assert_eq!((aside.name().as_str(), aside.file_id()), (name, id));
+            assert_eq!(Aside::parse(name), Some(aside));
+            assert_eq!(SlotFile::parse(name), None, "{name} is no file of the column");
+        }
+        for name in
+            ["aside-07-data_00042", "aside-7-data_42", "aside-7", "aside-7-data_00042.off.from-1"]
+        {
+            assert_eq!(Aside::parse(name), None, "{name}");
+        }
+    }
 
     #[test]
     fn file_names_have_at_least_five_digits_and_are_read_back() {

@@ -193,6 +193,16 @@ impl ColumnDir {
         Ok(files)
     }
 
+    /// Whether there is a file by this name.
+    pub(super) fn has(&self, name: &str) -> Result<bool> {
+        Ok(self.open(self.file_path(name), Access::Read)?.is_some())
+    }
+
+    /// Gives a file another name, which is free.
+    pub(super) fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        self.disk.rename(from, to).map_err(|error| Error::io(to, "rename a file to", error))
+    }
+
     /// Whether there is any checksum file.
     pub(super) fn has_sums(&self) -> Result<bool> {
         Ok(self.slot_files()?.iter().any(|file| matches!(file, SlotFile::Sums(_))))
@@ -236,6 +246,17 @@ impl ColumnDir {
             Some(table) => Sums::Whole(table),
             None => Sums::Broken(byte_len),
         })
+    }
+
+    /// What is in a checksum file whose header or length is not what it must be.
+    pub(super) fn read_broken_sums(
+        &self,
+        file_id: FileId,
+        record_type: [u8; 2],
+    ) -> Result<Box<SumTable>> {
+        let file = self.open(self.sums_path(file_id), Access::Read)?;
+        let bytes = file.map_or_else(|| Ok(Vec::new()), |file| file.read_up_to(SUMS_BYTES))?;
+        Ok(SumTable::from_damaged(&bytes, file_id, record_type))
     }
 
     /// What the conf's witness says; nothing where there is none, or it cannot be read as one.

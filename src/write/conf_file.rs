@@ -39,24 +39,27 @@ pub(super) fn announce(
     let found = directory.open(path.clone(), Access::Write)?;
     let names = found.as_ref().map(NamedFile::names).transpose()?;
     // A conf that other software wrote: this writer has healed by it, and what a crash leaves from
-    // here on is its own.
+    // here on is its own. That must be known before the other slot speaks for what follows.
     let adopted =
         in_force.filter(|conf| !witness.knows(conf)).map(|conf| witness.fill(None, *conf));
-    let filled = adopted.into_iter().chain([witness.fill(in_force, next)]);
-    let write = || match (found, names) {
-        (Some(mut file), Some(0 | 1)) => {
-            for (offset, bytes) in filled {
-                file.write_at(&bytes, offset)?;
+    let write = || {
+        let mut file = match (found, names) {
+            (Some(file), Some(0 | 1)) => file,
+            // By its other name it is the witness of a copy.
+            (found, _) => {
+                found.map_or(Ok(()), |found| directory.remove(found.path()))?;
+                let mut file = directory.create(path)?;
+                file.write_at(&witness.to_bytes(), 0)?;
+                file
             }
-            Ok(file)
+        };
+        if let Some((offset, bytes)) = adopted {
+            file.write_at(&bytes, offset)?;
+            file.sync()?;
         }
-        // By its other name it is the witness of a copy.
-        (found, _) => {
-            found.map_or(Ok(()), |found| directory.remove(found.path()))?;
-            let mut file = directory.create(path)?;
-            file.write_at(&witness.to_bytes(), 0)?;
-            Ok(file)
-        }
+        let (offset, bytes) = witness.fill(in_force, next);
+        file.write_at(&bytes, offset)?;
+        Ok(file)
     };
     write().map_err(poisoning)
 }

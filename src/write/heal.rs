@@ -5,145 +5,73 @@
 //! interrupted anywhere and done again: each action takes away what the conf does not name, and
 //! nothing that it names.
 
-use std::fmt;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::files::disk::{Access, LockAttempt, OsDisk};
+use crate::files::disk::{Access, CHUNK_BYTES, LockAttempt, OsDisk};
 use crate::format::conf::Conf;
 use crate::format::faults::{
     data_file_too_short, last_record_error, misfit_error, missing, no_record,
 };
 use crate::format::fit;
 use crate::format::names::{self, SlotFile};
-use crate::format::offsets::{OffsetTable, TABLE_BYTES};
-use crate::format::record::FIRST_RECORD_OFFSET;
-use crate::format::sums::SumEntry;
+use crate::format::offsets::{OffsetTable, TABLE_BYTES, entry_offset};
+use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES};
+use crate::format::sums::{RecordSum, SUMS_BYTES, SumEntry};
+use crate::format::witness::{Standing, Witness};
 use crate::slot::{FileId, Slot};
+use crate::write::aside::{self, Asides};
 use crate::write::column_dir::{ColumnDir, NamedFile, Sums};
+use crate::write::heal_action::{HealAction, HealReport};
 use crate::write::replace;
 
-/// One thing that healing changed, or would change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HealAction {
-    /// Offset entries of uncommitted records were set to 0.
-    ClearedEntries {
-        /// The offset file.
-        file: PathBuf,
-        /// The slots, ascending.
-        slots: Vec<Slot>,
-    },
-    /// Checksums of uncommitted records were set to 0.
-    ClearedSums {
-        /// The checksum file.
-        file: PathBuf,
-        /// The slots, ascending.
-        slots: Vec<Slot>,
-    },
-    /// An offset file that was cut short was extended by zeros to its 65,536 bytes.
-    ExtendedOffsets {
-        /// The offset file.
-        file: PathBuf,
-        /// Its length in bytes before.
-        from: u64,
-    },
-    /// Uncommitted bytes were cut off a data file.
-    Truncated {
-        /// The data file.
-        file: PathBuf,
-        /// Its length in bytes before.
-        from: u64,
-        /// The committed length in bytes.
-        to: u64,
-    },
-    /// A file that no commit names was removed.
-    RemovedFile {
-        /// The data or offset file.
-        file: PathBuf,
-        /// Its length in bytes.
-        byte_len: u64,
-    },
-    /// A directory beside the column was removed, which an interrupted replacement of the column had
-    /// left.
-    RemovedLeftover {
-        /// The directory.
-        directory: PathBuf,
-    },
-    /// The conf of a commit that did not happen was removed.
-    RemovedTmp {
-        /// `column.conf.tmp`
-        file: PathBuf,
-    },
+/// What speaks for the conf that is in force, and with that for what it does not name being what a
+/// crash left.
+pub(super) enum Evidence {
+    /// What it does not name is this writer's own, or is to be discarded.
+    Own,
+    /// It is what was written last. Of what a crash may have left of the commit that was under way,
+    /// this is the conf.
+    Vouched { unfinished: Option<Conf> },
+    /// Nothing: it may have rotted, or be an older one. Where the witness says that no writer makes
+    /// it from the one that was written last, that one.
+    Doubted { contradicts: Option<Conf> },
 }
 
-impl HealAction {
-    /// The file that was changed, or the directory that was removed.
-    #[must_use]
-    pub fn file(&self) -> &Path {
+impl Evidence {
+    /// What the witness says of a conf.
+    pub(super) fn of(directory: &ColumnDir, conf: &Conf, witness: &Witness) -> Result<Self> {
+        Ok(match witness.standing(conf) {
+            Standing::Newest => Self::Vouched { unfinished: None },
+            // It may also have rotted into the one before. Then the other's commit is complete.
+            Standing::Before { unfinished }
+                if directory.has(names::CONF_TMP)? || !is_complete(directory, &unfinished)? =>
+            {
+                Self::Vouched { unfinished: Some(unfinished) }
+            }
+            Standing::Unwitnessed | Standing::Before { .. } | Standing::Continued { .. } => {
+                Self::Doubted { contradicts: None }
+            }
+            Standing::Contradicted { newest } => Self::Doubted { contradicts: Some(newest) },
+        })
+    }
+
+    fn is_own(&self) -> bool {
+        matches!(self, Self::Own)
+    }
+
+    fn doubts(&self) -> bool {
+        matches!(self, Self::Doubted { .. })
+    }
+
+    /// The length that the unfinished commit would have given a file.
+    fn unfinished_len(&self, file_id: FileId) -> Option<u64> {
         match self {
-            HealAction::ClearedEntries { file, .. }
-            | HealAction::ClearedSums { file, .. }
-            | HealAction::ExtendedOffsets { file, .. }
-            | HealAction::Truncated { file, .. }
-            | HealAction::RemovedFile { file, .. }
-            | HealAction::RemovedTmp { file } => file,
-            HealAction::RemovedLeftover { directory } => directory,
+            Self::Vouched { unfinished: Some(conf) } => conf.named_len(file_id),
+            _ => None,
         }
-    }
-}
-
-impl fmt::Display for HealAction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.file().display())?;
-        match self {
-            HealAction::ClearedEntries { slots, .. } => {
-                write_cleared(f, ["entry", "entries"], slots)
-            }
-            HealAction::ClearedSums { slots, .. } => {
-                write_cleared(f, ["checksum", "checksums"], slots)
-            }
-            HealAction::ExtendedOffsets { from, .. } => {
-                write!(f, "extended from {from} to {TABLE_BYTES} bytes")
-            }
-            HealAction::Truncated { from, to, .. } => {
-                write!(f, "{} uncommitted bytes cut, length now {to}", from - to)
-            }
-            HealAction::RemovedFile { byte_len, .. } => {
-                write!(f, "uncommitted file of {byte_len} bytes removed")
-            }
-            HealAction::RemovedTmp { .. } => write!(f, "conf of an unfinished commit removed"),
-            HealAction::RemovedLeftover { .. } => {
-                write!(f, "removed: left by an interrupted replacement of the column")
-            }
-        }
-    }
-}
-
-fn write_cleared(f: &mut fmt::Formatter<'_>, what: [&str; 2], slots: &[Slot]) -> fmt::Result {
-    let [one, many] = what;
-    match slots {
-        [slot] => write!(f, "uncommitted {one} of slot {slot} cleared"),
-        [first, .., last] => {
-            let count = slots.len();
-            write!(f, "{count} uncommitted {many} cleared, slots {first} to {last}")
-        }
-        [] => write!(f, "no {one} cleared"),
-    }
-}
-
-/// What healing changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HealReport {
-    /// In the order in which it was done.
-    pub actions: Vec<HealAction>,
-}
-
-impl HealReport {
-    /// True when there was nothing to heal.
-    #[must_use]
-    pub fn is_clean(&self) -> bool {
-        self.actions.is_empty()
     }
 }
 
@@ -164,6 +92,7 @@ pub fn inspect(directory: impl AsRef<Path>) -> Result<HealReport> {
         Some(LockAttempt::Held(lock)) => Some(lock),
         None => None,
     };
+    let witness = directory.read_witness()?;
     let conf = directory.read_conf()?.ok_or_else(|| no_conf(&directory))?;
     let leftovers = match &held {
         Some(lock) => replace::leftovers(&directory, &**lock)?,
@@ -172,8 +101,76 @@ pub fn inspect(directory: impl AsRef<Path>) -> Result<HealReport> {
     let leftover =
         |found: ColumnDir| HealAction::RemovedLeftover { directory: found.path().into() };
     let mut actions: Vec<_> = leftovers.into_iter().map(leftover).collect();
-    actions.extend(examine(&directory, &conf)?);
-    Ok(HealReport { actions })
+    let asides = Asides::list(&directory)?.paths(&directory);
+    actions.extend(examine_witnessed(&directory, &conf, &witness, false)?);
+    Ok(HealReport::new(actions, asides))
+}
+
+/// What there is to heal by a conf of which the witness says this. With `discard`, what a crash need
+/// not have left is removed as well, with what was put aside earlier.
+pub(super) fn examine_witnessed(
+    directory: &ColumnDir,
+    conf: &Conf,
+    witness: &Witness,
+    discard: bool,
+) -> Result<Vec<HealAction>> {
+    let evidence = match discard {
+        true => Evidence::Own,
+        false => Evidence::of(directory, conf, witness)?,
+    };
+    let mut actions = examine(directory, conf, &evidence)?;
+    if !discard {
+        actions.extend(examine_taken_over(directory, conf, witness)?);
+    }
+    if let Evidence::Doubted { contradicts: Some(newest) } = evidence {
+        let is_other_kind = (newest.spec.record_type, newest.spec.compression)
+            != (conf.spec.record_type, conf.spec.compression);
+        if is_other_kind || !actions.is_empty() {
+            return Err(contradiction(directory, conf, &newest));
+        }
+    }
+    if matches!(witness.standing(conf), Standing::Before { .. }) {
+        actions.push(HealAction::ClearedWitness { file: directory.file_path(names::CHECK) });
+    }
+    Ok(actions)
+}
+
+/// Whether everything is there that this conf names.
+fn is_complete(directory: &ColumnDir, conf: &Conf) -> Result<bool> {
+    match examine(directory, conf, &Evidence::Own) {
+        Ok(actions) => {
+            let is_cut = |action: &HealAction| matches!(action, HealAction::ExtendedOffsets { .. });
+            Ok(!actions.iter().any(is_cut) && ends_with_a_record(directory, conf)?)
+        }
+        Err(error) if error.is_corrupt() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the backfill file ends with a record that an entry leads to.
+fn ends_with_a_record(directory: &ColumnDir, conf: &Conf) -> Result<bool> {
+    let Some(target) = conf.backfill_target().filter(|t| t.data_len > FIRST_RECORD_OFFSET) else {
+        return Ok(true);
+    };
+    let data = open_data(directory, target.file_id, target.data_len)?;
+    let Some((table, _)) = directory.read_table(target.file_id)? else { return Ok(false) };
+    let entries = table.records().map(|(_, entry)| entry);
+    let Some(last) = entries.filter(|entry| *entry < target.data_len).max() else {
+        return Ok(false);
+    };
+    let end = data.record_end(conf.spec.record_type, last, target.data_len)?;
+    Ok(end == Some(target.data_len))
+}
+
+/// The error for a conf that nobody makes from the one that was written last.
+fn contradiction(directory: &ColumnDir, conf: &Conf, newest: &Conf) -> Error {
+    let wanted = format!("what column.check has, or what can follow it ({newest})");
+    let found = format!(
+        "another ({conf}). Nothing was changed. To put back the one in column.check: `coldstore heal \
+         --restore-conf`. To keep this one, and remove what it does not name: `coldstore heal --discard`"
+    );
+    let what = "conf, which is not the one that was written last";
+    Error::corrupt(directory.file_path(names::CONF), None, what, wanted, found)
 }
 
 /// The error for a directory without a conf: no column, or one that has lost it.
@@ -192,26 +189,32 @@ pub(super) fn no_conf(directory: &ColumnDir) -> Error {
 }
 
 /// Finds out what there is to heal, or that the conf does not belong to the files. Touches nothing.
-pub(super) fn examine(directory: &ColumnDir, conf: &Conf) -> Result<Vec<HealAction>> {
-    let mut actions = Vec::new();
+pub(super) fn examine(
+    directory: &ColumnDir,
+    conf: &Conf,
+    evidence: &Evidence,
+) -> Result<Vec<HealAction>> {
+    let mut asides = Asides::list(directory)?;
+    let mut actions = match (asides.is_empty(), evidence) {
+        (false, evidence) => asides.done_with(directory, conf, evidence.is_own())?,
+        (true, _) => Vec::new(),
+    };
+    let mut examined = Examined { directory, conf, evidence, asides, actions: Vec::new() };
     if let Some(highest) = conf.highest {
-        examine_current(directory, conf, highest, &mut actions)?;
+        examined.current(highest)?;
     }
     if let Some(target) = conf.backfill_target() {
-        let (file_id, data_len) = (target.file_id, target.data_len);
-        if data_len == 0 {
-            remove_if_there(directory, SlotFile::Sums(file_id), &mut actions)?;
-            remove_if_there(directory, SlotFile::Offsets(file_id), &mut actions)?;
-            remove_if_there(directory, SlotFile::Data(file_id), &mut actions)?;
-        } else {
-            examine_backfill(directory, conf, file_id, data_len, &mut actions)?;
+        match target.data_len {
+            0 => examined.new_backfill_file(target.file_id)?,
+            data_len => examined.backfill_file(target.file_id, data_len)?,
         }
     }
     for file in directory.slot_files()? {
         if Some(file.file_id()) > conf.current_file() {
-            remove_if_there(directory, file, &mut actions)?;
+            examined.unnamed(file, evidence.doubts())?;
         }
     }
+    actions.append(&mut examined.actions);
     let tmp = directory.file_path(names::CONF_TMP);
     if directory.open(tmp.clone(), Access::Read)?.is_some() {
         actions.push(HealAction::RemovedTmp { file: tmp });
@@ -219,32 +222,13 @@ pub(super) fn examine(directory: &ColumnDir, conf: &Conf) -> Result<Vec<HealActi
     Ok(actions)
 }
 
-fn examine_current(
-    directory: &ColumnDir,
-    conf: &Conf,
-    highest: Slot,
-    actions: &mut Vec<HealAction>,
-) -> Result<()> {
-    let file_id = highest.file_id();
-    let data_len = conf.current_data_len;
-    let data = open_data(directory, file_id, data_len)?;
-    let Some((table, offsets_len)) = directory.read_table(file_id)? else {
-        return Err(missing(directory.offset_path(file_id), "offset file", data_len));
-    };
-    let largest = fit::check_current_entries(table.entries(), highest.index_in_file(), data_len)
-        .map_err(|misfit| {
-            misfit_error(directory.offset_path(file_id), highest, misfit, data_len)
-        })?;
-    let end = data.record_end(conf.spec.record_type, largest, data_len)?;
-    if end != Some(data_len) {
-        return Err(last_record_error(directory.data_path(file_id), largest, data_len, end));
-    }
-    // At and below the highest slot a checksum without a record can only be one of a backfill; else it
-    // is all that is left of a record whose entry was lost, and stays.
-    let sums_from = if conf.backfill.is_some() { 0 } else { highest.index_in_file() + 1 };
-    // The conf fits, so whatever lies after the highest slot is uncommitted too.
-    let file = Looked { file_id, data, table, offsets_len, data_len, sums_from };
-    heal_file(directory, conf, &file, actions)
+/// A column that is being looked at.
+struct Examined<'a> {
+    directory: &'a ColumnDir,
+    conf: &'a Conf,
+    evidence: &'a Evidence,
+    asides: Asides,
+    actions: Vec<HealAction>,
 }
 
 /// A file that the conf names, and fits.
@@ -258,57 +242,311 @@ struct Looked {
     sums_from: usize,
 }
 
-fn examine_sums(
-    directory: &ColumnDir,
-    conf: &Conf,
-    looked: &Looked,
-    actions: &mut Vec<HealAction>,
-) -> Result<()> {
-    let file_id = looked.file_id;
-    let file = directory.sums_path(file_id);
-    match directory.read_sums(file_id, conf.spec.record_type)? {
-        Sums::Absent => {}
-        // It was being made, whole, by a commit that did not happen.
-        Sums::Broken(byte_len) => actions.push(HealAction::RemovedFile { file, byte_len }),
-        Sums::Whole(sums) => {
-            let is_committed =
-                |index: &usize| (1..looked.data_len).contains(&looked.table.get(*index));
-            let known = sums.known().filter(|index| *index >= looked.sums_from);
-            let stray = known.filter(|index| !is_committed(index));
-            let slots: Vec<Slot> = stray.map(|index| file_id.slot_at(index)).collect();
-            if !slots.is_empty() {
-                actions.push(HealAction::ClearedSums { file, slots });
+impl Examined<'_> {
+    fn current(&mut self, highest: Slot) -> Result<()> {
+        let (directory, conf) = (self.directory, self.conf);
+        let file_id = highest.file_id();
+        let data_len = conf.current_data_len;
+        let data = open_data(directory, file_id, data_len)?;
+        let Some((table, offsets_len)) = directory.read_table(file_id)? else {
+            return Err(missing(directory.offset_path(file_id), "offset file", data_len));
+        };
+        let entries = table.entries();
+        let largest = fit::check_current_entries(entries, highest.index_in_file(), data_len)
+            .map_err(|misfit| {
+                misfit_error(directory.offset_path(file_id), highest, misfit, data_len)
+            })?;
+        let end = data.record_end(conf.spec.record_type, largest, data_len)?;
+        if end != Some(data_len) {
+            return Err(last_record_error(directory.data_path(file_id), largest, data_len, end));
+        }
+        // At and below the highest slot a checksum without a record can only be one of a backfill;
+        // else it is all that is left of a record whose entry was lost, and stays.
+        let sums_from = if conf.backfill.is_some() { 0 } else { highest.index_in_file() + 1 };
+        // The conf fits, so whatever lies after the highest slot is uncommitted too.
+        self.file(&Looked { file_id, data, table, offsets_len, data_len, sums_from })
+    }
+
+    fn backfill_file(&mut self, file_id: FileId, data_len: u64) -> Result<()> {
+        let (directory, conf) = (self.directory, self.conf);
+        let data = open_data(directory, file_id, data_len)?;
+        let (table, offsets_len) = match directory.read_table(file_id)? {
+            Some(table) => table,
+            None if data_len > FIRST_RECORD_OFFSET => {
+                return Err(missing(directory.offset_path(file_id), "offset file", data_len));
+            }
+            // There is nothing to extend, either.
+            None => (OffsetTable::zeroed(), TABLE_BYTES as u64),
+        };
+        for (index, entry) in table.records().filter(|(_, entry)| *entry < data_len) {
+            let end = data.record_end(conf.spec.record_type, entry, data_len)?;
+            if end.is_none_or(|end| end > data_len) {
+                let (path, slot) = (data.path().to_owned(), file_id.slot_at(index));
+                return Err(no_record(path, slot, entry, end, data_len));
             }
         }
+        self.file(&Looked { file_id, data, table, offsets_len, data_len, sums_from: 0 })
     }
-    Ok(())
+
+    /// A backfill file in which nothing was committed: what is there may be what a crash left, or a
+    /// good file that somebody has put back.
+    fn new_backfill_file(&mut self, file_id: FileId) -> Result<()> {
+        let unfinished_len = self.evidence.unfinished_len(file_id);
+        let data = self.directory.open(self.directory.data_path(file_id), Access::Read)?;
+        let data_len = data.map_or(Ok(0), |data| data.byte_len())?;
+        let is_ours = self.evidence.is_own() || unfinished_len.is_some_and(|len| data_len <= len);
+        for file in [SlotFile::Sums(file_id), SlotFile::Offsets(file_id), SlotFile::Data(file_id)] {
+            self.unnamed(file, !is_ours)?;
+        }
+        let file = self.directory.file_path(names::CONF);
+        self.actions.push(HealAction::DroppedBackfillFile { file });
+        Ok(())
+    }
+
+    /// A file that the conf does not name is removed; put aside where it may hold records that
+    /// were committed.
+    fn unnamed(&mut self, file: SlotFile, is_doubted: bool) -> Result<()> {
+        let path = self.directory.slot_file_path(file);
+        let Some(found) = self.directory.open(path.clone(), Access::Read)? else { return Ok(()) };
+        let byte_len = found.byte_len()?;
+        let action = match is_doubted && self.may_hold_records(file.file_id())? {
+            true => self.asides.move_aside(self.directory, file)?,
+            false => Some(HealAction::RemovedFile { file: path, byte_len }),
+        };
+        self.actions.extend(action);
+        Ok(())
+    }
+
+    /// Whether a file that no commit names has a whole record, or an entry that leads to one.
+    fn may_hold_records(&self, file_id: FileId) -> Result<bool> {
+        let directory = self.directory;
+        let first = FIRST_RECORD_OFFSET;
+        if let Some(data) = directory.open(directory.data_path(file_id), Access::Read)? {
+            let byte_len = data.byte_len()?;
+            let end = data.record_end(self.conf.spec.record_type, first, byte_len)?;
+            if end.is_some_and(|end| end <= byte_len) {
+                return Ok(true);
+            }
+        }
+        match directory.read_table(file_id) {
+            Ok(table) => Ok(table.is_some_and(|(table, _)| table.records().next().is_some())),
+            Err(error) if error.is_corrupt() => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn file(&mut self, looked: &Looked) -> Result<()> {
+        let Looked { file_id, data, table, offsets_len, data_len, .. } = looked;
+        let (directory, highest) = (self.directory, self.conf.highest);
+        let strays = || table.records().filter(|(_, entry)| entry >= data_len);
+        let slot_of = |(index, _)| file_id.slot_at(index);
+        let at_or_below = strays().filter(|(index, _)| Some(file_id.slot_at(*index)) <= highest);
+        let low: Vec<(usize, u64)> = at_or_below.collect();
+        if let Some(&(index, entry)) = low.first()
+            && self.conf.backfill.is_none()
+            && !self.evidence.is_own()
+        {
+            return Err(stray_entry(directory, *file_id, index, entry, *data_len));
+        }
+        let mut healed = Vec::new();
+        let file = directory.offset_path(*file_id);
+        let slots: Vec<Slot> = strays().map(slot_of).collect();
+        if !slots.is_empty() {
+            healed.push(HealAction::ClearedEntries { file: file.clone(), slots });
+        }
+        if *offsets_len < TABLE_BYTES as u64 {
+            healed.push(HealAction::ExtendedOffsets { file, from: *offsets_len });
+        }
+        let sums_at = healed.len();
+        healed.extend(self.sums(looked)?);
+        let (from, to) = (data.byte_len()?, *data_len);
+        if from > to {
+            healed.push(HealAction::Truncated { file: data.path().to_owned(), from, to });
+        }
+        if healed.is_empty() {
+            return Ok(());
+        }
+        for path in [data.path(), &directory.offset_path(*file_id), &directory.sums_path(*file_id)]
+        {
+            check_has_one_name(directory, path.to_owned())?;
+        }
+        let in_tail = data.record_end(self.conf.spec.record_type, to, from)?;
+        let has_records = strays().next().is_some() || in_tail.is_some_and(|end| end <= from);
+        let is_rot =
+            !low.is_empty() && !self.evidence.is_own() && !self.are_of_a_crash(looked, &low)?;
+        if is_rot || self.evidence.doubts() && has_records {
+            let with_sums = healed.len() > sums_at + usize::from(from > to);
+            let actions = &mut self.actions;
+            self.asides.copy_aside(directory, *file_id, to, with_sums, actions)?;
+        }
+        self.actions.append(&mut healed);
+        Ok(())
+    }
+
+    /// Whether these entries behind the committed length are what a crash leaves of one batch: they
+    /// lead to records that lie there, or to where the unfinished commit was about to write them.
+    fn are_of_a_crash(&self, looked: &Looked, strays: &[(usize, u64)]) -> Result<bool> {
+        let Looked { file_id, data, data_len, .. } = looked;
+        let byte_len = data.byte_len()?;
+        let mut starts = BTreeSet::new();
+        let mut at = *data_len;
+        // The last may be torn.
+        while at < byte_len {
+            starts.insert(at);
+            let end = data.record_end(self.conf.spec.record_type, at, byte_len)?;
+            at = end.unwrap_or(byte_len);
+        }
+        if strays.iter().all(|(_, entry)| starts.remove(entry)) {
+            return Ok(true);
+        }
+        let Some(len) = self.evidence.unfinished_len(*file_id) else { return Ok(false) };
+        let apart = |pair: &[(usize, u64)]| match pair {
+            [(_, left), (_, right)] => {
+                right.checked_sub(*left).is_some_and(|by| by >= HEADER_BYTES)
+            }
+            _ => false,
+        };
+        Ok(strays.windows(2).all(apart)
+            && strays.iter().all(|(_, entry)| fit::header_fits(*entry, len)))
+    }
+
+    /// What becomes of the checksums of a file that the conf names.
+    fn sums(&self, looked: &Looked) -> Result<Option<HealAction>> {
+        let Looked { file_id, table, data_len, sums_from, .. } = looked;
+        let (directory, record_type) = (self.directory, self.conf.spec.record_type);
+        let file = directory.sums_path(*file_id);
+        let committed = |index: &usize| (1..*data_len).contains(&table.get(*index));
+        Ok(match directory.read_sums(*file_id, record_type)? {
+            Sums::Absent => None,
+            Sums::Broken(byte_len) => {
+                // A commit that did not happen was making it, unless it has what only a commit
+                // that happened can have written.
+                let sums = directory.read_broken_sums(*file_id, record_type)?;
+                let fits = |index: usize| {
+                    committed(&index)
+                        && sums.get(index).is_of(file_id.slot_at(index), table.get(index))
+                };
+                match sums.known().any(fits) {
+                    true => Some(HealAction::MendedSums { file }),
+                    false => Some(HealAction::RemovedFile { file, byte_len }),
+                }
+            }
+            Sums::Whole(sums) => {
+                let stray = sums.known().filter(|index| index >= sums_from && !committed(index));
+                let mut stray: Vec<usize> = stray.collect();
+                if !stray.is_empty() && !self.evidence.is_own() {
+                    let starts = unreferenced_records(looked, record_type)?;
+                    let is_lost = |index: usize| {
+                        let (entry, slot) = (sums.get(index), file_id.slot_at(index));
+                        starts.iter().any(|offset| entry.is_of(slot, *offset))
+                    };
+                    // All that is left of a record whose entry has rotted.
+                    stray.retain(|index| !is_lost(*index));
+                }
+                let slots: Vec<Slot> = stray.iter().map(|index| file_id.slot_at(*index)).collect();
+                (!slots.is_empty()).then_some(HealAction::ClearedSums { file, slots })
+            }
+        })
+    }
 }
 
-fn examine_backfill(
-    directory: &ColumnDir,
-    conf: &Conf,
-    file_id: FileId,
-    data_len: u64,
-    actions: &mut Vec<HealAction>,
-) -> Result<()> {
-    let data = open_data(directory, file_id, data_len)?;
-    let (table, offsets_len) = match directory.read_table(file_id)? {
-        Some(table) => table,
-        None if data_len > FIRST_RECORD_OFFSET => {
-            return Err(missing(directory.offset_path(file_id), "offset file", data_len));
-        }
-        // There is nothing to extend, either.
-        None => (OffsetTable::zeroed(), TABLE_BYTES as u64),
-    };
-    for (index, entry) in table.records().filter(|(_, entry)| *entry < data_len) {
-        let end = data.record_end(conf.spec.record_type, entry, data_len)?;
-        if end.is_none_or(|end| end > data_len) {
-            let (path, slot) = (data.path().to_owned(), file_id.slot_at(index));
-            return Err(no_record(path, slot, entry, end, data_len));
+/// Where records start below the committed length that no entry leads to.
+fn unreferenced_records(looked: &Looked, record_type: [u8; 2]) -> Result<Vec<u64>> {
+    let Looked { data, table, data_len, .. } = looked;
+    let referenced: BTreeSet<u64> =
+        table.records().map(|(_, entry)| entry).filter(|entry| entry < data_len).collect();
+    let mut starts = Vec::new();
+    let mut ends = vec![FIRST_RECORD_OFFSET];
+    for entry in &referenced {
+        ends.extend(data.record_end(record_type, *entry, *data_len)?);
+    }
+    for mut at in ends {
+        while at < *data_len && !referenced.contains(&at) {
+            let Some(end) = data.record_end(record_type, at, *data_len)? else { break };
+            starts.push(at);
+            at = end;
         }
     }
-    let file = Looked { file_id, data, table, offsets_len, data_len, sums_from: 0 };
-    heal_file(directory, conf, &file, actions)
+    Ok(starts)
+}
+
+/// Checksums of records that other software has put in the place of those of a commit that did not
+/// happen here: it did not know of them.
+fn examine_taken_over(
+    directory: &ColumnDir,
+    conf: &Conf,
+    witness: &Witness,
+) -> Result<Vec<HealAction>> {
+    let mut actions = Vec::new();
+    for file in directory.slot_files()? {
+        let SlotFile::Sums(file_id) = file else { continue };
+        let vouched = witness.vouched_len(conf, file_id);
+        if vouched == u64::MAX || Some(file_id) > conf.current_file() {
+            continue;
+        }
+        let Sums::Whole(sums) = directory.read_sums(file_id, conf.spec.record_type)? else {
+            continue;
+        };
+        let (Some(data), Some((table, _))) = (
+            directory.open(directory.data_path(file_id), Access::Read)?,
+            directory.read_table(file_id)?,
+        ) else {
+            continue;
+        };
+        let bound = conf.named_len(file_id).unwrap_or(data.byte_len()?).min(data.byte_len()?);
+        let mut slots = Vec::new();
+        for index in
+            sums.known().filter(|index| (vouched.max(1)..bound).contains(&table.get(*index)))
+        {
+            let (slot, offset) = (file_id.slot_at(index), table.get(index));
+            let end = data.record_end(conf.spec.record_type, offset, bound)?;
+            let Some(end) = end.filter(|end| *end <= bound) else { continue };
+            if !is_as_kept(&data, sums.get(index), slot, offset, end)? {
+                slots.push(slot);
+            }
+        }
+        if !slots.is_empty() {
+            let file = directory.sums_path(file_id);
+            check_has_one_name(directory, file.clone())?;
+            actions.push(HealAction::ClearedSums { file, slots });
+        }
+    }
+    Ok(actions)
+}
+
+/// Whether a record is what its checksum was kept of.
+fn is_as_kept(data: &NamedFile, kept: SumEntry, slot: Slot, offset: u64, end: u64) -> Result<bool> {
+    let mut header = [0; 8];
+    data.read_exact_at(&mut header, offset)?;
+    let mut sum = RecordSum::new(slot, offset, header);
+    let mut at = offset + HEADER_BYTES;
+    while at < end {
+        let len = usize::try_from(end - at).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+        let mut piece = vec![0; len];
+        data.read_exact_at(&mut piece, at)?;
+        sum.update(&piece);
+        at += len as u64;
+    }
+    let found = sum.entry(slot, offset);
+    Ok(kept.record == found.record || kept.entry == found.entry)
+}
+
+/// The error for an entry that no crash leaves.
+fn stray_entry(
+    directory: &ColumnDir,
+    file_id: FileId,
+    index: usize,
+    entry: u64,
+    data_len: u64,
+) -> Error {
+    let slot = file_id.slot_at(index);
+    let wanted = format!("an offset below the committed {data_len} bytes (slot {slot})");
+    let found = format!(
+        "{entry}, which no crash leaves without backfill: put back a copy of the file, or let \
+         `coldstore heal --discard` clear it"
+    );
+    let path = directory.offset_path(file_id);
+    Error::corrupt(path, entry_offset(index), "offset entry", wanted, found)
 }
 
 /// Opens a data file that must be there with at least the committed bytes.
@@ -322,37 +560,6 @@ fn open_data(directory: &ColumnDir, file_id: FileId, data_len: u64) -> Result<Na
         return Err(data_file_too_short(path, byte_len, data_len));
     }
     Ok(data)
-}
-
-fn heal_file(
-    directory: &ColumnDir,
-    conf: &Conf,
-    looked: &Looked,
-    actions: &mut Vec<HealAction>,
-) -> Result<()> {
-    let Looked { file_id, data, table, offsets_len, data_len, .. } = looked;
-    let before = actions.len();
-    let stray = table.records().filter(|(_, entry)| entry >= data_len);
-    let slots: Vec<Slot> = stray.map(|(index, _)| file_id.slot_at(index)).collect();
-    let file = directory.offset_path(*file_id);
-    if !slots.is_empty() {
-        actions.push(HealAction::ClearedEntries { file: file.clone(), slots });
-    }
-    if *offsets_len < TABLE_BYTES as u64 {
-        actions.push(HealAction::ExtendedOffsets { file, from: *offsets_len });
-    }
-    examine_sums(directory, conf, looked, actions)?;
-    let (from, to) = (data.byte_len()?, *data_len);
-    if from > to {
-        actions.push(HealAction::Truncated { file: data.path().to_owned(), from, to });
-    }
-    if actions.len() > before {
-        let sums = directory.sums_path(*file_id);
-        for path in [data.path().to_owned(), directory.offset_path(*file_id), sums] {
-            check_has_one_name(directory, path)?;
-        }
-    }
-    Ok(())
 }
 
 /// What is going to be cut or cleared must not be a file with other names as well: under those it
@@ -372,18 +579,6 @@ fn check_has_one_name(directory: &ColumnDir, path: PathBuf) -> Result<()> {
     }
 }
 
-fn remove_if_there(
-    directory: &ColumnDir,
-    file: SlotFile,
-    actions: &mut Vec<HealAction>,
-) -> Result<()> {
-    let path = directory.slot_file_path(file);
-    if let Some(found) = directory.open(path.clone(), Access::Read)? {
-        actions.push(HealAction::RemovedFile { file: path, byte_len: found.byte_len()? });
-    }
-    Ok(())
-}
-
 /// Flushes what opening is going to trust: the process before may have died between a rename and
 /// its flush, so that what is visible is not on disk yet.
 pub(super) fn flush_trusted(directory: &ColumnDir, conf: &Conf) -> Result<()> {
@@ -400,15 +595,48 @@ pub(super) fn flush_trusted(directory: &ColumnDir, conf: &Conf) -> Result<()> {
     directory.sync_parent()
 }
 
+/// Removes what is on disk of a commit that this writer gives up. The conf may go on naming a file in
+/// which nothing was committed: the next opening drops it.
+pub(super) fn take_back(directory: &ColumnDir, conf: &Conf) -> Result<()> {
+    let mut actions = examine(directory, conf, &Evidence::Own)?;
+    actions.retain(|action| !matches!(action, HealAction::RemovedAside { .. }));
+    apply(directory, conf, &actions)
+}
+
 /// Does what [`examine`] found, and flushes every file that it changed, then the directory.
 ///
 /// An offset file is written whole, and before its data file is cut: where an earlier attempt
 /// failed to flush it, the page cache may show entries as cleared that are still on the medium,
 /// and a data file that is too long is what tells of such an attempt.
 pub(super) fn apply(directory: &ColumnDir, conf: &Conf, actions: &[HealAction]) -> Result<()> {
+    // What is removed below is on disk elsewhere first.
+    let mut copied = false;
+    for action in actions {
+        if let HealAction::CopiedAside { file, aside, from, .. } = action {
+            aside::copy(directory, file, aside, *from)?;
+            copied = true;
+        }
+    }
+    if copied {
+        directory.sync()?;
+    }
     for action in actions {
         tracing::info!(column = %directory.path().display(), "healing: {action}");
         match action {
+            // Done, or the conf's: the caller's to do.
+            HealAction::CopiedAside { .. }
+            | HealAction::DroppedBackfillFile { .. }
+            | HealAction::ClearedWitness { .. } => {}
+            HealAction::MovedAside { file, aside, .. } => directory.rename(file, aside)?,
+            HealAction::MendedSums { file } => {
+                if let Some(file_id) = file_id_of(file) {
+                    let sums = directory.read_broken_sums(file_id, conf.spec.record_type)?;
+                    let mut file = must_open(directory, file)?;
+                    file.set_len(SUMS_BYTES as u64)?;
+                    file.write_at(sums.as_bytes(), 0)?;
+                    file.sync()?;
+                }
+            }
             HealAction::ClearedEntries { file, slots } => rewrite_table(directory, file, slots)?,
             HealAction::ClearedSums { file, slots } => {
                 if let Some(file_id) = file_id_of(file) {
@@ -425,7 +653,9 @@ pub(super) fn apply(directory: &ColumnDir, conf: &Conf, actions: &[HealAction]) 
                 data.set_len(*to)?;
                 data.sync()?;
             }
-            HealAction::RemovedFile { file, .. } | HealAction::RemovedTmp { file } => {
+            HealAction::RemovedFile { file, .. }
+            | HealAction::RemovedAside { file, .. }
+            | HealAction::RemovedTmp { file } => {
                 directory.remove(file)?;
             }
             // Opening has done it, before it looked at the column.

@@ -1,5 +1,6 @@
 //! The write path: [`Writer`] → plan → commit → [`files::disk`](crate::files::disk).
 
+mod aside;
 mod column_dir;
 mod commit;
 mod compare;
@@ -11,6 +12,7 @@ mod encode;
 mod flusher;
 mod gather;
 mod heal;
+mod heal_action;
 mod mend;
 mod opening;
 mod pipeline;
@@ -26,7 +28,8 @@ pub use cut::{CutReport, Keep, inspect_cut};
 pub use door::Door;
 pub(crate) use opening::{Locked, settle};
 
-pub use heal::{HealAction, HealReport, inspect};
+pub use heal::inspect;
+pub use heal_action::{HealAction, HealReport};
 pub use mend::{Mended, replace_by_copy};
 pub use pipeline::{CommitInfo, Pipeline, PipelineOptions, Queue, Ticket};
 pub use reclaim::{ReclaimReport, Reclaimed, inspect_reclaim, reclaim, reclaim_on};

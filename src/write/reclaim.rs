@@ -18,7 +18,8 @@ use crate::format::offsets::entry_offset;
 use crate::format::record::FIRST_RECORD_OFFSET;
 use crate::slot::FileId;
 use crate::write::column_dir::{ColumnDir, Sums};
-use crate::write::heal::{self, HealReport};
+use crate::write::heal;
+use crate::write::heal_action::HealReport;
 use crate::write::writer::{Writer, WriterOptions};
 
 /// File systems give back whole blocks. The bytes around them are left as they are.

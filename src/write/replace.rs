@@ -136,7 +136,7 @@ impl Replacement {
     fn prove(&self) -> Result<()> {
         let conf = self.new.read_conf()?.ok_or_else(|| heal::no_conf(&self.new))?;
         heal::flush_trusted(&self.new, &conf)?;
-        let actions = heal::examine(&self.new, &conf)?;
+        let actions = heal::examine_witnessed(&self.new, &conf, &self.new.read_witness()?, false)?;
         match actions.first() {
             None => Ok(()),
             Some(action) => {

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::files::disk::Access;
 use crate::format::conf::Conf;
 use crate::format::faults::{data_file_too_short, missing};
+use crate::format::names::{self, Aside, AsidePart, SlotFile};
 use crate::format::offsets::{OffsetTable, TABLE_BYTES, entry_offset};
 use crate::format::record::FIRST_RECORD_OFFSET;
 use crate::format::sums::SumTable;
@@ -140,7 +141,10 @@ fn load(directory: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<FileState
     }
     let table = directory.read_table(file_id)?;
     if table.is_none() && data_len > FIRST_RECORD_OFFSET {
-        return Err(missing(directory.offset_path(file_id), "offset file", data_len));
+        return Err(match named {
+            Some(_) => missing(directory.offset_path(file_id), "offset file", data_len),
+            None => never_made(directory, file_id, data_len),
+        });
     }
     let has_offsets = table.is_some();
     let (table, offsets_len) = table.unwrap_or_else(|| (OffsetTable::zeroed(), 0));
@@ -196,6 +200,18 @@ fn open_sealed(directory: &ColumnDir, file_id: FileId) -> Result<Vec<NamedFile>>
     let paths = [directory.data_path(file_id), directory.offset_path(file_id)];
     let files = paths.into_iter().map(|path| directory.open(path, Access::Read));
     files.filter_map(Result::transpose).collect()
+}
+
+/// Other software, killed before it made the offset file, leaves this too; and there is no telling.
+fn never_made(directory: &ColumnDir, file_id: FileId, data_len: u64) -> Error {
+    let aside = Aside { number: 1, part: AsidePart::Whole(SlotFile::Data(file_id)) };
+    let found = format!(
+        "none, though {} has {data_len} bytes. If another writer was killed before it made the offset \
+         file, nothing in there is committed: rename it to {} and put again. Else put back the offset file",
+        names::data_file(file_id),
+        aside.name(),
+    );
+    Error::corrupt(directory.offset_path(file_id), None, "column", "offset file", found)
 }
 
 fn stray_entry(

@@ -16,6 +16,7 @@ use crate::format::witness::Witness;
 use crate::read::decode::{self, DecodeFault};
 use crate::read::{Reader, ReaderOptions};
 use crate::slot::{FileId, Slot};
+use crate::write::aside::Asides;
 use crate::write::column_dir::ColumnDir;
 use crate::write::commit::{self, FileBatch, Stream};
 use crate::write::compare::{StoredReader, Uncomparable, compare, same_value};
@@ -23,7 +24,8 @@ use crate::write::conf_file::{self, CommitError};
 use crate::write::door::{self, Door};
 use crate::write::encode;
 use crate::write::flusher::Flusher;
-use crate::write::heal::{self, HealAction, HealReport};
+use crate::write::heal::{self, Evidence};
+use crate::write::heal_action::{HealAction, HealReport};
 use crate::write::opening::{self, Deferred, Locked};
 use crate::write::pipeline::{CommitInfo, JobEvent};
 use crate::write::plan;
@@ -40,6 +42,8 @@ pub struct WriterOptions {
     checksums: Checksums,
     door: Option<Door>,
     pub(super) is_deferred: bool,
+    discard: bool,
+    restore_conf: bool,
 }
 
 /// Whether checksums of the records that are written are kept beside them: `data_00000.sum` beside
@@ -61,18 +65,22 @@ impl WriterOptions {
     /// larger bound than the one on disk replaces it.
     #[must_use]
     pub fn create(spec: ColumnSpec) -> Self {
-        let max_value_bytes = spec.max_value_bytes;
-        let (allow_backfill, checksums, is_deferred) = (false, Checksums::Off, false);
-        let (spec, door) = (Some(spec), None);
-        Self { spec, max_value_bytes, allow_backfill, checksums, door, is_deferred }
+        Self { spec: Some(spec), max_value_bytes: spec.max_value_bytes, ..Self::existing() }
     }
 
     /// Opens a column that must be there, as it is.
     #[must_use]
     pub fn existing() -> Self {
-        let (allow_backfill, checksums, is_deferred) = (false, Checksums::Off, false);
-        let (spec, max_value_bytes, door) = (None, 0, None);
-        Self { spec, max_value_bytes, allow_backfill, checksums, door, is_deferred }
+        Self {
+            spec: None,
+            max_value_bytes: 0,
+            allow_backfill: false,
+            checksums: Checksums::Off,
+            door: None,
+            is_deferred: false,
+            discard: false,
+            restore_conf: false,
+        }
     }
 
     /// Whether skipped slots behind the highest may be filled. Once on, it stays on: the column
@@ -86,6 +94,20 @@ impl WriterOptions {
     #[must_use]
     pub fn checksums(self, checksums: Checksums) -> Self {
         Self { checksums, ..self }
+    }
+
+    /// Healing removes what the conf does not name without keeping a copy, also where a crash need not
+    /// have left it, and what was put aside earlier (default: it is put aside, or opening fails).
+    #[must_use]
+    pub fn discard(self, discard: bool) -> Self {
+        Self { discard, ..self }
+    }
+
+    /// Puts back the conf that was written last, from `column.check`, where it fits the files. Fails
+    /// where none does.
+    #[must_use]
+    pub fn restore_conf(self, restore_conf: bool) -> Self {
+        Self { restore_conf, ..self }
     }
 
     /// Checks every value that is written (default: none is checked).
@@ -143,6 +165,7 @@ pub struct Writer {
     directory: ColumnDir,
     conf: Conf,
     witness: Witness,
+    asides: Asides,
     tables: TableCache,
     flusher: Flusher,
     door: Option<Door>,
@@ -196,10 +219,12 @@ impl Writer {
             Checksums::On => true,
         };
         let (tables, flusher) = (TableCache::new(keeps_sums), Flusher::default());
+        let asides = Asides::list(&directory)?;
         Ok(Self {
             directory,
             conf,
             witness,
+            asides,
             tables,
             flusher,
             door: options.door,
@@ -227,6 +252,7 @@ impl Writer {
             directory,
             conf,
             witness,
+            asides: Asides::default(),
             tables,
             flusher,
             door: options.door,
@@ -872,17 +898,36 @@ impl Writer {
             written.commit(directory, conf, tables, flusher)
         })?;
         tracing::debug!(column = %self.directory.path().display(), conf = ?self.conf, "committed");
+        if !self.asides.is_empty() {
+            self.remove_asides();
+        }
         Ok(())
+    }
+
+    /// Removes what was put aside and is committed again. A commit does not depend on that: where it
+    /// fails, the next opening does it.
+    fn remove_asides(&mut self) {
+        let Self { directory, conf, asides, healed, .. } = self;
+        let removed = asides.done_with(directory, conf, false).and_then(|actions| {
+            for action in &actions {
+                directory.remove(action.file())?;
+                healed.asides.retain(|aside| aside != action.file());
+            }
+            if actions.is_empty() { Ok(()) } else { directory.sync() }
+        });
+        if let Err(error) = removed {
+            tracing::warn!(column = %directory.path().display(), %error, "what was put aside stays");
+        }
     }
 
     /// Removes what is on disk of a commit that is given up, as the next opening would, and forgets
     /// what it knew of the files: healing may have removed, extended or completed any of them.
     fn take_back(&mut self) -> Result<()> {
-        self.change(|Self { directory, conf, tables, .. }| {
-            let healed = heal::examine(directory, conf)
-                .and_then(|actions| heal::apply(directory, conf, &actions));
+        self.change(|Self { directory, conf, witness, tables, .. }| {
+            let healed = heal::take_back(directory, conf);
             tables.forget_files();
-            healed.map_err(|error| CommitError { error, poisons: true })
+            let settled = healed.and_then(|()| conf_file::settle(directory, witness, conf));
+            settled.map(drop).map_err(conf_file::poisoning)
         })
     }
 
@@ -1038,7 +1083,10 @@ pub(super) struct Opened {
 
 /// Heals a column whose lock is held; one that is missing is made.
 pub(super) fn open_conf(directory: &ColumnDir, options: WriterOptions) -> Result<Opened> {
-    let witness = directory.read_witness()?;
+    let mut witness = directory.read_witness()?;
+    if options.restore_conf {
+        restore_conf(directory, &mut witness)?;
+    }
     match directory.read_conf()? {
         Some(conf) => open_existing(directory, conf, witness, options),
         None => create(directory, witness, options),
@@ -1052,14 +1100,21 @@ fn create(directory: &ColumnDir, mut witness: Witness, options: WriterOptions) -
         Some(spec) if directory.slot_files()?.is_empty() => spec,
         _ => return Err(heal::no_conf(directory)),
     };
+    // There were records, and all of them are gone.
+    if let Some(conf) = witness.confs().find(|conf| conf.highest.is_some()) {
+        let wanted = format!("what column.check has ({conf})");
+        let path = directory.file_path(names::CONF);
+        return Err(Error::corrupt(path, None, "column", wanted, "no conf, and no data file"));
+    }
     let conf = Conf::empty(spec, options.allow_backfill);
-    let actions = heal::examine(directory, &conf)?;
+    let actions = heal::examine(directory, &conf, &Evidence::Own)?;
     heal::apply(directory, &conf, &actions)?;
     // Before there is a conf: whoever finds one relies on the names above.
     directory.sync_parent()?;
     directory.sync_ancestors()?;
     conf_file::replace_alone(directory, &mut witness, None, conf)?;
-    Ok(Opened { conf, witness, healed: HealReport { actions }, in_force: None })
+    let healed = HealReport::new(actions, Vec::new());
+    Ok(Opened { conf, witness, healed, in_force: None })
 }
 
 fn open_existing(
@@ -1072,17 +1127,28 @@ fn open_existing(
         check_spec(directory.file_path(names::CONF), wanted, conf.spec)?;
     }
     heal::flush_trusted(directory, &conf)?;
-    let actions = heal::examine(directory, &conf)?;
+    let asides = Asides::list(directory)?.paths(directory);
+    let actions = heal::examine_witnessed(directory, &conf, &witness, options.discard)?;
     heal::apply(directory, &conf, &actions)?;
+    if actions.iter().any(|action| matches!(action, HealAction::ClearedWitness { .. }))
+        && let Some(mut check) = conf_file::settle(directory, &mut witness, &conf)?
+    {
+        check.sync()?;
+    }
 
     let mut asked = conf;
+    if asked.backfill_target().is_some_and(|target| target.data_len == 0) {
+        // Healing has removed what was there: a file that is put back is not a leftover.
+        asked.backfill = conf.backfill.map(|backfill| Backfill { target: None, ..backfill });
+    }
     asked.spec.max_value_bytes = conf.spec.max_value_bytes.max(options.max_value_bytes);
     if options.allow_backfill {
-        let target = conf.backfill_target();
+        let target = asked.backfill_target();
         asked.backfill = Some(Backfill { allowed: true, target });
     }
-    let is_as_asked = (asked.spec, asked.allows_backfill()) == (conf.spec, conf.allows_backfill());
-    let healed = HealReport { actions };
+    let is_as_asked = (asked.spec, asked.allows_backfill(), asked.backfill_target())
+        == (conf.spec, conf.allows_backfill(), conf.backfill_target());
+    let healed = HealReport::new(actions, asides);
     if is_as_asked {
         return Ok(Opened { conf, witness, healed, in_force: None });
     }
@@ -1091,4 +1157,18 @@ fn open_existing(
     }
     conf_file::replace_alone(directory, &mut witness, Some(&conf), asked)?;
     Ok(Opened { conf: asked, witness, healed, in_force: None })
+}
+
+/// Replaces the conf by the newest in the witness that fits the files.
+fn restore_conf(directory: &ColumnDir, witness: &mut Witness) -> Result<()> {
+    let fits = |conf: &Conf| heal::examine(directory, conf, &Evidence::Own).is_ok();
+    let Some(conf) = witness.confs().find(fits) else {
+        let wanted = "a conf that fits the files, to put it back";
+        let path = directory.file_path(names::CHECK);
+        return Err(Error::corrupt(path, None, "witness of the conf", wanted, "none"));
+    };
+    if directory.has(names::CONF_TMP)? {
+        directory.remove(&directory.file_path(names::CONF_TMP))?;
+    }
+    conf_file::replace_alone(directory, witness, Some(&conf), conf)
 }

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use coldstore::files::disk::{Access, Disk, DiskFile, LockAttempt, OsDisk, write_all_at};
+use coldstore::format::conf::Conf;
+use coldstore::format::witness::Witness;
 use coldstore::{
     Archive, ColumnSpec, Compression, Error, Reader, ReaderOptions, Slot, View, Writer,
     WriterOptions,
@@ -458,6 +460,7 @@ impl RawConf {
         let tmp = dir.join("column.conf.tmp");
         fs::write(&tmp, self.bytes()).unwrap();
         fs::rename(&tmp, dir.join("column.conf")).unwrap();
+        write_witness(dir, &[&self.bytes()]);
     }
 
     /// The conf of an empty [`PLAIN`] column.
@@ -479,6 +482,26 @@ impl RawConf {
         change(&mut conf);
         conf.commit(dir);
     }
+}
+
+/// Writes `column.check` as if these confs, as far as they are any, had been written one after the
+/// other. Without a conf it is removed.
+pub(crate) fn write_witness(dir: &Path, confs: &[&[u8]]) {
+    let decoded = confs.iter().map(|bytes| Conf::decode(Path::new("column.conf"), bytes));
+    let (mut witness, mut last) = (Witness::default(), None);
+    for conf in decoded.filter_map(Result::ok) {
+        witness.fill(last.as_ref(), conf);
+        last = Some(conf);
+    }
+    match last {
+        Some(_) => fs::write(dir.join("column.check"), witness.to_bytes()).unwrap(),
+        None => drop(fs::remove_file(dir.join("column.check"))),
+    }
+}
+
+/// The names of what was put aside in a directory.
+pub(crate) fn asides(dir: &Path) -> Vec<String> {
+    files(dir).into_keys().filter(|name| name.starts_with("aside")).collect()
 }
 
 /// The spec that a golden conf was made with.

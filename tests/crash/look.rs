@@ -162,7 +162,8 @@ pub(crate) fn stray_sums(medium: &Medium, path: &Path) -> Result<(), String> {
     let Some(dir) = medium.dir(path) else { return Ok(()) };
     let names = medium.names(dir);
     for (name, target) in names {
-        let (Some(data), Target::File(sums)) = (name.strip_suffix(".sum"), target) else {
+        let of_column = name.starts_with("data_").then(|| name.strip_suffix(".sum")).flatten();
+        let (Some(data), Target::File(sums)) = (of_column, target) else {
             continue;
         };
         let id: u64 = data[5..].parse().map_err(|_| format!("{name} is no checksum file"))?;
