@@ -35,6 +35,13 @@ pub(crate) struct Heal {
     /// Free the space of bytes that no slot refers to, too: no length and no offset changes
     #[arg(long)]
     reclaim: bool,
+    /// Remove what the conf does not name without keeping a copy, also where a crash need not have
+    /// left it, and remove what was put aside earlier
+    #[arg(long, conflicts_with = "dry_run")]
+    discard: bool,
+    /// Put back the conf that was written last, from column.check, where it fits the files
+    #[arg(long, conflicts_with_all = ["dry_run", "discard", "reclaim"])]
+    restore_conf: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -44,6 +51,8 @@ pub(crate) struct Heal {
 struct Healed {
     column: &'static str,
     actions: Vec<String>,
+    /// What was put aside and is still there.
+    put_aside: Vec<String>,
     /// With `--reclaim`.
     #[serde(skip_serializing_if = "Option::is_none")]
     reclaimed: Option<Vec<ReclaimedObject>>,
@@ -86,10 +95,17 @@ impl Heal {
             match self.heal(column) {
                 Ok((report, reclaimed)) => {
                     let actions = report.actions.iter().map(ToString::to_string).collect();
+                    let put_aside =
+                        report.asides.iter().map(|path| path.display().to_string()).collect();
                     let ReclaimReport { spans, left_alone } = reclaimed;
                     let reclaimed = || spans.iter().map(ReclaimedObject::of).collect();
                     let reclaimed = self.reclaim.then(reclaimed);
-                    healed.push(Healed { column: column.dir_name(), actions, reclaimed });
+                    healed.push(Healed {
+                        column: column.dir_name(),
+                        actions,
+                        put_aside,
+                        reclaimed,
+                    });
                     // Such a file is for `verify` to look at; what it has too much stays.
                     failed += u64::from(!left_alone.is_empty());
                     for error in left_alone {
@@ -134,7 +150,9 @@ impl Heal {
             (true, false) => Ok((coldstore::inspect(directory)?, ReclaimReport::default())),
             (false, true) => coldstore::reclaim(directory),
             (false, false) => {
-                let writer = Writer::open(directory, WriterOptions::existing())?;
+                let options = WriterOptions::existing();
+                let options = options.discard(self.discard).restore_conf(self.restore_conf);
+                let writer = Writer::open(directory, options)?;
                 Ok((writer.heal_report().clone(), ReclaimReport::default()))
             }
         }
@@ -142,13 +160,16 @@ impl Heal {
 
     fn print(&self, healed: &[Healed], out: &mut Output) -> Result<()> {
         let nothing = if self.dry_run { "nothing to heal" } else { "clean" };
-        for Healed { column, actions, reclaimed } in healed {
+        for Healed { column, actions, put_aside, reclaimed } in healed {
             let reclaimed = reclaimed.as_deref().unwrap_or_default();
             if actions.is_empty() && reclaimed.is_empty() {
                 writeln!(out, "{column}: {nothing}")?;
             }
             for action in actions {
                 writeln!(out, "{column}: {action}")?;
+            }
+            for file in put_aside {
+                writeln!(out, "{column}: {file}: put aside, until all of it is committed again")?;
             }
             for span in reclaimed {
                 writeln!(out, "{column}: {}", span.line)?;
