@@ -8,7 +8,8 @@
 //!
 //! What is there already is decided by column and slot, before anything is written: each column gets
 //! what it lacks, at its end or, where backfill is on, behind it. An era that is there as a whole is
-//! compared: its last roots, its state where that is stored, and that its blocks are there.
+//! compared: its last roots, its state where that is stored, and that its blocks are there. Importing the
+//! same files again therefore decodes every state that the archive has.
 
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
