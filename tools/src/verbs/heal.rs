@@ -52,6 +52,7 @@ struct Healed {
     column: &'static str,
     actions: Vec<String>,
     /// What was put aside and is still there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     put_aside: Vec<String>,
     /// With `--reclaim`.
     #[serde(skip_serializing_if = "Option::is_none")]
