@@ -136,7 +136,9 @@ pub fn remove_on(
         for (column, keep, cut) in &cuts {
             record(manifest, *column, *keep, cut);
         }
-        if let Removal::Rewind(to) = removal {
+        if let Removal::Rewind(to) = removal
+            && columns.contains(&Column::StateSnapshots)
+        {
             manifest.unproved_state = manifest.unproved_state.filter(|state| Some(*state) <= to);
         }
         if cuts.iter().any(|(_, _, cut)| cut.changes) {

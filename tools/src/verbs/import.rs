@@ -2,6 +2,7 @@
 
 mod config;
 mod files;
+mod known;
 mod proof;
 mod summary;
 mod watch;
@@ -18,6 +19,7 @@ use coldstore::era::{EraFile, Plan};
 use coldstore::{ArchiveWriter, Checksums, Column, Manifest};
 use coldstore_proof::import::TrustedRoot;
 
+use self::known::Known;
 pub(super) use self::proof::tell_of_preset;
 use self::proof::{Proof, ProofObject};
 use self::summary::Summary;
@@ -133,7 +135,8 @@ impl Import {
         let started = Instant::now();
         let (imported, proved) = match &proof {
             Some(proof) => {
-                let mut prover = proof.prover(&plan);
+                let unproved = manifest.as_ref().and_then(|manifest| manifest.unproved_state);
+                let mut prover = proof.prover(&plan, unproved);
                 let columns = columns(&mut archive)?;
                 let imported = import_proved(&plan, columns, options, &mut prover, &mut watch);
                 (imported, Some(ProofObject::new(&prover.into_report(), &chain, proof.preset())))
@@ -154,15 +157,8 @@ impl Import {
             archive.settle()?;
         }
         if !done.eras.is_empty() {
-            Manifest::update(&self.archive, |manifest| {
-                manifest.first_slot = manifest.first_slot.or(done.first_slot);
-                if self.refill && stopped.is_none() {
-                    for column in Column::ALL {
-                        manifest.column_mut(column).pruned_before = None;
-                    }
-                }
-                Ok(())
-            })?;
+            let refilled = self.refill.then_some((states, chain.slots_per_era));
+            Known { done: &done, proof: proof.as_ref(), refilled }.record(&self.archive)?;
         }
         let summary = Summary::new(&done, &chain, started.elapsed(), proved, left_out);
         if stopped.is_none() || !done.eras.is_empty() {

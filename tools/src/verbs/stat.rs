@@ -14,6 +14,7 @@ use crate::failure::{self, Answer};
 use crate::networks::Root;
 use crate::open;
 use crate::output::{self, Decimal, Output, Table};
+use crate::verbs::verify::lines;
 
 /// Say what each column holds
 ///
@@ -33,6 +34,8 @@ struct ArchiveObject {
     config_name: Option<String>,
     genesis_validators_root: Option<Root>,
     slots_per_era: Option<Decimal>,
+    /// The slot of the newest state, while nothing proves it.
+    unproved_state: Option<Decimal>,
     totals: TotalsObject,
     columns: Vec<ColumnObject>,
 }
@@ -52,6 +55,8 @@ struct ColumnObject {
     name: &'static str,
     highest_slot: Option<Decimal>,
     lowest_slot: Option<Decimal>,
+    /// Records below this slot were removed on purpose.
+    pruned_before: Option<Decimal>,
     records: Decimal,
     gaps: Decimal,
     files: Decimal,
@@ -107,20 +112,25 @@ struct Counted {
     stat: ColumnStat,
     records: RecordStat,
     slots_per_era: u64,
+    pruned_before: Option<Slot>,
 }
 
 impl Stat {
     pub(crate) fn run(self) -> Result<Answer> {
         open::tell_lacking(&self.archive)?;
         let archive = open::archive(&self.archive)?;
-        let network = Manifest::read(&self.archive)?.map(|manifest| Chain::recorded(&manifest));
+        let manifest = Manifest::read(&self.archive)?.unwrap_or_default();
+        let network = Chain::recorded(&manifest);
         // Where nothing tells, an era is what most are: as long as a file.
         let slots_per_era =
             Chain::of(&self.archive, &archive)?.slots_per_era.unwrap_or(SLOTS_PER_FILE);
         let (mut columns, mut failed) = (Vec::new(), 0);
         for column in open::present_columns(&self.archive)? {
             match stat_of(&archive, column, slots_per_era) {
-                Ok(counted) => columns.push(counted),
+                Ok(counted) => {
+                    let pruned_before = manifest.column(column).pruned_before;
+                    columns.push(Counted { pruned_before, ..counted });
+                }
                 Err(error) => {
                     failure::tell(column, error);
                     failed += 1;
@@ -130,16 +140,15 @@ impl Stat {
         let mut out = Output::stdout();
         if self.json {
             out.json_line(&ArchiveObject {
-                config_name: network.as_ref().and_then(|network| network.config_name.clone()),
-                genesis_validators_root: network
-                    .as_ref()
-                    .and_then(|known| known.genesis_validators_root),
-                slots_per_era: network.and_then(|network| network.slots_per_era).map(Decimal),
+                config_name: network.config_name,
+                genesis_validators_root: network.genesis_validators_root,
+                slots_per_era: network.slots_per_era.map(Decimal),
+                unproved_state: manifest.unproved_state.map(|slot| Decimal(slot.0)),
                 totals: totals(&columns),
                 columns: columns.iter().map(object).collect(),
             })?;
         } else {
-            if let Some(network) = network.filter(|network| *network != Chain::default()) {
+            if network != Chain::default() {
                 writeln!(out, "network {network}")?;
             }
             table(&columns).print(&mut out)?;
@@ -147,6 +156,14 @@ impl Stat {
                 let of_eras = format!("\nby eras of {slots_per_era} slots, bytes of data files\n");
                 out.write_all(of_eras.as_bytes())?;
                 growth_table(&columns).print(&mut out)?;
+            }
+            for Counted { column, pruned_before, .. } in &columns {
+                if let Some(before) = pruned_before {
+                    writeln!(out, "{column}: pruned: everything before slot {before} was removed")?;
+                }
+            }
+            if let Some(line) = lines::unproved_state(&manifest) {
+                writeln!(out, "{line}")?;
             }
         }
         out.flush()?;
@@ -162,7 +179,7 @@ fn stat_of(archive: &Archive, column: Column, slots_per_era: u64) -> coldstore::
         _ => slot.0 / slots_per_era + 1,
     };
     let (stat, records) = (stat_column(&view)?, stat_records(&view, ASKED, era_of)?);
-    Ok(Counted { column, stat, records, slots_per_era })
+    Ok(Counted { column, stat, records, slots_per_era, pruned_before: None })
 }
 
 impl Counted {
@@ -268,6 +285,7 @@ fn object(counted: &Counted) -> ColumnObject {
         name: column.long_name(),
         highest_slot: conf.highest.map(|slot| Decimal(slot.0)),
         lowest_slot: stat.lowest.map(|slot| Decimal(slot.0)),
+        pruned_before: counted.pruned_before.map(|slot| Decimal(slot.0)),
         records: Decimal(stat.records),
         gaps: Decimal(stat.gaps),
         files: Decimal(stat.files),

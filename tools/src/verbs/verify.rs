@@ -2,7 +2,7 @@
 
 mod checkpoint;
 mod deep;
-mod lines;
+pub(super) mod lines;
 mod verdict;
 
 use std::collections::HashSet;
@@ -70,6 +70,8 @@ struct Verified {
     unreadable: Decimal,
     /// Of the archive itself.
     findings: Vec<FindingObject>,
+    /// The slot of the newest state, while nothing proves it, as the manifest has it.
+    unproved_state: Option<Decimal>,
     /// What the archive lacks as a whole.
     lacking: Vec<LackingObject>,
     columns: Vec<ColumnObject>,
@@ -175,6 +177,14 @@ impl Verify {
     /// What `archive.toml` says of the chain must be what the states say.
     fn verify_manifest(&self, report: &mut Report) -> Result<()> {
         let Some(manifest) = Manifest::read(&self.archive)? else { return Ok(()) };
+        let of_states = self.column.is_none_or(|column| column == Column::StateSnapshots);
+        if of_states {
+            report.verified.unproved_state = manifest.unproved_state.map(|slot| Decimal(slot.0));
+        }
+        // A proof has its own words for it.
+        if of_states && !self.deep && !self.json {
+            lines::unproved_state(&manifest).iter().for_each(|line| output::tell(line));
+        }
         let archive = open::archive(&self.archive)?;
         let Some(denied) = Chain::recorded(&manifest).contradiction(&archive) else {
             return Ok(());

@@ -399,7 +399,7 @@ fn tree(
 }
 
 /// A directory with these eras of a chain.
-fn some_eras(archive: &Archive, name: &str, chain: &str, eras: &[usize]) -> String {
+pub(crate) fn some_eras(archive: &Archive, name: &str, chain: &str, eras: &[usize]) -> String {
     let directory = archive.beside(name);
     fs::create_dir(&directory).unwrap();
     for entry in fs::read_dir(era_directory(chain)).unwrap() {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::import::some_eras;
 use crate::support::{Archive, Run, coldstore, copy_dir, test_data};
 
 fn minimal() -> String {
@@ -306,4 +307,73 @@ fn a_range_of_slots_is_proved_by_whole_eras() {
     let beyond = ["blk", "--deep", "--json", "--from", "100000"];
     assert_eq!(verify(&archive, &beyond).exits(0).json()["proof"]["blocks"], "0");
     assert_eq!(verify(&archive, &["bsd", "--deep"]).code, Some(3), "there is no such column");
+}
+
+fn manifest(archive: &Archive) -> String {
+    fs::read_to_string(archive.path().join("archive.toml")).unwrap()
+}
+
+/// An .era file of era 4 of the minimal chain whose state has another genesis time: nothing within
+/// the era is tied to that.
+fn forged_fourth_era(directory: &str) {
+    let archive = Archive::new();
+    let (arg, state) = (archive.arg(), archive.beside("state"));
+    let held = some_eras(&archive, "held", "chain-minimal", &[0, 1, 2, 3, 4]);
+    coldstore(&["import", &arg, &held]).exits(0);
+    coldstore(&["get", &arg, "bss", "256", "--out", &state]).exits(0);
+    flip(Path::new(&state), 0);
+    coldstore(&["rewind", &arg, "bss", "--to", "255"]).exits(0);
+    coldstore(&["put", &arg, "bss", "256", &state]).exits(0);
+    coldstore(&["export", &arg, "--era", "4", "--out", directory]).exits(0);
+}
+
+/// Guards against a forged newest state for which the next, genuine file is blamed, with no way to
+/// go on.
+#[test]
+fn an_unproved_state_that_the_next_era_contradicts_is_named_with_the_way_out() {
+    let archive = Archive::new();
+    let arg = archive.arg();
+    let held = some_eras(&archive, "held", "chain-minimal", &[0, 1, 2, 3]);
+    forged_fourth_era(&held);
+    coldstore(&["import", &arg, &held]).exits(0);
+    let known = manifest(&archive);
+    assert!(known.contains("unproved_state = 256\n"), "{known}");
+    assert!(known.contains("preset = \"minimal\"\n"), "{known}");
+    let line = "the state of slot 256 is not proved yet: the next era proves it";
+    let stat = coldstore(&["stat", &arg]).exits(0);
+    assert!(stat.text().contains(line), "{}", stat.text());
+    assert_eq!(coldstore(&["stat", &arg, "--json"]).exits(0).json()["unproved_state"], "256");
+    let verified = verify(&archive, &[]).exits(0);
+    assert!(verified.stderr.contains(line), "{}", verified.stderr);
+    assert_eq!(verify(&archive, &["--json"]).exits(0).json()["unproved_state"], "256");
+
+    let next = some_eras(&archive, "next", "chain-minimal", &[5]);
+    let refused = coldstore(&["import", &arg, &next]).exits(3);
+    let (_, root) =
+        trusted(256).split_once(':').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    for part in [
+        format!("{arg}/bss: corrupt state snapshot"),
+        format!("slot 256: a state with the state root {root}, as era 5 has it"),
+        "minimal-00005-7f74b8ae.era".to_owned(),
+        format!("coldstore rewind {arg} --to 255 bss, then import era 4 and those after it again"),
+    ] {
+        assert!(refused.stderr.contains(&part), "{part}: {}", refused.stderr);
+    }
+    let highest = || archive.scan("bbr", &["--reverse", "--limit", "1", "--format", "sha256"]);
+    assert_eq!(highest().first_words(), ["255"], "nothing of the era was committed");
+
+    coldstore(&["rewind", &arg, "--to", "255", "bss"]).exits(0);
+    assert!(!manifest(&archive).contains("unproved_state"), "the era after it has its root");
+    let again = some_eras(&archive, "again", "chain-minimal", &[4, 5]);
+    coldstore(&["import", &arg, &again]).exits(0);
+    assert!(manifest(&archive).contains("unproved_state = 320\n"), "{}", manifest(&archive));
+    assert_eq!(highest().first_words(), ["319"]);
+    verify(&archive, &["--deep", "--trusted-state-root", &trusted(320)]).exits(0);
+    // What a trusted root vouches for is proved.
+    coldstore(&["import", &arg, &again, "--trusted-state-root", &trusted(320)]).exits(0);
+    assert!(!manifest(&archive).contains("unproved_state"), "{}", manifest(&archive));
+    // It is recorded beside a rewind of other columns, and moves on with the next era.
+    import(&archive, &[]).exits(0);
+    coldstore(&["rewind", &arg, "--to", "500", "bsr"]).exits(0);
+    assert!(manifest(&archive).contains("unproved_state = 576\n"), "{}", manifest(&archive));
 }

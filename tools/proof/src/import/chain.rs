@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use coldstore::era::{EraAt, EraFile, Group};
-use coldstore::{Archive, Column, Result, Slot};
+use coldstore::{Archive, Column, Error, Result, Slot};
 
 use super::era::Era;
 use super::{ImportProver, hashed};
@@ -23,6 +23,8 @@ pub(super) struct Previous {
     state_root: Option<Root>,
     /// The block root of its slot.
     block_root: Option<Root>,
+    /// The archive that holds the state, when nothing proves it.
+    unproved_in: Option<PathBuf>,
 }
 
 impl Previous {
@@ -33,6 +35,7 @@ impl Previous {
             genesis_validators_root: era.state.head.genesis_validators_root,
             state_root: era.state_root().copied(),
             block_root: era.next_block_root(),
+            unproved_in: None,
         }
     }
 
@@ -47,12 +50,43 @@ impl Previous {
             if let (Some(wanted), Some(found)) = (wanted, found)
                 && wanted != found
             {
+                if let Some(archive) = &self.unproved_in {
+                    return Err(self.contradicted(archive, era, what, found, wanted));
+                }
                 let wanted =
                     format!("the {what} {}, which the state of {whose} comes to", hex(wanted));
                 return Err(era.refuse(self.slot, &wanted, hex(found)));
             }
         }
         Ok(())
+    }
+
+    /// The era agrees with itself, and nothing vouches for the state: the state is to be replaced.
+    fn contradicted(
+        &self,
+        archive: &Path,
+        era: &Era,
+        what: &str,
+        wanted: &Root,
+        found: &Root,
+    ) -> Error {
+        let slot = self.slot;
+        let wanted = format!(
+            "slot {slot}: a state with the {what} {}, as era {} has it ({})",
+            hex(wanted),
+            era.number,
+            era.path.display()
+        );
+        let to = slot.previous().map_or_else(|| "nothing".to_owned(), |slot| slot.to_string());
+        let found = format!(
+            "{}, of a state that nothing proved: to replace it, coldstore rewind {} --to {to} bss, \
+             then import era {} and those after it again",
+            hex(found),
+            archive.display(),
+            era.number.saturating_sub(1),
+        );
+        let directory = archive.join(Column::StateSnapshots.dir_name());
+        Error::corrupt(directory, None, "state snapshot", wanted, found)
     }
 }
 
@@ -61,6 +95,7 @@ pub(super) fn in_archive(
     archive: &Archive,
     preset: Preset,
     slot: Slot,
+    is_unproved: bool,
 ) -> Result<Option<Previous>> {
     if !archive.columns().contains(&Column::StateSnapshots) {
         return Ok(None);
@@ -77,6 +112,7 @@ pub(super) fn in_archive(
         genesis_validators_root: state.head.genesis_validators_root,
         state_root: Some(body.root),
         block_root: (latest.slot == slot).then(|| latest.root(&body.root)),
+        unproved_in: is_unproved.then(|| archive.root().to_path_buf()),
     }))
 }
 

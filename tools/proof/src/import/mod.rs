@@ -15,7 +15,7 @@ mod trust;
 use std::io::Read;
 
 use coldstore::era::{EraAt, EraProof, Group, Plan, Prover};
-use coldstore::{Archive, Error, Result};
+use coldstore::{Archive, Error, Result, Slot};
 
 pub use self::report::{Anchor, ProofReport};
 pub use self::trust::{Trust, TrustFault, TrustedRoot};
@@ -34,6 +34,8 @@ pub struct ImportProver<'a> {
     trust: &'a Trust,
     /// What the archive held before the import.
     archive: Option<&'a Archive>,
+    /// The slot of the archive's newest state, while nothing proves it.
+    unproved_state: Option<Slot>,
     /// The era that was proved last.
     previous: Option<Previous>,
     /// Fork versions whose states were hashed: states of those forks are known.
@@ -51,7 +53,24 @@ impl<'a> ImportProver<'a> {
         archive: Option<&'a Archive>,
     ) -> Self {
         let report = ProofReport { anchor: trust.anchor(), ..ProofReport::default() };
-        Self { plan, preset, trust, archive, previous: None, known_versions: vec![], report }
+        Self {
+            plan,
+            preset,
+            trust,
+            archive,
+            unproved_state: None,
+            previous: None,
+            known_versions: vec![],
+            report,
+        }
+    }
+
+    /// The slot of the archive's newest state, while nothing proves it: an era that contradicts
+    /// that state is believed rather than the state.
+    #[must_use]
+    pub fn unproved_state(mut self, slot: Option<Slot>) -> Self {
+        self.unproved_state = slot;
+        self
     }
 
     /// What was proved, and what it rests on.
@@ -81,7 +100,10 @@ impl<'a> ImportProver<'a> {
             return Ok(Some(previous.clone()));
         }
         match self.archive {
-            Some(archive) => chain::in_archive(archive, self.preset, slots.first),
+            Some(archive) => {
+                let is_unproved = self.unproved_state == Some(slots.first);
+                chain::in_archive(archive, self.preset, slots.first, is_unproved)
+            }
             None => Ok(None),
         }
     }

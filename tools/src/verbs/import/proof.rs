@@ -44,8 +44,19 @@ impl Proof {
         self.preset
     }
 
-    pub(super) fn prover<'a>(&'a self, plan: &'a Plan) -> ImportProver<'a> {
+    pub(super) fn prover<'a>(
+        &'a self,
+        plan: &'a Plan,
+        unproved_state: Option<Slot>,
+    ) -> ImportProver<'a> {
         ImportProver::new(plan, self.preset, &self.trust, self.archive.as_ref())
+            .unproved_state(unproved_state)
+    }
+
+    /// True when a trusted root is that of the state of a slot, or of a state above a slot whose
+    /// state was `stored` by this import: that one was compared with it.
+    pub(super) fn vouches_for(&self, slot: Slot, stored: bool) -> bool {
+        self.trust.state_root(slot).is_some() || (stored && self.trust.proves_up_to() >= Some(slot))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a column comes to, in one line.
 
-use coldstore::Column;
 use coldstore::verify::Summary;
+use coldstore::{Column, Manifest};
 
 /// What was checked of a column, what was found, and what is not known.
 pub(super) fn of_column(column: Column, summary: &Summary, damages: u64) -> String {
@@ -33,6 +33,16 @@ pub(super) fn without_sums(columns: &[&str]) -> Option<String> {
     let columns = columns.join(", ");
     (!columns.is_empty()).then(|| {
         format!("there was nothing to compare the records of {columns} with: no checksums are kept")
+    })
+}
+
+/// That the newest state may still turn out to be another one.
+pub(in crate::verbs) fn unproved_state(manifest: &Manifest) -> Option<String> {
+    manifest.unproved_state.map(|slot| {
+        format!(
+            "the state of slot {slot} is not proved yet: the next era proves it, or a trusted state \
+             root"
+        )
     })
 }
 
