@@ -7,7 +7,9 @@ use coldstore::{Slot, View};
 
 use crate::column::{SLOTS, make, open_scratch, outcome, read, run_well, say, told, value};
 use crate::support::{open_reader, reader};
-use crate::system::{limit, maps, memory, open_files, removed_files, use_up_maps};
+use crate::system::{
+    limit, lowest_free_descriptor, maps, memory, open_files, removed_files, use_up_maps,
+};
 
 const MIB: u64 = 1 << 20;
 
@@ -84,9 +86,11 @@ fn verified_with_few_files(column: &std::path::Path) {
         say(&outcome(verified, |summary| format!("{} records", summary.records)));
         assert_eq!(found, 0);
     };
-    let held = open_files() as u64 - 3;
-    for more in 0..9 {
-        limit(libc::RLIMIT_NOFILE, held + more);
+    // The writer's last confs may still be waiting to be closed, and would be given back during the loop.
+    wait_for_removed_files(0);
+    let lowest = lowest_free_descriptor();
+    for free in 0..9 {
+        limit(libc::RLIMIT_NOFILE, lowest + free);
         verify();
     }
 }

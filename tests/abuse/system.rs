@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -104,6 +105,12 @@ pub(crate) fn memory(line: &str) -> u64 {
 
 pub(crate) fn open_files() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// The number that the next file gets. A limit of that many lets no file be opened.
+pub(crate) fn lowest_free_descriptor() -> u64 {
+    let file = std::fs::File::open("/dev/null").unwrap();
+    u64::try_from(file.as_raw_fd()).unwrap()
 }
 
 /// How many descriptors of this process are of files that have no name any more.
