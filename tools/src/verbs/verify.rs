@@ -140,28 +140,25 @@ impl Verify {
             failed: 0,
         };
         report.lacking(&self.archive, &lacking)?;
-        let deep = self.deep.then(|| Deep::prepare(&self, &columns)).transpose()?;
-        for column in columns {
-            // What is proved is decoded on the way.
-            let decode = deep.as_ref().is_some_and(|deep| !deep.decodes(column));
-            self.verify_column(column, decode, &mut report)?;
+        if self.deep {
+            Deep::check_arguments(&self, &columns)?;
+        }
+        for &column in &columns {
+            self.verify_column(column, &mut report)?;
         }
         // What follows maps what it reads: a bad sector would end the process.
-        if report.verified.unreadable.0 == 0 {
+        let is_readable = report.verified.unreadable.0 == 0;
+        if is_readable {
             self.verify_manifest(&mut report)?;
         }
-        let is_proved = match deep {
-            Some(_) if report.verified.unreadable.0 > 0 => {
-                output::tell("not proved: not all of the archive can be read");
-                report.tell_verdict()
-            }
-            deep => {
-                let proved = deep.map_or(Ok(()), |deep| deep.run(&mut report));
-                let is_proved = report.tell_verdict();
-                proved?;
-                is_proved
-            }
-        };
+        let mut proved = Ok(());
+        if self.deep && is_readable {
+            proved = Deep::prepare(&self, &columns)?.run(&mut report);
+        } else if self.deep {
+            output::tell("not proved: not all of the archive can be read");
+        }
+        let is_proved = report.tell_verdict();
+        proved?;
         let Report { mut out, verified, failed, .. } = report;
         if self.json {
             out.json_line(&verified)?;
@@ -208,11 +205,11 @@ impl Verify {
         report.print(Column::StateSnapshots, &finding)
     }
 
-    fn verify_column(&self, column: Column, deep: bool, report: &mut Report) -> Result<()> {
+    fn verify_column(&self, column: Column, report: &mut Report) -> Result<()> {
         let directory = self.archive.join(column.dir_name());
         let pruned_before =
             Manifest::read(&self.archive)?.and_then(|known| known.column(column).pruned_before);
-        let options = VerifyOptions { deep, column: Some(column), pruned_before };
+        let options = VerifyOptions { deep: self.deep, column: Some(column), pruned_before };
         let progress = Progress::waiting(&format!("verify {column}"));
         let (mut damages, mut findings, mut printed) = (0, Vec::new(), Ok(()));
         let mut take = |finding: Finding| {

@@ -1,10 +1,11 @@
 //! `import` and `verify --deep` prove history, and say what that rests on.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::import::some_eras;
-use crate::support::{Archive, Run, coldstore, copy_dir, test_data};
+use crate::support::{Archive, Run, coldstore, coldstore_without_privileges, copy_dir, test_data};
 
 fn minimal() -> String {
     test_data("chain-minimal/era").to_str().unwrap().to_owned()
@@ -376,4 +377,40 @@ fn an_unproved_state_that_the_next_era_contradicts_is_named_with_the_way_out() {
     import(&archive, &[]).exits(0);
     coldstore(&["rewind", &arg, "--to", "500", "bsr"]).exits(0);
     assert!(manifest(&archive).contains("unproved_state = 576\n"), "{}", manifest(&archive));
+}
+
+/// The proof maps what it reads, and hashes the newest state first: a bad sector there would end the
+/// process. So all is read by calls before it, and every value that can be read is decoded.
+#[test]
+fn what_cannot_be_read_is_listed_before_a_state_is_mapped_for_the_proof() {
+    let archive = imported();
+    let (state, blocks) = (data(&archive, "bss"), data(&archive, "blk"));
+    fs::set_permissions(archive.path().parent().unwrap(), fs::Permissions::from_mode(0o755))
+        .unwrap();
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o0)).unwrap();
+    let path = archive.arg();
+    let root = trusted(576);
+    let deep = ["verify", &path, "--deep", "--trusted-state-root", &root];
+    let run = coldstore_without_privileges(&deep).exits(3);
+    let unreadable = format!("unreadable: {}: ", state.display());
+    assert!(run.text().starts_with(&unreadable), "{}", run.text());
+    assert_eq!(run.text().lines().count(), 1, "{}", run.text());
+    for told in ["not proved: not all of the archive can be read", "blk: 516 records in 1 file"] {
+        assert!(run.stderr.contains(told), "{}", run.stderr);
+    }
+    // The last bytes are in the last block, and without checksums only decoding finds them.
+    fs::remove_file(blocks.with_extension("sum")).unwrap();
+    let last = fs::read(&blocks).unwrap().len() - 1;
+    flip(&blocks, last);
+    let run = coldstore_without_privileges(&deep).exits(1);
+    let damaged = format!("{} at offset ", blocks.display());
+    assert!(run.text().starts_with(&damaged), "{}", run.text());
+    assert!(run.text().contains(", slot 575: payload"), "{}", run.text());
+    // Arguments that are wrong in themselves are refused before anything is read.
+    let nowhere = format!("9999:0x{}", "07".repeat(32));
+    let deep = ["verify", &path, "--deep", "--trusted-state-root", &nowhere];
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o644)).unwrap();
+    let run = coldstore(&deep).exits(2);
+    assert_eq!(run.text(), "");
+    run.complains_of("trusted state root of slot 9999: it is not in the archive");
 }

@@ -2,13 +2,12 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
-use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 
 use crate::map::{assert_snapshot, minimal};
 use crate::support::{
-    Archive, coldstore, coldstore_fed, copy_dir, listing, roots, stream, test_data,
+    Archive, coldstore, coldstore_fed, coldstore_without_privileges, copy_dir, listing, roots,
+    stream, test_data,
 };
 
 fn two_columns() -> Archive {
@@ -275,15 +274,8 @@ fn what_cannot_be_read_is_no_damage() {
     fs::set_permissions(everybody, fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o0)).unwrap();
     let run = |verb: &str, more: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_coldstore"));
-        command.args([&[verb, &archive.arg()], more].concat());
-        // Root may read everything.
-        if fs::metadata(&file).unwrap().uid() == 0 {
-            command.uid(65_534).gid(65_534);
-        }
-        let output = command.output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        (output.status.code(), text(output.stdout), text(output.stderr))
+        let run = coldstore_without_privileges(&[&[verb, &archive.arg()], more].concat());
+        (run.code, run.text().to_owned(), run.stderr)
     };
     let (code, out, err) = run("verify", &[]);
     let wanted = format!("unreadable: {}: file: wanted one that can be read", file.display());

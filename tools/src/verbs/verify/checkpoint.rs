@@ -58,19 +58,23 @@ pub(super) struct Checkpoint {
     written: Instant,
 }
 
+/// Refuses a file in the archive: whoever reads an archive does not write into it.
+pub(super) fn check_place(path: &Path, archive: &Path) -> Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    let real = |path: &Path| {
+        path.canonicalize().with_context(|| format!("{}: cannot open", path.display()))
+    };
+    if real(parent)?.starts_with(real(archive)?) {
+        let message = format!("{}: the file must not be in the archive", path.display());
+        return Err(Usage(message).into());
+    }
+    Ok(())
+}
+
 impl Checkpoint {
-    /// Reads the file, if there is one. A file in the archive is refused: whoever reads an archive
-    /// does not write into it.
-    pub(super) fn open(path: PathBuf, of: ProofOf, archive: &Path) -> Result<Self> {
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let parent = parent.unwrap_or(Path::new("."));
-        let real = |path: &Path| {
-            path.canonicalize().with_context(|| format!("{}: cannot open", path.display()))
-        };
-        if real(parent)?.starts_with(real(archive)?) {
-            let message = format!("{}: the file must not be in the archive", path.display());
-            return Err(Usage(message).into());
-        }
+    /// Reads the file, if there is one.
+    pub(super) fn open(path: PathBuf, of: ProofOf) -> Result<Self> {
         let eras = match disk::read_checkpoint(&path) {
             Ok(text) => parse(&text, &of).with_context(|| path.display().to_string())?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
 use coldstore::verify::{Finding, Severity};
-use coldstore::{Archive, Column, Manifest, Slot};
+use coldstore::{Archive, Column, Error, Look, Manifest, Slot, Unmapped};
 use coldstore_proof::Preset;
 use coldstore_proof::deep::{DeepOptions, DeepVerifier};
-use coldstore_proof::import::{Trust, TrustFault};
+use coldstore_proof::import::{Trust, TrustFault, TrustedRoot};
 
-use super::checkpoint::{Checkpoint, ProofOf};
+use super::checkpoint::{self, Checkpoint, ProofOf};
 use super::verdict::ProofObject;
 use super::{FindingObject, Report, Verify};
 use crate::chain::Chain;
@@ -44,11 +44,33 @@ pub(super) struct Proof {
     stop: Arc<AtomicBool>,
 }
 
+/// True when roots cover what is in one of the columns.
+fn is_provable(columns: &[Column]) -> bool {
+    let proved = [Column::Blocks, Column::BlockRoots, Column::StateRoots, Column::StateSnapshots];
+    columns.iter().any(|column| proved.contains(column))
+}
+
 impl Deep {
+    /// Refuses wrong arguments before hours of reading. Maps nothing: whether all can be read is not
+    /// known yet.
+    pub(super) fn check_arguments(asked: &Verify, columns: &[Column]) -> Result<()> {
+        if !is_provable(columns) {
+            return Ok(());
+        }
+        if let Some(path) = &asked.resume {
+            checkpoint::check_place(path, &asked.archive)?;
+        }
+        for TrustedRoot { slot, .. } in &asked.trusted_state_root {
+            if !may_have(&asked.archive, *slot) {
+                return Err(nowhere(*slot).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Maps what it reads: to be called when everything could be read.
     pub(super) fn prepare(asked: &Verify, columns: &[Column]) -> Result<Self> {
-        let proved =
-            [Column::Blocks, Column::BlockRoots, Column::StateRoots, Column::StateSnapshots];
-        if !columns.iter().any(|column| proved.contains(column)) {
+        if !is_provable(columns) {
             return Ok(Self::Nothing);
         }
         let archive = open::archive(&asked.archive)?;
@@ -60,11 +82,7 @@ impl Deep {
         let trusted = asked.trusted_state_root.clone();
         let trust = Trust::establish(trusted, preset, None, Some(&archive));
         let trust = trust.map_err(|fault| match fault {
-            TrustFault::Nowhere(slot) => {
-                let message =
-                    format!("trusted state root of slot {slot}: it is not in the archive");
-                anyhow::Error::from(Usage(message))
-            }
+            TrustFault::Nowhere(slot) => anyhow::Error::from(nowhere(slot)),
             TrustFault::State(error) => error.into(),
         })?;
         let manifest = Manifest::read(&asked.archive)?;
@@ -78,7 +96,7 @@ impl Deep {
             to: asked.to.map(|slot| slot.0),
             trusted: asked.trusted_state_root.iter().map(ToString::to_string).collect(),
         };
-        let open = |path| Checkpoint::open(path, of, &asked.archive);
+        let open = |path| Checkpoint::open(path, of);
         Ok(Self::Proof(Box::new(Proof {
             archive,
             options: DeepOptions { preset, column: asked.column, blocks_pruned_before },
@@ -88,11 +106,6 @@ impl Deep {
             checkpoint: asked.resume.clone().map(open).transpose()?,
             stop: signals::stop_flag()?,
         })))
-    }
-
-    /// True when the values of a column are decoded by the proof.
-    pub(super) fn decodes(&self, column: Column) -> bool {
-        matches!(self, Self::Proof(_)) && column == Column::Blocks
     }
 
     /// Proves, and puts the verdict into the report.
@@ -173,6 +186,22 @@ impl Proof {
         checkpoint.write()?;
         bail!("stopped before era {era}; --resume {} resumes there", checkpoint.path().display());
     }
+}
+
+fn nowhere(slot: Slot) -> Usage {
+    Usage(format!("trusted state root of slot {slot}: it is not in the archive"))
+}
+
+/// False when the archive has neither the state of a slot nor its root. What cannot be read may have it.
+fn may_have(archive: &Path, slot: Slot) -> bool {
+    [Column::StateRoots, Column::StateSnapshots].into_iter().any(|column| {
+        let opened = Unmapped::open(archive.join(column.dir_name()), Some(column.spec()));
+        match opened.and_then(|column| column.first_from(slot)) {
+            Ok(found) => found == Some(slot),
+            Err(Error::NoSuchColumn { .. }) => false,
+            Err(_) => true,
+        }
+    })
 }
 
 /// The preset of the archive's chain, or why it cannot be told.
