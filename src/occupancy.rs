@@ -35,11 +35,14 @@ pub enum SlotState {
     Damaged,
     /// The environment does not let it be known: a bad sector, a permission.
     Unreadable,
+    /// There is no record, and the archive's manifest says that it was removed on purpose: see
+    /// [`SlotState::below_pruned`].
+    Pruned,
 }
 
 impl SlotState {
     /// All of them, in the order of their numbers.
-    pub const ALL: [SlotState; 7] = [
+    pub const ALL: [SlotState; 8] = [
         SlotState::Empty,
         SlotState::Present,
         SlotState::Backfilled,
@@ -47,7 +50,18 @@ impl SlotState {
         SlotState::Missing,
         SlotState::Damaged,
         SlotState::Unreadable,
+        SlotState::Pruned,
     ];
+
+    /// What the state comes to below the slot before which a column was pruned. What the columns
+    /// alone tell ([`slots_of_file`]) has no pruned slots.
+    #[must_use]
+    pub fn below_pruned(self) -> Self {
+        match self {
+            SlotState::Empty | SlotState::Skipped | SlotState::Missing => SlotState::Pruned,
+            other => other,
+        }
+    }
 }
 
 /// In one word.
@@ -61,6 +75,7 @@ impl fmt::Display for SlotState {
             SlotState::Missing => "missing",
             SlotState::Damaged => "damaged",
             SlotState::Unreadable => "unreadable",
+            SlotState::Pruned => "pruned",
         })
     }
 }

@@ -72,6 +72,9 @@ pub struct ImportOptions {
     pub backfill: bool,
     /// By [`Column::index`]: slots below this one were removed on purpose and are not brought back.
     pub pruned_before: [Option<Slot>; Column::ALL.len()],
+    /// The slot with which the archive began, when what it holds now begins later because the rest was
+    /// pruned and is to be brought back.
+    pub first_slot: Option<Slot>,
 }
 
 impl From<States> for ImportOptions {

@@ -111,12 +111,13 @@ impl Survey {
         let roots = view_of(block_roots)?;
         let (of_blocks, of_states) = (view_of(blocks)?, view_of(state_roots)?);
         let lowest = [&of_blocks, &roots, &of_states].map(|view| lowest_slot(view.as_ref()?));
+        let lowest = lowest.into_iter().flatten().min();
         let blocks_end = blocks.highest_written_slot();
         let roots_end = [block_roots.highest_written_slot(), state_roots.highest_written_slot()];
         let snapshots = state_snapshots.as_deref();
         Ok(Self {
             options,
-            first: lowest.into_iter().flatten().min(),
+            first: lowest.map(|lowest| lowest.min(options.first_slot.unwrap_or(lowest))),
             roots_end,
             blocks_end,
             blocks_complete: complete_blocks(blocks_end, roots.as_ref())?,

@@ -46,11 +46,13 @@ impl AddAssign for Counts {
 }
 
 /// What a cell of a picture shows of its slots. The worst shows, however small: a damaged slot, one that
-/// cannot be read, then a missing one; then records, in four shades by how many of the slots have one.
+/// cannot be read, then a missing one; then records, in four shades by how many of the slots
+/// have one; then what was pruned and what was skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shade {
     Empty,
     Skipped,
+    Pruned,
     /// 0 to 3.
     Present(u8),
     /// 0 to 3.
@@ -73,6 +75,7 @@ impl Shade {
             return Shade::Missing;
         }
         let level = match records * 8 {
+            0 if counts.of(SlotState::Pruned) > 0 => return Shade::Pruned,
             0 if counts.of(SlotState::Skipped) > 0 => return Shade::Skipped,
             0 => return Shade::Empty,
             eighths if eighths >= total * 7 => 3,
@@ -107,6 +110,8 @@ pub(crate) struct ColumnMap {
     pub(crate) totals: Counts,
     pub(crate) files: Vec<(FileId, Counts)>,
     pub(crate) findings: Vec<Finding>,
+    /// Records below this slot were removed on purpose.
+    pruned_before: Slot,
     /// By the axis.
     pub(crate) cells: Vec<Counts>,
     /// Where the last finding goes on, when it does.
@@ -119,6 +124,7 @@ impl ColumnMap {
         column: Column,
         view: &Unmapped,
         roots: Option<&Unmapped>,
+        pruned_before: Option<Slot>,
         axis: &Axis,
     ) -> Result<Self> {
         let mut map = Self {
@@ -128,6 +134,7 @@ impl ColumnMap {
             totals: Counts::default(),
             files: Vec::new(),
             findings: Vec::new(),
+            pruned_before: pruned_before.unwrap_or(Slot(0)),
             cells: vec![Counts::default(); axis.cells()],
             open_end: None,
         };
@@ -155,6 +162,7 @@ impl ColumnMap {
         let mut counts = Counts::default();
         for (index, state) in file.states.into_iter().enumerate() {
             let slot = file_id.slot_at(index);
+            let state = if slot < self.pruned_before { state.below_pruned() } else { state };
             if let Some(cell) = axis.cell_of(slot) {
                 self.cells[cell].count(state, 1);
                 counts.count(state, 1);
@@ -177,7 +185,10 @@ impl ColumnMap {
     ) {
         let Some(last) = end.previous().filter(|last| *last >= *next) else { return };
         let slots = *next..=last;
+        let pruned_before = self.pruned_before;
         let missing = expected.missing_without_files(view, slots.clone());
+        let missing = missing.map(|missing| (*missing.start()).max(pruned_before)..=*missing.end());
+        let missing = missing.filter(|missing| !missing.is_empty());
         let mut counts = Counts::default();
         for (range, cell) in axis.cells_in(slots) {
             let total = range.end().0 - range.start().0 + 1;
@@ -186,9 +197,12 @@ impl ColumnMap {
                     (*missing.start().max(range.start()), *missing.end().min(range.end()));
                 if first <= last { last.0 - first.0 + 1 } else { 0 }
             });
-            for (state, count) in
-                [(SlotState::Missing, missing), (SlotState::Empty, total - missing)]
-            {
+            let pruned = pruned_before.0.min(range.end().0 + 1).saturating_sub(range.start().0);
+            for (state, count) in [
+                (SlotState::Missing, missing),
+                (SlotState::Pruned, pruned),
+                (SlotState::Empty, total - missing - pruned),
+            ] {
                 self.cells[cell].count(state, count);
                 counts.count(state, count);
             }
@@ -237,10 +251,15 @@ mod tests {
 
     #[test]
     fn a_cell_shows_the_worst_of_its_slots_and_how_many_are_there() {
-        use SlotState::{Backfilled, Damaged, Empty, Missing, Present, Skipped, Unreadable};
+        use SlotState::{
+            Backfilled, Damaged, Empty, Missing, Present, Pruned, Skipped, Unreadable,
+        };
         for (of, shade) in [
             (&[(Empty, 9)][..], Shade::Empty),
             (&[(Skipped, 1), (Empty, 9)], Shade::Skipped),
+            (&[(Skipped, 9), (Pruned, 1)], Shade::Pruned),
+            (&[(Present, 1), (Pruned, 9)], Shade::Present(0)),
+            (&[(Missing, 1), (Pruned, 9)], Shade::Missing),
             (&[(Present, 1), (Empty, 9)], Shade::Present(0)),
             (&[(Present, 2), (Empty, 9)], Shade::Present(1)),
             (&[(Present, 5), (Skipped, 5)], Shade::Present(2)),

@@ -30,14 +30,14 @@ text{font:12px ui-monospace,monospace;fill:currentColor}\
 .f{fill:none;stroke:currentColor;stroke-opacity:.3;stroke-width:1}\
 .p0{fill:#b7e3c4}.p1{fill:#7fcb97}.p2{fill:#46ad6b}.p3{fill:#1f8a4c}\
 .b0{fill:#b9dcf2}.b1{fill:#7fbde6}.b2{fill:#459bd2}.b3{fill:#1b78b5}\
-.s{fill:#c9ccd1}.m{fill:#f0a202}.d{fill:#d7263d}.u{fill:#8e44ad}\
+.s{fill:#c9ccd1}.m{fill:#f0a202}.d{fill:#d7263d}.u{fill:#8e44ad}.r{fill:#d9cbb3}\
 @media (prefers-color-scheme:dark){svg{background:#0d1117;color:#e6edf3}\
 .p0{fill:#12351f}.p1{fill:#1c5a33}.p2{fill:#26834a}.p3{fill:#3fb568}\
 .b0{fill:#0f2c44}.b1{fill:#174e7a}.b2{fill:#2173b0}.b3{fill:#4ba3e3}\
-.s{fill:#4a5058}}";
+.s{fill:#4a5058}.r{fill:#6b5f48}}";
 
 /// The classes of shades, in the order in which they are drawn, and what the legend says of them.
-const CLASSES: [(Shade, &str, &str); 12] = [
+const CLASSES: [(Shade, &str, &str); 13] = [
     (Shade::Present(0), "p0", ""),
     (Shade::Present(1), "p1", ""),
     (Shade::Present(2), "p2", ""),
@@ -50,6 +50,7 @@ const CLASSES: [(Shade, &str, &str); 12] = [
     (Shade::Missing, "m", "missing"),
     (Shade::Damaged, "d", "damaged"),
     (Shade::Unreadable, "u", "unreadable"),
+    (Shade::Pruned, "r", "pruned"),
 ];
 
 /// Draws columns that share an axis.
@@ -57,7 +58,7 @@ pub(crate) fn draw(maps: &[ColumnMap], axis: &Axis, chain: &Chain) -> String {
     let rows = axis.rows() as f64;
     let height = (ROWS_HEIGHT / rows).clamp(ROW_HEIGHTS.0, ROW_HEIGHTS.1);
     let (width, bottom) = (LEFT + maps.len() as f64 * (PANEL + GAP), TOP + rows * height + BOTTOM);
-    let width = width.max(LEFT + 3.0 * (PANEL + GAP));
+    let width = width.max(LEFT + 5.0 * (PANEL + GAP));
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {bottom:.0}\" \
          width=\"{width}\" role=\"img\"><title>{}</title><style>{STYLE}</style>\n",

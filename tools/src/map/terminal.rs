@@ -17,6 +17,7 @@ const SKIPPED: char = '·';
 const MISSING: char = '×';
 const DAMAGED: char = '!';
 const UNREADABLE: char = '?';
+const PRUNED: char = '-';
 
 impl Shade {
     fn glyph(self) -> char {
@@ -28,6 +29,7 @@ impl Shade {
             Shade::Missing => MISSING,
             Shade::Damaged => DAMAGED,
             Shade::Unreadable => UNREADABLE,
+            Shade::Pruned => PRUNED,
         }
     }
 
@@ -41,6 +43,7 @@ impl Shade {
             Shade::Missing => "1;33",
             Shade::Damaged => "1;31",
             Shade::Unreadable => "1;35",
+            Shade::Pruned => "34",
         }
     }
 }
@@ -157,6 +160,7 @@ impl Terminal<'_> {
             (Shade::Missing, "×", "missing"),
             (Shade::Damaged, "!", "damaged"),
             (Shade::Unreadable, "?", "unreadable"),
+            (Shade::Pruned, "-", "pruned"),
             (Shade::Empty, "' '", "no record, nothing says there should be one"),
         ];
         for pair in entries.chunks(2) {

@@ -110,7 +110,11 @@ impl Import {
             }
             _ => Default::default(),
         };
-        let options = ImportOptions { states, backfill: self.backfill, pruned_before };
+        let first_slot = match &manifest {
+            Some(manifest) if self.refill => Some(manifest.first_slot.unwrap_or_default()),
+            _ => None,
+        };
+        let options = ImportOptions { states, backfill: self.backfill, pruned_before, first_slot };
         let proof = match self.trust_files {
             true => None,
             false => {

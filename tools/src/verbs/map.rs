@@ -7,7 +7,7 @@ use std::thread;
 use anyhow::Result;
 use clap::Args;
 use coldstore::occupancy::{SlotState, lowest_slot};
-use coldstore::{Column, Slot, Unmapped};
+use coldstore::{Column, Manifest, Slot, Unmapped};
 use serde::Serialize;
 
 use crate::chain::Chain;
@@ -20,7 +20,7 @@ use crate::networks::Root;
 use crate::open;
 use crate::output::{Decimal, Output};
 
-/// A picture of which slots are there, skipped, missing or damaged
+/// A picture of which slots are there, skipped, pruned, missing or damaged
 ///
 /// Looks at the offset tables and at block roots, not at other data: a damage that only shows
 /// there is for `verify` to find. A slot without a block was skipped when bbr repeats the root of
@@ -61,6 +61,7 @@ const SVG_FILES: u64 = 4096;
 struct Opened {
     column: Column,
     view: Unmapped,
+    pruned_before: Option<Slot>,
 }
 
 impl Map {
@@ -69,7 +70,8 @@ impl Map {
         open::tell_lacking(&self.archive)?;
         let archive = open::archive(&self.archive)?;
         let chain = Chain::of(&self.archive, &archive)?;
-        let (columns, failed) = self.open_columns()?;
+        let manifest = Manifest::read(&self.archive)?.unwrap_or_default();
+        let (columns, failed) = self.open_columns(&manifest)?;
         // Of its own: each keeps the file that it looks at.
         let roots = self.open(Column::BlockRoots).ok();
         let mut out = Output::stdout();
@@ -79,7 +81,10 @@ impl Map {
             unreadable = maps.iter().map(|map| map.totals.of(SlotState::Unreadable)).sum();
             anyhow::Ok(maps)
         };
-        let shown = slots(&columns, roots.as_ref(), self.from, self.to);
+        // What was pruned is shown from where the archive began.
+        let is_pruned = columns.iter().any(|opened| opened.pruned_before.is_some());
+        let begin = is_pruned.then(|| manifest.first_slot.unwrap_or_default());
+        let shown = slots(&columns, roots.as_ref(), self.from.or(begin), self.to);
         if self.json {
             let axis = shown.map(|(first, last)| Axis::new(first, last, 1, 1));
             let maps = draw(axis.as_ref())?;
@@ -108,7 +113,7 @@ impl Map {
     }
 
     /// The columns that can be read, and how many cannot.
-    fn open_columns(&self) -> Result<(Vec<Opened>, u64)> {
+    fn open_columns(&self, manifest: &Manifest) -> Result<(Vec<Opened>, u64)> {
         let asked = match self.column {
             Some(column) => vec![column],
             None => open::present_columns(&self.archive)?,
@@ -116,7 +121,10 @@ impl Map {
         let (mut columns, mut failed) = (Vec::new(), 0);
         for column in asked {
             match self.open(column) {
-                Ok(view) => columns.push(Opened { column, view }),
+                Ok(view) => {
+                    let pruned_before = manifest.column(column).pruned_before;
+                    columns.push(Opened { column, view, pruned_before });
+                }
                 Err(error) => {
                     failure::tell(column, error);
                     failed += 1;
@@ -162,7 +170,10 @@ fn draw(
         let drawn: Vec<_> = columns
             .iter()
             .map(|opened| {
-                scope.spawn(move || ColumnMap::draw(opened.column, &opened.view, roots, axis))
+                scope.spawn(move || {
+                    let Opened { column, view, pruned_before } = opened;
+                    ColumnMap::draw(*column, view, roots, *pruned_before, axis)
+                })
             })
             .collect();
         let join = |drawn: thread::ScopedJoinHandle<'_, Result<ColumnMap>>| {
@@ -228,6 +239,7 @@ struct CountsObject {
     missing: Decimal,
     damaged: Decimal,
     unreadable: Decimal,
+    pruned: Decimal,
     empty: Decimal,
 }
 
@@ -295,6 +307,7 @@ impl CountsObject {
             missing: count(SlotState::Missing),
             damaged: count(SlotState::Damaged),
             unreadable: count(SlotState::Unreadable),
+            pruned: count(SlotState::Pruned),
             empty: count(SlotState::Empty),
         }
     }

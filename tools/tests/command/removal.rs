@@ -2,8 +2,11 @@
 
 use std::fs;
 
+use crate::import::some_eras;
 use crate::map::minimal;
-use crate::support::{Archive, coldstore, coldstore_fed, copy_dir, listing, roots, stream};
+use crate::support::{
+    Archive, coldstore, coldstore_fed, copy_dir, listing, roots, stream, test_data,
+};
 
 fn two_columns() -> Archive {
     Archive::new().with("bbr", &roots(0..17_000)).with("bsr", &roots(0..17_000))
@@ -134,4 +137,101 @@ fn heal_finishes_an_interrupted_rewind() {
         coldstore(&["get", &arg, column, "100", "--out", "-"]).exits(0);
     }
     assert!(!fs::read_to_string(&manifest).unwrap().contains("intents"));
+}
+
+/// The mainnet preset: three eras of as many slots as a file has.
+fn three_eras() -> Archive {
+    let archive = Archive::new();
+    let files = test_data("chain-mainnet-preset/era");
+    coldstore(&["import", &archive.arg(), files.to_str().unwrap()]).exits(0);
+    archive
+}
+
+/// What `map` counts of a column: pruned, skipped, missing, damaged.
+fn counts(archive: &Archive, column: &str) -> [String; 4] {
+    let map = coldstore(&["map", &archive.arg(), column, "--json"]).exits(0).json();
+    let of = &map["columns"][0];
+    ["pruned", "skipped", "missing", "damaged"].map(|key| of[key].as_str().unwrap().to_owned())
+}
+
+/// Guards against slots that were pruned and are taken for skipped, lost or never imported ones.
+#[test]
+fn what_was_pruned_is_called_that_by_map_stat_and_export() {
+    let archive = three_eras();
+    let (arg, out) = (archive.arg(), archive.beside("out"));
+    assert_eq!(counts(&archive, "blk")[0], "0");
+    coldstore(&["prune", &arg, "blk", "--before", "8192"]).exits(0);
+    let of_blocks = counts(&archive, "blk");
+    assert_eq!((&*of_blocks[0], &*of_blocks[2], &*of_blocks[3]), ("8192", "0", "0"));
+    assert_eq!(counts(&archive, "bbr"), ["0", "0", "0", "0"]);
+    let map = coldstore(&["map", &arg]).exits(0);
+    assert!(map.text().contains("blk blocks: ") && map.text().contains(" 8192 pruned"));
+    assert!(map.text().contains("- pruned"), "the legend: {}", map.text());
+    assert!(!map.text().contains("missing: "), "{}", map.text());
+    let svg = coldstore(&["map", &arg, "--svg", "-"]).exits(0);
+    assert!(svg.text().contains(">pruned</text>"), "{}", svg.text());
+    let stat = coldstore(&["stat", &arg]).exits(0);
+    let line = "blk: pruned: everything before slot 8192 was removed";
+    assert!(stat.text().contains(line), "{}", stat.text());
+    let stat = coldstore(&["stat", &arg, "--json"]).exits(0).json();
+    assert_eq!(stat["columns"][0]["pruned_before"], "8192");
+    assert!(stat["columns"][1]["pruned_before"].is_null());
+
+    let refused = coldstore(&["export", &arg, "--era", "1", "--out", &out]).exits(3);
+    let what = "era 1 cannot be exported: blk was pruned: everything before slot 8192 was removed";
+    refused.complains_of(what);
+    let exported = coldstore(&["export", &arg, "--out", &out, "--json"]).exits(0);
+    assert_eq!(exported.json()["exported_eras"], "3", "eras 0, 2 and 3");
+    let left_out = "era 1 is left out: pruned";
+    assert!(exported.stderr.contains(left_out), "{}", exported.stderr);
+
+    // All columns: the picture still begins where the archive did.
+    coldstore(&["prune", &arg, "--before", "16384"]).exits(0);
+    for column in ["blk", "bbr", "bsr", "bss"] {
+        assert_eq!(counts(&archive, column)[0], "16384", "{column}");
+        assert_eq!(counts(&archive, column)[2..], ["0", "0"], "{column}");
+    }
+    for era in ["0", "1", "2"] {
+        let refused = coldstore(&["export", &arg, "--era", era, "--out", &out]).exits(3);
+        refused.complains_of("was pruned: everything before slot 16384 was removed");
+    }
+    coldstore(&["export", &arg, "--era", "3", "--out", &out]).exits(0);
+    let streams = archive.beside("streams");
+    let stream = ["export", &arg, "--format", "stream", "--column", "bbr", "--out", &streams];
+    let exported = coldstore(&stream).exits(0);
+    let said = "bbr: everything before slot 16384 was pruned";
+    assert!(exported.stderr.contains(said), "{}", exported.stderr);
+    coldstore(&["verify", &arg]).exits(0);
+}
+
+/// Guards against a refill of some eras after which the others count as lost.
+#[test]
+fn a_refill_takes_back_what_was_pruned_only_as_far_as_it_is_there_again() {
+    let archive = three_eras();
+    let arg = archive.arg();
+    let held = |column| archive.scan(column, &["--format", "sha256"]).exits(0).stdout;
+    let columns = ["blk", "bbr", "bsr", "bss"];
+    let before = columns.map(held);
+    coldstore(&["prune", &arg, "--before", "16384"]).exits(0);
+    let files = test_data("chain-mainnet-preset/era");
+    coldstore(&["import", &arg, files.to_str().unwrap()]).exits(0);
+    let pruned = || {
+        let stat = coldstore(&["stat", &arg, "--json"]).exits(0).json();
+        let of = |at: usize| stat["columns"][at]["pruned_before"].as_str().map(str::to_owned);
+        [of(0), of(1), of(2), of(3)].map(|slot| slot.unwrap_or_else(|| "-".to_owned()))
+    };
+    assert_eq!(pruned(), ["16384"; 4], "an import alone brings nothing back");
+    // The state of slot 8192 is in the file of era 1, that of slot 0 in the file of era 0.
+    for (era, wanted) in [
+        (2, ["8192", "8192", "8192", "8193"]),
+        (1, ["-", "-", "-", "1"]),
+        (0, ["-", "-", "-", "-"]),
+    ] {
+        let name = format!("files-{era}");
+        let files = some_eras(&archive, &name, "chain-mainnet-preset", &[era]);
+        coldstore(&["import", &arg, &files, "--backfill", "--refill"]).exits(0);
+        assert_eq!(pruned(), wanted, "after era {era}");
+        coldstore(&["verify", &arg]).exits(0);
+    }
+    assert!(columns.map(held) == before);
 }

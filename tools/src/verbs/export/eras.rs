@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
+use coldstore::era::ExportError;
 use coldstore::era::export::{EraExport, ExportColumns, Exported};
-use coldstore::{Archive, Column, Slot, View};
+use coldstore::{Archive, Column, Manifest, Slot, View};
 use serde::Serialize;
 
 use super::name;
@@ -66,14 +67,30 @@ pub(super) fn export(
         .slots_per_era
         .context("the archive does not say how many slots an era has, and no state in bss tells")?;
     let config_name = config_name(&chain, network.as_ref())?;
-    let eras = match asked {
-        Some(eras) => eras,
-        None => views.eras(slots_per_era)?,
+    let pruned = Pruned { manifest: Manifest::read(root)?.unwrap_or_default(), slots_per_era };
+    // Pruned eras are left out, unless they are asked for.
+    let (eras, left_out) = match asked {
+        Some(eras) => (eras, None),
+        None => {
+            let eras = views.eras(slots_per_era)?;
+            (eras.clone(), pruned.within(eras))
+        }
     };
+    if let Some((first, last)) = left_out {
+        let eras = if first == last {
+            format!("era {first} is")
+        } else {
+            format!("eras {first} to {last} are")
+        };
+        output::tell(&format!("{eras} left out: pruned"));
+    }
+    let is_exported =
+        |era: &u64| left_out.is_none_or(|(first, last)| !(first..=last).contains(era));
     let mut run = Run {
         out,
         columns: views.columns(),
         slots_per_era,
+        pruned,
         chain: &chain,
         stop: &*signals::stop_flag()?,
         progress: Progress::of_bytes("export", None),
@@ -84,7 +101,7 @@ pub(super) fn export(
         },
     };
     let started = Instant::now();
-    let exported = run.export_all(eras);
+    let exported = run.export_all(eras.filter(is_exported));
     let Run { progress, mut summary, .. } = run;
     drop(progress);
     summary.seconds = started.elapsed().as_secs_f64();
@@ -156,10 +173,58 @@ impl Views {
     }
 }
 
+/// What was removed on purpose.
+struct Pruned {
+    manifest: Manifest,
+    slots_per_era: u64,
+}
+
+impl Pruned {
+    /// A column of which an era needs a slot that was pruned, and the slot before which all were.
+    fn of(&self, era: u64) -> Option<(Column, Slot)> {
+        let state = era.saturating_mul(self.slots_per_era);
+        let first = era.checked_sub(1).map(|before| before.saturating_mul(self.slots_per_era));
+        let needed = [
+            (Column::Blocks, first),
+            (Column::BlockRoots, first),
+            (Column::StateSnapshots, Some(state)),
+        ];
+        needed.into_iter().find_map(|(column, slot)| {
+            let before = self.manifest.column(column).pruned_before?;
+            (slot? < before.0).then_some((column, before))
+        })
+    }
+
+    /// Those of the eras that were pruned, the first and the last.
+    fn within(&self, eras: RangeInclusive<u64>) -> Option<(u64, u64)> {
+        let mut pruned = eras.filter(|era| self.of(*era).is_some());
+        let first = pruned.next()?;
+        Some((first, pruned.next_back().unwrap_or(first)))
+    }
+
+    /// Why an era has no block, root or state.
+    fn explain(&self, era: u64, error: ExportError) -> anyhow::Error {
+        let is_absence = matches!(
+            error,
+            ExportError::NoState { .. }
+                | ExportError::NoBlock { .. }
+                | ExportError::Unproved { .. }
+        );
+        match self.of(era).filter(|_| is_absence) {
+            Some((column, before)) => anyhow!(
+                "era {era} cannot be exported: {column} was pruned: everything before slot {before} \
+                 was removed"
+            ),
+            None => error.into(),
+        }
+    }
+}
+
 struct Run<'a> {
     out: &'a Path,
     columns: ExportColumns<'a>,
     slots_per_era: u64,
+    pruned: Pruned,
     chain: &'a Chain,
     stop: &'a AtomicBool,
     progress: Progress,
@@ -167,8 +232,9 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn export_all(&mut self, eras: RangeInclusive<u64>) -> Result<()> {
-        if !eras.is_empty() {
+    fn export_all(&mut self, eras: impl Iterator<Item = u64>) -> Result<()> {
+        let mut eras = eras.peekable();
+        if eras.peek().is_some() {
             disk::create_dir(self.out)?;
         }
         for era in eras {
@@ -178,7 +244,8 @@ impl Run<'_> {
     }
 
     fn export_era(&mut self, era: u64) -> Result<()> {
-        let export = EraExport::prepare(self.columns, self.slots_per_era, era)?;
+        let export = EraExport::prepare(self.columns, self.slots_per_era, era);
+        let export = export.map_err(|error| self.pruned.explain(era, error))?;
         self.chain.check_root(Root(export.state_head().genesis_validators_root))?;
         let path = self.out.join(name::of(&self.summary.config_name, &export));
         self.progress.set_message(format!("export era {era}"));

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
-use coldstore::{Column, Slot, View};
+use coldstore::{Column, Manifest, Slot, View};
 use coldstore_tools::slot_stream;
 use serde::Serialize;
 
@@ -41,6 +41,13 @@ pub(super) fn export(
 ) -> Result<Answer> {
     let columns = if columns.is_empty() { open::present_columns(archive)? } else { columns };
     let opened = open::archive(archive)?;
+    let manifest = Manifest::read(archive)?.unwrap_or_default();
+    for column in &columns {
+        let pruned = manifest.column(*column).pruned_before;
+        if let Some(before) = pruned.filter(|before| slots.start() < before) {
+            output::tell(&format!("{column}: everything before slot {before} was pruned"));
+        }
+    }
     let stop = signals::stop_flag()?;
     if out == Path::new("-") {
         let [column] = columns[..] else {
