@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use coldstore::{Column, Slot};
+use coldstore::verify::{VerifyOptions, verify_column};
+use coldstore::{Column, Slot, Writer, WriterOptions};
 use coldstore_proof::Preset;
 use coldstore_proof::deep::NotProved;
 use coldstore_proof::import::{Anchor, TrustedRoot};
@@ -77,6 +78,46 @@ fn every_state_root_that_differs_is_found() {
     }
 }
 
+/// Both records are whole and both slots have one. A column that is only appended to shows by itself that
+/// its entries do not ascend; of one that is open for backfill nothing but the proof tells.
+#[test]
+fn two_swapped_offset_entries_of_roots_are_found_at_both_slots() {
+    const ENTRY_BYTES: usize = 8;
+    let held = minimal();
+    let blocks = held.open().column(Column::Blocks).unwrap().view();
+    let cases =
+        [Column::BlockRoots, Column::StateRoots].map(|column| [(column, false), (column, true)]);
+    for (column, backfill) in cases.into_iter().flatten() {
+        let directory = held.path().join(column.dir_name());
+        let options = WriterOptions::create(column.spec()).allow_backfill(backfill);
+        drop(Writer::open(&directory, options).unwrap());
+        let _ = fs::remove_file(held.file(column, "data_00000.sum"));
+        let path = held.file(column, "data_00000.off");
+        let whole = fs::read(&path).unwrap();
+        // Neighbours, of one era, and of two eras.
+        for (one, other) in [(100, 101), (65, 127), (150, 500)] {
+            assert!([one, other].iter().all(|slot| blocks.contains(Slot(*slot)).unwrap()));
+            let place = |slot: u64| usize::try_from(slot).unwrap() * ENTRY_BYTES;
+            let mut swapped = whole.clone();
+            for byte in 0..ENTRY_BYTES {
+                swapped.swap(place(one) + byte, place(other) + byte);
+            }
+            assert_ne!(swapped, whole);
+            fs::write(&path, &swapped).unwrap();
+            let options = VerifyOptions { deep: true, column: Some(column), pruned_before: None };
+            let plain = verify_column(&directory, None, &options, &mut |_| {}).unwrap();
+            assert_eq!((plain.with_checksum, plain.damages == 0), (0, backfill), "{column} {one}");
+            let proved = held.proved();
+            for slot in [one, other] {
+                proved.names(column, slot);
+                proved.names(Column::BlockRoots, slot / 64 * 64);
+            }
+        }
+        fs::write(&path, &whole).unwrap();
+        assert!(held.proved().damages.is_empty());
+    }
+}
+
 #[test]
 fn a_snapshot_that_differs_is_found_by_its_slot() {
     let held = minimal();
@@ -114,22 +155,13 @@ fn a_block_that_differs_is_found_by_its_slot() {
 #[test]
 fn a_block_that_decodes_and_is_another_one_is_found_by_its_root() {
     let held = minimal();
-    let blocks = crate::chain::blocks(MINIMAL);
-    let directory = held.path().join("blk");
-    fs::remove_dir_all(&directory).unwrap();
-    let mut archive = coldstore::ArchiveWriter::open(held.path());
-    let writer = archive.column(Column::Blocks, false).unwrap();
-    for (slot, block) in blocks {
-        let mut block = block;
+    held.remake(Column::Blocks, |slot, mut block| {
         if slot == 300 {
             let last = block.len() - 1;
             block[last] ^= 1;
         }
-        if slot != 200 {
-            writer.put(Slot(slot), &block).unwrap();
-        }
-    }
-    drop(archive);
+        (slot != 200).then_some(block)
+    });
     let proved = held.proved();
     let finding = proved.names(Column::Blocks, 300);
     assert!(finding.wanted.contains("a block with the root 0x"), "{finding:?}");
@@ -163,13 +195,14 @@ fn a_missing_file_is_told_from_blocks_that_were_never_imported() {
 
     // Blocks up to the end of era 1, roots up to the end of era 3.
     let blocks = crate::chain::blocks("chain-mainnet-preset");
-    fs::remove_dir_all(held.path().join("blk")).unwrap();
-    let mut archive = coldstore::ArchiveWriter::open(held.path());
-    let writer = archive.column(Column::Blocks, false).unwrap();
+    let directory = held.path().join("blk");
+    fs::remove_dir_all(&directory).unwrap();
+    let options = WriterOptions::create(Column::Blocks.spec());
+    let mut writer = Writer::open(&directory, options).unwrap();
     let first: Vec<_> =
         blocks.range(..8192).map(|(slot, block)| (Slot(*slot), block.clone())).collect();
     writer.put_batch(&first).unwrap();
-    drop(archive);
+    drop(writer);
     let proved = held.proved_with(Some(Column::Blocks), &[]);
     assert!(proved.damages.is_empty(), "{:?}", proved.damages);
     assert_eq!(proved.report.never_imported, 23871 - first.len() as u64);
