@@ -53,6 +53,15 @@ pub(crate) fn report(error: &Error) -> ExitCode {
     ExitCode::from(if error.is::<Usage>() { USAGE } else { FAILED })
 }
 
+/// Prints what clap answers itself: the help, the version, what is wrong with the arguments.
+pub(crate) fn answer(answer: &clap::Error) -> ExitCode {
+    match answer.print() {
+        // Standard error may be closed; there is nobody to tell that to.
+        Err(error) if !answer.use_stderr() => report(&output::named(&error).into()),
+        _ => ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(USAGE)),
+    }
+}
+
 /// Says what went wrong with one of several things.
 pub(crate) fn tell(thing: impl fmt::Display + Send + Sync + 'static, error: coldstore::Error) {
     output::tell(&sentence(&Error::from(error).context(thing)));

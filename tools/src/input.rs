@@ -3,40 +3,51 @@
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 /// A file, or standard input: of that nothing is buffered, so a file that it was redirected from
 /// is read like any other.
 #[derive(Debug)]
-pub(crate) struct Input(File);
+pub(crate) struct Input {
+    file: File,
+    /// `None` for standard input.
+    path: Option<PathBuf>,
+}
 
 impl Input {
     /// `-` and nothing are standard input.
     pub(crate) fn open(path: Option<&Path>) -> Result<Self> {
+        let path = path.filter(|path| *path != Path::new("-"));
         let file = match path {
-            Some(path) if path != Path::new("-") => {
+            Some(path) => {
                 File::open(path).with_context(|| format!("{}: cannot open", path.display()))?
             }
-            _ => {
+            None => {
                 let stdin = io::stdin().as_fd().try_clone_to_owned();
                 File::from(stdin.context("cannot open standard input")?)
             }
         };
-        Ok(Self(file))
+        Ok(Self { file, path: path.map(Path::to_path_buf) })
     }
 
     /// How many bytes there are to read, where that is known: not of a pipe.
     pub(crate) fn byte_len(&mut self) -> Option<u64> {
-        let metadata = self.0.metadata().ok().filter(std::fs::Metadata::is_file)?;
-        let position = self.0.stream_position().ok()?;
+        let metadata = self.file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+        let position = self.file.stream_position().ok()?;
         Some(metadata.len().saturating_sub(position))
     }
 }
 
 impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
+        self.file.read(buffer).map_err(|error| {
+            let message = match &self.path {
+                Some(path) => format!("{}: cannot read: {error}", path.display()),
+                None => format!("cannot read standard input: {error}"),
+            };
+            io::Error::new(error.kind(), message)
+        })
     }
 }

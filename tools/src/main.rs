@@ -28,7 +28,10 @@ use clap::Parser;
 use crate::cli::Cli;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => return failure::answer(&answer),
+    };
     logging::start(cli.verbose.saturating_add(cli.verb.is_daemon().into()));
     match cli.verb.run() {
         Ok(answer) => answer.into(),

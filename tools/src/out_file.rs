@@ -102,7 +102,8 @@ impl OutFile {
                 Ok(Outcome::Written)
             }
             Self::Same(file) => {
-                let byte_len = file.file.get_ref().metadata()?.len();
+                let there = file.file.get_ref().metadata();
+                let byte_len = there.map_err(|error| named(&file.path, "look at", &error))?.len();
                 ensure!(byte_len == file.position, Differs { path: file.path, at: file.position });
                 Ok(Outcome::Present)
             }
@@ -139,6 +140,12 @@ impl Drop for NewFile {
     }
 }
 
+/// An error of a file, with its path and the call. What writes records hands on nothing else.
+fn named(path: &Path, operation: &str, error: &io::Error) -> io::Error {
+    let message = format!("{}: cannot {operation}: {error}", path.display());
+    io::Error::new(error.kind(), message)
+}
+
 /// The regular file by this name, if there is one.
 fn open_existing(path: &Path) -> io::Result<Option<File>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
@@ -156,7 +163,8 @@ fn open_existing(path: &Path) -> io::Result<Option<File>> {
 impl Write for SameFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut there = vec![0; bytes.len().min(BUFFER_BYTES)];
-        let count = self.file.read(&mut there)?;
+        let read = self.file.read(&mut there);
+        let count = read.map_err(|error| named(&self.path, "compare with", &error))?;
         let same = bytes.iter().zip(&there[..count]).take_while(|(a, b)| a == b).count();
         if same < count || (count == 0 && !bytes.is_empty()) {
             let at = self.position + same as u64;
@@ -174,14 +182,18 @@ impl Write for SameFile {
 impl Write for OutFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::New(file) => file.file.write(bytes),
+            Self::New(NewFile { file, path, .. }) => {
+                file.write(bytes).map_err(|error| named(path, "write", &error))
+            }
             Self::Same(file) => file.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::New(file) => file.file.flush(),
+            Self::New(NewFile { file, path, .. }) => {
+                file.flush().map_err(|error| named(path, "write", &error))
+            }
             Self::Same(_) => Ok(()),
         }
     }
@@ -190,9 +202,13 @@ impl Write for OutFile {
 impl Seek for OutFile {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         match self {
-            Self::New(file) => file.file.seek(to),
+            Self::New(NewFile { file, path, .. }) => {
+                file.seek(to).map_err(|error| named(path, "write", &error))
+            }
             Self::Same(file) => {
-                file.position = file.file.seek(to)?;
+                let sought = file.file.seek(to);
+                file.position =
+                    sought.map_err(|error| named(&file.path, "compare with", &error))?;
                 Ok(file.position)
             }
         }

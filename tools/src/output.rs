@@ -55,7 +55,8 @@ impl Write for Output {
     }
 }
 
-fn named(error: &io::Error) -> io::Error {
+/// An error of standard output, said to be that.
+pub(crate) fn named(error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot write to standard output: {error}"))
 }
 

@@ -35,7 +35,8 @@ impl Socket {
         let bound = UnixListener::bind(path);
         rustix::process::umask(before);
         let listener = bound.context("cannot listen").with_context(told)?;
-        let found = fs::symlink_metadata(path).with_context(told)?;
+        let found = fs::symlink_metadata(path).context("cannot look at the socket");
+        let found = found.with_context(told)?;
         Ok((Self { path: path.to_owned(), identity: (found.dev(), found.ino()) }, listener))
     }
 }

@@ -41,7 +41,7 @@ impl Put {
                 // One byte more than fits is enough for the writer to refuse the value.
                 let enough = writer.conf().spec.max_value_bytes.saturating_add(1);
                 let mut value = Vec::new();
-                input.take(enough).read_to_end(&mut value).context("cannot read the value")?;
+                input.take(enough).read_to_end(&mut value)?;
                 writer.put(slot, &value)
             }
         };

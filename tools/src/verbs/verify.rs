@@ -147,7 +147,7 @@ impl Verify {
             self.verify_column(column, &mut report)?;
         }
         // What follows maps what it reads: a bad sector would end the process.
-        let is_readable = report.verified.unreadable.0 == 0;
+        let is_readable = report.verified.unreadable.0 == 0 && report.failed == 0;
         if is_readable {
             self.verify_manifest(&mut report)?;
         }

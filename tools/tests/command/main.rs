@@ -6,6 +6,7 @@ mod archive;
 mod copy;
 mod export;
 mod follow;
+mod full_disk;
 mod get_scan;
 mod hostile;
 mod import;

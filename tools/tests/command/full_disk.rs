@@ -1,0 +1,78 @@
+//! A disk that is full under a file that the command itself writes: the file is named.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::process::{Command, Output};
+
+use crate::support::{Archive, Run, coldstore, roots, test_data};
+
+/// Runs the command where no regular file may grow. A limit stands for the full disk: every call that
+/// would write fails, in the first byte, with an error of its own.
+fn without_room(args: &[&str], redirected: Option<&OsStr>) -> Run {
+    let script = r#"trap "" XFSZ; ulimit -f 0; [ -z "$OUT" ] || exec >"$OUT"; exec "$@""#;
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_coldstore")]).args(args);
+    command.env("OUT", redirected.unwrap_or_default()).env_remove("COLDSTORE_LOG");
+    let output: Output = command.output().unwrap();
+    output.into()
+}
+
+#[test]
+fn a_full_disk_is_told_with_the_file_that_it_was_full_for() {
+    let chain = test_data("chain-minimal/era");
+    let imported = Archive::new();
+    let archive = imported.arg();
+    coldstore(&["import", &archive, chain.to_str().unwrap()]).exits(0);
+    // Longer than what is buffered, so that it fails while it is written.
+    let large = Archive::new().with("bsd", &[(1, vec![7; 3 << 20])]);
+    let (value, picture) = (imported.beside("value"), imported.beside("map.svg"));
+    let (manuals, proof) = (imported.beside("man"), imported.beside("proof.json"));
+    let (eras, streams) = (imported.beside("eras"), imported.beside("streams"));
+    let cases: [(&[&str], String); 8] = [
+        (&["get", &archive, "bbr", "1", "--out", &value], format!("{value}: cannot write: ")),
+        (&["map", &archive, "--svg", &picture], format!("{picture}: cannot write: ")),
+        (&["man", &manuals], format!("{manuals}/coldstore.1: cannot write: ")),
+        (&["index", &archive], format!("{archive}/index/bbr_00000.roots: cannot replace: ")),
+        (&["verify", &archive, "--deep", "--resume", &proof], format!("{proof}: cannot replace: ")),
+        (
+            &["export", &archive, "--era", "1", "--out", &eras],
+            format!("era 1: {eras}/minimal-00001-c3b5fb85.era: cannot write: "),
+        ),
+        (
+            &["export", &large.arg(), "--format", "stream", "--out", &streams],
+            format!("bsd: {streams}/bsd.e2s: cannot write: "),
+        ),
+        (&["rewind", &archive, "--to", "500", "bsr"], format!("{archive}/")),
+    ];
+    for (args, told) in cases {
+        let run = without_room(args, None).exits(3);
+        let line = run.stderr.lines().last().unwrap_or_default();
+        assert!(line.starts_with(&format!("coldstore: {told}")), "{args:?}: {}", run.stderr);
+        assert!(line.ends_with("File too large (os error 27)"), "{args:?}: {}", run.stderr);
+    }
+    let left: Vec<_> = fs::read_dir(&streams).unwrap().collect();
+    assert!(left.is_empty(), "no half of a file stays: {left:?}");
+
+    let redirected = imported.beside("redirected");
+    for args in [
+        &["get", &archive, "bbr", "1"][..],
+        &["scan", &archive, "bbr"],
+        &["verify", &archive, "--json"],
+        &["map", &archive, "--svg", "-"],
+        &["--help"],
+        &["scan", "--help"],
+        &["--version"],
+    ] {
+        let run = without_room(args, Some(OsStr::new(&redirected))).exits(3);
+        let told = "coldstore: cannot write to standard output: File too large (os error 27)";
+        assert_eq!(run.stderr.lines().last(), Some(told), "{args:?}");
+    }
+
+    let new = Archive::new();
+    let run = without_room(&["import", &new.arg(), chain.to_str().unwrap()], None).exits(3);
+    assert!(run.stderr.contains(&format!("coldstore: {}/", new.arg())), "{}", run.stderr);
+    let put = ["put", &new.arg(), "bbr", "0", "--raw", &value];
+    fs::write(&value, &roots([0])[0].1).unwrap();
+    let run = without_room(&put, None).exits(3);
+    assert!(run.stderr.contains(&format!("{}/bbr/", new.arg())), "{}", run.stderr);
+}
