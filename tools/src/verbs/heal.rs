@@ -1,5 +1,6 @@
 //! `coldstore heal`
 
+mod agreement;
 mod copy;
 
 use std::io::Write;

@@ -1,7 +1,7 @@
 //! `coldstore verify`
 
 mod checkpoint;
-mod deep;
+pub(super) mod deep;
 pub(super) mod lines;
 mod verdict;
 

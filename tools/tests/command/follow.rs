@@ -5,7 +5,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{Archive, coldstore, roots, spawn, stream};
+use crate::support::{Archive, Run, coldstore, roots, spawn, stream};
 
 const STATES: [u8; 2] = [4, 0];
 
@@ -185,4 +185,26 @@ fn follow_ends_when_nobody_reads_it_even_if_nothing_happens() {
 fn follow_of_a_missing_column_is_an_error() {
     let archive = Archive::new().with("bbr", &roots([0]));
     coldstore(&["follow", &archive.arg(), "bss"]).exits(3).complains_of("bss");
+}
+
+/// Guards against a follow that goes on in a column that is no longer the archive's, for ever silent.
+#[test]
+fn follow_of_a_column_that_is_replaced_says_so_and_ends() {
+    let archive = Archive::new().with("bss", &roots([2, 5, 9000]));
+    let mut following = Following::start(&archive, &["--from", "0"]);
+    assert_eq!(following.take(3), ["2", "5", "9000"]);
+    coldstore(&["rewind", &archive.arg(), "bss", "--to", "5"]).exits(0);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while following.child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            following.child.kill().unwrap();
+            panic!("follow goes on");
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    let Following { child, lines } = following;
+    assert_eq!(lines.count(), 0, "nothing more is printed");
+    let run: Run = child.wait_with_output().unwrap().into();
+    let run = run.exits(3).complains_of("was replaced");
+    assert!(run.stderr.contains("/bss"), "{}", run.stderr);
 }

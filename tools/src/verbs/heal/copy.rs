@@ -5,28 +5,27 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use coldstore::format::names;
-use coldstore::{
-    Checksums, Column, Door, Error, Manifest, Slot, View, WriterOptions, removal, replace_by_copy,
-};
+use coldstore::{Checksums, Column, Door, Manifest, WriterOptions, removal, replace_by_copy};
+use coldstore_proof::Preset;
 use serde::Serialize;
 
+use super::agreement::{Compared, compare};
+use crate::chain::Chain;
 use crate::failure::Answer;
 use crate::open;
-use crate::output::{self, Decimal, Output, hex};
-
-/// Bytes of a signed block up to its message: an offset and a signature.
-const MESSAGE: usize = 100;
-/// Where in the message the roots lie, behind slot and proposer.
-const PARENT_ROOT: usize = MESSAGE + 16;
-const STATE_ROOT: usize = PARENT_ROOT + 32;
+use crate::output::{self, Decimal, Output, count};
+use crate::verbs::verify::deep;
 
 #[derive(Serialize)]
 struct ReplacedObject {
     column: &'static str,
     records: Decimal,
     highest_slot: Option<Decimal>,
-    /// Roots in blocks that were compared with the columns of roots.
+    /// Comparisons of roots with those of the archive's other columns.
     compared_roots: Decimal,
+    /// Records that were compared as a whole, by what they or others hash to.
+    compared_records: Decimal,
+    not_compared_records: Decimal,
 }
 
 /// Replaces a column by a copy that agrees with the others.
@@ -39,10 +38,11 @@ pub(super) fn replace(archive: &Path, column: Column, copy: &Path, json: bool) -
     // Any distance from what is left of the archive.
     let door = Door::new(column).genesis_validators_root(known.genesis_validators_root).far(true);
     let options = WriterOptions::create(column.spec()).checksums(Checksums::On).door(door);
-    let mut compared = 0;
+    let preset = preset_of(archive);
+    let mut compared = Compared::default();
     let directory = archive.join(column.dir_name());
     let mended = replace_by_copy(&directory, &view, options, |new| {
-        compared = check(archive, column, new)?;
+        compared = compare(archive, column, new, preset.as_ref().ok().copied())?;
         Ok(())
     })
     .with_context(|| format!("{column} from {}", copy.display()))?;
@@ -50,13 +50,16 @@ pub(super) fn replace(archive: &Path, column: Column, copy: &Path, json: bool) -
         manifest.raise_highest(column, mended.highest);
         Ok(())
     })?;
+    let not_compared = mended.records.saturating_sub(compared.records);
     let mut out = Output::stdout();
     if json {
         out.json_line(&ReplacedObject {
             column: column.dir_name(),
             records: Decimal(mended.records),
             highest_slot: mended.highest.map(|slot| Decimal(slot.0)),
-            compared_roots: Decimal(compared),
+            compared_roots: Decimal(compared.roots),
+            compared_records: Decimal(compared.records),
+            not_compared_records: Decimal(not_compared),
         })?;
     } else {
         let highest =
@@ -64,53 +67,32 @@ pub(super) fn replace(archive: &Path, column: Column, copy: &Path, json: bool) -
         writeln!(out, "{column}: replaced by {} records; {highest}", mended.records)?;
     }
     out.flush()?;
-    output::tell(&match compared {
-        0 => "there was nothing in the archive to compare them with".to_owned(),
-        roots => format!("{roots} roots in blocks agree with the columns of roots"),
+    if let Err(why) = &preset {
+        output::tell(&format!("nothing was hashed: {why}"));
+    }
+    output::tell(&match (compared.roots, compared.records) {
+        (0, _) => "there was nothing in the archive to compare them with".to_owned(),
+        (roots, records) => format!(
+            "{} and {} agree with the other columns",
+            count(records, "record"),
+            count(roots, "root"),
+        ),
     });
+    if not_compared > 0 && compared.roots > 0 {
+        output::tell(&format!(
+            "not compared: {}, for which the other columns have no root, or of a fork not known here",
+            count(not_compared, "record"),
+        ));
+    }
     if known.column(column).highest > mended.highest {
         output::tell("the copy ends before the column did: import the eras after it again");
     }
     Ok(Answer::Yes)
 }
 
-/// Compares the parent root and the state root in every block with the columns of roots, one of the
-/// three being the new one. Says how many were compared.
-fn check(archive: &Path, column: Column, new: &Path) -> coldstore::Result<u64> {
-    let view_of = |of: Column| -> coldstore::Result<Option<View>> {
-        let directory = if of == column { new.to_owned() } else { archive.join(of.dir_name()) };
-        match open::directory(&directory, of) {
-            Ok(reader) => Ok(Some(reader.view())),
-            Err(Error::NoSuchColumn { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
-    };
-    if !matches!(column, Column::Blocks | Column::BlockRoots | Column::StateRoots) {
-        return Ok(0);
-    }
-    let Some(blocks) = view_of(Column::Blocks)? else { return Ok(0) };
-    let (block_roots, state_roots) = (view_of(Column::BlockRoots)?, view_of(Column::StateRoots)?);
-    let mut compared = 0;
-    for record in blocks.range(..) {
-        let record = record?;
-        let (slot, block) = (record.slot(), record.value()?);
-        let mut compare = |of: Column, view: &Option<View>, at: Option<Slot>, offset: usize| {
-            let (Some(view), Some(at)) = (view, at) else { return Ok(()) };
-            let (Some(held), Some(told)) = (view.get_stored(at)?, block.get(offset..offset + 32))
-            else {
-                return Ok(());
-            };
-            compared += 1;
-            if held == told {
-                return Ok(());
-            }
-            let wanted =
-                format!("{} in {of} at slot {at}, as in the block of slot {slot}", hex(told));
-            Err(Error::corrupt(new, None, "copy", wanted, hex(held)))
-        };
-        // A skipped slot repeats the root before it.
-        compare(Column::BlockRoots, &block_roots, slot.previous(), PARENT_ROOT)?;
-        compare(Column::StateRoots, &state_roots, Some(slot), STATE_ROOT)?;
-    }
-    Ok(compared)
+/// The preset of the archive's chain, or why it cannot be told.
+fn preset_of(archive: &Path) -> std::result::Result<Preset, String> {
+    let opened = open::archive(archive).map_err(|error| error.to_string())?;
+    let chain = Chain::of(archive, &opened).map_err(|error| format!("{error:#}"))?;
+    deep::preset_of(&chain, &opened)
 }

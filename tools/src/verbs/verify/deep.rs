@@ -205,7 +205,7 @@ fn may_have(archive: &Path, slot: Slot) -> bool {
 }
 
 /// The preset of the archive's chain, or why it cannot be told.
-fn preset_of(chain: &Chain, archive: &Archive) -> Result<Preset, String> {
+pub(in crate::verbs) fn preset_of(chain: &Chain, archive: &Archive) -> Result<Preset, String> {
     let view = archive.column(Column::StateSnapshots).ok().map(coldstore::Reader::view);
     let root = chain.genesis_validators_root.map(|root| root.0);
     let slots = chain.slots_per_era;

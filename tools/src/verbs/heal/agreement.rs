@@ -1,0 +1,252 @@
+//! Whether a copy of a column agrees with the archive's other columns.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use coldstore::{Column, Error, FileId, Result, SLOTS_PER_FILE, Slot, View};
+use coldstore_proof::{
+    Accumulators, BlockFault, BlockHasher, Hex, Preset, Root, StateFault, era_root, hash_state,
+};
+
+use crate::open;
+use crate::output::hex;
+
+/// Bytes of a signed block up to its message: an offset and a signature.
+const MESSAGE: usize = 100;
+/// Where in the message the roots lie, behind slot and proposer.
+const PARENT_ROOT: usize = MESSAGE + 16;
+const STATE_ROOT: usize = PARENT_ROOT + 32;
+/// The newest states among which one that can be hashed is looked for, at most.
+const STATES_LOOKED_AT: usize = 1000;
+
+/// What was compared.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Compared {
+    /// Comparisons of two roots.
+    pub(super) roots: u64,
+    /// Records of the copy that were compared as a whole.
+    pub(super) records: u64,
+}
+
+/// Compares the content of a column in the directory `new` with the other columns:
+///
+/// 1. the parent root and the state root in each block with `bbr` and `bsr`, and what the block hashes
+///    to with `bbr`,
+/// 2. what each state hashes to with `bsr`,
+/// 3. the roots of each era with what the newest state has for it,
+///
+/// as far as the column has a part in it. Nothing is hashed without a preset.
+///
+/// # Errors
+/// [`Error::Corrupt`] with the slot where the two differ; what of the other columns cannot be read or
+/// hashed is passed over.
+pub(super) fn compare(
+    archive: &Path,
+    column: Column,
+    new: &Path,
+    preset: Option<Preset>,
+) -> Result<Compared> {
+    let view_of = |of: Column| -> Result<Option<View>> {
+        let directory = if of == column { new.to_owned() } else { archive.join(of.dir_name()) };
+        match open::directory(&directory, of) {
+            Ok(reader) => Ok(Some(reader.view())),
+            Err(_) if of != column => Ok(None),
+            Err(error) => Err(error),
+        }
+    };
+    let mut look = Comparison {
+        column,
+        new: new.to_owned(),
+        preset,
+        block_roots: view_of(Column::BlockRoots)?,
+        state_roots: view_of(Column::StateRoots)?,
+        snapshots: view_of(Column::StateSnapshots)?,
+        roots: 0,
+        compared: BTreeMap::new(),
+    };
+    // 1.
+    if matches!(column, Column::Blocks | Column::BlockRoots | Column::StateRoots)
+        && let Some(blocks) = view_of(Column::Blocks)?
+    {
+        look.blocks(&blocks)?;
+    }
+    // 2.
+    if matches!(column, Column::StateRoots | Column::StateSnapshots) {
+        look.states()?;
+    }
+    // 3.
+    if matches!(column, Column::BlockRoots | Column::StateRoots) {
+        look.eras()?;
+    }
+    let records = look.compared.values().flatten().filter(|compared| **compared).count() as u64;
+    Ok(Compared { roots: look.roots, records })
+}
+
+struct Comparison {
+    column: Column,
+    /// The directory of the copy.
+    new: PathBuf,
+    preset: Option<Preset>,
+    block_roots: Option<View>,
+    state_roots: Option<View>,
+    snapshots: Option<View>,
+    roots: u64,
+    /// Slots of the copy whose record was compared, by file.
+    compared: BTreeMap<FileId, Vec<bool>>,
+}
+
+impl Comparison {
+    fn blocks(&mut self, blocks: &View) -> Result<()> {
+        let mut hasher = self.preset.map(BlockHasher::new);
+        for record in blocks.range(..) {
+            let Some(record) = self.passed_over(Column::Blocks, record)? else { continue };
+            let slot = record.slot();
+            let Some(block) = self.passed_over(Column::Blocks, record.value())? else { continue };
+            let whose = format!("in the block of slot {slot}");
+            // A skipped slot repeats the root before it.
+            for (of, at, offset) in [
+                (Column::BlockRoots, slot.previous(), PARENT_ROOT),
+                (Column::StateRoots, Some(slot), STATE_ROOT),
+            ] {
+                let told = block.get(offset..offset + 32);
+                if let (Some(at), Some(told)) = (at, told)
+                    && self.root(of, at, told, &whose)?
+                    && of == self.column
+                {
+                    self.mark(at);
+                }
+            }
+            let Some(hasher) = hasher.as_mut().filter(|_| self.column != Column::StateRoots) else {
+                continue;
+            };
+            match hasher.hash(&block) {
+                Ok(hashed) => {
+                    let whose = format!("what the block of slot {slot} hashes to");
+                    if self.root(Column::BlockRoots, slot, &hashed.root, &whose)? {
+                        self.mark(slot);
+                    }
+                }
+                Err(BlockFault::Malformed(fault)) if self.column == Column::Blocks => {
+                    return Err(self.refuse(format!("slot {slot}: a block"), fault.to_string()));
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn states(&mut self) -> Result<()> {
+        let (Some(snapshots), Some(preset)) = (self.snapshots.clone(), self.preset) else {
+            return Ok(());
+        };
+        let is_copy = self.column == Column::StateSnapshots;
+        for record in snapshots.range(..) {
+            let Some(record) = self.passed_over(Column::StateSnapshots, record)? else { continue };
+            let slot = record.slot();
+            match hash_state(preset, &mut record.stored()) {
+                Ok(state) => {
+                    let Some(body) = state.body else { continue };
+                    let whose = format!("what the state of slot {slot} hashes to");
+                    if self.root(Column::StateRoots, slot, &body.root, &whose)? {
+                        self.mark(slot);
+                    }
+                }
+                Err(StateFault::Malformed(fault)) if is_copy => {
+                    return Err(self.refuse(format!("slot {slot}: a state"), fault.to_string()));
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn eras(&mut self) -> Result<()> {
+        let Some((of, slots, known)) = self.newest_state() else { return Ok(()) };
+        for era in 1..=known.eras() {
+            let first = (era - 1).saturating_mul(slots);
+            let roots = |view: Option<&View>| -> Option<Vec<Root>> {
+                let root = |slot| Root::try_from(view?.get_stored(Slot(slot)).ok()??).ok();
+                (first..first.saturating_add(slots)).map(root).collect()
+            };
+            let both = roots(self.block_roots.as_ref()).zip(roots(self.state_roots.as_ref()));
+            let (Some((block_roots, state_roots)), Some(wanted)) = (both, known.era_root(era))
+            else {
+                continue;
+            };
+            let found = era_root(&block_roots, &state_roots);
+            if found != wanted {
+                let wanted = format!(
+                    "era {era}, slots {first} to {}: roots in bbr and bsr that hash to {}, as the \
+                     state of slot {of} in bss has it",
+                    first + slots - 1,
+                    Hex(&wanted)
+                );
+                return Err(self.refuse(wanted, Hex(&found).to_string()));
+            }
+            self.roots += slots;
+            (first..first + slots).for_each(|slot| self.mark(Slot(slot)));
+        }
+        Ok(())
+    }
+
+    /// The newest state that can be hashed: its slot, the slots of an era, and what it has of eras.
+    fn newest_state(&self) -> Option<(Slot, u64, Accumulators)> {
+        let (snapshots, preset) = (self.snapshots.as_ref()?, self.preset?);
+        let newest = snapshots.range(..).rev().flatten().take(STATES_LOOKED_AT);
+        let mut hashed = newest.filter_map(|record| {
+            let state = hash_state(preset, &mut record.stored()).ok()?;
+            let is_sound = state.head.slot == record.slot();
+            let body = state.body.filter(|_| is_sound)?;
+            Some((record.slot(), preset.slots_per_era(), body.accumulators))
+        });
+        hashed.next()
+    }
+
+    /// Compares a root with that of a slot in a column; false where that has none.
+    fn root(&mut self, of: Column, at: Slot, told: &[u8], whose: &str) -> Result<bool> {
+        // A comparison in which the copy has no part says nothing of it.
+        let is_copy = of == self.column;
+        if !is_copy && matches!(self.column, Column::BlockRoots | Column::StateRoots) {
+            return Ok(false);
+        }
+        let view = if of == Column::BlockRoots { &self.block_roots } else { &self.state_roots };
+        let held = view.as_ref().map(|view| view.get_stored(at));
+        let held = match held {
+            Some(Ok(Some(held))) => held,
+            Some(Err(error)) if is_copy => return Err(error),
+            None | Some(Ok(None) | Err(_)) => return Ok(false),
+        };
+        self.roots += 1;
+        if held == told {
+            return Ok(true);
+        }
+        let (held, told) = (hex(held), hex(told));
+        Err(match is_copy {
+            true => self.refuse(format!("{told} in {of} at slot {at}, as {whose}"), held),
+            false => self
+                .refuse(format!("slot {at}: {held}, as {of} has it"), format!("{told}, {whose}")),
+        })
+    }
+
+    /// A record of the copy must be readable, one of the other columns may be damaged.
+    fn passed_over<T>(&self, of: Column, read: Result<T>) -> Result<Option<T>> {
+        match read {
+            Ok(read) => Ok(Some(read)),
+            Err(Error::Corrupt(_)) if of != self.column => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn mark(&mut self, slot: Slot) {
+        let slots = self.compared.entry(slot.file_id());
+        let slots = slots
+            .or_insert_with(|| vec![false; usize::try_from(SLOTS_PER_FILE).unwrap_or_default()]);
+        if let Some(compared) = slots.get_mut(slot.index_in_file()) {
+            *compared = true;
+        }
+    }
+
+    fn refuse(&self, wanted: String, found: String) -> Error {
+        Error::corrupt(&self.new, None, "copy", wanted, found)
+    }
+}
