@@ -27,7 +27,9 @@ pub(crate) struct Heal {
     #[arg(requires = "from", value_parser = column_parser())]
     column: Option<Column>,
     /// An archive of the same chain, or its directory of this column: what it holds becomes the
-    /// column's content, when it agrees with the archive's other columns
+    /// column's content, when it agrees with the archive's other columns. Blocks and states are
+    /// hashed and compared with bbr and bsr, roots with blocks, states and the eras that the newest
+    /// state has
     #[arg(long, value_name = "COPY", requires = "column", conflicts_with_all = ["reclaim", "dry_run"])]
     from: Option<PathBuf>,
     /// Only say what would be changed
