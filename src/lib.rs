@@ -89,8 +89,8 @@ pub use slot::{FileId, SLOTS_PER_FILE, Slot};
 pub use write::{
     Checksums, CommitInfo, Committed, CutReport, Door, HealAction, HealReport, Keep, Mended,
     Pipeline, PipelineOptions, Prepared, Queue, ReclaimReport, Reclaimed, RunCommit, RunError,
-    RunReport, Ticket, Writer, WriterOptions, inspect, inspect_cut, inspect_reclaim, reclaim,
-    replace_by_copy,
+    RunReport, Ticket, Writer, WriterOptions, inspect, inspect_cut, inspect_reclaim, inspect_with,
+    reclaim, replace_by_copy,
 };
 
 /// The examples of the README are run as tests.

@@ -1,8 +1,12 @@
 //! Counting what is in a column.
 
+use std::path::{Path, PathBuf};
+
 use crate::column::Compression;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::files::directory::Directory;
 use crate::format::conf::Conf;
+use crate::format::names::{self, AsidePart};
 use crate::format::offsets::TABLE_BYTES;
 use crate::read::View;
 use crate::slot::Slot;
@@ -29,8 +33,7 @@ pub struct ColumnStat {
 /// Counts by the offset tables; no record is looked at.
 ///
 /// # Errors
-/// [`Error::Corrupt`](crate::Error::Corrupt) when files that must be there are missing or cut
-/// short; [`Error::Io`](crate::Error::Io).
+/// [`Error::Corrupt`] when files that must be there are missing or cut short; [`Error::Io`].
 pub fn stat_column(view: &View) -> Result<ColumnStat> {
     let conf = *view.conf();
     let mut stat = ColumnStat {
@@ -63,6 +66,56 @@ pub fn stat_column(view: &View) -> Result<ColumnStat> {
         stat.gaps = highest.0 - lowest.0 + 1 - stat.records;
     }
     Ok(stat)
+}
+
+/// A file that healing has put aside: `FORMAT.md`, section 12.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutAside {
+    /// The file.
+    pub file: PathBuf,
+    /// Its bytes.
+    pub byte_len: u64,
+    part: AsidePart,
+}
+
+impl PutAside {
+    /// What it is, and how to get rid of it.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let what = match self.part {
+            AsidePart::Whole(file) => file.name(),
+            AsidePart::Tail(file_id, from) => {
+                format!("{} from byte {from} on", names::data_file(file_id))
+            }
+        };
+        let byte_len = self.byte_len;
+        let bytes = if byte_len == 1 { "byte" } else { "bytes" };
+        format!(
+            "{byte_len} {bytes} of {what}, which healing put aside until all of it is committed again; \
+             `coldstore heal --discard` removes it"
+        )
+    }
+}
+
+/// Lists what healing has put aside in a column's directory, by name.
+///
+/// # Errors
+/// [`Error::NoSuchColumn`] without a directory; [`Error::Io`].
+pub fn put_aside(directory: impl AsRef<Path>) -> Result<Vec<PutAside>> {
+    let path = directory.as_ref();
+    match Directory::open(path)? {
+        Some(directory) => asides_of(&directory),
+        None => Err(Error::NoSuchColumn { directory: path.into() }),
+    }
+}
+
+pub(crate) fn asides_of(directory: &Directory) -> Result<Vec<PutAside>> {
+    let asides = directory.asides()?.into_iter().map(|(aside, byte_len)| PutAside {
+        file: directory.file_path(&aside.name()),
+        byte_len,
+        part: aside.part,
+    });
+    Ok(asides.collect())
 }
 
 /// What the records of a column take.

@@ -1055,3 +1055,97 @@ fn the_report_lists_everything_that_was_changed() {
         assert!(words.iter().any(|text| text.contains(name)), "{name} in {words:?}");
     }
 }
+
+/// Guards against a data file without an offset file that blocks backfill into it for good: other
+/// software leaves it when it is killed between making the two.
+#[test]
+fn a_sealed_data_file_whose_offset_file_was_never_made_is_put_aside_by_heal() {
+    let whole = [&VERSION[..], &plain_record(9000)].concat();
+    let torn = whole[..whole.len() - 1].to_vec();
+    for (what, left) in [
+        ("nothing", vec![]),
+        ("half a version record", VERSION[..3].to_vec()),
+        ("a torn record", torn),
+        ("a whole record", whole),
+    ] {
+        let dir = temp_dir();
+        column(dir.path(), true, [1, 17_000]);
+        fs::write(dir.path().join("data_00001"), &left).unwrap();
+        let before = files(dir.path());
+        // Opening for anything else leaves it alone: the offset file may have been lost.
+        let mut writing = writer(dir.path(), true);
+        assert_eq!(writing.heal_report().actions, [], "{what}");
+        let error = writing.put(Slot(9001), &value(9001)).unwrap_err();
+        assert!(error.is_corrupt(), "{what}: {error}");
+        let text = error.to_string();
+        for part in ["data_00001.off", "coldstore heal", &format!("has {} bytes", left.len())] {
+            assert!(text.contains(part), "{what}: {part}: {text}");
+        }
+        drop(writing);
+        assert_files(dir.path(), &before, what);
+
+        let options = WriterOptions::existing().orphans_aside(true);
+        let dry = coldstore::inspect_with(dir.path(), options).unwrap();
+        assert_files(dir.path(), &before, what);
+        let mut writing = Writer::open(dir.path(), options).unwrap();
+        assert_eq!(*writing.heal_report(), dry, "{what}");
+        let aside = dir.path().join("aside-1-data_00001");
+        let moved = HealAction::MovedAside {
+            file: dir.path().join("data_00001"),
+            aside: aside.clone(),
+            byte_len: left.len() as u64,
+        };
+        assert_eq!((&dry.actions[..], &dry.asides[..]), (&[moved][..], &[aside.clone()][..]));
+        assert_eq!(fs::read(&aside).unwrap(), left, "{what}");
+        writing.put(Slot(9001), &value(9001)).unwrap();
+        drop(writing);
+        assert_eq!(entry(dir.path(), 9001), 8, "{what}");
+        assert_shows(&view(dir.path()), &content([1, 9001, 17_000]), what);
+        // What holds a record that is not committed stays.
+        let kept = if what == "a whole record" { vec!["aside-1-data_00001"] } else { vec![] };
+        drop(writer(dir.path(), true));
+        assert_eq!(asides(dir.path()), kept, "{what}");
+        if !kept.is_empty() {
+            assert_eq!(fs::read(&aside).unwrap(), left, "{what}");
+        }
+    }
+}
+
+/// Guards against a file of committed records that is put aside because its offset file was lost.
+#[test]
+fn a_sealed_data_file_that_had_an_offset_file_is_never_put_aside() {
+    let options = WriterOptions::existing().orphans_aside(true);
+    type Make = fn(&Path);
+    let cases: [(&str, bool, Make); 4] = [
+        ("without backfill", false, |_| {}),
+        ("with a checksum file", true, |dir| set_len(dir, "data_00001.sum", 96)),
+        ("named by the witness", true, |dir| {
+            let mut writer = writer(dir, true);
+            writer.put(Slot(9001), &value(9001)).unwrap();
+            // Other software has moved on since.
+            let backfill = Some((0, data_len(dir, 0)));
+            let conf = RawConf { backfill, ..RawConf::read(dir) };
+            fs::write(dir.join("column.conf"), conf.bytes()).unwrap();
+        }),
+        ("with an offset file", true, |dir| set_len(dir, "data_00001.off", 65_536)),
+    ];
+    for (what, backfill, make) in cases {
+        let dir = temp_dir();
+        column(dir.path(), backfill, [1, 9000, 17_000]);
+        make(dir.path());
+        if what != "with an offset file" {
+            remove(dir.path(), "data_00001.off");
+        }
+        let before = files(dir.path());
+        let writer = Writer::open(dir.path(), options).unwrap();
+        assert_eq!(writer.heal_report().actions, [], "{what}");
+        drop(writer);
+        assert_files(dir.path(), &before, what);
+        if what == "with a checksum file" {
+            let mut writer = try_writer(dir.path(), true).unwrap();
+            let text = writer.put(Slot(9001), &value(9001)).unwrap_err().to_string();
+            assert!(text.contains("put back the offset file"), "{text}");
+            assert!(text.contains("--from"), "{text}");
+        }
+    }
+}

@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use crate::error::{Error, Result};
 use crate::files::closer;
 use crate::format::conf::{Conf, V3_BYTES};
-use crate::format::names::{self, SlotFile};
+use crate::format::names::{self, Aside, SlotFile};
 use crate::slot::FileId;
 
 /// Which file a name led to, and how long it was then.
@@ -209,19 +209,38 @@ impl Directory {
 
     /// The ids of the files that have a data file or an offset file, ascending.
     pub(crate) fn file_ids(&self) -> Result<Vec<FileId>> {
+        let mut ids = Vec::new();
+        self.each_name(|name| {
+            let file = SlotFile::parse(name).filter(|file| !matches!(file, SlotFile::Sums(_)));
+            ids.extend(file.map(SlotFile::file_id));
+        })?;
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    /// The names of what healing has put aside, ascending, and their bytes.
+    pub(crate) fn asides(&self) -> Result<Vec<(Aside, u64)>> {
+        let mut asides = Vec::new();
+        self.each_name(|name| asides.extend(Aside::parse(name)))?;
+        asides.sort_unstable();
+        let mut found = Vec::new();
+        for aside in asides {
+            // One that is gone by now was committed again.
+            found.extend(self.status(&aside.name())?.map(|status| (aside, status.byte_len)));
+        }
+        Ok(found)
+    }
+
+    fn each_name(&self, mut take: impl FnMut(&str)) -> Result<()> {
         let failed = |error: io::Error| Error::io(&self.path, "list the directory", error);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let open = || rustix::fs::openat(&self.fd, ".", flags, Mode::empty());
         let fd = closer::with_descriptor(open).map_err(|error| failed(error.into()))?;
-        let mut ids = Vec::new();
         for entry in rustix::fs::Dir::new(fd).map_err(|error| failed(error.into()))? {
             let entry = entry.map_err(|error| failed(error.into()))?;
-            let file = entry.file_name().to_str().ok().and_then(SlotFile::parse);
-            let file = file.filter(|file| !matches!(file, SlotFile::Sums(_)));
-            ids.extend(file.map(SlotFile::file_id));
+            entry.file_name().to_str().into_iter().for_each(&mut take);
         }
-        ids.sort_unstable();
-        ids.dedup();
-        Ok(ids)
+        Ok(())
     }
 }

@@ -39,6 +39,7 @@ use crate::format::names;
 use crate::format::witness::{CHECK_BYTES, Standing, Witness};
 use crate::read::Unmapped;
 use crate::slot::{FileId, Slot};
+use crate::stat;
 
 use self::check::FileCheck;
 
@@ -239,6 +240,10 @@ impl Check<'_> {
             let path = directory.file_path(names::CONF_TMP);
             let found = "one of an unfinished commit";
             self.found.push(note(path, "conf", "none but column.conf", found));
+        }
+        for aside in stat::asides_of(directory)? {
+            let wanted = "none that was put aside";
+            self.found.push(note(aside.file.clone(), "file", wanted, aside.in_words()));
         }
         let ids = column.file_ids()?;
         let Some(current) = column.conf().current_file() else {

@@ -86,8 +86,13 @@ struct Rewritten {
 pub fn inspect_cut(directory: impl AsRef<Path>, keep: Keep) -> Result<CutReport> {
     let directory = ColumnDir::new(Arc::new(OsDisk), directory.as_ref());
     let conf = directory.read_conf()?.ok_or_else(|| heal::no_conf(&directory))?;
-    if let Some(action) =
-        heal::examine_witnessed(&directory, &conf, &directory.read_witness()?, false)?.first()
+    if let Some(action) = heal::examine_witnessed(
+        &directory,
+        &conf,
+        &directory.read_witness()?,
+        &WriterOptions::existing(),
+    )?
+    .first()
     {
         let source = io::Error::other(format!("it has to be healed first ({action})"));
         return Err(Error::io(directory.path(), "look for what a cut would do to", source));

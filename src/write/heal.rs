@@ -25,7 +25,9 @@ use crate::slot::{FileId, Slot};
 use crate::write::aside::{self, Asides};
 use crate::write::column_dir::{ColumnDir, NamedFile, Sums};
 use crate::write::heal_action::{HealAction, HealReport};
+use crate::write::orphan;
 use crate::write::replace;
+use crate::write::writer::WriterOptions;
 
 /// What speaks for the conf that is in force, and with that for what it does not name being what a
 /// crash left.
@@ -82,6 +84,15 @@ impl Evidence {
 /// [`Error::NoSuchColumn`], [`Error::AlreadyOpen`] while a writer is at work, and what opening for
 /// writing would fail with: [`Error::Corrupt`], [`Error::Unsupported`], [`Error::Io`].
 pub fn inspect(directory: impl AsRef<Path>) -> Result<HealReport> {
+    inspect_with(directory, WriterOptions::existing())
+}
+
+/// [`inspect`] of an opening with these options. Only [`WriterOptions::discard`] and
+/// [`WriterOptions::orphans_aside`] change what is healed.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn inspect_with(directory: impl AsRef<Path>, options: WriterOptions) -> Result<HealReport> {
     let directory = ColumnDir::new(Arc::new(OsDisk), directory.as_ref());
     let lock = directory.file_path(names::LOCK);
     let attempt = directory.disk().lock_shared(&lock);
@@ -102,18 +113,18 @@ pub fn inspect(directory: impl AsRef<Path>) -> Result<HealReport> {
         |found: ColumnDir| HealAction::RemovedLeftover { directory: found.path().into() };
     let mut actions: Vec<_> = leftovers.into_iter().map(leftover).collect();
     let asides = Asides::list(&directory)?.paths(&directory);
-    actions.extend(examine_witnessed(&directory, &conf, &witness, false)?);
+    actions.extend(examine_witnessed(&directory, &conf, &witness, &options)?);
     Ok(HealReport::new(actions, asides))
 }
 
-/// What there is to heal by a conf of which the witness says this. With `discard`, what a crash need
-/// not have left is removed as well, with what was put aside earlier.
+/// What an opening with these options heals by a conf of which the witness says this.
 pub(super) fn examine_witnessed(
     directory: &ColumnDir,
     conf: &Conf,
     witness: &Witness,
-    discard: bool,
+    options: &WriterOptions,
 ) -> Result<Vec<HealAction>> {
+    let discard = options.discards();
     let evidence = match discard {
         true => Evidence::Own,
         false => Evidence::of(directory, conf, witness)?,
@@ -128,6 +139,9 @@ pub(super) fn examine_witnessed(
         if is_other_kind || !actions.is_empty() {
             return Err(contradiction(directory, conf, &newest));
         }
+    }
+    if options.puts_orphans_aside() {
+        actions.extend(orphan::put_aside(directory, conf, witness)?);
     }
     if matches!(witness.standing(conf), Standing::Before { .. }) {
         actions.push(HealAction::ClearedWitness { file: directory.file_path(names::CHECK) });

@@ -15,6 +15,7 @@ mod heal;
 mod heal_action;
 mod mend;
 mod opening;
+mod orphan;
 mod pipeline;
 mod plan;
 mod reclaim;
@@ -28,7 +29,7 @@ pub use cut::{CutReport, Keep, inspect_cut};
 pub use door::Door;
 pub(crate) use opening::{Locked, settle};
 
-pub use heal::inspect;
+pub use heal::{inspect, inspect_with};
 pub use heal_action::{HealAction, HealReport};
 pub use mend::{Mended, replace_by_copy};
 pub use pipeline::{CommitInfo, Pipeline, PipelineOptions, Queue, Ticket};

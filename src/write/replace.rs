@@ -41,6 +41,7 @@ use crate::files::disk::{Access, Lock, LockAttempt};
 use crate::format::names;
 use crate::write::column_dir::{ColumnDir, parent};
 use crate::write::heal;
+use crate::write::writer::WriterOptions;
 
 const EXCHANGE: &str = "exchange with its new content";
 
@@ -136,7 +137,12 @@ impl Replacement {
     fn prove(&self) -> Result<()> {
         let conf = self.new.read_conf()?.ok_or_else(|| heal::no_conf(&self.new))?;
         heal::flush_trusted(&self.new, &conf)?;
-        let actions = heal::examine_witnessed(&self.new, &conf, &self.new.read_witness()?, false)?;
+        let actions = heal::examine_witnessed(
+            &self.new,
+            &conf,
+            &self.new.read_witness()?,
+            &WriterOptions::existing(),
+        )?;
         match actions.first() {
             None => Ok(()),
             Some(action) => {

@@ -6,12 +6,12 @@ use crate::error::{Error, Result};
 use crate::files::disk::Access;
 use crate::format::conf::Conf;
 use crate::format::faults::{data_file_too_short, missing};
-use crate::format::names::{self, Aside, AsidePart, SlotFile};
 use crate::format::offsets::{OffsetTable, TABLE_BYTES, entry_offset};
 use crate::format::record::FIRST_RECORD_OFFSET;
 use crate::format::sums::SumTable;
 use crate::slot::{FileId, Slot};
 use crate::write::column_dir::{ColumnDir, NamedFile, Sums};
+use crate::write::orphan;
 
 /// Files remembered at most: 1 MiB of tables.
 const MAX_FILES: usize = 16;
@@ -143,7 +143,7 @@ fn load(directory: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<FileState
     if table.is_none() && data_len > FIRST_RECORD_OFFSET {
         return Err(match named {
             Some(_) => missing(directory.offset_path(file_id), "offset file", data_len),
-            None => never_made(directory, file_id, data_len),
+            None => orphan::in_the_way(directory, file_id, data_len),
         });
     }
     let has_offsets = table.is_some();
@@ -158,6 +158,9 @@ fn load(directory: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<FileState
         return Err(stray_entry(directory, file_id, index, entry, data_len));
     }
     if state.has_data && data_len < FIRST_RECORD_OFFSET && named.is_none() {
+        if !state.has_offsets {
+            return Err(orphan::in_the_way(directory, file_id, data_len));
+        }
         let found = format!("{data_len} bytes");
         let path = directory.data_path(file_id);
         return Err(Error::corrupt(path, None, "sealed data file", "at least 8 bytes", found));
@@ -200,18 +203,6 @@ fn open_sealed(directory: &ColumnDir, file_id: FileId) -> Result<Vec<NamedFile>>
     let paths = [directory.data_path(file_id), directory.offset_path(file_id)];
     let files = paths.into_iter().map(|path| directory.open(path, Access::Read));
     files.filter_map(Result::transpose).collect()
-}
-
-/// Other software, killed before it made the offset file, leaves this too; and there is no telling.
-fn never_made(directory: &ColumnDir, file_id: FileId, data_len: u64) -> Error {
-    let aside = Aside { number: 1, part: AsidePart::Whole(SlotFile::Data(file_id)) };
-    let found = format!(
-        "none, though {} has {data_len} bytes. If another writer was killed before it made the offset \
-         file, nothing in there is committed: rename it to {} and put again. Else put back the offset file",
-        names::data_file(file_id),
-        aside.name(),
-    );
-    Error::corrupt(directory.offset_path(file_id), None, "column", "offset file", found)
 }
 
 fn stray_entry(

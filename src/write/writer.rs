@@ -44,6 +44,7 @@ pub struct WriterOptions {
     pub(super) is_deferred: bool,
     discard: bool,
     restore_conf: bool,
+    orphans_aside: bool,
 }
 
 /// Whether checksums of the records that are written are kept beside them: `data_00000.sum` beside
@@ -80,6 +81,7 @@ impl WriterOptions {
             is_deferred: false,
             discard: false,
             restore_conf: false,
+            orphans_aside: false,
         }
     }
 
@@ -108,6 +110,22 @@ impl WriterOptions {
     #[must_use]
     pub fn restore_conf(self, restore_conf: bool) -> Self {
         Self { restore_conf, ..self }
+    }
+
+    /// Healing puts aside sealed data files without an offset file, which block backfill into them
+    /// (default: they are left alone, since the offset file may have been lost). Columns with backfill
+    /// only; a file that a conf or a checksum file tells of stays.
+    #[must_use]
+    pub fn orphans_aside(self, orphans_aside: bool) -> Self {
+        Self { orphans_aside, ..self }
+    }
+
+    pub(super) fn discards(&self) -> bool {
+        self.discard
+    }
+
+    pub(super) fn puts_orphans_aside(&self) -> bool {
+        self.orphans_aside
     }
 
     /// Checks every value that is written (default: none is checked).
@@ -1128,7 +1146,7 @@ fn open_existing(
     }
     heal::flush_trusted(directory, &conf)?;
     let asides = Asides::list(directory)?.paths(directory);
-    let actions = heal::examine_witnessed(directory, &conf, &witness, options.discard)?;
+    let actions = heal::examine_witnessed(directory, &conf, &witness, &options)?;
     heal::apply(directory, &conf, &actions)?;
     if actions.iter().any(|action| matches!(action, HealAction::ClearedWitness { .. }))
         && let Some(mut check) = conf_file::settle(directory, &mut witness, &conf)?

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use coldstore::{
-    Column, HealReport, Manifest, ReclaimReport, Reclaimed, Writer, WriterOptions, removal,
+    Column, HealReport, Manifest, ReclaimReport, Reclaimed, Writer, WriterOptions, inspect_with,
+    removal,
 };
 use serde::Serialize;
 
@@ -40,7 +41,7 @@ pub(crate) struct Heal {
     reclaim: bool,
     /// Remove what the conf does not name without keeping a copy, also where a crash need not have
     /// left it, and remove what was put aside earlier
-    #[arg(long, conflicts_with = "dry_run")]
+    #[arg(long)]
     discard: bool,
     /// Put back the conf that was written last, from column.check, where it fits the files
     #[arg(long, conflicts_with_all = ["dry_run", "discard", "reclaim"])]
@@ -147,19 +148,21 @@ impl Heal {
 
     fn heal(&self, column: Column) -> coldstore::Result<(HealReport, ReclaimReport)> {
         let directory = self.archive.join(column.dir_name());
-        match (self.dry_run, self.reclaim) {
-            (true, true) => {
-                Ok((coldstore::inspect(&directory)?, coldstore::inspect_reclaim(directory)?))
+        let options = WriterOptions::existing().orphans_aside(true).discard(self.discard);
+        let healed = match self.dry_run {
+            true => inspect_with(&directory, options)?,
+            false => {
+                let options = options.restore_conf(self.restore_conf);
+                Writer::open(&directory, options)?.heal_report().clone()
             }
-            (true, false) => Ok((coldstore::inspect(directory)?, ReclaimReport::default())),
-            (false, true) => coldstore::reclaim(directory),
-            (false, false) => {
-                let options = WriterOptions::existing();
-                let options = options.discard(self.discard).restore_conf(self.restore_conf);
-                let writer = Writer::open(directory, options)?;
-                Ok((writer.heal_report().clone(), ReclaimReport::default()))
-            }
-        }
+        };
+        let reclaimed = match (self.reclaim, self.dry_run) {
+            (false, _) => ReclaimReport::default(),
+            (true, true) => coldstore::inspect_reclaim(directory)?,
+            // It opens the column once more, and finds it healed.
+            (true, false) => coldstore::reclaim(directory)?.1,
+        };
+        Ok((healed, reclaimed))
     }
 
     fn print(&self, healed: &[Healed], out: &mut Output) -> Result<()> {

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use coldstore::stat::{ColumnStat, RecordQuestions, RecordStat, stat_column, stat_records};
+use coldstore::stat::{
+    ColumnStat, PutAside, RecordQuestions, RecordStat, put_aside, stat_column, stat_records,
+};
 use coldstore::{Archive, Column, Compression, Manifest, SLOTS_PER_FILE, Slot};
 use serde::Serialize;
 
@@ -73,6 +75,16 @@ struct ColumnObject {
     /// Records that the ratio is of.
     compression_sample: Decimal,
     largest_records: Vec<RecordObject>,
+    /// Files that healing has put aside; `heal --discard` removes them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    put_aside: Vec<AsideObject>,
+}
+
+#[derive(Serialize)]
+struct AsideObject {
+    file: String,
+    bytes: Decimal,
+    what: String,
 }
 
 /// Bytes of data files, by era.
@@ -113,6 +125,7 @@ struct Counted {
     records: RecordStat,
     slots_per_era: u64,
     pruned_before: Option<Slot>,
+    put_aside: Vec<PutAside>,
 }
 
 impl Stat {
@@ -127,7 +140,8 @@ impl Stat {
         let (mut columns, mut failed) = (Vec::new(), 0);
         for column in open::present_columns(&self.archive)? {
             match stat_of(&archive, column, slots_per_era) {
-                Ok(counted) => {
+                Ok(mut counted) => {
+                    counted.put_aside = put_aside(self.archive.join(column.dir_name()))?;
                     let pruned_before = manifest.column(column).pruned_before;
                     columns.push(Counted { pruned_before, ..counted });
                 }
@@ -162,6 +176,11 @@ impl Stat {
                     writeln!(out, "{column}: pruned: everything before slot {before} was removed")?;
                 }
             }
+            for (column, aside) in
+                columns.iter().flat_map(|of| of.put_aside.iter().map(|a| (of.column, a)))
+            {
+                writeln!(out, "{column}: {}: {}", aside.file.display(), aside.in_words())?;
+            }
             if let Some(line) = lines::unproved_state(&manifest) {
                 writeln!(out, "{line}")?;
             }
@@ -179,7 +198,7 @@ fn stat_of(archive: &Archive, column: Column, slots_per_era: u64) -> coldstore::
         _ => slot.0 / slots_per_era + 1,
     };
     let (stat, records) = (stat_column(&view)?, stat_records(&view, ASKED, era_of)?);
-    Ok(Counted { column, stat, records, slots_per_era, pruned_before: None })
+    Ok(Counted { column, stat, records, slots_per_era, pruned_before: None, put_aside: Vec::new() })
 }
 
 impl Counted {
@@ -309,6 +328,15 @@ fn object(counted: &Counted) -> ColumnObject {
             .map(|size| RecordObject {
                 slot: Decimal(size.slot.0),
                 stored_length: Decimal(size.stored_bytes),
+            })
+            .collect(),
+        put_aside: counted
+            .put_aside
+            .iter()
+            .map(|aside| AsideObject {
+                file: aside.file.display().to_string(),
+                bytes: Decimal(aside.byte_len),
+                what: aside.in_words(),
             })
             .collect(),
     }

@@ -313,3 +313,73 @@ fn verify_says_when_there_was_nothing_to_compare_with() {
     let wanted = "there was nothing to compare the records of bbr with: no checksums are kept";
     assert!(said.contains(wanted), "{said}");
 }
+
+#[test]
+fn what_was_put_aside_is_listed_until_it_is_discarded() {
+    let archive = Archive::new().with("bss", &[(1, vec![1; 50]), (9000, vec![2; 50])]);
+    let column = archive.path().join("bss");
+    // Nobody vouches for the conf, so what follows its end may have been committed.
+    fs::remove_file(column.join("column.check")).unwrap();
+    append(&archive, "bss/data_00001", &fs::read(column.join("data_00001")).unwrap()[8..]);
+    coldstore(&["heal", &archive.arg()]).exits(0);
+    let names = |dir: &std::path::Path| -> Vec<String> {
+        let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
+        names.retain(|name| name.starts_with("aside"));
+        names.sort();
+        names
+    };
+    assert_eq!(names(&column), ["aside-1-data_00001.from-66", "aside-1-data_00001.off"]);
+    let tail = column.join("aside-1-data_00001.from-66").to_str().unwrap().to_owned();
+    let words = "58 bytes of data_00001 from byte 66 on, which healing put aside until all of it is \
+                 committed again; `coldstore heal --discard` removes it";
+
+    let verified = coldstore(&["verify", &archive.arg(), "--json"]).exits(0).json();
+    let findings = verified["columns"][0]["findings"].as_array().unwrap();
+    let found = findings.iter().find(|finding| finding["file"] == tail).unwrap();
+    assert_eq!((&found["severity"], &found["found"]), (&"note".into(), &words.into()));
+    assert_eq!(findings.iter().filter(|f| f["wanted"] == found["wanted"]).count(), 2);
+    assert!(coldstore(&["verify", &archive.arg()]).exits(0).text().contains(words));
+
+    let stat = coldstore(&["stat", &archive.arg(), "--json"]).exits(0).json();
+    assert_eq!(
+        stat["columns"][0]["put_aside"][0],
+        serde_json::json!({"file": tail, "bytes": "58", "what": words})
+    );
+    assert_eq!(stat["columns"][0]["put_aside"].as_array().unwrap().len(), 2);
+    let run = coldstore(&["stat", &archive.arg()]).exits(0);
+    assert!(run.text().contains(&format!("bss: {tail}: {words}\n")), "{}", run.text());
+
+    // The dry run says what goes, and leaves it.
+    let discard = ["heal", &archive.arg(), "--discard", "--reclaim"];
+    let dry = coldstore(&[&discard[..], &["--dry-run"]].concat()).exits(0);
+    let gone = format!("{tail}: 58 bytes that were put aside earlier removed");
+    assert!(dry.text().contains(&gone), "{}", dry.text());
+    assert_eq!(names(&column).len(), 2);
+    // With `--reclaim` both are done.
+    let wet = coldstore(&[&discard[..], &["--json"]].concat()).exits(0).json();
+    assert_eq!(wet[0]["actions"].as_array().unwrap().len(), 2, "{wet}");
+    assert_eq!(wet[0]["reclaimed"], serde_json::json!([]), "{wet}");
+    assert!(names(&column).is_empty());
+    let stat = coldstore(&["stat", &archive.arg(), "--json"]).exits(0).json();
+    assert_eq!(stat["columns"][0].get("put_aside"), None);
+    assert!(!coldstore(&["verify", &archive.arg()]).exits(0).text().contains("put aside"));
+}
+
+#[test]
+fn heal_makes_way_for_backfill_into_a_file_whose_offset_file_was_never_made() {
+    let archive = Archive::new().with("bbr", &roots([1, 20_000]));
+    let more = stream([3, 0], &roots([2]));
+    coldstore_fed(&["load", &archive.arg(), "bbr", "--backfill", "--raw"], &more).exits(0);
+    let left = [&[0x65, 0x32, 0, 0, 0, 0, 0, 0][..], &[7; 40]].concat();
+    fs::write(archive.path().join("bbr/data_00001"), &left).unwrap();
+    let more = stream([3, 0], &roots([9000]));
+    let load = || coldstore_fed(&["load", &archive.arg(), "bbr", "--backfill", "--raw"], &more);
+    load().exits(3).complains_of("coldstore heal");
+    let dry = coldstore(&["heal", &archive.arg(), "--dry-run"]).exits(0);
+    assert!(dry.text().contains("renamed to aside-1-data_00001"), "{}", dry.text());
+    coldstore(&["heal", &archive.arg()]).exits(0);
+    load().exits(0);
+    assert_eq!(fs::read(archive.path().join("bbr/aside-1-data_00001")).unwrap(), left);
+    assert_eq!(archive.scan("bbr", &["--from", "9000"]).exits(0).text().lines().count(), 2);
+}
