@@ -378,9 +378,10 @@ fn a_follower_that_looks_at_any_moment_misses_nothing() {
             let reader = reader(scratch.path());
             let options = FollowOptions::default().backfilled(true);
             let mut follower = reader.follow(Slot(0), options).unwrap();
-            let (first, plan) = (first.clone(), plan.clone());
+            // Before the writer goes on: a first look that comes late shows what was filled in by then.
+            assert_eq!(take(&mut follower, first.len()), first);
+            let plan = plan.clone();
             thread::spawn(move || {
-                assert_eq!(take(&mut follower, first.len()), first);
                 let mut choices = Choices::new(number << 32);
                 let mut came = Vec::new();
                 while came.len() < plan.len() {
