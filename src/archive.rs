@@ -11,7 +11,6 @@ pub use self::record::record;
 use self::record::Recorder;
 use crate::column::Column;
 use crate::error::{Error, Result};
-use crate::format::names;
 use crate::manifest::Manifest;
 use crate::read::{Reader, ReaderOptions};
 use crate::removal;
@@ -75,11 +74,24 @@ impl Archive {
         Ok(cell.get_or_init(|| reader))
     }
 
+    /// A column of the archive; `None` when the archive does not have it.
+    ///
+    /// # Errors
+    /// As [`Reader::open`].
+    pub fn column_if_there(&self, column: Column) -> Result<Option<&Reader>> {
+        match self.column(column) {
+            Ok(reader) => Ok(Some(reader)),
+            Err(Error::NoSuchColumn { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The columns that the archive has.
-    #[must_use]
-    pub fn columns(&self) -> Vec<Column> {
-        let has = |column: &Column| self.root.join(column.dir_name()).join(names::CONF).exists();
-        Column::ALL.into_iter().filter(has).collect()
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a column cannot be looked for.
+    pub fn columns(&self) -> Result<Vec<Column>> {
+        check::columns(&self.root)
     }
 }
 

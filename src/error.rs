@@ -312,6 +312,24 @@ impl Error {
         }))
     }
 
+    /// What was looked at, for a caller that does without what is missing, damaged or of another version:
+    /// `None` then.
+    ///
+    /// # Errors
+    /// Any other: what cannot be looked at is not missing.
+    pub fn if_sound<T>(looked: Result<T>) -> Result<Option<T>> {
+        match looked {
+            Ok(found) => Ok(Some(found)),
+            Err(
+                Self::NoSuchColumn { .. }
+                | Self::Corrupt(_)
+                | Self::Unsupported { .. }
+                | Self::ConfMismatch { .. },
+            ) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// True for [`Error::Corrupt`].
     #[must_use]
     pub fn is_corrupt(&self) -> bool {

@@ -16,10 +16,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::archive::check;
 use crate::column::Column;
 use crate::error::{Error, Result};
 use crate::files::disk::{Disk, OsDisk};
-use crate::format::names;
 use crate::manifest::{self, Intent, Manifest};
 use crate::read::{Reader, ReaderOptions, View};
 use crate::slot::{FileId, Slot};
@@ -81,7 +81,7 @@ pub fn inspect(
     columns: &[Column],
 ) -> Result<Vec<Removed>> {
     let root = root.as_ref();
-    let keeps = keeps(root, removal, &present(root, columns))?;
+    let keeps = keeps(root, removal, &present(root, columns)?)?;
     let manifest = Manifest::read(root)?.unwrap_or_default();
     let inspect = |(column, keep): &(Column, Keep)| {
         let cut = inspect_cut(root.join(column.dir_name()), *keep)?;
@@ -118,7 +118,7 @@ pub fn remove_on(
 ) -> Result<Vec<Removed>> {
     finish_on(disk, root)?;
     // 1.
-    let columns = present(root, columns);
+    let columns = present(root, columns)?;
     let mut writers = open_all(disk, root, &columns)?;
     // 2.
     let keeps = keeps(root, removal, &columns)?;
@@ -177,7 +177,7 @@ fn finish_on(disk: &Arc<dyn Disk>, root: &Path) -> Result<Vec<Intent>> {
             });
         };
         tracing::info!(archive = %root.display(), ?removal, ?columns, "finishing");
-        let columns = present(root, &columns);
+        let columns = present(root, &columns)?;
         let writers = open_all(disk, root, &columns)?;
         for (writer, (_, keep)) in writers.into_iter().zip(keeps(root, removal, &columns)?) {
             writer.cut(keep)?;
@@ -195,11 +195,10 @@ fn end(disk: &Arc<dyn Disk>, root: &Path, intent: &Intent) -> Result<()> {
     Ok(())
 }
 
-fn present(root: &Path, columns: &[Column]) -> Vec<Column> {
-    let is_there = |column: &Column| {
-        columns.contains(column) && root.join(column.dir_name()).join(names::CONF).exists()
-    };
-    Column::ALL.into_iter().filter(is_there).collect()
+fn present(root: &Path, columns: &[Column]) -> Result<Vec<Column>> {
+    let mut present = check::columns(root)?;
+    present.retain(|column| columns.contains(column));
+    Ok(present)
 }
 
 fn open_all(disk: &Arc<dyn Disk>, root: &Path, columns: &[Column]) -> Result<Vec<Writer>> {
@@ -250,7 +249,7 @@ fn record(manifest: &mut Manifest, column: Column, keep: Keep, cut: &CutReport) 
 /// What the columns tell, where there is no manifest.
 fn rebuild(root: &Path, manifest: &mut Manifest) -> Result<()> {
     manifest.rebuilt = true;
-    for column in present(root, &Column::ALL) {
+    for column in present(root, &Column::ALL)? {
         let highest = view_of(root, column)?.and_then(|view| view.highest_written_slot());
         manifest.raise_highest(column, highest);
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::column::Column;
 use crate::error::{Error, Result};
 use crate::files::directory::Directory;
-use crate::format::names::SlotFile;
+use crate::format::names::{self, SlotFile};
 use crate::manifest::{self, Manifest, StatesPolicy};
 use crate::occupancy::lowest_slot;
 use crate::read::{Reader, ReaderOptions, View};
@@ -82,6 +82,28 @@ impl Held {
     }
 }
 
+/// Whether there is something by this name. What cannot be looked at is an error, and not missing.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn is_there(path: &Path) -> Result<bool> {
+    path.try_exists().map_err(|error| Error::io(path, "look for", error))
+}
+
+/// The columns of an archive: those with a conf.
+///
+/// # Errors
+/// [`Error::Io`] when a column cannot be looked for.
+pub fn columns(root: &Path) -> Result<Vec<Column>> {
+    let mut columns = Vec::new();
+    for column in Column::ALL {
+        if is_there(&root.join(column.dir_name()).join(names::CONF))? {
+            columns.push(column);
+        }
+    }
+    Ok(columns)
+}
+
 /// Whether a directory is an archive: it has a column, or a manifest.
 ///
 /// # Errors
@@ -89,7 +111,7 @@ impl Held {
 pub fn is_archive(root: &Path) -> Result<bool> {
     let listed = std::fs::read_dir(root).map_err(|error| Error::io(root, "open", error))?;
     drop(listed);
-    if root.join(manifest::FILE_NAME).exists() {
+    if is_there(&root.join(manifest::FILE_NAME))? {
         return Ok(true);
     }
     for column in Column::ALL {
@@ -110,7 +132,7 @@ pub fn what_it_is(directory: &Path) -> &'static str {
     }
     let mut what = "it holds neither a column nor archive.toml";
     for name in names {
-        if name == crate::format::names::CONF || SlotFile::parse(&name).is_some() {
+        if name == names::CONF || SlotFile::parse(&name).is_some() {
             return "it is a column: name the directory above it";
         }
         if name.ends_with(".era") {
@@ -173,6 +195,7 @@ impl Check<'_> {
         self.found.push(Lacking { column, slots: Some(slots), severity, what, remedy });
     }
 
+    /// Only for what is told of a column: what cannot be read here, verification tells.
     fn first_slot(&self) -> Slot {
         let recorded = self.known.as_ref().and_then(|known| known.first_slot);
         let lowest = |column: Column| lowest_slot(&self.view(column).ok()?);

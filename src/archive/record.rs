@@ -110,16 +110,20 @@ pub(super) fn rebuilt(root: &Path) -> Result<Option<Manifest>> {
     }
     let view = |column: Column| {
         let opened = Reader::open_mapped(&root.join(column.dir_name()), ReaderOptions::default());
-        opened.ok().map(|reader| reader.view())
+        Error::if_sound(opened.map(|reader| reader.view()))
     };
-    let history = [Column::Blocks, Column::BlockRoots, Column::StateRoots];
-    manifest.first_slot =
-        history.into_iter().filter_map(|column| lowest_slot(&view(column)?)).min();
-    manifest.genesis_validators_root = view(Column::StateSnapshots).and_then(|states| {
-        let record = states.at_or_after(Slot(0)).ok()??;
-        let head = StateHead::parse(record.stored().get(..STATE_HEAD_BYTES)?).ok()?;
-        (head.slot == record.slot()).then_some(head.genesis_validators_root)
-    });
+    let mut lowest = Vec::new();
+    for column in [Column::Blocks, Column::BlockRoots, Column::StateRoots] {
+        lowest.extend(view(column)?.as_ref().and_then(lowest_slot));
+    }
+    manifest.first_slot = lowest.into_iter().min();
+    if let Some(states) = view(Column::StateSnapshots)?
+        && let Some(Some(record)) = Error::if_sound(states.at_or_after(Slot(0)))?
+    {
+        let head = record.stored().get(..STATE_HEAD_BYTES).map(StateHead::parse);
+        let head = head.and_then(Result::ok).filter(|head| head.slot == record.slot());
+        manifest.genesis_validators_root = head.map(|head| head.genesis_validators_root);
+    }
     tracing::warn!(
         "{}: there is no archive.toml; made again, assuming that nothing was lost: {}. Unknown: which \
          states were wanted, what was pruned, what was unfinished",

@@ -55,13 +55,13 @@ impl Absence {
             Err(Error::NoSuchColumn { .. })
                 if is_of_states(column)
                     && manifest.column(column).highest.is_none()
-                    && !archive.columns().is_empty() =>
+                    && !archive.columns()?.is_empty() =>
             {
                 return Ok(Self { column, slot, why: Why::NoColumn, nearest: None });
             }
             Err(error) => return Err(error.into()),
         };
-        let roots = archive.column(Column::BlockRoots).ok().map(Reader::view);
+        let roots = archive.column_if_there(Column::BlockRoots)?.map(Reader::view);
         let nearest = if is_of_states(column) {
             let below = view.at_or_before(slot)?.map(|record| record.slot());
             Some((below, view.at_or_after(slot)?.map(|record| record.slot())))

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Result, bail, ensure};
 use coldstore::era::ssz::{EraRoots, STATE_HEAD_BYTES, StateHead};
 use coldstore::manifest::FILE_NAME;
-use coldstore::{Archive, Column, Manifest, Slot, View};
+use coldstore::{Archive, Column, Error, Manifest, Reader, Record, Slot, View};
 use coldstore_proof::Preset;
 
 use crate::networks::Root;
@@ -52,8 +52,8 @@ impl Chain {
         let mut chain = manifest.as_ref().map_or_else(Self::default, Self::recorded);
         if chain.genesis_validators_root.is_none() || chain.slots_per_era.is_none() {
             // Without such a column, or with one of another's states, nothing more is known.
-            if let Ok(snapshots) = archive.column(Column::StateSnapshots) {
-                chain.ask_states(&snapshots.view(), archive);
+            if let Some(snapshots) = Error::if_sound(archive.column(Column::StateSnapshots))? {
+                chain.ask_states(&snapshots.view(), archive)?;
             }
         }
         if let Some(known) = chain.genesis_validators_root.and_then(Root::known) {
@@ -66,16 +66,21 @@ impl Chain {
 
     /// What is denied by the oldest and the newest state of the archive. A state that does not say its
     /// own slot says nothing.
-    pub(crate) fn contradiction(&self, archive: &Archive) -> Option<Contradiction> {
-        let view = archive.column(Column::StateSnapshots).ok()?.view();
-        let ends = [view.range(..).flatten().next(), view.range(..).rev().flatten().next()];
-        ends.into_iter().flatten().find_map(|record| {
+    pub(crate) fn contradiction(&self, archive: &Archive) -> Result<Option<Contradiction>> {
+        let snapshots = Error::if_sound(archive.column(Column::StateSnapshots))?;
+        let Some(view) = snapshots.map(Reader::view) else { return Ok(None) };
+        for end in [first_sound(view.range(..))?, first_sound(view.range(..).rev())?] {
+            let Some(record) = end else { continue };
             let (slot, state) = (record.slot(), record.stored());
-            let head = StateHead::parse(state.get(..STATE_HEAD_BYTES)?).ok()?;
-            let slots_per_era = slots_per_era_of(slot, state, archive);
+            let head = state.get(..STATE_HEAD_BYTES).and_then(|head| StateHead::parse(head).ok());
+            let Some(head) = head.filter(|head| head.slot == slot) else { continue };
+            let slots_per_era = slots_per_era_of(slot, state, archive)?;
             let root = Root(head.genesis_validators_root);
-            (head.slot == slot).then(|| self.denied_by(slot, root, slots_per_era))?
-        })
+            if let Some(denied) = self.denied_by(slot, root, slots_per_era) {
+                return Ok(Some(denied));
+            }
+        }
+        Ok(None)
     }
 
     fn denied_by(
@@ -107,7 +112,7 @@ impl Chain {
 
     /// Refuses an archive whose `archive.toml` is of another chain than its states.
     pub(crate) fn check_states(&self, archive: &Archive) -> Result<()> {
-        let Some(Contradiction { what, wanted, found }) = self.contradiction(archive) else {
+        let Some(Contradiction { what, wanted, found }) = self.contradiction(archive)? else {
             return Ok(());
         };
         bail!(
@@ -117,8 +122,9 @@ impl Chain {
         )
     }
 
-    fn ask_states(&mut self, snapshots: &View, archive: &Archive) {
-        for record in snapshots.range(..).take(2).flatten() {
+    fn ask_states(&mut self, snapshots: &View, archive: &Archive) -> Result<()> {
+        for record in snapshots.range(..).take(2) {
+            let Some(record) = Error::if_sound(record)? else { continue };
             let (slot, state) = (record.slot(), record.stored());
             let head = state.get(..STATE_HEAD_BYTES).and_then(|head| StateHead::parse(head).ok());
             if let Some(head) = head.filter(|head| head.slot == slot) {
@@ -126,9 +132,10 @@ impl Chain {
                 self.genesis_validators_root.get_or_insert(root);
             }
             if self.slots_per_era.is_none() {
-                self.slots_per_era = slots_per_era_of(slot, state, archive);
+                self.slots_per_era = slots_per_era_of(slot, state, archive)?;
             }
         }
+        Ok(())
     }
 
     /// When a slot began, in seconds since 1970, of a known network.
@@ -197,10 +204,12 @@ impl fmt::Display for Chain {
 }
 
 /// The length of the eras whose states have their roots where this one has those of `bbr`.
-fn slots_per_era_of(slot: Slot, state: &[u8], archive: &Archive) -> Option<u64> {
-    let last = slot.previous()?;
-    let root = archive.column(Column::BlockRoots).ok()?.view().get(last).ok()??.into_owned();
-    Preset::ALL.into_iter().map(Preset::slots_per_era).find(|slots| {
+fn slots_per_era_of(slot: Slot, state: &[u8], archive: &Archive) -> Result<Option<u64>> {
+    let roots = Error::if_sound(archive.column(Column::BlockRoots))?.map(Reader::view);
+    let (Some(last), Some(roots)) = (slot.previous(), roots) else { return Ok(None) };
+    let Some(Some(root)) = Error::if_sound(roots.get(last))? else { return Ok(None) };
+    let mut all = Preset::ALL.into_iter().map(Preset::slots_per_era);
+    Ok(all.find(|slots| {
         let roots = usize::try_from(*slots)
             .ok()
             .and_then(|count| EraRoots::parse(state, state.len() as u64, count).ok());
@@ -208,7 +217,19 @@ fn slots_per_era_of(slot: Slot, state: &[u8], archive: &Archive) -> Option<u64> 
         roots.is_some_and(|roots| {
             roots.block_roots.get(place).is_some_and(|found| found[..] == root[..])
         })
-    })
+    }))
+}
+
+/// The first record that is not damaged.
+fn first_sound<'v>(
+    records: impl IntoIterator<Item = coldstore::Result<Record<'v>>>,
+) -> Result<Option<Record<'v>>> {
+    for record in records {
+        if let Some(record) = Error::if_sound(record)? {
+            return Ok(Some(record));
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, ensure};
+use coldstore::archive::check;
 use coldstore_proof::KnownNetwork;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -58,7 +59,7 @@ impl Network {
             });
         }
         let path = Path::new(name_or_file);
-        if !path.exists() {
+        if !check::is_there(path)? {
             let names = KnownNetwork::ALL.map(|known| known.name).join(", ");
             let message = format!("network '{name_or_file}' is none of {names}, and no file");
             return Err(Usage(message).into());

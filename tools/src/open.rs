@@ -1,6 +1,7 @@
 //! Opening an archive. Mapping is `unsafe`; every verb comes through here for it.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -59,16 +60,29 @@ pub(crate) fn column(of: &ColumnOf) -> coldstore::Result<Reader> {
 pub(crate) fn present_columns(root: &Path) -> Result<Vec<Column>> {
     let listed = fs::read_dir(root).with_context(|| format!("{}: cannot open", root.display()));
     drop(listed?);
-    let is_there = |column: &Column| {
+    let mut columns = Vec::new();
+    for column in Column::ALL {
         let directory = root.join(column.dir_name());
-        directory.join(names::CONF).exists() || has_slot_files(&directory)
-    };
-    Ok(Column::ALL.into_iter().filter(is_there).collect())
+        if check::is_there(&directory.join(names::CONF))? || has_slot_files(&directory)? {
+            columns.push(column);
+        }
+    }
+    Ok(columns)
 }
 
 /// True when there are files in the directory that hold a column's slots.
-pub(crate) fn has_slot_files(directory: &Path) -> bool {
-    let Ok(entries) = fs::read_dir(directory) else { return false };
-    let mut names = entries.flatten().map(|entry| entry.file_name());
-    names.any(|name| name.to_str().and_then(SlotFile::parse).is_some())
+pub(crate) fn has_slot_files(directory: &Path) -> coldstore::Result<bool> {
+    let failed = |error| coldstore::Error::io(directory, "list the directory", error);
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(failed(error)),
+    };
+    for entry in entries {
+        let name = entry.map_err(failed)?.file_name();
+        if name.to_str().and_then(SlotFile::parse).is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

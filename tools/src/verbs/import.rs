@@ -87,7 +87,7 @@ impl Import {
         let network = self.network.as_deref().map(Network::named).transpose()?;
         let (plan, left_out) = files::choose(&self.paths, network.as_ref())?;
         files::check_beginning(&plan, &self.archive)?;
-        if self.archive.is_dir() && check::is_archive(&self.archive)? {
+        if check::is_there(&self.archive)? && check::is_archive(&self.archive)? {
             open::tell_lacking(&self.archive)?;
         }
         let manifest = Manifest::read(&self.archive)?;

@@ -7,7 +7,7 @@ use std::thread;
 use anyhow::Result;
 use clap::Args;
 use coldstore::occupancy::{SlotState, lowest_slot};
-use coldstore::{Column, Manifest, Slot, Unmapped};
+use coldstore::{Column, Error, Manifest, Slot, Unmapped};
 use serde::Serialize;
 
 use crate::chain::Chain;
@@ -18,7 +18,7 @@ use crate::map::terminal::Terminal;
 use crate::map::{Axis, ColumnMap, Counts, svg};
 use crate::networks::Root;
 use crate::open;
-use crate::output::{Decimal, Output};
+use crate::output::{self, Decimal, Output};
 
 /// A picture of which slots are there, skipped, pruned, missing or damaged
 ///
@@ -69,11 +69,14 @@ impl Map {
         slot_range(self.from, self.to).map_err(Usage)?;
         open::tell_lacking(&self.archive)?;
         let archive = open::archive(&self.archive)?;
-        let chain = Chain::of(&self.archive, &archive)?;
         let manifest = Manifest::read(&self.archive)?.unwrap_or_default();
-        let (columns, failed) = self.open_columns(&manifest)?;
-        // Of its own: each keeps the file that it looks at.
-        let roots = self.open(Column::BlockRoots).ok();
+        let (columns, mut failed) = self.open_columns(&manifest)?;
+        let chain = Chain::of(&self.archive, &archive).unwrap_or_else(|error| {
+            output::tell(&failure::sentence(&error));
+            failed += 1;
+            Chain::default()
+        });
+        let roots = self.roots()?;
         let mut out = Output::stdout();
         let mut unreadable = 0;
         let mut draw = |axis: Option<&Axis>| {
@@ -132,6 +135,12 @@ impl Map {
             }
         }
         Ok((columns, failed))
+    }
+
+    /// The block roots: of their own, for each column keeps the file that it looks at. Without them,
+    /// or with damaged ones, slots that were skipped are not told.
+    fn roots(&self) -> Result<Option<Unmapped>> {
+        Ok(Error::if_sound(self.open(Column::BlockRoots))?)
     }
 
     /// A bad sector must not end the process, as it would in a map.

@@ -148,12 +148,13 @@ impl Verify {
         }
         // What follows maps what it reads: a bad sector would end the process.
         let is_readable = report.verified.unreadable.0 == 0 && report.failed == 0;
-        if is_readable {
-            self.verify_manifest(&mut report)?;
-        }
         let mut proved = Ok(());
+        if is_readable {
+            proved = self.verify_manifest(&mut report);
+        }
         if self.deep && is_readable {
-            proved = Deep::prepare(&self, &columns)?.run(&mut report);
+            let deep = proved.and_then(|()| Deep::prepare(&self, &columns));
+            proved = deep.and_then(|deep| deep.run(&mut report));
         } else if self.deep {
             output::tell("not proved: not all of the archive can be read");
         }
@@ -183,7 +184,7 @@ impl Verify {
             lines::unproved_state(&manifest).iter().for_each(|line| output::tell(line));
         }
         let archive = open::archive(&self.archive)?;
-        let Some(denied) = Chain::recorded(&manifest).contradiction(&archive) else {
+        let Some(denied) = Chain::recorded(&manifest).contradiction(&archive)? else {
             return Ok(());
         };
         let Contradiction { what, wanted, found } = denied;
@@ -224,10 +225,14 @@ impl Verify {
         };
         let verified = verify_column(&directory, Some(column.spec()), &options, &mut take);
         let verified = match verified {
-            Err(Error::NoSuchColumn { .. }) if open::has_slot_files(&directory) => {
-                take(lost_conf(&directory));
-                Ok(Summary::default())
-            }
+            Err(error @ Error::NoSuchColumn { .. }) => match open::has_slot_files(&directory) {
+                Ok(true) => {
+                    take(lost_conf(&directory));
+                    Ok(Summary::default())
+                }
+                Ok(false) => Err(error),
+                Err(error) => Err(error),
+            },
             verified => verified,
         };
         drop(progress);

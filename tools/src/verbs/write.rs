@@ -67,7 +67,7 @@ fn parse_metrics(text: &str) -> Result<SocketAddr, String> {
 
 impl Write {
     pub(crate) fn run(self) -> Result<Answer> {
-        if self.archive.is_dir() && check::is_archive(&self.archive)? {
+        if check::is_there(&self.archive)? && check::is_archive(&self.archive)? {
             open::tell_lacking(&self.archive)?;
         }
         let archive = self.door.open(&self.archive);

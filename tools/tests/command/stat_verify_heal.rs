@@ -264,14 +264,61 @@ fn what_no_slot_refers_to_is_listed_and_freed_on_request() {
     assert_eq!(scanned.len(), 2);
 }
 
+fn let_everybody_in(archive: &Archive) {
+    let around = archive.path().ancestors().nth(1).unwrap().to_owned();
+    fs::set_permissions(around, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Without `bbr` a slot is of unknown state, and without `bss` an archive proves nothing: that must not be
+/// told of columns that are there.
+#[test]
+fn a_column_that_cannot_be_looked_at_is_not_missing() {
+    let archive = minimal();
+    let_everybody_in(&archive);
+    let close = |name: &str| {
+        let path = archive.path().join(name);
+        let before = fs::metadata(&path).unwrap().permissions();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+        (path, before)
+    };
+    let cases: [(&str, &[(&str, &[&str])]); 4] = [
+        ("bbr", &[("get", &["blk", "9999999"]), ("stat", &[]), ("map", &["blk"])]),
+        ("bbr/column.conf", &[("get", &["blk", "9999999"]), ("slot-of", &[ROOT])]),
+        ("bss", &[("verify", &["blk", "--deep"]), ("heal", &["--dry-run"])]),
+        ("bss/data_00000", &[("verify", &["blk", "--deep"]), ("map", &[])]),
+    ];
+    for (name, runs) in cases {
+        let (path, before) = close(name);
+        for (verb, more) in runs {
+            let run = coldstore_without_privileges(&[&[verb, &*archive.arg()], *more].concat());
+            let (out, err) = (run.text(), &run.stderr);
+            assert_eq!(run.code, Some(3), "{name}, {verb} {more:?}: {out}{err}");
+            let wanted = path.to_str().unwrap();
+            let told = |line: &str| {
+                line.contains(wanted)
+                    && line.contains("cannot")
+                    && line.contains("Permission denied")
+            };
+            assert!(
+                out.lines().chain(err.lines()).any(told),
+                "{name}, {verb} {more:?}: {out}{err}"
+            );
+        }
+        fs::set_permissions(&path, before).unwrap();
+    }
+    coldstore_without_privileges(&["get", &archive.arg(), "blk", "9999999"]).exits(1);
+    coldstore_without_privileges(&["verify", &archive.arg(), "blk", "--deep"]).exits(0);
+}
+
+const ROOT: &str = "0x0101010101010101010101010101010101010101010101010101010101010101";
+
 /// A permission, like a bad sector, is the environment's: status 3 with the path and the call, and 1
 /// where there is damage too. The rest is checked all the same.
 #[test]
 fn what_cannot_be_read_is_no_damage() {
     let archive = Archive::new().with("bbr", &roots(0..10)).with("bsr", &roots(0..10));
     let file = archive.path().join("bbr/data_00000");
-    let everybody = archive.path().ancestors().nth(1).unwrap().to_owned();
-    fs::set_permissions(everybody, fs::Permissions::from_mode(0o755)).unwrap();
+    let_everybody_in(&archive);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o0)).unwrap();
     let run = |verb: &str, more: &[&str]| {
         let run = coldstore_without_privileges(&[&[verb, &archive.arg()], more].concat());

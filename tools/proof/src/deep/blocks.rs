@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use coldstore::archive::check;
 use coldstore::era::ssz::BlockHead;
 use coldstore::format::names;
 use coldstore::occupancy::first_slot_was_skipped;
 use coldstore::verify::{Finding, Severity};
-use coldstore::{Column, Result, Slot, View};
+use coldstore::{Column, Error, Result, Slot, View};
 
 use super::roots::EraColumns;
 use super::{DeepVerifier, Findings, damage, finding_of};
@@ -110,8 +111,7 @@ impl DeepVerifier<'_> {
                 findings.push(column, finding);
             }
         }
-        self.tell_missing_blocks(&missing, view.highest_written_slot(), findings);
-        Ok(())
+        self.tell_missing_blocks(&missing, view.highest_written_slot(), findings)
     }
 
     fn look_at(
@@ -125,7 +125,8 @@ impl DeepVerifier<'_> {
         match at.view.get_into(at.slot, value) {
             Ok(true) => {
                 looked.bytes = value.len() as u64;
-                looked.outcome = self.look_at_block(at, hasher.hash(value), &mut looked.findings);
+                let hashed = hasher.hash(value);
+                looked.outcome = self.look_at_block(at, hashed, &mut looked.findings)?;
             }
             Ok(false) => looked.outcome = self.without_block(at)?.pruned(self.is_pruned(at.slot)),
             Err(error) => {
@@ -155,7 +156,10 @@ impl DeepVerifier<'_> {
 
     /// The slot that an archive begins with: its state tells, or else the next block.
     fn first_without_block(&self, at: &At<'_>) -> Result<Outcome> {
-        let state = self.views.snapshots.as_ref().and_then(|view| view.record(at.slot).ok()?);
+        let state = match &self.views.snapshots {
+            Some(view) => Error::if_sound(view.record(at.slot))?.flatten(),
+            None => None,
+        };
         let head =
             state.and_then(|state| StateHead::parse(self.options.preset, state.stored()).ok());
         if let Some(head) = head.filter(|head| head.slot == at.slot) {
@@ -174,32 +178,34 @@ impl DeepVerifier<'_> {
         at: &At<'_>,
         hashed: Result<HashedBlock, BlockFault>,
         findings: &mut Vec<(Column, Finding)>,
-    ) -> Outcome {
+    ) -> Result<Outcome> {
         let root = at.columns.block_root(at.slot);
         let refuse = |column, what, wanted: String, found: String| {
             (column, damage(self.data_file(column, at.slot), at.slot, what, wanted, found))
         };
         let hashed = match (hashed, root) {
             (Ok(hashed), _) => hashed,
-            (Err(BlockFault::UnknownLayout(_)), _) if !at.roots_hold => return Outcome::Unproved,
+            (Err(BlockFault::UnknownLayout(_)), _) if !at.roots_hold => {
+                return Ok(Outcome::Unproved);
+            }
             (Err(fault), root) => {
                 let wanted = match root {
                     Some(root) => format!("a block with the root {}, in bbr", hex(&root)),
                     None => "a block".to_owned(),
                 };
                 findings.push(refuse(Column::Blocks, "block", wanted, fault.to_string()));
-                return Outcome::Refused;
+                return Ok(Outcome::Refused);
             }
         };
         if hashed.head.slot != at.slot {
             let (wanted, found) =
                 ("a block of that slot".to_owned(), format!("slot {}", hashed.head.slot));
             findings.push(refuse(Column::Blocks, "block", wanted, found));
-            return Outcome::Refused;
+            return Ok(Outcome::Refused);
         }
-        let Some(root) = root else { return Outcome::Unproved };
+        let Some(root) = root else { return Ok(Outcome::Unproved) };
         if hashed.root != root {
-            findings.push(match self.is_right(at, &hashed.root) {
+            findings.push(match self.is_right(at, &hashed.root)? {
                 true => refuse(
                     Column::BlockRoots,
                     "block root",
@@ -216,7 +222,7 @@ impl DeepVerifier<'_> {
                     hex(&hashed.root),
                 ),
             });
-            return Outcome::Refused;
+            return Ok(Outcome::Refused);
         }
         let is_blinded = hashed.is_blinded;
         // From here on the block is right, and what it says of others is too.
@@ -236,25 +242,27 @@ impl DeepVerifier<'_> {
             let wanted = format!("{}, as the block has it", hex(&hashed.head.state_root));
             findings.push(refuse(Column::StateRoots, "state root", wanted, hex(&state_root)));
         }
-        Outcome::Fits { is_blinded }
+        Ok(Outcome::Fits { is_blinded })
     }
 
     /// True when a block whose root is not the one in `bbr` is right all the same: the era's roots
     /// hash to what they should with it, or the block after it has it as its parent.
-    fn is_right(&self, at: &At<'_>, root: &Root) -> bool {
+    fn is_right(&self, at: &At<'_>, root: &Root) -> Result<bool> {
         if at.roots_hold {
-            return false;
+            return Ok(false);
         }
         let wanted = self.known.era_root(at.columns.era).map(|(wanted, _)| wanted);
         if wanted.is_some() && at.columns.era_root_with(at.slot, *root) == wanted {
-            return true;
+            return Ok(true);
         }
-        let next = at.slot.next().and_then(|next| at.view.at_or_after(next).ok().flatten());
+        let Some(next) = at.slot.next() else { return Ok(false) };
+        let Some(Some(next)) = Error::if_sound(at.view.at_or_after(next))? else {
+            return Ok(false);
+        };
         let mut value = Vec::new();
-        next.is_some_and(|next| {
-            next.read_into(&mut value).is_ok()
-                && BlockHead::parse(&value).is_ok_and(|head| head.parent_root == *root)
-        })
+        let is_read = Error::if_sound(next.read_into(&mut value))?.is_some();
+        let head = BlockHead::parse(&value);
+        Ok(is_read && head.is_ok_and(|head| head.parent_root == *root))
     }
 
     /// Tells of slots that had a block: those above the last block were never imported. In front
@@ -264,7 +272,7 @@ impl DeepVerifier<'_> {
         missing: &[Slot],
         highest: Option<Slot>,
         findings: &mut Findings<'_>,
-    ) {
+    ) -> Result<()> {
         let of_file = |a: &Slot, b: &Slot| {
             a.file_id() == b.file_id() && (Some(*a) <= highest) == (Some(*b) <= highest)
         };
@@ -278,7 +286,7 @@ impl DeepVerifier<'_> {
                 (Severity::Note, "never imported: blk ends before it")
             } else {
                 self.report.lost_blocks += count;
-                match file.exists() || with_offsets(&file, *first).exists() {
+                match check::is_there(&file)? || check::is_there(&with_offsets(&file, *first))? {
                     true => (Severity::Damage, "none: never imported, or its offset is lost"),
                     false => (Severity::Damage, "no file: it is missing"),
                 }
@@ -297,6 +305,7 @@ impl DeepVerifier<'_> {
             let finding = Finding { severity, ..finding };
             findings.push(Column::Blocks, finding);
         }
+        Ok(())
     }
 }
 

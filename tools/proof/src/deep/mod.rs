@@ -52,8 +52,8 @@ pub struct DeepVerifier<'a> {
     last_era: Option<(u64, Root)>,
 }
 
-/// The columns as they were when it began; `None` where the archive has no such column, or it
-/// cannot be opened: that is told by the plain verification.
+/// The columns as they were when it began; `None` where the archive has no such column, or a damaged
+/// one: that is told by the plain verification.
 #[derive(Debug)]
 struct Views {
     blocks: Option<View>,
@@ -63,14 +63,17 @@ struct Views {
 }
 
 impl Views {
-    fn of(archive: &Archive) -> Self {
-        let view = |column| archive.column(column).ok().map(coldstore::Reader::view);
-        Self {
-            blocks: view(Column::Blocks),
-            block_roots: view(Column::BlockRoots),
-            state_roots: view(Column::StateRoots),
-            snapshots: view(Column::StateSnapshots),
-        }
+    fn of(archive: &Archive) -> Result<Self> {
+        let view = |column| {
+            let looked = Error::if_sound(archive.column(column));
+            looked.map(|reader| reader.map(coldstore::Reader::view))
+        };
+        Ok(Self {
+            blocks: view(Column::Blocks)?,
+            block_roots: view(Column::BlockRoots)?,
+            state_roots: view(Column::StateRoots)?,
+            snapshots: view(Column::StateSnapshots)?,
+        })
     }
 
     fn all(&self) -> [Option<&View>; 4] {
@@ -86,7 +89,7 @@ impl<'a> DeepVerifier<'a> {
     /// # Errors
     /// [`Error::Io`] when the archive cannot be read.
     pub fn new(archive: &'a Archive, options: DeepOptions, trust: Trust) -> Result<Self> {
-        let views = Views::of(archive);
+        let views = Views::of(archive)?;
         let known = Known::of(&views, options.preset, trust)?;
         let report = DeepReport {
             anchor: known.anchor(),
@@ -99,14 +102,21 @@ impl<'a> DeepVerifier<'a> {
 
     /// The eras that any column has slots of: era N is made of the slots before
     /// `N * slots_per_era`. `None` in an empty archive.
-    #[must_use]
-    pub fn eras(&self) -> Option<RangeInclusive<u64>> {
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the archive cannot be read.
+    pub fn eras(&self) -> Result<Option<RangeInclusive<u64>>> {
         let slots = self.options.preset.slots_per_era();
         let views = || self.views.all().into_iter().flatten();
-        let highest = views().filter_map(View::highest_written_slot).max()?;
-        let lowest = views().filter_map(|view| view.at_or_after(Slot(0)).ok().flatten());
-        let lowest = lowest.map(|record| record.slot()).min().unwrap_or_default();
-        Some(lowest.0 / slots + 1..=highest.0 / slots + 1)
+        let highest = views().filter_map(View::highest_written_slot).max();
+        let Some(highest) = highest else { return Ok(None) };
+        let mut lowest = None;
+        for view in views() {
+            let Some(Some(record)) = Error::if_sound(view.at_or_after(Slot(0)))? else { continue };
+            lowest = Some(lowest.map_or(record.slot(), |lowest: Slot| lowest.min(record.slot())));
+        }
+        let lowest = lowest.unwrap_or_default();
+        Ok(Some(lowest.0 / slots + 1..=highest.0 / slots + 1))
     }
 
     /// Proves what the columns have of one era. Eras come in ascending order. `report` says whether

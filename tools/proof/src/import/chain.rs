@@ -97,10 +97,10 @@ pub(super) fn in_archive(
     slot: Slot,
     is_unproved: bool,
 ) -> Result<Option<Previous>> {
-    if !archive.columns().contains(&Column::StateSnapshots) {
+    let Some(snapshots) = archive.column_if_there(Column::StateSnapshots)? else {
         return Ok(None);
-    }
-    let view = archive.column(Column::StateSnapshots)?.view();
+    };
+    let view = snapshots.view();
     let Some(record) = view.record(slot)? else { return Ok(None) };
     // What is in the archive is for its own verification to judge.
     let Ok(state) = hash_state(preset, &mut record.stored()) else { return Ok(None) };

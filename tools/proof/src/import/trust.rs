@@ -179,9 +179,8 @@ fn state_in_archive(
     preset: Preset,
     trusted: &TrustedRoot,
 ) -> Result<Option<HashedState>, Error> {
-    let archive = archive.filter(|archive| archive.columns().contains(&Column::StateSnapshots));
     let Some(archive) = archive else { return Ok(None) };
-    let reader = archive.column(Column::StateSnapshots)?;
+    let Some(reader) = archive.column_if_there(Column::StateSnapshots)? else { return Ok(None) };
     let view = reader.view();
     let Some(record) = view.record(trusted.slot)? else { return Ok(None) };
     let wanted = format!("slot {}: the trusted state root {}", trusted.slot, hex(&trusted.root));
@@ -205,9 +204,8 @@ fn is_somewhere(plan: Option<&Plan>, preset: Preset, slot: Slot) -> bool {
 
 /// Compares a trusted root with what `bsr` has for its slot; `false` when it has nothing.
 fn compare(archive: Option<&Archive>, trusted: &TrustedRoot) -> Result<bool, Error> {
-    let archive = archive.filter(|archive| archive.columns().contains(&Column::StateRoots));
     let Some(archive) = archive else { return Ok(false) };
-    let reader = archive.column(Column::StateRoots)?;
+    let Some(reader) = archive.column_if_there(Column::StateRoots)? else { return Ok(false) };
     let view = reader.view();
     let Some(found) = view.get_stored(trusted.slot)? else { return Ok(false) };
     if found == trusted.root {

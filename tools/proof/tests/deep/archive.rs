@@ -109,7 +109,7 @@ impl Held {
             DeepOptions { preset: self.preset, column, blocks_pruned_before: self.pruned.get() };
         let mut verifier = DeepVerifier::new(&archive, options, trust).unwrap();
         let (mut damages, mut notes, mut kept) = (Vec::new(), Vec::new(), Vec::new());
-        for era in verifier.eras().unwrap() {
+        for era in verifier.eras().unwrap().unwrap() {
             let before = earlier.iter().find(|earlier| earlier.era == era);
             if before.is_some_and(|earlier| verifier.take_era(earlier).unwrap()) {
                 continue;

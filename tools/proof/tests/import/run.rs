@@ -122,7 +122,7 @@ impl Place {
     pub(crate) fn assert_ends_with_era(&self, era: u64, what: &str) {
         let archive = self.open();
         let last = era * ERA_SLOTS;
-        for column in archive.columns() {
+        for column in archive.columns().unwrap() {
             let found = archive.column(column).unwrap().view().highest_written_slot();
             let bound = if column == Column::StateSnapshots { last } else { last - 1 };
             assert!(found.is_none_or(|slot| slot.0 <= bound), "{what}: {column} to {found:?}");

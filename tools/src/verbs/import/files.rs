@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use coldstore::Column;
+use coldstore::archive::check;
 use coldstore::era::import::ImportError;
 use coldstore::era::{BadFile, Plan, PlannedFile};
 use serde::Serialize;
@@ -85,10 +86,10 @@ pub(super) fn config_name_of(file: &PlannedFile) -> Option<&str> {
 /// Refuses to begin an archive behind a bad file: the eras before its first one cannot be added
 /// later. What era a bad file would have been is a guess by its name.
 pub(super) fn check_beginning(plan: &Plan, archive: &Path) -> Result<()> {
-    let is_begun = archive.is_dir() && {
-        let roots = open::archive(archive)?;
-        let roots = roots.column(Column::BlockRoots);
-        roots.is_ok_and(|roots| roots.view().highest_written_slot().is_some())
+    let is_begun = check::is_there(archive)? && {
+        let archive = open::archive(archive)?;
+        let roots = archive.column_if_there(Column::BlockRoots)?;
+        roots.is_some_and(|roots| roots.view().highest_written_slot().is_some())
     };
     // Era 0 has no blocks: with era 1 nothing is lost but its state.
     let first = plan.files().iter().filter(|file| file.last_era > 0).map(|file| file.first_era);

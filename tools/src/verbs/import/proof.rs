@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
+use coldstore::archive::check;
 use coldstore::era::Plan;
 use coldstore::{Archive, Slot};
 use coldstore_proof::import::{Anchor, ImportProver, ProofReport, Trust, TrustFault, TrustedRoot};
@@ -31,7 +32,7 @@ impl Proof {
         trusted: &[TrustedRoot],
     ) -> Result<Self> {
         // What is not there yet has nothing that an import could be tied to.
-        let archive = if archive.is_dir() { Some(open::archive(archive)?) } else { None };
+        let archive = if check::is_there(archive)? { Some(open::archive(archive)?) } else { None };
         let trust = Trust::establish(trusted.to_vec(), preset, Some(plan), archive.as_ref());
         let trust = trust.map_err(|fault| match fault {
             TrustFault::Nowhere(_) => anyhow::Error::from(Usage(fault.to_string())),

@@ -75,7 +75,7 @@ impl Deep {
         }
         let archive = open::archive(&asked.archive)?;
         let chain = Chain::of(&asked.archive, &archive)?;
-        let preset = match preset_of(&chain, &archive) {
+        let preset = match preset_of(&chain, &archive)? {
             Ok(preset) => preset,
             Err(why) => return Ok(Self::NotProved(why)),
         };
@@ -128,7 +128,7 @@ impl Proof {
         let mut verifier = DeepVerifier::new(&self.archive, self.options, self.trust.clone())?;
         let slots = self.options.preset.slots_per_era();
         let era_of = |slot: Slot| slot.0 / slots + 1;
-        let (first, last) = verifier.eras().map_or((1, 0), |eras| {
+        let (first, last) = verifier.eras()?.map_or((1, 0), |eras| {
             let first = self.from.map_or(0, era_of).max(*eras.start());
             (first, self.to.map_or(u64::MAX, era_of).min(*eras.end()))
         });
@@ -205,22 +205,32 @@ fn may_have(archive: &Path, slot: Slot) -> bool {
 }
 
 /// The preset of the archive's chain, or why it cannot be told.
-pub(in crate::verbs) fn preset_of(chain: &Chain, archive: &Archive) -> Result<Preset, String> {
-    let view = archive.column(Column::StateSnapshots).ok().map(coldstore::Reader::view);
+pub(in crate::verbs) fn preset_of(
+    chain: &Chain,
+    archive: &Archive,
+) -> Result<Result<Preset, String>> {
+    let snapshots = Error::if_sound(archive.column(Column::StateSnapshots))?;
+    let view = snapshots.map(coldstore::Reader::view);
     let root = chain.genesis_validators_root.map(|root| root.0);
     let slots = chain.slots_per_era;
     let possible = |slots, mut state: &[u8]| {
         Preset::of_chain(root.as_ref(), slots, &mut state).unwrap_or_default()
     };
     // The newest state may be of a later fork, or damaged: then one before it tells.
-    let by_layout = view.as_ref().and_then(|view| {
-        let newest = view.range(..).rev().flatten().take(STATES_LOOKED_AT);
-        newest.map(|record| possible(None, record.stored())).find(|found| !found.is_empty())
-    });
+    let mut by_layout = Vec::new();
+    for record in
+        view.as_ref().into_iter().flat_map(|view| view.range(..).rev()).take(STATES_LOOKED_AT)
+    {
+        let Some(record) = Error::if_sound(record)? else { continue };
+        by_layout = possible(None, record.stored());
+        if !by_layout.is_empty() {
+            break;
+        }
+    }
     let has_such_eras = |preset: &Preset| slots.is_none_or(|slots| preset.slots_per_era() == slots);
-    let by_layout = by_layout.into_iter().flatten().filter(has_such_eras);
+    let by_layout = by_layout.into_iter().filter(has_such_eras);
     let possible: Vec<Preset> = by_layout.chain(possible(slots, &[])).collect();
-    match (chain.preset.as_deref().map(str::parse), slots) {
+    Ok(match (chain.preset.as_deref().map(str::parse), slots) {
         (Some(Ok(named)), None) => Ok(named),
         (Some(Ok(named)), Some(_)) if possible.contains(&named) => Ok(named),
         (Some(Ok(named)), Some(slots)) => {
@@ -234,5 +244,5 @@ pub(in crate::verbs) fn preset_of(chain: &Chain, archive: &Archive) -> Result<Pr
         (None, None) => possible.first().copied().ok_or_else(|| {
             "the archive does not tell its preset, by archive.toml or by a state in bss".to_owned()
         }),
-    }
+    })
 }
