@@ -278,31 +278,27 @@ fn a_column_that_cannot_be_looked_at_is_not_missing() {
     let close = |name: &str| {
         let path = archive.path().join(name);
         let before = fs::metadata(&path).unwrap().permissions();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o0)).unwrap();
         (path, before)
     };
-    let cases: [(&str, &[(&str, &[&str])]); 4] = [
-        ("bbr", &[("get", &["blk", "9999999"]), ("stat", &[]), ("map", &["blk"])]),
-        ("bbr/column.conf", &[("get", &["blk", "9999999"]), ("slot-of", &[ROOT])]),
-        ("bss", &[("verify", &["blk", "--deep"]), ("heal", &["--dry-run"])]),
-        ("bss/data_00000", &[("verify", &["blk", "--deep"]), ("map", &[])]),
+    let cases: [(&str, &[&[&str]]); 4] = [
+        ("bbr", &[&["get", "blk", "9999999"], &["stat"], &["map", "blk"]]),
+        ("bbr/column.conf", &[&["get", "blk", "9999999"], &["slot-of", ROOT]]),
+        ("bss", &[&["verify", "blk", "--deep"], &["heal", "--dry-run"]]),
+        ("bss/data_00000", &[&["verify", "blk", "--deep"], &["map"]]),
     ];
     for (name, runs) in cases {
         let (path, before) = close(name);
-        for (verb, more) in runs {
-            let run = coldstore_without_privileges(&[&[verb, &*archive.arg()], *more].concat());
+        for args in runs {
+            let (verb, more) = args.split_first().unwrap();
+            let run = coldstore_without_privileges(&[&[*verb, &*archive.arg()], more].concat());
             let (out, err) = (run.text(), &run.stderr);
-            assert_eq!(run.code, Some(3), "{name}, {verb} {more:?}: {out}{err}");
+            assert_eq!(run.code, Some(3), "{name}, {args:?}: {out}{err}");
             let wanted = path.to_str().unwrap();
             let told = |line: &str| {
-                line.contains(wanted)
-                    && line.contains("cannot")
-                    && line.contains("Permission denied")
+                [wanted, "cannot", "Permission denied"].iter().all(|word| line.contains(word))
             };
-            assert!(
-                out.lines().chain(err.lines()).any(told),
-                "{name}, {verb} {more:?}: {out}{err}"
-            );
+            assert!(out.lines().chain(err.lines()).any(told), "{name}, {args:?}: {out}{err}");
         }
         fs::set_permissions(&path, before).unwrap();
     }
