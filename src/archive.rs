@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::manifest::Manifest;
 use crate::read::{Reader, ReaderOptions};
 use crate::removal;
+use crate::write::copy;
 use crate::write::{
     Checksums, Door, Locked, Pipeline, PipelineOptions, Writer, WriterOptions, settle,
 };
@@ -33,7 +34,7 @@ impl Archive {
     /// Opens the archive in the directory `root`. The columns in it need not all be there.
     ///
     /// # Errors
-    /// [`Error::Io`] when there is no such directory.
+    /// [`Error::Io`] when there is no such directory; [`Error::UnfinishedCopy`].
     ///
     /// # Safety
     /// As [`Reader::open`], for every column of the archive.
@@ -46,6 +47,7 @@ impl Archive {
             let error = std::io::ErrorKind::NotADirectory.into();
             return Err(Error::io(root, "open the archive", error));
         }
+        copy::check_finished(root)?;
         let columns = std::array::from_fn(|_| OnceLock::new());
         Ok(Self { root: root.to_owned(), options, columns, opening: Mutex::new(()) })
     }

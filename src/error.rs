@@ -40,6 +40,13 @@ pub enum Error {
         directory: Box<Path>,
     },
 
+    /// A copy of an archive that was interrupted or is under way ([`copy`](crate::write::copy)).
+    #[error("{}: an unfinished copy of an archive: run `coldstore copy` again", directory.display())]
+    UnfinishedCopy {
+        /// The directory of the copy.
+        directory: Box<Path>,
+    },
+
     /// The column was replaced as a whole (by rewind, prune or heal) since this reader opened it.
     /// What its views have mapped stays valid. Opening the directory again shows the new column.
     #[error("{} was replaced as a whole since it was opened; open it again", directory.display())]

@@ -23,6 +23,7 @@ use crate::files::disk::{Disk, OsDisk};
 use crate::manifest::{self, Intent, Manifest};
 use crate::read::{Reader, ReaderOptions, View};
 use crate::slot::{FileId, Slot};
+use crate::write::copy;
 use crate::write::{CutReport, Keep, Writer, WriterOptions, inspect_cut};
 
 /// What is removed.
@@ -160,13 +161,14 @@ pub fn remove_on(
 /// Returns what that was.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for an intent that is finished by other means, or by a later version;
+/// [`Error::UnfinishedCopy`]; [`Error::Unsupported`] for an intent that is finished by other means, or by a later version;
 /// [`Error::AlreadyOpen`] while that process is at it; as [`remove`].
 pub fn finish_intents(root: impl AsRef<Path>) -> Result<Vec<Intent>> {
     finish_on(&(Arc::new(OsDisk) as Arc<dyn Disk>), root.as_ref())
 }
 
 fn finish_on(disk: &Arc<dyn Disk>, root: &Path) -> Result<Vec<Intent>> {
+    copy::check_finished(root)?;
     let intents = Manifest::read(root)?.map_or_else(Vec::new, |found| found.intents().to_vec());
     for intent in &intents {
         let Some((removal, columns)) = Removal::of(intent) else {

@@ -9,9 +9,13 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use coldstore::archive::check;
 use coldstore::verify::{Severity, VerifyOptions, verify_column};
 use coldstore::write::copy::{MARK, copy};
-use coldstore::{ArchiveWriter, Checksums, Column, Error, Slot, View, WriterOptions};
+use coldstore::{
+    Archive, ArchiveWriter, Checksums, Column, Error, ReaderOptions, Slot, View, WriterOptions,
+    removal,
+};
 use common::temp_dir;
 
 const BACKFILLED: [Column; 2] = [Column::StateSnapshots, Column::StateDiffs];
@@ -194,6 +198,43 @@ fn a_copy_that_was_interrupted_anywhere_is_resumed() {
         assert!(found > 0 || stop < 3, "{stop}: nothing was found");
         assert_eq!(views(&copied), views(&root));
         assert_clean(&copied);
+    }
+}
+
+/// Whoever opens an archive: a reader, a writer, the checks of the verbs, what finishes a removal, another copy.
+fn openings(root: &Path) -> Vec<(&'static str, coldstore::Result<()>)> {
+    let mut writer = open(root);
+    let beside = root.with_extension("again");
+    // SAFETY: nothing is read.
+    #[expect(unsafe_code, reason = "opening is what is tested")]
+    let read = unsafe { Archive::open(root, ReaderOptions::default()) };
+    vec![
+        ("read", read.map(drop)),
+        ("write", writer.column(Column::Blocks, false).map(drop)),
+        ("is_archive", check::is_archive(root).map(drop)),
+        ("check", check::check(root).map(drop)),
+        ("finish_intents", removal::finish_intents(root).map(drop)),
+        ("copy", copy(root, beside, &mut |_| ControlFlow::Continue(())).map(drop)),
+    ]
+}
+
+/// Its confs come before the mark is removed: for a while nothing but the mark tells.
+#[test]
+fn an_unfinished_copy_is_told_from_an_archive_by_its_mark() {
+    let scratch = temp_dir();
+    let (root, copied) = (scratch.path().join("archive"), scratch.path().join("copy"));
+    put(&mut open(&root), Column::Blocks, &[1, 9000]);
+    copy(&root, &copied, &mut |_| ControlFlow::Continue(())).unwrap();
+    fs::write(copied.join(MARK), "").unwrap();
+    for (who, opened) in openings(&copied) {
+        let Err(error @ Error::UnfinishedCopy { .. }) = opened else { panic!("{who}: {opened:?}") };
+        let wanted = ": an unfinished copy of an archive: run `coldstore copy` again";
+        assert_eq!(error.to_string(), format!("{}{wanted}", copied.display()));
+    }
+    assert!(!scratch.path().join("copy.again").exists());
+    copy(&root, &copied, &mut |_| ControlFlow::Continue(())).unwrap();
+    for (who, opened) in openings(&copied) {
+        opened.unwrap_or_else(|error| panic!("{who}: {error}"));
     }
 }
 

@@ -13,14 +13,18 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use coldstore::verify::{VerifyOptions, verify_column};
-use coldstore::{Compression, Error, Reader, Result, Slot, Writer, WriterOptions};
+use coldstore::write::copy::{self, MARK};
+use coldstore::{
+    ArchiveWriter, Column, Compression, Error, Reader, Result, Slot, Writer, WriterOptions,
+};
 use rustix::fs::{FallocateFlags, fallocate, syncfs};
 use rustix::io::Errno;
 use support::{bytes_from, reader, scan, spec};
@@ -244,6 +248,52 @@ fn attempt(
     went_through
 }
 
+/// A copy fails at one file after the other, names it, and is resumed when there is room.
+fn copy_to_a_full_disk(directory: &Path) {
+    let elsewhere = tempfile::tempdir_in("/var/tmp").unwrap();
+    let archive = elsewhere.path().join("archive");
+    let mut writer = ArchiveWriter::open(&archive).raw(true).far(true);
+    for (column, slots) in
+        [(Column::Blocks, [1, 9000, 20_000]), (Column::StateSnapshots, [1, 2, 3])]
+    {
+        let items = slots.map(|slot| (Slot(slot), value(slot)));
+        writer.column(column, true).unwrap().put_run(&items, |_| {}).unwrap();
+    }
+    drop(writer);
+    let destination = directory.join("copied");
+    let copy = || copy::copy(&archive, &destination, &mut |_| ControlFlow::Continue(()));
+    let mut named = BTreeSet::new();
+    let mut room = 0;
+    loop {
+        assert!(room < MOST_BYTES, "a copy never goes through");
+        let ballast = Ballast::leave(directory.join("ballast"), room);
+        let copied = copy();
+        drop(ballast);
+        let what = format!("a copy, {room} bytes free");
+        let Err(error) = copied else { break };
+        assert_disk_full(&error, &what);
+        let Error::Io(failed) = error else { unreachable!("it was looked at above") };
+        let name =
+            failed.path.strip_prefix(&destination).unwrap_or_else(|_| panic!("{what}: {failed}"));
+        named.insert(name.to_owned());
+        if destination.join(MARK).exists() {
+            let refused = copy::check_finished(&destination).unwrap_err();
+            assert!(matches!(refused, Error::UnfinishedCopy { .. }), "{what}: {refused}");
+        }
+        let done = copy().unwrap_or_else(|error| panic!("{what}, then enough: {error}"));
+        assert_eq!(done.iter().map(|column| column.records).sum::<u64>(), 6, "{what}");
+        for column in [Column::Blocks, Column::StateSnapshots] {
+            let [wanted, found] = [&archive, &destination]
+                .map(|root| content(&reader(&root.join(column.dir_name()))));
+            assert!(found == wanted, "{what}: {column}");
+        }
+        fs::remove_dir_all(&destination).unwrap();
+        room += PAGE;
+    }
+    fs::remove_dir_all(&destination).unwrap();
+    assert!(named.len() > 4, "the disk was never full: {named:?}");
+}
+
 fn fill(directory: &Path) {
     let mut all = Counts::default();
     let finer = std::env::var(STEP).map_or(PAGE, |bytes| bytes.parse().unwrap());
@@ -266,6 +316,7 @@ fn fill(directory: &Path) {
             }
         }
     }
+    copy_to_a_full_disk(directory);
     assert!(all.failed > 20 && all.poisoned > 10, "the disk was never full: {all:?}");
     // Not by `print!`, which the test harness keeps to itself.
     let told = format!(

@@ -15,6 +15,7 @@ use crate::occupancy::lowest_slot;
 use crate::read::{Reader, ReaderOptions, View};
 use crate::slot::{SLOTS_PER_FILE, Slot};
 use crate::verify::Severity;
+use crate::write::copy;
 
 /// Something that an archive lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,10 +108,11 @@ pub fn columns(root: &Path) -> Result<Vec<Column>> {
 /// Whether a directory is an archive: it has a column, or a manifest.
 ///
 /// # Errors
-/// [`Error::Io`] when it cannot be looked at.
+/// [`Error::Io`] when it cannot be looked at; [`Error::UnfinishedCopy`].
 pub fn is_archive(root: &Path) -> Result<bool> {
     let listed = std::fs::read_dir(root).map_err(|error| Error::io(root, "open", error))?;
     drop(listed);
+    copy::check_finished(root)?;
     if is_there(&root.join(manifest::FILE_NAME))? {
         return Ok(true);
     }
@@ -145,8 +147,9 @@ pub fn what_it_is(directory: &Path) -> &'static str {
 /// What the archive in `root` lacks. An empty list: nothing that its manifest and its columns tell of.
 ///
 /// # Errors
-/// As [`Manifest::read`], and [`Error::Io`].
+/// As [`Manifest::read`], [`Error::Io`] and [`Error::UnfinishedCopy`].
 pub fn check(root: &Path) -> Result<Vec<Lacking>> {
+    copy::check_finished(root)?;
     // What is recorded or committed first is read first: a writer beside this only adds.
     let known = Manifest::read(root)?;
     let mut held = [Held::Nothing; Column::ALL.len()];

@@ -55,6 +55,19 @@ const ORDER: [Column; 5] = [
     Column::Blocks,
 ];
 
+/// Refuses an archive that is not finished: every opening of an archive asks.
+///
+/// # Errors
+/// [`Error::UnfinishedCopy`]; [`Error::Io`] when the directory cannot be looked at.
+pub fn check_finished(archive: &Path) -> Result<()> {
+    let mark = archive.join(MARK);
+    match mark.try_exists() {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(Error::UnfinishedCopy { directory: archive.into() }),
+        Err(error) => Err(Error::io(mark, "look for", error)),
+    }
+}
+
 /// How far a copy has come.
 #[derive(Clone, Copy, Debug)]
 pub struct CopyProgress {
@@ -91,7 +104,8 @@ pub struct CopiedColumn {
 /// something else, with [`Interrupted`](std::io::ErrorKind::Interrupted) when the observer ended the copy,
 /// and with the file's name when the system fails a call; [`Error::AlreadyOpen`] while another process
 /// copies to the destination; [`Error::NoSuchColumn`] when there is no column in the archive;
-/// [`Error::Replaced`] when a column is replaced meanwhile (start again); [`Error::Corrupt`].
+/// [`Error::Replaced`] when a column is replaced meanwhile (start again); [`Error::UnfinishedCopy`] when the
+/// archive is one itself; [`Error::Corrupt`].
 pub fn copy(
     archive: impl AsRef<Path>,
     destination: impl AsRef<Path>,
@@ -111,6 +125,7 @@ pub fn copy_on(
     observer: &mut dyn FnMut(&CopyProgress) -> ControlFlow<()>,
 ) -> Result<Vec<CopiedColumn>> {
     let archive = archive.as_ref();
+    check_finished(archive)?;
     let root = ColumnDir::new(disk, destination.as_ref());
     // 1.
     let manifest = read_manifest(archive)?;

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use coldstore::files::disk::{Access, Disk, DiskFile, Lock, LockAttempt};
+use coldstore::write::copy::MARK;
 
 use crate::expect::Expect;
 use crate::faults::{Call, Fault, Kind};
@@ -405,8 +406,11 @@ impl Disk for CrashDisk {
             None => {
                 let ino = fs.cache.new_file();
                 fs.record(Op::Link { dir, name, target: Target::File(ino) });
-                let at = fs.log.len() - 1;
-                fs.log[at].settled = at;
+                // But for that of a copy, which is what tells a copy from an archive.
+                if path.file_name() != Some(MARK.as_ref()) {
+                    let at = fs.log.len() - 1;
+                    fs.log[at].settled = at;
+                }
                 ino
             }
         };

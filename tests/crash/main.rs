@@ -10,6 +10,7 @@ mod common;
 mod at_once;
 mod campaign;
 mod check;
+mod copying;
 mod disk;
 mod drive;
 mod expect;

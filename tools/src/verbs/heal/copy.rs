@@ -95,5 +95,5 @@ pub(super) fn replace(archive: &Path, column: Column, copy: &Path, json: bool) -
 fn preset_of(archive: &Path) -> std::result::Result<Preset, String> {
     let opened = open::archive(archive).map_err(|error| error.to_string())?;
     let chain = Chain::of(archive, &opened).map_err(|error| format!("{error:#}"))?;
-    deep::preset_of(&chain, &opened)
+    deep::preset_of(&chain, &opened).map_err(|error| format!("{error:#}"))?
 }
