@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use coldstore::{ArchiveWriter, Checksums, Column, Committed, Error, Slot, Writer, WriterOptions};
-use common::{Call, PLAIN, TestDisk, temp_dir};
+use common::{Call, Fault, PLAIN, TestDisk, files, temp_dir};
 
 /// Ten bytes, then what it is told to do.
 struct Failing {
@@ -314,4 +314,48 @@ fn an_archive_opens_a_poisoned_column_again() {
     let writer = archive.column(Column::StateDiffs, false).unwrap();
     assert!(!writer.heal_report().is_clean());
     writer.put(Slot(2), b"two").unwrap();
+}
+
+/// Guards against healing that removes what it could not put aside, and against copies that fill the disk
+/// further.
+#[test]
+fn without_room_to_put_aside_opening_fails_and_changes_nothing() {
+    let dir = temp_dir();
+    drop(column(&TestDisk::new(), dir.path()));
+    // Nobody vouches for the conf, so a copy of what follows the end is kept.
+    std::fs::remove_file(dir.path().join("column.check")).unwrap();
+    let data = std::fs::read(dir.path().join("data_00002")).unwrap();
+    let record = [&data[..], &data[8..]].concat();
+    std::fs::write(dir.path().join("data_00002"), &record).unwrap();
+    let before = files(dir.path());
+    let open =
+        |disk: &TestDisk| Writer::open_on(disk.shared(), dir.path(), WriterOptions::existing());
+    let mut failed = 0;
+    for at in 0.. {
+        let disk = TestDisk::new();
+        disk.fail_at(at, Fault::Once);
+        let opened = open(&disk);
+        let calls = disk.take_calls();
+        let copies = |call: &Call| match call {
+            Call::Create(file) | Call::Write { file, .. } | Call::Sync(file) => file == "aside.tmp",
+            Call::Rename { from, .. } => from == "aside.tmp",
+            _ => false,
+        };
+        let Some(call) = calls.get(at) else { panic!("nothing of it was copied") };
+        if !copies(call) {
+            if failed > 0 && opened.is_err() && files(dir.path()) != before {
+                // From here on the copies are whole.
+                break;
+            }
+            assert_eq!(files(dir.path()), before, "call {at}: {call:?}");
+            continue;
+        }
+        let text = opened.unwrap_err().to_string();
+        let names_a_way = matches!(call, Call::Rename { .. }) || text.contains("heal --discard");
+        assert!(names_a_way, "call {at}: {call:?}: {text}");
+        assert_eq!(files(dir.path()), before, "call {at}: {call:?}");
+        failed += 1;
+    }
+    // Two copies, of the data file's end and of the entries: each is made, written, flushed, renamed.
+    assert_eq!(failed, 8);
 }

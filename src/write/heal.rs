@@ -623,17 +623,7 @@ pub(super) fn take_back(directory: &ColumnDir, conf: &Conf) -> Result<()> {
 /// failed to flush it, the page cache may show entries as cleared that are still on the medium,
 /// and a data file that is too long is what tells of such an attempt.
 pub(super) fn apply(directory: &ColumnDir, conf: &Conf, actions: &[HealAction]) -> Result<()> {
-    // What is removed below is on disk elsewhere first.
-    let mut copied = false;
-    for action in actions {
-        if let HealAction::CopiedAside { file, aside, from, .. } = action {
-            aside::copy(directory, file, aside, *from)?;
-            copied = true;
-        }
-    }
-    if copied {
-        directory.sync()?;
-    }
+    copy_asides(directory, actions)?;
     for action in actions {
         tracing::info!(column = %directory.path().display(), "healing: {action}");
         match action {
@@ -677,6 +667,22 @@ pub(super) fn apply(directory: &ColumnDir, conf: &Conf, actions: &[HealAction]) 
         }
     }
     if actions.is_empty() { Ok(()) } else { directory.sync() }
+}
+
+/// What is going to be removed is on disk elsewhere first. After an error no copy stays: it may be for
+/// want of room.
+fn copy_asides(directory: &ColumnDir, actions: &[HealAction]) -> Result<()> {
+    let mut made = Vec::new();
+    let mut copy_all = || {
+        for action in actions {
+            if let HealAction::CopiedAside { file, aside, from, .. } = action {
+                aside::copy(directory, file, aside, *from)?;
+                made.push(aside);
+            }
+        }
+        if made.is_empty() { Ok(()) } else { directory.sync() }
+    };
+    copy_all().inspect_err(|_| made.iter().for_each(|aside| drop(directory.remove(aside))))
 }
 
 fn file_id_of(path: &Path) -> Option<FileId> {
