@@ -173,6 +173,16 @@ impl Oracle<'_> {
         }
     }
 
+    /// A slot has a checksum in a file whose header or length is damaged. Healing mends those of the
+    /// files that the conf names, and then the checksum counts.
+    pub fn has_mendable_sum(&self, slot: Slot) -> bool {
+        let file_id = slot.file_id();
+        let sums = self.layout.files.get(&file_id.0).and_then(|files| files.sums.as_ref());
+        let index = slot.index_in_file() as u16;
+        self.whole_sums(file_id).is_none()
+            && sums.is_some_and(|sums| sums.entries.contains_key(&index))
+    }
+
     /// A checksum is kept of a slot whose entry leads nowhere.
     pub fn has_stray_sum(&self, slot: Slot) -> bool {
         self.kept(slot) != [0, 0] && self.shown(slot) == Shown::Nothing
