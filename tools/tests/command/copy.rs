@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::support::{Archive, coldstore, spawn, test_data};
+use crate::support::{Archive, coldstore, listing, spawn, test_data};
 
 fn imported() -> Archive {
     let archive = Archive::new();
@@ -39,6 +39,43 @@ fn a_copy_holds_the_same_opens_clean_and_proves() {
     coldstore(&["copy", &archive.arg(), &copied]).exits(3).complains_of("no unfinished copy");
     coldstore(&["copy", &archive.beside("none"), &archive.beside("other")]).exits(3);
     assert!(!fs::exists(archive.beside("other")).unwrap());
+}
+
+#[test]
+fn verbs_refuse_an_unfinished_copy() {
+    let archive = imported();
+    let copied = archive.beside("copy");
+    coldstore(&["copy", &archive.arg(), &copied]).exits(0);
+    fs::write(Path::new(&copied).join("copy.unfinished"), "").unwrap();
+    let (era, value) = (test_data("chain-minimal").join("era"), archive.beside("value"));
+    fs::write(&value, "x").unwrap();
+    let (era, out, socket) =
+        (era.to_str().unwrap(), archive.beside("out"), archive.beside("socket"));
+    let runs: [&[&str]; 14] = [
+        &["verify", &copied],
+        &["stat", &copied],
+        &["map", &copied],
+        &["get", &copied, "blk", "1"],
+        &["scan", &copied, "bss"],
+        &["export", &copied, "--out", &out],
+        &["import", &copied, era],
+        &["write", &copied, "--socket", &socket],
+        &["put", &copied, "blk", "600", &value],
+        &["heal", &copied],
+        &["heal", &copied, "blk", "--from", &archive.arg()],
+        &["rewind", &copied, "--to", "100"],
+        &["prune", &copied, "--before", "100"],
+        &["copy", &copied, &out],
+    ];
+    let before = listing(Path::new(&copied));
+    for args in runs {
+        coldstore(args)
+            .exits(3)
+            .complains_of(": an unfinished copy of an archive: run `coldstore copy` again");
+    }
+    assert_eq!(listing(Path::new(&copied)), before);
+    coldstore(&["copy", &archive.arg(), &copied]).exits(0);
+    coldstore(&["verify", &copied]).exits(0);
 }
 
 #[test]
