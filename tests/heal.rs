@@ -1078,7 +1078,11 @@ fn a_sealed_data_file_whose_offset_file_was_never_made_is_put_aside_by_heal() {
         let error = writing.put(Slot(9001), &value(9001)).unwrap_err();
         assert!(error.is_corrupt(), "{what}: {error}");
         let text = error.to_string();
-        for part in ["data_00001.off", "coldstore heal", &format!("has {} bytes", left.len())] {
+        let (file, len) = match left.len() {
+            len @ 0..8 => ("data_00001: ", format!("found {len} bytes")),
+            len => ("data_00001.off: ", format!("has {len} bytes")),
+        };
+        for part in [file, "coldstore heal", &len] {
             assert!(text.contains(part), "{what}: {part}: {text}");
         }
         drop(writing);

@@ -158,10 +158,11 @@ fn load(directory: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<FileState
         return Err(stray_entry(directory, file_id, index, entry, data_len));
     }
     if state.has_data && data_len < FIRST_RECORD_OFFSET && named.is_none() {
-        if !state.has_offsets {
-            return Err(orphan::in_the_way(directory, file_id, data_len));
-        }
-        let found = format!("{data_len} bytes");
+        let way_out = match state.has_offsets {
+            true => "",
+            false => "; `coldstore heal` puts the file aside",
+        };
+        let found = format!("{data_len} bytes{way_out}");
         let path = directory.data_path(file_id);
         return Err(Error::corrupt(path, None, "sealed data file", "at least 8 bytes", found));
     }
