@@ -115,7 +115,6 @@ fn leftovers_of_a_commit_that_never_happened_are_not_copied() {
 
 /// Every view of a writer that goes on is some moment of it: what it commits is in order.
 #[test]
-#[ignore = "a copy beside a writer without a pause may not come to an end"]
 fn a_copy_beside_a_writer_that_goes_from_file_to_file_is_one_of_its_moments() {
     let scratch = temp_dir();
     let root = scratch.path().join("archive");

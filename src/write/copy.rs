@@ -28,7 +28,7 @@ use std::sync::Arc;
 use crate::column::Column;
 use crate::error::{Error, Result};
 use crate::files::disk::{Access, CHUNK_BYTES, Disk, Lock, LockAttempt, OsDisk};
-use crate::format::conf::Conf;
+use crate::format::conf::{Backfill, Conf};
 use crate::format::names::{self, SlotFile};
 use crate::format::offsets::OffsetTable;
 use crate::format::record::FIRST_RECORD_OFFSET;
@@ -159,7 +159,11 @@ pub fn copy_on(
     // 5.
     for source in sources.iter().rev() {
         let target = root.sibling(&root.file_path(source.column.dir_name()));
-        let (witness, conf) = (&mut Witness::default(), *source.conf());
+        let (witness, mut conf) = (&mut Witness::default(), *source.conf());
+        // A file that was about to be made is none of the copy's: opening would drop it from the conf.
+        if conf.backfill_target().is_some_and(|target| target.data_len == 0) {
+            conf.backfill = conf.backfill.map(|backfill| Backfill { target: None, ..backfill });
+        }
         conf_file::replace_alone(&target, witness, None, conf)?;
     }
     // 6.
