@@ -162,7 +162,7 @@ pub(crate) fn roots(slots: impl IntoIterator<Item = u64>) -> Vec<(u64, Vec<u8>)>
 }
 
 pub(crate) fn test_data(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data").join(path)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(path)
 }
 
 /// Copies a directory, as deep as it goes.

@@ -4,7 +4,7 @@
 //! `tests/fuzz/regressions` those that made a target fail once.
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
-#[path = "../../tests/fuzz/src/lib.rs"]
+#[path = "../../../tests/fuzz/src/lib.rs"]
 mod targets;
 
 use std::fs;
@@ -12,7 +12,7 @@ use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
 fn inputs(kind: &str, target: &str) -> Vec<PathBuf> {
-    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz");
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz");
     let Ok(entries) = fs::read_dir(fuzz.join(kind).join(target)) else {
         return Vec::new();
     };
@@ -65,7 +65,7 @@ fn operations() {
 /// A corpus without a target would be run by nobody.
 #[test]
 fn every_folder_of_inputs_belongs_to_a_target() {
-    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz");
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz");
     for kind in ["corpus", "regressions"] {
         // There is no folder of regressions as long as there are none.
         for entry in fs::read_dir(fuzz.join(kind)).into_iter().flatten() {

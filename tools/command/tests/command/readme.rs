@@ -42,7 +42,7 @@ fn blocks(readme: &str) -> Vec<Block> {
 }
 
 fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
 /// Stands for cargo: what the README builds is there already.

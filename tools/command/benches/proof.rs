@@ -59,7 +59,7 @@ struct Chain {
 impl Chain {
     fn new(scratch: &Path, validators: usize) -> Self {
         let eras =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/chain-mainnet-preset/era");
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/chain-mainnet-preset/era");
         let last = files(&eras).pop().unwrap();
         let large = scratch.join("large");
         fs::create_dir(&large).unwrap();

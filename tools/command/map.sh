@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Draws tools/map.svg: the minimal chain of tests/data, the states of slots 1 to 255 filled in behind
+# Draws src/docs/map.svg: the minimal chain of tests/data, the states of slots 1 to 255 filled in behind
 # the imported ones. Run from the top of the checkout; needs tar, zstd and cargo.
 set -euo pipefail
 coldstore() { cargo run --quiet --release --package coldstore-tools --bin coldstore -- "$@"; }
@@ -13,4 +13,4 @@ for slot in $(seq 1 255); do
     state=$(find "$scratch" -name "$(printf %08d "$slot").ssz")
     coldstore put "$scratch/archive" bss "$slot" "$state"
 done
-coldstore map "$scratch/archive" --svg tools/map.svg
+coldstore map "$scratch/archive" --svg src/docs/map.svg
