@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use coldstore::Slot;
 use coldstore::format::record::VERSION_RECORD;
-use coldstore_tools::slot_stream::{ItemHead, Parser, SlotStream, StreamError, write_item};
+use coldstore_client::slot_stream::{ItemHead, Parser, SlotStream, StreamError, write_item};
 
 const RECORD_TYPE: [u8; 2] = [4, 0];
 /// A value that is longer fits an input.

@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use coldstore::era::{EraFile, Limits};
-use coldstore_proof::{BlockHasher, Preset, hash_state};
+use coldstore_consensus::{BlockHasher, Preset, hash_state};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 

@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 use coldstore::era::ssz::{EraRoots, STATE_HEAD_BYTES, StateHead};
 use coldstore::manifest::FILE_NAME;
 use coldstore::{Archive, Column, Error, Manifest, Reader, Record, Slot, View};
-use coldstore_proof::Preset;
+use coldstore_consensus::Preset;
 
 use crate::networks::Root;
 

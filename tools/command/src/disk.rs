@@ -3,19 +3,18 @@
 #![expect(clippy::disallowed_methods, reason = "these are no files of a column")]
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
+use coldstore_history::atomic_file::{rename, write_flushed};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 /// No checkpoint is longer: it has some 250 bytes for an era.
 const CHECKPOINT_BYTES: u64 = 1 << 26;
-const SETTINGS_MODE: u32 = 0o644;
 /// Of a file that an operator has written; the umask takes from it.
 const NEW_FILE_MODE: u32 = 0o666;
 
@@ -63,11 +62,6 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     written.with_context(named)
 }
 
-/// Makes a directory and those above it, where they are missing.
-pub(crate) fn create_dir(path: &Path) -> Result<()> {
-    fs::create_dir_all(path).with_context(|| format!("{}: cannot create", path.display()))
-}
-
 /// A new file without a name in a directory: it is gone with its descriptor, however the process ends.
 pub(crate) fn unnamed_file(directory: &Path) -> io::Result<File> {
     let access = OFlags::RDWR | OFlags::CLOEXEC;
@@ -84,38 +78,4 @@ pub(crate) fn unnamed_file(directory: &Path) -> io::Result<File> {
     let file = File::from(rustix::fs::open(&path, access | OFlags::CREATE | OFlags::EXCL, mode)?);
     fs::remove_file(&path)?;
     Ok(file)
-}
-
-/// Replaces a file in one step: after a crash it is the old one or the new one. No link is followed.
-///
-/// 1. write the bytes to a new file beside it and flush them,
-/// 2. rename over it,
-/// 3. flush the directory.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut tmp = path.as_os_str().to_owned();
-    tmp.push(".tmp");
-    let tmp = PathBuf::from(tmp);
-    let replaced = write_flushed(&tmp, bytes, SETTINGS_MODE).and_then(|()| rename(&tmp, path));
-    replaced.with_context(|| format!("{}: cannot replace", path.display()))
-}
-
-/// Renames within a directory, and flushes that.
-fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    fs::rename(from, to)?;
-    let directory = match to.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    File::open(directory)?.sync_all()
-}
-
-fn write_flushed(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    // What a crash left there is in the way; a link might lead anywhere.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }

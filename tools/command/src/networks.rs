@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, ensure};
 use coldstore::archive::check;
-use coldstore_proof::KnownNetwork;
+use coldstore_consensus::KnownNetwork;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::failure::Usage;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
 use anyhow::Result;
-pub(crate) use coldstore_tools::wire::Decimal;
+pub(crate) use coldstore_client::wire::Decimal;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde::Serialize;
 

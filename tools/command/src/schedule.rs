@@ -4,7 +4,7 @@ use std::fmt;
 
 use anyhow::{Context, Result, ensure};
 use coldstore::Slot;
-use coldstore_proof::{Hex, StateFork};
+use coldstore_consensus::{Hex, StateFork};
 
 const VERSION_KEY: &str = "_FORK_VERSION";
 const EPOCH_KEY: &str = "_FORK_EPOCH";

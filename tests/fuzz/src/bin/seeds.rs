@@ -12,7 +12,7 @@ use coldstore::format::conf::{Backfill, BackfillTarget, Conf};
 use coldstore::{Checksums, Column, ColumnSpec, Compression, FileId, Slot, Writer, WriterOptions};
 use coldstore_fuzz::column::layout::Layout;
 use coldstore_fuzz::scratch::scratch;
-use coldstore_tools::slot_stream::{write_item, write_start};
+use coldstore_client::slot_stream::{write_item, write_start};
 
 struct Seeds(PathBuf);
 

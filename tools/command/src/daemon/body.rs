@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::http::StatusCode;
 use bytes::{Buf, Bytes};
-use coldstore_tools::slot_stream::WORD_BYTES;
+use coldstore_client::slot_stream::WORD_BYTES;
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::sync::watch;

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use axum::body::Body;
 use bytes::Bytes;
 use coldstore::{Slot, View};
-use coldstore_tools::slot_stream;
+use coldstore_client::slot_stream;
 use http_body::Frame;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use coldstore::{Committed, Slot};
-use coldstore_tools::slot_stream::{ItemHead, Parser, StreamError, WORD_BYTES};
-use coldstore_tools::wire::{Decimal, StreamCommitted};
+use coldstore_client::slot_stream::{ItemHead, Parser, StreamError, WORD_BYTES};
+use coldstore_client::wire::{Decimal, StreamCommitted};
 use tokio::task::spawn_blocking;
 
 use super::body::{BodyError, Incoming, Value};

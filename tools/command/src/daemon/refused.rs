@@ -7,8 +7,8 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use coldstore::{Error, Slot};
-use coldstore_tools::slot_stream::StreamError;
-use coldstore_tools::wire::{Decimal, Refusal, StreamCommitted};
+use coldstore_client::slot_stream::StreamError;
+use coldstore_client::wire::{Decimal, Refusal, StreamCommitted};
 use rustix::io::Errno;
 
 /// An answer that is an error.

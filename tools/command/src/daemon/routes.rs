@@ -14,7 +14,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use bytes::Bytes;
 use coldstore::{Column, Compression, OwnedRecord, Slot};
-use coldstore_tools::wire::{Status, StreamCommitted};
+use coldstore_client::wire::{Status, StreamCommitted};
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;

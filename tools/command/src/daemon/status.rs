@@ -1,6 +1,6 @@
 //! What `/v1/status` tells.
 
-use coldstore_tools::wire::{ColumnStatus, Decimal, Status};
+use coldstore_client::wire::{ColumnStatus, Decimal, Status};
 
 use super::intake::Intake;
 use super::routes::Daemon;

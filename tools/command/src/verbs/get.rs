@@ -15,7 +15,7 @@ use crate::failure::{Answer, Usage};
 use crate::networks::Root;
 use crate::open;
 use crate::output::{self, Output};
-use crate::roots;
+use coldstore_history::roots;
 
 /// Print one value
 ///
@@ -56,7 +56,7 @@ impl Get {
         };
         let slot = match (self.slot, self.root) {
             (Some(slot), _) => slot,
-            (None, Some(root)) => match roots::find(&archive, root)? {
+            (None, Some(root)) => match roots::find(&archive, &root.0)? {
                 Some((_, slot)) => slot,
                 None => {
                     output::tell(&format!("no block and no state has the root {root}"));

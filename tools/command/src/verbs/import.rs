@@ -17,7 +17,7 @@ use coldstore::archive::check;
 use coldstore::era::import::{ImportColumns, ImportOptions, States, import, import_proved};
 use coldstore::era::{EraFile, Plan};
 use coldstore::{ArchiveWriter, Checksums, Column, Manifest};
-use coldstore_proof::import::TrustedRoot;
+use coldstore_history::import::TrustedRoot;
 
 use self::known::Known;
 pub(super) use self::proof::tell_of_preset;

@@ -11,7 +11,7 @@ use crate::failure::Answer;
 use crate::open;
 use crate::output::{Decimal, Output};
 use crate::progress::Progress;
-use crate::roots;
+use coldstore_history::roots;
 
 /// Make or update the root index, with which slot-of and get --root need not read whole columns
 ///

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use coldstore::{RunCommit, Slot, Writer};
-use coldstore_tools::slot_stream::{Item, SlotStream};
+use coldstore_client::slot_stream::{Item, SlotStream};
 
 use crate::acknowledgements::Acknowledgements;
 use crate::cli::{ColumnOf, DoorOptions};

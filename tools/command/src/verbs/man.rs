@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, CommandFactory};
 use clap_mangen::Man as Page;
+use coldstore_history::atomic_file;
 
 use crate::cli::Cli;
 use crate::disk;
@@ -20,7 +21,7 @@ pub(crate) struct Man {
 
 impl Man {
     pub(crate) fn run(self) -> Result<Answer> {
-        disk::create_dir(&self.directory)?;
+        atomic_file::create_dir(&self.directory)?;
         let mut command = Cli::command();
         command.build();
         self.write_page(&command)?;

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use coldstore::{Column, Record, Slot, View};
-use coldstore_tools::slot_stream;
+use coldstore_client::slot_stream;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 

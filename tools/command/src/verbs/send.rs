@@ -10,9 +10,9 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use clap::Args;
 use coldstore::{Column, RunCommit, Slot};
-use coldstore_tools::client::{Client, ClientError};
-use coldstore_tools::slot_stream::SlotStream;
-use coldstore_tools::wire::StreamCommitted;
+use coldstore_client::client::{Client, ClientError};
+use coldstore_client::slot_stream::SlotStream;
+use coldstore_client::wire::StreamCommitted;
 
 use crate::acknowledgements::Acknowledgements;
 use crate::cli::column_parser;

@@ -11,7 +11,7 @@ use crate::failure::Answer;
 use crate::networks::Root;
 use crate::open;
 use crate::output::{self, Decimal, Output};
-use crate::roots;
+use coldstore_history::roots;
 
 /// Print the slot of a block root or a state root
 ///
@@ -37,7 +37,7 @@ struct Found {
 impl SlotOf {
     pub(crate) fn run(self) -> Result<Answer> {
         let archive = open::archive(&self.archive)?;
-        let Some((kind, slot)) = roots::find(&archive, self.root)? else {
+        let Some((kind, slot)) = roots::find(&archive, &self.root.0)? else {
             output::tell(&format!("no block and no state has the root {}", self.root));
             return Ok(Answer::No);
         };

@@ -15,7 +15,7 @@ use coldstore::archive::check::Lacking;
 use coldstore::format::names;
 use coldstore::verify::{Finding, Severity, Summary, VerifyOptions, verify_column};
 use coldstore::{Column, Error, Manifest, Slot, manifest};
-use coldstore_proof::import::TrustedRoot;
+use coldstore_history::import::TrustedRoot;
 use serde::Serialize;
 
 use self::deep::Deep;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use coldstore::{Column, Slot};
-use coldstore_tools::client::{Client, ClientError};
-use coldstore_tools::wire::{Decimal, StreamCommitted};
+use coldstore_client::client::{Client, ClientError};
+use coldstore_client::wire::{Decimal, StreamCommitted};
 
 use crate::host::Daemon;
 use crate::support::{Archive, roots, stream};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use coldstore::{Column, Slot};
-use coldstore_tools::client::{Client, ClientError};
+use coldstore_client::client::{Client, ClientError};
 use rustix::process::Signal;
 
 use crate::host::{Daemon, PATIENCE, head, read_reply};
@@ -81,7 +81,7 @@ fn assert_all_there(archive: &Archive, acknowledged: &Acknowledged) -> usize {
     let scanned = archive.scan("bsd", &["--format", "stream"]).exits(0).stdout;
     let mut there = BTreeMap::new();
     let mut stream =
-        coldstore_tools::slot_stream::SlotStream::start(&scanned[..], [5, 0], u64::MAX).unwrap();
+        coldstore_client::slot_stream::SlotStream::start(&scanned[..], [5, 0], u64::MAX).unwrap();
     while let Some(item) = stream.next_item().unwrap() {
         there.insert(item.slot.0, item.into_value().unwrap());
     }

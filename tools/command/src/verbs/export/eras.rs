@@ -9,11 +9,11 @@ use anyhow::{Context, Result, anyhow, ensure};
 use coldstore::era::ExportError;
 use coldstore::era::export::{EraExport, ExportColumns, Exported};
 use coldstore::{Archive, Column, Manifest, Slot, View};
+use coldstore_history::atomic_file;
 use serde::Serialize;
 
 use super::name;
 use crate::chain::Chain;
-use crate::disk;
 use crate::failure::{Answer, Usage};
 use crate::networks::{Network, Root};
 use crate::open;
@@ -235,7 +235,7 @@ impl Run<'_> {
     fn export_all(&mut self, eras: impl Iterator<Item = u64>) -> Result<()> {
         let mut eras = eras.peekable();
         if eras.peek().is_some() {
-            disk::create_dir(self.out)?;
+            atomic_file::create_dir(self.out)?;
         }
         for era in eras {
             self.export_era(era)?;

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use coldstore::{Column, Manifest, Slot, View};
-use coldstore_tools::slot_stream;
+use coldstore_client::slot_stream;
+use coldstore_history::atomic_file;
 use serde::Serialize;
 
-use crate::disk;
 use crate::failure::{Answer, Usage};
 use crate::open;
 use crate::out_file::{OutFile, Outcome};
@@ -62,7 +62,7 @@ pub(super) fn export(
         stdout.flush()?;
         return Ok(Answer::Yes);
     }
-    disk::create_dir(out)?;
+    atomic_file::create_dir(out)?;
     let mut summary = Summary { files: Vec::new() };
     for column in columns {
         let view = opened.column(column)?.view();

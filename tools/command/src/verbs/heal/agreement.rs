@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use coldstore::{Column, Error, FileId, Result, SLOTS_PER_FILE, Slot, View};
-use coldstore_proof::{
+use coldstore_consensus::{
     Accumulators, BlockFault, BlockHasher, Hex, Preset, Root, StateFault, era_root, hash_state,
 };
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use coldstore::archive::check;
 use coldstore::format::names;
 use coldstore::{Checksums, Column, Door, Manifest, WriterOptions, removal, replace_by_copy};
-use coldstore_proof::Preset;
+use coldstore_consensus::Preset;
 use serde::Serialize;
 
 use super::agreement::{Compared, compare};

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use coldstore::era::{EraFile, Plan};
-use coldstore_proof::{Preset, StateFork};
+use coldstore_consensus::{Preset, StateFork};
 
 use crate::networks::Network;
 use crate::output;

@@ -6,8 +6,10 @@ use anyhow::{Result, bail};
 use coldstore::archive::check;
 use coldstore::era::Plan;
 use coldstore::{Archive, Slot};
-use coldstore_proof::import::{Anchor, ImportProver, ProofReport, Trust, TrustFault, TrustedRoot};
-use coldstore_proof::{Hex, Preset};
+use coldstore_consensus::{Hex, Preset};
+use coldstore_history::import::{
+    Anchor, ImportProver, ProofReport, Trust, TrustFault, TrustedRoot,
+};
 use serde::Serialize;
 
 use crate::chain::Chain;

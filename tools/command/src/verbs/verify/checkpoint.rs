@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use coldstore_proof::deep::ProvedEra;
+use coldstore_history::atomic_file;
+use coldstore_history::deep::ProvedEra;
 use serde::{Deserialize, Serialize};
 
 use crate::disk;
@@ -109,7 +110,10 @@ impl Checkpoint {
 
     pub(super) fn write(&mut self) -> Result<()> {
         let eras = self.eras.values().map(KeptEra::from).collect();
-        disk::replace(&self.path, &serde_json::to_vec(&File { of: self.of.clone(), eras })?)?;
+        atomic_file::replace(
+            &self.path,
+            &serde_json::to_vec(&File { of: self.of.clone(), eras })?,
+        )?;
         self.written = Instant::now();
         Ok(())
     }

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Result, bail};
 use coldstore::verify::{Finding, Severity};
 use coldstore::{Archive, Column, Error, Look, Manifest, Slot, Unmapped};
-use coldstore_proof::Preset;
-use coldstore_proof::deep::{DeepOptions, DeepVerifier};
-use coldstore_proof::import::{Trust, TrustFault, TrustedRoot};
+use coldstore_consensus::Preset;
+use coldstore_history::deep::{DeepOptions, DeepVerifier};
+use coldstore_history::import::{Trust, TrustFault, TrustedRoot};
 
 use super::checkpoint::{self, Checkpoint, ProofOf};
 use super::verdict::ProofObject;

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use coldstore_proof::deep::{DeepReport, NotProved};
-use coldstore_proof::import::Anchor;
-use coldstore_proof::{Hex, Preset};
+use coldstore_consensus::{Hex, Preset};
+use coldstore_history::deep::{DeepReport, NotProved};
+use coldstore_history::import::Anchor;
 use serde::Serialize;
 
 use super::FindingObject;

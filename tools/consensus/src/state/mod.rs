@@ -1,0 +1,292 @@
+//! The root of a state, from a stream of its bytes.
+//!
+//! A mainnet state has some hundred megabytes. It goes through here once, in pieces that are
+//! hashed on all cores while the next are read, and is never in memory as a whole.
+
+mod feed;
+mod piece;
+
+use std::io::{self, Read};
+
+use coldstore::Slot;
+
+use crate::accumulators::Accumulators;
+use crate::containers::{Layouts, StateLayout};
+use crate::hash::{Hasher, Malformed};
+use crate::network::KnownNetwork;
+use crate::preset::{Fork, Preset};
+use crate::sha256::hash_pair;
+use crate::words::hex;
+use crate::{Root, vector_root};
+
+const ROOT_BYTES: usize = 32;
+const GENESIS_VALIDATORS_ROOT_AT: usize = 8;
+const SLOT_AT: usize = 40;
+const FORK_AT: usize = 48;
+const HEADER_AT: usize = 64;
+const BLOCK_ROOTS_AT: usize = 176;
+
+/// What a state says in its part that is laid out the same in every fork.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateHead {
+    /// Names the chain.
+    pub genesis_validators_root: Root,
+    /// The state's slot.
+    pub slot: Slot,
+    /// `fork.current_version`
+    pub fork_version: [u8; 4],
+    /// `fork.epoch`: the first with that version.
+    pub fork_epoch: u64,
+    /// The header of the last block up to the state.
+    pub latest_block: LatestBlock,
+    /// `block_roots`, of the era up to the state.
+    pub block_roots: Vec<Root>,
+    /// `state_roots`, of the same slots.
+    pub state_roots: Vec<Root>,
+}
+
+/// `latest_block_header`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LatestBlock {
+    /// The block's slot.
+    pub slot: Slot,
+    /// The root of the block before it.
+    pub parent_root: Root,
+    /// Zeros while the state is that of the block itself.
+    pub state_root: Root,
+    leaves: [Root; 5],
+}
+
+impl LatestBlock {
+    /// The root of the block, whose state has this root.
+    #[must_use]
+    pub fn root(&self, state_root: &Root) -> Root {
+        let mut leaves = self.leaves;
+        leaves[3] = *state_root;
+        Hasher::default().of_fields(&leaves)
+    }
+}
+
+/// `fork`: which fork a state is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateFork {
+    /// `previous_version`; in the first fork of a chain it is the same.
+    pub previous_version: [u8; 4],
+    /// `current_version`
+    pub version: [u8; 4],
+    /// `epoch`: the first with that version.
+    pub epoch: u64,
+}
+
+impl StateFork {
+    /// Reads the start of a state.
+    ///
+    /// # Errors
+    /// Those of the source, and [`io::ErrorKind::UnexpectedEof`].
+    pub fn read(state: &mut dyn Read) -> io::Result<Self> {
+        let mut bytes = [0; FORK_AT + 16];
+        state.read_exact(&mut bytes)?;
+        Ok(Self {
+            previous_version: array_at(&bytes, FORK_AT),
+            version: array_at(&bytes, FORK_AT + 4),
+            epoch: u64_at(&bytes, FORK_AT + 8),
+        })
+    }
+}
+
+/// A state that was read to its end.
+#[derive(Clone, Debug)]
+pub struct HashedState {
+    /// Fields at fixed places.
+    pub head: StateHead,
+    /// What needs to know the state's fork; `None` where no layout fits.
+    pub body: Option<StateBody>,
+}
+
+/// The rest of a state.
+#[derive(Clone, Debug)]
+pub struct StateBody {
+    /// `hash_tree_root` of the state.
+    pub root: Root,
+    /// The state's fork.
+    pub fork: Fork,
+    /// The root of the list of validators: in the genesis state the genesis validators root.
+    pub validators_root: Root,
+    /// What it says of the eras below it.
+    pub accumulators: Accumulators,
+}
+
+/// Why a state has no root.
+#[derive(Debug, thiserror::Error)]
+pub enum StateFault {
+    /// The source failed.
+    #[error(transparent)]
+    Source(#[from] io::Error),
+    /// The bytes are not a state.
+    #[error("{0}")]
+    Malformed(#[from] Malformed),
+    /// Its fixed part is as long as that of no fork: the state is damaged, or its preset is not
+    /// known here.
+    #[error("{0}")]
+    UnknownLayout(Malformed),
+}
+
+impl StateHead {
+    /// Bytes at the start of a state that are needed, with the offset behind them.
+    #[must_use]
+    pub fn byte_len(preset: Preset) -> usize {
+        roots_end(preset) + 4
+    }
+
+    /// Reads the start of a state: at least [`StateHead::byte_len`] bytes.
+    ///
+    /// # Errors
+    /// [`Malformed`] when there are fewer.
+    pub fn parse(preset: Preset, bytes: &[u8]) -> Result<Self, Malformed> {
+        let end = roots_end(preset);
+        let Some(bytes) = bytes.get(..end) else {
+            let wanted = format!("a state of at least {end} bytes");
+            return Err(Malformed::new(wanted, format!("{} bytes", bytes.len())));
+        };
+        let roots = &bytes[BLOCK_ROOTS_AT..];
+        let (block_roots, state_roots) = roots.split_at(roots.len() / 2);
+        Ok(Self {
+            genesis_validators_root: array_at(bytes, GENESIS_VALIDATORS_ROOT_AT),
+            slot: Slot(u64_at(bytes, SLOT_AT)),
+            fork_version: array_at(bytes, FORK_AT + 4),
+            fork_epoch: u64_at(bytes, FORK_AT + 8),
+            latest_block: LatestBlock {
+                slot: Slot(u64_at(bytes, HEADER_AT)),
+                parent_root: array_at(bytes, HEADER_AT + 16),
+                state_root: array_at(bytes, HEADER_AT + 48),
+                leaves: [
+                    number(u64_at(bytes, HEADER_AT)),
+                    number(u64_at(bytes, HEADER_AT + 8)),
+                    array_at(bytes, HEADER_AT + 16),
+                    array_at(bytes, HEADER_AT + 48),
+                    array_at(bytes, HEADER_AT + 80),
+                ],
+            },
+            block_roots: block_roots.as_chunks::<ROOT_BYTES>().0.to_vec(),
+            state_roots: state_roots.as_chunks::<ROOT_BYTES>().0.to_vec(),
+        })
+    }
+
+    /// The root of the era's block roots and state roots.
+    #[must_use]
+    pub fn era_root(&self) -> Root {
+        hash_pair(&vector_root(&self.block_roots), &vector_root(&self.state_roots))
+    }
+}
+
+impl HashedState {
+    /// Where the state contradicts itself: what its accumulators should say of the eras up to its
+    /// slot, and what they do. Nothing is known of a state whose layout is not.
+    #[must_use]
+    pub fn contradiction(&self, preset: Preset) -> Option<(String, String)> {
+        let accumulators = &self.body.as_ref()?.accumulators;
+        let (slot, slots_per_era) = (self.head.slot.0, preset.slots_per_era());
+        let era = slot / slots_per_era;
+        if accumulators.eras() != era {
+            let wanted = format!("historical roots and summaries of {era} eras");
+            return Some((wanted, accumulators.eras().to_string()));
+        }
+        // Later in an era its vectors of roots have slots of two eras.
+        let own = accumulators.era_root(era).filter(|_| slot.is_multiple_of(slots_per_era))?;
+        let found = self.head.era_root();
+        let wanted =
+            || format!("roots of era {era} that hash to {}, as its summaries say", hex(&own));
+        (own != found).then(|| (wanted(), hex(&found)))
+    }
+}
+
+/// Reads a state to its end and hashes it.
+///
+/// # Errors
+/// [`StateFault`]. A state with a longer fixed part than any known fork's may be of a later fork:
+/// that is no error, and then it has a head alone.
+pub fn hash_state(preset: Preset, source: &mut dyn Read) -> Result<HashedState, StateFault> {
+    let mut fixed = Vec::new();
+    read_up_to(source, &mut fixed, StateHead::byte_len(preset))?;
+    let head = StateHead::parse(preset, &fixed)?;
+    let fixed_len = crate::hash::offset_at(&fixed, roots_end(preset))?;
+    let states = Layouts::of(preset).states;
+    let layouts: Vec<&StateLayout> =
+        states.iter().filter(|layout| layout.fixed_len == fixed_len).collect();
+    if layouts.is_empty() {
+        let newest = states.last().map_or(0, |layout| layout.fixed_len);
+        if fixed_len < newest {
+            let wanted = format!("a fixed part as long as that of a fork in the {preset} preset");
+            let found = format!("{fixed_len} bytes");
+            return Err(StateFault::UnknownLayout(Malformed::new(wanted, found)));
+        }
+        io::copy(source, &mut io::sink())?;
+        return Ok(HashedState { head, body: None });
+    }
+    read_up_to(source, &mut fixed, fixed_len)?;
+    let body = feed::hash_fields(&layouts, &fixed, source)?;
+    Ok(HashedState { head, body: Some(body) })
+}
+
+impl Preset {
+    /// The presets that a chain can be of:
+    ///
+    /// 1. that of a known network,
+    /// 2. those in which a state of the chain has the fixed part of a known fork,
+    /// 3. those with eras of `slots_per_era` slots.
+    ///
+    /// Where nothing else tells, the first is meant. There is none when the preset is not known here.
+    ///
+    /// # Errors
+    /// Those of `state`.
+    pub fn of_chain(
+        genesis_validators_root: Option<&Root>,
+        slots_per_era: Option<u64>,
+        state: &mut dyn Read,
+    ) -> io::Result<Vec<Self>> {
+        let has_such_eras =
+            |preset: &Self| slots_per_era.is_none_or(|slots| preset.slots_per_era() == slots);
+        if let Some(known) = genesis_validators_root.and_then(KnownNetwork::by_root) {
+            return Ok(Some(known.preset).into_iter().filter(has_such_eras).collect());
+        }
+        let mut bytes = Vec::new();
+        read_up_to(state, &mut bytes, StateHead::byte_len(Self::Mainnet))?;
+        let has_layout = |preset: &Self| {
+            let fixed_len = crate::hash::offset_at(&bytes, roots_end(*preset)).ok();
+            let states = Layouts::of(*preset).states;
+            states.iter().any(|layout| Some(layout.fixed_len) == fixed_len)
+        };
+        let by_slots: Vec<Self> = Self::ALL.into_iter().filter(has_such_eras).collect();
+        let by_layout: Vec<Self> = by_slots.iter().copied().filter(has_layout).collect();
+        Ok(match (by_layout.is_empty(), slots_per_era) {
+            (false, _) => by_layout,
+            (true, Some(_)) => by_slots,
+            (true, None) => Vec::new(),
+        })
+    }
+}
+
+/// Reads until there are `byte_len` bytes, or the source has no more.
+fn read_up_to(source: &mut dyn Read, bytes: &mut Vec<u8>, byte_len: usize) -> io::Result<()> {
+    let missing = byte_len.saturating_sub(bytes.len()) as u64;
+    source.take(missing).read_to_end(bytes).map(drop)
+}
+
+fn roots_end(preset: Preset) -> usize {
+    coldstore::era::ssz::state_roots_end(usize::try_from(preset.slots_per_era()).unwrap_or(0)) - 4
+}
+
+fn number(value: u64) -> Root {
+    let mut leaf = [0; ROOT_BYTES];
+    leaf[..8].copy_from_slice(&value.to_le_bytes());
+    leaf
+}
+
+/// Bytes at a place that is known to be there.
+fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    std::array::from_fn(|index| bytes[at + index])
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(array_at(bytes, at))
+}

@@ -1,0 +1,201 @@
+//! The proof of an archive from its own columns, era by era.
+//!
+//! A late state in `bss` says what the block roots and state roots of every era below it hash to.
+//! These are in `bbr` and `bsr`; blocks are proved by the former and snapshots by the latter. What
+//! a repeated block root proves is a skipped slot; where there is another one there was a block.
+//! History after that state agrees with itself at best, and is counted apart.
+
+mod anchor;
+mod blocks;
+mod report;
+mod roots;
+mod seal;
+mod snapshots;
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use coldstore::verify::{Finding, Severity};
+use coldstore::{Archive, Column, Corruption, Error, Result, Slot, View};
+
+pub use self::report::{DeepReport, Loose, NotProved, PassedOver, Taken};
+pub use self::seal::ProvedEra;
+
+use self::anchor::Known;
+use self::roots::EraColumns;
+use crate::import::Trust;
+use coldstore_consensus::Preset;
+use coldstore_consensus::Root;
+
+/// What is to be proved.
+#[derive(Clone, Copy, Debug)]
+pub struct DeepOptions {
+    /// The preset of the archive's chain.
+    pub preset: Preset,
+    /// One column, or all of them.
+    pub column: Option<Column>,
+    /// Blocks of slots below this one were removed on purpose.
+    pub blocks_pruned_before: Option<Slot>,
+}
+
+/// Proves an archive. Nothing is changed, and what is seen is one moment of each column.
+#[derive(Debug)]
+pub struct DeepVerifier<'a> {
+    archive: &'a Archive,
+    options: DeepOptions,
+    known: Known,
+    views: Views,
+    report: DeepReport,
+    /// The report before the era that was verified last.
+    before: DeepReport,
+    /// The root of the last era whose slots' roots are all there: what its state must have.
+    last_era: Option<(u64, Root)>,
+}
+
+/// The columns as they were when it began; `None` where the archive has no such column, or a damaged
+/// one: that is told by the plain verification.
+#[derive(Debug)]
+struct Views {
+    blocks: Option<View>,
+    block_roots: Option<View>,
+    state_roots: Option<View>,
+    snapshots: Option<View>,
+}
+
+impl Views {
+    fn of(archive: &Archive) -> Result<Self> {
+        let view = |column| {
+            let looked = Error::if_sound(archive.column(column));
+            looked.map(|reader| reader.map(coldstore::Reader::view))
+        };
+        Ok(Self {
+            blocks: view(Column::Blocks)?,
+            block_roots: view(Column::BlockRoots)?,
+            state_roots: view(Column::StateRoots)?,
+            snapshots: view(Column::StateSnapshots)?,
+        })
+    }
+
+    fn all(&self) -> [Option<&View>; 4] {
+        let Self { blocks, block_roots, state_roots, snapshots } = self;
+        [blocks, block_roots, state_roots, snapshots].map(Option::as_ref)
+    }
+}
+
+impl<'a> DeepVerifier<'a> {
+    /// Looks for the newest state in `bss` that can be hashed: what it says of the eras below it is
+    /// what they are compared with, unless a trusted state says it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the archive cannot be read.
+    pub fn new(archive: &'a Archive, options: DeepOptions, trust: Trust) -> Result<Self> {
+        let views = Views::of(archive)?;
+        let known = Known::of(&views, options.preset, trust)?;
+        let report = DeepReport {
+            anchor: known.anchor(),
+            own_state: known.own_slot(),
+            passed_over: known.passed_over(),
+            ..DeepReport::default()
+        };
+        Ok(Self { archive, options, known, views, report, before: report, last_era: None })
+    }
+
+    /// The eras that any column has slots of: era N is made of the slots before
+    /// `N * slots_per_era`. `None` in an empty archive.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the archive cannot be read.
+    pub fn eras(&self) -> Result<Option<RangeInclusive<u64>>> {
+        let slots = self.options.preset.slots_per_era();
+        let views = || self.views.all().into_iter().flatten();
+        let highest = views().filter_map(View::highest_written_slot).max();
+        let Some(highest) = highest else { return Ok(None) };
+        let mut lowest = None;
+        for view in views() {
+            let Some(Some(record)) = Error::if_sound(view.at_or_after(Slot(0)))? else { continue };
+            lowest = Some(lowest.map_or(record.slot(), |lowest: Slot| lowest.min(record.slot())));
+        }
+        let lowest = lowest.unwrap_or_default();
+        Ok(Some(lowest.0 / slots + 1..=highest.0 / slots + 1))
+    }
+
+    /// Proves what the columns have of one era. Eras come in ascending order. `report` says whether
+    /// a finding is new: what is known already is not counted.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the archive cannot be read. Damage is reported.
+    pub fn verify_era(
+        &mut self,
+        era: u64,
+        report: &mut dyn FnMut(Column, Finding) -> bool,
+    ) -> Result<()> {
+        self.before = self.report;
+        if self.last_era.is_none_or(|(last, _)| last.checked_add(1) != Some(era)) && era > 1 {
+            let before = EraColumns::read(&self.views, self.options.preset, era - 1)?;
+            self.last_era = before.era_root().map(|root| (era - 1, root));
+        }
+        let columns = EraColumns::read(&self.views, self.options.preset, era)?;
+        let only = self.options.column;
+        let wants = |column| only.is_none_or(|only| only == column);
+        let mut findings = Findings { report, damages: 0 };
+        let roots_hold = self.verify_roots(
+            &columns,
+            &mut findings,
+            wants(Column::BlockRoots) || wants(Column::StateRoots),
+        );
+        if !roots_hold {
+            self.count_loose(&columns);
+        }
+        if wants(Column::Blocks) || wants(Column::BlockRoots) || wants(Column::StateRoots) {
+            self.verify_blocks(&columns, roots_hold, &mut findings)?;
+        }
+        if wants(Column::StateSnapshots) {
+            self.verify_snapshots(&columns, roots_hold, &mut findings)?;
+        }
+        self.report.damages += findings.damages;
+        self.last_era = columns.era_root().map(|root| (era, root));
+        Ok(())
+    }
+
+    /// What was proved so far.
+    #[must_use]
+    pub fn report(&self) -> &DeepReport {
+        &self.report
+    }
+
+    /// Why nothing is proved, when no era was tied to a state.
+    #[must_use]
+    pub fn why_not_proved(&self) -> Option<NotProved> {
+        (self.report.tied_eras() == 0).then(|| self.known.why_not())
+    }
+}
+
+/// Where findings go.
+struct Findings<'r> {
+    report: &'r mut dyn FnMut(Column, Finding) -> bool,
+    damages: u64,
+}
+
+impl Findings<'_> {
+    fn push(&mut self, column: Column, finding: Finding) {
+        let is_damage = finding.severity == Severity::Damage;
+        let is_new = (self.report)(column, finding);
+        self.damages += u64::from(is_damage && is_new);
+    }
+}
+
+fn damage(file: PathBuf, slot: Slot, what: &'static str, wanted: String, found: String) -> Finding {
+    let (severity, slot) = (Severity::Damage, Some(slot));
+    Finding { severity, file, offset: None, byte_len: None, slot, what, wanted, found }
+}
+
+/// The finding that an error of the library tells of.
+fn finding_of(error: Error, slot: Slot) -> Result<Finding> {
+    match error {
+        Error::Corrupt(corruption) => {
+            let Corruption { file, offset, what, wanted, found } = *corruption;
+            Ok(Finding { offset, ..damage(file, slot, what, wanted, found) })
+        }
+        other => Err(other),
+    }
+}

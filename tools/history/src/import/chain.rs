@@ -1,0 +1,222 @@
+//! What an era is tied to: the state before it, and the one after it.
+
+use std::path::{Path, PathBuf};
+
+use coldstore::era::{EraAt, EraFile, Group};
+use coldstore::{Archive, Column, Error, Result, Slot};
+
+use super::era::Era;
+use super::{ImportProver, hashed};
+use coldstore_consensus::Preset;
+use coldstore_consensus::Root;
+use coldstore_consensus::hash_state;
+use coldstore_consensus::hex;
+
+/// The state before an era: that of the era's first slot.
+#[derive(Clone, Debug)]
+pub(super) struct Previous {
+    /// Whose state it is: "era 3", "the snapshot in bss".
+    whose: String,
+    pub(super) slot: Slot,
+    pub(super) genesis_validators_root: Root,
+    /// `None` where the layout of that state is not known.
+    state_root: Option<Root>,
+    /// The block root of its slot.
+    block_root: Option<Root>,
+    /// The archive that holds the state, when nothing proves it.
+    unproved_in: Option<PathBuf>,
+}
+
+impl Previous {
+    pub(super) fn of(era: &Era) -> Self {
+        Self {
+            whose: format!("era {}", era.number),
+            slot: era.state_slot,
+            genesis_validators_root: era.state.head.genesis_validators_root,
+            state_root: era.state_root().copied(),
+            block_root: era.next_block_root(),
+            unproved_in: None,
+        }
+    }
+
+    /// The era begins with the root of that state, and with the block that it has seen last.
+    pub(super) fn check(&self, era: &Era) -> Result<()> {
+        let head = &era.state.head;
+        let whose = &self.whose;
+        for (wanted, found, what) in [
+            (&self.state_root, head.state_roots.first(), "state root"),
+            (&self.block_root, head.block_roots.first(), "block root"),
+        ] {
+            if let (Some(wanted), Some(found)) = (wanted, found)
+                && wanted != found
+            {
+                if let Some(archive) = &self.unproved_in {
+                    return Err(self.contradicted(archive, era, what, found, wanted));
+                }
+                let wanted =
+                    format!("the {what} {}, which the state of {whose} comes to", hex(wanted));
+                return Err(era.refuse(self.slot, &wanted, hex(found)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The era agrees with itself, and nothing vouches for the state: the state is to be replaced.
+    fn contradicted(
+        &self,
+        archive: &Path,
+        era: &Era,
+        what: &str,
+        wanted: &Root,
+        found: &Root,
+    ) -> Error {
+        let slot = self.slot;
+        let wanted = format!(
+            "slot {slot}: a state with the {what} {}, as era {} has it ({})",
+            hex(wanted),
+            era.number,
+            era.path.display()
+        );
+        let to = slot.previous().map_or_else(|| "nothing".to_owned(), |slot| slot.to_string());
+        let found = format!(
+            "{}, of a state that nothing proved: to replace it, coldstore rewind {} --to {to} bss, \
+             then import era {} and those after it again",
+            hex(found),
+            archive.display(),
+            era.number.saturating_sub(1),
+        );
+        let directory = archive.join(Column::StateSnapshots.dir_name());
+        Error::corrupt(directory, None, "state snapshot", wanted, found)
+    }
+}
+
+/// The state of a slot that the archive holds as a snapshot.
+pub(super) fn in_archive(
+    archive: &Archive,
+    preset: Preset,
+    slot: Slot,
+    is_unproved: bool,
+) -> Result<Option<Previous>> {
+    let Some(snapshots) = archive.column_if_there(Column::StateSnapshots)? else {
+        return Ok(None);
+    };
+    let view = snapshots.view();
+    let Some(record) = view.record(slot)? else { return Ok(None) };
+    // What is in the archive is for its own verification to judge.
+    let Ok(state) = hash_state(preset, &mut record.stored()) else { return Ok(None) };
+    let Some(body) = state.body else { return Ok(None) };
+    let latest = state.head.latest_block;
+    Ok(Some(Previous {
+        whose: "the snapshot in bss".to_owned(),
+        slot,
+        genesis_validators_root: state.head.genesis_validators_root,
+        state_root: Some(body.root),
+        block_root: (latest.slot == slot).then(|| latest.root(&body.root)),
+        unproved_in: is_unproved.then(|| archive.root().to_path_buf()),
+    }))
+}
+
+/// Who says of an era's state that it is the one it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Voucher {
+    /// A root that the operator trusts, of this state or of a later one.
+    Trusted,
+    /// The era after it, which no trusted root covers.
+    Next,
+    /// Nobody.
+    None,
+}
+
+impl ImportProver<'_> {
+    /// The first of the next era's state roots is that of this era's state. `is_of_chain` says
+    /// that the era before this one is of the same chain.
+    pub(super) fn vouched_by_next(
+        &self,
+        era: &Era,
+        at: &EraAt<'_>,
+        is_of_chain: bool,
+    ) -> Result<Voucher> {
+        let Some(root) = era.state_root() else { return Ok(Voucher::None) };
+        if let Some(trusted) = self.trust.state_root(era.state_slot) {
+            return match trusted == root {
+                true => Ok(Voucher::Trusted),
+                false => {
+                    let wanted = format!("the trusted state root {}", hex(trusted));
+                    Err(era.refuse(era.state_slot, &wanted, hex(root)))
+                }
+            };
+        }
+        let Some((path, group)) = self.group_of(era.number.saturating_add(1), at) else {
+            return Ok(Voucher::None);
+        };
+        let next = EraFile::open(&path).and_then(|mut file| file.state_head(&group));
+        // What is wrong with the next era is found when its turn comes.
+        let Ok(next) = next else { return Ok(Voucher::None) };
+        let Some(roots) = &next.roots else { return Ok(Voucher::None) };
+        let wanted = self.trust.era_root(group.era);
+        let is_trusted = wanted.is_some_and(|wanted| {
+            wanted == coldstore_consensus::era_root(&roots.block_roots, &roots.state_roots)
+        });
+        match roots.state_roots.first() {
+            Some(found) if found == root && is_trusted => return Ok(Voucher::Trusted),
+            Some(found) if found == root => return Ok(Voucher::Next),
+            _ => {}
+        }
+        // One of the two is damaged. The next one is heard only when it is sound itself.
+        let is_sound = match wanted {
+            Some(_) => is_trusted,
+            None => {
+                let is_other_chain =
+                    next.head.genesis_validators_root != era.state.head.genesis_validators_root;
+                !(is_other_chain && is_of_chain) && self.is_sound(&path, &group)
+            }
+        };
+        match roots.state_roots.first() {
+            Some(wanted) if is_sound => {
+                let wanted = format!(
+                    "the state root {}, as era {} has it ({})",
+                    hex(wanted),
+                    group.era,
+                    path.display()
+                );
+                Err(era.refuse(era.state_slot, &wanted, hex(root)))
+            }
+            _ => Ok(Voucher::None),
+        }
+    }
+
+    /// True when an era's roots are those that its own state has for them.
+    fn is_sound(&self, path: &Path, group: &Group) -> bool {
+        let state = || {
+            let mut file = EraFile::open(path)?;
+            let record = file.state_head(group)?.record;
+            let groups = file.groups().to_vec();
+            let at = EraAt { path, groups: &groups, group, state: record };
+            hashed(&at, self.preset, &mut file.state_stream(&record)?)
+        };
+        state().is_ok_and(|state| {
+            let own = state.body.as_ref().and_then(|body| body.accumulators.era_root(group.era));
+            own == Some(state.head.era_root())
+        })
+    }
+
+    /// Where an era is: in the same file, or in another one of the plan.
+    fn group_of(&self, number: u64, at: &EraAt<'_>) -> Option<(PathBuf, Group)> {
+        let here = at.groups.iter().find(|group| group.era == number);
+        if let Some(group) = here {
+            return Some((at.path.to_path_buf(), *group));
+        }
+        find_group(self.plan, number)
+    }
+}
+
+/// Where a plan has an era.
+pub(super) fn find_group(plan: &coldstore::era::Plan, number: u64) -> Option<(PathBuf, Group)> {
+    let has =
+        |file: &&coldstore::era::PlannedFile| (file.first_era..=file.last_era).contains(&number);
+    plan.files().iter().filter(has).find_map(|planned| {
+        let file = EraFile::open(&planned.path).ok()?;
+        let group = file.groups().iter().find(|group| group.era == number)?;
+        Some((planned.path.clone(), *group))
+    })
+}

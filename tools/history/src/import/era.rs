@@ -1,0 +1,140 @@
+//! One era of an import, and what can be said of it by itself.
+
+use std::path::PathBuf;
+
+use coldstore::era::{EraAt, EraSlots};
+use coldstore::{Error, Result, Slot};
+
+use super::STATE;
+use super::trust::Trust;
+use coldstore_consensus::HashedState;
+use coldstore_consensus::Root;
+use coldstore_consensus::hex;
+
+/// An era whose state was hashed.
+#[derive(Debug)]
+pub(crate) struct Era {
+    pub(crate) path: PathBuf,
+    pub(crate) number: u64,
+    pub(crate) slots: Option<EraSlots>,
+    pub(crate) state_slot: Slot,
+    /// Where the state's record starts.
+    pub(crate) state_offset: u64,
+    pub(crate) state: HashedState,
+}
+
+impl Era {
+    pub(super) fn new(at: &EraAt<'_>, state: HashedState) -> Self {
+        Self {
+            path: at.path.to_path_buf(),
+            number: at.group.era,
+            slots: at.group.slots,
+            state_slot: at.group.state_slot,
+            state_offset: at.state.offset,
+            state,
+        }
+    }
+
+    /// `hash_tree_root` of the state, where its layout is known.
+    pub(crate) fn state_root(&self) -> Option<&Root> {
+        self.state.body.as_ref().map(|body| &body.root)
+    }
+
+    /// The root of its slots' roots, as its state has them.
+    pub(crate) fn era_root(&self) -> Root {
+        self.state.head.era_root()
+    }
+
+    /// The state is damaged, or not what it should be.
+    pub(crate) fn refuse(&self, slot: Slot, wanted: &str, found: impl Into<String>) -> Error {
+        let wanted = format!("era {}, slot {slot}: {wanted}", self.number);
+        Error::corrupt(&self.path, self.state_offset, STATE, wanted, found)
+    }
+
+    pub(super) fn check_slot(&self) -> Result<()> {
+        let found = self.state.head.slot;
+        if found == self.state_slot {
+            return Ok(());
+        }
+        let wanted = "the state of that slot, as the index says";
+        Err(self.refuse(self.state_slot, wanted, format!("slot {found}")))
+    }
+
+    /// The genesis validators root is that of the validators of the genesis state.
+    pub(super) fn check_genesis(&self) -> Result<()> {
+        let (Slot(0), Some(body)) = (self.state_slot, &self.state.body) else { return Ok(()) };
+        let named = &self.state.head.genesis_validators_root;
+        if body.validators_root == *named {
+            return Ok(());
+        }
+        let wanted =
+            format!("validators with the root {}, the state's genesis validators root", hex(named));
+        Err(self.refuse(self.state_slot, &wanted, hex(&body.validators_root)))
+    }
+
+    /// A state of a fork that had known states has a known layout.
+    pub(super) fn check_layout(&self, known_versions: &[[u8; 4]]) -> Result<()> {
+        let version = &self.state.head.fork_version;
+        if self.state.body.is_some() || !known_versions.contains(version) {
+            return Ok(());
+        }
+        let wanted = "a state laid out like those of the same fork before it";
+        Err(self.refuse(self.state_slot, wanted, "another length of its fixed part"))
+    }
+
+    /// The roots of the era's slots are those that a later, trusted state has, or else those that
+    /// its own has.
+    pub(super) fn check_roots(&self, trust: &Trust) -> Result<()> {
+        let Some(slots) = self.slots else { return Ok(()) };
+        let own = self.state.body.as_ref().and_then(|body| body.accumulators.era_root(self.number));
+        let trusted = trust.era_root(self.number);
+        let found = self.era_root();
+        for (wanted, of_whom) in [
+            (trusted, "the state of the trusted root has for this era"),
+            (own, "the state's historical roots and summaries have for this era"),
+        ] {
+            if let Some(wanted) = wanted.filter(|wanted| *wanted != found) {
+                let wanted = format!(
+                    "block roots and state roots that hash to {}, as {of_whom}",
+                    hex(&wanted)
+                );
+                return Err(self.refuse(self.state_slot, &wanted, hex(&found)));
+            }
+        }
+        if self.state.body.is_some() && own.is_none() {
+            let wanted = "a historical root or a historical summary of this era";
+            return Err(self.refuse(self.state_slot, wanted, "none"));
+        }
+        let eras = self.state.body.as_ref().map_or(self.number, |body| body.accumulators.eras());
+        if eras != self.number {
+            let wanted = format!("historical roots and summaries of {} eras", self.number);
+            return Err(self.refuse(self.state_slot, &wanted, eras.to_string()));
+        }
+        self.check_latest_block(slots)
+    }
+
+    /// The header of the last block is that of the last block root.
+    fn check_latest_block(&self, slots: EraSlots) -> Result<()> {
+        let (head, slot) = (&self.state.head, self.state_slot);
+        let Some(last_root) = head.block_roots.last() else { return Ok(()) };
+        let latest = &head.latest_block;
+        let (found, what) = match latest.slot == slot {
+            true => (latest.parent_root, "a last block whose parent has the root"),
+            false => (latest.root(&latest.state_root), "a last block that has the root"),
+        };
+        if found == *last_root {
+            return Ok(());
+        }
+        let wanted = format!("{what} {}, of slot {}", hex(last_root), slots.last);
+        Err(self.refuse(slot, &wanted, hex(&found)))
+    }
+
+    /// The block root of the slot behind the era, where its state tells.
+    pub(crate) fn next_block_root(&self) -> Option<Root> {
+        let head = &self.state.head;
+        if head.latest_block.slot == self.state_slot {
+            return self.state_root().map(|root| head.latest_block.root(root));
+        }
+        head.block_roots.last().copied().filter(|_| self.slots.is_some())
+    }
+}

@@ -1,0 +1,181 @@
+//! The proof of `.era` files on their way into an archive.
+//!
+//! An era is proved by its state: the blocks hash to its `block_roots`, these and `state_roots`
+//! hash to an entry of `historical_roots` or `historical_summaries`, and the state itself hashes
+//! to the first of the next era's `state_roots`. So one root that is trusted proves all below it;
+//! without one, a chain of eras agrees with itself and no more.
+
+mod blocks;
+mod chain;
+mod era;
+mod name;
+mod report;
+mod trust;
+
+use std::io::Read;
+
+use coldstore::era::{EraAt, EraProof, Group, Plan, Prover};
+use coldstore::{Archive, Error, Result, Slot};
+
+pub use self::report::{Anchor, ProofReport};
+pub use self::trust::{Trust, TrustFault, TrustedRoot};
+
+use self::blocks::BlocksProof;
+use self::chain::Previous;
+use self::era::Era;
+use coldstore_consensus::Preset;
+use coldstore_consensus::{HashedState, StateFault, hash_state};
+
+/// Proves the eras of an import.
+#[derive(Debug)]
+pub struct ImportProver<'a> {
+    plan: &'a Plan,
+    preset: Preset,
+    trust: &'a Trust,
+    /// What the archive held before the import.
+    archive: Option<&'a Archive>,
+    /// The slot of the archive's newest state, while nothing proves it.
+    unproved_state: Option<Slot>,
+    /// The era that was proved last.
+    previous: Option<Previous>,
+    /// Fork versions whose states were hashed: states of those forks are known.
+    known_versions: Vec<[u8; 4]>,
+    report: ProofReport,
+}
+
+impl<'a> ImportProver<'a> {
+    /// A prover for the files of a plan.
+    #[must_use]
+    pub fn new(
+        plan: &'a Plan,
+        preset: Preset,
+        trust: &'a Trust,
+        archive: Option<&'a Archive>,
+    ) -> Self {
+        let report = ProofReport { anchor: trust.anchor(), ..ProofReport::default() };
+        Self {
+            plan,
+            preset,
+            trust,
+            archive,
+            unproved_state: None,
+            previous: None,
+            known_versions: vec![],
+            report,
+        }
+    }
+
+    /// The slot of the archive's newest state, while nothing proves it: an era that contradicts
+    /// that state is believed rather than the state.
+    #[must_use]
+    pub fn unproved_state(mut self, slot: Option<Slot>) -> Self {
+        self.unproved_state = slot;
+        self
+    }
+
+    /// What was proved, and what it rests on.
+    #[must_use]
+    pub fn into_report(self) -> ProofReport {
+        self.report
+    }
+
+    /// Once a state of these files was hashed, a state of another layout is damaged: their preset is
+    /// known.
+    fn known_preset(&self, at: &EraAt<'_>, error: Error) -> Error {
+        match error {
+            Error::Unsupported { what: PRESET, found, .. } if !self.known_versions.is_empty() => {
+                let wanted = format!("a state of the preset {}", self.preset);
+                Error::corrupt(at.path, at.state.offset, STATE, wanted, found)
+            }
+            error => error,
+        }
+    }
+
+    /// What the era is to be tied to: the state at its first slot.
+    fn previous_of(&self, group: &Group) -> Result<Option<Previous>> {
+        let Some(slots) = group.slots else { return Ok(None) };
+        if let Some(previous) = &self.previous
+            && previous.slot == slots.first
+        {
+            return Ok(Some(previous.clone()));
+        }
+        match self.archive {
+            Some(archive) => {
+                let is_unproved = self.unproved_state == Some(slots.first);
+                chain::in_archive(archive, self.preset, slots.first, is_unproved)
+            }
+            None => Ok(None),
+        }
+    }
+}
+
+impl Prover for ImportProver<'_> {
+    /// Proves all of an era but its blocks:
+    ///
+    /// 1. its state is hashed,
+    /// 2. the file's name fits,
+    /// 3. the roots of its slots hash to what a trusted state has for it, or else its own,
+    /// 4. it follows on the state before it,
+    /// 5. the state after it has its root.
+    fn begin<'p>(
+        &'p mut self,
+        at: EraAt<'_>,
+        state: &mut dyn Read,
+    ) -> Result<Box<dyn EraProof + 'p>> {
+        // 1.
+        let hashed =
+            hashed(&at, self.preset, state).map_err(|error| self.known_preset(&at, error))?;
+        let era = Era::new(&at, hashed);
+        era.check_slot()?;
+        era.check_genesis()?;
+        era.check_layout(&self.known_versions)?;
+        // 2.
+        name::check(&at, &era)?;
+        // 3.
+        self.trust.check_compared(&era)?;
+        era.check_roots(self.trust)?;
+        // 4.
+        let previous = self.previous_of(at.group)?;
+        if let Some(previous) = &previous {
+            previous.check(&era)?;
+        }
+        // 5.
+        let is_of_chain = previous.is_some_and(|previous| {
+            previous.genesis_validators_root == era.state.head.genesis_validators_root
+        });
+        let vouched = self.vouched_by_next(&era, &at, is_of_chain)?;
+        Ok(Box::new(BlocksProof::new(self, era, vouched)))
+    }
+
+    fn state_root(&mut self, state: &mut dyn Read) -> Option<[u8; 32]> {
+        hash_state(self.preset, state).ok()?.body.map(|body| body.root)
+    }
+}
+
+/// The state of an era, from its stream.
+fn hashed(at: &EraAt<'_>, preset: Preset, state: &mut dyn Read) -> Result<HashedState> {
+    hash_state(preset, state).map_err(|fault| match fault {
+        StateFault::Source(error) => Error::io(at.path, "read", error),
+        StateFault::Malformed(malformed) => {
+            let (wanted, found) = malformed.wanted_and_found();
+            let place = format!("era {}, slot {}", at.group.era, at.group.state_slot);
+            let wanted = format!("{place}: {wanted}");
+            Error::corrupt(at.path, at.state.offset, STATE, wanted, found)
+        }
+        StateFault::UnknownLayout(malformed) => {
+            let (_, found) = malformed.wanted_and_found();
+            let found = format!(
+                "era {}, slot {}: a state whose fixed part has {found}, as in no fork of the presets \
+                 {}",
+                at.group.era,
+                at.group.state_slot,
+                Preset::names()
+            );
+            Error::Unsupported { file: at.path.into(), what: PRESET, found: found.into() }
+        }
+    })
+}
+
+const PRESET: &str = "preset";
+pub(crate) const STATE: &str = "state record";
+pub(crate) const BLOCK: &str = "block record";

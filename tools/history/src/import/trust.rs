@@ -1,0 +1,238 @@
+//! What the operator trusts: roots of states.
+
+use std::fmt;
+use std::str::FromStr;
+
+use coldstore::era::{EraAt, EraFile, Plan};
+use coldstore::{Archive, Column, Error, Slot};
+
+use super::chain::find_group;
+use super::era::Era;
+use super::hashed;
+use super::report::Anchor;
+use coldstore_consensus::Accumulators;
+use coldstore_consensus::Preset;
+use coldstore_consensus::Root;
+use coldstore_consensus::{HashedState, hash_state};
+use coldstore_consensus::{Hex, hex};
+
+/// `SLOT:0x…`: the root of the state of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrustedRoot {
+    /// The slot.
+    pub slot: Slot,
+    /// `hash_tree_root` of its state.
+    pub root: Root,
+}
+
+impl FromStr for TrustedRoot {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wanted = || format!("wanted SLOT:0x and 64 hex digits, found '{text}'");
+        let (slot, root) = text.split_once(':').ok_or_else(wanted)?;
+        let slot: Slot = slot.parse().map_err(|_| wanted())?;
+        let digits = root.strip_prefix("0x").ok_or_else(wanted)?.as_bytes();
+        let (pairs, []) = digits.as_chunks::<2>() else { return Err(wanted()) };
+        let digit =
+            |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let byte = |pair: &[u8; 2]| Some(digit(pair[0])? << 4 | digit(pair[1])?);
+        let bytes: Option<Vec<u8>> = pairs.iter().map(byte).collect();
+        let root = bytes.and_then(|bytes| Root::try_from(bytes).ok()).ok_or_else(wanted)?;
+        Ok(Self { slot, root })
+    }
+}
+
+impl fmt::Display for TrustedRoot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.slot, Hex(&self.root))
+    }
+}
+
+/// The trusted roots, and what follows from them.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    roots: Vec<TrustedRoot>,
+    /// The latest state whose root is trusted and that is there, and the eras that it proves.
+    proves: Option<(TrustedRoot, Accumulators)>,
+}
+
+/// Why there is nothing to be made of what is trusted.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustFault {
+    /// The state is there and has another root, or cannot be read.
+    #[error(transparent)]
+    State(#[from] Error),
+    /// The slot is nowhere in what is to be proved.
+    #[error(
+        "trusted state root of slot {0}: it is neither in an era of these files nor in the archive"
+    )]
+    Nowhere(Slot),
+}
+
+impl Trust {
+    /// Reads the states of those trusted roots that are at the end of an era: in a file of the
+    /// plan, or a snapshot in the archive. Each must have its root.
+    ///
+    /// # Errors
+    /// [`TrustFault`]
+    pub fn establish(
+        roots: Vec<TrustedRoot>,
+        preset: Preset,
+        plan: Option<&Plan>,
+        archive: Option<&Archive>,
+    ) -> Result<Self, TrustFault> {
+        let mut proves: Option<(TrustedRoot, Accumulators)> = None;
+        for trusted in &roots {
+            let state = match state_in_plan(plan, preset, trusted)? {
+                Some(state) => Some(state),
+                None => state_in_archive(archive, preset, trusted)?,
+            };
+            let Some(state) = state else {
+                if is_somewhere(plan, preset, trusted.slot) || compare(archive, trusted)? {
+                    continue;
+                }
+                return Err(TrustFault::Nowhere(trusted.slot));
+            };
+            let latest = proves.as_ref().is_none_or(|(latest, _)| latest.slot < trusted.slot);
+            if let Some(body) = state.body.filter(|_| latest) {
+                proves = Some((*trusted, body.accumulators));
+            }
+        }
+        Ok(Self { roots, proves })
+    }
+
+    /// The trusted root of the state of a slot.
+    #[must_use]
+    pub fn state_root(&self, slot: Slot) -> Option<&Root> {
+        self.roots.iter().find(|trusted| trusted.slot == slot).map(|trusted| &trusted.root)
+    }
+
+    /// The slot of the latest state that is trusted and there.
+    #[must_use]
+    pub fn proves_up_to(&self) -> Option<Slot> {
+        self.proves.as_ref().map(|(trusted, _)| trusted.slot)
+    }
+
+    /// The root of an era's roots, where a trusted state proves it.
+    #[must_use]
+    pub fn era_root(&self, era: u64) -> Option<Root> {
+        self.proves.as_ref().and_then(|(_, accumulators)| accumulators.era_root(era))
+    }
+
+    pub(crate) fn anchor(&self) -> Anchor {
+        match &self.proves {
+            Some((root, accumulators)) => {
+                Anchor::Trusted { root: *root, last_era: accumulators.eras() }
+            }
+            None => Anchor::Itself,
+        }
+    }
+
+    /// Trusted roots inside of an era are compared with its state roots. That proves nothing more:
+    /// anybody can know the root of a state.
+    pub(super) fn check_compared(&self, era: &Era) -> Result<(), Error> {
+        let Some(slots) = era.slots else { return Ok(()) };
+        for TrustedRoot { slot, root } in &self.roots {
+            let found = slots.index_of(*slot).and_then(|at| era.state.head.state_roots.get(at));
+            if let Some(found) = found
+                && found != root
+            {
+                let wanted = format!("the trusted state root {}", hex(root));
+                return Err(era.refuse(*slot, &wanted, hex(found)));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn era_ending_at(preset: Preset, slot: Slot) -> Option<u64> {
+    let slots = preset.slots_per_era();
+    slot.0.is_multiple_of(slots).then_some(slot.0 / slots)
+}
+
+fn state_in_plan(
+    plan: Option<&Plan>,
+    preset: Preset,
+    trusted: &TrustedRoot,
+) -> Result<Option<HashedState>, Error> {
+    let Some((plan, number)) = plan.zip(era_ending_at(preset, trusted.slot)) else {
+        return Ok(None);
+    };
+    let Some((path, group)) = find_group(plan, number) else { return Ok(None) };
+    let mut file = EraFile::open(&path)?;
+    let groups = file.groups().to_vec();
+    let record = file.state_head(&group)?.record;
+    let at = EraAt { path: &path, groups: &groups, group: &group, state: record };
+    let state = hashed(&at, preset, &mut file.state_stream(&record)?)?;
+    let era = Era::new(&at, state);
+    let found = era.state_root().map_or_else(|| "a state of an unknown fork".to_owned(), hex);
+    if found != hex(&trusted.root) {
+        let wanted = format!("the trusted state root {}", hex(&trusted.root));
+        return Err(era.refuse(trusted.slot, &wanted, found));
+    }
+    Ok(Some(era.state))
+}
+
+fn state_in_archive(
+    archive: Option<&Archive>,
+    preset: Preset,
+    trusted: &TrustedRoot,
+) -> Result<Option<HashedState>, Error> {
+    let Some(archive) = archive else { return Ok(None) };
+    let Some(reader) = archive.column_if_there(Column::StateSnapshots)? else { return Ok(None) };
+    let view = reader.view();
+    let Some(record) = view.record(trusted.slot)? else { return Ok(None) };
+    let wanted = format!("slot {}: the trusted state root {}", trusted.slot, hex(&trusted.root));
+    let refuse = |found| Error::corrupt(reader.directory(), None, "state snapshot", wanted, found);
+    let state = match hash_state(preset, &mut record.stored()) {
+        Ok(state) => state,
+        Err(fault) => return Err(refuse(fault.to_string())),
+    };
+    match &state.body {
+        Some(body) if body.root == trusted.root => Ok(Some(state)),
+        Some(body) => Err(refuse(hex(&body.root))),
+        None => Err(refuse("a state of an unknown fork".to_owned())),
+    }
+}
+
+/// True when an era of the plan has the slot: its root is compared when the era comes by.
+fn is_somewhere(plan: Option<&Plan>, preset: Preset, slot: Slot) -> bool {
+    let era = slot.0 / preset.slots_per_era() + 1;
+    plan.is_some_and(|plan| find_group(plan, era).is_some())
+}
+
+/// Compares a trusted root with what `bsr` has for its slot; `false` when it has nothing.
+fn compare(archive: Option<&Archive>, trusted: &TrustedRoot) -> Result<bool, Error> {
+    let Some(archive) = archive else { return Ok(false) };
+    let Some(reader) = archive.column_if_there(Column::StateRoots)? else { return Ok(false) };
+    let view = reader.view();
+    let Some(found) = view.get_stored(trusted.slot)? else { return Ok(false) };
+    if found == trusted.root {
+        return Ok(true);
+    }
+    let wanted = format!("slot {}: the trusted state root {}", trusted.slot, hex(&trusted.root));
+    let found = Hex(found).to_string();
+    Err(Error::corrupt(reader.directory(), None, "state root", wanted, found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trusted_root_is_read_as_it_is_written() {
+        let text = format!("64:0x{}", "0a".repeat(32));
+        let trusted: TrustedRoot = text.parse().unwrap();
+        assert_eq!(trusted, TrustedRoot { slot: Slot(64), root: [10; 32] });
+        assert_eq!(trusted.to_string(), text);
+        let digits = "0a".repeat(32);
+        for other in ["", "64", "64:0x", &digits, &format!("64:{digits}"), &format!("x:0x{digits}")]
+        {
+            assert!(other.parse::<TrustedRoot>().is_err(), "{other}");
+        }
+        assert!(format!("64:0x{}0", &digits[1..]).parse::<TrustedRoot>().is_ok());
+        assert!(format!("64:0x{digits}0").parse::<TrustedRoot>().is_err());
+        assert!(format!("64:0x{}g", &digits[1..]).parse::<TrustedRoot>().is_err());
+    }
+}

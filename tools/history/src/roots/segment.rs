@@ -1,0 +1,259 @@
+//! One file of the index: the roots of 1,048,576 slots, sorted.
+//!
+//! A header of 48 bytes: `CSTROOT1`, the record type of the column (2 bytes) and six zeros, the
+//! number of the segment, one past the last slot that it covers, the number of entries, four zeros
+//! and the CRC-32C of what comes before; all little-endian. Then the entries, ascending, of 12
+//! bytes: the first eight bytes of the root (big-endian, so that bytes sort as numbers do) and
+//! where in the segment the slot is.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use coldstore::Slot;
+use rustix::fs::{Mode, OFlags};
+
+use super::{Kind, SEGMENT_SLOTS};
+
+const MAGIC: [u8; 8] = *b"CSTROOT1";
+const HEADER_BYTES: usize = 48;
+const ENTRY_BYTES: usize = 12;
+
+/// Entries that are read at a time: roots are spread so evenly that the first guess is mostly no
+/// further off than that.
+const WINDOW: u64 = 1024;
+
+/// The eight bytes of a root that it is sorted by; `None` for what is no root.
+pub(super) fn prefix_of(root: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(*root.first_chunk()?))
+}
+
+fn header(kind: Kind, number: u64, end: u64, count: u64) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    header[..8].copy_from_slice(&MAGIC);
+    header[8..10].copy_from_slice(&kind.column().spec().record_type);
+    header[16..24].copy_from_slice(&number.to_le_bytes());
+    header[24..32].copy_from_slice(&end.to_le_bytes());
+    header[32..40].copy_from_slice(&count.to_le_bytes());
+    let sum = crc32c::crc32c(&header[..HEADER_BYTES - 4]);
+    header[HEADER_BYTES - 4..].copy_from_slice(&sum.to_le_bytes());
+    header
+}
+
+/// A whole file of sorted entries.
+pub(super) fn encode(kind: Kind, number: u64, end: u64, entries: &[(u64, u32)]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + entries.len() * ENTRY_BYTES);
+    bytes.extend_from_slice(&header(kind, number, end, entries.len() as u64));
+    for (prefix, at) in entries {
+        bytes.extend_from_slice(&prefix.to_be_bytes());
+        bytes.extend_from_slice(&at.to_le_bytes());
+    }
+    bytes
+}
+
+/// An open segment.
+#[derive(Debug)]
+pub(super) struct Segment {
+    file: File,
+    number: u64,
+    end: u64,
+    count: u64,
+}
+
+impl Segment {
+    /// `None` where there is no file that is whole and of this kind and number.
+    pub(super) fn open(path: &Path, kind: Kind, number: u64) -> Option<Self> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
+        let mut found = [0; HEADER_BYTES];
+        file.read_exact_at(&mut found, 0).ok()?;
+        let field = |at: usize| found.get(at..)?.first_chunk().copied().map(u64::from_le_bytes);
+        let (end, count) = (field(24)?, field(32)?);
+        let byte_len = count.checked_mul(ENTRY_BYTES as u64)?.checked_add(HEADER_BYTES as u64)?;
+        let is_whole =
+            found == header(kind, number, end, count) && file.metadata().ok()?.len() == byte_len;
+        is_whole.then_some(Self { file, number, end, count })
+    }
+
+    /// One past the last slot that it covers.
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// How many roots it has.
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    pub(super) fn byte_len(&self) -> u64 {
+        HEADER_BYTES as u64 + self.count * ENTRY_BYTES as u64
+    }
+
+    /// The slots whose roots begin like this one; mostly there is one or none.
+    pub(super) fn slots_of(&self, root: &[u8; 32]) -> Vec<Slot> {
+        let Some(prefix) = prefix_of(root) else { return Vec::new() };
+        let mut slots = Vec::new();
+        let Some(mut from) = self.lower_bound(prefix) else { return slots };
+        // Mostly there is one, and it takes a second entry to see that.
+        let mut count = 2;
+        while let Some(window) = self.read(from, count).filter(|window| window.count() > 0) {
+            for (found, at) in window.entries() {
+                if found != prefix {
+                    return slots;
+                }
+                slots.push(Slot(self.number * SEGMENT_SLOTS + u64::from(at)));
+            }
+            from += window.count();
+            count = WINDOW;
+        }
+        slots
+    }
+
+    /// The place of the first entry that is not below `prefix`. Roots are spread evenly, so the
+    /// place is near where the prefix stands among all there could be.
+    fn lower_bound(&self, prefix: u64) -> Option<u64> {
+        // The entries below `low` are below the prefix, those from `high` on are not.
+        let (mut low, mut high) = (0, self.count);
+        let (mut least, mut most) = (0_u64, u64::MAX);
+        while high - low > WINDOW {
+            let span = u128::from(most - least).max(1);
+            let part = u128::from(prefix.saturating_sub(least)) * u128::from(high - low) / span;
+            let guess = low + u64::try_from(part).unwrap_or(u64::MAX).min(high - low);
+            let start = guess.saturating_sub(WINDOW / 2).clamp(low, high - WINDOW);
+            let window = self.read(start, WINDOW)?;
+            let (first, last) = (window.entries().next()?.0, window.entries().next_back()?.0);
+            let (low_before, high_before) = (low, high);
+            if first >= prefix {
+                (high, most) = (start, first);
+            } else if last < prefix {
+                (low, least) = (start + WINDOW, last);
+            } else {
+                return Some(start + window.below(prefix));
+            }
+            // Entries that are not spread evenly: then the middle is as good a guess as any.
+            if high - low > (high_before - low_before) / 2 {
+                let middle = low + (high - low) / 2;
+                let (found, _) = self.read(middle, 1)?.entries().next()?;
+                if found < prefix {
+                    (low, least) = (middle + 1, found);
+                } else {
+                    (high, most) = (middle, found);
+                }
+            }
+        }
+        Some(low + self.read(low, high - low)?.below(prefix))
+    }
+
+    /// At most [`WINDOW`] entries from a place on, as far as there are any.
+    fn read(&self, from: u64, count: u64) -> Option<Window> {
+        let count = usize::try_from(count.min(WINDOW).min(self.count.checked_sub(from)?)).ok()?;
+        let mut bytes = vec![0; count * ENTRY_BYTES];
+        self.file
+            .read_exact_at(&mut bytes, HEADER_BYTES as u64 + from * ENTRY_BYTES as u64)
+            .ok()?;
+        Some(Window(bytes))
+    }
+}
+
+/// Entries as they lie in the file.
+struct Window(Vec<u8>);
+
+impl Window {
+    fn count(&self) -> u64 {
+        self.all().len() as u64
+    }
+
+    fn all(&self) -> &[[u8; ENTRY_BYTES]] {
+        self.0.as_chunks().0
+    }
+
+    fn entries(&self) -> impl DoubleEndedIterator<Item = (u64, u32)> + '_ {
+        self.all().iter().map(entry)
+    }
+
+    /// How many entries are below a prefix.
+    fn below(&self, prefix: u64) -> u64 {
+        self.all().partition_point(|bytes| entry(bytes).0 < prefix) as u64
+    }
+}
+
+fn entry(bytes: &[u8; ENTRY_BYTES]) -> (u64, u32) {
+    let [a, b, c, d, e, f, g, h, at @ ..] = *bytes;
+    (u64::from_be_bytes([a, b, c, d, e, f, g, h]), u32::from_le_bytes(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(directory: &Path, entries: &[(u64, u32)]) -> Segment {
+        let path = directory.join("x.roots");
+        let bytes = encode(Kind::Block, 3, 4 * SEGMENT_SLOTS, entries);
+        crate::atomic_file::replace(&path, &bytes).unwrap();
+        Segment::open(&path, Kind::Block, 3).unwrap()
+    }
+
+    fn root(prefix: u64) -> [u8; 32] {
+        let mut root = [7; 32];
+        root[..8].copy_from_slice(&prefix.to_be_bytes());
+        root
+    }
+
+    #[test]
+    fn every_root_is_found_however_they_are_spread() {
+        let directory = tempfile::tempdir().unwrap();
+        type Spread = fn(u64) -> u64;
+        let spreads: [(&str, Spread); 4] = [
+            ("even", |n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
+            ("at the start", |n| n * 3),
+            ("at both ends", |n| if n % 2 == 0 { n } else { u64::MAX - n }),
+            ("the same", |_| 42),
+        ];
+        for (name, spread) in spreads {
+            for count in [0, 1, 2, 1000, 1023, 1024, 1025, 20_000] {
+                let mut entries: Vec<(u64, u32)> =
+                    (0..count).map(|n| (spread(u64::from(n)), n)).collect();
+                entries.sort_unstable();
+                let segment = segment(directory.path(), &entries);
+                assert_eq!(segment.count(), u64::from(count));
+                for n in (0..count).step_by(37) {
+                    let prefix = spread(u64::from(n));
+                    let wanted: Vec<Slot> = entries
+                        .iter()
+                        .filter(|(found, _)| *found == prefix)
+                        .map(|(_, at)| Slot(3 * SEGMENT_SLOTS + u64::from(*at)))
+                        .collect();
+                    assert_eq!(segment.slots_of(&root(prefix)), wanted, "{name} {count} {n}");
+                    if name == "the same" {
+                        break;
+                    }
+                }
+                for absent in [1, u64::MAX / 2, u64::MAX] {
+                    let is_there = entries.iter().any(|(found, _)| *found == absent);
+                    let found = segment.slots_of(&root(absent));
+                    assert_eq!(found.is_empty(), !is_there, "{name} {count}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_segment_is_as_good_as_none() {
+        let directory = tempfile::tempdir().unwrap();
+        segment(directory.path(), &[(1, 1), (2, 2)]);
+        let path = directory.path().join("x.roots");
+        let whole = std::fs::read(&path).unwrap();
+        for at in 0..HEADER_BYTES {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            crate::atomic_file::replace(&path, &bytes).unwrap();
+            assert!(Segment::open(&path, Kind::Block, 3).is_none(), "{at}");
+        }
+        crate::atomic_file::replace(&path, &whole[..whole.len() - 1]).unwrap();
+        assert!(Segment::open(&path, Kind::Block, 3).is_none());
+        crate::atomic_file::replace(&path, &whole).unwrap();
+        assert!(Segment::open(&path, Kind::State, 3).is_none());
+        assert!(Segment::open(&path, Kind::Block, 2).is_none());
+        assert!(Segment::open(&directory.path().join("y"), Kind::Block, 3).is_none());
+    }
+}

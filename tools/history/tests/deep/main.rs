@@ -1,0 +1,12 @@
+//! An archive proves itself from its columns, and what is damaged in them is named.
+
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
+#![allow(clippy::disallowed_methods, reason = "the tests make and damage files by hand")]
+
+mod anchor;
+mod archive;
+#[path = "../../../consensus/tests/truth/chain.rs"]
+#[allow(dead_code, reason = "shared with the other tests")]
+mod chain;
+mod damage;
+mod seal;

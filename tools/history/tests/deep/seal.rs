@@ -1,0 +1,91 @@
+//! What a later proof takes from an earlier one.
+
+use std::fs;
+
+use coldstore::{Column, Slot};
+use coldstore_consensus::Preset;
+use coldstore_history::deep::Taken;
+
+use crate::archive::Held;
+use crate::chain::era_files;
+
+fn minimal() -> Held {
+    Held::imported("chain-minimal", Preset::Minimal)
+}
+
+#[test]
+fn a_later_proof_takes_what_has_not_changed_and_counts_the_same() {
+    let held = minimal();
+    let first = held.proved();
+    let again = held.proved_after(&first.kept, None, &[]);
+    assert_eq!(first.report.taken, Taken::default());
+    assert_eq!(again.report.taken, Taken { eras: 9, blocks: 516, states: 9 });
+    let counts = |of: &crate::archive::Proved| coldstore_history::deep::DeepReport {
+        taken: Taken::default(),
+        ..of.report
+    };
+    assert_eq!(counts(&first), counts(&again));
+    // An archive that has grown: what was there before is taken.
+    let smaller = Held::of(&era_files("chain-minimal")[..=5], Preset::Minimal);
+    let early = smaller.proved();
+    assert_eq!(early.kept.len(), 5);
+    let grown = held.proved_after(&early.kept, None, &[]);
+    assert_eq!((grown.report.taken.eras, grown.report.blocks), (5, 516));
+}
+
+#[test]
+fn what_differs_from_the_earlier_proof_is_proved_anew() {
+    let held = minimal();
+    let kept = held.proved().kept;
+    // Another block in era 5, with right frames and a right checksum.
+    held.remake(Column::Blocks, |slot, mut block| {
+        if slot == 300 {
+            *block.last_mut().unwrap() ^= 1;
+        }
+        Some(block)
+    });
+    let proved = held.proved_after(&kept, None, &[]);
+    proved.names(Column::Blocks, 300);
+    // The column was written anew: from there on records lie elsewhere or are others.
+    assert!(proved.report.taken.eras < 9, "{:?}", proved.report.taken);
+    assert_eq!(proved.report.blocks, 515);
+
+    // Another root: the state does not have it, whatever was proved before.
+    let held = minimal();
+    let kept = held.proved().kept;
+    held.remake(Column::BlockRoots, |slot, mut root| {
+        root[5] ^= u8::from(slot == 300);
+        Some(root)
+    });
+    let proved = held.proved_after(&kept, None, &[]);
+    proved.names(Column::BlockRoots, 300);
+    assert_eq!(proved.report.taken.eras, 8);
+}
+
+#[test]
+fn without_checksums_everything_is_proved_anew() {
+    let held = minimal();
+    let kept = held.proved().kept;
+    for column in [Column::Blocks, Column::StateSnapshots] {
+        let sums = held.file(column, "data_00000.sum");
+        let bytes = fs::read(&sums).unwrap();
+        fs::remove_file(&sums).unwrap();
+        let proved = held.proved_after(&kept, None, &[]);
+        assert_eq!((proved.report.taken, proved.report.blocks), (Taken::default(), 516));
+        assert!(proved.kept.is_empty(), "{column}: a proof that cannot be taken is not kept");
+        fs::write(&sums, bytes).unwrap();
+    }
+    // Roots are hashed anew in any case.
+    fs::remove_file(held.file(Column::BlockRoots, "data_00000.sum")).unwrap();
+    assert_eq!(held.proved_after(&kept, None, &[]).report.taken.eras, 9);
+    // What is kept of blocks alone says nothing of states, and the other way round.
+    let blocks = held.proved_with(Some(Column::Blocks), &[]).kept;
+    let states = held.proved_after(&blocks, Some(Column::StateSnapshots), &[]);
+    assert_eq!((states.report.taken, blocks.len()), (Taken::default(), 9));
+    assert_eq!(held.proved_after(&blocks, None, &[]).report.taken, Taken::default());
+    assert_eq!(blocks[8].era, 9);
+    assert_eq!(
+        held.open().column(Column::Blocks).unwrap().view().highest_written_slot(),
+        Some(Slot(575))
+    );
+}

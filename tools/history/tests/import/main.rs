@@ -1,0 +1,14 @@
+//! Proved imports: what is whole comes in, and what is damaged anywhere is refused by its place,
+//! with nothing of its era kept.
+
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
+#![allow(clippy::disallowed_methods, reason = "the tests make and damage files by hand")]
+
+#[path = "../../../consensus/tests/truth/chain.rs"]
+#[allow(dead_code, reason = "shared with the other tests")]
+mod chain;
+mod damage;
+mod era_file;
+mod run;
+mod trust;
+mod unknown;
