@@ -64,6 +64,7 @@ compile_error!(
 
 pub mod archive;
 pub mod column;
+#[cfg(feature = "era")]
 pub mod era;
 pub mod error;
 pub mod files;
@@ -75,6 +76,8 @@ pub mod removal;
 pub mod slot;
 pub mod stat;
 pub mod verify;
+// Some of the writer serves the importer alone.
+#[cfg_attr(not(feature = "era"), allow(dead_code))]
 pub mod write;
 
 pub use archive::{Archive, ArchivePipeline, ArchiveWriter};

@@ -8,11 +8,11 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use crate::column::Column;
-use crate::era::ssz::BlockHead;
 use crate::error::{Error, Result};
 use crate::files::pread::is_of_the_process;
 use crate::format::offsets::ENTRIES;
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES};
+use crate::format::ssz::BlockHead;
 use crate::read::{Look, SlotTable};
 use crate::slot::{FileId, Slot};
 

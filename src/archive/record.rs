@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::check::Held;
 use crate::column::Column;
-use crate::era::ssz::{STATE_HEAD_BYTES, StateHead};
 use crate::error::{Error, Result};
 use crate::files::disk::{Disk as _, OsDisk};
+use crate::format::ssz::{STATE_HEAD_BYTES, StateHead};
 use crate::manifest::{Manifest, StatesPolicy};
 use crate::occupancy::lowest_slot;
 use crate::read::{Reader, ReaderOptions};

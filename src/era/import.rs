@@ -31,6 +31,7 @@ use super::ticker::{Telling, Ticker};
 use super::verify::{Verified, verify};
 use crate::column::Column;
 use crate::error::Error;
+use crate::manifest::StatesPolicy;
 use crate::slot::Slot;
 use crate::write::{Writer, settle};
 
@@ -59,6 +60,29 @@ impl States {
             States::All => true,
             States::None => false,
             States::Every(divisor) => era % divisor == 0,
+        }
+    }
+}
+
+impl From<States> for StatesPolicy {
+    fn from(states: States) -> Self {
+        match states {
+            States::All => StatesPolicy::All,
+            States::None => StatesPolicy::None,
+            States::Every(eras) => StatesPolicy::Every(eras),
+        }
+    }
+}
+
+impl StatesPolicy {
+    /// What an import is told by it; `None` where it is not known.
+    #[must_use]
+    pub fn states(self) -> Option<States> {
+        match self {
+            StatesPolicy::All => Some(States::All),
+            StatesPolicy::None => Some(States::None),
+            StatesPolicy::Every(eras) => Some(States::Every(eras)),
+            StatesPolicy::Unknown => None,
         }
     }
 }

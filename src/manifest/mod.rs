@@ -19,7 +19,6 @@ use std::path::{Path, PathBuf};
 use toml_edit::DocumentMut;
 
 use crate::column::Column;
-use crate::era::import::States;
 use crate::error::{Error, Result};
 use crate::files::disk::{self, Access, Disk, OsDisk};
 use crate::slot::Slot;
@@ -75,29 +74,6 @@ pub enum StatesPolicy {
     Every(NonZeroU64),
     /// Not known: the manifest was rebuilt, or the policy is one of a later version.
     Unknown,
-}
-
-impl From<States> for StatesPolicy {
-    fn from(states: States) -> Self {
-        match states {
-            States::All => StatesPolicy::All,
-            States::None => StatesPolicy::None,
-            States::Every(eras) => StatesPolicy::Every(eras),
-        }
-    }
-}
-
-impl StatesPolicy {
-    /// What an import is told by it; `None` where it is not known.
-    #[must_use]
-    pub fn states(self) -> Option<States> {
-        match self {
-            StatesPolicy::All => Some(States::All),
-            StatesPolicy::None => Some(States::None),
-            StatesPolicy::Every(eras) => Some(States::Every(eras)),
-            StatesPolicy::Unknown => None,
-        }
-    }
 }
 
 /// Something that was begun and changes several columns or files. Whoever finds one finishes it
