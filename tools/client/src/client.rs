@@ -91,6 +91,8 @@ pub struct Client {
     socket: PathBuf,
     runtime: Runtime,
     connection: Option<SendRequest<Outgoing>>,
+    /// The query of every write.
+    query: &'static str,
 }
 
 impl Client {
@@ -100,7 +102,20 @@ impl Client {
     /// When the system has no file descriptors to give.
     pub fn new(socket: impl AsRef<Path>) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-        Ok(Self { socket: socket.as_ref().to_owned(), runtime, connection: None })
+        Ok(Self { socket: socket.as_ref().to_owned(), runtime, connection: None, query: "" })
+    }
+
+    /// Has the daemon accept values in any encoding and roots with gaps (`raw`), and slots more than one
+    /// era above the archive's highest (`far`), in every write of this client.
+    #[must_use]
+    pub fn admit(self, raw: bool, far: bool) -> Self {
+        let query = match (raw, far) {
+            (false, false) => "",
+            (true, false) => "?raw=true",
+            (false, true) => "?far=true",
+            (true, true) => "?raw=true&far=true",
+        };
+        Self { query, ..self }
     }
 
     /// Stores one value, durably. `false` when it was there already.
@@ -109,7 +124,7 @@ impl Client {
     /// See [`ClientError`].
     pub fn put(&mut self, column: Column, slot: Slot, value: impl Into<Bytes>) -> Result<bool> {
         let value = value.into();
-        let path = format!("/v1/{column}/{slot}");
+        let path = format!("/v1/{column}/{slot}{}", self.query);
         let body = || Pieces::body([value.clone()]);
         let answer = self.ask(&Method::PUT, &path, body)?;
         let status = answer.status();
@@ -132,7 +147,7 @@ impl Client {
             let head = head.map_err(|error| self.failed("cannot send", error))?;
             pieces.extend([Bytes::copy_from_slice(&head), value.clone()]);
         }
-        let path = format!("/v1/{column}");
+        let path = format!("/v1/{column}{}", self.query);
         let answer = self.ask(&Method::POST, &path, || Pieces::body(pieces.iter().cloned()))?;
         self.json(answer)
     }
@@ -149,7 +164,7 @@ impl Client {
     ) -> Result<StreamCommitted> {
         // A stream cannot be sent twice, so it is not tried on a connection that may be stale.
         self.connection = None;
-        let path = format!("/v1/{column}");
+        let path = format!("/v1/{column}{}", self.query);
         let answer = self.ask_once(&Method::POST, &path, Streamed(stream).boxed_unsync())?;
         self.json(answer)
     }

@@ -110,10 +110,10 @@ pub(crate) struct DoorOptions {
     /// the consensus specification's SSZ of that slot, roots have 32 bytes and no gaps between them,
     /// and nothing is empty
     #[arg(long)]
-    raw: bool,
+    pub(crate) raw: bool,
     /// Accept slots more than one era above the archive's highest
     #[arg(long)]
-    far: bool,
+    pub(crate) far: bool,
 }
 
 impl DoorOptions {

@@ -15,7 +15,7 @@ use coldstore_client::slot_stream::SlotStream;
 use coldstore_client::wire::StreamCommitted;
 
 use crate::acknowledgements::Acknowledgements;
-use crate::cli::column_parser;
+use crate::cli::{DoorOptions, column_parser};
 use crate::failure::Answer;
 use crate::input::Input;
 
@@ -39,6 +39,8 @@ pub(crate) struct Send {
     /// When the daemon is gone, try for this long to go on behind the last COMMITTED
     #[arg(long, value_name = "SECONDS", default_value = "0")]
     retry: u64,
+    #[command(flatten)]
+    door: DoorOptions,
 }
 
 /// From this many bytes of values on a request is sent. They are kept until it is answered.
@@ -58,8 +60,9 @@ impl Send {
         // The daemon knows what its column allows; a record holds no more than this.
         let limit = u64::from(u32::MAX);
         let mut stream = SlotStream::start(input, self.column.spec().record_type, limit)?;
+        let client = Client::new(&self.socket).context("cannot start")?;
         let mut sender = Sender {
-            client: Client::new(&self.socket).context("cannot start")?,
+            client: client.admit(self.door.raw, self.door.far),
             column: self.column,
             retry: Duration::from_secs(self.retry),
             acknowledgements,

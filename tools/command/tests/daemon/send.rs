@@ -28,6 +28,27 @@ fn a_stream_is_acknowledged_request_by_request() {
     assert_eq!(run.text(), "COMMITTED 10 10 1\n");
 }
 
+/// The daemon's own flags are off.
+#[test]
+fn raw_and_far_are_asked_for_with_every_request() {
+    let archive = Archive::new();
+    let daemon = Daemon::start(&archive, &[]);
+    let send = |items: &[(u64, Vec<u8>)], more: &[&str]| {
+        let args = [&["send", &daemon.socket, "bbr", "--batch", "1"], more].concat();
+        coldstore_fed(&args, &stream(ROOTS, items))
+    };
+    send(&roots([0]), &[]).exits(0);
+    // A gap; then also more than an era of 8192 slots above the highest.
+    send(&roots([5]), &[]).exits(3).complains_of("slot 5");
+    let run = send(&roots([5, 9]), &["--raw"]).exits(0);
+    assert_eq!(run.text(), "COMMITTED 5 5 1\nCOMMITTED 9 9 1\n");
+    send(&roots([9000]), &["--raw"]).exits(3).complains_of("slot 9000");
+    // `--far` alone does not let the gap pass.
+    send(&roots([9000]), &["--far"]).exits(3).complains_of("slot 9000");
+    let run = send(&roots([9000]), &["--raw", "--far"]).exits(0);
+    assert_eq!(run.text(), "COMMITTED 9000 9000 1\n");
+}
+
 #[test]
 fn acknowledgements_come_at_once_while_the_stream_is_still_open() {
     let archive = Archive::new();
