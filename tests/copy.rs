@@ -16,7 +16,7 @@ use coldstore::{
     Archive, ArchiveWriter, Checksums, Column, Error, ReaderOptions, Slot, View, WriterOptions,
     removal,
 };
-use common::temp_dir;
+use common::{StopOnDrop, temp_dir};
 
 const BACKFILLED: [Column; 2] = [Column::StateSnapshots, Column::StateDiffs];
 
@@ -121,6 +121,7 @@ fn a_copy_beside_a_writer_that_goes_from_file_to_file_is_one_of_its_moments() {
     put(&mut open(&root), Column::StateSnapshots, &[0, 70_000]);
     let (stop, copies) = (AtomicBool::new(false), 12);
     std::thread::scope(|scope| {
+        let stopping = StopOnDrop(&stop);
         let writer = scope.spawn(|| {
             let mut archive = open(&root);
             let mut n = 0;
@@ -138,6 +139,7 @@ fn a_copy_beside_a_writer_that_goes_from_file_to_file_is_one_of_its_moments() {
             let copied = scratch.path().join(format!("copy-{index}"));
             // Not before the other columns are there.
             while !root.join("bbr/column.conf").exists() {
+                assert!(!writer.is_finished(), "the writer failed");
                 std::thread::yield_now();
             }
             copy(&root, &copied, &mut |_| ControlFlow::Continue(())).unwrap();
@@ -160,7 +162,7 @@ fn a_copy_beside_a_writer_that_goes_from_file_to_file_is_one_of_its_moments() {
                 );
             }
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
         assert!(writer.join().unwrap() > 0);
     });
 }

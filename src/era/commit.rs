@@ -31,10 +31,11 @@ pub(super) type Writing = crossbeam_channel::Sender<Infallible>;
 
 /// Commits an era:
 ///
-/// 1. at the same time its blocks to `blk`, in batches, its state roots to `bsr`, and its state to
-///    `bss`, if it was selected; its block roots are written and flushed meanwhile, and nobody sees
-///    them,
-/// 2. its block roots to `bbr`, which is a rename by now: the era is done.
+/// 1. at the same time its blocks to `blk`, in batches, and its state to `bss`, if it was selected; its
+///    roots are written and flushed meanwhile, and nobody sees them,
+/// 2. beside the state, its state roots to `bsr`, once its blocks are committed: no root is ever ahead of
+///    its block,
+/// 3. its block roots to `bbr`: the era is done. Both commits of roots are no more than a rename by now.
 ///
 /// A column that lacks nothing of the era is left as it is. One that lacks slots behind its highest is
 /// opened for backfill; nothing of it is written ahead of its turn then.
@@ -80,18 +81,12 @@ pub(super) fn commit(
         let state_roots = roots.map(|(slots, roots)| {
             let roots = by_slot(slots.first, &roots.state_roots);
             let writing = writing.clone();
-            scope.spawn(move || {
-                write_roots(state_roots, lacks.state_roots, roots, writing)?.commit()
-            })
+            scope.spawn(move || flush_roots(state_roots, lacks.state_roots, roots, writing))
         });
         let block_roots = roots.map(|(slots, roots)| {
             let roots = by_slot(slots.first, &roots.block_roots);
             let writing = writing.clone();
-            scope.spawn(move || {
-                let mut written = write_roots(block_roots, lacks.block_roots, roots, writing)?;
-                written.flush()?;
-                Ok(written)
-            })
+            scope.spawn(move || flush_roots(block_roots, lacks.block_roots, roots, writing))
         });
         let blocks = match lacks.blocks {
             Lack::Nothing => Ok(()),
@@ -101,15 +96,20 @@ pub(super) fn commit(
             LackingState::Held => StateOutcome::Present,
             _ => StateOutcome::NotSelected,
         };
+        // 2.
+        let committed = blocks.and_then(|()| {
+            let written = state_roots.map(joined).transpose();
+            let committed =
+                written.and_then(|written| written.map_or(Ok(()), RootsWritten::commit));
+            committed.map_err(|source| refused(&path, &group, Column::StateRoots, source))
+        });
         let state = state.map_or(Ok(outcome), joined);
-        let state_roots = state_roots.map_or(Ok(()), joined);
         let block_roots = block_roots.map(joined).transpose();
-        blocks?;
-        state_roots.map_err(|source| refused(&path, &group, Column::StateRoots, source))?;
+        committed?;
         Ok::<_, ImportError>((state?, block_roots.map_err(refused_roots)?))
     })?;
     ticker.pass(&of_state);
-    // 2.
+    // 3.
     ticker.tick(Phase::BlockRoots, group.end)?;
     block_roots.map_or(Ok(()), RootsWritten::commit).map_err(refused_roots)?;
     Ok(outcome)
@@ -119,35 +119,32 @@ pub(super) fn commit(
 enum RootsWritten<'w> {
     /// The column has them all.
     Nothing,
-    /// They are written, and nobody sees them.
+    /// They are written and flushed, and nobody sees them.
     Prepared(Prepared<'w>),
     /// Some of them belong behind its highest slot.
     Behind(&'w mut Writer, Vec<(Slot, Root)>),
 }
 
-fn write_roots(
+/// Writes them and waits for the disk; what belongs behind the highest slot is written when it is committed.
+fn flush_roots(
     column: &mut Writer,
     lack: Lack,
     roots: Vec<(Slot, Root)>,
     writing: Option<Writing>,
 ) -> Result<RootsWritten<'_>, Error> {
-    let written = match lack {
-        Lack::Nothing => RootsWritten::Nothing,
-        Lack::Next => RootsWritten::Prepared(column.write_batch(&roots)?),
-        Lack::Behind => RootsWritten::Behind(column, roots),
-    };
-    drop(writing);
-    Ok(written)
+    match lack {
+        Lack::Nothing => Ok(RootsWritten::Nothing),
+        Lack::Behind => Ok(RootsWritten::Behind(column, roots)),
+        Lack::Next => {
+            let mut prepared = column.write_batch(&roots)?;
+            drop(writing);
+            prepared.flush()?;
+            Ok(RootsWritten::Prepared(prepared))
+        }
+    }
 }
 
 impl RootsWritten<'_> {
-    fn flush(&mut self) -> Result<(), Error> {
-        match self {
-            RootsWritten::Prepared(prepared) => prepared.flush(),
-            RootsWritten::Nothing | RootsWritten::Behind(..) => Ok(()),
-        }
-    }
-
     fn commit(self) -> Result<(), Error> {
         match self {
             RootsWritten::Nothing => Ok(()),

@@ -14,7 +14,7 @@ use crate::slot::Slot;
 pub enum Phase {
     /// Everything in the file is decoded and checked, nothing is written.
     Verify,
-    /// Blocks are copied to `blk`, and state roots are written to `bsr`.
+    /// Blocks are copied to `blk`, and then state roots are written to `bsr`.
     Blocks,
     /// Beside that, the era's state is written to `bss`.
     State,

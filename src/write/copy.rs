@@ -7,9 +7,9 @@
 //!
 //! # Order
 //! 1. Read the manifest: what it says of a column is a lower bound, which the views taken later reach.
-//! 2. Take the views, `bbr` first, then `bsr`, `bss`, `bsd`, and `blk` last. An import commits `bbr`
-//!    when the other columns have the era, so these are at least as far as `bbr`; who writes a block before
-//!    its roots has the block in the view of `blk`.
+//! 2. Take the views, `bbr` first, then `bsr`, `bss`, `bsd`, and `blk` last. A writer that commits a block
+//!    before its roots, as an import does, has the block of every root in the view of `blk`; and an import
+//!    commits `bbr` last, so that the other views are at least as far as that of `bbr`.
 //! 3. Lock the destination by the file [`MARK`], which says that the copy is not finished.
 //! 4. Copy the files of every column, and flush them. No column has a conf yet, so none opens.
 //! 5. Write the confs, that of `bbr` last.

@@ -11,7 +11,9 @@ use std::fs;
 use std::io::{self, IoSlice, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use coldstore::files::disk::{Access, Disk, DiskFile, LockAttempt, OsDisk, write_all_at};
 use coldstore::format::conf::Conf;
@@ -44,6 +46,19 @@ pub(crate) type Content = BTreeMap<u64, Vec<u8>>;
 pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
 // ---------------------------------------------------------------------------- directories
+
+/// What takes longer than this hangs.
+pub(crate) const HANG: Duration = Duration::from_secs(60);
+
+/// Sets its flag when it is dropped: a thread that goes on until then also ends when an assertion fails,
+/// and the test with it.
+pub(crate) struct StopOnDrop<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 /// A temporary directory, in memory where there is such a file system: no test cuts the power, and
 /// the many flushes then cost nothing.
