@@ -5,12 +5,13 @@ mod common;
 
 use std::path::Path;
 use std::sync::{Arc, Barrier};
+use std::time::Instant;
 
 use coldstore::{
     ArchivePipeline, ArchiveWriter, Column, Committed, Error, Manifest, ObjectionKind,
     PipelineOptions, Result, Slot, Writer, WriterOptions,
 };
-use common::temp_dir;
+use common::{HANG, temp_dir};
 
 const CHAIN: [u8; 32] = [7; 32];
 
@@ -194,9 +195,12 @@ fn roots_of_many_producers_share_commits_and_leave_no_gap() {
                 scope.spawn(move || {
                     let slot = first + n;
                     ready.wait();
+                    let begun = Instant::now();
                     // It may have to wait for the ones below it, but is never stored before them.
                     while let Err(error) = roots.put(Slot(slot), root(slot)) {
                         assert_refused::<()>(Err(error), ObjectionKind::RootGap, slot);
+                        // A producer that failed leaves the others waiting for its slot.
+                        assert!(begun.elapsed() < HANG, "slot {slot}: the one below it never came");
                         std::thread::yield_now();
                     }
                 });

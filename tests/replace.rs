@@ -154,7 +154,7 @@ fn a_follower_that_waits_is_woken_when_the_column_is_replaced() {
     let dir = scratch.path().join("column");
     column(&dir, true, SLOTS);
     let mut follower = reader(&dir).follow(Slot(17_004), FollowOptions::default()).unwrap();
-    let waiting = std::thread::spawn(move || follower.next_slot(None));
+    let waiting = std::thread::spawn(move || follower.next_slot(Some(HANG)));
     writer(&dir, true).cut(Keep::UpTo(Slot(7))).unwrap();
     is_replaced(waiting.join().unwrap());
 }
