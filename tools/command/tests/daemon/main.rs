@@ -7,6 +7,7 @@
 
 mod bad_input;
 mod client;
+mod copy;
 mod disk_full;
 mod ending;
 mod host;
