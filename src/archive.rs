@@ -375,10 +375,10 @@ impl ArchiveWriter {
             if let Some(rebuilt) = rebuilt.filter(|_| *manifest == Manifest::default()) {
                 *manifest = rebuilt;
             }
-            for (column, highest) in made {
-                manifest.column_mut(column);
-                manifest.raise_highest(column, highest);
+            for (column, _) in &made {
+                manifest.column_mut(*column);
             }
+            record::raise(manifest, made);
             Ok(())
         });
         recorded.map(drop)

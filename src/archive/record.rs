@@ -11,10 +11,10 @@ use crate::format::ssz::{STATE_HEAD_BYTES, StateHead};
 use crate::manifest::{Manifest, StatesPolicy};
 use crate::occupancy::lowest_slot;
 use crate::read::{Reader, ReaderOptions};
-use crate::slot::Slot;
+use crate::slot::{SLOTS_PER_FILE, Slot};
 
-/// Records how far the columns of an archive are by now, where it has a manifest. Whoever calls this
-/// holds the columns' locks: nobody takes commits back meanwhile.
+/// Records how far the columns of an archive are by now, and with that whether the newest state is proved,
+/// where it has a manifest. Whoever calls this holds the columns' locks: nobody takes commits back meanwhile.
 ///
 /// 1. read the confs,
 /// 2. flush the directories of those that are further than the manifest says: a commit that is being
@@ -44,12 +44,31 @@ pub fn record(root: &Path) -> Result<()> {
     }
     // 3.
     let recorded = Manifest::update(root, |manifest| {
-        for (column, highest) in raised {
-            manifest.raise_highest(column, highest);
-        }
+        raise(manifest, raised);
         Ok(())
     });
     recorded.map(drop)
+}
+
+/// Raises what a manifest says of columns. A newest state that it did not know of, at the beginning of an
+/// era, is unproved, wherever it came from, until `bsr` has a root of its slot. That it is proved otherwise is said afterwards: a process
+/// that dies before that leaves a state that is called unproved, and the next era proves it.
+pub(super) fn raise(
+    manifest: &mut Manifest,
+    highest: impl IntoIterator<Item = (Column, Option<Slot>)>,
+) {
+    let known = manifest.column(Column::StateSnapshots).highest;
+    for (column, highest) in highest {
+        manifest.raise_highest(column, highest);
+    }
+    let newest = manifest.column(Column::StateSnapshots).highest;
+    let roots = manifest.column(Column::StateRoots).highest;
+    let is_unproved = newest > known || manifest.unproved_state == newest;
+    // Where nothing tells, an era is what most are: as long as a file.
+    let slots_per_era = manifest.slots_per_era.unwrap_or(SLOTS_PER_FILE);
+    manifest.unproved_state = newest.filter(|newest| {
+        is_unproved && roots < Some(*newest) && newest.0.is_multiple_of(slots_per_era)
+    });
 }
 
 /// Records once more when it is dropped.
@@ -94,20 +113,21 @@ pub(super) fn rebuilt(root: &Path) -> Result<Option<Manifest>> {
     let mut manifest = Manifest::default();
     manifest.rebuilt = true;
     manifest.states = Some(StatesPolicy::Unknown);
-    let mut assumed = Vec::new();
+    let (mut assumed, mut found) = (Vec::new(), Vec::new());
     for column in Column::ALL {
         let held = Held::of(root, column)?;
         if held == Held::Empty {
             manifest.column_mut(column);
         }
         if let Some(highest) = held.highest() {
-            manifest.raise_highest(column, Some(highest));
+            found.push((column, Some(highest)));
             assumed.push(format!("{column} up to slot {highest}"));
         }
     }
     if assumed.is_empty() {
         return Ok(None);
     }
+    raise(&mut manifest, found);
     let view = |column: Column| {
         let opened = Reader::open_mapped(&root.join(column.dir_name()), ReaderOptions::default());
         Error::if_sound(opened.map(|reader| reader.view()))

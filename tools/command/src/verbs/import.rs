@@ -139,9 +139,11 @@ impl Import {
         let started = Instant::now();
         let (imported, proved) = match &proof {
             Some(proof) => {
-                let unproved = manifest.as_ref().and_then(|manifest| manifest.unproved_state);
-                let mut prover = proof.prover(&plan, unproved);
                 let columns = columns(&mut archive)?;
+                // Opening has recorded what came without an import, or by one that did not end.
+                let manifest = Manifest::read(&self.archive)?;
+                let unproved = manifest.and_then(|manifest| manifest.unproved_state);
+                let mut prover = proof.prover(&plan, unproved);
                 let imported = import_proved(&plan, columns, options, &mut prover, &mut watch);
                 (imported, Some(ProofObject::new(&prover.into_report(), &chain, proof.preset())))
             }

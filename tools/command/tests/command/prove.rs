@@ -1,11 +1,15 @@
 //! `import` and `verify --deep` prove history, and say what that rests on.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use crate::import::some_eras;
-use crate::support::{Archive, Run, coldstore, coldstore_without_privileges, copy_dir, test_data};
+use crate::support::{
+    Archive, Run, coldstore, coldstore_without_privileges, copy_dir, spawn, test_data,
+};
 
 fn minimal() -> String {
     test_data("chain-minimal/era").to_str().unwrap().to_owned()
@@ -377,6 +381,79 @@ fn an_unproved_state_that_the_next_era_contradicts_is_named_with_the_way_out() {
     import(&archive, &[]).exits(0);
     coldstore(&["rewind", &arg, "--to", "500", "bsr"]).exits(0);
     assert!(manifest(&archive).contains("unproved_state = 576\n"), "{}", manifest(&archive));
+}
+
+/// Era 5 is refused for the sake of the state of slot 256, and nothing of it is committed.
+#[track_caller]
+fn assert_state_is_named_by_the_fifth_era(archive: &Archive) {
+    let (arg, next) = (archive.arg(), some_eras(archive, "next", "chain-minimal", &[5]));
+    let refused = coldstore(&["import", &arg, &next]).exits(3);
+    for part in [
+        format!("{arg}/bss: corrupt state snapshot"),
+        format!("coldstore rewind {arg} --to 255 bss, then import era 4 and those after it again"),
+    ] {
+        assert!(refused.stderr.contains(&part), "{part}: {}", refused.stderr);
+    }
+    let highest = archive.scan("bbr", &["--reverse", "--limit", "1", "--format", "sha256"]);
+    assert_eq!(highest.first_words(), ["255"]);
+    assert!(manifest(archive).contains("unproved_state = 256\n"), "{}", manifest(archive));
+}
+
+/// An import records what it knows of the newest state at its end; one that is killed has none.
+#[test]
+fn an_unproved_state_that_a_killed_import_left_is_named_by_the_next_era() {
+    let archive = Archive::new();
+    let (arg, before) = (archive.arg(), PathBuf::from(archive.beside("before")));
+    let held = some_eras(&archive, "held", "chain-minimal", &[0, 1, 2, 3]);
+    coldstore(&["import", &arg, &held]).exits(0);
+    forged_fourth_era(&held);
+    copy_dir(&archive.path(), &before);
+    let begun = Instant::now();
+    loop {
+        assert!(begun.elapsed() < Duration::from_secs(120), "no kill hits an import");
+        let conf = archive.path().join("bss/column.conf");
+        let inode = || fs::metadata(&conf).map(|conf| conf.ino()).ok();
+        let old = inode();
+        let mut child = spawn(&["import", &arg, &held], Stdio::null());
+        while inode() == old && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let newest = archive.scan("bss", &["--reverse", "--limit", "1", "--format", "sha256"]);
+        if newest.first_words() == ["256"] && !manifest(&archive).contains("unproved_state = 256") {
+            break;
+        }
+        // The state was not committed yet, or the import had come to its end.
+        fs::remove_dir_all(archive.path()).unwrap();
+        copy_dir(&before, &archive.path());
+    }
+    // What the import had left is brought in by one that goes on.
+    coldstore(&["import", &arg, &held]).exits(0);
+    assert_state_is_named_by_the_fifth_era(&archive);
+}
+
+#[test]
+fn an_unproved_state_that_was_put_is_named_by_the_next_era() {
+    let archive = Archive::new();
+    let (arg, state) = (archive.arg(), archive.beside("state"));
+    let held = some_eras(&archive, "held", "chain-minimal", &[0, 1, 2, 3, 4]);
+    // What a trusted root vouches for is proved.
+    coldstore(&["import", &arg, &held, "--trusted-state-root", &trusted(256)]).exits(0);
+    assert!(!manifest(&archive).contains("unproved_state"), "{}", manifest(&archive));
+    coldstore(&["get", &arg, "bss", "256", "--out", &state]).exits(0);
+    flip(Path::new(&state), 0);
+    coldstore(&["rewind", &arg, "bss", "--to", "255"]).exits(0);
+    coldstore(&["put", &arg, "bss", "256", &state]).exits(0);
+    assert!(manifest(&archive).contains("unproved_state = 256\n"), "{}", manifest(&archive));
+    let line = "the state of slot 256 is not proved yet: the next era proves it";
+    let verified = verify(&archive, &[]).exits(0);
+    assert!(verified.stderr.contains(line), "{}", verified.stderr);
+    assert_state_is_named_by_the_fifth_era(&archive);
+    // The way that was named leads out.
+    coldstore(&["rewind", &arg, "--to", "255", "bss"]).exits(0);
+    coldstore(&["import", &arg, &minimal()]).exits(0);
+    verify(&archive, &["--deep", "--trusted-state-root", &trusted(576)]).exits(0);
 }
 
 /// The proof maps what it reads, and hashes the newest state first: a bad sector there would end the

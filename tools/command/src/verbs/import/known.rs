@@ -21,9 +21,12 @@ pub(super) struct Known<'a> {
 impl Known<'_> {
     /// Records it.
     pub(super) fn record(&self, root: &Path) -> Result<Manifest> {
+        // A newest state is called unproved there, until it is known better.
+        coldstore::archive::record(root)?;
         let archive = open::archive(root)?;
         Manifest::update(root, |manifest| {
-            manifest.unproved_state = self.unproved_state(&archive, manifest.unproved_state)?;
+            manifest.unproved_state =
+                manifest.unproved_state.filter(|newest| !self.vouches_for(*newest));
             manifest.first_slot = manifest.first_slot.or(self.done.first_slot);
             let Some((states, slots_per_era)) = self.refilled else { return Ok(()) };
             let first = manifest.first_slot.unwrap_or_default();
@@ -44,24 +47,12 @@ impl Known<'_> {
         })
     }
 
-    /// The slot of the archive's newest state, when nothing proves it: no trusted root, and no later
-    /// era, whose first state root is compared with that of the state. `recorded` is what was known
-    /// before.
-    fn unproved_state(&self, archive: &Archive, recorded: Option<Slot>) -> Result<Option<Slot>> {
-        let highest = |column| -> Result<Option<Slot>> {
-            Ok(view_of(archive, column)?.and_then(|view| view.highest_written_slot()))
-        };
-        let Some(newest) = highest(Column::StateSnapshots)? else { return Ok(None) };
+    /// Whether a trusted root vouches for the archive's newest state.
+    fn vouches_for(&self, newest: Slot) -> bool {
         let is_stored =
             |era: &EraReport| era.state_slot == newest && era.state == StateOutcome::Stored;
         let stored = self.done.eras.iter().any(is_stored);
-        let is_proved = self.proof.is_some_and(|proof| proof.vouches_for(newest, stored))
-            || highest(Column::StateRoots)? >= Some(newest);
-        Ok(match stored {
-            _ if is_proved => None,
-            true => Some(newest),
-            false => recorded.filter(|slot| *slot == newest),
-        })
+        self.proof.is_some_and(|proof| proof.vouches_for(newest, stored))
     }
 }
 
