@@ -23,6 +23,7 @@ use std::thread;
 use coldstore::verify::{Finding, Summary, VerifyOptions, verify_column};
 use coldstore::{Compression, Error, Reader, ReaderOptions, Slot, Writer, WriterOptions};
 use support::allocations::{Counting, largest};
+use support::size::quick_or_whole;
 use support::{Progress, assert_same_files, differing_files, files_of, open_reader, scratch, spec};
 use tempfile::TempDir;
 
@@ -897,7 +898,16 @@ fn damage_everything(compression: Compression, backfill: bool) {
     assert_eq!((none.writer_opened, none.writer_healed), (1, 0));
 
     let mut counts = Counts::default();
+    // Flips come in groups of 3 and of 9 for one byte: 1 of 7 goes through all of them in turn.
+    let every = quick_or_whole(7, 1);
+    let mut flips = 0;
     for damage in damages(&store) {
+        if let Damage::Flip { .. } = damage {
+            flips += 1;
+            if flips % every != 0 {
+                continue;
+            }
+        }
         let _context = Context(&damage);
         progress.step();
         counts.cases += 1;

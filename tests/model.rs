@@ -8,7 +8,7 @@
 //! The model knows nothing of files but that 8192 slots share one. What it says of a view is
 //! `FORMAT.md`, section 7: see [`Held`].
 //!
-//! `PROPTEST_CASES` sets the number of cases per test.
+//! `PROPTEST_CASES` sets the number of cases per test: 2,000 by default, 300 at the quick size.
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 #![allow(clippy::disallowed_methods, reason = "what a crash leaves is made by hand")]
 
@@ -30,6 +30,7 @@ use coldstore::{
 };
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
+use support::size::quick_or_whole;
 use support::{
     Progress, append, assert_same_files, bytes_from, files_of, open_reader, reader, scan, scratch,
     spec, writers_reader,
@@ -1195,7 +1196,7 @@ fn run(compression: Compression, case: &Case) {
 fn config() -> ProptestConfig {
     let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
     if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = 2_000;
+        config.cases = quick_or_whole(300, 2_000);
     }
     config
 }

@@ -455,7 +455,8 @@ fn child_that_reads() {
 // ---------------------------------------------------------------- the parent
 
 fn kills() -> u64 {
-    std::env::var("COLDSTORE_KILLS").map_or(60, |text| text.parse().unwrap())
+    std::env::var("COLDSTORE_KILLS")
+        .map_or(support::size::quick_or_whole(15, 60), |text| text.parse().unwrap())
 }
 
 /// What was done, in numbers.

@@ -2,9 +2,14 @@
 //! and the formats of `FORMAT.md` written a second time, by hand, so that the tests do not believe
 //! the library when it describes its own files.
 
-#![allow(dead_code, reason = "every test binary uses another part of this file")]
+#![allow(dead_code, unused_imports, reason = "every test binary uses another part of this file")]
 #![allow(clippy::disallowed_methods, reason = "the tests damage stores by hand")]
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
+
+#[path = "../support/scratch.rs"]
+mod scratch;
+#[path = "../support/size.rs"]
+pub(crate) mod size;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -22,7 +27,7 @@ use coldstore::{
     Archive, ColumnSpec, Compression, Error, Reader, ReaderOptions, Slot, View, Writer,
     WriterOptions,
 };
-use tempfile::TempDir;
+pub(crate) use scratch::scratch as temp_dir;
 
 /// Slots per file, as FORMAT.md says it.
 pub(crate) const PER_FILE: u64 = 8192;
@@ -58,18 +63,6 @@ impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
-}
-
-/// A temporary directory, in memory where there is such a file system: no test cuts the power, and
-/// the many flushes then cost nothing.
-pub(crate) fn temp_dir() -> TempDir {
-    let memory = Path::new("/dev/shm");
-    if std::env::var_os("TMPDIR").is_none()
-        && let Ok(dir) = tempfile::Builder::new().prefix("coldstore-").tempdir_in(memory)
-    {
-        return dir;
-    }
-    tempfile::tempdir().unwrap()
 }
 
 /// All files of a directory with their bytes, without `lock` and `column.check`: the files that other

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use coldstore::Error;
 
 use crate::campaign::{Campaign, Effort};
+use crate::common::size::quick_or_whole;
 use crate::disk::CrashDisk;
 use crate::drive::{Driver, Stopped};
 use crate::expect::Expect;
@@ -44,7 +45,10 @@ fn flushes_at_once_may_end_in_any_order() {
     let seen = Arc::default();
     let (mut most, mut total) = (0, 0);
     let mut orders = HashSet::new();
-    for (number, turns) in Turns::all().into_iter().enumerate() {
+    // Number 1 of every 40 is among those that remain.
+    let every = quick_or_whole(8, 1);
+    let all = Turns::all().into_iter().enumerate();
+    for (number, turns) in all.filter(|(number, _)| number % every == 1 % every) {
         let mut scripts = of_commits();
         if number % 40 != 1 {
             scripts.iter_mut().for_each(|script| script.kills = 0);
@@ -61,7 +65,7 @@ fn flushes_at_once_may_end_in_any_order() {
     }
     println!("{total} distinct states, {} orders, {most} flushes at once", orders.len());
     assert_eq!(most, 5, "flushes at once");
-    assert!(orders.len() >= 120 * 2, "{} orders", orders.len());
+    assert!(orders.len() >= 120 / every * 2, "{} orders", orders.len());
 }
 
 /// Guards against a commit that goes on when one of several flushes has failed, and against another

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use coldstore::{Error, IoError, Slot};
 
 use crate::campaign::{Campaign, Effort, Failure};
+use crate::common::size::quick_or_whole;
 use crate::disk::CrashDisk;
 use crate::drive::{Driver, Stopped};
 use crate::expect::Expect;
@@ -311,7 +312,13 @@ pub(crate) fn fail_every_call(
         let calls = subject.calls();
         let mut done = 0;
         for (at, call) in calls.calls.iter().enumerate() {
-            for what in faults_of(call.kind) {
+            let faults = faults_of(call.kind);
+            // A quick run lets it fail in the first way, and in the others in turn.
+            let in_turn = 1 + at % (faults.len() - 1).max(1);
+            for (nth, what) in faults.iter().enumerate() {
+                if nth != 0 && nth != quick_or_whole(in_turn, nth) {
+                    continue;
+                }
                 // After a failed flush the medium is uncertain for good.
                 let cut = match (call.kind, what) {
                     (Kind::Sync, What::Errno(libc::EIO)) => effort.limit_after,

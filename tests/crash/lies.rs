@@ -85,6 +85,33 @@ impl Lie {
         Lie::CutParent,
     ];
 
+    /// The script to try first: it is known to notice the lie.
+    pub(crate) fn caught_by(self) -> &'static str {
+        match self {
+            Lie::TrustedData | Lie::TrustedOffsets | Lie::HealedData | Lie::HealedOffsets => {
+                "sequential"
+            }
+            Lie::IntentTmp | Lie::IntentRenamed => {
+                "first creation with backfill, batch over two files"
+            }
+            Lie::Sums | Lie::TrustedSums | Lie::HealedSums => "first creation with checksums",
+            Lie::HealedNames => "backfill in a file that never existed",
+            Lie::Sealed => "a record of another writer is acknowledged",
+            Lie::TakenBack => "backfill in the current file",
+            Lie::CutFiles | Lie::CutNames | Lie::CutParent => "rewind within the current file",
+            Lie::Data
+            | Lie::Offsets
+            | Lie::NewNames
+            | Lie::ConfTmp
+            | Lie::Renamed
+            | Lie::Check
+            | Lie::OpeningTmp
+            | Lie::OpeningRenamed
+            | Lie::Parents
+            | Lie::TrustedNames => "first creation",
+        }
+    }
+
     /// Whether this flush is one of them.
     pub(crate) fn tells(self, fs: &Fs, flush: &Flush<'_>) -> bool {
         class(fs, flush) == Some(self)

@@ -32,6 +32,7 @@ campaigns=(
 export CARGO_TARGET_DIR=$scratch/target
 # The campaigns take a fraction of the time; checks for overflow and the like stay.
 export CARGO_PROFILE_DEV_OPT_LEVEL=1
+export COLDSTORE_TESTS=whole
 cd "$tree"
 survived=()
 for name in "${names[@]}"; do

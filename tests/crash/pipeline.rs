@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use coldstore::{Pipeline, PipelineOptions, Writer};
 
 use crate::campaign::{Campaign, Effort};
+use crate::common::size::quick_or_whole;
 use crate::common::{Content, mix};
 use crate::disk::{CrashDisk, Mark, Phase};
 use crate::drive::{Driver, batch};
@@ -83,11 +84,11 @@ fn commits(disk: &CrashDisk) -> Vec<(usize, Content)> {
 /// jobs apart.
 #[test]
 fn no_power_cut_loses_what_a_pipeline_has_answered_or_tears_a_job() {
-    let effort =
-        Effort { limit: 300, limit_after: 3, healings: 1, real_every: 64, seed: crate::seed() };
+    let limit = quick_or_whole(60, 300);
+    let effort = Effort { limit, limit_after: 3, healings: 1, real_every: 64, seed: crate::seed() };
     let orders = Turns::all();
     let (mut total, mut merged) = (0, 0);
-    for round in 0..8_usize {
+    for round in 0..quick_or_whole(4, 8_usize) {
         let script = script();
         let campaign = Campaign::new(vec![script.clone()], effort, None);
         let mut driver = Driver::set_up(&script, None);

@@ -1,7 +1,7 @@
 //! What the tests of `.era` files share: the two chains, archives to import into, and files taken
 //! apart and put together again.
 
-#![allow(dead_code, reason = "every test binary uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "every test binary uses a part of it")]
 #![allow(clippy::disallowed_methods, reason = "the tests make and damage files by hand")]
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 #![allow(unsafe_code, reason = "opening a reader maps files")]
@@ -18,21 +18,17 @@ use sha2::Digest as _;
 use tempfile::TempDir;
 
 mod parts;
+#[path = "../support/scratch.rs"]
+mod scratch;
 
 pub(crate) use parts::*;
+pub(crate) use scratch::scratch;
 
 pub(crate) const MINIMAL: &str = "chain-minimal";
 pub(crate) const MAINNET: &str = "chain-mainnet-preset";
 /// The columns that an import writes to.
 pub(crate) const COLUMNS: [Column; 4] =
     [Column::Blocks, Column::BlockRoots, Column::StateRoots, Column::StateSnapshots];
-
-/// A directory in memory where there is one: no test here is about a power cut.
-pub(crate) fn scratch() -> TempDir {
-    let memory = Path::new("/dev/shm");
-    let parent = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
-    tempfile::Builder::new().prefix("coldstore-era-").tempdir_in(parent).unwrap()
-}
 
 pub(crate) fn data(chain: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(chain)

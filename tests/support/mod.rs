@@ -1,8 +1,10 @@
 //! What the tests of models, processes, damage and followers share.
-#![allow(dead_code, reason = "every test binary uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "every test binary uses a part of it")]
 #![allow(unsafe_code, reason = "opening a reader maps files")]
 
 pub(crate) mod allocations;
+pub(crate) mod scratch;
+pub(crate) mod size;
 pub(crate) mod system_calls;
 
 use std::collections::BTreeMap;
@@ -16,23 +18,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use coldstore::{ColumnSpec, Compression, Reader, ReaderOptions, Result, Slot, View};
-use tempfile::TempDir;
+pub(crate) use scratch::scratch;
 
 /// Waiting longer than this is a hang, on however busy a machine.
 pub(crate) const HANG: Duration = Duration::from_secs(60);
-
-/// A directory in memory where there is one, since every commit flushes several times.
-///
-/// None of the tests here is about a power cut: a process killed with -9 leaves the page cache as it
-/// is, on tmpfs as on a disk. What flushes are for is the matter of the crash tests, which replace
-/// the disk. `COLDSTORE_TEST_DIR` names another place.
-pub(crate) fn scratch() -> TempDir {
-    let chosen = std::env::var_os("COLDSTORE_TEST_DIR").map(PathBuf::from);
-    let parent = chosen
-        .or_else(|| Some(PathBuf::from("/dev/shm")).filter(|memory| memory.is_dir()))
-        .unwrap_or_else(std::env::temp_dir);
-    tempfile::Builder::new().prefix("coldstore-test-").tempdir_in(parent).unwrap()
-}
 
 /// Opens a reader of a column that only this test changes.
 pub(crate) fn open_reader(directory: &Path, options: ReaderOptions) -> Result<Reader> {

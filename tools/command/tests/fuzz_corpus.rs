@@ -4,12 +4,16 @@
 //! `tests/fuzz/regressions` those that made a target fail once.
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
+#[path = "../../../tests/support/size.rs"]
+mod size;
 #[path = "../../../tests/fuzz/src/lib.rs"]
 mod targets;
 
 use std::fs;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
+
+use size::quick_or_whole;
 
 fn inputs(kind: &str, target: &str) -> Vec<PathBuf> {
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz");
@@ -26,7 +30,8 @@ fn replay(name: &str) {
     let (_, target) = targets::TARGETS.iter().find(|(target, _)| *target == name).unwrap();
     let corpus = inputs("corpus", name);
     assert!(corpus.len() >= 10, "tests/fuzz/corpus/{name} has only {} inputs", corpus.len());
-    for input in corpus.into_iter().chain(inputs("regressions", name)) {
+    let sample = corpus.into_iter().step_by(quick_or_whole(4, 1));
+    for input in sample.chain(inputs("regressions", name)) {
         let data = fs::read(&input).unwrap();
         assert!(catch_unwind(|| target(&data)).is_ok(), "failed with {}", input.display());
     }

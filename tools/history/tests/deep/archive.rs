@@ -17,6 +17,7 @@ use coldstore_history::import::{Trust, TrustedRoot};
 use tempfile::TempDir;
 
 use crate::chain::era_files;
+use crate::scratch::scratch;
 
 pub(crate) struct Held {
     directory: TempDir,
@@ -55,10 +56,7 @@ impl Held {
 
     /// These files, imported.
     pub(crate) fn of(files: &[PathBuf], preset: Preset) -> Self {
-        let memory = Path::new("/dev/shm");
-        let parent = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
-        let directory = tempfile::Builder::new().prefix("coldstore-deep-").tempdir_in(parent);
-        let held = Self { directory: directory.unwrap(), preset, pruned: Cell::new(None) };
+        let held = Self { directory: scratch(), preset, pruned: Cell::new(None) };
         let mut archive = ArchiveWriter::open(held.path()).checksums(Checksums::On);
         let columns =
             [Column::Blocks, Column::BlockRoots, Column::StateRoots, Column::StateSnapshots];

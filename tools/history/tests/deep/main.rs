@@ -9,4 +9,6 @@ mod archive;
 #[allow(dead_code, reason = "shared with the other tests")]
 mod chain;
 mod damage;
+#[path = "../../../../tests/support/scratch.rs"]
+mod scratch;
 mod seal;

@@ -10,5 +10,7 @@ mod chain;
 mod damage;
 mod era_file;
 mod run;
+#[path = "../../../../tests/support/scratch.rs"]
+mod scratch;
 mod trust;
 mod unknown;

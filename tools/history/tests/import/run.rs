@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use coldstore::era::import::{ImportColumns, States, import_proved};
 use coldstore::era::{Plan, Progress};
@@ -12,16 +12,10 @@ use coldstore_history::import::{ImportProver, ProofReport, Trust, TrustedRoot};
 use tempfile::TempDir;
 
 use crate::chain::era_files;
+use crate::scratch::scratch;
 
 /// Slots per era of the minimal chain.
 pub(crate) const ERA_SLOTS: u64 = 64;
-
-/// A directory in memory where there is one: no test here is about a power cut.
-fn scratch() -> TempDir {
-    let memory = Path::new("/dev/shm");
-    let parent = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
-    tempfile::Builder::new().prefix("coldstore-history-").tempdir_in(parent).unwrap()
-}
 
 /// Files to import, and an archive to import them into.
 pub(crate) struct Place {
