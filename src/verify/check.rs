@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::gap::Orphan;
 use super::value::ValueStream;
-use super::{Finding, Found, Severity, VerifyOptions, damage, finding, hex, note};
+use super::{Finding, Found, Severity, VerifyOptions, finding, hex};
 use crate::column::{Column, Compression};
 use crate::error::{Error, Result};
 use crate::files::pread::{PreadFile, Unreadable};
@@ -133,7 +133,7 @@ impl FileCheck<'_> {
             let path = self.column.files().offset_path(self.file_id);
             let wanted = format!("{TABLE_BYTES} bytes, for there are committed records");
             let found = format!("{byte_len} bytes: the entries after them are lost");
-            let short = damage(path, "length of the offset file", wanted, found);
+            let short = finding(Severity::Damage, path, "length of the offset file", wanted, found);
             self.found.push(Finding { offset: Some(byte_len), ..short });
         }
     }
@@ -145,7 +145,8 @@ impl FileCheck<'_> {
         if uncommitted > 0 {
             let wanted = format!("an end at the committed {} bytes", self.bound);
             let found = format!("{uncommitted} uncommitted bytes");
-            let tail = note(files.data_path(self.file_id), "data file", wanted, found);
+            let tail =
+                finding(Severity::Note, files.data_path(self.file_id), "data file", wanted, found);
             self.found.push(Finding { offset: Some(self.bound), ..tail });
         }
         Ok(())
@@ -158,7 +159,7 @@ impl FileCheck<'_> {
             _ => return Ok(()),
         };
         let path = self.column.files().data_path(self.file_id);
-        let wrong = damage(path, "version record", hex(&VERSION_RECORD), found);
+        let wrong = finding(Severity::Damage, path, "version record", hex(&VERSION_RECORD), found);
         self.found.push(Finding { offset: Some(0), ..wrong });
         Ok(())
     }
@@ -205,7 +206,7 @@ impl FileCheck<'_> {
         let broken = is_read.then(|| {
             let wanted = format!("{SUMS_BYTES} bytes with an intact header");
             let found = format!("{} bytes: only what fits its record is known", bytes.len());
-            note(path, "checksum file", wanted, found)
+            finding(Severity::Note, path, "checksum file", wanted, found)
         });
         Ok(Some(Sums { table, is_whole: false, broken }))
     }
@@ -231,7 +232,8 @@ impl FileCheck<'_> {
                     && !self.allows_backfill
                 {
                     let wanted = format!("more than {largest}, the entry of slot {before}");
-                    let lower = damage(
+                    let lower = finding(
+                        Severity::Damage,
                         files.offset_path(self.file_id),
                         "offset entry",
                         wanted,
@@ -259,7 +261,7 @@ impl FileCheck<'_> {
                     None => "one inside the version record".to_owned(),
                 };
                 let path = self.column.files().data_path(self.file_id);
-                let overlap = damage(path, "record", wanted, found);
+                let overlap = finding(Severity::Damage, path, "record", wanted, found);
                 self.found.push(Finding { offset: Some(entry), slot: Some(slot), ..overlap });
             } else if end_is_known {
                 self.gap(end, entry, last)?;
@@ -357,13 +359,25 @@ impl FileCheck<'_> {
         if is_root && byte_len != ROOT_BYTES as u64 {
             let wanted = format!("the {ROOT_BYTES} bytes of a root");
             let path = files.data_path(self.file_id);
-            let odd = damage(path, "length of a value", wanted, format!("{byte_len} bytes"));
+            let odd = finding(
+                Severity::Damage,
+                path,
+                "length of a value",
+                wanted,
+                format!("{byte_len} bytes"),
+            );
             self.found.push(Finding { offset: Some(entry), slot: Some(slot), ..odd });
         }
         if let Some(told) = told.filter(|told| *told != slot) {
             let wanted = format!("the offset of a record of slot {slot}");
             let found = format!("{entry}, where a value says that it is of slot {told}");
-            let other = damage(files.offset_path(self.file_id), "offset entry", wanted, found);
+            let other = finding(
+                Severity::Damage,
+                files.offset_path(self.file_id),
+                "offset entry",
+                wanted,
+                found,
+            );
             let offset = Some(entry_offset(slot.index_in_file()));
             self.found.push(Finding { offset, slot: Some(slot), ..other });
         }
@@ -380,7 +394,7 @@ impl FileCheck<'_> {
                 let path = files.directory.file_path(&names::sums_file(self.file_id));
                 let wanted = "two checksums that fit each other";
                 let found = "one that fits the record, and another";
-                let wrong = damage(path, "checksum entry", wanted, found);
+                let wrong = finding(Severity::Damage, path, "checksum entry", wanted, found);
                 let offset = Some(sum_entry_offset(slot.index_in_file()));
                 self.found.push(Finding { offset, slot: Some(slot), ..wrong });
                 return Ok(true);

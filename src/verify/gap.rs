@@ -2,7 +2,7 @@
 
 use super::check::{FileCheck, Header, stream};
 use super::value::ValueStream;
-use super::{Finding, Severity, damage, note};
+use super::{Finding, Severity, finding};
 use crate::error::Result;
 use crate::format::names;
 use crate::format::offsets::{ENTRIES, entry_offset};
@@ -135,7 +135,7 @@ impl FileCheck<'_> {
             None => "a record".to_owned(),
         };
         let path = self.column.files().data_path(self.file_id);
-        let lost = damage(path, "data file", wanted, found);
+        let lost = finding(Severity::Damage, path, "data file", wanted, found);
         let (offset, byte_len) = (Some(from), Some(to - from));
         self.found.push(Finding { offset, byte_len, slot: last, ..lost });
     }
@@ -152,7 +152,8 @@ impl FileCheck<'_> {
 
     fn bytes(&self, from: u64, to: u64, found: &str) -> Finding {
         let path = self.column.files().data_path(self.file_id);
-        let bytes = note(path, "data file", "a record that a slot refers to", found);
+        let bytes =
+            finding(Severity::Note, path, "data file", "a record that a slot refers to", found);
         Finding { offset: Some(from), byte_len: Some(to - from), ..bytes }
     }
 
@@ -207,7 +208,8 @@ impl FileCheck<'_> {
             return None;
         }
         let path = self.column.files().data_path(self.file_id);
-        let lost = damage(path, "data file", "a record that a slot refers to", found);
+        let lost =
+            finding(Severity::Damage, path, "data file", "a record that a slot refers to", found);
         self.found.push(Finding { offset: Some(offset), byte_len: Some(end - offset), ..lost });
         None
     }
@@ -215,7 +217,7 @@ impl FileCheck<'_> {
     fn lost_entry(&mut self, slot: Slot, wanted: String) {
         let path = self.column.files().offset_path(self.file_id);
         let found = self.table.get(slot.index_in_file()).to_string();
-        let lost = damage(path, "offset entry", wanted, found);
+        let lost = finding(Severity::Damage, path, "offset entry", wanted, found);
         let offset = Some(entry_offset(slot.index_in_file()));
         self.found.push(Finding { offset, slot: Some(slot), ..lost });
     }
@@ -245,7 +247,8 @@ impl FileCheck<'_> {
         }
         let wanted = format!("an offset below the committed {} bytes", self.bound);
         let found = format!("the entry {entry} of an uncommitted record");
-        let behind = note(files.offset_path(self.file_id), "offset entry", wanted, found);
+        let behind =
+            finding(Severity::Note, files.offset_path(self.file_id), "offset entry", wanted, found);
         let offset = Some(entry_offset(slot.index_in_file()));
         self.found.push(Finding { offset, slot: Some(slot), ..behind });
         Ok(())
@@ -269,7 +272,13 @@ impl FileCheck<'_> {
         for index in lost {
             let path = self.column.files().offset_path(file_id);
             let wanted = "the offset of a record, for its checksum is kept";
-            let alone = note(path, "offset entry", wanted, "0, and no record that it fits");
+            let alone = finding(
+                Severity::Note,
+                path,
+                "offset entry",
+                wanted,
+                "0, and no record that it fits",
+            );
             let (offset, slot) = (Some(entry_offset(index)), Some(file_id.slot_at(index)));
             self.found.undecided(Finding { offset, slot, ..alone });
         }

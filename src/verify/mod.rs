@@ -239,11 +239,17 @@ impl Check<'_> {
         if directory.status(names::CONF_TMP)?.is_some() {
             let path = directory.file_path(names::CONF_TMP);
             let found = "one of an unfinished commit";
-            self.found.push(note(path, "conf", "none but column.conf", found));
+            self.found.push(finding(Severity::Note, path, "conf", "none but column.conf", found));
         }
         for aside in stat::asides_of(directory)? {
             let wanted = "none that was put aside";
-            self.found.push(note(aside.file.clone(), "file", wanted, aside.in_words()));
+            self.found.push(finding(
+                Severity::Note,
+                aside.file.clone(),
+                "file",
+                wanted,
+                aside.in_words(),
+            ));
         }
         let ids = column.file_ids()?;
         let Some(current) = column.conf().current_file() else {
@@ -289,13 +295,13 @@ impl Check<'_> {
             Standing::Contradicted { newest } => {
                 let wanted = format!("one that may follow {newest:?}, which {} has", names::CHECK);
                 let found = format!("{:?}: it has rotted, or is an old one", column.conf());
-                self.found.push(damage(conf_path, "conf", wanted, found));
+                self.found.push(finding(Severity::Damage, conf_path, "conf", wanted, found));
             }
             Standing::Continued { .. } => {
                 let wanted = format!("one that {} has", names::CHECK);
                 let found = "one that other software may have written: checksums of what it wrote \
                              do not count";
-                self.found.undecided(note(conf_path, "conf", wanted, found));
+                self.found.undecided(finding(Severity::Note, conf_path, "conf", wanted, found));
             }
             Standing::Unwitnessed | Standing::Newest | Standing::Before { .. } => {}
         }
@@ -310,7 +316,7 @@ impl Check<'_> {
         }
         let found = "an uncommitted file, which healing removes";
         let path = column.files().data_path(file_id);
-        self.found.push(note(path, "file", "none after the current", found));
+        self.found.push(finding(Severity::Note, path, "file", "none after the current", found));
     }
 
     /// Nothing tells a range of skipped slots from files that somebody deleted.
@@ -325,12 +331,19 @@ impl Check<'_> {
         }
         let (first, last) = (FileId(from), FileId(to - 1));
         let why = if pruned_to >= to { "pruned" } else { "skipped, or the files deleted" };
-        let found = format!(
-            "none of data_{first} to data_{last}: slots {} to {} were {why}",
-            first.first_slot(),
-            last.last_slot()
-        );
-        self.found.push(note(column.files().data_path(first), "files", "any", found));
+        let (first_slot, last_slot) = (first.first_slot(), last.last_slot());
+        let slots = format!("slots {first_slot} to {last_slot} were {why}");
+        let found = match first == last {
+            true => format!("none: {slots}"),
+            false => format!("none, nor any up to data_{last}: {slots}"),
+        };
+        self.found.push(finding(
+            Severity::Note,
+            column.files().data_path(first),
+            "files",
+            "any",
+            found,
+        ));
     }
 
     /// What looks damaged is looked at once more when there was a commit since: it may have changed
@@ -357,24 +370,6 @@ fn finding(
 ) -> Finding {
     let (wanted, found) = (wanted.into(), found.into());
     Finding { severity, file, offset: None, byte_len: None, slot: None, what, wanted, found }
-}
-
-fn damage(
-    file: PathBuf,
-    what: &'static str,
-    wanted: impl Into<String>,
-    found: impl Into<String>,
-) -> Finding {
-    finding(Severity::Damage, file, what, wanted, found)
-}
-
-fn note(
-    file: PathBuf,
-    what: &'static str,
-    wanted: impl Into<String>,
-    found: impl Into<String>,
-) -> Finding {
-    finding(Severity::Note, file, what, wanted, found)
 }
 
 fn hex(bytes: &[u8]) -> String {
