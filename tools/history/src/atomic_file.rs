@@ -2,13 +2,12 @@
 #![expect(clippy::disallowed_methods, reason = "these are no files of a column")]
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use coldstore::files::disk::{Access, Disk as _, OsDisk, write_all_at};
 use coldstore::{Error, Result};
-
-const MODE: u32 = 0o644;
 
 /// Makes a directory and those above it, where they are missing.
 ///
@@ -18,7 +17,21 @@ pub fn create_dir(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(|source| Error::io(path, "create", source))
 }
 
+/// Makes a directory of an archive, where it is missing: it belongs to whom the archive belongs to.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn create_dir_in_archive(path: &Path) -> Result<()> {
+    match OsDisk.create_dir(path) {
+        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+            Err(Error::io(path, "create", source))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Replaces a file in one step: after a crash it is the old one or the new one. No link is followed.
+/// In a directory of another user the file is made that user's, as the files of a column are.
 ///
 /// 1. write the bytes to a new file beside it and flush them,
 /// 2. rename over it,
@@ -30,7 +43,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut tmp = path.as_os_str().to_owned();
     tmp.push(".tmp");
     let tmp = PathBuf::from(tmp);
-    let replaced = write_flushed(&tmp, bytes, MODE).and_then(|()| rename(&tmp, path));
+    let replaced = write_adopted(&tmp, bytes).and_then(|()| rename(&tmp, path));
     replaced.map_err(|source| Error::io(path, "replace", source))
 }
 
@@ -47,16 +60,27 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
+fn write_adopted(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    remove_leftover(path)?;
+    let mut file = OsDisk.open(path, Access::CreateNew)?;
+    write_all_at(&mut *file, &mut [IoSlice::new(bytes)], 0)?;
+    file.sync()
+}
+
+/// What a crash left there is in the way; a link might lead anywhere.
+fn remove_leftover(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Writes a new file and flushes it; what had its name before is removed.
 ///
 /// # Errors
 /// Those of the system.
 pub fn write_flushed(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    // What a crash left there is in the way; a link might lead anywhere.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove_leftover(path)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::process::Command;
 
-use crate::support::{Archive, coldstore, listing, test_data};
+use crate::support::{Archive, Run, coldstore, listing, test_data};
 
 /// Slot and root of each line of a table, by the name of its last column.
 fn table(file: &str) -> Vec<(u64, String)> {
@@ -24,6 +26,28 @@ fn imported() -> Archive {
 
 fn slot_of(archive: &Archive, root: &str) -> String {
     coldstore(&["slot-of", &archive.arg(), root]).exits(0).text().trim().to_owned()
+}
+
+/// Guards against an index that the archive's own service cannot read.
+#[test]
+fn an_index_belongs_to_whom_the_archive_belongs_to() {
+    const NOBODY: u32 = 65_534;
+    let archive = imported();
+    fs::set_permissions(archive.path(), fs::Permissions::from_mode(0o750)).unwrap();
+    // Only root may give a file away.
+    if chown(archive.path(), Some(NOBODY), Some(NOBODY)).is_err() {
+        return;
+    }
+    let mut run = Command::new("sh");
+    run.args(["-c", r#"umask 077; exec "$0" "$@""#, env!("CARGO_BIN_EXE_coldstore")]);
+    run.args(["index", &archive.arg()]);
+    Run::from(run.output().unwrap()).exits(0);
+    let facts = |name: &str| {
+        let metadata = fs::metadata(archive.path().join(name)).unwrap();
+        (metadata.uid(), metadata.gid(), metadata.mode() & 0o777)
+    };
+    assert_eq!(facts("index"), (NOBODY, NOBODY, 0o750));
+    assert_eq!(facts("index/bbr_00000.roots"), (NOBODY, NOBODY, 0o640));
 }
 
 /// Every fifteenth block and state of the chain, and all around the slots without a block.

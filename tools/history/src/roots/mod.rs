@@ -166,7 +166,7 @@ fn update_kind(
         let (roots, byte_len) = match kept {
             Some(segment) => (segment.count(), segment.byte_len()),
             None => {
-                atomic_file::create_dir(index)?;
+                atomic_file::create_dir_in_archive(index)?;
                 let entries = entries_of(view, number, end, &mut |slot| watch(kind, slot))?;
                 let bytes = segment::encode(kind, number, end, &entries);
                 atomic_file::replace(&path, &bytes)?;
