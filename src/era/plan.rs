@@ -71,6 +71,24 @@ impl Plan {
         Ok(plan)
     }
 
+    /// A file of each chain that there is among the files, in no order.
+    ///
+    /// # Errors
+    /// As [`Plan::scan`], but files of different presets are none.
+    pub fn chains<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<PlannedFile>, ImportError> {
+        let mut chains: Vec<PlannedFile> = Vec::new();
+        for file in Self::look_at_all(list(paths)?)?.files {
+            let root = file.genesis_validators_root;
+            match chains.iter_mut().find(|other| other.genesis_validators_root == root) {
+                // Era 0 does not tell how many slots an era has.
+                Some(other) if other.slots_per_era.is_none() => *other = file,
+                Some(_) => {}
+                None => chains.push(file),
+            }
+        }
+        Ok(chains)
+    }
+
     fn look_at_all(paths: Vec<PathBuf>) -> Result<Self, ImportError> {
         let (mut files, mut bad) = (Vec::new(), Vec::new());
         for path in paths {
@@ -212,7 +230,8 @@ fn list<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<PathBuf>, ImportError> {
         let read = |source| Error::io(path, "list", source);
         for entry in path.read_dir().map_err(read)? {
             let entry = entry.map_err(read)?.path();
-            if entry.extension().is_some_and(|extension| extension == EXTENSION) && entry.is_file()
+            // A link that leads nowhere, or a pipe, is no good file, and listed as that.
+            if entry.extension().is_some_and(|extension| extension == EXTENSION) && !entry.is_dir()
             {
                 files.push(entry);
             }

@@ -57,8 +57,8 @@ pub(crate) struct Import {
     #[arg(long, value_name = "all|none|every:N", value_parser = parse_states)]
     states: Option<States>,
     /// The network whose files are imported; those of others are left out. A known name, or a
-    /// config file that names another: without a genesis validators root in it, all files must be
-    /// of one network
+    /// config file that names another: without a genesis validators root in it, its preset and
+    /// forks tell which files are meant
     #[arg(long, value_name = "NAME|FILE")]
     network: Option<String>,
     /// The root of the state of a slot, from a source that you trust: it proves every era up to the

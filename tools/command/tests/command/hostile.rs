@@ -11,7 +11,7 @@ use crate::support::{Archive, Run, command, roots, test_data};
 
 const PRECIOUS: &[u8] = b"not the archive's";
 
-fn make_pipe(path: impl AsRef<Path>) {
+pub(crate) fn make_pipe(path: impl AsRef<Path>) {
     assert!(Command::new("mkfifo").arg(path.as_ref()).status().unwrap().success());
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::hostile::make_pipe;
 use crate::support::{Archive, Run, coldstore, copy_dir, listing, test_data};
 
 const MINIMAL_ROOT: &str = "0x0a08c27fe4ece2483f9e581f78c66379a06f96e9c24cd1390594ff939b26f95b";
@@ -352,6 +353,23 @@ fn the_same_file_twice_and_a_copy_are_imported_once() {
             .exits(0);
     assert_eq!(run.json()["imported_eras"], "4");
     assert_eq!(run.stderr.matches("another file has the same bytes").count(), 2, "{}", run.stderr);
+}
+
+/// Guards against a file of a directory that is left out without a word.
+#[test]
+fn a_link_that_leads_nowhere_and_a_pipe_are_listed() {
+    let archive = Archive::new();
+    let directory = first_eras(&archive, 2);
+    std::os::unix::fs::symlink("nowhere", format!("{directory}/a.era")).unwrap();
+    make_pipe(Path::new(&format!("{directory}/b.era")));
+    fs::create_dir(format!("{directory}/c.era")).unwrap();
+    let run = coldstore(&["import", &archive.arg(), &directory, "--json"]).exits(3);
+    for (name, why) in [("a.era", "cannot open: No such file"), ("b.era", "cannot")] {
+        let line = format!("left out: {directory}/{name}: {why}");
+        assert!(run.stderr.contains(&line), "{line} is not in: {}", run.stderr);
+    }
+    assert_eq!(run.json()["left_out"].as_array().unwrap().len(), 2);
+    assert_eq!(run.json()["imported_eras"], "2");
 }
 
 #[test]

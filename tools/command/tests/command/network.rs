@@ -77,6 +77,33 @@ fn a_config_that_contradicts_the_chain_is_refused_and_nothing_is_made() {
     }
 }
 
+/// A beacon config does not say the genesis validators root.
+#[test]
+fn a_config_without_the_root_tells_its_files_among_others() {
+    let other = test_data("chain-mainnet-preset/era");
+    let mixed = |config: &str| {
+        let archive = Archive::new();
+        let run = import(&archive, &minimal(), config, &[other.to_str().unwrap(), "--json"]);
+        (archive, run)
+    };
+    let without_preset = CONFIG.replace("PRESET_BASE: 'minimal'\n", "");
+    for config in [CONFIG, &without_preset] {
+        let (_archive, run) = mixed(config);
+        let run = run.exits(0);
+        assert_eq!(run.json()["imported_eras"], "10");
+        assert_eq!(run.json()["left_out"].as_array().unwrap().len(), 4);
+    }
+    // It fits neither, or a file of the chain that it fits contradicts it.
+    for (right, wrong, told) in [
+        ("PRESET_BASE: 'minimal'", "PRESET_BASE: 'gnosis'", "which of them"),
+        ("FULU_FORK_EPOCH: 56", "FULU_FORK_EPOCH: 57", "minimal-00007"),
+    ] {
+        let (archive, run) = mixed(&CONFIG.replace(right, wrong));
+        assert!(run.exits(3).stderr.contains(told), "{wrong}");
+        assert!(!archive.path().exists(), "{wrong}");
+    }
+}
+
 #[test]
 fn a_preset_that_is_not_known_is_called_that_and_not_damage() {
     let archive = Archive::new();

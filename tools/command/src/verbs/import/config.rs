@@ -1,7 +1,7 @@
 //! Whether the files are what the operator's config says: its preset, its forks, its name.
 
 use anyhow::{Context, Result, bail, ensure};
-use coldstore::era::{EraFile, Plan};
+use coldstore::era::{EraFile, Plan, PlannedFile};
 use coldstore_consensus::{Preset, StateFork};
 
 use crate::networks::Network;
@@ -18,8 +18,9 @@ pub(super) fn preset_of(
     slots_per_era: Option<u64>,
     named: Option<&str>,
 ) -> Result<Preset> {
-    let path = plan.files().first().context(NOTHING)?.path.display().to_string();
-    let possible = possible_presets(plan, slots_per_era)?;
+    let first = plan.files().first().context(NOTHING)?;
+    let path = first.path.display().to_string();
+    let possible = possible_presets(first, slots_per_era)?;
     let of_eras = match slots_per_era {
         Some(slots) => format!("{path}: eras of {slots} slots"),
         None => format!("{path}: its state"),
@@ -47,8 +48,8 @@ pub(super) fn preset_of(
     }
 }
 
-fn possible_presets(plan: &Plan, slots_per_era: Option<u64>) -> Result<Vec<Preset>> {
-    let mut file = EraFile::open(&plan.files().first().context(NOTHING)?.path)?;
+fn possible_presets(planned: &PlannedFile, slots_per_era: Option<u64>) -> Result<Vec<Preset>> {
+    let mut file = EraFile::open(&planned.path)?;
     let group = *file.groups().first().context(NOTHING)?;
     let state = file.state_head(&group)?;
     let path = file.path().display().to_string();
@@ -59,34 +60,51 @@ fn possible_presets(plan: &Plan, slots_per_era: Option<u64>) -> Result<Vec<Prese
 
 /// Refuses files that contradict the config which names their network.
 pub(super) fn check(plan: &Plan, slots_per_era: Option<u64>, network: &Network) -> Result<()> {
+    if network.file.is_none() {
+        return Ok(());
+    }
+    plan.files().iter().try_for_each(|planned| {
+        check_file(planned, slots_per_era, network)?;
+        check_name(planned, network)
+    })
+}
+
+/// Refuses a file of another preset than the config's, or with other forks.
+pub(super) fn check_file(
+    planned: &PlannedFile,
+    slots_per_era: Option<u64>,
+    network: &Network,
+) -> Result<()> {
     let Some(config) = &network.file else { return Ok(()) };
-    let possible = possible_presets(plan, slots_per_era)?;
+    let path = planned.path.display();
+    let possible = possible_presets(planned, slots_per_era)?;
     let named = network.preset.as_deref().and_then(|name| name.parse::<Preset>().ok());
     if let Some(named) = named
         && !possible.contains(&named)
     {
-        let path = plan.files().first().context(NOTHING)?.path.display();
         bail!("{path}: it cannot be of the preset {named}, as {config} says");
     }
-    let preset = named.or_else(|| possible.first().copied());
-    for planned in plan.files() {
-        let path = planned.path.display();
-        if let Some(name) = super::files::config_name_of(planned) {
-            ensure!(
-                name == network.config_name,
-                "{path}: its name says that it is of {name}, not of {}, as {config} says",
-                network.config_name
-            );
-        }
-        let Some(preset) = preset else { continue };
-        let mut file = EraFile::open(&planned.path)?;
-        for group in file.groups().to_vec() {
-            let record = file.state_head(&group)?.record;
-            let fork = StateFork::read(&mut file.state_stream(&record)?);
-            let fork = fork.with_context(|| format!("{path}: cannot read"))?;
-            let checked = network.schedule.check(&fork, group.state_slot, preset.slots_per_epoch());
-            checked.with_context(|| format!("{path}: it contradicts {config}"))?;
-        }
+    let Some(preset) = named.or_else(|| possible.first().copied()) else { return Ok(()) };
+    let mut file = EraFile::open(&planned.path)?;
+    for group in file.groups().to_vec() {
+        let record = file.state_head(&group)?.record;
+        let fork = StateFork::read(&mut file.state_stream(&record)?);
+        let fork = fork.with_context(|| format!("{path}: cannot read"))?;
+        let checked = network.schedule.check(&fork, group.state_slot, preset.slots_per_epoch());
+        checked.with_context(|| format!("{path}: it contradicts {config}"))?;
     }
+    Ok(())
+}
+
+fn check_name(planned: &PlannedFile, network: &Network) -> Result<()> {
+    let (Some(config), Some(name)) = (&network.file, super::files::config_name_of(planned)) else {
+        return Ok(());
+    };
+    ensure!(
+        name == network.config_name,
+        "{}: its name says that it is of {name}, not of {}, as {config} says",
+        planned.path.display(),
+        network.config_name
+    );
     Ok(())
 }

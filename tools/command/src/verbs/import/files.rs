@@ -9,6 +9,7 @@ use coldstore::era::import::ImportError;
 use coldstore::era::{BadFile, Plan, PlannedFile};
 use serde::Serialize;
 
+use super::config;
 use crate::networks::{self, Network, Root};
 use crate::open;
 use crate::output;
@@ -28,7 +29,10 @@ pub(super) struct LeftOut {
 
 /// The files that are imported, and those that are not, which are reported.
 pub(super) fn choose(paths: &[PathBuf], network: Option<&Network>) -> Result<(Plan, Vec<LeftOut>)> {
-    let chain = network.and_then(|network| network.genesis_validators_root);
+    let chain = match network {
+        Some(network) => chain_of_network(paths, network)?,
+        None => None,
+    };
     let scanned = match chain {
         Some(root) => Plan::scan_chain(paths, root.0),
         None => Plan::scan(paths),
@@ -63,6 +67,25 @@ pub(super) fn choose(paths: &[PathBuf], network: Option<&Network>) -> Result<(Pl
         .collect();
     report(&left_out);
     Ok((plan, left_out))
+}
+
+/// The chain of a network among those of the files. A beacon config does not say its genesis
+/// validators root: there it is the only one of several chains that the config does not contradict.
+fn chain_of_network(paths: &[PathBuf], network: &Network) -> Result<Option<Root>> {
+    if network.genesis_validators_root.is_some() {
+        return Ok(network.genesis_validators_root);
+    }
+    // Bad files are reported by whoever looks at all of them.
+    let chains = Plan::chains(paths).unwrap_or_default();
+    if chains.len() < 2 {
+        return Ok(None);
+    }
+    let fits = |file: &&PlannedFile| config::check_file(file, file.slots_per_era, network).is_ok();
+    let mut fitting = chains.iter().filter(fits);
+    Ok(match (fitting.next(), fitting.next()) {
+        (Some(only), None) => Some(Root(only.genesis_validators_root)),
+        _ => None,
+    })
 }
 
 /// The config name that the files have in their names, `<config name>-<era>-<short root>.era`, if they
