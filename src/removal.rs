@@ -279,8 +279,8 @@ fn pruned_before(manifest: &Manifest, column: Column, cut: &CutReport, keep: Kee
             let current = cut.highest.map_or(FileId(0), Slot::file_id);
             before.max(Some(first.min(current).first_slot()))
         }
-        Keep::From(_) => before,
-        Keep::UpTo(to) => before.map(|before| before.min(Slot(to.0.saturating_add(1)))),
+        // What a rewind leaves empty begins again where the prune ended.
+        Keep::From(_) | Keep::UpTo(_) => before,
         Keep::Nothing => None,
     }
 }

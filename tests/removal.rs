@@ -130,6 +130,25 @@ fn a_prune_keeps_the_snapshot_that_differences_may_build_on() {
     assert_eq!(shown_of(&root, Column::StateSnapshots), content([17_000, 17_003]));
 }
 
+/// Guards against slots that were pruned and are forgotten to be that.
+#[test]
+fn a_rewind_below_what_was_pruned_leaves_it_pruned() {
+    let scratch = temp_dir();
+    let root = scratch.path().join("archive");
+    archive(&root, &SLOTS);
+    remove(&root, Removal::Prune(Slot(17_000)), &Column::ALL).unwrap();
+    remove(&root, Removal::Rewind(Some(Slot(9000))), &Column::ALL).unwrap();
+    assert_holds(&root, &[], "rewound");
+    let manifest = Manifest::read(&root).unwrap().unwrap();
+    for column in COLUMNS {
+        assert_eq!(manifest.column(column).pruned_before, Some(Slot(16_384)), "{column}");
+        assert_eq!(manifest.column(column).highest, None, "{column}");
+    }
+    remove(&root, Removal::Rewind(None), &Column::ALL).unwrap();
+    let manifest = Manifest::read(&root).unwrap().unwrap();
+    assert_eq!(manifest.column(Column::BlockRoots).pruned_before, None, "it may begin anew");
+}
+
 /// Guards against an archive of which one half was rewound and the other half was written to.
 #[test]
 fn whoever_writes_next_finishes_what_was_begun() {

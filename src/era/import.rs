@@ -201,7 +201,9 @@ fn import_all(
     }
     // 1.
     let mut survey = Survey::new(plan, &committer.columns, options)?;
-    committer.begins = survey.first_slot().is_none();
+    // Pruned history can be brought back: an archive of which no more is left has a beginning.
+    let is_pruned = options.pruned_before.iter().any(Option::is_some);
+    committer.begins = survey.first_slot().is_none() && !is_pruned;
     let (mut files, mut refused) = (Vec::new(), None);
     for planned in plan.files() {
         match survey.file(&mut committer.columns, planned) {
@@ -224,7 +226,7 @@ fn import_all(
         let file = EraFile::open(&planned.path)?;
         check_planned(&file, planned)?;
         let next = Next { file, eras };
-        if next.has_present_eras() {
+        if next.has_complete_eras() {
             // They are compared with the archive, which has to be at rest.
             committer.commit_file(ready.take())?;
         }
@@ -245,8 +247,8 @@ struct Next {
 }
 
 impl Next {
-    fn has_present_eras(&self) -> bool {
-        self.eras.iter().any(|(_, standing)| matches!(standing, Standing::Present))
+    fn has_complete_eras(&self) -> bool {
+        self.eras.iter().any(|(_, standing)| matches!(standing, Standing::Complete { .. }))
     }
 }
 
@@ -282,10 +284,11 @@ fn import_file(
     let eras = verified?;
     // 2.
     for (group, standing) in &standings {
-        if let Standing::Present = standing {
+        if let Standing::Complete { pruned } = *standing {
+            let outcome = if pruned { EraOutcome::Pruned } else { EraOutcome::Present };
             let state = file.state_head(group)?;
             verifier.check_chain(&file, group, &state)?;
-            committer.compare(&mut file, group, &state, verifier)?;
+            committer.compare(&mut file, group, &state, outcome, verifier)?;
         }
     }
     // 3.
@@ -447,13 +450,14 @@ impl Committer<'_, '_> {
         file: &mut EraFile,
         group: &Group,
         state: &EraState,
+        outcome: EraOutcome,
         verifier: &mut Verifier<'_, '_, '_>,
     ) -> Result<(), ImportError> {
         let last = group.slots.map(|slots| slots.last);
         standing::check_held(&self.columns, file.path(), group, state, [last; 2])?;
         let is_there = self.compare_state(file, group, &state.record, verifier)?;
-        let outcome = if is_there { StateOutcome::Present } else { StateOutcome::NotSelected };
-        self.era_done(file.path(), group, EraOutcome::Present, outcome, Vec::new());
+        let of_state = if is_there { StateOutcome::Present } else { StateOutcome::NotSelected };
+        self.era_done(file.path(), group, outcome, of_state, Vec::new());
         Ok(())
     }
 

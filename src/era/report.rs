@@ -84,6 +84,8 @@ pub enum EraOutcome {
     /// The archive has it: its blocks are there, its last roots and its state, where that is
     /// stored, are the same.
     Present,
+    /// Some of it, or all, was pruned and is not brought back; the rest is the same.
+    Pruned,
     /// Era 0 consists of a state, and that was not selected.
     Nothing,
 }
@@ -130,6 +132,8 @@ pub struct ImportSummary {
     pub imported: u64,
     /// Eras that were there already.
     pub present: u64,
+    /// Eras that were pruned, and left so.
+    pub pruned: u64,
     /// Of the imported eras those of which the archive had some.
     pub completed: u64,
     /// Blocks of the imported eras.
@@ -163,6 +167,7 @@ impl ImportReport {
                     sum.slots = span(sum.slots, era.slots);
                 }
                 EraOutcome::Present => sum.present = sum.present.saturating_add(1),
+                EraOutcome::Pruned => sum.pruned = sum.pruned.saturating_add(1),
                 EraOutcome::Nothing => {}
             }
         }

@@ -21,8 +21,11 @@ use crate::write::Writer;
 /// What the archive has of an era.
 #[derive(Debug)]
 pub(super) enum Standing {
-    /// All of it.
-    Present,
+    /// All of it, or all but what was pruned.
+    Complete {
+        /// Something of it was pruned.
+        pruned: bool,
+    },
     /// Not all of it.
     Lacking(Lacks),
 }
@@ -77,6 +80,8 @@ pub(super) enum LackingState {
     /// It is neither there nor wanted.
     #[default]
     NotSelected,
+    /// It was pruned.
+    Pruned,
     /// It is there.
     Held,
     /// It is wanted and not there.
@@ -154,7 +159,7 @@ impl Survey {
             let standing = if self.seen.insert(group.era) {
                 self.era(columns, &mut file, &group)?
             } else {
-                Standing::Present
+                Standing::Complete { pruned: false }
             };
             eras.push((group, standing));
         }
@@ -169,6 +174,7 @@ impl Survey {
     ) -> Result<Standing, ImportError> {
         let mut lacks = Lacks::default();
         let mut first_lacking = [None; 3];
+        let mut pruned = false;
         if let Some(slots) = group.slots {
             let ImportColumns { blocks, block_roots, state_roots, .. } = columns;
             for (index, writer) in [&mut **block_roots, &mut **state_roots].into_iter().enumerate()
@@ -179,6 +185,7 @@ impl Survey {
                 let presence =
                     looked.map_err(|error| refused(file.path(), group, column, error))?;
                 lacks.held[index] = presence.highest;
+                pruned |= presence.pruned;
                 first_lacking[index] = presence.first_lacking;
             }
             let of_blocks = file.block_slots(group)?.into_iter();
@@ -186,6 +193,7 @@ impl Survey {
             let presence =
                 looked.map_err(|error| refused(file.path(), group, Column::Blocks, error))?;
             first_lacking[2] = presence.first_lacking;
+            pruned |= presence.pruned;
             lacks.is_begun = presence.highest.is_some() || lacks.held != [None; 2];
         }
         let state_at = self.state_of(columns, file, group, &mut lacks)?;
@@ -193,9 +201,13 @@ impl Survey {
             let state = file.state_head(group)?;
             check_held(columns, file.path(), group, &state, lacks.held)?;
         }
-        // Era 0 is a state alone: it is small, and verified every time.
-        if group.slots.is_some() && first_lacking == [None; 3] && state_at.is_none() {
-            return Ok(Standing::Present);
+        let state_is_pruned = lacks.state == LackingState::Pruned;
+        // Era 0 is a state alone: it is small, and verified every time, unless it was pruned.
+        if (group.slots.is_some() || state_is_pruned)
+            && first_lacking == [None; 3]
+            && state_at.is_none()
+        {
+            return Ok(Standing::Complete { pruned: pruned || state_is_pruned });
         }
         if let Some(slots) = group.slots {
             self.check_consecutive(file.path(), group.era, slots, first_lacking)?;
@@ -227,6 +239,9 @@ impl Survey {
         }
         // A state that was pruned is no more wanted than a block that was.
         let is_pruned = self.pruned_before(column).is_some_and(|pruned| slot < pruned);
+        if is_pruned {
+            lacks.state = LackingState::Pruned;
+        }
         if is_pruned || !self.selects(group) {
             return Ok(None);
         }
@@ -394,6 +409,8 @@ impl Survey {
 struct Presence {
     highest: Option<Slot>,
     first_lacking: Option<Slot>,
+    /// Some of the others were pruned.
+    pruned: bool,
 }
 
 impl Presence {
@@ -402,15 +419,17 @@ impl Presence {
         slots: impl Iterator<Item = Slot>,
         pruned_before: Option<Slot>,
     ) -> Result<Self> {
-        let (mut highest, mut first_lacking) = (None, None);
+        let (mut highest, mut first_lacking, mut pruned) = (None, None, false);
         for slot in slots {
             if writer.contains(slot)? {
                 highest = Some(slot);
             } else if pruned_before.is_none_or(|pruned| slot >= pruned) {
                 first_lacking = first_lacking.or(Some(slot));
+            } else {
+                pruned = true;
             }
         }
-        Ok(Self { highest, first_lacking })
+        Ok(Self { highest, first_lacking, pruned })
     }
 }
 

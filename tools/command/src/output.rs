@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::time::Duration;
 
 use anyhow::Result;
 pub(crate) use coldstore_client::wire::Decimal;
@@ -73,6 +74,17 @@ pub(crate) fn is_closed() -> bool {
 /// "1 era", "2 eras"
 pub(crate) fn count(number: u64, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
+/// "5.65 MiB in 0.3 s (21.08 MiB/s)"
+pub(crate) fn amount_and_rate(byte_len: u64, seconds: f64) -> String {
+    let amount = format!("{} in {seconds:.1} s", bytes_for_people(byte_len));
+    if seconds <= 0.0 {
+        return amount;
+    }
+    let millis = Duration::from_secs_f64(seconds).as_millis().max(1);
+    let rate = u64::try_from(u128::from(byte_len) * 1000 / millis).unwrap_or(u64::MAX);
+    format!("{amount} ({}/s)", bytes_for_people(rate))
 }
 
 /// A sentence for the operator. Standard error may be closed; there is nobody to tell that to.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use coldstore::Column;
 use coldstore::removal::{self, Removal, Removed};
+use coldstore::{Column, Manifest};
 use serde::Serialize;
 
 use crate::cli::column_parser;
@@ -53,7 +53,7 @@ impl Scope {
         let columns = if self.columns.is_empty() { &present } else { &self.columns };
         let removed = match self.dry_run {
             true => removal::inspect(&self.archive, removal, columns)?,
-            false => removal::remove(&self.archive, removal, columns)?,
+            false => self.begin(removal, columns)?,
         };
         let mut out = Output::stdout();
         if self.json {
@@ -66,6 +66,19 @@ impl Scope {
         out.flush()?;
         self.tell(&removed);
         Ok(Answer::Yes)
+    }
+
+    /// Says so when an error leaves the removal half done.
+    fn begin(&self, removal: Removal, columns: &[Column]) -> Result<Vec<Removed>> {
+        let removed = removal::remove(&self.archive, removal, columns);
+        let manifest = if removed.is_err() { Manifest::read(&self.archive)? } else { None };
+        if manifest.is_some_and(|manifest| !manifest.intents().is_empty()) {
+            output::tell(
+                "what was begun is not finished: the next command that writes finishes it, and so does \
+                 `heal`; the file in which a column ends is written anew, and needs room for that",
+            );
+        }
+        Ok(removed?)
     }
 
     fn object(&self, removed: &Removed) -> RemovedObject {
@@ -86,8 +99,8 @@ impl Scope {
             return format!("{column}: nothing to remove");
         }
         let verb = if self.dry_run { "would be removed" } else { "removed" };
-        let records = counted(cut.records, "record");
-        let files = counted(cut.files, "data file");
+        let records = output::count(cut.records, "record");
+        let files = output::count(cut.files, "data file");
         let bytes = output::bytes_for_people(cut.bytes);
         let highest = match cut.highest {
             Some(slot) => format!("highest slot {slot}"),
@@ -105,8 +118,4 @@ impl Scope {
         let verb = if self.dry_run { "would be freed" } else { "freed" };
         output::tell(&format!("{} {verb}", output::bytes_for_people(bytes)));
     }
-}
-
-fn counted(count: u64, thing: &str) -> String {
-    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
 }

@@ -9,9 +9,15 @@ use crate::support::{Archive, Run, coldstore, roots, test_data};
 /// Runs the command where no regular file may grow. A limit stands for the full disk: every call that
 /// would write fails, in the first byte, with an error of its own.
 fn without_room(args: &[&str], redirected: Option<&OsStr>) -> Run {
-    let script = r#"trap "" XFSZ; ulimit -f 0; [ -z "$OUT" ] || exec >"$OUT"; exec "$@""#;
+    with_room_for(0, args, redirected)
+}
+
+/// Runs the command where a file has at most so many blocks of 512 bytes.
+fn with_room_for(blocks: u32, args: &[&str], redirected: Option<&OsStr>) -> Run {
+    let script =
+        format!(r#"trap "" XFSZ; ulimit -f {blocks}; [ -z "$OUT" ] || exec >"$OUT"; exec "$@""#);
     let mut command = Command::new("sh");
-    command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_coldstore")]).args(args);
+    command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_coldstore")]).args(args);
     command.env("OUT", redirected.unwrap_or_default()).env_remove("COLDSTORE_LOG");
     let output: Output = command.output().unwrap();
     output.into()
@@ -75,4 +81,23 @@ fn a_full_disk_is_told_with_the_file_that_it_was_full_for() {
     fs::write(&value, &roots([0])[0].1).unwrap();
     let run = without_room(&put, None).exits(3);
     assert!(run.stderr.contains(&format!("{}/bbr/", new.arg())), "{}", run.stderr);
+}
+
+/// Guards against an operator who takes a rewind that failed for one that did nothing.
+#[test]
+fn a_removal_that_fails_halfway_says_what_finishes_it() {
+    let archive = Archive::new().with("bbr", &roots(0..500)).with("bsr", &roots(0..500));
+    let arg = archive.arg();
+    // The manifest has room, and no column.
+    let run = with_room_for(4, &["rewind", &arg, "--to", "400"], None).exits(3);
+    let told = "what was begun is not finished: the next command that writes finishes it";
+    assert!(run.stderr.contains(told), "{}", run.stderr);
+    assert!(run.stderr.lines().last().unwrap().contains(".bbr.new/"), "{}", run.stderr);
+    let verified = coldstore(&["verify", &arg]).exits(0);
+    assert!(verified.stderr.contains("a rewind was begun and not finished"));
+    coldstore(&["heal", &arg]).exits(0);
+    for column in ["bbr", "bsr"] {
+        let last = archive.scan(column, &["--reverse", "--limit", "1", "--format", "sha256"]);
+        assert_eq!(last.first_words(), ["400"], "{column}");
+    }
 }

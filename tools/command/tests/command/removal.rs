@@ -5,7 +5,7 @@ use std::fs;
 use crate::import::some_eras;
 use crate::map::minimal;
 use crate::support::{
-    Archive, coldstore, coldstore_fed, copy_dir, listing, roots, stream, test_data,
+    Archive, Run, coldstore, coldstore_fed, copy_dir, listing, roots, stream, test_data,
 };
 
 fn two_columns() -> Archive {
@@ -289,4 +289,46 @@ fn a_copy_is_hashed_and_refused_by_the_slot_that_differs() {
         fs::remove_file(&value).unwrap();
     }
     assert!(["blk", "bbr", "bsr", "bss"].map(held) == before);
+}
+
+/// Guards against eras that were pruned and are called "there already", or not mentioned at all; and
+/// against a rewind that makes a part of what was pruned come back unasked.
+#[test]
+fn import_and_export_call_pruned_eras_that() {
+    let archive = three_eras();
+    let (arg, out) = (archive.arg(), archive.beside("out"));
+    let files = test_data("chain-mainnet-preset/era");
+    let import = ["import", &arg, files.to_str().unwrap(), "--json"];
+    coldstore(&["prune", &arg, "--before", "16384"]).exits(0);
+    let exported = coldstore(&["export", &arg, "--out", &out, "--json"]).exits(0);
+    assert_eq!(exported.json()["exported_eras"], "1");
+    assert!(exported.stderr.contains("eras 0 to 2 are left out: pruned"), "{}", exported.stderr);
+
+    let imported = coldstore(&import).exits(0);
+    let counts = |run: &Run| {
+        let summary = run.json();
+        ["imported_eras", "present_eras", "pruned_eras"].map(|key| summary[key].to_string())
+    };
+    assert_eq!(counts(&imported), ["\"0\"", "\"1\"", "\"3\""]);
+    let told = "3 eras left out: pruned; --backfill --refill brings back what was pruned";
+    assert!(imported.stderr.contains(told), "{}", imported.stderr);
+
+    // Nothing is left, and what comes next begins where the prune ended.
+    coldstore(&["rewind", &arg, "--to", "10000"]).exits(0);
+    let imported = coldstore(&import).exits(0);
+    assert_eq!(imported.json()["pruned_eras"], "2", "{}", imported.stderr);
+    assert!(!imported.stderr.contains("cannot be added later"), "{}", imported.stderr);
+    for (column, first) in [("blk", "16384"), ("bbr", "16384"), ("bsr", "16384"), ("bss", "16384")]
+    {
+        let lowest = archive.scan(column, &["--limit", "1", "--format", "sha256"]);
+        assert_eq!(lowest.first_words(), [first], "{column}");
+        let gone = coldstore(&["get", &arg, column, "9000"]).exits(1);
+        assert!(gone.stderr.contains("pruned: everything before slot 16384"), "{}", gone.stderr);
+    }
+    coldstore(&["verify", &arg]).exits(0);
+    let files = files.to_str().unwrap();
+    coldstore(&["import", &arg, files, "--backfill", "--refill"]).exits(0);
+    let stat = coldstore(&["stat", &arg, "--json"]).exits(0).json();
+    assert_eq!(stat["columns"][0]["records"], "23871");
+    assert!(stat["columns"][0]["pruned_before"].is_null());
 }

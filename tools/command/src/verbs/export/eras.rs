@@ -3,7 +3,7 @@
 use std::ops::{ControlFlow, RangeInclusive};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use coldstore::era::ExportError;
@@ -73,7 +73,7 @@ pub(super) fn export(
         Some(eras) => (eras, None),
         None => {
             let eras = views.eras(slots_per_era)?;
-            (eras.clone(), pruned.within(eras))
+            (eras.clone(), pruned.within(&eras))
         }
     };
     if let Some((first, last)) = left_out {
@@ -195,9 +195,15 @@ impl Pruned {
         })
     }
 
-    /// Those of the eras that were pruned, the first and the last.
-    fn within(&self, eras: RangeInclusive<u64>) -> Option<(u64, u64)> {
-        let mut pruned = eras.filter(|era| self.of(*era).is_some());
+    /// The first and the last era that was pruned, of these and of those before them that the archive
+    /// once had.
+    fn within(&self, eras: &RangeInclusive<u64>) -> Option<(u64, u64)> {
+        let begun = self.manifest.first_slot.map(|first| match first.0 {
+            0 => 0,
+            first => first.div_ceil(self.slots_per_era) + 1,
+        });
+        let first = begun.map_or(*eras.start(), |begun| begun.min(*eras.start()));
+        let mut pruned = (first..=*eras.end()).filter(|era| self.of(*era).is_some());
         let first = pruned.next()?;
         Some((first, pruned.next_back().unwrap_or(first)))
     }
@@ -297,22 +303,15 @@ impl Summary {
     }
 
     fn tell(&self) {
-        let mut text = format!(
-            "{}: {} eras written, {} were there already; {} blocks, {} skipped slots; {} in {:.1} s",
+        let text = format!(
+            "{}: {} written, {} already there; {}, {}; {}",
             self.config_name,
-            self.exported_eras.0,
+            output::count(self.exported_eras.0, "era"),
             self.present_eras.0,
-            self.blocks.0,
-            self.skipped_slots.0,
-            output::bytes_for_people(self.bytes.0),
-            self.seconds,
+            output::count(self.blocks.0, "block"),
+            output::count(self.skipped_slots.0, "skipped slot"),
+            output::amount_and_rate(self.bytes.0, self.seconds),
         );
-        if self.seconds > 0.0 {
-            let millis = Duration::from_secs_f64(self.seconds).as_millis().max(1);
-            let rate = u128::from(self.bytes.0) * 1000 / millis;
-            let rate = output::bytes_for_people(u64::try_from(rate).unwrap_or(u64::MAX));
-            text += &format!(" ({rate}/s)");
-        }
         output::tell(&text);
         if self.unknown_layouts.0 > 0 {
             output::tell(&format!(

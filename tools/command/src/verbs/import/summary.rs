@@ -17,6 +17,8 @@ use crate::output::{self, Decimal};
 pub(super) struct Summary {
     imported_eras: Decimal,
     present_eras: Decimal,
+    /// Pruned, and left so.
+    pruned_eras: Decimal,
     /// Of the imported ones those of which the archive had some.
     completed_eras: Decimal,
     blocks: Decimal,
@@ -53,6 +55,7 @@ impl Summary {
         Self {
             imported_eras: Decimal(sum.imported),
             present_eras: Decimal(sum.present),
+            pruned_eras: Decimal(sum.pruned),
             completed_eras: Decimal(sum.completed),
             blocks: Decimal(sum.blocks),
             skipped_slots: Decimal(sum.skipped_slots),
@@ -75,28 +78,25 @@ impl Summary {
             None => "nothing was proved: the files were trusted".to_owned(),
         });
         let network = self.config_name.as_deref().unwrap_or("unknown network");
-        let mut text = format!("{network}: {} eras imported", self.imported_eras.0);
+        let mut text =
+            format!("{network}: {} imported", output::count(self.imported_eras.0, "era"));
         if let (Some(first), Some(last)) = (self.first_slot, self.last_slot) {
             text += &format!(", slots {} to {}", first.0, last.0);
         }
         text += &format!(
-            ", {} blocks, {} skipped slots, {} states; {} eras were there already; {} in {:.1} s",
-            self.blocks.0,
-            self.skipped_slots.0,
-            self.states.0,
-            self.present_eras.0,
-            output::bytes_for_people(self.bytes.0),
-            self.seconds,
+            ", {}, {}, {}; {} already there; {}",
+            output::count(self.blocks.0, "block"),
+            output::count(self.skipped_slots.0, "skipped slot"),
+            output::count(self.states.0, "state"),
+            output::count(self.present_eras.0, "era"),
+            output::amount_and_rate(self.bytes.0, self.seconds),
         );
-        if self.seconds > 0.0 {
-            let per_second = Duration::from_secs_f64(self.seconds).as_millis().max(1);
-            let rate = u128::from(self.bytes.0) * 1000 / per_second;
-            let rate = output::bytes_for_people(u64::try_from(rate).unwrap_or(u64::MAX));
-            text += &format!(" ({rate}/s)");
-        }
         output::tell(&text);
-        for (encoding, eras) in &self.index_encodings {
-            output::tell(&format!("block index of {eras} eras: {encoding} encoding"));
+        if self.pruned_eras.0 > 0 {
+            output::tell(&format!(
+                "{} left out: pruned; --backfill --refill brings back what was pruned",
+                output::count(self.pruned_eras.0, "era")
+            ));
         }
         if let Some(proof) = &self.proof {
             proof.tell_details();
@@ -107,7 +107,8 @@ impl Summary {
             ));
         }
         for (column, eras) in completed(done) {
-            output::tell(&format!("{column} lacked something of {eras} eras: completed"));
+            let eras = output::count(eras, "era");
+            output::tell(&format!("{column} lacked something of {eras}: completed"));
         }
     }
 }
