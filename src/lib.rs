@@ -69,6 +69,8 @@ pub mod era;
 pub mod error;
 pub mod files;
 pub mod format;
+#[path = "docs/mod.rs"]
+pub mod guide;
 pub mod manifest;
 pub mod occupancy;
 pub mod read;

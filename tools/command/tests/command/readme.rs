@@ -1,4 +1,4 @@
-//! The shell blocks of the README, as a reader pastes them.
+//! Runs the shell blocks of the README and the guide as a reader would paste them.
 
 use std::fs;
 use std::io::Read;
@@ -79,8 +79,8 @@ impl Place {
         place
     }
 
-    /// Runs a block to its end and returns what it printed.
-    fn run(&self, block: &Block) -> String {
+    /// Runs a block of `document` to its end and returns what it printed.
+    fn run(&self, document: &str, block: &Block) -> String {
         let scratch = self.scratch.path().to_str().unwrap();
         let script = block.script.replace("/tmp/", &format!("{scratch}/"));
         let path = format!("{scratch}/bin:{}", std::env::var("PATH").unwrap());
@@ -120,26 +120,47 @@ impl Place {
             None => "the block hangs".to_owned(),
         };
         let said = fs::read_to_string(said).unwrap();
-        panic!("README.md, line {}: {ended}\n{said}\n{printed}", block.line);
+        panic!("{document}, line {}: {ended}\n{said}\n{printed}", block.line);
     }
 }
 
-#[test]
-fn every_shell_block_of_the_readme_runs_to_its_end_and_prints_what_it_says() {
-    for tool in ["bash", "curl", "tar", "zstd"] {
-        let found = Command::new(tool).arg("--version").stdout(Stdio::null()).status();
-        assert!(found.is_ok_and(|status| status.success()), "{tool} is needed and not there");
-    }
-    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
-    let blocks = blocks(&readme);
-    assert!(blocks.len() >= 3, "only {} blocks", blocks.len());
+/// README.md, the chapters of the guide, and tools/README.md.
+fn documents() -> Vec<String> {
+    let chapters = fs::read_dir(repository().join("src/docs")).unwrap();
+    let mut documents: Vec<_> = chapters
+        .map(|entry| format!("src/docs/{}", entry.unwrap().file_name().to_str().unwrap()))
+        .filter(|name| name.ends_with(".md"))
+        .collect();
+    documents.sort_unstable();
+    documents.extend(["README.md", "tools/README.md"].map(str::to_owned));
+    documents
+}
+
+fn run_blocks(document: &str) -> usize {
+    let text = fs::read_to_string(repository().join(document)).unwrap();
+    let blocks = blocks(&text);
     let place = Place::new();
     for block in &blocks {
-        let printed = place.run(block);
+        let printed = place.run(document, block);
         if let Some(wanted) = &block.prints {
-            assert_eq!(&printed, wanted, "README.md, line {}", block.line);
+            assert_eq!(&printed, wanted, "{document}, line {}", block.line);
         }
     }
+    blocks.len()
+}
+
+#[test]
+fn every_shell_block_of_the_documents_runs_to_its_end_and_prints_what_it_says() {
+    for tool in ["bash", "curl", "tar", "zstd"] {
+        let found = Command::new(tool).arg("--version").stdout(Stdio::null()).status();
+        assert!(found.is_ok_and(|status| status.success()), "{tool} is required");
+    }
+    let mut blocks_by_document = Vec::new();
+    for document in documents() {
+        blocks_by_document.push((run_blocks(&document), document));
+    }
+    let readme = blocks_by_document.iter().find(|(_, document)| document == "README.md");
+    assert!(readme.is_some_and(|(blocks, _)| *blocks >= 4), "{blocks_by_document:?}");
 }
 
 #[test]
