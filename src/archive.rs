@@ -412,11 +412,13 @@ fn open_writers(
     };
     let mut locked = asked.iter().map(lock).collect::<Result<Vec<_>>>()?;
     if locked.len() == 1 {
-        return locked.drain(..).map(Locked::open).collect();
+        return locked.drain(..).map(Writer::open_locked).collect();
     }
     std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            locked.into_iter().map(|column| scope.spawn(move || column.open())).collect();
+        let threads: Vec<_> = locked
+            .into_iter()
+            .map(|column| scope.spawn(move || Writer::open_locked(column)))
+            .collect();
         let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
         joined.map(|opened| opened.unwrap_or_else(|p| std::panic::resume_unwind(p))).collect()
     })

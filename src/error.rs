@@ -130,8 +130,9 @@ pub enum Error {
     },
 
     /// One batch would both fill a gap and go past the highest slot.
+    /// [`Writer::put_bulk`](crate::Writer::put_bulk) splits it.
     #[error(
-        "a batch may not both fill a gap (slot {backfill}) and go past the highest slot (slot {sequential})"
+        "a batch may not both fill a gap (slot {backfill}) and go past the highest slot (slot {sequential}); put_bulk splits it"
     )]
     MixedBatch {
         /// The first slot of the batch that fills a gap.
@@ -141,8 +142,9 @@ pub enum Error {
     },
 
     /// One backfill batch would fill gaps in more than one file besides the current one.
+    /// [`Writer::put_bulk`](crate::Writer::put_bulk) splits it.
     #[error(
-        "a backfill batch may fill gaps in one file besides the current one, this one needs {}",
+        "a backfill batch may fill gaps in one file besides the current one, this one needs {}; put_bulk splits it",
         list(files)
     )]
     SpansFiles {

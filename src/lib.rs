@@ -92,10 +92,10 @@ pub use read::{
 };
 pub use slot::{FileId, SLOTS_PER_FILE, Slot};
 pub use write::{
-    Checksums, CommitInfo, Committed, CutReport, Door, HealAction, HealReport, Keep, Mended,
-    Pipeline, PipelineOptions, Prepared, Queue, ReclaimReport, Reclaimed, RunCommit, RunError,
-    RunReport, Ticket, Writer, WriterOptions, inspect, inspect_cut, inspect_reclaim, inspect_with,
-    reclaim, replace_by_copy,
+    BulkCommit, BulkError, BulkReport, Checksums, CommitInfo, Committed, CutReport, Door,
+    HealAction, HealReport, Keep, Mended, Pipeline, PipelineOptions, Prepared, Queue,
+    ReclaimReport, Reclaimed, Ticket, TrySubmitError, Writer, WriterOptions, inspect, inspect_cut,
+    inspect_reclaim, inspect_with, reclaim, replace_by_copy,
 };
 
 /// The examples of the README are run as tests.

@@ -285,7 +285,7 @@ fn test_backfill_batch_across_file_boundaries() {
     assert!(!writer.is_poisoned());
 
     // The helper above it takes the same run: one commit for each file.
-    let report = writer.put_run(&batch([6, 8191, 8192, 9001, 20_000, 32_999]), |_| {}).unwrap();
+    let report = writer.put_bulk(&batch([6, 8191, 8192, 9001, 20_000, 32_999]), |_| {}).unwrap();
     assert_eq!((report.written, report.unchanged, report.last), (6, 0, Some(Slot(32_999))));
     let all = content([5, 6, 8191, 8192, 9000, 9001, 20_000, 32_999, 33_000]);
     assert_shows(&view(dir.path()), &all, "after the run");

@@ -36,7 +36,7 @@ fn put(archive: &mut ArchiveWriter, column: Column, slots: &[u64]) {
         })
         .collect();
     let writer = archive.column(column, BACKFILLED.contains(&column)).unwrap();
-    writer.put_run(&batch, |_| {}).unwrap();
+    writer.put_bulk(&batch, |_| {}).unwrap();
 }
 
 fn records(view: &View) -> BTreeMap<u64, Vec<u8>> {

@@ -74,7 +74,7 @@ fn ways(writer: &mut Writer, slot: u64, value: &[u8]) -> Vec<Result<Committed>> 
         writer.prepare_batch(&items).and_then(coldstore::Prepared::commit),
         writer.put_from(Slot(slot), value.len() as u64, &mut &value[..]),
         writer
-            .put_run(&items, |_| {})
+            .put_bulk(&items, |_| {})
             .map_err(|stopped| stopped.error)
             .map(|done| Committed { written: done.written, unchanged: done.unchanged }),
     ];
@@ -162,7 +162,7 @@ fn roots_are_appended_without_gaps_and_may_fill_gaps_from_behind() {
         writer.put_batch(&roots(&[100, 101])).unwrap();
         assert_refused(writer.put(Slot(103), &root(103)), gap, 103);
         assert_refused(writer.put_batch(&roots(&[102, 104])), gap, 104);
-        let run = writer.put_run(&roots(&[101, 102, 104]), |_| {});
+        let run = writer.put_bulk(&roots(&[101, 102, 104]), |_| {});
         assert_refused(run.map_err(|stopped| stopped.error), gap, 104);
         assert_eq!(writer.highest_written_slot(), Some(Slot(101)), "a run is refused as a whole");
         writer.put_batch(&roots(&[100, 101, 102])).unwrap();
@@ -170,7 +170,7 @@ fn roots_are_appended_without_gaps_and_may_fill_gaps_from_behind() {
         assert_refused(writer.put_batch(&roots(&[40, 42])), gap, 42);
         writer.put_batch(&roots(&[40, 41])).unwrap();
         writer.put_batch(&roots(&[0, 1])).unwrap();
-        writer.put_run(&roots(&(98..110).collect::<Vec<_>>()), |_| {}).unwrap();
+        writer.put_bulk(&roots(&(98..110).collect::<Vec<_>>()), |_| {}).unwrap();
         assert_eq!(writer.highest_written_slot(), Some(Slot(109)));
     }
 }

@@ -682,7 +682,7 @@ fn assert_refused(
         let source = &mut &value[..];
         let error = writer.put_from(*slot, value.len() as u64, source).map(drop).unwrap_err();
         errors.push(("put_from", error));
-        errors.push(("put_run", writer.put_run(items, |_| {}).map(drop).unwrap_err().error));
+        errors.push(("put_bulk", writer.put_bulk(items, |_| {}).map(drop).unwrap_err().error));
     }
     for (call, error) in errors {
         assert!(is_right(&error), "{what}: {call}: {error:?}");
@@ -712,7 +712,7 @@ fn rule_1_slots_of_a_batch_ascend_strictly() {
                 if p.0 == previous && s.0 == slot)
         });
     }
-    let error = writer.put_run(&batch([9001, 17_000, 9002]), |_| {}).unwrap_err();
+    let error = writer.put_bulk(&batch([9001, 17_000, 9002]), |_| {}).unwrap_err();
     assert!(matches!(error.error, Error::NotAscending { .. }), "{error:?}");
     let wanted: Content = match error.done.written {
         0 => content([10, 20, 9000]),
@@ -1073,7 +1073,7 @@ fn rule_6_a_run_is_split_into_one_commit_per_file() {
     column(dir.path(), true, base);
     let mut writer = writer(dir.path(), true);
     let slots = [5, 9, 10, 11, 8191, 8192, 9001, 30_000, 57_344, 59_999];
-    let report = writer.put_run(&batch(slots), |_| {}).unwrap();
+    let report = writer.put_bulk(&batch(slots), |_| {}).unwrap();
     assert_eq!((report.written, report.unchanged), (9, 1));
     assert_eq!(report.last, Some(Slot(59_999)));
     assert!((3..=4).contains(&report.commits), "files 0, 1, 3 and 7: {report:?}");
@@ -1082,15 +1082,15 @@ fn rule_6_a_run_is_split_into_one_commit_per_file() {
 
     // The same again is nothing; so is nothing.
     let before = files(dir.path());
-    let report = writer.put_run(&batch(slots), |_| {}).unwrap();
+    let report = writer.put_bulk(&batch(slots), |_| {}).unwrap();
     assert_eq!((report.written, report.unchanged), (0, 10));
     assert_eq!(report.last, Some(Slot(59_999)));
-    let report = writer.put_run(&batch([]), |_| {}).unwrap();
+    let report = writer.put_bulk(&batch([]), |_| {}).unwrap();
     assert_eq!((report.written, report.unchanged, report.last), (0, 0, None));
     assert_files(dir.path(), &before, "the same run again");
 
     // Gaps, then past the highest slot: no batch, but a run.
-    let report = writer.put_run(&batch([6, 9002, 59_998, 60_001, 70_000]), |_| {}).unwrap();
+    let report = writer.put_bulk(&batch([6, 9002, 59_998, 60_001, 70_000]), |_| {}).unwrap();
     assert_eq!((report.written, report.last), (5, Some(Slot(70_000))));
     let all: Content = all.into_iter().chain(content([6, 9002, 59_998, 60_001, 70_000])).collect();
     assert_shows(&view(dir.path()), &all, "gaps and then sequential");
@@ -1098,7 +1098,7 @@ fn rule_6_a_run_is_split_into_one_commit_per_file() {
     // An error in the middle: what was committed stays, and the error says so.
     let mut items = batch([7, 9000, 9003, 17_001]);
     items[1].1 = b"wrong".to_vec();
-    let error = writer.put_run(&items, |_| {}).unwrap_err();
+    let error = writer.put_bulk(&items, |_| {}).unwrap_err();
     assert!(matches!(error.error, Error::Conflict { slot: Slot(9000) }), "{error:?}");
     let mut wanted = all;
     if error.done.last == Some(Slot(7)) {
@@ -1119,7 +1119,7 @@ fn a_run_reports_the_commits_that_were_made() {
     let slots = [11, 12, 9001, 16_999, 17_001];
     let mut told = Vec::new();
     let report = writer
-        .put_run(&batch(slots), |commit| {
+        .put_bulk(&batch(slots), |commit| {
             let view = view(dir.path());
             for slot in slots.into_iter().filter(|slot| *slot <= commit.last.0) {
                 assert_eq!(view.get(Slot(slot)).unwrap().unwrap(), value(slot), "{commit:?}");
@@ -1133,7 +1133,7 @@ fn a_run_reports_the_commits_that_were_made() {
 
     let before = stamps(dir.path());
     let mut told = 0;
-    let report = writer.put_run(&batch(slots), |_| told += 1).unwrap();
+    let report = writer.put_bulk(&batch(slots), |_| told += 1).unwrap();
     assert_eq!(stamps(dir.path()), before);
     assert_eq!(report.commits, 0, "nothing was committed: {report:?}");
     assert_eq!((told, report.last), (3, Some(Slot(17_001))), "one step a file, all of it durable");
@@ -1429,7 +1429,7 @@ fn a_run_commits_once_per_file_and_once_ahead() {
     ];
     for (run, most) in runs {
         disk.take_calls();
-        let report = writer.put_run(&batch(run.iter().copied()), |_| {}).unwrap();
+        let report = writer.put_bulk(&batch(run.iter().copied()), |_| {}).unwrap();
         let calls = disk.take_calls();
         let renames = rename_positions(&calls).len();
         assert_flushed(&calls, dir.path());
@@ -1455,8 +1455,8 @@ fn try_all_writes(writer: &mut Writer, slot: u64) -> Vec<(&'static str, Result<(
         ("put_from", {
             writer.put_from(Slot(slot), value.len() as u64, &mut &value[..]).map(drop)
         }),
-        ("put_run", {
-            writer.put_run(&[(Slot(slot), &value)], |_| {}).map(drop).map_err(|error| error.error)
+        ("put_bulk", {
+            writer.put_bulk(&[(Slot(slot), &value)], |_| {}).map(drop).map_err(|error| error.error)
         }),
     ]
 }
@@ -1619,7 +1619,7 @@ fn whichever_call_of_a_run_fails_the_error_says_how_far_it_came() {
             let disk = TestDisk::new();
             let mut writer = open_on(&disk, dir.path(), true);
             disk.fail_at(n, fault);
-            let result = writer.put_run(&batch(run), |_| {});
+            let result = writer.put_bulk(&batch(run), |_| {});
             if !disk.was_hit() {
                 assert_eq!(result.unwrap().last, Some(Slot(41_000)));
                 break;
@@ -1635,7 +1635,7 @@ fn whichever_call_of_a_run_fails_the_error_says_how_far_it_came() {
             let mut writer = common::writer(dir.path(), true);
             assert_eq!(shown(dir.path()), fresh, "{name}: healing takes and adds nothing");
             partial.insert(fresh.len());
-            let report = writer.put_run(&batch(run), |_| {}).unwrap();
+            let report = writer.put_bulk(&batch(run), |_| {}).unwrap();
             assert_eq!(report.written + report.unchanged, 10, "{name}");
             assert_shows(&view(dir.path()), steps.last().unwrap(), &name);
         }

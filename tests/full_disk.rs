@@ -257,7 +257,7 @@ fn copy_to_a_full_disk(directory: &Path) {
         [(Column::Blocks, [1, 9000, 20_000]), (Column::StateSnapshots, [1, 2, 3])]
     {
         let items = slots.map(|slot| (Slot(slot), value(slot)));
-        writer.column(column, true).unwrap().put_run(&items, |_| {}).unwrap();
+        writer.column(column, true).unwrap().put_bulk(&items, |_| {}).unwrap();
     }
     drop(writer);
     let destination = directory.join("copied");

@@ -86,7 +86,7 @@ fn what_a_failing_stream_left_is_cut_off_and_the_cut_is_flushed() {
         let done = writer.put_from(Slot(slot), 5, &mut &b"value"[..]).unwrap();
         assert_eq!(done, Committed { written: 1, unchanged: 0 });
         drop(writer);
-        let mut again = open(&disk, dir.path());
+        let again = open(&disk, dir.path());
         assert!(again.heal_report().is_clean(), "{:?}", again.heal_report());
         assert!(again.contains(Slot(slot)).unwrap());
     }

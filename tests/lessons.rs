@@ -266,9 +266,9 @@ fn whatever_can_be_written_can_be_read() {
                     );
                     assert_files(dir.path(), &before, call);
                 }
-                let error = writer.put_run(&[(Slot(slot), &large)], |_| {}).unwrap_err();
+                let error = writer.put_bulk(&[(Slot(slot), &large)], |_| {}).unwrap_err();
                 assert!(matches!(error.error, Error::TooLarge { .. }), "{error:?}");
-                assert_files(dir.path(), &before, "put_run");
+                assert_files(dir.path(), &before, "put_bulk");
             }
         }
         assert_shows(&view(dir.path()), &wanted, &format!("{compression}"));

@@ -25,7 +25,7 @@ use coldstore::format::conf::{BackfillTarget, Conf};
 use coldstore::stat::stat_column;
 use coldstore::verify::{VerifyOptions, verify_column};
 use coldstore::{
-    Compression, Error, FileId, Reader, ReaderOptions, RunCommit, SLOTS_PER_FILE, Slot, View,
+    BulkCommit, Compression, Error, FileId, Reader, ReaderOptions, SLOTS_PER_FILE, Slot, View,
     Writer, WriterOptions,
 };
 use proptest::prelude::*;
@@ -771,9 +771,9 @@ impl Run {
     fn run(&mut self, items: &[Item]) {
         let mut expected = self.model.refusals(items);
         expected.retain(|refusal| !matches!(refusal, Refusal::MixedBatch | Refusal::SpansFiles));
-        let mut told: Vec<RunCommit> = Vec::new();
+        let mut told: Vec<BulkCommit> = Vec::new();
         let (writer, own) = (self.writer.as_mut().unwrap(), &self.own);
-        let outcome = writer.put_run(items, |commit| {
+        let outcome = writer.put_bulk(items, |commit| {
             let view = own.refresh().unwrap();
             assert!(view.contains(commit.first).unwrap() && view.contains(commit.last).unwrap());
             told.push(*commit);

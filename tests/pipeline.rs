@@ -6,14 +6,16 @@ mod common;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 
 use common::{Fault, PLAIN, TestDisk};
 
 use coldstore::{
-    Column, Committed, Error, Pipeline, PipelineOptions, Reader, ReaderOptions, Slot, View, Writer,
-    WriterOptions,
+    Column, Committed, Error, Pipeline, PipelineOptions, Queue, Reader, ReaderOptions, Slot,
+    TrySubmitError, View, Writer, WriterOptions,
 };
 
 fn value(slot: u64) -> Vec<u8> {
@@ -358,4 +360,100 @@ fn values_from_files_are_committed_in_their_turn() {
         drop(pipeline);
         assert_eq!(shown(directory.path()).len(), 32);
     }
+}
+
+/// A value whose first byte comes when it is sent: until then the writer's thread waits in its commit.
+struct Held(std::sync::mpsc::Receiver<u8>);
+
+impl std::io::Read for Held {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let Ok(byte) = self.0.recv() else { return Ok(0) };
+        buffer[0] = byte;
+        Ok(1)
+    }
+}
+
+#[derive(Default)]
+struct Woken(AtomicU64);
+
+impl std::task::Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
+}
+
+#[test]
+fn a_full_queue_returns_the_items_and_a_ticket_can_be_awaited() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = PipelineOptions::default().max_jobs(NonZeroUsize::MIN);
+    let writer = writer(directory.path(), Column::StateDiffs, false);
+    let pipeline = Pipeline::start(writer, options).unwrap();
+    let (go_on, held) = std::sync::mpsc::channel();
+    let mut first = pipeline.submit_from(Slot(1), 1, Box::new(Held(held))).unwrap();
+    assert_eq!((first.slots(), first.records()), (Some((Slot(1), Slot(1))), 1));
+
+    let woken = Arc::<Woken>::default();
+    let waker = std::task::Waker::from(Arc::clone(&woken));
+    let mut context = std::task::Context::from_waker(&waker);
+    assert!(Pin::new(&mut first).poll(&mut context).is_pending());
+    match pipeline.try_submit(vec![item(2)]) {
+        Err(TrySubmitError::Full(items)) => assert_eq!(items, [item(2)]),
+        other => panic!("{other:?}"),
+    }
+    go_on.send(7).unwrap();
+    while woken.0.load(Ordering::Acquire) == 0 {
+        std::thread::yield_now();
+    }
+    let written = Committed { written: 1, unchanged: 0 };
+    match Pin::new(&mut first).poll(&mut context) {
+        Poll::Ready(outcome) => assert_eq!(outcome.unwrap(), written),
+        Poll::Pending => panic!("woken without an answer"),
+    }
+    // What is refused takes no room.
+    let refused = pipeline.try_submit(vec![item(4), item(3)]);
+    assert!(matches!(refused, Err(TrySubmitError::Refused(Error::NotAscending { .. }))));
+    assert_eq!(pipeline.queue(), Queue::default());
+    assert_eq!(pipeline.try_submit(vec![item(2)]).unwrap().wait().unwrap(), written);
+    assert_eq!(pipeline.queue(), Queue::default());
+    drop(pipeline);
+    assert_eq!(shown(directory.path()).keys().copied().collect::<Vec<_>>(), [1, 2]);
+}
+
+#[test]
+fn a_bulk_submission_breaks_no_rule_wherever_its_slots_lie() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut first = writer(directory.path(), Column::Blocks, true);
+    first.put_batch(&[item(0), item(8192), item(20_000)]).unwrap();
+    let pipeline = Pipeline::start(first, PipelineOptions::default()).unwrap();
+    let bulk = |slots: &[u64]| slots.iter().map(|slot| item(*slot)).collect::<Vec<_>>();
+    let slots = [1, 2, 9000, 17_000, 20_001, 30_000];
+    assert!(matches!(pipeline.put_batch(bulk(&slots)), Err(Error::MixedBatch { .. })));
+
+    // The writer is held while the second run is queued: its slots up to 30,000 are above the highest
+    // slot by then, and gaps when they are committed.
+    let (go_on, held) = std::sync::mpsc::channel();
+    let stream = pipeline.submit_from(Slot(20_000), 1, Box::new(Held(held))).unwrap();
+    let tickets = pipeline.submit_bulk(bulk(&slots)).unwrap();
+    let parts: Vec<_> = tickets.iter().map(|ticket| ticket.slots().unwrap()).collect();
+    let part = |first, last| (Slot(first), Slot(last));
+    assert_eq!(parts, [part(1, 2), part(9000, 9000), part(17_000, 17_000), part(20_001, 30_000)]);
+    let later = pipeline.submit_bulk(bulk(&[25_000, 29_000, 31_000])).unwrap();
+    drop(go_on);
+    assert!(stream.wait().is_err());
+    for ticket in tickets.into_iter().chain(later) {
+        let records = ticket.records();
+        assert_eq!(ticket.wait().unwrap(), Committed { written: records, unchanged: 0 });
+    }
+    // 25,000 is a gap now, and so is 29,000 in another round.
+    let again = pipeline.submit_bulk(bulk(&[25_000, 29_500, 31_000, 40_000])).unwrap();
+    let written: u64 = again.into_iter().map(|ticket| ticket.wait().unwrap().written).sum();
+    assert_eq!(written, 2);
+    // Nothing of a run with a mistake in it is queued.
+    let mistaken = pipeline.submit_bulk(bulk(&[3, 9001, 9001]));
+    assert!(matches!(mistaken, Err(Error::NotAscending { .. })));
+    drop(pipeline);
+    let mut expected = vec![0, 8192, 20_000, 25_000, 29_000, 29_500, 31_000, 40_000];
+    expected.extend(slots);
+    expected.sort_unstable();
+    assert_eq!(shown(directory.path()).keys().copied().collect::<Vec<_>>(), expected);
 }

@@ -19,7 +19,7 @@ use super::verify::Verified;
 use crate::column::Column;
 use crate::error::Error;
 use crate::slot::Slot;
-use crate::write::{Prepared, Writer};
+use crate::write::{Form, Prepared, Writer};
 
 /// Blocks that are held in memory for one commit, in bytes and in number.
 const BATCH_BYTES: usize = 32 << 20;
@@ -136,7 +136,7 @@ fn flush_roots(
         Lack::Nothing => Ok(RootsWritten::Nothing),
         Lack::Behind => Ok(RootsWritten::Behind(column, roots)),
         Lack::Next => {
-            let mut prepared = column.write_batch(&roots)?;
+            let mut prepared = column.write(&roots, Form::Values)?;
             drop(writing);
             prepared.flush()?;
             Ok(RootsWritten::Prepared(prepared))
@@ -220,7 +220,7 @@ fn commit_blocks(
 
 fn put_behind(column: &mut Writer, items: &[(Slot, Cow<'_, [u8]>)]) -> Result<(), Error> {
     column.allow_backfill()?;
-    column.write_checked_batch(items)?.commit().map(drop)
+    column.write(items, Form::Checked)?.commit().map(drop)
 }
 
 fn put_blocks(
@@ -240,7 +240,7 @@ fn put_blocks(
         Lack::Nothing | Lack::Next => (&[][..], batch),
     };
     let put = if behind.is_empty() { Ok(()) } else { put_behind(column, behind) };
-    let put = put.and_then(|()| column.write_checked_batch(above)).and_then(|written| {
+    let put = put.and_then(|()| column.write(above, Form::Checked)).and_then(|written| {
         drop(writing);
         written.commit()
     });
@@ -274,7 +274,7 @@ fn commit_state(
         allowed.map_err(|source| refused(file.path(), &group, Column::StateSnapshots, source))?;
     }
     let committed = if let Some(value) = &era.kept.state {
-        snapshots.write_batch(&[(group.state_slot, value)]).and_then(|written| {
+        snapshots.write(&[(group.state_slot, value)], Form::Values).and_then(|written| {
             drop(writing);
             written.commit()
         })

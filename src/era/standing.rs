@@ -443,7 +443,7 @@ fn lack(first_lacking: Option<Slot>, end: Option<Slot>) -> Lack {
 
 /// `None` where there is no column yet.
 pub(super) fn view_of(writer: &Writer) -> Result<Option<View>> {
-    if writer.is_to_be_made() {
+    if writer.is_to_be_created() {
         return Ok(None);
     }
     let reader = Reader::open_mapped(writer.directory(), ReaderOptions::default())?;

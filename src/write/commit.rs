@@ -14,6 +14,7 @@
 //! Healing asks the witness before it removes what may be rot as well; so step 2 fills the slot that
 //! does not speak for the conf in force before any other file is changed.
 
+use std::borrow::Cow;
 use std::io::{self, IoSlice, Read};
 
 use crate::error::{Error, Result};
@@ -23,14 +24,14 @@ use crate::format::faults::{data_file_too_short, missing, offset_file_too_short}
 use crate::format::offsets::{TABLE_BYTES, entry_offset};
 use crate::format::record::{HEADER_BYTES, RecordHeader};
 use crate::format::sums::{RecordSum, SUMS_BYTES, SUMS_HEADER_BYTES, sum_entry_offset};
-use crate::format::witness::Witness;
 use crate::slot::{FileId, Slot};
+use crate::write::append_buffer::AppendBuffer;
 use crate::write::column_dir::{ColumnDir, NamedFile};
 use crate::write::conf_file::{self, CommitError, poisoning};
-use crate::write::flusher::{Flush, Flusher};
-use crate::write::gather::Gather;
-use crate::write::plan::check_stored_len;
-use crate::write::table_cache::{FileState, TableCache};
+use crate::write::file_state::{FileState, FileStates};
+use crate::write::flusher::Flush;
+use crate::write::open_column::OpenColumn;
+use crate::write::rules::check_stored_len;
 
 /// Runs of neighbouring entries that are written one by one.
 const MAX_RUNS: usize = 4;
@@ -38,11 +39,13 @@ const MAX_RUNS: usize = 4;
 /// What was being done when a caller's stream failed.
 pub(super) const READ_SOURCE: &str = "read the value to append to";
 
+/// A slot, and the payload that is stored for it.
+pub(super) type Record<'a> = (Slot, Cow<'a, [u8]>);
+
 /// The new records of one file.
 pub(super) struct FileBatch<'a> {
     pub(super) file_id: FileId,
-    /// Slots with what is stored for them.
-    pub(super) records: &'a [(Slot, &'a [u8])],
+    pub(super) records: &'a [Record<'a>],
     /// The last record, behind the others.
     pub(super) stream: Option<Stream<'a>>,
 }
@@ -70,46 +73,37 @@ struct Staged<'a> {
     data: Option<NamedFile>,
     offsets: Option<NamedFile>,
     sums: Option<NamedFile>,
-    bytes: Gather<'a>,
+    bytes: AppendBuffer<'a>,
     /// First and last index of the entries to be written.
     runs: Vec<(usize, usize)>,
     stream: Option<(Stream<'a>, RecordHeader)>,
 }
 
-/// A commit without the rename: to readers and to healing there is nothing of it.
+/// A commit before its rename: invisible to readers and to healing.
 #[derive(Debug)]
-pub(super) struct Prepared {
+pub(super) struct Written {
     conf: Conf,
     files: Vec<(FileId, FileState)>,
     /// What is still to be flushed.
     flushes: Vec<Flush>,
 }
 
-/// What a commit works on.
-pub(super) struct Column<'a> {
-    pub(super) directory: &'a ColumnDir,
-    pub(super) conf: &'a mut Conf,
-    pub(super) witness: &'a mut Witness,
-    pub(super) tables: &'a mut TableCache,
-    pub(super) flusher: &'a mut Flusher,
-}
-
 /// Steps 1 to 4. All records are new, and they are either all above the highest slot or none of them
 /// is. `next` is the sealed file that the batch after this one fills, when the caller knows.
 pub(super) fn write(
-    column: Column<'_>,
+    column: &mut OpenColumn,
     batch: Vec<FileBatch<'_>>,
     next: Option<FileId>,
-) -> Result<Prepared, CommitError> {
-    let Column { directory, conf, witness, tables, flusher } = column;
+) -> Result<Written, CommitError> {
+    let OpenColumn { directory, conf, witness, files, flusher, .. } = column;
     let highest = batch.last().and_then(|file| file.slots().next_back());
     let mut staged = Vec::with_capacity(batch.len());
     for file in batch {
-        staged.push(stage(directory, conf, tables, file)?);
+        staged.push(stage(directory, conf, files, file)?);
     }
     // A file that grows now is named with its new length.
     let next = next.filter(|next| staged.iter().all(|file| file.file_id != *next));
-    let next = match next.map(|file_id| target(directory, conf, tables, file_id)) {
+    let next = match next.map(|file_id| target(directory, conf, files, file_id)) {
         // The next commit will say why it is not fit to be named.
         Some(Err(Error::Corrupt(_))) | None => None,
         Some(target) => Some(target?),
@@ -158,35 +152,26 @@ pub(super) fn write(
         flushes.push(Flush::Names(directory.clone()));
     }
     let files = staged.into_iter().map(|file| (file.file_id, file.committed())).collect();
-    Ok(Prepared { conf: committed, files, flushes })
+    Ok(Written { conf: committed, files, flushes })
 }
 
-impl Prepared {
+impl Written {
     /// Step 5, unless it was done.
-    pub(super) fn flush(
-        &mut self,
-        directory: &ColumnDir,
-        flusher: &mut Flusher,
-    ) -> Result<(), CommitError> {
+    pub(super) fn flush(&mut self, column: &mut OpenColumn) -> Result<(), CommitError> {
+        let OpenColumn { directory, flusher, .. } = column;
         match std::mem::take(&mut self.flushes) {
             flushes if flushes.is_empty() => Ok(()),
             flushes => flusher.flush_all(directory, flushes).map_err(poisoning),
         }
     }
 
-    /// Step 6, and step 5 before it; `conf` and `tables` move on when it is durable.
-    pub(super) fn commit(
-        mut self,
-        directory: &ColumnDir,
-        conf: &mut Conf,
-        tables: &mut TableCache,
-        flusher: &mut Flusher,
-    ) -> Result<(), CommitError> {
-        self.flush(directory, flusher)?;
-        directory.rename_tmp().map_err(poisoning)?;
-        *conf = self.conf;
+    /// Step 6, and step 5 before it; the column's conf and file states advance when it is durable.
+    pub(super) fn commit(mut self, column: &mut OpenColumn) -> Result<(), CommitError> {
+        self.flush(column)?;
+        column.directory.rename_tmp().map_err(poisoning)?;
+        column.conf = self.conf;
         for (file_id, state) in self.files {
-            tables.put(file_id, state);
+            column.files.put(file_id, state);
         }
         Ok(())
     }
@@ -222,10 +207,10 @@ fn with_target(conf: &Conf, target: BackfillTarget) -> Conf {
 fn target(
     directory: &ColumnDir,
     conf: &Conf,
-    tables: &mut TableCache,
+    files: &FileStates,
     file_id: FileId,
 ) -> Result<BackfillTarget> {
-    let data_len = tables.get_flushed(directory, conf, file_id)?.data_len;
+    let data_len = files.get_flushed(directory, conf, file_id)?.data_len;
     Ok(BackfillTarget { file_id, data_len })
 }
 
@@ -257,15 +242,15 @@ fn conf_after(
 fn stage<'a>(
     directory: &ColumnDir,
     conf: &Conf,
-    tables: &mut TableCache,
+    files: &FileStates,
     batch: FileBatch<'a>,
 ) -> Result<Staged<'a>> {
     let file_id = batch.file_id;
     let exists = Some(file_id) <= conf.current_file();
     let mut state = if exists {
-        tables.get_flushed(directory, conf, file_id)?.clone()
+        FileState::clone(&*files.get_flushed(directory, conf, file_id)?)
     } else {
-        tables.new_file(conf, file_id)
+        files.new_file(conf, file_id)
     };
     let data = state.has_data.then(|| open_data(directory, file_id, &state)).transpose()?;
     let offsets =
@@ -281,7 +266,7 @@ fn stage<'a>(
         Error::io(directory.data_path(file_id), "append to", source)
     };
     let copied = batch.records.iter().map(|(_, payload)| payload.len());
-    let mut bytes = Gather::at(state.data_len, copied.chain(batch.stream.iter().map(|_| 0)));
+    let mut bytes = AppendBuffer::at(state.data_len, copied.chain(batch.stream.iter().map(|_| 0)));
     for (slot, payload) in batch.records {
         let header = header(*slot, payload.len() as u64)?;
         let offset = bytes.push(header, payload).ok_or_else(too_long)?;

@@ -24,10 +24,13 @@ use crate::slot::{FileId, Slot};
 use crate::write::column_dir::{ColumnDir, NamedFile, Sums};
 use crate::write::compare::StoredReader;
 use crate::write::conf_file;
+use crate::write::file_state::{FileState, FileStates};
 use crate::write::heal;
+use crate::write::open_column::OpenColumn;
+use crate::write::opening;
+use crate::write::options::{Checksums, WriterOptions};
 use crate::write::replace::{HeldForIt, Replacement};
-use crate::write::table_cache::{FileState, TableCache};
-use crate::write::writer::{Checksums, Writer, WriterOptions};
+use crate::write::writer::Writer;
 
 /// Payloads that are put in one batch, in bytes; a longer one is streamed where that is possible.
 const BATCH_BYTES: usize = 16 << 20;
@@ -97,7 +100,7 @@ pub fn inspect_cut(directory: impl AsRef<Path>, keep: Keep) -> Result<CutReport>
         let source = io::Error::other(format!("it has to be healed first ({action})"));
         return Err(Error::io(directory.path(), "look for what a cut would do to", source));
     }
-    Ok(plan(&directory, &conf, &mut TableCache::new(false), keep)?.report)
+    Ok(plan(&directory, &conf, &FileStates::default(), keep)?.report)
 }
 
 impl Writer {
@@ -105,9 +108,9 @@ impl Writer {
     ///
     /// # Errors
     /// [`Error::Corrupt`] where a file that the cut depends on is damaged; [`Error::Io`].
-    pub fn plan_cut(&mut self, keep: Keep) -> Result<CutReport> {
-        let (directory, conf, tables) = self.parts();
-        Ok(plan(directory, conf, tables, keep)?.report)
+    pub fn plan_cut(&self, keep: Keep) -> Result<CutReport> {
+        let OpenColumn { directory, conf, files, .. } = &self.column;
+        Ok(plan(directory, conf, files, keep)?.report)
     }
 
     /// Replaces the column by a part of it. Readers that have the column open keep what their views
@@ -119,10 +122,12 @@ impl Writer {
     /// [`Error::Corrupt`] where a file that the cut depends on is damaged, or a record that would
     /// have to be written anew; [`Error::Io`], also where the column's directory holds another
     /// directory or is a mount point. The column is then what it was.
-    pub fn cut(self, keep: Keep) -> Result<CutReport> {
-        self.check_writable()?;
-        let (directory, conf, mut tables, lock) = self.into_parts()?;
-        let plan = plan(&directory, &conf, &mut tables, keep)?;
+    pub fn cut(mut self, keep: Keep) -> Result<CutReport> {
+        self.column.check_writable()?;
+        self.settle()?;
+        let OpenColumn { directory, conf, files, lock, .. } = self.column;
+        let lock = lock.ok_or_else(|| heal::no_conf(&directory))?;
+        let plan = plan(&directory, &conf, &files, keep)?;
         if plan.report.changes {
             replace(&directory, lock, &plan)?;
         }
@@ -150,11 +155,11 @@ fn build(replacement: &Replacement, plan: &Plan) -> Result<()> {
     replacement.keep_others()
 }
 
-fn plan(directory: &ColumnDir, conf: &Conf, tables: &mut TableCache, keep: Keep) -> Result<Plan> {
+fn plan(directory: &ColumnDir, conf: &Conf, states: &FileStates, keep: Keep) -> Result<Plan> {
     let files = directory.slot_files()?;
     match (keep, conf.highest) {
         (Keep::UpTo(to), Some(highest)) if to < highest => {
-            plan_up_to(directory, conf, tables, files, to)
+            plan_up_to(directory, conf, states, files, to)
         }
         (Keep::Nothing, Some(_)) => plan_nothing(directory, conf, &files),
         (Keep::From(first), Some(highest)) => {
@@ -178,19 +183,19 @@ fn plan(directory: &ColumnDir, conf: &Conf, tables: &mut TableCache, keep: Keep)
 fn plan_up_to(
     directory: &ColumnDir,
     conf: &Conf,
-    tables: &mut TableCache,
+    states: &FileStates,
     files: Vec<SlotFile>,
     to: Slot,
 ) -> Result<Plan> {
     let backfill = conf.backfill.map(|backfill| Backfill { target: None, ..backfill });
-    let Some(highest) = highest_up_to(directory, conf, tables, &files, to)? else {
+    let Some(highest) = highest_up_to(directory, conf, states, &files, to)? else {
         return plan_nothing(directory, conf, &files);
     };
     let file_id = highest.file_id();
-    let state = tables.get(directory, conf, file_id)?;
+    let state = states.get(directory, conf, file_id)?;
     let data_len = state.data_len;
     let new = Conf { highest: Some(highest), current_data_len: data_len, backfill, ..*conf };
-    let whole = stays_whole(directory, &new, state)?;
+    let whole = stays_whole(directory, &new, &state)?;
     let (kept, rest): (Vec<_>, Vec<_>) = files
         .into_iter()
         .partition(|file| file.file_id() < file_id || whole && file.file_id() == file_id);
@@ -225,15 +230,15 @@ fn plan_nothing(directory: &ColumnDir, conf: &Conf, files: &[SlotFile]) -> Resul
 fn highest_up_to(
     directory: &ColumnDir,
     conf: &Conf,
-    tables: &mut TableCache,
+    states: &FileStates,
     files: &[SlotFile],
     to: Slot,
 ) -> Result<Option<Slot>> {
     let mut ids: Vec<FileId> = files.iter().map(|file| file.file_id()).collect();
     ids.dedup();
     for file_id in ids.into_iter().rev().filter(|file_id| *file_id <= to.file_id()) {
-        let table = &tables.get(directory, conf, file_id)?.table;
-        let slots = table.records().map(|(index, _)| file_id.slot_at(index));
+        let state = states.get(directory, conf, file_id)?;
+        let slots = state.table.records().map(|(index, _)| file_id.slot_at(index));
         if let Some(highest) = slots.rev().find(|slot| *slot <= to) {
             return Ok(Some(highest));
         }
@@ -301,7 +306,8 @@ fn write_anew(old: &ColumnDir, new: &ColumnDir, conf: &Conf, rewritten: &Rewritt
     let options = WriterOptions::create(conf.spec)
         .allow_backfill(conf.backfill.is_some())
         .checksums(checksums);
-    let mut writer = Writer::open_locked(new.clone(), Box::new(HeldForIt), options)?;
+    let column = opening::open_locked(new.clone(), Box::new(HeldForIt), options)?;
+    let mut writer = Writer::new(column, options.door);
     copy(old, conf, rewritten, sums.as_deref(), &mut writer)?;
     let committed = *writer.conf();
     drop(writer);

@@ -25,9 +25,9 @@ use crate::slot::{FileId, Slot};
 use crate::write::aside::{self, Asides};
 use crate::write::column_dir::{ColumnDir, NamedFile, Sums};
 use crate::write::heal_action::{HealAction, HealReport};
+use crate::write::options::WriterOptions;
 use crate::write::orphan;
 use crate::write::replace;
-use crate::write::writer::WriterOptions;
 
 /// What speaks for the conf that is in force, and with that for what it does not name being what a
 /// crash left.

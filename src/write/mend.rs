@@ -10,9 +10,10 @@ use crate::column::Compression;
 use crate::error::Result;
 use crate::read::View;
 use crate::slot::Slot;
-use crate::write::opening::Locked;
+use crate::write::opening::{self, Locked};
+use crate::write::options::WriterOptions;
 use crate::write::replace::{HeldForIt, Replacement};
-use crate::write::writer::{Writer, WriterOptions};
+use crate::write::writer::Writer;
 
 /// Payloads that are put in one batch, in bytes.
 const BATCH_BYTES: usize = 16 << 20;
@@ -53,7 +54,8 @@ fn build(replacement: &Replacement, copy: &View, options: WriterOptions) -> Resu
     let new = replacement.new_directory().clone();
     let allow_backfill = copy.conf().allows_backfill();
     let options = options.allow_backfill(allow_backfill);
-    let mut writer = Writer::open_locked(new, Box::new(HeldForIt), options)?;
+    let column = opening::open_locked(new, Box::new(HeldForIt), options)?;
+    let mut writer = Writer::new(column, options.door);
     let mut mended = Mended { records: 0, highest: copy.highest_written_slot() };
     let mut batch: Vec<(Slot, &[u8])> = Vec::new();
     let mut batch_bytes = 0;

@@ -1,6 +1,9 @@
-//! The write path: [`Writer`] → plan → commit → [`files::disk`](crate::files::disk).
+//! The write path: [`Writer`] → batch → commit → [`files::disk`](crate::files::disk).
 
+mod append_buffer;
 mod aside;
+mod batch;
+mod bulk;
 mod column_dir;
 mod commit;
 mod compare;
@@ -9,30 +12,39 @@ pub mod copy;
 mod cut;
 mod door;
 mod encode;
+mod file_state;
 mod flusher;
-mod gather;
+mod group_commit;
 mod heal;
 mod heal_action;
 mod mend;
+mod open_column;
 mod opening;
+mod options;
 mod orphan;
 mod pipeline;
-mod plan;
+mod queue;
 mod reclaim;
 mod replace;
-mod round;
-mod run;
-mod table_cache;
+mod rules;
+mod ticket;
+mod worker;
 mod writer;
 
+pub(crate) use batch::Form;
+pub use batch::{Committed, Prepared};
+pub use bulk::{BulkCommit, BulkError, BulkReport};
 pub use cut::{CutReport, Keep, inspect_cut};
 pub use door::Door;
-pub(crate) use opening::{Locked, settle};
-
 pub use heal::{inspect, inspect_with};
 pub use heal_action::{HealAction, HealReport};
 pub use mend::{Mended, replace_by_copy};
-pub use pipeline::{CommitInfo, Pipeline, PipelineOptions, Queue, Ticket};
+pub(crate) use opening::Locked;
+pub use options::{Checksums, WriterOptions};
+pub use pipeline::{Pipeline, PipelineOptions, TrySubmitError};
+pub use queue::Queue;
 pub use reclaim::{ReclaimReport, Reclaimed, inspect_reclaim, reclaim, reclaim_on};
-pub use run::{RunCommit, RunError, RunReport};
-pub use writer::{Checksums, Committed, Prepared, Writer, WriterOptions};
+pub use ticket::Ticket;
+pub use worker::CommitInfo;
+pub use writer::Writer;
+pub(crate) use writer::settle;

@@ -15,24 +15,23 @@ use std::sync::Arc;
 use crate::column::ColumnSpec;
 use crate::error::{Error, Result};
 use crate::files::disk::{Access, Lock, LockAttempt, OsDisk};
-use crate::format::conf::Conf;
+use crate::format::conf::{Backfill, Conf};
+use crate::format::faults::check_spec;
 use crate::format::names;
+use crate::format::witness::Witness;
+use crate::write::aside::Asides;
 use crate::write::column_dir::ColumnDir;
-use crate::write::heal;
+use crate::write::conf_file;
+use crate::write::file_state::FileStates;
+use crate::write::flusher::Flusher;
+use crate::write::heal::{self, Evidence};
+use crate::write::heal_action::{HealAction, HealReport};
+use crate::write::open_column::{Deferred, OpenColumn};
+use crate::write::options::{Checksums, WriterOptions};
 use crate::write::replace;
-use crate::write::writer::{self, Opened, Writer, WriterOptions};
 
 /// How often a lock is taken anew because its file was removed meanwhile.
 const LOCK_ATTEMPTS: usize = 100;
-
-/// What [`settle`] has to do for a column.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Deferred {
-    /// Make it.
-    Column(WriterOptions),
-    /// Replace this conf, which is in force, by the one in memory.
-    Conf(Conf),
-}
 
 /// A column that is locked, or is missing and made later.
 #[derive(Debug)]
@@ -44,6 +43,15 @@ enum Opening {
     Missing(ColumnDir, WriterOptions, ColumnSpec),
 }
 
+/// What opening has found and healed.
+struct Opened {
+    conf: Conf,
+    witness: Witness,
+    healed: HealReport,
+    /// The conf on disk, where replacing it was deferred.
+    in_force: Option<Conf>,
+}
+
 impl Locked {
     /// [`Self::take`] on the operating system's disk.
     pub(crate) fn of(directory: &Path, options: WriterOptions) -> Result<Self> {
@@ -53,7 +61,7 @@ impl Locked {
     /// Locks a column, and makes its directory for that unless making it is deferred.
     pub(super) fn take(directory: ColumnDir, options: WriterOptions) -> Result<Self> {
         replace::finish_renames(&directory)?;
-        match options.makes() {
+        match options.spec {
             Some(spec) if options.is_deferred && !is_there(&directory)? => {
                 return Ok(Self(Opening::Missing(directory, options, spec)));
             }
@@ -76,21 +84,63 @@ impl Locked {
         }
     }
 
+    /// The options that the column is opened with.
+    pub(super) fn options(&self) -> &WriterOptions {
+        let (Opening::Column(_, options, _) | Opening::Missing(_, options, _)) = &self.0;
+        options
+    }
+
     /// Heals the column and opens it.
-    pub(crate) fn open(self) -> Result<Writer> {
+    pub(super) fn open(self) -> Result<OpenColumn> {
         match self.0 {
             Opening::Column(directory, options, lock) => {
                 // Before healing: a file with a second name is not healed.
                 let leftovers = replace::remove_leftovers(&directory, &*lock)?;
-                let mut writer = Writer::open_locked(directory, lock, options)?;
-                writer.tell_removed(leftovers);
-                Ok(writer)
+                let mut column = open_locked(directory, lock, options)?;
+                let removed = |directory| HealAction::RemovedLeftover { directory };
+                column.healed.actions.splice(..0, leftovers.into_iter().map(removed));
+                Ok(column)
             }
-            Opening::Missing(directory, options, spec) => {
-                Ok(Writer::of_missing(directory, options, spec))
-            }
+            Opening::Missing(directory, options, spec) => Ok(OpenColumn {
+                directory,
+                conf: Conf::empty(spec, options.allow_backfill),
+                witness: Witness::default(),
+                files: FileStates::new(options.checksums == Checksums::On),
+                flusher: Flusher::default(),
+                asides: Asides::default(),
+                healed: HealReport::default(),
+                deferred: Some(Deferred::Column(options.deferred(false))),
+                poisoned: None,
+                lock: None,
+            }),
         }
     }
+}
+
+/// Opens a column whose lock is held.
+pub(super) fn open_locked(
+    directory: ColumnDir,
+    lock: Box<dyn Lock>,
+    options: WriterOptions,
+) -> Result<OpenColumn> {
+    let Opened { conf, witness, healed, in_force } = open_conf(&directory, options)?;
+    let keeps_sums = match options.checksums {
+        Checksums::Off => false,
+        Checksums::WherePresent => directory.has_sums()?,
+        Checksums::On => true,
+    };
+    Ok(OpenColumn {
+        conf,
+        witness,
+        files: FileStates::new(keeps_sums),
+        flusher: Flusher::default(),
+        asides: Asides::list(&directory)?,
+        healed,
+        deferred: in_force.map(Deferred::Conf),
+        poisoned: None,
+        lock: Some(lock),
+        directory,
+    })
 }
 
 fn has_conf(directory: &ColumnDir) -> Result<bool> {
@@ -126,28 +176,29 @@ fn take_lock(directory: &ColumnDir) -> Result<Box<dyn Lock>> {
 /// 3. replace the confs of the others.
 ///
 /// After an error in 1 or 2 nothing has changed: the columns that were made are taken away.
-pub(crate) fn settle<T, E: From<Error>>(
-    writers: &mut [&mut Writer],
+pub(super) fn settle<T, E: From<Error>>(
+    columns: &mut [&mut OpenColumn],
     last_check: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, E> {
     let mut made = Vec::new();
-    for (index, writer) in writers.iter().enumerate() {
-        if let Some(Deferred::Column(options)) = writer.deferred {
-            made.push(Made::new(index, writer.column_dir().clone(), options));
+    for (index, column) in columns.iter().enumerate() {
+        if let Some(Deferred::Column(options)) = column.deferred {
+            made.push(Made::new(index, column.directory.clone(), options));
         }
     }
     // 1. to 3.
     let settled = make_all(&mut made).map_err(E::from).and_then(|opened| {
         let checked = last_check()?;
-        writers.iter_mut().try_for_each(|writer| writer.settle_conf())?;
+        columns.iter_mut().try_for_each(|column| column.settle_conf())?;
         Ok((opened, checked))
     });
     match settled {
         Ok((opened, checked)) => {
-            for (made, opened) in made.into_iter().zip(opened) {
-                if let Some(lock) = made.lock {
-                    writers[made.index].begin(opened, lock);
-                }
+            for (Made { index, lock, .. }, opened) in made.into_iter().zip(opened) {
+                let column = &mut *columns[index];
+                let Opened { conf, witness, healed, .. } = opened;
+                (column.conf, column.witness, column.healed) = (conf, witness, healed);
+                (column.lock, column.deferred) = (lock, None);
             }
             Ok(checked)
         }
@@ -198,7 +249,7 @@ impl Made {
             );
             return Err(Error::io(self.directory.path(), "make the column", source));
         }
-        writer::open_conf(&self.directory, self.options)
+        open_conf(&self.directory, self.options)
     }
 
     /// What cannot be removed stays: it is an empty column, or a directory.
@@ -218,4 +269,96 @@ impl Made {
             let _ = directory.disk().remove_dir(made);
         }
     }
+}
+
+/// Heals a column whose lock is held; one that is missing is made.
+fn open_conf(directory: &ColumnDir, options: WriterOptions) -> Result<Opened> {
+    let mut witness = directory.read_witness()?;
+    if options.restore_conf {
+        restore_conf(directory, &mut witness)?;
+    }
+    match directory.read_conf()? {
+        Some(conf) => open_existing(directory, conf, witness, options),
+        None => create(directory, witness, options),
+    }
+}
+
+/// Makes the conf of an empty column. A directory with slots in it and no conf is no new column:
+/// the conf was lost, and starting empty would wipe the rest.
+fn create(directory: &ColumnDir, mut witness: Witness, options: WriterOptions) -> Result<Opened> {
+    let spec = match options.spec {
+        Some(spec) if directory.slot_files()?.is_empty() => spec,
+        _ => return Err(heal::no_conf(directory)),
+    };
+    // There were records, and all of them are gone.
+    if let Some(conf) = witness.confs().find(|conf| conf.highest.is_some()) {
+        let wanted = format!("what column.check has ({conf})");
+        let path = directory.file_path(names::CONF);
+        return Err(Error::corrupt(path, None, "column", wanted, "no conf, and no data file"));
+    }
+    let conf = Conf::empty(spec, options.allow_backfill);
+    let actions = heal::examine(directory, &conf, &Evidence::Own)?;
+    heal::apply(directory, &conf, &actions)?;
+    // Before there is a conf: whoever finds one relies on the names above.
+    directory.sync_parent()?;
+    directory.sync_ancestors()?;
+    conf_file::replace_alone(directory, &mut witness, None, conf)?;
+    let healed = HealReport::new(actions, Vec::new());
+    Ok(Opened { conf, witness, healed, in_force: None })
+}
+
+fn open_existing(
+    directory: &ColumnDir,
+    conf: Conf,
+    mut witness: Witness,
+    options: WriterOptions,
+) -> Result<Opened> {
+    if let Some(wanted) = options.spec {
+        check_spec(directory.file_path(names::CONF), wanted, conf.spec)?;
+    }
+    heal::flush_trusted(directory, &conf)?;
+    let asides = Asides::list(directory)?.paths(directory);
+    let actions = heal::examine_witnessed(directory, &conf, &witness, &options)?;
+    heal::apply(directory, &conf, &actions)?;
+    if actions.iter().any(|action| matches!(action, HealAction::ClearedWitness { .. }))
+        && let Some(mut check) = conf_file::settle(directory, &mut witness, &conf)?
+    {
+        check.sync()?;
+    }
+
+    let mut asked = conf;
+    if asked.backfill_target().is_some_and(|target| target.data_len == 0) {
+        // Healing has removed what was there: a file that is put back is not a leftover.
+        asked.backfill = conf.backfill.map(|backfill| Backfill { target: None, ..backfill });
+    }
+    asked.spec.max_value_bytes = conf.spec.max_value_bytes.max(options.max_value_bytes);
+    if options.allow_backfill {
+        let target = asked.backfill_target();
+        asked.backfill = Some(Backfill { allowed: true, target });
+    }
+    let is_as_asked = (asked.spec, asked.allows_backfill(), asked.backfill_target())
+        == (conf.spec, conf.allows_backfill(), conf.backfill_target());
+    let healed = HealReport::new(actions, asides);
+    if is_as_asked {
+        return Ok(Opened { conf, witness, healed, in_force: None });
+    }
+    if options.is_deferred {
+        return Ok(Opened { conf: asked, witness, healed, in_force: Some(conf) });
+    }
+    conf_file::replace_alone(directory, &mut witness, Some(&conf), asked)?;
+    Ok(Opened { conf: asked, witness, healed, in_force: None })
+}
+
+/// Replaces the conf by the newest in the witness that fits the files.
+fn restore_conf(directory: &ColumnDir, witness: &mut Witness) -> Result<()> {
+    let fits = |conf: &Conf| heal::examine(directory, conf, &Evidence::Own).is_ok();
+    let Some(conf) = witness.confs().find(fits) else {
+        let wanted = "a conf that fits the files, to put it back";
+        let path = directory.file_path(names::CHECK);
+        return Err(Error::corrupt(path, None, "witness of the conf", wanted, "none"));
+    };
+    if directory.has(names::CONF_TMP)? {
+        directory.remove(&directory.file_path(names::CONF_TMP))?;
+    }
+    conf_file::replace_alone(directory, witness, Some(&conf), conf)
 }

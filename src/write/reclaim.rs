@@ -20,7 +20,8 @@ use crate::slot::FileId;
 use crate::write::column_dir::{ColumnDir, Sums};
 use crate::write::heal;
 use crate::write::heal_action::HealReport;
-use crate::write::writer::{Writer, WriterOptions};
+use crate::write::options::WriterOptions;
+use crate::write::writer::Writer;
 
 /// File systems give back whole blocks. The bytes around them are left as they are.
 const BLOCK_BYTES: u64 = 4096;

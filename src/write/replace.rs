@@ -41,7 +41,7 @@ use crate::files::disk::{Access, Lock, LockAttempt};
 use crate::format::names;
 use crate::write::column_dir::{ColumnDir, parent};
 use crate::write::heal;
-use crate::write::writer::WriterOptions;
+use crate::write::options::WriterOptions;
 
 const EXCHANGE: &str = "exchange with its new content";
 

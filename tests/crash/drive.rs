@@ -167,7 +167,7 @@ impl Driver {
         let writer = writer.as_mut().expect("the column is open");
         match step {
             Step::Run(slots) => {
-                let done = writer.put_run(&batch(slots), |_| {
+                let done = writer.put_bulk(&batch(slots), |_| {
                     ack(expect);
                     expect.holds = true;
                     expect.next = units.next().map(Arc::new);

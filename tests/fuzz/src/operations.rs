@@ -478,7 +478,7 @@ impl Column<'_> {
 
     fn run(&mut self, items: &[(Slot, Vec<u8>)]) {
         let (reader, mut told) = (self.reader.clone(), 0);
-        let outcome = self.writer().put_run(items, |commit| {
+        let outcome = self.writer().put_bulk(items, |commit| {
             let view = reader.refresh().unwrap();
             assert!(view.contains(commit.first).unwrap() && view.contains(commit.last).unwrap());
             told += commit.records;

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
-use coldstore::RunCommit;
+use coldstore::BulkCommit;
 
 use crate::failure;
 use crate::output::Output;
@@ -28,9 +28,9 @@ impl Acknowledgements {
         self.progress.set_position(byte_count);
     }
 
-    pub(crate) fn print(&mut self, commit: &RunCommit) {
+    pub(crate) fn print(&mut self, commit: &BulkCommit) {
         let Some(out) = &mut self.out else { return };
-        let RunCommit { first, last, records } = commit;
+        let BulkCommit { first, last, records } = commit;
         let line = format!("COMMITTED {first} {last} {records}\n");
         let write = || out.write_all(line.as_bytes()).and_then(|()| out.flush());
         if let Err(error) = self.progress.suspend(write) {

@@ -174,7 +174,7 @@ impl Metrics {
             let highest = intake.view()?.highest_written_slot();
             self.queue_jobs.with_label_values(label).set(signed(queue.jobs));
             self.queue_bytes.with_label_values(label).set(signed(queue.bytes));
-            self.poisoned.with_label_values(label).set(intake.poisoned().is_some().into());
+            self.poisoned.with_label_values(label).set(intake.pipeline.poisoned().is_some().into());
             let highest = highest.map_or(-1, |slot| signed(slot.0));
             self.highest_slot.with_label_values(label).set(highest);
         }

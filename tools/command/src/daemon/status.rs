@@ -29,6 +29,6 @@ fn column(intake: &Intake) -> coldstore::Result<ColumnStatus> {
         max_value_bytes: Decimal(conf.spec.max_value_bytes),
         queued_jobs: Decimal(queue.jobs),
         queued_bytes: Decimal(queue.bytes),
-        poisoned: intake.poisoned().map(ToString::to_string),
+        poisoned: intake.pipeline.poisoned().map(|error| error.to_string()),
     })
 }

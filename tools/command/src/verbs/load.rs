@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use coldstore::{RunCommit, Slot, Writer};
+use coldstore::{BulkCommit, Slot, Writer};
 use coldstore_client::slot_stream::{Item, SlotStream};
 
 use crate::acknowledgements::Acknowledgements;
@@ -89,7 +89,7 @@ impl Loader<'_> {
             self.commit()?;
             let put = self.writer.put_from(slot, byte_len, &mut item);
             put.with_context(|| format!("slot {slot}"))?;
-            self.acknowledgements.print(&RunCommit { first: slot, last: slot, records: 1 });
+            self.acknowledgements.print(&BulkCommit { first: slot, last: slot, records: 1 });
             return self.acknowledgements.check();
         }
         if self.batch_bytes + byte_len > BATCH_BYTES {
@@ -109,7 +109,7 @@ impl Loader<'_> {
         let (Some((first, _)), Some((last, _))) = (batch.first(), batch.last()) else {
             return Ok(());
         };
-        let run = self.writer.put_run(&batch, |commit| self.acknowledgements.print(commit));
+        let run = self.writer.put_bulk(&batch, |commit| self.acknowledgements.print(commit));
         run.map_err(|stopped| stopped.error).with_context(|| format!("slots {first} to {last}"))?;
         self.acknowledgements.check()
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use clap::Args;
-use coldstore::{Column, RunCommit, Slot};
+use coldstore::{BulkCommit, Column, Slot};
 use coldstore_client::client::{Client, ClientError};
 use coldstore_client::slot_stream::SlotStream;
 use coldstore_client::wire::StreamCommitted;
@@ -141,7 +141,7 @@ impl Sender {
     /// Prints what is durable, and returns its last slot.
     fn acknowledge(&mut self, committed: StreamCommitted) -> Option<Slot> {
         let (first, last) = (Slot(committed.first?.0), Slot(committed.last?.0));
-        self.acknowledgements.print(&RunCommit { first, last, records: committed.committed.0 });
+        self.acknowledgements.print(&BulkCommit { first, last, records: committed.committed.0 });
         Some(last)
     }
 }

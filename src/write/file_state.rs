@@ -1,6 +1,7 @@
-//! What the writer remembers of the files it appends to.
+//! What the writer caches about the files it appends to.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::files::disk::Access;
@@ -13,7 +14,7 @@ use crate::slot::{FileId, Slot};
 use crate::write::column_dir::{ColumnDir, NamedFile, Sums};
 use crate::write::orphan;
 
-/// Files remembered at most: 1 MiB of tables.
+/// Maximum number of cached files: 1 MiB of tables.
 const MAX_FILES: usize = 16;
 
 /// A file as it is committed.
@@ -44,19 +45,20 @@ impl FileState {
     }
 }
 
-#[derive(Debug)]
-pub(super) struct TableCache {
-    /// Checksums are kept of what is written.
+/// The states of a column's files, read when first needed.
+#[derive(Debug, Default)]
+pub(super) struct FileStates {
+    /// Checksums are kept of new records.
     keeps_sums: bool,
-    files: HashMap<FileId, FileState>,
-    /// Sealed files that were flushed, and those whose flush failed: that is not tried again, since
-    /// it would prove nothing.
-    flushed: HashMap<FileId, Result<()>>,
+    cache: Mutex<HashMap<FileId, Arc<FileState>>>,
+    /// Sealed files that were flushed. A failed flush is not tried again: its success would prove
+    /// nothing.
+    flushed: Mutex<HashMap<FileId, Result<()>>>,
 }
 
-impl TableCache {
+impl FileStates {
     pub(super) fn new(keeps_sums: bool) -> Self {
-        Self { keeps_sums, files: HashMap::new(), flushed: HashMap::new() }
+        Self { keeps_sums, ..Self::default() }
     }
 
     /// The state of a file above the current one, which does not exist.
@@ -75,37 +77,39 @@ impl TableCache {
 
     /// The state of a file at or below the current one.
     pub(super) fn get(
-        &mut self,
+        &self,
         directory: &ColumnDir,
         conf: &Conf,
         file_id: FileId,
-    ) -> Result<&FileState> {
-        if !self.files.contains_key(&file_id) {
-            let mut state = load(directory, conf, file_id)?;
-            state.sums = load_sums(directory, conf, file_id, self.keeps_sums, &state.table)?;
-            self.put(file_id, state);
+    ) -> Result<Arc<FileState>> {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = cache.get(&file_id) {
+            return Ok(Arc::clone(state));
         }
-        Ok(&self.files[&file_id])
+        let mut state = load(directory, conf, file_id)?;
+        state.sums = load_sums(directory, conf, file_id, self.keeps_sums, &state.table)?;
+        Ok(insert(&mut cache, file_id, state))
     }
 
     /// [`Self::get`] of a file that is going to be built on or acknowledged. Opening has flushed
     /// what the conf names, not the sealed files: another kind of writer may have died there, and
     /// what it left must be on disk first.
     pub(super) fn get_flushed(
-        &mut self,
+        &self,
         directory: &ColumnDir,
         conf: &Conf,
         file_id: FileId,
-    ) -> Result<&FileState> {
+    ) -> Result<Arc<FileState>> {
         if conf.named_len(file_id).is_none() {
-            let flushed = match self.flushed.get(&file_id) {
-                Some(flushed) => flushed.clone(),
+            let mut flushed = self.flushed.lock().unwrap_or_else(PoisonError::into_inner);
+            let flushed = match flushed.get(&file_id) {
+                Some(outcome) => outcome.clone(),
                 None => {
                     // Where a file could not be opened, nothing has become of it.
                     let files = open_sealed(directory, file_id)?;
-                    let flushed = files.into_iter().try_for_each(|mut file| file.sync());
-                    self.flushed.insert(file_id, flushed.clone());
-                    flushed
+                    let outcome = files.into_iter().try_for_each(|mut file| file.sync());
+                    flushed.insert(file_id, outcome.clone());
+                    outcome
                 }
             };
             flushed?;
@@ -113,18 +117,28 @@ impl TableCache {
         self.get(directory, conf, file_id)
     }
 
-    /// The files are no longer what they were: each is read again when it is next needed.
-    pub(super) fn forget_files(&mut self) {
-        self.files.clear();
+    /// Forgets all cached states: the files have changed.
+    pub(super) fn clear(&self) {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Remembers a file. When there are too many, those that are cheapest to read again go: all.
-    pub(super) fn put(&mut self, file_id: FileId, state: FileState) {
-        if self.files.len() >= MAX_FILES && !self.files.contains_key(&file_id) {
-            self.files.clear();
-        }
-        self.files.insert(file_id, state);
+    pub(super) fn put(&self, file_id: FileId, state: FileState) {
+        insert(&mut self.cache.lock().unwrap_or_else(PoisonError::into_inner), file_id, state);
     }
+}
+
+/// Caches a state. A full cache is emptied first: its files are cheap to read again.
+fn insert(
+    cache: &mut HashMap<FileId, Arc<FileState>>,
+    file_id: FileId,
+    state: FileState,
+) -> Arc<FileState> {
+    if cache.len() >= MAX_FILES && !cache.contains_key(&file_id) {
+        cache.clear();
+    }
+    let state = Arc::new(state);
+    cache.insert(file_id, Arc::clone(&state));
+    state
 }
 
 fn load(directory: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<FileState> {

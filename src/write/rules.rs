@@ -1,8 +1,8 @@
-//! What a put may do, decided before the first byte is written: `FORMAT.md`, section 5.1.
+//! The rules of a put, checked before the first byte is written: `FORMAT.md`, section 5.1.
 
 use std::ops::Range;
 
-use crate::column::{ColumnSpec, Compression};
+use crate::column::ColumnSpec;
 use crate::error::{Error, Result};
 use crate::format::conf::Conf;
 use crate::slot::{FileId, Slot};
@@ -24,28 +24,18 @@ pub(super) fn check_slots(slots: impl Iterator<Item = Slot>) -> Result<()> {
     Ok(())
 }
 
-/// Rule 1, for values that are still to be stored.
-pub(super) fn check_values(
-    spec: ColumnSpec,
-    items: impl Iterator<Item = (Slot, usize)> + Clone,
-) -> Result<()> {
-    check_slots(items.clone().map(|(slot, _)| slot))?;
-    for (slot, byte_len) in items {
-        check_value_len(spec, slot, byte_len as u64)?;
-        if spec.compression == Compression::None {
-            check_stored_len(slot, byte_len as u64)?;
-        }
-    }
-    Ok(())
-}
-
 /// Rule 1: a value must not be longer than the column's bound.
 pub(super) fn check_value_len(spec: ColumnSpec, slot: Slot, byte_len: u64) -> Result<()> {
-    let limit = spec.max_value_bytes;
-    if byte_len <= limit {
-        return Ok(());
+    match byte_len <= spec.max_value_bytes {
+        true => Ok(()),
+        false => Err(too_large(spec, slot, byte_len, false)),
     }
-    Err(Error::TooLarge { slot, byte_len, at_least: false, limit, bound: "the column's bound" })
+}
+
+/// The error for a value above the column's bound. `at_least`: decoding stopped at the bound.
+pub(super) fn too_large(spec: ColumnSpec, slot: Slot, byte_len: u64, at_least: bool) -> Error {
+    let limit = spec.max_value_bytes;
+    Error::TooLarge { slot, byte_len, at_least, limit, bound: "the column's bound" }
 }
 
 /// Rule 1: the length of a stored payload has 32 bits.
@@ -69,8 +59,7 @@ pub(super) struct Group {
 
 /// Groups the slots of a batch, none of which has a record yet, by file. Rules 2, 4, 5 and 6.
 pub(super) fn group<T>(conf: &Conf, items: &[(Slot, T)]) -> Result<Vec<Group>> {
-    let gaps = items.partition_point(|(slot, _)| Some(*slot) <= conf.highest);
-    let groups = by_file(items);
+    let (gaps, groups) = (gaps(items, conf.highest), by_file(items));
     if let (Some((first, _)), Some(highest)) = (items[..gaps].first(), conf.highest) {
         if !conf.allows_backfill() {
             return Err(Error::BackfillDisabled { slot: *first, highest });
@@ -88,8 +77,25 @@ pub(super) fn group<T>(conf: &Conf, items: &[(Slot, T)]) -> Result<Vec<Group>> {
     Ok(groups)
 }
 
+/// How many of the ascending slots lie at or below the highest.
+fn gaps<T>(items: &[(Slot, T)], highest: Option<Slot>) -> usize {
+    items.partition_point(|(slot, _)| Some(*slot) <= highest)
+}
+
+/// Divides ascending slots into parts that may each be committed: those up to `highest` by file, then
+/// all others.
+pub(super) fn split<T>(items: &[(Slot, T)], highest: Option<Slot>) -> Vec<Range<usize>> {
+    let gaps = gaps(items, highest);
+    let groups = by_file(&items[..gaps]);
+    let mut parts: Vec<_> = groups.into_iter().map(|group| group.items).collect();
+    if gaps < items.len() {
+        parts.push(gaps..items.len());
+    }
+    parts
+}
+
 /// Groups ascending slots by file.
-pub(super) fn by_file<T>(items: &[(Slot, T)]) -> Vec<Group> {
+fn by_file<T>(items: &[(Slot, T)]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for (index, (slot, _)) in items.iter().enumerate() {
         match groups.last_mut() {

@@ -1,5 +1,5 @@
-//! The bytes of a run of records, ready for few large writes: small payloads are copied together
-//! with their headers, large ones stay where the caller has them.
+//! The bytes of consecutive records, laid out for a few large writes: small payloads are copied
+//! together with their headers, large ones stay in the caller's memory.
 
 use std::io::IoSlice;
 
@@ -8,8 +8,8 @@ use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordHeader, VER
 /// Payloads up to this many bytes are copied.
 const COPIED_BYTES: usize = 4096;
 
-/// Records that will lie one behind the other from `start` on.
-pub(super) struct Gather<'a> {
+/// Consecutive records that start at offset `start`.
+pub(super) struct AppendBuffer<'a> {
     copied: Vec<u8>,
     /// Large payloads, each with the number of copied bytes before it.
     borrowed: Vec<(usize, &'a [u8])>,
@@ -17,7 +17,7 @@ pub(super) struct Gather<'a> {
     end: u64,
 }
 
-impl<'a> Gather<'a> {
+impl<'a> AppendBuffer<'a> {
     /// For a data file that is `data_len` bytes long, which gets records with so many bytes of
     /// payload: a new one gets its version record first.
     pub(super) fn at(data_len: u64, payloads: impl Iterator<Item = usize>) -> Self {
@@ -26,12 +26,12 @@ impl<'a> Gather<'a> {
             size_of::<RecordHeader>() + payload
         });
         let copied = Vec::with_capacity(VERSION_RECORD.len() + copied.sum::<usize>());
-        let mut gather = Self { copied, borrowed: Vec::new(), start: data_len, end: data_len };
+        let mut buffer = Self { copied, borrowed: Vec::new(), start: data_len, end: data_len };
         if data_len == 0 {
-            gather.copied.extend_from_slice(&VERSION_RECORD);
-            gather.end = FIRST_RECORD_OFFSET;
+            buffer.copied.extend_from_slice(&VERSION_RECORD);
+            buffer.end = FIRST_RECORD_OFFSET;
         }
-        gather
+        buffer
     }
 
     /// Adds a record and returns its offset, or `None` where a file cannot become so long.
@@ -87,16 +87,16 @@ mod tests {
     #[test]
     fn records_lie_one_behind_the_other_and_large_payloads_are_not_copied() {
         let large = vec![9; COPIED_BYTES + 1];
-        let mut gather = Gather::at(0, [2, 4097, 1].into_iter());
+        let mut buffer = AppendBuffer::at(0, [2, 4097, 1].into_iter());
         let header = |len| RecordHeader::new([4, 0], len);
-        assert_eq!(gather.push(header(2), b"ab"), Some(8));
-        assert_eq!(gather.push(header(4097), &large), Some(18));
-        assert_eq!(gather.push(header(1), b"c"), Some(18 + 8 + 4097));
-        let slices = gather.slices();
+        assert_eq!(buffer.push(header(2), b"ab"), Some(8));
+        assert_eq!(buffer.push(header(4097), &large), Some(18));
+        assert_eq!(buffer.push(header(1), b"c"), Some(18 + 8 + 4097));
+        let slices = buffer.slices();
         assert_eq!(slices.len(), 3);
         assert!(std::ptr::eq(slices[1].as_ptr(), large.as_ptr()));
         let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
-        assert_eq!(bytes.len() as u64, gather.end());
+        assert_eq!(bytes.len() as u64, buffer.end());
         assert_eq!(
             bytes[..18],
             [VERSION_RECORD.as_slice(), &[4, 0, 2, 0, 0, 0, 0, 0], b"ab"].concat()
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_file_longer_than_the_system_can_address_is_refused() {
-        let mut gather = Gather::at(i64::MAX as u64 - 10, [3].into_iter());
-        assert_eq!(gather.push(RecordHeader::new([4, 0], 3), b"abc"), None);
+        let mut buffer = AppendBuffer::at(i64::MAX as u64 - 10, [3].into_iter());
+        assert_eq!(buffer.push(RecordHeader::new([4, 0], 3), b"abc"), None);
     }
 }

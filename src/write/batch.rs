@@ -1,0 +1,376 @@
+//! A write on its way into a column: check → keep what is new → encode → group by file → commit.
+//!
+//! Checking needs neither the column nor its files, so a pipeline checks and encodes on the threads of
+//! its producers.
+
+use std::io::{self, Read};
+use std::ops::Range;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::column::{Column, ColumnSpec, Compression};
+use crate::error::{Error, Result};
+use crate::format::conf::Conf;
+use crate::read::decode::{self, DecodeFault};
+use crate::slot::{FileId, Slot};
+use crate::write::commit::{self, FileBatch, READ_SOURCE, Record, Stream, Written};
+use crate::write::conf_file::CommitError;
+use crate::write::door::{self, Door};
+use crate::write::encode;
+use crate::write::open_column::OpenColumn;
+use crate::write::opening;
+use crate::write::rules::{self, Group};
+
+/// The outcome of a put. All of it is durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Records written.
+    pub written: u64,
+    /// Records that were there before with the same value.
+    pub unchanged: u64,
+}
+
+/// The form in which the values of a batch are given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Decoded.
+    Values,
+    /// As they are stored. Each is decoded to check it.
+    Stored,
+    /// As they are stored, and checked: the caller has decoded each within the column's bound, and
+    /// compared its slot with the one in the value.
+    Checked,
+}
+
+/// Records for one commit.
+pub(super) struct Batch<'a> {
+    records: Vec<Record<'a>>,
+    /// One value that is read while it is written; there are no records beside it.
+    stream: Option<Stream<'a>>,
+    is_encoded: bool,
+    /// Records that were dropped because the column holds the same value.
+    unchanged: u64,
+    /// The sealed file that the next commit fills, if known: this commit's conf names it already.
+    next: Option<FileId>,
+}
+
+impl<'a> Batch<'a> {
+    /// Checks everything about the records that can be checked without the column's files: rule 1,
+    /// and the values against `door`.
+    pub(super) fn check(
+        records: Vec<Record<'a>>,
+        form: Form,
+        spec: ColumnSpec,
+        door: Option<Door>,
+    ) -> Result<Self> {
+        let is_compressed = spec.compression != Compression::None;
+        rules::check_slots(records.iter().map(|(slot, _)| *slot))?;
+        match form {
+            Form::Stored if is_compressed => {
+                records
+                    .iter()
+                    .try_for_each(|(slot, stored)| check_stored(*slot, stored, spec, door))?;
+            }
+            Form::Checked if is_compressed => {}
+            _ => {
+                for (slot, value) in &records {
+                    rules::check_value_len(spec, *slot, value.len() as u64)?;
+                    if !is_compressed {
+                        rules::check_stored_len(*slot, value.len() as u64)?;
+                    }
+                }
+                if let Some(door) = door {
+                    records.iter().try_for_each(|(slot, value)| {
+                        door.check_value(*slot, value, value.len() as u64)
+                    })?;
+                }
+            }
+        }
+        Ok(Self { is_encoded: form != Form::Values || !is_compressed, ..Self::encoded(records) })
+    }
+
+    /// Records that are checked and encoded.
+    pub(super) fn encoded(records: Vec<Record<'a>>) -> Self {
+        Self { records, stream: None, is_encoded: true, unchanged: 0, next: None }
+    }
+
+    /// One checked value that is read from `source`; `None` when the column holds it already. In an
+    /// uncompressed column it is read while it is written.
+    pub(super) fn of_source(
+        column: &OpenColumn,
+        slot: Slot,
+        byte_len: u64,
+        source: &'a mut dyn Read,
+    ) -> Result<Option<Self>> {
+        let is_new = column.entry(slot)? == 0;
+        if is_new && column.conf.spec.compression == Compression::None {
+            rules::check_stored_len(slot, byte_len)?;
+            let stream = Some(Stream { slot, byte_len, source });
+            return Ok(Some(Self { stream, ..Self::encoded(Vec::new()) }));
+        }
+        let failed = |error| source_failed(column, slot, error);
+        let mut value = source.take(byte_len);
+        let batch = if is_new {
+            let stored = encode::encode_stream(&mut value).map_err(failed)?;
+            Some(Self::encoded(vec![(slot, stored.into())]))
+        } else {
+            column.holds(slot, &mut value)?;
+            None
+        };
+        match value.limit() {
+            0 => Ok(batch),
+            _ => Err(failed(io::ErrorKind::UnexpectedEof.into())),
+        }
+    }
+
+    /// Tells which sealed file the next commit fills.
+    pub(super) fn followed_by(self, next: Option<FileId>) -> Self {
+        Self { next, ..self }
+    }
+
+    pub(super) fn into_records(self) -> Vec<Record<'a>> {
+        self.records
+    }
+
+    pub(super) fn slots(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = Slot> + ExactSizeIterator + Clone {
+        self.records.iter().map(|(slot, _)| *slot)
+    }
+
+    /// Bytes of payload.
+    pub(super) fn byte_len(&self) -> u64 {
+        let records = self.records.iter().map(|(_, payload)| payload.len() as u64);
+        records.sum::<u64>() + self.stream.as_ref().map_or(0, |stream| stream.byte_len)
+    }
+
+    /// Divides the batch into parts that may each be committed ([`rules::split`]).
+    pub(super) fn split(mut self, highest: Option<Slot>) -> Vec<Self> {
+        let (is_encoded, ranges) = (self.is_encoded, rules::split(&self.records, highest));
+        let mut next = None;
+        let part = |range: Range<usize>| {
+            let records = self.records.split_off(range.start);
+            let first = records.first().map(|(slot, _)| slot.file_id());
+            let next = std::mem::replace(&mut next, first);
+            Self { is_encoded, next, ..Self::encoded(records) }
+        };
+        let mut parts: Vec<_> = ranges.into_iter().rev().map(part).collect();
+        parts.reverse();
+        parts
+    }
+
+    /// Drops the records whose slot holds the same value already.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] for a slot that holds another value.
+    pub(super) fn keep_new(&mut self, column: &OpenColumn) -> Result<()> {
+        let form = if self.is_encoded { column.conf.spec.compression } else { Compression::None };
+        let mut kept = Vec::with_capacity(self.records.len());
+        for (slot, bytes) in std::mem::take(&mut self.records) {
+            let has_record = column.entry(slot)? != 0;
+            if has_record && column.holds(slot, &mut *decode::decoder(&bytes, form))? {
+                self.unchanged += 1;
+            } else {
+                kept.push((slot, bytes));
+            }
+        }
+        self.records = kept;
+        Ok(())
+    }
+
+    /// Brings the values into their stored form.
+    pub(super) fn encode(&mut self, directory: &Path) -> Result<()> {
+        if !std::mem::replace(&mut self.is_encoded, true) {
+            encode::compress_all(&mut self.records)
+                .map_err(|error| Error::io(directory, "compress a value for", error))?;
+        }
+        let mut stored = self.records.iter().map(|(slot, stored)| (*slot, stored.len() as u64));
+        stored.try_for_each(|(slot, byte_len)| rules::check_stored_len(slot, byte_len).map(drop))
+    }
+
+    /// Groups the records by file: rules 2, 4, 5 and 6.
+    pub(super) fn group(&self, conf: &Conf) -> Result<Vec<Group>> {
+        match &self.stream {
+            Some(stream) => rules::group(conf, &[(stream.slot, ())]),
+            None => rules::group(conf, &self.records),
+        }
+    }
+
+    /// Does everything up to the flush of the commit: nothing is visible yet.
+    pub(super) fn write(mut self, column: &mut OpenColumn) -> Result<Prepared<'_>> {
+        self.keep_new(column)?;
+        // Refused before any work goes into compression.
+        let groups = self.group(&column.conf)?;
+        self.encode(column.directory.path())?;
+        let written = self.records.len() as u64 + u64::from(self.stream.is_some());
+        let committed = Committed { written, unchanged: self.unchanged };
+        let mut written = None;
+        if !groups.is_empty() {
+            if column.deferred.is_some() {
+                opening::settle(&mut [&mut *column], || Ok::<_, Error>(()))?;
+            }
+            written = Some(column.change(|column| self.write_groups(column, groups))?);
+        }
+        Ok(Prepared { column, written, committed, flush_elapsed: Duration::ZERO })
+    }
+
+    fn write_groups(
+        self,
+        column: &mut OpenColumn,
+        groups: Vec<Group>,
+    ) -> Result<Written, CommitError> {
+        let next = self.next.filter(|file_id| Some(*file_id) < column.conf.current_file());
+        let Self { records, mut stream, .. } = self;
+        let of_group = |Group { file_id, items }: Group| FileBatch {
+            file_id,
+            records: records.get(items).unwrap_or_default(),
+            stream: stream.take().map(|Stream { slot, byte_len, source }| Stream {
+                slot,
+                byte_len,
+                source,
+            }),
+        };
+        commit::write(column, groups.into_iter().map(of_group).collect(), next)
+    }
+}
+
+/// A batch that is written and still invisible: [`Writer::prepare_batch`](crate::Writer::prepare_batch). A crash removes it.
+#[derive(Debug)]
+#[must_use = "it is removed again unless it is committed"]
+pub struct Prepared<'w> {
+    column: &'w mut OpenColumn,
+    /// `None` where there is nothing left to commit.
+    written: Option<Written>,
+    committed: Committed,
+    flush_elapsed: Duration,
+}
+
+impl Prepared<'_> {
+    /// Commits the batch: it is durable, and readers see it.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and the writer is poisoned.
+    pub fn commit(self) -> Result<Committed> {
+        self.commit_timed().map(|(committed, _)| committed)
+    }
+
+    /// [`Self::commit`], and how long it waited for its flushes.
+    pub(super) fn commit_timed(mut self) -> Result<(Committed, Duration)> {
+        self.flush()?;
+        if let Some(written) = self.written.take() {
+            let column = &mut *self.column;
+            column.change(|column| written.commit(column))?;
+            tracing::debug!(column = %column.directory.path().display(), conf = ?column.conf, "committed");
+            column.remove_asides();
+        }
+        Ok((self.committed, self.flush_elapsed))
+    }
+
+    /// Flushes the batch ahead of [`Self::commit`].
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        // After an error there is nothing to remove: it has poisoned the writer.
+        let Some(mut written) = self.written.take() else { return Ok(()) };
+        let started = Instant::now();
+        self.column.change(|column| written.flush(column))?;
+        self.flush_elapsed += started.elapsed();
+        self.written = Some(written);
+        Ok(())
+    }
+}
+
+impl Drop for Prepared<'_> {
+    /// Removes what was not committed. An error poisons the writer, which reports it at the next
+    /// write; the next opening does the rest.
+    fn drop(&mut self) {
+        if self.written.take().is_some() {
+            drop(self.column.take_back());
+        }
+    }
+}
+
+/// Reads the part of a streamed value that a [`Door`] looks at.
+pub(super) fn read_head(
+    column: &OpenColumn,
+    slot: Slot,
+    byte_len: u64,
+    source: &mut dyn Read,
+) -> Result<Vec<u8>> {
+    let failed = |error| source_failed(column, slot, error);
+    let wanted = byte_len.min(door::HEAD_BYTES as u64);
+    let mut head = Vec::new();
+    source.take(wanted).read_to_end(&mut head).map_err(failed)?;
+    match head.len() as u64 == wanted {
+        true => Ok(head),
+        false => Err(failed(io::ErrorKind::UnexpectedEof.into())),
+    }
+}
+
+fn source_failed(column: &OpenColumn, slot: Slot, error: io::Error) -> Error {
+    Error::io(column.directory.data_path(slot.file_id()), READ_SOURCE, error)
+}
+
+/// Checks that a payload in its stored form is one that readers accept.
+fn check_stored(slot: Slot, stored: &[u8], spec: ColumnSpec, door: Option<Door>) -> Result<()> {
+    rules::check_stored_len(slot, stored.len() as u64)?;
+    match decode::decoded_len(stored, Compression::Snappy, spec.max_value_bytes) {
+        Ok(byte_len) => door.map_or(Ok(()), |door| {
+            let mut head = Vec::new();
+            let decoder = decode::decoder(stored, Compression::Snappy);
+            let read = decoder.take(door::HEAD_BYTES as u64).read_to_end(&mut head);
+            debug_assert!(read.is_ok(), "it was decoded before");
+            door.check_value(slot, &head, byte_len)
+        }),
+        Err(DecodeFault::TooLarge) => {
+            Err(rules::too_large(spec, slot, spec.max_value_bytes.saturating_add(1), true))
+        }
+        Err(DecodeFault::Frames(error)) => {
+            Err(Error::Undecodable { slot, cause: error.to_string().into() })
+        }
+    }
+}
+
+/// The highest slot of the archive, as far as it was looked up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ArchiveHighest(Option<Slot>);
+
+impl ArchiveHighest {
+    /// Checks ascending slots against `door`.
+    pub(super) fn check_slots(
+        &mut self,
+        column: &OpenColumn,
+        door: Option<Door>,
+        slots: impl DoubleEndedIterator<Item = Slot> + Clone,
+    ) -> Result<()> {
+        self.look_up(column, door, slots.clone().next_back())?;
+        self.check_looked_up(column.conf.highest, door, slots)
+    }
+
+    /// [`Self::check_slots`] after [`Self::look_up`], in a column with this highest slot.
+    pub(super) fn check_looked_up(
+        self,
+        highest: Option<Slot>,
+        door: Option<Door>,
+        slots: impl Iterator<Item = Slot>,
+    ) -> Result<()> {
+        door.map_or(Ok(()), |door| door.check_slots(highest, self.0, slots))
+    }
+
+    /// Looks it up again, in the confs of all columns, where what is known of it would refuse `last`.
+    pub(super) fn look_up(
+        &mut self,
+        column: &OpenColumn,
+        door: Option<Door>,
+        last: Option<Slot>,
+    ) -> Result<()> {
+        let Some((door, last)) = door.zip(last) else { return Ok(()) };
+        let known = column.conf.highest.max(self.0);
+        // (The other columns may be damaged: a column that is being repaired must not depend on them.)
+        if !door.allows_far() && known.is_none_or(|known| door.is_far(known, last)) {
+            for other in Column::ALL {
+                let conf = column.directory.beside(other).read_conf()?;
+                self.0 = self.0.max(conf.and_then(|conf| conf.highest));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,342 @@
+//! Group commit: jobs that wait are merged into as few commits as the rules allow.
+//!
+//! Jobs are planned in the order in which they came. Each is checked against the column, and
+//! against the jobs before it, as if it were alone: a job that breaks a rule fails alone. (With a door,
+//! jobs with lower slots come first: roots of several producers leave no gaps.) The others are merged
+//! into one commit for every sealed file that is filled, and one for everything above the highest
+//! slot. All records of a job are in one commit, so a job is stored as a whole or not at all, unless
+//! its producer allows to split it.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::error::{Error, Result};
+use crate::format::conf::Conf;
+use crate::slot::{FileId, Slot};
+use crate::write::batch::Committed;
+use crate::write::commit::Record;
+use crate::write::rules;
+
+/// A job that waits.
+#[derive(Clone, Copy)]
+pub(super) struct Job<'a> {
+    /// Its records, checked and encoded.
+    pub(super) records: &'a [Record<'a>],
+    /// Whether the records may go into several commits.
+    pub(super) may_split: bool,
+}
+
+/// The plan for one job.
+pub(super) struct JobPlan {
+    /// The answer once its commits are durable.
+    pub(super) outcome: Result<Committed>,
+    /// The commits that must be durable before it is answered, ascending.
+    pub(super) commits: Vec<usize>,
+}
+
+impl JobPlan {
+    pub(super) fn take_outcome(&mut self) -> Result<Committed> {
+        std::mem::replace(&mut self.outcome, Ok(Committed::default()))
+    }
+}
+
+/// One commit of the records of several jobs.
+pub(super) struct GroupCommit<'a> {
+    pub(super) fills: Fills,
+    pub(super) records: BTreeMap<Slot, &'a [u8]>,
+}
+
+/// What a commit fills gaps in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fills {
+    Sealed(FileId),
+    /// The current file alone.
+    Current,
+    /// Nothing: it goes past the highest slot.
+    Nothing,
+}
+
+impl Fills {
+    pub(super) fn sealed(self) -> Option<FileId> {
+        match self {
+            Fills::Sealed(file_id) => Some(file_id),
+            Fills::Current | Fills::Nothing => None,
+        }
+    }
+}
+
+/// The commits for the jobs that wait, in order.
+pub(super) struct GroupPlan<'a> {
+    pub(super) commits: Vec<GroupCommit<'a>>,
+    pub(super) jobs: Vec<JobPlan>,
+    /// The highest slot of the column once the jobs planned so far are committed.
+    highest: Option<Slot>,
+}
+
+/// The order in which jobs are planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    AsTheyCame,
+    LowerSlotsFirst,
+}
+
+/// Plans the commits for `jobs`. `holds` tells whether the column holds a value, or another one
+/// ([`Error::Conflict`]), `same` compares two payloads in their stored form, `admits` tells whether a job
+/// may be written to a column with this highest slot.
+pub(super) fn plan<'a>(
+    conf: &Conf,
+    jobs: &[Job<'a>],
+    order: Order,
+    mut holds: impl FnMut(Slot, &[u8]) -> Result<bool>,
+    same: impl Fn(&[u8], &[u8]) -> bool,
+    mut admits: impl FnMut(usize, Option<Slot>) -> Result<()>,
+) -> GroupPlan<'a> {
+    let mut plan = GroupPlan { commits: Vec::new(), jobs: Vec::new(), highest: conf.highest };
+    let mut positions: Vec<usize> = (0..jobs.len()).collect();
+    if order == Order::LowerSlotsFirst {
+        positions.sort_by_key(|position| jobs[*position].records.first().map(|(slot, _)| *slot));
+    }
+    let refused = |error| JobPlan { outcome: Err(error), commits: Vec::new() };
+    let mut planned: Vec<(usize, JobPlan)> = Vec::with_capacity(jobs.len());
+    for position in positions {
+        let job = admits(position, plan.highest)
+            .and_then(|()| plan.add(conf, jobs[position], &mut holds, &same));
+        planned.push((position, job.unwrap_or_else(refused)));
+    }
+    planned.sort_by_key(|(position, _)| *position);
+    plan.jobs = planned.into_iter().map(|(_, job)| job).collect();
+    plan.sort();
+    plan
+}
+
+impl<'a> GroupPlan<'a> {
+    fn add(
+        &mut self,
+        conf: &Conf,
+        job: Job<'a>,
+        holds: &mut impl FnMut(Slot, &[u8]) -> Result<bool>,
+        same: &impl Fn(&[u8], &[u8]) -> bool,
+    ) -> Result<JobPlan> {
+        let mut committed = Committed::default();
+        let mut commits = Vec::new();
+        let mut new: Vec<(Slot, &'a [u8])> = Vec::new();
+        for (slot, stored) in job.records {
+            let planned = self.commits.iter().enumerate().find_map(|(index, commit)| {
+                commit.records.get(slot).map(|payload| (index, *payload))
+            });
+            match planned {
+                Some((index, payload)) if same(payload, stored) => {
+                    committed.unchanged += 1;
+                    commits.push(index);
+                }
+                Some(_) => return Err(Error::Conflict { slot: *slot }),
+                None if holds(*slot, stored)? => committed.unchanged += 1,
+                None => new.push((*slot, stored)),
+            }
+        }
+        // All parts are checked before the first is planned.
+        for (fills, part) in parts(conf, &new, job.may_split)? {
+            let index = self.commit(fills);
+            self.commits[index].records.extend(new[part].iter().copied());
+            commits.push(index);
+        }
+        committed.written = new.len() as u64;
+        self.highest = self.highest.max(new.last().map(|(slot, _)| *slot));
+        commits.sort_unstable();
+        commits.dedup();
+        Ok(JobPlan { outcome: Ok(committed), commits })
+    }
+
+    /// The commit that fills this; a new one where there is none.
+    fn commit(&mut self, fills: Fills) -> usize {
+        let found = self.commits.iter().position(|commit| commit.fills == fills);
+        found.unwrap_or_else(|| {
+            self.commits.push(GroupCommit { fills, records: BTreeMap::new() });
+            self.commits.len() - 1
+        })
+    }
+
+    /// Orders the commits: sealed files first, with the gaps in the current file merged into the
+    /// first, and what goes past the highest slot last. Until then the files are those that the jobs
+    /// were grouped by.
+    fn sort(&mut self) {
+        let mut order: Vec<usize> = (0..self.commits.len()).collect();
+        order.sort_by_key(|index| match self.commits[*index].fills {
+            Fills::Sealed(_) => 0,
+            Fills::Current => 1,
+            Fills::Nothing => 2,
+        });
+        let mut moved_to = vec![0; order.len()];
+        let mut commits: Vec<Option<_>> = self.commits.drain(..).map(Some).collect();
+        for index in order {
+            let Some(commit) = commits[index].take() else { continue };
+            match self.commits.first_mut() {
+                Some(first) if commit.fills == Fills::Current => {
+                    first.records.extend(commit.records);
+                    moved_to[index] = 0;
+                }
+                _ => {
+                    moved_to[index] = self.commits.len();
+                    self.commits.push(commit);
+                }
+            }
+        }
+        for job in &mut self.jobs {
+            job.commits.iter_mut().for_each(|commit| *commit = moved_to[*commit]);
+            job.commits.sort_unstable();
+            job.commits.dedup();
+        }
+    }
+
+    /// For every commit the jobs that can be answered after it, by ascending position.
+    pub(super) fn answered_after(&self) -> Vec<Vec<usize>> {
+        let mut after = vec![Vec::new(); self.commits.len()];
+        for (position, job) in self.jobs.iter().enumerate() {
+            if let Some(last) = job.commits.last() {
+                after[*last].push(position);
+            }
+        }
+        after
+    }
+}
+
+/// Divides the new records of a job into those of one commit each.
+fn parts<T>(conf: &Conf, new: &[(Slot, T)], may_split: bool) -> Result<Vec<(Fills, Range<usize>)>> {
+    let split = if may_split { rules::split(new, conf.highest) } else { Vec::new() };
+    let whole = (!may_split).then_some(0..new.len());
+    let mut parts = Vec::new();
+    for range in split.into_iter().chain(whole) {
+        let groups = rules::group(conf, &new[range.clone()])?;
+        let Some(first) = groups.first() else { continue };
+        let fills = if Some(new[range.start].0) > conf.highest {
+            Fills::Nothing
+        } else if Some(first.file_id) < conf.current_file() {
+            Fills::Sealed(first.file_id)
+        } else {
+            Fills::Current
+        };
+        parts.push((fills, range));
+    }
+    Ok(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::column::Column;
+
+    type Commits = Vec<(Fills, Vec<u64>)>;
+
+    /// The highest slot is 20,000, backfill is on, and slot 19,999 holds "held".
+    fn planned(jobs: &[Vec<Record<'_>>], may_split: bool) -> (Commits, Vec<Result<Committed>>) {
+        let empty = Conf::empty(Column::StateDiffs.spec(), true);
+        let conf = Conf { highest: Some(Slot(20_000)), current_data_len: 100, ..empty };
+        let jobs: Vec<Job<'_>> = jobs.iter().map(|records| Job { records, may_split }).collect();
+        let holds = |slot: Slot, value: &[u8]| match slot.0 {
+            19_999 if value != b"held" => Err(Error::Conflict { slot }),
+            slot => Ok(slot == 19_999),
+        };
+        let plan = plan(&conf, &jobs, Order::AsTheyCame, holds, same, admit_all);
+        let commits = plan.commits.iter();
+        let slots = |commit: &GroupCommit<'_>| commit.records.keys().map(|slot| slot.0).collect();
+        let commits = commits.map(|commit| (commit.fills, slots(commit))).collect();
+        (commits, plan.jobs.into_iter().map(|job| job.outcome).collect())
+    }
+
+    fn same(left: &[u8], right: &[u8]) -> bool {
+        left == right
+    }
+
+    fn admit_all(_: usize, _: Option<Slot>) -> Result<()> {
+        Ok(())
+    }
+
+    fn job<const N: usize>(items: [(u64, &'static str); N]) -> Vec<Record<'static>> {
+        items.map(|(slot, value)| (Slot(slot), value.as_bytes().into())).to_vec()
+    }
+
+    #[test]
+    fn producers_that_interleave_cost_one_commit_for_each_file() {
+        let jobs = [
+            job([(1, "a")]),
+            job([(9000, "b")]),
+            job([(2, "c")]),
+            job([(9001, "d"), (17_000, "e")]),
+            job([(20_005, "f")]),
+            job([(18_000, "g")]),
+            job([(20_003, "h")]),
+        ];
+        let (commits, outcomes) = planned(&jobs, false);
+        assert_eq!(
+            commits,
+            [
+                (Fills::Sealed(FileId(0)), vec![1, 2, 18_000]),
+                (Fills::Sealed(FileId(1)), vec![9000, 9001, 17_000]),
+                (Fills::Nothing, vec![20_003, 20_005]),
+            ]
+        );
+        assert!(outcomes.iter().all(Result::is_ok));
+    }
+
+    #[test]
+    fn a_job_that_breaks_a_rule_fails_alone() {
+        let jobs = [
+            job([(1, "a")]),
+            job([(1, "other")]),
+            job([(2, "b"), (9000, "b")]),
+            job([(3, "c"), (20_001, "c")]),
+            job([(19_999, "other")]),
+            job([(1, "a"), (19_999, "held")]),
+        ];
+        let (commits, outcomes) = planned(&jobs, false);
+        assert_eq!(commits, [(Fills::Sealed(FileId(0)), vec![1])]);
+        assert!(matches!(outcomes[1], Err(Error::Conflict { slot: Slot(1) })));
+        assert!(matches!(outcomes[2], Err(Error::SpansFiles { .. })));
+        assert!(matches!(outcomes[3], Err(Error::MixedBatch { .. })));
+        assert!(matches!(outcomes[4], Err(Error::Conflict { slot: Slot(19_999) })));
+        assert_eq!(*outcomes[5].as_ref().unwrap(), Committed { written: 0, unchanged: 2 });
+    }
+
+    #[test]
+    fn a_job_that_may_be_split_breaks_no_rule() {
+        let jobs = [job([(1, "a"), (9000, "b"), (17_000, "c"), (20_001, "d"), (90_000, "e")])];
+        assert!(planned(&jobs, false).1[0].is_err());
+        let (commits, outcomes) = planned(&jobs, true);
+        assert_eq!(
+            commits,
+            [
+                (Fills::Sealed(FileId(0)), vec![1, 17_000]),
+                (Fills::Sealed(FileId(1)), vec![9000]),
+                (Fills::Nothing, vec![20_001, 90_000]),
+            ]
+        );
+        assert_eq!(*outcomes[0].as_ref().unwrap(), Committed { written: 5, unchanged: 0 });
+    }
+
+    #[test]
+    fn lower_slots_first_shows_each_job_the_highest_slot_of_those_before_it() {
+        let conf = Conf::empty(Column::StateDiffs.spec(), false);
+        let jobs = [job([(9, "c")]), job([(5, "a")]), job([(7, "b")]), job([(8, "b")])];
+        let jobs = jobs.each_ref().map(|records| Job { records, may_split: false });
+        let mut asked = Vec::new();
+        let admits = |job: usize, highest: Option<Slot>| {
+            asked.push((job, highest.map(|slot| slot.0)));
+            if job == 2 { Err(Error::InvalidSlot) } else { Ok(()) }
+        };
+        let order = Order::LowerSlotsFirst;
+        let plan = plan(&conf, &jobs, order, |_, _| Ok(false), same, admits);
+        assert_eq!(asked, [(1, None), (2, Some(5)), (3, Some(5)), (0, Some(8))]);
+        let refused: Vec<bool> = plan.jobs.iter().map(|job| job.outcome.is_err()).collect();
+        assert_eq!(refused, [false, false, true, false]);
+    }
+
+    #[test]
+    fn a_repeated_job_is_answered_only_when_the_first_is_durable() {
+        let conf = Conf::empty(Column::StateDiffs.spec(), false);
+        let (first, again) = (job([(5, "a")]), job([(5, "a")]));
+        let jobs = [first, again];
+        let jobs = jobs.each_ref().map(|records| Job { records, may_split: false });
+        let plan = plan(&conf, &jobs, Order::AsTheyCame, |_, _| Ok(false), same, admit_all);
+        assert_eq!(plan.answered_after(), [vec![0, 1]]);
+    }
+}

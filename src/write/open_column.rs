@@ -1,0 +1,208 @@
+//! A column that is open for writing: what the writer knows of it, and its lock.
+
+use std::io::{self, Read};
+
+use crate::column::Compression;
+use crate::error::{Error, Result};
+use crate::files::disk::{Access, Lock};
+use crate::format::conf::{Backfill, Conf};
+use crate::format::faults::{data_file_too_short, missing, no_record};
+use crate::format::names;
+use crate::format::record::HEADER_BYTES;
+use crate::format::witness::Witness;
+use crate::slot::Slot;
+use crate::write::aside::Asides;
+use crate::write::column_dir::ColumnDir;
+use crate::write::compare::{StoredReader, Uncomparable, compare};
+use crate::write::conf_file::{self, CommitError};
+use crate::write::file_state::FileStates;
+use crate::write::flusher::Flusher;
+use crate::write::heal;
+use crate::write::heal_action::HealReport;
+use crate::write::options::WriterOptions;
+
+/// A column that is open for writing.
+#[derive(Debug)]
+pub(super) struct OpenColumn {
+    pub(super) directory: ColumnDir,
+    pub(super) conf: Conf,
+    pub(super) witness: Witness,
+    pub(super) files: FileStates,
+    pub(super) flusher: Flusher,
+    pub(super) asides: Asides,
+    pub(super) healed: HealReport,
+    pub(super) deferred: Option<Deferred>,
+    /// The error that poisoned the writer.
+    pub(super) poisoned: Option<Error>,
+    /// Released last; `None` while the column is still to be created.
+    pub(super) lock: Option<Box<dyn Lock>>,
+}
+
+/// What opening has deferred to the first write.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Deferred {
+    /// Create the column.
+    Column(WriterOptions),
+    /// Replace this conf, which is in force, by the one in memory.
+    Conf(Conf),
+}
+
+impl OpenColumn {
+    /// The offset entry of a slot; 0 where it has no record.
+    pub(super) fn entry(&self, slot: Slot) -> Result<u64> {
+        if Some(slot) > self.conf.highest {
+            return Ok(0);
+        }
+        let state = self.files.get(&self.directory, &self.conf, slot.file_id())?;
+        Ok(state.table.get(slot.index_in_file()))
+    }
+
+    /// True when the slot holds this value, false when it has no record.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it holds another value.
+    pub(super) fn holds(&self, slot: Slot, value: &mut dyn Read) -> Result<bool> {
+        let entry = self.entry(slot)?;
+        if entry == 0 {
+            return Ok(false);
+        }
+        let path = self.directory.data_path(slot.file_id());
+        let state = self.files.get_flushed(&self.directory, &self.conf, slot.file_id())?;
+        let bound = state.data_len;
+        let Some(data) = self.directory.open(path.clone(), Access::Read)? else {
+            return Err(missing(path, "data file", bound));
+        };
+        let byte_len = data.byte_len()?;
+        if byte_len < bound {
+            return Err(data_file_too_short(path, byte_len, bound));
+        }
+        let end = data.record_end(self.conf.spec.record_type, entry, bound)?;
+        let Some(end) = end.filter(|end| *end <= bound) else {
+            return Err(no_record(path, slot, entry, end, bound));
+        };
+        let stored = StoredReader { data: &data, offset: entry + HEADER_BYTES, end };
+        let mut held: Box<dyn Read> = match self.conf.spec.compression {
+            Compression::None => Box::new(stored),
+            Compression::Snappy => Box::new(snap::read::FrameDecoder::new(stored)),
+        };
+        match compare(&mut *held, value) {
+            Ok(true) => Ok(true),
+            Ok(false) => Err(Error::Conflict { slot }),
+            Err(Uncomparable::Given(error)) => Err(Error::io(path, "compare a value with", error)),
+            Err(Uncomparable::Held(error)) => Err(match error.downcast::<Error>() {
+                Ok(error) => error,
+                Err(error) => {
+                    let wanted = format!("snappy frames of the value of slot {slot}");
+                    let at = entry + HEADER_BYTES;
+                    Error::corrupt(path, at, "payload", wanted, error.to_string())
+                }
+            }),
+        }
+    }
+
+    /// Fails when the writer is poisoned, or has lost its lock.
+    pub(super) fn check_writable(&self) -> Result<()> {
+        if let Some(poisoned) = self.poisoned() {
+            return Err(poisoned);
+        }
+        // A column that is still to be created has no lock.
+        let Some(lock) = &self.lock else { return Ok(()) };
+        // Files are found by their paths. Where the lock is no longer at its path, those lead into
+        // another directory, or there may be another writer.
+        let path = self.directory.file_path(names::LOCK);
+        let source = match lock.is_at(&path) {
+            Ok(true) => return Ok(()),
+            Ok(false) => io::Error::other("it, or its directory, was removed or replaced"),
+            Err(error) => error,
+        };
+        Err(Error::io(path, "go on under the lock", source))
+    }
+
+    /// [`Error::Poisoned`], when every further write is refused.
+    pub(super) fn poisoned(&self) -> Option<Error> {
+        let cause = Box::new(self.poisoned.clone()?);
+        Some(Error::Poisoned { directory: self.directory.path().into(), cause })
+    }
+
+    /// Changes files. An error or a panic in the middle poisons the writer.
+    pub(super) fn change<T>(
+        &mut self,
+        change: impl FnOnce(&mut Self) -> Result<T, CommitError>,
+    ) -> Result<T> {
+        // A panic on the way (in a caller's stream, say) leaves the files as they are.
+        let interrupted = io::Error::other("a panic interrupted it");
+        let error = Error::io(self.directory.path(), "finish a commit to", interrupted);
+        self.poisoned = Some(error);
+        match change(self) {
+            Ok(done) => {
+                self.poisoned = None;
+                Ok(done)
+            }
+            Err(CommitError { error, poisons }) => {
+                self.poisoned = poisons.then(|| error.clone());
+                if poisons {
+                    tracing::error!(column = %self.directory.path().display(), %error, "poisoned");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes what a commit that is given up has left on disk, as the next opening would, and forgets
+    /// the states of the files: healing may have removed, extended or completed any of them.
+    pub(super) fn take_back(&mut self) -> Result<()> {
+        self.change(|Self { directory, conf, witness, files, .. }| {
+            let healed = heal::take_back(directory, conf);
+            files.clear();
+            let settled = healed.and_then(|()| conf_file::settle(directory, witness, conf));
+            settled.map(drop).map_err(conf_file::poisoning)
+        })
+    }
+
+    /// True while the column is still to be created.
+    pub(super) fn is_to_be_created(&self) -> bool {
+        matches!(self.deferred, Some(Deferred::Column(_)))
+    }
+
+    /// Turns backfill on, or raises the bound on values, where that was deferred.
+    pub(super) fn settle_conf(&mut self) -> Result<()> {
+        if let Some(Deferred::Conf(in_force)) = self.deferred {
+            self.replace_conf(in_force, self.conf)?;
+            self.deferred = None;
+        }
+        Ok(())
+    }
+
+    /// Turns backfill on. It stays on.
+    pub(super) fn allow_backfill(&mut self) -> Result<()> {
+        let target = self.conf.backfill_target();
+        let asked = Conf { backfill: Some(Backfill { allowed: true, target }), ..self.conf };
+        self.replace_conf(self.conf, asked)
+    }
+
+    fn replace_conf(&mut self, in_force: Conf, next: Conf) -> Result<()> {
+        let Self { directory, witness, .. } = self;
+        conf_file::replace_alone(directory, witness, Some(&in_force), next)?;
+        self.conf = next;
+        Ok(())
+    }
+
+    /// Removes what was put aside and is committed again. A commit does not depend on that: after an
+    /// error the next opening does it.
+    pub(super) fn remove_asides(&mut self) {
+        let Self { directory, conf, asides, healed, .. } = self;
+        if asides.is_empty() {
+            return;
+        }
+        let removed = asides.done_with(directory, conf, false).and_then(|actions| {
+            for action in &actions {
+                directory.remove(action.file())?;
+                healed.asides.retain(|aside| aside != action.file());
+            }
+            if actions.is_empty() { Ok(()) } else { directory.sync() }
+        });
+        if let Err(error) = removed {
+            tracing::warn!(column = %directory.path().display(), %error, "what was put aside stays");
+        }
+    }
+}

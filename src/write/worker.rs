@@ -1,0 +1,318 @@
+//! The thread of a pipeline's writer.
+//!
+//! It takes the jobs that wait, merges them into as few commits as the rules allow (group commit), and
+//! answers each job when its own commits are durable.
+//!
+//! Producers that wait for their answers come back one by one, within a fraction of the time that a
+//! commit takes. A commit for the first of them alone would make all others wait for two; so the
+//! thread pauses briefly while they come ([`Worker::collect`]). It never waits for a single producer.
+
+use std::io::Read;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+
+use crate::error::{Error, Result};
+use crate::read::decode;
+use crate::slot::{FileId, Slot};
+use crate::write::batch::{Batch, Committed};
+use crate::write::commit::Record;
+use crate::write::compare::same_value;
+use crate::write::door::Door;
+use crate::write::group_commit::{self, GroupCommit, GroupPlan, Order};
+use crate::write::queue::{CloseAtEnd, Gate};
+use crate::write::writer::{Streamed, Writer};
+
+/// One commit, as reported to [`PipelineOptions::on_commit`](crate::PipelineOptions::on_commit).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommitInfo {
+    /// Records written.
+    pub records: u64,
+    /// Jobs answered by it.
+    pub jobs: u64,
+    /// Bytes of payload written.
+    pub bytes: u64,
+    /// Duration of the commit, from the first write to the durable conf.
+    pub elapsed: Duration,
+    /// The part of it spent waiting for flushes: of data, offsets, checksums and the new conf.
+    pub flush: Duration,
+    /// Whether backfill moved on to another sealed file.
+    pub switched_file: bool,
+}
+
+/// How long the writer's thread pauses at a time while jobs come.
+const PAUSE: Duration = Duration::from_micros(20);
+
+/// Maximum number of pauses in a row: with what timers add, about as long as a commit takes.
+const MAX_PAUSES: usize = 16;
+
+pub(super) type OnCommit = Arc<dyn Fn(&CommitInfo) + Send + Sync>;
+pub(super) type OnAnswer = Box<dyn FnOnce(Result<Committed>) + Send>;
+
+pub(super) struct Job {
+    pub(super) work: Work,
+    /// What the job's slots have to pass, and for a stream also its value.
+    pub(super) door: Option<Door>,
+    /// Bytes of payload that it holds in memory.
+    pub(super) bytes: u64,
+    pub(super) answer: OnAnswer,
+}
+
+pub(super) enum Work {
+    /// Checked and encoded records, and whether they may go into several commits.
+    Records { records: Vec<Record<'static>>, may_split: bool },
+    /// One value that is read while it is written, in a commit of its own.
+    Stream { slot: Slot, byte_len: u64, source: Box<dyn Read + Send> },
+}
+
+impl Job {
+    fn is_stream(&self) -> bool {
+        matches!(self.work, Work::Stream { .. })
+    }
+
+    fn first_slot(&self) -> Option<Slot> {
+        match &self.work {
+            Work::Records { records, .. } => records.first().map(|(slot, _)| *slot),
+            Work::Stream { slot, .. } => Some(*slot),
+        }
+    }
+}
+
+/// What the writer's thread tells the handles of its pipeline.
+#[derive(Debug, Default)]
+pub(super) struct Status {
+    highest: Mutex<Option<Slot>>,
+    poisoned: OnceLock<Error>,
+}
+
+impl Status {
+    /// The highest committed slot.
+    pub(super) fn highest(&self) -> Option<Slot> {
+        *self.highest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// [`Error::Poisoned`], when every further write is refused.
+    pub(super) fn poisoned(&self) -> Option<Error> {
+        self.poisoned.get().cloned()
+    }
+
+    pub(super) fn note(&self, writer: &Writer) {
+        let highest = writer.highest_written_slot();
+        *self.highest.lock().unwrap_or_else(PoisonError::into_inner) = highest;
+        if let Some(poisoned) = writer.column.poisoned() {
+            self.poisoned.get_or_init(|| poisoned);
+        }
+    }
+}
+
+pub(super) struct Worker {
+    pub(super) writer: Writer,
+    pub(super) queue: Receiver<Job>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) status: Arc<Status>,
+    /// Maximum bytes of the jobs that are committed together.
+    pub(super) group_bytes: u64,
+    pub(super) on_commit: Option<OnCommit>,
+}
+
+impl Worker {
+    pub(super) fn run(mut self) -> Writer {
+        let _close = CloseAtEnd(Arc::clone(&self.gate));
+        let mut waiting: Vec<Job> = Vec::new();
+        let mut answered = 0;
+        loop {
+            if waiting.is_empty() {
+                match self.queue.recv() {
+                    Ok(job) => waiting.push(job),
+                    Err(_) => return self.writer,
+                }
+            }
+            self.collect(answered, &mut waiting);
+            answered = waiting.len();
+            // Jobs before a stream are committed before it, and jobs after it afterwards.
+            let before = waiting.iter().position(Job::is_stream).unwrap_or(waiting.len());
+            let rest = waiting.split_off(before.max(1));
+            let mut jobs = std::mem::replace(&mut waiting, rest);
+            match jobs.pop_if(|job| job.is_stream()) {
+                Some(stream) => self.commit_stream(stream),
+                None => self.commit_records(jobs, &mut waiting),
+            }
+        }
+    }
+
+    /// Takes the jobs in the queue. While there are fewer than the last commits have answered, it pauses
+    /// for more, until none comes during a pause.
+    fn collect(&self, answered: usize, waiting: &mut Vec<Job>) {
+        self.take(waiting);
+        for _ in 0..MAX_PAUSES {
+            if waiting.len() >= answered {
+                break;
+            }
+            let before = waiting.len();
+            std::thread::sleep(PAUSE);
+            self.take(waiting);
+            if waiting.len() == before {
+                break;
+            }
+        }
+    }
+
+    /// Takes the jobs in the queue, as many as may be committed together.
+    fn take(&self, waiting: &mut Vec<Job>) {
+        let mut bytes: u64 = waiting.iter().map(|job| job.bytes).sum();
+        while bytes < self.group_bytes
+            && let Ok(job) = self.queue.try_recv()
+        {
+            bytes += job.bytes;
+            waiting.push(job);
+        }
+    }
+
+    /// Commits jobs in as few commits as the rules allow, and answers each when it is durable. Before
+    /// the last commit the jobs after them are taken into `waiting`: its conf names the sealed file
+    /// that they fill.
+    fn commit_records(&mut self, jobs: Vec<Job>, waiting: &mut Vec<Job>) {
+        let (mut works, mut doors, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+        for Job { work, door, bytes, answer } in jobs {
+            works.push(work);
+            doors.push(door);
+            answers.push(Some((answer, bytes)));
+        }
+        let gate = Arc::clone(&self.gate);
+        let mut answer = |position: usize, outcome: Result<Committed>| {
+            if let Some((answer, bytes)) = answers[position].take() {
+                gate.leave(bytes);
+                answer(outcome);
+            }
+        };
+        if let Err(refused) = self.writer.column.check_writable() {
+            return (0..works.len()).for_each(|job| answer(job, Err(refused.clone())));
+        }
+        let planned: Vec<_> = works.iter().map(Work::planned).collect();
+        let plan = plan(&mut self.writer, &planned, &doors);
+        let answered_after = plan.answered_after();
+        let GroupPlan { commits, jobs: mut plans, .. } = plan;
+        for (job, plan) in plans.iter_mut().enumerate().filter(|(_, plan)| plan.commits.is_empty())
+        {
+            answer(job, plan.take_outcome());
+        }
+        let fills: Vec<_> = commits.iter().map(|commit| commit.fills.sealed()).collect();
+        let mut failed: Vec<Option<Error>> = vec![None; commits.len()];
+        for (index, GroupCommit { records, .. }) in commits.into_iter().enumerate() {
+            let next = match fills.get(index + 1) {
+                Some(next) => *next,
+                None => {
+                    self.take(waiting);
+                    let last = records.keys().next_back().map(|slot| slot.file_id());
+                    let current = last.max(self.writer.conf().current_file());
+                    current.and_then(|current| first_sealed(current, waiting))
+                }
+            };
+            let records = records.into_iter().map(|(slot, stored)| (slot, stored.into()));
+            let batch = Batch::encoded(records.collect()).followed_by(next);
+            let jobs = &answered_after[index];
+            failed[index] = self.commit(batch, jobs.len() as u64).err();
+            for job in jobs {
+                let plan = &mut plans[*job];
+                let error = plan.commits.iter().find_map(|commit| failed[*commit].clone());
+                answer(*job, error.map_or_else(|| plan.take_outcome(), Err));
+            }
+        }
+    }
+
+    fn commit(&mut self, batch: Batch<'_>, jobs: u64) -> Result<()> {
+        let (started, before, bytes) = (Instant::now(), self.target(), batch.byte_len());
+        let column = &mut self.writer.column;
+        let committed = column
+            .check_writable()
+            .and_then(|()| batch.write(column)?.commit_timed())
+            .map(|(committed, flush)| Streamed { committed, bytes, flush });
+        self.committed(&committed, jobs, started, before);
+        committed.map(drop)
+    }
+
+    /// Commits one value that is read while it is written, and answers its job.
+    fn commit_stream(&mut self, job: Job) {
+        let Work::Stream { slot, byte_len, mut source } = job.work else { return };
+        let (started, before) = (Instant::now(), self.target());
+        let committed = self.writer.put_from_through(job.door, slot, byte_len, &mut *source);
+        self.committed(&committed, 1, started, before);
+        self.gate.leave(job.bytes);
+        (job.answer)(committed.map(|streamed| streamed.committed));
+    }
+
+    /// Publishes the outcome of a commit, before its jobs are answered.
+    fn committed(
+        &self,
+        outcome: &Result<Streamed>,
+        jobs: u64,
+        started: Instant,
+        before: Option<FileId>,
+    ) {
+        self.status.note(&self.writer);
+        let (Some(on_commit), Ok(Streamed { committed, bytes, flush })) =
+            (&self.on_commit, outcome)
+        else {
+            return;
+        };
+        if committed.written > 0 {
+            on_commit(&CommitInfo {
+                records: committed.written,
+                jobs,
+                bytes: *bytes,
+                elapsed: started.elapsed(),
+                flush: *flush,
+                switched_file: self.target() != before,
+            });
+        }
+    }
+
+    fn target(&self) -> Option<FileId> {
+        self.writer.conf().backfill_target().map(|target| target.file_id)
+    }
+}
+
+impl Work {
+    fn planned(&self) -> group_commit::Job<'_> {
+        match self {
+            Self::Records { records, may_split } => {
+                group_commit::Job { records, may_split: *may_split }
+            }
+            Self::Stream { .. } => group_commit::Job { records: &[], may_split: false },
+        }
+    }
+}
+
+/// Checks jobs against the column and their doors, and plans their commits.
+fn plan<'a>(
+    writer: &mut Writer,
+    jobs: &[group_commit::Job<'a>],
+    doors: &[Option<Door>],
+) -> GroupPlan<'a> {
+    let Writer { column, archive, .. } = writer;
+    let compression = column.conf.spec.compression;
+    let look_up = |(job, door): (&group_commit::Job<'_>, &Option<Door>)| {
+        archive.look_up(column, *door, job.records.last().map(|(slot, _)| *slot))
+    };
+    let looked_up: Vec<_> = jobs.iter().zip(doors).map(look_up).collect();
+    let admits = |job: usize, highest: Option<Slot>| {
+        looked_up[job].clone()?;
+        let slots = jobs[job].records.iter().map(|(slot, _)| *slot);
+        archive.check_looked_up(highest, doors[job], slots)
+    };
+    let has_door = doors.iter().any(Option::is_some);
+    let order = if has_door { Order::LowerSlotsFirst } else { Order::AsTheyCame };
+    let holds = |slot, stored: &[u8]| {
+        let has_record = column.entry(slot)? != 0;
+        Ok(has_record && column.holds(slot, &mut *decode::decoder(stored, compression))?)
+    };
+    let same = |left: &[u8], right: &[u8]| same_value(left, right, compression);
+    group_commit::plan(&column.conf, jobs, order, holds, same, admits)
+}
+
+/// The sealed file that the first job which fills one will fill.
+fn first_sealed(current: FileId, jobs: &[Job]) -> Option<FileId> {
+    let first = |job: &Job| job.first_slot().map(Slot::file_id);
+    jobs.iter().filter_map(first).find(|file_id| *file_id < current)
+}
