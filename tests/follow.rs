@@ -460,7 +460,7 @@ fn a_file_that_cannot_be_read_does_not_hide_what_comes_into_the_others() {
     put(&mut writer, &[9_001]);
     let mut errors = 0;
     let slot = loop {
-        match follower.next_slot(Some(Duration::from_secs(1))) {
+        match follower.next_slot(Some(HANG)) {
             Ok(slot) => break slot,
             Err(error) => errors += u64::from(error.is_corrupt()),
         }

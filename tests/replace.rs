@@ -8,7 +8,6 @@ mod common;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::time::Duration;
 
 use coldstore::{
     Checksums, Error, FileId, FollowOptions, HealAction, Keep, ReaderOptions, Slot, Writer,
@@ -133,8 +132,8 @@ fn views_keep_what_they_have_mapped_and_the_rest_is_replaced() {
             is_replaced(untouched.view().range(..).next().unwrap());
             is_replaced(untouched.view().get(Slot(9000)));
             is_replaced(reader.refresh());
-            is_replaced(reader.wait_for(Slot(90_000), Some(Duration::from_secs(10))));
-            is_replaced(follower.next_slot(Some(Duration::from_secs(10))));
+            is_replaced(reader.wait_for(Slot(90_000), Some(common::HANG)));
+            is_replaced(follower.next_slot(Some(common::HANG)));
             is_replaced(reader.follow(Slot(0), FollowOptions::default()));
             let again = common::view(&dir);
             assert_eq!(again.get(Slot(next)).unwrap().unwrap().as_ref(), b"another value");

@@ -108,7 +108,7 @@ pub(crate) fn wait<'a>(
             break;
         }
         // A writer that leaves a flush out, or does one after the other, must not wait for ever.
-        let waited = moved.wait_timeout(fs, Duration::from_secs(2));
+        let waited = moved.wait_timeout(fs, Duration::from_secs(10));
         let (held, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         fs = held;
         if timeout.timed_out() {

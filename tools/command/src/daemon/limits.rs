@@ -152,7 +152,7 @@ mod tests {
             };
             let bodies: Vec<_> = (0..50).map(|_| tokio::spawn(body(memory.clone()))).collect();
             for body in bodies {
-                timeout(Duration::from_secs(10), body).await.unwrap().unwrap();
+                timeout(Duration::from_secs(60), body).await.unwrap().unwrap();
             }
             assert_eq!(memory.held_bytes(), 0);
         });
@@ -180,7 +180,7 @@ mod tests {
             let mut waiting = memory.hold(Some(1 << 20));
             assert!(timeout(Duration::from_millis(20), waiting.grow(1)).await.is_err());
             let mut small = memory.hold(Some(32));
-            timeout(Duration::from_secs(10), small.grow(32)).await.unwrap();
+            timeout(Duration::from_secs(60), small.grow(32)).await.unwrap();
             assert_eq!(memory.held_bytes(), (7 * SMALL_BYTES + 32) as u64);
             drop(small);
             assert_eq!(memory.held_bytes(), (7 * SMALL_BYTES) as u64);

@@ -10,10 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+pub(crate) use crate::support::PATIENCE;
 use crate::support::{Archive, Run, command};
-
-/// Far more than anything here takes, also on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A daemon that is killed when it is dropped.
 pub(crate) struct Daemon {
