@@ -1,6 +1,9 @@
 //! Several columns are opened at once: all of them or none, and nothing changes before that is known.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "this is a test")]
 
+#[path = "support/scratch.rs"]
+mod scratch;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::hash::{Hash as _, Hasher as _};
@@ -8,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 
 use coldstore::{ArchiveWriter, Column, Error, Slot, Writer, WriterOptions};
+use scratch::scratch;
 
 const ALL: [(Column, bool); 5] = {
     use Column::{BlockRoots, Blocks, StateDiffs, StateRoots, StateSnapshots};
@@ -44,7 +48,7 @@ fn tree(directory: &Path) -> BTreeSet<(PathBuf, u64)> {
 #[test]
 fn of_two_that_open_an_archive_at_the_same_moment_one_wins() {
     for round in 0..40 {
-        let scratch = tempfile::tempdir().unwrap();
+        let scratch = scratch();
         let root = scratch.path().join("archive");
         if round % 2 == 0 {
             // There already.
@@ -76,7 +80,7 @@ fn of_two_that_open_an_archive_at_the_same_moment_one_wins() {
 
 #[test]
 fn where_a_lock_is_held_nothing_is_made_and_no_conf_is_replaced() {
-    let scratch = tempfile::tempdir().unwrap();
+    let scratch = scratch();
     let root = scratch.path().join("archive");
     let held = WriterOptions::create(Column::StateSnapshots.spec());
     let held = Writer::open(root.join("bss"), held).unwrap();
@@ -91,7 +95,7 @@ fn where_a_lock_is_held_nothing_is_made_and_no_conf_is_replaced() {
 
 #[test]
 fn what_is_deferred_is_done_by_the_first_write_or_on_demand() {
-    let scratch = tempfile::tempdir().unwrap();
+    let scratch = scratch();
     let root = scratch.path().join("a/archive");
     let mut archive = ArchiveWriter::open(&root).deferred(true);
     let [_, block_roots, ..] = archive.columns(ALL).unwrap();
@@ -120,7 +124,7 @@ fn what_is_deferred_is_done_by_the_first_write_or_on_demand() {
 /// What fails in the middle takes away what was made before it, the directories above included.
 #[test]
 fn a_column_that_cannot_be_made_leaves_nothing_of_the_others() {
-    let scratch = tempfile::tempdir().unwrap();
+    let scratch = scratch();
     let root = scratch.path().join("a/archive");
     let mut archive = ArchiveWriter::open(&root).deferred(true);
     archive.columns(ALL).unwrap();

@@ -47,7 +47,7 @@ fn shown(directory: &Path) -> BTreeMap<u64, Vec<u8>> {
 #[test]
 fn every_job_of_many_producers_is_answered_and_durable() {
     for column in [Column::Blocks, Column::StateDiffs] {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = common::temp_dir();
         let mut first = writer(directory.path(), column, true);
         first.put_batch(&[item(0), item(8192), item(16_384), item(24_576)]).unwrap();
         let commits = Arc::new(AtomicU64::new(0));
@@ -96,7 +96,7 @@ fn every_job_of_many_producers_is_answered_and_durable() {
 /// Guards against a conf that names the file just filled with its length before.
 #[test]
 fn rounds_that_fill_the_same_file_one_after_the_other_keep_what_they_wrote() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = common::temp_dir();
     let mut first = writer(directory.path(), Column::StateDiffs, true);
     first.put_batch(&[item(0), item(8192), item(16_384)]).unwrap();
     // A round takes half of what may wait: there is always a next one to name the file of.
@@ -123,7 +123,7 @@ fn rounds_that_fill_the_same_file_one_after_the_other_keep_what_they_wrote() {
 
 #[test]
 fn a_job_that_breaks_a_rule_fails_alone() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = common::temp_dir();
     let pipeline = Pipeline::start(
         writer(directory.path(), Column::StateDiffs, false),
         PipelineOptions::default(),
@@ -152,7 +152,7 @@ fn a_job_that_breaks_a_rule_fails_alone() {
 
 #[test]
 fn shutdown_finishes_what_waits_and_gives_the_lock_back() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = common::temp_dir();
     let pipeline = Pipeline::start(
         writer(directory.path(), Column::StateDiffs, false),
         PipelineOptions::default(),
@@ -170,7 +170,7 @@ fn shutdown_finishes_what_waits_and_gives_the_lock_back() {
 
 #[test]
 fn a_job_larger_than_the_bound_is_taken_alone() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = common::temp_dir();
     let pipeline = Pipeline::start(
         writer(directory.path(), Column::StateDiffs, false),
         PipelineOptions::default().max_bytes(10),
@@ -194,7 +194,7 @@ fn a_job_larger_than_the_bound_is_taken_alone() {
 
 #[test]
 fn callbacks_get_the_answers_in_the_order_of_the_commits() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = common::temp_dir();
     let pipeline = Pipeline::start(
         writer(directory.path(), Column::StateDiffs, false),
         PipelineOptions::default(),
@@ -215,7 +215,7 @@ fn callbacks_get_the_answers_in_the_order_of_the_commits() {
 
 #[test]
 fn the_last_handle_may_be_dropped_in_an_answer() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = common::temp_dir();
     let pipeline = Pipeline::start(
         writer(directory.path(), Column::StateDiffs, false),
         PipelineOptions::default(),
@@ -244,7 +244,7 @@ fn the_last_handle_may_be_dropped_in_an_answer() {
 #[test]
 fn an_input_output_error_fails_everything_that_waits_and_tells_the_cause() {
     for call in 0..12 {
-        let (directory, disk) = (tempfile::tempdir().unwrap(), TestDisk::new());
+        let (directory, disk) = (common::temp_dir(), TestDisk::new());
         let options = WriterOptions::create(PLAIN);
         let mut first = Writer::open_on(disk.shared(), directory.path(), options).unwrap();
         first.put(Slot(0), b"before").unwrap();
@@ -288,7 +288,7 @@ fn writer_of(directory: &Path) -> Writer {
 
 #[test]
 fn no_more_jobs_are_inside_than_allowed() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = common::temp_dir();
     let (most, seen) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(None::<Pipeline>)));
     let (top, handle) = (Arc::clone(&most), Arc::clone(&seen));
     let options =
@@ -322,7 +322,7 @@ fn no_more_jobs_are_inside_than_allowed() {
 #[test]
 fn values_from_files_are_committed_in_their_turn() {
     for column in [Column::Blocks, Column::StateDiffs] {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = common::temp_dir();
         let commits = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&commits);
         let options = PipelineOptions::default().on_commit(move |info| {

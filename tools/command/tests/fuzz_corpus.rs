@@ -1,7 +1,7 @@
 //! The inputs that the fuzzers have found are run again, on a stable compiler and without a fuzzer.
 //!
-//! `tests/fuzz/corpus` holds the smallest inputs that together reach what the fuzzers reached,
-//! `tests/fuzz/regressions` those that made a target fail once.
+//! `tests/fuzz/corpus` holds the smallest inputs that together reach what the fuzzers reached, packed into
+//! one file per target, `tests/fuzz/regressions` those that made a target fail once.
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
 #[path = "../../../tests/support/size.rs"]
@@ -10,30 +10,46 @@ mod size;
 mod targets;
 
 use std::fs;
+use std::io::Read as _;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
 use size::quick_or_whole;
 
-fn inputs(kind: &str, target: &str) -> Vec<PathBuf> {
-    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz");
-    let Ok(entries) = fs::read_dir(fuzz.join(kind).join(target)) else {
+fn fuzz() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz")
+}
+
+/// The inputs of a packed corpus, by name.
+fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
+    let packed = fs::File::open(fuzz().join(format!("corpus/{target}.tar.zst"))).unwrap();
+    let mut tar = tar::Archive::new(zstd::Decoder::new(packed).unwrap());
+    let inputs = tar.entries().unwrap().map(|entry| {
+        let mut entry = entry.unwrap();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        (entry.path().unwrap().display().to_string(), bytes)
+    });
+    inputs.collect()
+}
+
+fn regressions(target: &str) -> Vec<(String, Vec<u8>)> {
+    let Ok(entries) = fs::read_dir(fuzz().join("regressions").join(target)) else {
         return Vec::new();
     };
-    let mut inputs: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    inputs.sort();
-    inputs
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.into_iter().map(|path| (path.display().to_string(), fs::read(path).unwrap())).collect()
 }
 
 #[track_caller]
 fn replay(name: &str) {
     let (_, target) = targets::TARGETS.iter().find(|(target, _)| *target == name).unwrap();
-    let corpus = inputs("corpus", name);
-    assert!(corpus.len() >= 10, "tests/fuzz/corpus/{name} has only {} inputs", corpus.len());
+    let corpus = corpus(name);
+    assert!(corpus.len() >= 10, "the corpus of {name} has only {} inputs", corpus.len());
     let sample = corpus.into_iter().step_by(quick_or_whole(4, 1));
-    for input in sample.chain(inputs("regressions", name)) {
-        let data = fs::read(&input).unwrap();
-        assert!(catch_unwind(|| target(&data)).is_ok(), "failed with {}", input.display());
+    for (input, data) in sample.chain(regressions(name)) {
+        assert!(catch_unwind(|| target(&data)).is_ok(), "{name} failed with {input}");
     }
 }
 
@@ -69,13 +85,13 @@ fn operations() {
 
 /// A corpus without a target would be run by nobody.
 #[test]
-fn every_folder_of_inputs_belongs_to_a_target() {
-    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz");
+fn every_corpus_and_every_folder_of_regressions_belongs_to_a_target() {
     for kind in ["corpus", "regressions"] {
         // There is no folder of regressions as long as there are none.
-        for entry in fs::read_dir(fuzz.join(kind)).into_iter().flatten() {
+        for entry in fs::read_dir(fuzz().join(kind)).into_iter().flatten() {
             let name = entry.unwrap().file_name().into_string().unwrap();
-            assert!(targets::TARGETS.iter().any(|(target, _)| *target == name), "{kind}/{name}");
+            let of = name.strip_suffix(".tar.zst").unwrap_or(&name);
+            assert!(targets::TARGETS.iter().any(|(target, _)| *target == of), "{kind}/{name}");
         }
     }
 }
