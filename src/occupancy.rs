@@ -144,10 +144,9 @@ pub fn lowest_slot<L: Look>(view: &L) -> Option<Slot> {
     let highest = view.conf().highest?;
     let ids = view.file_ids().ok()?.into_iter().take_while(|id| *id <= highest.file_id());
     ids.into_iter().find_map(|file_id| {
-        let SlotTable { entries, bound, .. } = view.table(file_id).ok()?;
-        let is_record = |entry: u64| entry >= FIRST_RECORD_OFFSET && entry < bound;
-        let index = entries.into_iter().position(is_record)?;
-        Some(file_id.slot_at(index)).filter(|slot| *slot <= highest)
+        let table = view.table(file_id).ok()?;
+        let is_record = |(_, entry): &(Slot, u64)| *entry >= FIRST_RECORD_OFFSET;
+        table.records(file_id, highest).find(is_record).map(|(slot, _)| slot)
     })
 }
 

@@ -48,18 +48,14 @@ pub fn stat_column(view: &View) -> Result<ColumnStat> {
     let Some(highest) = conf.highest else {
         return Ok(stat);
     };
-    for file_id in view.file_ids()?.iter().copied().filter(|id| *id <= highest.file_id()) {
+    for file_id in view.file_ids()?.into_iter().filter(|id| *id <= highest.file_id()) {
         let map = view.file(file_id)?;
-        let bound = map.bound();
         stat.files += 1;
-        stat.data_bytes += bound;
+        stat.data_bytes += map.bound();
         stat.offset_bytes += if map.is_live() { TABLE_BYTES as u64 } else { 0 };
-        for (index, entry) in map.entries().enumerate() {
-            let slot = file_id.slot_at(index);
-            if entry != 0 && entry < bound && slot <= highest {
-                stat.records += 1;
-                stat.lowest = stat.lowest.or(Some(slot));
-            }
+        for (slot, _) in view.entries(file_id)? {
+            stat.records += 1;
+            stat.lowest = stat.lowest.or(Some(slot));
         }
     }
     if let Some(lowest) = stat.lowest {
@@ -188,15 +184,10 @@ pub fn stat_records(
     let records = stat_column(view)?.records;
     let (mut seen, step) = (0, records.div_ceil(asked.sample.max(1)).max(1));
     let mut largest: Vec<(u64, Slot)> = Vec::new();
-    for file_id in view.file_ids()?.iter().copied().filter(|id| *id <= highest.file_id()) {
-        let map = view.file(file_id)?;
-        let bound = map.bound();
-        let mut entries: Vec<(u64, Slot)> = map
-            .entries()
-            .enumerate()
-            .map(|(index, entry)| (entry, file_id.slot_at(index)))
-            .filter(|(entry, slot)| *entry != 0 && *entry < bound && *slot <= highest)
-            .collect();
+    for file_id in view.file_ids()?.into_iter().filter(|id| *id <= highest.file_id()) {
+        let bound = view.file(file_id)?.bound();
+        let mut entries: Vec<(u64, Slot)> =
+            view.entries(file_id)?.map(|(slot, entry)| (entry, slot)).collect();
         entries.sort_unstable();
         let ends = entries.iter().skip(1).map(|(entry, _)| *entry).chain([bound]);
         let mut sizes: Vec<(Slot, u64)> =

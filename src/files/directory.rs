@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use crate::error::{Error, Result};
-use crate::files::closer;
+use crate::files::deferred_close;
 use crate::format::conf::{Conf, V3_BYTES};
 use crate::format::names::{self, Aside, SlotFile};
 use crate::slot::FileId;
@@ -53,7 +53,7 @@ pub(crate) struct OpenConf {
 impl Drop for OpenConf {
     fn drop(&mut self) {
         if let Some(file) = self.file.take() {
-            closer::close(file);
+            deferred_close::close(file);
         }
     }
 }
@@ -75,7 +75,7 @@ impl Directory {
     pub(crate) fn open(path: &Path) -> Result<Option<Self>> {
         let flags = SEARCH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let open = || rustix::fs::open(path, flags, Mode::empty());
-        let fd = match closer::with_descriptor(open) {
+        let fd = match deferred_close::with_descriptor(open) {
             Ok(fd) => fd,
             Err(rustix::io::Errno::NOENT) => return Ok(None),
             Err(error) => return Err(Error::io(path, "open the directory", error.into())),
@@ -109,7 +109,7 @@ impl Directory {
         // A pipe by the name of a file must not hang whoever opens it.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let open = || rustix::fs::openat(&self.fd, name, flags, Mode::empty());
-        match closer::with_descriptor(|| rustix::io::retry_on_intr(open)) {
+        match deferred_close::with_descriptor(|| rustix::io::retry_on_intr(open)) {
             Ok(fd) => Ok(Some(File::from(fd))),
             Err(rustix::io::Errno::NOENT) => Ok(None),
             // A socket, or links that lead to each other.
@@ -236,7 +236,7 @@ impl Directory {
         let failed = |error: io::Error| Error::io(&self.path, "list the directory", error);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let open = || rustix::fs::openat(&self.fd, ".", flags, Mode::empty());
-        let fd = closer::with_descriptor(open).map_err(|error| failed(error.into()))?;
+        let fd = deferred_close::with_descriptor(open).map_err(|error| failed(error.into()))?;
         for entry in rustix::fs::Dir::new(fd).map_err(|error| failed(error.into()))? {
             let entry = entry.map_err(|error| failed(error.into()))?;
             entry.file_name().to_str().into_iter().for_each(&mut take);

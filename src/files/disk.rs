@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
-use crate::files::{closer, map, owner};
+use crate::files::{deferred_close, map, owner};
 
 /// How a file is to be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -369,7 +369,7 @@ impl OsDisk {
         // History is public; the umask may keep readers out. Nobody else writes.
         let mode = Mode::from_raw_mode(owner::FILE_MODE);
         let open = || rustix::io::retry_on_intr(|| rustix::fs::open(path, flags, mode));
-        let fd = closer::with_descriptor(open)?;
+        let fd = deferred_close::with_descriptor(open)?;
         Ok(File::from(fd))
     }
 
@@ -429,7 +429,7 @@ impl Disk for OsDisk {
         let replaced = Self::open_with(to, OFlags::RDONLY);
         std::fs::rename(from, to)?;
         if let Ok(replaced) = replaced {
-            closer::close(replaced);
+            deferred_close::close(replaced);
         }
         Ok(())
     }
@@ -536,7 +536,7 @@ impl Disk for OsDisk {
 fn open_directory(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let open = || rustix::io::retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()));
-    Ok(File::from(closer::with_descriptor(open)?))
+    Ok(File::from(deferred_close::with_descriptor(open)?))
 }
 
 fn try_lock(file: &File, operation: FlockOperation) -> io::Result<bool> {

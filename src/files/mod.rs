@@ -1,11 +1,10 @@
-//! The operating system: the one file that changes things ([`disk`]), the one that maps
-//! (`map`), the lock, and the watch on a directory.
+//! The operating system: the one file that changes things ([`disk`]), the folder that maps (`map`),
+//! the lock, and the watch on a directory.
 
-mod closer;
+mod deferred_close;
 pub(crate) mod directory;
 pub mod disk;
 pub(crate) mod map;
 mod owner;
 pub mod pread;
-pub(crate) mod touched;
 pub(crate) mod watch;

@@ -1,14 +1,16 @@
-//! Which bytes of a file a view may show: its bound is established here, and its maps are made.
+//! Which bytes of a file a snapshot may show: establishes bounds, and maps files.
 //!
 //! `FORMAT.md`, section 7, has the rule and the reason for each step.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use memmap2::Advice;
+
 use crate::error::{Error, Result};
-use crate::files::directory::{Directory, FileStatus, OpenConf};
+use crate::files::directory::{Directory, FileStatus, Inode, OpenConf};
 use crate::files::map::{MappedData, MappedTable, SlotMap};
 use crate::files::watch::{Changes, Watch};
 use crate::format::conf::Conf;
@@ -19,30 +21,39 @@ use crate::format::fit;
 use crate::format::names;
 use crate::format::offsets::{OffsetTable, TABLE_BYTES, entry_offset};
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordFault, RecordTag};
-use crate::read::access::Access;
-use crate::read::descriptors::Descriptors;
-use crate::read::map_cache::{Cached, MapCache, Moment};
+use crate::read::fd_cache::FdCache;
+use crate::read::options::Access;
 use crate::read::sums::SumFiles;
 use crate::slot::{FileId, Slot};
 
-/// A map of a file that still grows reaches this many bytes further than the file, so that it
-/// serves the next commits too.
+/// A map of a file that still grows reaches this many bytes past its bound, so that it serves the
+/// next commits too.
 const GROWTH_BYTES: u64 = 64 << 20;
 
-/// How often a bound is established anew while commits keep coming in between.
-const MAX_ATTEMPTS: usize = 1000;
+/// Attempts to establish a bound while commits keep coming in between.
+pub(super) const MAX_ATTEMPTS: usize = 1000;
 
 /// The files of one column, as its readers share them.
 #[derive(Debug)]
 pub(crate) struct Files {
     pub(crate) directory: Directory,
     access: Access,
-    cache: Mutex<MapCache>,
-    /// Tells which files change, from the first commit on that was seen: the outer `None`. The inner
-    /// one: it cannot be told.
-    watch: Mutex<Option<Option<Watch>>>,
-    descriptors: Descriptors,
+    changes: Mutex<ChangeLog>,
+    descriptors: FdCache<Inode>,
     pub(super) sums: SumFiles,
+}
+
+/// Tracks which files change from one snapshot to the next. Locked while a map is put into a
+/// snapshot.
+#[derive(Debug, Default)]
+pub(super) struct ChangeLog {
+    /// How often changes were taken.
+    pub(super) taken: u64,
+    /// Files that count as changed whatever the watch reports.
+    pub(super) besides: Vec<FileId>,
+    /// The outer `None`: no snapshot needed it so far. The inner one: the system does not report all
+    /// changes.
+    watch: Option<Option<Watch>>,
 }
 
 /// Both files of an id, as they were opened.
@@ -51,109 +62,107 @@ pub(super) struct OpenFiles {
     pub(super) offsets: Option<(File, FileStatus)>,
 }
 
-/// The map of a file, as it was found for a view.
+/// The map of a file, as it was found for a snapshot.
 pub(super) struct Found {
-    pub(super) map: Arc<SlotMap>,
-    /// It is right for the views to come, as long as nothing tells that its files have changed and no
-    /// conf names it.
-    pub(super) lasts: bool,
-}
-
-impl Found {
-    /// For this view alone.
-    pub(super) fn for_now(map: Arc<SlotMap>) -> Self {
-        Self { map, lasts: false }
-    }
+    pub(super) map: SlotMap,
+    /// A conf that is newer than the snapshot's names the file: its bound is that conf's, and the
+    /// next commit may move it without a change of the file.
+    pub(super) is_named_by_later: bool,
 }
 
 impl Files {
-    /// Keeps the maps of at most `max_files` files that no view holds.
-    pub(super) fn new(directory: Directory, access: Access, max_files: usize) -> Self {
-        let cache = Mutex::new(MapCache::new(max_files));
-        let (watch, descriptors) = (Mutex::default(), Descriptors::default());
-        let sums = SumFiles::default();
-        Self { directory, access, cache, watch, descriptors, sums }
+    pub(super) fn new(directory: Directory, access: Access) -> Self {
+        let (changes, descriptors) = (Mutex::default(), FdCache::default());
+        Self { directory, access, changes, descriptors, sums: SumFiles::default() }
     }
 
-    /// A newer conf was read. What changed under it, and under all before, has changed by now: a
-    /// writer writes to a file before it commits. All other files stay as they are known, and need
-    /// not be looked at for a view of this conf.
-    ///
     /// Returns the sealed files that may have changed since the last call; `None` when any may.
-    pub(super) fn note_changes(&self, conf: &Conf) -> Option<Vec<FileId>> {
+    ///
+    /// To be called after a newer conf was read: a writer changes a file before it commits, so by
+    /// then the watch has seen all changes up to that commit.
+    pub(super) fn take_changes(&self, conf: &Conf) -> Option<Vec<FileId>> {
+        let mut log = self.changes();
+        log.taken += 1;
+        let mut changes = Changes { files: std::mem::take(&mut log.besides), ..Changes::default() };
         // Under V2 sealed files never change.
-        if conf.backfill.is_none() {
-            return Some(Vec::new());
+        if conf.backfill.is_some() {
+            // What changed before the watch began is not known.
+            changes.incomplete = log.watch.is_none();
+            let watch = log.watch.get_or_insert_with(|| Watch::all_changes(&self.directory));
+            watch.as_ref()?.take(&mut changes);
         }
-        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        let begins = watch.is_none();
-        let watch = watch.get_or_insert_with(|| Watch::all_changes(&self.directory)).as_ref()?;
-        let mut changes = Changes { incomplete: begins, ..Changes::default() };
-        watch.take(&mut changes);
-        self.cache().note(&changes);
         (!changes.incomplete).then_some(changes.files)
     }
 
-    fn cache(&self) -> MutexGuard<'_, MapCache> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn changes(&self) -> MutexGuard<'_, ChangeLog> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The data file that is mapped here, for reads past the map; `None` when it cannot be opened,
-    /// or its name leads to another file by now: then there is the map.
+    /// The data file that is mapped here, to be read with `pread`; `None` when it cannot be opened,
+    /// or its name leads to another file by now. The map serves then.
     pub(super) fn descriptor(&self, file_id: FileId, map: &SlotMap) -> Option<Arc<File>> {
-        self.descriptors.get(&self.directory, file_id, map.data_inode()?)
+        let (inode, name) = (map.data_inode()?, names::data_file(file_id));
+        let open = || {
+            let Some(file) = self.directory.open_file(&name)? else { return Ok(None) };
+            let is_mapped = self.directory.open_status(&name, &file)?.inode == inode;
+            #[cfg(target_os = "linux")]
+            if let Err(error) = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random) {
+                tracing::debug!(%error, "advice on a file was refused");
+            }
+            Ok(is_mapped.then_some(file))
+        };
+        self.descriptors.get_or_open(inode, open).unwrap_or_else(|error| {
+            tracing::debug!(%error, "a mapped file could not be opened");
+            None
+        })
     }
 
-    /// The map of a file for a view of `seen`: an earlier one where it still serves, else a new
-    /// one with a bound established now.
+    /// The map of a file for a snapshot of `seen`: that of an earlier snapshot where it still
+    /// serves, else a new one with a bound established now.
     /// It is an error when the conf does not fit the current file.
-    pub(super) fn map(&self, seen: &OpenConf, file_id: FileId) -> Result<Found> {
-        let found = match self.inherited(&seen.conf, file_id)? {
-            Some(found) => found,
-            None => self.establish(seen, file_id)?,
-        };
+    pub(super) fn map(
+        &self,
+        seen: &OpenConf,
+        file_id: FileId,
+        earlier: Option<&SlotMap>,
+    ) -> Result<Found> {
         let is_current = seen.conf.current_file() == Some(file_id);
-        if !is_current || self.check_fit(&seen.conf, &found.map).is_ok() {
-            return Ok(found);
+        let earlier = earlier.map(|map| self.still_serves(&seen.conf, file_id, map)).transpose()?;
+        if let Some(map) = earlier.flatten()
+            && (!is_current || self.check_fit(&seen.conf, &map).is_ok())
+        {
+            return Ok(Found { map, is_named_by_later: false });
         }
-        let again = self.establish(seen, file_id)?;
-        self.check_fit(&seen.conf, &again.map)?;
-        Ok(again)
+        let found = self.establish(seen, file_id)?;
+        if is_current {
+            self.check_fit(&seen.conf, &found.map)?;
+        }
+        Ok(found)
     }
 
-    fn inherited(&self, conf: &Conf, file_id: FileId) -> Result<Option<Found>> {
-        let mut cache = self.cache();
-        let begun = cache.now();
-        let Some((cached, is_unchanged)) = cache.get(file_id) else {
-            return Ok(None);
-        };
-        drop(cache);
-        let named = conf.named_len(file_id);
-        // Under V2 nobody asks what has changed.
-        let serves = if conf.backfill.is_some() { is_unchanged } else { cached.sealed_under_v2 };
-        if named.is_none() && serves {
-            return Ok(Some(Found { map: cached.map, lasts: true }));
-        }
+    /// The map of an earlier snapshot with the bound that a file has under this conf; `None` when
+    /// that must be established.
+    fn still_serves(
+        &self,
+        conf: &Conf,
+        file_id: FileId,
+        earlier: &SlotMap,
+    ) -> Result<Option<SlotMap>> {
         let data = self.directory.status(&names::data_file(file_id))?;
         let offsets = self.directory.status(&names::offset_file(file_id))?;
         let (Some(data), Some(offsets)) = (data, offsets) else {
             return Ok(None);
         };
-        // No writer cuts an offset file. Where somebody did, its map must not be touched.
-        let is_cut = offsets.byte_len < TABLE_BYTES as u64;
-        if data.inode != cached.data || offsets.inode != cached.offsets || is_cut {
+        let is_same = Some(data.inode) == earlier.data_inode()
+            && Some(offsets.inode) == earlier.table_inode();
+        // No writer cuts an offset file. Where somebody did, its map must not be read.
+        if !is_same || offsets.byte_len < TABLE_BYTES as u64 {
             return Ok(None);
         }
-        Ok(match named {
-            None if data.byte_len == cached.bound => {
-                let lasts = self.cache().confirm(file_id, begun);
-                Some(Found { map: cached.map, lasts })
-            }
-            None => None,
+        Ok(match conf.named_len(file_id) {
+            None => (data.byte_len == earlier.bound()).then(|| earlier.clone()),
             Some(bound) if data.byte_len >= bound => {
-                let bound = usize::try_from(bound).ok();
-                let map = bound.and_then(|bound| cached.map.rebound(bound));
-                map.map(|map| Found::for_now(Arc::new(map)))
+                usize::try_from(bound).ok().and_then(|bound| earlier.rebound(bound))
             }
             Some(_) => None,
         })
@@ -163,20 +172,17 @@ impl Files {
     pub(super) fn establish(&self, seen: &OpenConf, file_id: FileId) -> Result<Found> {
         let named = seen.conf.named_len(file_id);
         if named == Some(0) {
-            return Ok(Found::for_now(Arc::new(SlotMap::absent())));
+            return Ok(Found { map: SlotMap::absent(), is_named_by_later: false });
         }
         self.settled(|before| {
-            let begun = self.cache().now();
             let files = self.open(file_id)?;
             let (bound, is_named) = match named {
                 Some(bound) => (bound, true),
                 None if !self.directory.is_latest(before)? => return Ok(None),
                 None => sealed_bound(&before.conf, file_id, files.data.as_ref().map(|data| data.1)),
             };
-            let map = Arc::new(self.map_files(file_id, &files, bound, is_named)?);
-            let sealed_under_v2 = !is_named && before.conf.backfill.is_none();
-            let is_kept = self.keep(file_id, &files, &map, (bound, sealed_under_v2), begun);
-            Ok(Some(Found { map, lasts: is_kept && !is_named }))
+            let map = self.map_files(&seen.conf, file_id, &files, bound, is_named)?;
+            Ok(Some(Found { map, is_named_by_later: is_named && named.is_none() }))
         })
     }
 
@@ -192,8 +198,8 @@ impl Files {
         })
     }
 
-    /// Tries with the latest conf until that was not replaced meanwhile (`None`). What looks
-    /// corrupt is looked at once more, and again as long as confs are being replaced.
+    /// Repeats an attempt with the latest conf until that was not replaced meanwhile (`None`). An
+    /// attempt that finds corruption is repeated once, and again as long as confs are replaced.
     pub(super) fn settled<T>(
         &self,
         mut attempt: impl FnMut(&OpenConf) -> Result<Option<T>>,
@@ -216,32 +222,6 @@ impl Files {
         Err(Error::io(path, "read a conf that is not replaced at once", source))
     }
 
-    /// Keeps a map for later views. True when it is right for all of them as long as the files do
-    /// not change.
-    fn keep(
-        &self,
-        file_id: FileId,
-        files: &OpenFiles,
-        map: &Arc<SlotMap>,
-        (bound, sealed_under_v2): (u64, bool),
-        begun: Option<Moment>,
-    ) -> bool {
-        let (true, Some((_, data)), Some((_, offsets))) =
-            (map.is_live(), &files.data, &files.offsets)
-        else {
-            return false;
-        };
-        let cached = Cached {
-            map: Arc::clone(map),
-            data: data.inode,
-            offsets: offsets.inode,
-            bound,
-            sealed_under_v2,
-            is_whole: data.byte_len == bound,
-        };
-        self.cache().put(file_id, cached, begun) || sealed_under_v2
-    }
-
     pub(super) fn open(&self, file_id: FileId) -> Result<OpenFiles> {
         let open = |name: String| -> Result<Option<(File, FileStatus)>> {
             let Some(file) = self.directory.open_file(&name)? else {
@@ -257,32 +237,33 @@ impl Files {
 
     fn map_files(
         &self,
+        conf: &Conf,
         file_id: FileId,
         files: &OpenFiles,
         bound: u64,
-        named: bool,
+        is_named: bool,
     ) -> Result<SlotMap> {
         self.check_lengths(file_id, files, bound)?;
         let data = match &files.data {
-            Some(file) if bound > 0 => {
-                let reserve = if named { GROWTH_BYTES } else { 0 };
-                self.map_data(file_id, file, bound, reserve)?
-            }
+            Some(file) if bound > 0 => self.map_data(file_id, file, bound, is_named)?,
             _ => MappedData::nothing(),
         };
         let table = match &files.offsets {
-            Some((file, status)) => self.map_table(file_id, file, status.byte_len)?,
+            Some((file, status)) => {
+                let advice = self.access.table_advice(conf.spec.max_value_bytes);
+                self.map_table(file_id, file, *status, advice)?
+            }
             None => return Ok(SlotMap::absent()),
         };
         let bound = usize::try_from(bound).map_err(|_| self.too_large(file_id))?;
         let map = SlotMap::new(data, table, bound);
-        if files.data.is_none() && !named && map.entries().any(|entry| entry != 0) {
+        if files.data.is_none() && !is_named && map.entries().any(|entry| entry != 0) {
             return Err(self.no_data_file(file_id));
         }
         Ok(map)
     }
 
-    /// What a file with this bound must have is there.
+    /// Checks that the two files are as long as this bound requires.
     pub(super) fn check_lengths(
         &self,
         file_id: FileId,
@@ -318,48 +299,38 @@ impl Files {
         file_id: FileId,
         (file, status): &(File, FileStatus),
         bound: u64,
-        reserve: u64,
+        grows: bool,
     ) -> Result<MappedData> {
-        let too_large = |_| self.too_large(file_id);
-        let bound_bytes = usize::try_from(bound).map_err(too_large)?;
-        let with_reserve = usize::try_from(bound.saturating_add(reserve)).map_err(too_large)?;
-        let map = |len| MappedData::map(file, status.inode, len, self.access.data_advice());
-        // Where address space is scarce the room to grow is what can be done without.
-        self.with_room(|| map(with_reserve))
-            .or_else(|_| map(bound_bytes))
-            .map_err(|error| Error::io(self.data_path(file_id), "map", error))
+        let map = |len: u64| {
+            let len = usize::try_from(len).map_err(|_| self.too_large(file_id))?;
+            MappedData::map(file, status.inode, len, self.access.data_advice())
+                .map_err(|error| Error::io(self.data_path(file_id), "map", error))
+        };
+        // Where address space is scarce, the file is mapped without room to grow.
+        let room = if grows { GROWTH_BYTES } else { 0 };
+        map(bound.saturating_add(room)).or_else(|_| map(bound))
     }
 
-    /// Maps. When the system has no more maps or address space to give, those go first that no
-    /// view holds.
-    fn with_room<T>(&self, map: impl Fn() -> io::Result<T>) -> io::Result<T> {
-        map().or_else(|error| match error.kind() {
-            io::ErrorKind::OutOfMemory => {
-                self.cache().shrink(0);
-                map()
-            }
-            _ => Err(error),
-        })
-    }
-
-    fn map_table(&self, file_id: FileId, file: &File, byte_len: u64) -> Result<MappedTable> {
-        let path = || self.offset_path(file_id);
-        match byte_len == TABLE_BYTES as u64 {
-            true => self
-                .with_room(|| MappedTable::map(file, self.access.table_advice()))
-                .map_err(|error| Error::io(path(), "map", error)),
-            false => {
-                let mut bytes = Vec::with_capacity(TABLE_BYTES);
-                file.take(TABLE_BYTES as u64)
-                    .read_to_end(&mut bytes)
-                    .map_err(|error| Error::io(path(), "read", error))?;
-                let table = OffsetTable::from_prefix(&bytes);
-                Ok(table.map_or_else(MappedTable::nothing, |table| MappedTable::copy(&table)))
-            }
+    fn map_table(
+        &self,
+        file_id: FileId,
+        file: &File,
+        status: FileStatus,
+        advice: Option<Advice>,
+    ) -> Result<MappedTable> {
+        let failed = |what, error| Error::io(self.offset_path(file_id), what, error);
+        if status.byte_len == TABLE_BYTES as u64 {
+            return MappedTable::map(file, status.inode, advice)
+                .map_err(|error| failed("map", error));
         }
+        let mut bytes = Vec::with_capacity(TABLE_BYTES);
+        let read = file.take(TABLE_BYTES as u64).read_to_end(&mut bytes);
+        read.map_err(|error| failed("read", error))?;
+        let table = OffsetTable::from_prefix(&bytes);
+        Ok(table.map_or_else(MappedTable::nothing, |table| MappedTable::copy(&table)))
     }
 
-    /// The conf must be one of the current file's.
+    /// Checks that the conf fits the current file.
     pub(crate) fn check_fit(&self, conf: &Conf, map: &SlotMap) -> Result<()> {
         let Some(largest) = self.check_fit_of_entries(conf, map.entries())? else {
             return Ok(());
@@ -421,8 +392,8 @@ impl Files {
         Error::corrupt(path, entry, "record header", wanted, fault.describe(bound))
     }
 
-    /// Whether a value in an uncompressed column may be so long. The column's bound may have been
-    /// raised after the moment that is looked at, and a sealed file filled with what it now allows.
+    /// Checks the length of a value in an uncompressed column against the latest bound: that may have
+    /// been raised after the snapshot, and a sealed file filled with longer values since.
     pub(crate) fn check_len(&self, slot: Slot, entry: u64, byte_len: u64) -> Result<()> {
         let limit = self.latest_conf()?.conf.spec.max_value_bytes;
         if byte_len <= limit {
@@ -453,8 +424,8 @@ impl Files {
     }
 }
 
-/// The bound of a file that the view's conf does not name, and whether the latest conf, which was
-/// the latest when the file was looked at, names it.
+/// The bound of a file that the snapshot's conf does not name, and whether the latest conf names
+/// it. That conf was the latest when the file's status was read.
 pub(super) fn sealed_bound(
     latest: &Conf,
     file_id: FileId,

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::files::watch::{Changes, Watch};
+use crate::read::backfill_cursor::BackfillCursor;
 use crate::read::reader::Reader;
-use crate::read::tracker::BackfillTracker;
 use crate::read::view::View;
 use crate::slot::Slot;
 
@@ -116,7 +116,7 @@ pub struct Follower {
     view: View,
     /// The next slot to look at on the way up, `None` behind the last possible one.
     next: Option<Slot>,
-    backfill: Option<BackfillTracker>,
+    backfill: Option<BackfillCursor>,
 }
 
 impl Follower {
@@ -131,7 +131,7 @@ impl Follower {
         let backfill = match options.backfilled {
             true => {
                 let lowest = options.backfilled_from.unwrap_or(from);
-                Some(BackfillTracker::new(&view, lowest, from)?)
+                Some(BackfillCursor::new(&view, lowest, from)?)
             }
             false => None,
         };
@@ -154,12 +154,12 @@ impl Follower {
             let mut changes = Changes::default();
             watch.take(&mut changes);
             let latest = reader.refresh()?;
-            let moved = !latest.is_same_moment(view);
+            let moved = !latest.is_same_commit(view);
             *view = latest;
-            if let Some(tracker) = backfill {
+            if let Some(cursor) = backfill {
                 // A commit that nobody was told of: nor will the files' changes have been.
                 changes.incomplete |= moved && !woken && !changes.any;
-                tracker.look(view, *next, changes, moved)?;
+                cursor.look(view, *next, changes, moved)?;
             }
             ready(view, next, backfill.as_mut())
         })
@@ -176,9 +176,9 @@ impl Follower {
 fn ready(
     view: &View,
     next: &mut Option<Slot>,
-    mut backfill: Option<&mut BackfillTracker>,
+    mut backfill: Option<&mut BackfillCursor>,
 ) -> Result<Option<Slot>> {
-    if let Some(slot) = backfill.as_mut().and_then(|tracker| tracker.pop()) {
+    if let Some(slot) = backfill.as_mut().and_then(|cursor| cursor.pop()) {
         return Ok(Some(slot));
     }
     let (Some(from), Some(highest)) = (*next, view.highest_written_slot()) else {
@@ -190,8 +190,8 @@ fn ready(
     let mut range = view.iter_from(from);
     let found = range.next().transpose();
     *next = range.rest();
-    if let Some(tracker) = backfill {
-        tracker.pass(view, from, *next)?;
+    if let Some(cursor) = backfill {
+        cursor.pass(view, from, *next)?;
     }
     Ok(found?.map(|record| record.slot()))
 }

@@ -8,6 +8,7 @@ use crate::format::names;
 use crate::format::offsets::ENTRIES;
 use crate::format::record::{HEADER_BYTES, RecordFault, RecordTag};
 use crate::read::decode;
+use crate::read::snapshot::visible;
 use crate::read::unmapped::{Unmapped, UnmappedFile};
 use crate::read::view::View;
 use crate::slot::{FileId, Slot};
@@ -23,6 +24,17 @@ pub struct SlotTable {
     pub bound: u64,
     /// Why some entries could not be read.
     pub fault: Option<Error>,
+}
+
+impl SlotTable {
+    /// The committed records, in the order of their slots, with their offsets.
+    pub fn records(
+        &self,
+        file_id: FileId,
+        highest: Slot,
+    ) -> impl Iterator<Item = (Slot, u64)> + '_ {
+        visible(self.entries.iter().copied(), file_id, self.bound, Some(highest))
+    }
 }
 
 /// A column as one commit shows it: mapped ([`View`]), or read by calls ([`Unmapped`]).
@@ -59,14 +71,10 @@ pub trait Look: Debug + Sync {
         let Some(highest) = self.conf().highest else { return Ok(None) };
         let wanted = slot.file_id()..=highest.file_id();
         for file_id in self.file_ids()?.into_iter().filter(|id| wanted.contains(id)) {
-            let SlotTable { entries, bound, .. } = self.table(file_id)?;
-            let found = entries.iter().enumerate().find_map(|(index, entry)| {
-                let found = file_id.slot_at(index);
-                let is_record = *entry != 0 && *entry < bound;
-                (is_record && found >= slot && found <= highest).then_some(found)
-            });
-            if found.is_some() {
-                return Ok(found);
+            let table = self.table(file_id)?;
+            let mut records = table.records(file_id, highest);
+            if let Some((found, _)) = records.find(|(found, _)| *found >= slot) {
+                return Ok(Some(found));
             }
         }
         Ok(None)
@@ -79,7 +87,7 @@ impl Look for View {
     }
 
     fn file_ids(&self) -> Result<Vec<FileId>> {
-        self.file_ids().map(<[FileId]>::to_vec)
+        self.file_ids()
     }
 
     fn table(&self, file_id: FileId) -> Result<SlotTable> {

@@ -1,27 +1,31 @@
 //! The read path: [`Reader`] → [`View`] → a slice of a mapped file.
+//!
+//! From the bottom up: `files` establishes which bytes of a file are committed and maps them, a
+//! `snapshot` is one conf with the maps of its files, `record` and `scan` are what it shows, a
+//! `view` is a handle on it, a `reader` takes the next one, and `follow` waits for it.
 
-mod access;
-mod ask;
+mod backfill_cursor;
 pub(crate) mod decode;
-mod descriptors;
-mod direct;
+mod fd_cache;
 pub(crate) mod files;
 mod follow;
 pub(crate) mod frame_stream;
 mod look;
-mod map_cache;
+mod options;
+mod prefetch;
+mod read_into;
 mod reader;
 mod record;
 mod scan;
-mod sums;
-mod tracker;
+mod snapshot;
+pub(crate) mod sums;
 pub(crate) mod unmapped;
 mod view;
 
-pub use access::Access;
 pub use follow::{Arrival, FollowOptions, Follower};
 pub use look::{Look, SlotTable};
-pub use reader::{Reader, ReaderOptions};
+pub use options::{Access, ReaderOptions};
+pub use reader::Reader;
 pub use record::{OwnedRecord, Record};
 pub use scan::Range;
 pub use unmapped::Unmapped;

@@ -3,99 +3,17 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use crate::column::ColumnSpec;
 use crate::error::{Error, Result};
 use crate::files::directory::{Directory, OpenConf};
 use crate::files::watch::Watch;
 use crate::format::faults::check_spec;
 use crate::format::names;
-use crate::read::access::Access;
 use crate::read::files::Files;
+use crate::read::options::ReaderOptions;
 use crate::read::view::View;
 
-/// The default of [`ReaderOptions::value_ceiling`]: 1 GiB.
-const DEFAULT_CEILING: u64 = 1 << 30;
-
-/// The default of [`ReaderOptions::max_mapped_files`]: two maps each, so that the five columns of
-/// an archive stay below the 65,530 maps that Linux allows a process.
-const DEFAULT_MAX_MAPPED_FILES: usize = 4096;
-
-/// How often a column is opened anew that is replaced meanwhile.
+/// Attempts to open a column that is replaced meanwhile.
 const MAX_ATTEMPTS: usize = 1000;
-
-/// What a reader asks of a column.
-#[derive(Clone, Copy, Debug)]
-pub struct ReaderOptions {
-    expected: Option<ColumnSpec>,
-    ceiling: u64,
-    max_mapped_files: usize,
-    pub(super) access: Access,
-    checksums: bool,
-}
-
-impl Default for ReaderOptions {
-    fn default() -> Self {
-        Self {
-            expected: None,
-            ceiling: DEFAULT_CEILING,
-            max_mapped_files: DEFAULT_MAX_MAPPED_FILES,
-            access: Access::default(),
-            checksums: false,
-        }
-    }
-}
-
-impl ReaderOptions {
-    /// The record type and compression that the column must have. Without it, those of the conf
-    /// are taken as they are. The bound of `spec` plays no role.
-    #[must_use]
-    pub fn expect(self, spec: ColumnSpec) -> Self {
-        Self { expected: Some(spec), ..self }
-    }
-
-    /// The most bytes that one value may be decoded to, whatever the conf allows; 1 GiB unless
-    /// said otherwise.
-    #[must_use]
-    pub fn value_ceiling(self, bytes: u64) -> Self {
-        Self { ceiling: bytes, ..self }
-    }
-
-    /// The most files that stay mapped without need; 4096 unless said otherwise. Each takes its
-    /// size in address space and two maps, of which Linux allows a process 65,530.
-    ///
-    /// A file is mapped when a view first touches it, and stays mapped for that view; while it does
-    /// not change, it is passed on to the views after it. When the latest view holds more files
-    /// than this, [`Reader::view`] and [`Reader::refresh`] give out another one of the same commit
-    /// that holds none, and with the last handle on the old view its maps are no longer needed; of
-    /// those the files stay mapped that were touched last. A view that is held never loses a map,
-    /// so one view may exceed the limit by all the files that it touches.
-    #[must_use]
-    pub fn max_mapped_files(self, files: usize) -> Self {
-        Self { max_mapped_files: files, ..self }
-    }
-
-    /// What the reader is used for, so that the system reads what is needed and no more.
-    #[must_use]
-    pub fn access(self, access: Access) -> Self {
-        Self { access, ..self }
-    }
-
-    /// Whether every record that is read is compared with its checksum, where the writer kept one
-    /// ([`Checksums`](crate::Checksums)). One that is not what was written is
-    /// [`Error::Corrupt`]. It costs the checksum's computation and one system call for each record.
-    #[must_use]
-    pub fn checksums(self, checksums: bool) -> Self {
-        Self { checksums, ..self }
-    }
-
-    pub(super) fn checks_sums(&self) -> bool {
-        self.checksums
-    }
-
-    pub(super) fn ceiling(&self) -> u64 {
-        self.ceiling
-    }
-}
 
 /// A column, open for reading.
 ///
@@ -165,7 +83,7 @@ impl Reader {
     fn open_once(path: &Path, options: ReaderOptions) -> Result<Option<Self>> {
         let no_column = || Error::NoSuchColumn { directory: path.into() };
         let directory = Directory::open(path)?.ok_or_else(no_column)?;
-        let files = Arc::new(Files::new(directory, options.access, options.max_mapped_files));
+        let files = Arc::new(Files::new(directory, options.access));
         let Some(seen) = Self::read_conf(&files, options)? else {
             return if files.directory.was_replaced() { Ok(None) } else { Err(no_column()) };
         };
@@ -221,7 +139,7 @@ impl Reader {
         }
         let gone = || self.shared.files.directory.conf_is_gone();
         let seen = Self::read_conf(&self.shared.files, self.shared.options)?.ok_or_else(gone)?;
-        let changed = self.shared.files.note_changes(&seen.conf);
+        let changed = self.shared.files.take_changes(&seen.conf);
         let view = view.next(seen, changed);
         *self.shared.latest.write().unwrap_or_else(PoisonError::into_inner) = view.clone();
         Ok(view)

@@ -1,4 +1,4 @@
-//! A record that was found.
+//! One record of a snapshot.
 
 use std::borrow::Cow;
 use std::io::{self, Read, Write};
@@ -8,15 +8,17 @@ use crate::column::Compression;
 use crate::error::{Error, Result};
 use crate::files::map::SlotMap;
 use crate::read::decode::{self, DecodeFault};
-use crate::read::view::Moment;
+use crate::read::snapshot::Snapshot;
 use crate::slot::Slot;
 
 /// One record of a view, borrowed from its map.
 #[derive(Clone, Copy)]
 pub struct Record<'v> {
-    moment: &'v Moment,
+    snapshot: &'v Snapshot,
     slot: Slot,
     stored: &'v [u8],
+    /// Only its header was prefetched.
+    is_partly_prefetched: bool,
 }
 
 impl std::fmt::Debug for Record<'_> {
@@ -30,8 +32,14 @@ impl std::fmt::Debug for Record<'_> {
 
 impl<'v> Record<'v> {
     #[inline]
-    pub(super) fn new(moment: &'v Moment, slot: Slot, stored: &'v [u8]) -> Self {
-        Self { moment, slot, stored }
+    pub(super) fn new(snapshot: &'v Snapshot, slot: Slot, stored: &'v [u8]) -> Self {
+        Self { snapshot, slot, stored, is_partly_prefetched: false }
+    }
+
+    /// A record of which only the header was prefetched, if its column prefetches.
+    #[inline]
+    pub(super) fn with_header(snapshot: &'v Snapshot, slot: Slot, stored: &'v [u8]) -> Self {
+        Self { snapshot, slot, stored, is_partly_prefetched: snapshot.prefetches }
     }
 
     /// The record's slot.
@@ -41,12 +49,39 @@ impl<'v> Record<'v> {
         self.slot
     }
 
+    /// Bytes of the payload as it lies on disk. Nothing but the record's header is read.
+    #[must_use]
+    #[inline]
+    pub fn stored_len(&self) -> usize {
+        self.stored.len()
+    }
+
     /// The payload as it lies on disk: the value itself in an uncompressed column, snappy frames
     /// in a compressed one.
     #[must_use]
     #[inline]
     pub fn stored(&self) -> &'v [u8] {
+        if self.is_partly_prefetched {
+            self.snapshot.touch_payload(self.slot, self.stored.len());
+        }
         self.stored
+    }
+
+    /// Some bytes of the payload as it lies on disk, cut at its end as `pread(2)` does. No more is
+    /// read than the pages that they lie in.
+    ///
+    /// In a column whose values may be larger than a page ([`Access`](crate::Access)) this costs a
+    /// system call.
+    #[must_use]
+    pub fn range(&self, bytes: Range<usize>) -> &'v [u8] {
+        let end = bytes.end.min(self.stored.len());
+        let start = bytes.start.min(end);
+        if self.is_partly_prefetched
+            && let Some(map) = self.snapshot.index.get(self.slot)
+        {
+            self.snapshot.prefetch_range(map, self.slot, start as u64..end as u64);
+        }
+        &self.stored[start..end]
     }
 
     /// The value: borrowed in an uncompressed column, decoded in a compressed one.
@@ -56,7 +91,7 @@ impl<'v> Record<'v> {
     /// [`Error::TooLarge`] when the value exceeds the reader's ceiling.
     pub fn value(&self) -> Result<Cow<'v, [u8]>> {
         if self.compression() == Compression::None {
-            return Ok(Cow::Borrowed(self.stored));
+            return Ok(Cow::Borrowed(self.stored()));
         }
         let mut value = Vec::new();
         self.read_into(&mut value)?;
@@ -69,9 +104,9 @@ impl<'v> Record<'v> {
     /// As [`Record::value`].
     pub fn read_into(&self, buffer: &mut Vec<u8>) -> Result<()> {
         let bound = self.bound();
-        let ceiling = self.moment.options.ceiling();
+        let ceiling = self.snapshot.options.ceiling;
         let decode = |limit, buffer: &mut Vec<u8>| {
-            decode::decode_into(self.stored, self.compression(), limit, buffer)
+            decode::decode_into(self.stored(), self.compression(), limit, buffer)
         };
         match decode(bound.min(ceiling), buffer) {
             Ok(()) => Ok(()),
@@ -96,7 +131,7 @@ impl<'v> Record<'v> {
     /// stays written.
     pub fn copy_value_to(&self, sink: &mut dyn Write) -> Result<u64> {
         let mut bound = self.bound();
-        let mut value = decode::decoder(self.stored, self.compression());
+        let mut value = decode::decoder(self.stored(), self.compression());
         let mut piece = vec![0; 64 << 10];
         let mut byte_len = 0;
         loop {
@@ -127,28 +162,28 @@ impl<'v> Record<'v> {
     }
 
     fn compression(&self) -> Compression {
-        self.moment.seen.conf.spec.compression
+        self.snapshot.seen.conf.spec.compression
     }
 
-    /// The most bytes that a value may have, as far as this moment's conf knows.
+    /// The most bytes that a value may have, by this snapshot's conf.
     fn bound(&self) -> u64 {
-        self.moment.seen.conf.spec.max_value_bytes
+        self.snapshot.seen.conf.spec.max_value_bytes
     }
 
     /// The column's bound now, which must be above `bound`: it may have been raised after this
-    /// moment, and a sealed file filled with what it now allows.
+    /// snapshot, and a sealed file filled with what it now allows.
     fn raised_bound(&self, bound: u64) -> Result<u64> {
-        let raised = self.moment.files.latest_conf()?.conf.spec.max_value_bytes;
+        let raised = self.snapshot.files.latest_conf()?.conf.spec.max_value_bytes;
         if raised > bound { Ok(raised) } else { Err(self.over_the_bound(raised)) }
     }
 
     fn path(&self) -> std::path::PathBuf {
-        self.moment.files.data_path(self.slot.file_id())
+        self.snapshot.files.data_path(self.slot.file_id())
     }
 
     fn over_the_bound(&self, bound: u64) -> Error {
         let wanted = format!("at most the column's {bound} bytes for slot {}", self.slot);
-        let place = self.moment.place_of(self.slot);
+        let place = self.snapshot.place_of(self.slot);
         Error::corrupt(self.path(), place, "length of a value", wanted, "more")
     }
 
@@ -164,7 +199,7 @@ impl<'v> Record<'v> {
 
     fn no_frames(&self, error: &dyn std::fmt::Display) -> Error {
         let wanted = format!("snappy frames of the value of slot {}", self.slot);
-        let place = self.moment.place_of(self.slot);
+        let place = self.snapshot.place_of(self.slot);
         Error::corrupt(self.path(), place, "payload", wanted, error.to_string())
     }
 }

@@ -4,9 +4,11 @@ use std::iter::FusedIterator;
 use std::ops::{Bound, RangeBounds};
 
 use crate::error::Result;
-use crate::files::map::SlotMap;
+use crate::files::map::{Part, SlotMap};
+use crate::format::record::BoundedTag;
+use crate::read::prefetch::PIECE_BYTES;
 use crate::read::record::Record;
-use crate::read::view::Moment;
+use crate::read::snapshot::Snapshot;
 use crate::slot::{FileId, Slot};
 
 /// The records of a range of slots, in either direction; made by
@@ -15,7 +17,7 @@ use crate::slot::{FileId, Slot};
 /// Yields an error for a record that is damaged and goes on with the next one. A file that cannot
 /// be read at all is one error, and the iterator goes on with the next file.
 pub struct Range<'v> {
-    moment: &'v Moment,
+    snapshot: &'v Snapshot,
     /// The slots that are left: `front .. back`.
     front: u64,
     back: u64,
@@ -23,11 +25,16 @@ pub struct Range<'v> {
     /// `back_start .. back`. Empty where another file comes first.
     front_end: u64,
     back_start: u64,
+    /// What the quick step looks for, where nothing else is to be done for a record.
+    tag: Option<BoundedTag>,
     front_map: Option<&'v SlotMap>,
     back_map: Option<&'v SlotMap>,
-    /// No record was looked at. The first may be all that is wanted; with the next one it is a
-    /// scan, which the system's readahead serves.
+    /// No record was returned. The first may be all that is wanted: a point read. With the next one
+    /// it is a scan, which readahead serves.
     is_first: bool,
+    /// Data of the file at the front before this offset was prefetched, where the kernel reads
+    /// nothing ahead.
+    prefetched_to: u64,
 }
 
 impl std::fmt::Debug for Range<'_> {
@@ -40,7 +47,7 @@ impl std::fmt::Debug for Range<'_> {
 }
 
 impl<'v> Range<'v> {
-    pub(super) fn new(moment: &'v Moment, slots: impl RangeBounds<Slot>) -> Self {
+    pub(super) fn new(snapshot: &'v Snapshot, slots: impl RangeBounds<Slot>) -> Self {
         let front = match slots.start_bound() {
             Bound::Included(slot) => slot.0,
             Bound::Excluded(slot) => slot.0.saturating_add(1),
@@ -51,16 +58,19 @@ impl<'v> Range<'v> {
             Bound::Excluded(slot) => slot.0,
             Bound::Unbounded => u64::MAX,
         };
-        let back = back.min(moment.end());
+        let back = back.min(snapshot.end);
+        let is_plain = !snapshot.options.checks_sums && !snapshot.reads_ahead();
         Self {
-            moment,
+            snapshot,
             front,
             back,
             front_end: front,
             back_start: back,
+            tag: is_plain.then(|| snapshot.bounded_tag()),
             front_map: None,
             back_map: None,
             is_first: true,
+            prefetched_to: 0,
         }
     }
 
@@ -69,28 +79,15 @@ impl<'v> Range<'v> {
         (self.front <= Slot::MAX.0).then_some(Slot(self.front))
     }
 
-    /// The first id after `file_id` with files, or `None`.
-    fn next_file(&self, file_id: FileId) -> Result<Option<FileId>> {
-        let ids = self.moment.file_ids()?;
-        Ok(ids.get(ids.partition_point(|id| *id <= file_id)).copied())
-    }
-
-    /// The last id before `file_id` with files, or `None`.
-    fn previous_file(&self, file_id: FileId) -> Result<Option<FileId>> {
-        let ids = self.moment.file_ids()?;
-        let below = ids.partition_point(|id| *id < file_id);
-        Ok(below.checked_sub(1).map(|index| ids[index]))
-    }
-
     /// Moves the front into the next file with records; `None` at the end.
     fn enter_front(&mut self) -> Result<Option<&'v SlotMap>> {
         while self.front < self.back {
             let file_id = Slot(self.front).file_id();
-            let map = match self.moment.file(file_id) {
+            let map = match self.snapshot.file(file_id) {
                 Ok(map) => map,
                 Err(error) => {
                     // Not simply the next file: what fails for one may fail for all there could be.
-                    let next = self.next_file(file_id).ok().flatten();
+                    let next = self.snapshot.file_after(file_id).ok().flatten();
                     self.front = next.map_or(self.back, |next| next.first_slot().0.min(self.back));
                     return Err(error);
                 }
@@ -98,9 +95,10 @@ impl<'v> Range<'v> {
             if map.has_files() {
                 self.front_end = self.back.min(file_id.last_slot().0 + 1);
                 self.front_map = Some(map);
+                self.prefetched_to = 0;
                 return Ok(Some(map));
             }
-            let next = self.next_file(file_id).inspect_err(|_| self.front = self.back)?;
+            let next = self.snapshot.file_after(file_id).inspect_err(|_| self.front = self.back)?;
             self.front = next.map_or(self.back, |next| next.first_slot().0.min(self.back));
         }
         Ok(None)
@@ -111,10 +109,10 @@ impl<'v> Range<'v> {
         while self.front < self.back {
             let file_id = Slot(self.back - 1).file_id();
             let behind = |previous: FileId| self.front.max(previous.last_slot().0 + 1);
-            let map = match self.moment.file(file_id) {
+            let map = match self.snapshot.file(file_id) {
                 Ok(map) => map,
                 Err(error) => {
-                    let previous = self.previous_file(file_id).ok().flatten();
+                    let previous = self.snapshot.file_before(file_id).ok().flatten();
                     self.back = previous.map_or(self.front, behind);
                     return Err(error);
                 }
@@ -124,7 +122,7 @@ impl<'v> Range<'v> {
                 self.back_map = Some(map);
                 return Ok(Some(map));
             }
-            let previous = match self.previous_file(file_id) {
+            let previous = match self.snapshot.file_before(file_id) {
                 Ok(previous) => previous,
                 Err(error) => {
                     self.back = self.front;
@@ -146,9 +144,9 @@ impl<'v> Range<'v> {
             let slot = Slot(self.front);
             let entry = map.entry(slot.index_in_file());
             if entry != 0 {
-                let stored = self.moment.quick_payload(map, entry)?;
+                let stored = map.payload(entry, self.tag?)?;
                 self.front += 1;
-                return Some(Record::new(self.moment, slot, stored));
+                return Some(Record::new(self.snapshot, slot, stored));
             }
             self.front += 1;
         }
@@ -169,7 +167,7 @@ impl<'v> Range<'v> {
             while self.front < self.front_end.min(self.back) {
                 let slot = Slot(self.front);
                 self.front += 1;
-                if let Some(record) = self.look(map, slot)? {
+                if let Some(record) = self.look(map, slot, Way::Forward)? {
                     return Ok(Some(record));
                 }
             }
@@ -187,24 +185,53 @@ impl<'v> Range<'v> {
             };
             while self.back > self.back_start.max(self.front) {
                 self.back -= 1;
-                if let Some(record) = self.look(map, Slot(self.back))? {
+                if let Some(record) = self.look(map, Slot(self.back), Way::Backward)? {
                     return Ok(Some(record));
                 }
             }
         }
     }
 
-    fn look(&mut self, map: &'v SlotMap, slot: Slot) -> Result<Option<Record<'v>>> {
+    fn look(&mut self, map: &'v SlotMap, slot: Slot, way: Way) -> Result<Option<Record<'v>>> {
         let entry = map.entry(slot.index_in_file());
         if entry == 0 {
             return Ok(None);
         }
+        let snapshot = self.snapshot;
         if std::mem::take(&mut self.is_first) {
-            self.moment.touch(map, slot, entry);
+            if snapshot.prefetches {
+                snapshot.touch(map, slot, entry, Part::Header);
+            }
+            let stored = snapshot.payload(map, slot, entry)?;
+            return Ok(stored.map(|stored| Record::with_header(snapshot, slot, stored)));
         }
-        let stored = self.moment.payload(map, slot, entry)?;
-        Ok(stored.map(|stored| Record::new(self.moment, slot, stored)))
+        match way {
+            Way::Forward if snapshot.reads_ahead() => self.read_ahead(map, entry),
+            Way::Backward if snapshot.reads_ahead() && snapshot.prefetches => {
+                snapshot.touch(map, slot, entry, Part::Whole);
+            }
+            _ => {}
+        }
+        let stored = snapshot.payload(map, slot, entry)?;
+        Ok(stored.map(|stored| Record::new(snapshot, slot, stored)))
     }
+
+    /// Prefetches ahead of a scan: half a piece or more is on its way whenever a record is read.
+    fn read_ahead(&mut self, map: &SlotMap, entry: u64) {
+        let wanted = entry.saturating_add(PIECE_BYTES / 2);
+        if wanted > self.prefetched_to {
+            let end = entry.saturating_add(PIECE_BYTES);
+            map.prefetch(entry.max(self.prefetched_to)..end);
+            self.prefetched_to = end;
+        }
+    }
+}
+
+/// Where a scan goes.
+#[derive(Clone, Copy)]
+enum Way {
+    Forward,
+    Backward,
 }
 
 impl<'v> Iterator for Range<'v> {

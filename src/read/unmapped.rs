@@ -14,8 +14,9 @@ use crate::format::faults::check_spec;
 use crate::format::fit::record_end;
 use crate::format::names;
 use crate::format::offsets::{ENTRIES, ENTRY_BYTES, OffsetTable};
-use crate::read::access::Access;
+
 use crate::read::files::{Files, OpenFiles, sealed_bound};
+use crate::read::options::Access;
 use crate::slot::{FileId, Slot};
 
 /// A column as one commit shows it, read by calls and not by maps.
@@ -79,7 +80,7 @@ impl Unmapped {
         if let Some(wanted) = expect {
             check_spec(directory.file_path(names::CONF), wanted, seen.conf.spec)?;
         }
-        let files = Files::new(directory, Access::default(), 0);
+        let files = Files::new(directory, Access::default());
         Ok(Self { files, seen, pread, last: Mutex::default() })
     }
 

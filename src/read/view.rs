@@ -1,73 +1,57 @@
-//! One consistent moment of a column.
+//! One commit of a column, as its readers see it.
 
 use std::borrow::Cow;
 use std::ops::RangeBounds;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 
 use crate::column::Compression;
 use crate::error::Result;
 use crate::files::directory::OpenConf;
-use crate::files::map::{MapTable, Quick, QuickReads, SlotMap};
+use crate::files::map::{MapIndex, Part, SlotMap};
 use crate::format::conf::Conf;
-use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordFault, RecordTag};
-use crate::read::ask;
-use crate::read::files::{Files, Found};
-use crate::read::reader::ReaderOptions;
+use crate::format::record::{BoundedTag, FIRST_RECORD_OFFSET};
+use crate::read::files::Files;
+use crate::read::options::ReaderOptions;
+use crate::read::read_into::WHOLE;
 use crate::read::record::{OwnedRecord, Record};
 use crate::read::scan::Range;
+use crate::read::snapshot::Snapshot;
 use crate::slot::{FileId, Slot};
 
-/// A consistent moment of a column: everything that was committed when it was taken, and nothing
-/// that was not.
+/// A snapshot of a column: everything that was committed when it was taken, and nothing that was
+/// not.
 ///
-/// A view stays valid for as long as it is held, and nothing that it has shown changes or goes
-/// away, whatever the writer does meanwhile. Its sequential part is exactly that of its moment. A
-/// sealed file that it touches for the first time later may show what was backfilled and committed
-/// there since. Cloning it costs one atomic increment; clones share what has been mapped.
+/// A view stays valid for as long as it is held. Nothing that it has shown changes or goes away,
+/// whatever the writer does meanwhile. Its sequential part is exactly that of its commit. A sealed
+/// file that it first reads later may show what was backfilled and committed there since. Cloning
+/// it costs two atomic increments; clones share their maps.
 ///
 /// A read that hits an uncompressed column costs no system call, no allocation, no lock and no
-/// copy once its file has been touched in this view, or in the one before and has not changed
-/// since. The first touch of a file maps it. In a column whose values may be larger than a page,
-/// the first touch of a record asks the system for it, and one in some seconds finds out whether
-/// memory is short ([`Access`](crate::Access)).
+/// copy once its file has been mapped, in this view, or in an earlier one if the file has not
+/// changed since. The first read of a file maps it. In a column whose values may be larger than a
+/// page, the first read of a record prefetches it, which costs a system call
+/// ([`Access`](crate::Access)).
 ///
 /// All reads fail with [`Error::Corrupt`] where the bytes on disk contradict the format, with
 /// [`Error::Io`] where a file cannot be opened or mapped, and with [`Error::Replaced`] where a file
-/// is touched for the first time after the column was replaced as a whole.
+/// is first read after the column was replaced as a whole.
 ///
 /// [`Error::Corrupt`]: crate::Error::Corrupt
 /// [`Error::Io`]: crate::Error::Io
 /// [`Error::Replaced`]: crate::Error::Replaced
 #[derive(Clone)]
 pub struct View {
-    quick: Quick<Moment>,
-}
-
-pub(super) struct Moment {
-    /// One past the highest slot, 0 in an empty column.
-    end: u64,
-    tag: RecordTag,
-    /// The longest payload that a record may have, as far as this moment's conf knows.
-    max_stored_len: usize,
-    /// Reads may do without the path that looks at everything.
-    is_quick: bool,
-    /// The first touch of a record asks for it.
-    asks: bool,
-    table: MapTable,
-    pub(super) seen: Arc<OpenConf>,
-    pub(super) files: Arc<Files>,
-    pub(super) options: ReaderOptions,
-    /// Ids of the files in the directory, for scans over gaps. A file that it does not have has
-    /// no record in this moment, even when it is made later.
-    listing: OnceLock<Vec<FileId>>,
-    /// Taken while the listing or the table is filled, so that they agree.
-    filling: Mutex<()>,
+    /// The snapshot's index and tag, one load nearer, for reads that need nothing else; an index
+    /// without slots where every read has more to do.
+    plain: MapIndex,
+    tag: BoundedTag,
+    snapshot: Arc<Snapshot>,
 }
 
 impl std::fmt::Debug for View {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("View")
-            .field("directory", &self.moment().files.directory.path())
+            .field("directory", &self.snapshot.files.directory.path())
             .field("conf", self.conf())
             .finish_non_exhaustive()
     }
@@ -75,64 +59,26 @@ impl std::fmt::Debug for View {
 
 impl View {
     pub(super) fn new(files: Arc<Files>, seen: Arc<OpenConf>, options: ReaderOptions) -> Self {
-        let table = MapTable::new(end_of(&seen.conf));
-        Self::with_table(files, seen, options, table)
+        Self::of(Snapshot::new(files, seen, options))
     }
 
-    /// The view of a later commit, which takes over the maps of those sealed files that stay as they
-    /// are. `changed`: those that may have changed since this view was taken; `None` when any may.
+    /// The view of a later commit, see [`Snapshot::next`].
     pub(super) fn next(&self, seen: OpenConf, changed: Option<Vec<FileId>>) -> Self {
-        let Moment { files, options, seen: before, table, .. } = self.moment();
-        let conf = &seen.conf;
-        // What lasts under V2 lasts as long as there is no backfill at all.
-        let same_rule = before.conf.backfill.is_some() == conf.backfill.is_some();
-        let table = match changed.filter(|_| same_rule) {
-            None => MapTable::new(end_of(conf)),
-            Some(changed) => {
-                let target = conf.backfill_target().map(|target| target.file_id);
-                let named = conf.current_file().into_iter().chain(target);
-                MapTable::after(table, end_of(conf), changed.into_iter().chain(named))
-            }
-        };
-        Self::with_table(Arc::clone(files), Arc::new(seen), *options, table)
+        Self::of(self.snapshot.next(seen, changed))
     }
 
-    fn with_table(
-        files: Arc<Files>,
-        seen: Arc<OpenConf>,
-        options: ReaderOptions,
-        table: MapTable,
-    ) -> Self {
-        let conf = &seen.conf;
-        let max_stored_len = match conf.spec.compression {
-            Compression::None => usize::try_from(conf.spec.max_value_bytes).unwrap_or(usize::MAX),
-            Compression::Snappy => usize::MAX,
-        };
-        let end = end_of(conf);
-        let tag = RecordTag::new(conf.spec.record_type);
-        let quick_tag = tag.up_to(u32::try_from(max_stored_len).unwrap_or(u32::MAX));
-        let asks = options.access.asks(conf.spec.max_value_bytes);
-        let moment = Moment {
-            end,
-            tag,
-            max_stored_len,
-            // Where checksums are compared, all do.
-            is_quick: !options.checks_sums(),
-            asks,
-            table,
-            seen,
-            files,
-            options,
-            listing: OnceLock::new(),
-            filling: Mutex::new(()),
-        };
-        let reads = match (moment.is_quick, asks) {
-            (false, _) => QuickReads::None,
-            // The others find out what is in memory.
-            (true, true) => QuickReads::Most,
-            (true, false) => QuickReads::All,
-        };
-        Self { quick: Quick::new(Arc::new(moment), |moment| &moment.table, quick_tag, reads) }
+    /// Another view of the same commit, which maps no file yet.
+    pub(super) fn afresh(&self) -> Self {
+        Self::of(self.snapshot.afresh())
+    }
+
+    fn of(snapshot: Snapshot) -> Self {
+        let is_plain = !snapshot.prefetches && !snapshot.options.checks_sums;
+        Self {
+            plain: if is_plain { snapshot.index.clone() } else { snapshot.index.without_slots() },
+            tag: snapshot.bounded_tag(),
+            snapshot: Arc::new(snapshot),
+        }
     }
 
     /// The highest slot with a record, `None` in an empty column.
@@ -141,10 +87,10 @@ impl View {
         self.conf().highest
     }
 
-    /// The commit marker of this moment.
+    /// The commit marker of this view.
     #[must_use]
     pub fn conf(&self) -> &Conf {
-        &self.moment().seen.conf
+        &self.snapshot.seen.conf
     }
 
     /// The payload stored for a slot: the value itself in an uncompressed column, snappy frames
@@ -154,20 +100,17 @@ impl View {
     /// See [`View`].
     #[inline]
     pub fn get_stored(&self, slot: Slot) -> Result<Option<&[u8]>> {
-        match self.quick.get(slot) {
+        match self.get_plainly(slot) {
             Some(payload) => Ok(Some(payload)),
-            None => self.get_slowly(slot),
+            None => self.snapshot.stored(slot, Part::Whole),
         }
     }
 
-    /// Out of the way of the reads that are quick at once.
-    #[cold]
-    #[inline(never)]
-    fn get_slowly(&self, slot: Slot) -> Result<Option<&[u8]>> {
-        match self.quick.get_most(slot) {
-            Some(payload) => Ok(Some(payload)),
-            None => self.moment().get_stored(slot),
-        }
+    /// The payload of a slot whose file is mapped, where there is nothing special about it.
+    #[inline]
+    fn get_plainly(&self, slot: Slot) -> Option<&[u8]> {
+        let map = self.plain.get(slot)?;
+        map.payload(map.entry(slot.index_in_file()), self.tag)
     }
 
     /// The value of a slot: borrowed from the map in an uncompressed column, decoded in a
@@ -178,7 +121,7 @@ impl View {
     ///
     /// [`Error::TooLarge`]: crate::Error::TooLarge
     pub fn get(&self, slot: Slot) -> Result<Option<Cow<'_, [u8]>>> {
-        self.record(slot)?.map(|record| record.value()).transpose()
+        self.whole_record(slot)?.map(|record| record.value()).transpose()
     }
 
     /// Puts the value of a slot into `buffer`, in place of what was there. `false` where the slot
@@ -189,7 +132,7 @@ impl View {
     ///
     /// [`Error::TooLarge`]: crate::Error::TooLarge
     pub fn get_into(&self, slot: Slot, buffer: &mut Vec<u8>) -> Result<bool> {
-        match self.record(slot)? {
+        match self.whole_record(slot)? {
             Some(record) => record.read_into(buffer).map(|()| true),
             None => {
                 buffer.clear();
@@ -198,13 +141,23 @@ impl View {
         }
     }
 
-    /// The record of a slot, or `None`.
+    /// The record of a slot, or `None`. Only its header is read until its bytes are:
+    /// [`Record::stored`] prefetches all of them, [`Record::range`] those that are asked for.
     ///
     /// # Errors
     /// See [`View`].
     pub fn record(&self, slot: Slot) -> Result<Option<Record<'_>>> {
+        let stored = match self.get_plainly(slot) {
+            Some(stored) => Some(stored),
+            None => self.snapshot.stored(slot, Part::Header)?,
+        };
+        Ok(stored.map(|stored| Record::with_header(&self.snapshot, slot, stored)))
+    }
+
+    /// A record that is about to be read as a whole.
+    fn whole_record(&self, slot: Slot) -> Result<Option<Record<'_>>> {
         let stored = self.get_stored(slot)?;
-        Ok(stored.map(|stored| Record::new(self.moment(), slot, stored)))
+        Ok(stored.map(|stored| Record::new(&self.snapshot, slot, stored)))
     }
 
     /// The value of a slot as a buffer of its own that may outlive view and reader: it holds the
@@ -213,7 +166,7 @@ impl View {
     /// # Errors
     /// As [`View::get`].
     pub fn owned(&self, slot: Slot) -> Result<Option<OwnedRecord>> {
-        let Some(record) = self.record(slot)? else {
+        let Some(record) = self.whole_record(slot)? else {
             return Ok(None);
         };
         if self.conf().spec.compression == Compression::Snappy {
@@ -221,7 +174,7 @@ impl View {
             record.read_into(&mut value)?;
             return Ok(Some(OwnedRecord::decoded(slot, value)));
         }
-        let map = self.moment().file(slot.file_id())?;
+        let map = self.snapshot.file(slot.file_id())?;
         let start = record.stored().as_ptr() as usize - map.records().as_ptr() as usize;
         let span = start..start + record.stored().len();
         Ok(Some(OwnedRecord::mapped(slot, map.clone(), span)))
@@ -232,23 +185,109 @@ impl View {
     /// # Errors
     /// See [`View`].
     pub fn contains(&self, slot: Slot) -> Result<bool> {
-        let moment = self.moment();
-        if slot.0 >= moment.end {
+        let snapshot = &self.snapshot;
+        if slot.0 >= snapshot.end {
             return Ok(false);
         }
-        let map = moment.file(slot.file_id())?;
+        let map = snapshot.file(slot.file_id())?;
         let entry = map.entry(slot.index_in_file());
         if entry >= FIRST_RECORD_OFFSET && entry < map.bound() {
             return Ok(true);
         }
-        Ok(moment.payload(map, slot, entry)?.is_some())
+        Ok(snapshot.payload(map, slot, entry)?.is_some())
     }
 
-    /// The records of a range of slots, in either direction. Slots without a record are left out;
-    /// after an error the iterator goes on behind what was damaged.
+    /// Reads the payload stored for a slot into `buffer`, in place of what was there: the value
+    /// itself in an uncompressed column, snappy frames in a compressed one. `false` where the slot
+    /// has no record.
+    ///
+    /// For callers that copy anyway: the record is not mapped but read (`pread`), which takes
+    /// exactly its bytes from the medium, in one request wherever the offset table tells the
+    /// length. A resident record costs about what copying out of [`View::get_stored`] costs. The
+    /// files read last in this way stay open, at most 32 of them.
+    ///
+    /// # Errors
+    /// See [`View`].
+    pub fn read_stored_into(&self, slot: Slot, buffer: &mut Vec<u8>) -> Result<bool> {
+        self.snapshot.read(slot, WHOLE, u64::MAX, buffer)
+    }
+
+    /// Reads some bytes of the payload stored for a slot into `buffer`, in place of what was there:
+    /// those of [`View::read_stored_into`], cut at the end of the payload as `pread(2)` does. No
+    /// more is read than the record's header and the pages that these bytes lie in. `false` where
+    /// the slot has no record.
+    ///
+    /// # Errors
+    /// See [`View`].
+    pub fn read_range_into(
+        &self,
+        slot: Slot,
+        bytes: std::ops::Range<u64>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<bool> {
+        self.snapshot.read(slot, bytes, u64::MAX, buffer)
+    }
+
+    /// Reads the value of a slot into `buffer`, in place of what was there, as
+    /// [`View::read_stored_into`] does; what is stored compressed is decoded. `false` where the
+    /// slot has no record.
+    ///
+    /// # Errors
+    /// See [`View`]; [`Error::TooLarge`] when the value exceeds the reader's ceiling.
+    ///
+    /// [`Error::TooLarge`]: crate::Error::TooLarge
+    pub fn read_into(&self, slot: Slot, buffer: &mut Vec<u8>) -> Result<bool> {
+        let snapshot = &self.snapshot;
+        if self.conf().spec.compression == Compression::None {
+            return snapshot.read(slot, WHOLE, snapshot.options.ceiling, buffer);
+        }
+        let mut stored = Vec::new();
+        if !snapshot.read(slot, WHOLE, u64::MAX, &mut stored)? {
+            buffer.clear();
+            return Ok(false);
+        }
+        Record::new(snapshot, slot, &stored).read_into(buffer)?;
+        Ok(true)
+    }
+
+    /// Prefetches the records of these slots, many at once, while the caller does something else.
+    /// It is advice: nothing depends on it, and it may wait for the header of a record whose length
+    /// the offset table does not tell.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] and [`Error::Io`] when a file cannot be mapped.
+    ///
+    /// [`Error::Corrupt`]: crate::Error::Corrupt
+    /// [`Error::Io`]: crate::Error::Io
+    pub fn prefetch(&self, slots: impl IntoIterator<Item = Slot>) -> Result<()> {
+        let snapshot = &self.snapshot;
+        for slot in slots.into_iter().filter(|slot| slot.0 < snapshot.end) {
+            let map = snapshot.file(slot.file_id())?;
+            snapshot.touch(map, slot, map.entry(slot.index_in_file()), Part::Whole);
+        }
+        Ok(())
+    }
+
+    /// Prefetches some bytes of the payload of a slot's record, as they lie on disk.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] and [`Error::Io`] when the file cannot be mapped.
+    ///
+    /// [`Error::Corrupt`]: crate::Error::Corrupt
+    /// [`Error::Io`]: crate::Error::Io
+    pub fn prefetch_range(&self, slot: Slot, bytes: std::ops::Range<u64>) -> Result<()> {
+        if slot.0 < self.snapshot.end {
+            let map = self.snapshot.file(slot.file_id())?;
+            self.snapshot.prefetch_range(map, slot, bytes);
+        }
+        Ok(())
+    }
+
+    /// The records of a range of slots, in either direction. Slots without a record are left
+    /// out; after an error the iterator resumes after what was damaged.
     #[must_use]
     pub fn range(&self, slots: impl RangeBounds<Slot>) -> Range<'_> {
-        Range::new(self.moment(), slots)
+        Range::new(&self.snapshot, slots)
     }
 
     /// The records from a slot on.
@@ -273,219 +312,56 @@ impl View {
         self.range(slot..).next().transpose()
     }
 
-    /// Ids of the files that may hold records of this moment, ascending: those in the directory,
-    /// and those that the conf names.
+    /// Ids of the files that may hold records, ascending: those in the directory, and those that the
+    /// conf names.
     ///
     /// # Errors
-    /// [`Error::Io`] when the directory cannot be listed.
-    pub(crate) fn file_ids(&self) -> Result<&[FileId]> {
-        self.moment().file_ids()
+    /// [`Error::Io`](crate::Error::Io) when the directory cannot be listed.
+    pub(crate) fn file_ids(&self) -> Result<Vec<FileId>> {
+        self.snapshot.file_ids()
     }
 
     /// The committed part of a file, mapped and checked.
     pub(crate) fn file(&self, file_id: FileId) -> Result<&SlotMap> {
-        self.moment().file(file_id)
+        self.snapshot.file(file_id)
+    }
+
+    /// The records of a file, in the order of their slots, with their offsets in the data file.
+    pub(crate) fn entries(
+        &self,
+        file_id: FileId,
+    ) -> Result<impl Iterator<Item = (Slot, u64)> + '_> {
+        self.snapshot.entries(file_id)
     }
 
     pub(crate) fn files(&self) -> &Files {
-        &self.moment().files
+        &self.snapshot.files
     }
 
     /// Finds out at once whether the conf fits its current file.
     pub(super) fn check_current(&self) -> Result<()> {
         match self.conf().current_file() {
-            Some(file_id) => self.moment().file(file_id).map(|_| ()),
+            Some(file_id) => self.snapshot.file(file_id).map(drop),
             None => Ok(()),
         }
     }
 
     /// The committed length of a file, without mapping it.
     pub(crate) fn bound(&self, file_id: FileId) -> Result<u64> {
-        self.moment().files.bound(&self.moment().seen, file_id)
-    }
-
-    pub(super) fn moment(&self) -> &Moment {
-        self.quick.owner()
+        self.snapshot.files.bound(&self.snapshot.seen, file_id)
     }
 
     /// Whether both are of one commit.
-    pub(super) fn is_same_moment(&self, other: &View) -> bool {
-        Arc::ptr_eq(&self.moment().seen, &other.moment().seen)
+    pub(super) fn is_same_commit(&self, other: &View) -> bool {
+        Arc::ptr_eq(&self.snapshot.seen, &other.snapshot.seen)
     }
 
     /// How many files this view holds.
     pub(super) fn mapped_files(&self) -> usize {
-        self.moment().table.len()
-    }
-
-    /// Another view of the same commit, which holds no file yet.
-    pub(super) fn afresh(&self) -> Self {
-        let Moment { files, seen, options, .. } = self.moment();
-        Self::new(Arc::clone(files), Arc::clone(seen), *options)
+        self.snapshot.mapped_files()
     }
 
     pub(super) fn is_latest(&self) -> Result<bool> {
-        self.moment().files.directory.is_latest(&self.moment().seen)
-    }
-}
-
-/// One past the highest slot, 0 in an empty column.
-fn end_of(conf: &Conf) -> u64 {
-    conf.highest.map_or(0, |slot| slot.0 + 1)
-}
-
-impl Moment {
-    /// One past the highest slot.
-    pub(super) fn end(&self) -> u64 {
-        self.end
-    }
-
-    pub(super) fn tag(&self) -> RecordTag {
-        self.tag
-    }
-
-    pub(super) fn max_stored_len(&self) -> usize {
-        self.max_stored_len
-    }
-
-    /// The payload stored for a slot: all that the quick look does not settle.
-    #[inline(never)]
-    pub(super) fn get_stored(&self, slot: Slot) -> Result<Option<&[u8]>> {
-        if slot.0 >= self.end {
-            return Ok(None);
-        }
-        let map = self.file(slot.file_id())?;
-        let entry = map.entry(slot.index_in_file());
-        self.touch(map, slot, entry);
-        self.payload(map, slot, entry)
-    }
-
-    /// A record is going to be looked at, all alone.
-    #[inline]
-    pub(super) fn touch(&self, map: &SlotMap, slot: Slot, entry: u64) {
-        if self.asks && entry < map.bound() {
-            ask::ask(&self.files, map, self.tag, slot, entry);
-            // For what is in memory there is nothing to ask.
-            let all = map.touched().is_all_in_memory(map.bound());
-            self.table.set_quick(slot.file_id(), all);
-        }
-    }
-
-    /// The map of a file at or below the current one.
-    pub(super) fn file(&self, file_id: FileId) -> Result<&SlotMap> {
-        match self.table.get(file_id) {
-            Some(map) => Ok(map),
-            None => self.first_touch(file_id),
-        }
-    }
-
-    #[cold]
-    fn first_touch(&self, file_id: FileId) -> Result<&SlotMap> {
-        let mut found = self.files.map(&self.seen, file_id)?;
-        let _filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = self.listing.get().is_some_and(|ids| ids.binary_search(&file_id).is_err());
-        let named = self.seen.conf.named_len(file_id).is_some();
-        if is_new && !named {
-            found = Found::for_now(Arc::new(SlotMap::absent()));
-        }
-        // Where records are asked for, none may be looked at before.
-        Ok(self.table.insert(file_id, found.map, !self.asks, found.lasts))
-    }
-
-    /// The payload that `entry` leads to, where there is nothing special about it.
-    #[inline]
-    pub(super) fn quick_payload<'m>(&self, map: &'m SlotMap, entry: u64) -> Option<&'m [u8]> {
-        let payload = self.tag.payload(map.records(), entry).ok()?;
-        (self.is_quick && payload.len() <= self.max_stored_len).then_some(payload)
-    }
-
-    /// The payload that `entry` leads to, where it is visible.
-    #[inline]
-    pub(super) fn payload<'m>(
-        &self,
-        map: &'m SlotMap,
-        slot: Slot,
-        entry: u64,
-    ) -> Result<Option<&'m [u8]>> {
-        let payload = match self.tag.payload(map.records(), entry) {
-            Ok(payload) if payload.len() <= self.max_stored_len => Some(payload),
-            Ok(payload) => Some(self.long_payload(slot, entry, payload)?),
-            Err(_) if entry == 0 => None,
-            Err(_) => self.second_look(map, slot, entry)?,
-        };
-        if self.options.checks_sums()
-            && let Some(payload) = payload
-        {
-            let record_type = self.seen.conf.spec.record_type;
-            self.files.check_sum(record_type, slot, entry, payload)?;
-        }
-        Ok(payload)
-    }
-
-    /// An entry that leads to no record here: it is not committed yet, or the file is corrupt.
-    /// Before anything is called corrupt, the conf is read and the bound is established once more
-    /// and the entry is loaded again.
-    #[cold]
-    fn second_look<'m>(
-        &self,
-        map: &'m SlotMap,
-        slot: Slot,
-        entry: u64,
-    ) -> Result<Option<&'m [u8]>> {
-        let bound = map.bound();
-        if entry >= bound && self.seen.conf.backfill.is_some() {
-            return Ok(None);
-        }
-        let latest = self.files.latest_conf()?;
-        let entry = map.entry(slot.index_in_file());
-        let fault = match self.tag.payload(map.records(), entry) {
-            _ if entry == 0 => return Ok(None),
-            Ok(payload) if payload.len() <= self.max_stored_len => return Ok(Some(payload)),
-            Ok(payload) => return self.long_payload(slot, entry, payload).map(Some),
-            Err(fault) => fault,
-        };
-        // A V2 column was upgraded under this view: the record is one of a backfill.
-        if entry >= bound && latest.conf.backfill.is_some() {
-            return Ok(None);
-        }
-        // A writer that does without the intent step lets a sealed file grow unannounced. What
-        // lies behind the bound was not committed at this view's moment.
-        if matches!(fault, RecordFault::HeaderPastBound | RecordFault::PayloadPastBound(_)) {
-            let again = self.files.establish(&latest, slot.file_id())?.map;
-            if again.bound() > bound && self.tag.payload(again.records(), entry).is_ok() {
-                return Ok(None);
-            }
-        }
-        Err(self.files.no_record(self.tag, slot, (entry, bound), fault))
-    }
-
-    #[cold]
-    fn long_payload<'m>(&self, slot: Slot, entry: u64, payload: &'m [u8]) -> Result<&'m [u8]> {
-        self.files.check_len(slot, entry, payload.len() as u64).map(|()| payload)
-    }
-
-    pub(super) fn file_ids(&self) -> Result<&[FileId]> {
-        if let Some(ids) = self.listing.get() {
-            return Ok(ids);
-        }
-        let _filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(ids) = self.listing.get() {
-            return Ok(ids);
-        }
-        let mut ids = self.files.directory.file_ids()?;
-        self.files.directory.check_conf()?;
-        // A file with committed bytes that is gone is corrupt, not skipped.
-        let conf = &self.seen.conf;
-        let target = conf.backfill_target().filter(|target| target.data_len > 0);
-        ids.extend(conf.current_file().into_iter().chain(target.map(|target| target.file_id)));
-        ids.sort_unstable();
-        ids.dedup();
-        Ok(self.listing.get_or_init(|| ids))
-    }
-
-    /// The offset of a payload that this moment handed out, for an error about it.
-    pub(super) fn place_of(&self, slot: Slot) -> Option<u64> {
-        let map = self.table.get(slot.file_id())?;
-        Some(map.entry(slot.index_in_file()).saturating_add(HEADER_BYTES))
+        self.snapshot.files.directory.is_latest(&self.snapshot.seen)
     }
 }

@@ -17,6 +17,7 @@ use crate::format::sums::{
     RecordSum, SUMS_BYTES, SUMS_HEADER_BYTES, SumEntry, SumTable, SumVerdict, sum_entry_offset,
 };
 use crate::read::Unmapped;
+use crate::read::sums;
 use crate::read::unmapped::UnmappedFile;
 use crate::slot::{FileId, Slot};
 
@@ -404,7 +405,7 @@ impl FileCheck<'_> {
             }
             SumVerdict::Damaged { .. } | SumVerdict::Misplaced => {}
         }
-        if let Err(error) = files.accept(verdict, slot, entry) {
+        if let Err(error) = sums::accept(&files.directory, verdict, slot, entry) {
             self.found.error(&files.data_path(self.file_id), Some(slot), error)?;
         }
         Ok(false)

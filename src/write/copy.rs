@@ -268,7 +268,7 @@ fn take_views(archive: &Path) -> Result<Vec<Source>> {
             Err(error) => return Err(error),
         };
         let current = view.conf().current_file();
-        let ids = view.file_ids()?.iter().copied().filter(|id| Some(*id) <= current);
+        let ids = view.file_ids()?.into_iter().filter(|id| Some(*id) <= current);
         let file_ids = ids.collect();
         sources.push(Source { column, view, file_ids });
     }
@@ -335,12 +335,9 @@ impl Source {
             file
         };
         let mut table = OffsetTable::zeroed();
-        let visible = |index: usize, entry: u64| {
-            (FIRST_RECORD_OFFSET..bound).contains(&entry)
-                && Some(file_id.slot_at(index)) <= self.conf().highest
-        };
-        for (index, entry) in map.entries().enumerate().filter(|(at, entry)| visible(*at, *entry)) {
-            table.set(index, entry);
+        let entries = self.view.entries(file_id)?;
+        for (slot, entry) in entries.filter(|(_, entry)| *entry >= FIRST_RECORD_OFFSET) {
+            table.set(slot.index_in_file(), entry);
             done.records += 1;
         }
         let [data, offsets, sums] =

@@ -21,11 +21,11 @@ const REPLACED_IN: [(&str, &str, &str); 3] = [
     // Nobody may sleep in the kernel while the others wait for their turn.
     ("files/watch.rs", "inotify::init(", "crate::interleaved::no_inotify("),
     // Mapped memory has the system's atomics.
-    ("files/map.rs", "crate::interleaved::sync::atomic::", "std::sync::atomic::"),
+    ("files/map/mapping.rs", "crate::interleaved::sync::atomic::", "std::sync::atomic::"),
 ];
 
 /// Its thread is the process's: nobody waits for it, and nothing depends on when it closes a file.
-const LEFT_ALONE: &str = "files/closer.rs";
+const LEFT_ALONE: &str = "files/deferred_close.rs";
 
 fn main() {
     let source = Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("../../src");

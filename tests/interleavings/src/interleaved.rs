@@ -7,13 +7,12 @@ pub mod sync {
     /// that is filling it.
     pub struct OnceLock<T> {
         value: std::sync::OnceLock<T>,
-        /// Boxed: the library minds how large its cells are.
-        filling: Box<Mutex<()>>,
+        filling: Mutex<()>,
     }
 
     impl<T> OnceLock<T> {
         pub fn new() -> Self {
-            Self { value: std::sync::OnceLock::new(), filling: Box::new(Mutex::new(())) }
+            Self { value: std::sync::OnceLock::new(), filling: Mutex::new(()) }
         }
 
         pub fn get(&self) -> Option<&T> {

@@ -1,10 +1,10 @@
-//! Which backfilled slots a follower has still to show.
+//! Tracks which backfilled slots a follower has yet to show.
 //!
-//! A follower goes up through the slots of a view. What is filled behind it is found by the length
-//! of the file: a file's records lie in the order of their commits, so what was committed since is
-//! what lies between its bound then and its bound now. For every file that the follower has come
-//! to, `shown` holds the bound of the map with which its slots were shown: the way up and this
-//! tracker use the same map of the same view, so that no record falls between them or is shown by
+//! A follower scans forward through the slots of a view. What is filled behind it is found by the
+//! length of the file: a file's records lie in the order of their commits, so what was committed
+//! since lies between its bound then and its bound now. For every file that the follower has
+//! reached, `shown` holds the bound of the map with which its slots were shown: the forward scan and
+//! this cursor use the same map of the same view, so no record falls between them or is shown by
 //! both.
 
 use std::collections::{HashMap, VecDeque};
@@ -16,7 +16,7 @@ use crate::read::view::View;
 use crate::slot::{FileId, Slot};
 
 #[derive(Debug)]
-pub(super) struct BackfillTracker {
+pub(super) struct BackfillCursor {
     /// The lowest slot to show.
     lowest: Slot,
     /// All records of a file below this offset, in slots behind the way up, were shown or there
@@ -29,7 +29,7 @@ pub(super) struct BackfillTracker {
     pending: VecDeque<Slot>,
 }
 
-impl BackfillTracker {
+impl BackfillCursor {
     /// For a way up that begins at `from` in this view.
     pub(super) fn new(view: &View, lowest: Slot, from: Slot) -> Result<Self> {
         let mut shown = HashMap::new();
@@ -122,12 +122,11 @@ impl BackfillTracker {
         let map = view.file(file_id)?;
         let old = self.shown.insert(file_id, map.bound()).unwrap_or(0).max(1);
         if old < map.bound() {
-            let mut filled: Vec<(u64, Slot)> = map
-                .entries()
-                .enumerate()
-                .filter(|(_, entry)| (old..map.bound()).contains(entry))
-                .map(|(index, entry)| (entry, file_id.slot_at(index)))
-                .filter(|(_, slot)| *slot >= self.lowest && next.is_none_or(|next| *slot < next))
+            let mut filled: Vec<(u64, Slot)> = view
+                .entries(file_id)?
+                .filter(|(_, entry)| *entry >= old)
+                .filter(|(slot, _)| *slot >= self.lowest && next.is_none_or(|next| *slot < next))
+                .map(|(slot, entry)| (entry, slot))
                 .collect();
             filled.sort_unstable();
             self.pending.extend(filled.into_iter().map(|(_, slot)| slot));
@@ -138,8 +137,8 @@ impl BackfillTracker {
 }
 
 /// The files that hold slots up to `slot`, all of them without one, and no more than are committed.
-fn files_up_to(view: &View, slot: Option<Slot>) -> Result<impl Iterator<Item = FileId> + '_> {
+fn files_up_to(view: &View, slot: Option<Slot>) -> Result<impl Iterator<Item = FileId>> {
     let current = view.conf().current_file();
     let last = current.map(|current| slot.map_or(current, |slot| current.min(slot.file_id())));
-    Ok(view.file_ids()?.iter().copied().filter(move |file_id| Some(*file_id) <= last))
+    Ok(view.file_ids()?.into_iter().filter(move |file_id| Some(*file_id) <= last))
 }

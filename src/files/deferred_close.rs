@@ -23,7 +23,7 @@ enum Job {
     Answer(SyncSender<()>),
 }
 
-static CLOSER: OnceLock<Option<SyncSender<Job>>> = OnceLock::new();
+static CLOSING: OnceLock<Option<SyncSender<Job>>> = OnceLock::new();
 
 /// Closes the file: on a thread of its own when it has no name any more, here when it has one, or
 /// when no such thread can be had.
@@ -31,7 +31,7 @@ pub(super) fn close(file: File) {
     if !rustix::fs::fstat(&file).is_ok_and(|stat| stat.st_nlink == 0) {
         return;
     }
-    if let Some(closer) = CLOSER.get_or_init(start) {
+    if let Some(closer) = CLOSING.get_or_init(start) {
         // What does not go there is closed here.
         drop(closer.try_send(Job::Close(file)));
     }
@@ -52,7 +52,7 @@ pub(super) fn with_descriptor<T>(open: impl Fn() -> Result<T, Errno>) -> Result<
 
 /// Returns when every file that waited to be closed is.
 fn close_waiting() {
-    let Some(Some(closer)) = CLOSER.get() else { return };
+    let Some(Some(closer)) = CLOSING.get() else { return };
     let (answer, closed) = sync_channel(1);
     if closer.send(Job::Answer(answer)).is_ok() {
         // It fails where the thread is gone, and then nothing waits.

@@ -1,0 +1,463 @@
+//! One file mapped up to a bound, with its offset table.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use memmap2::{Advice, Mmap, MmapOptions};
+
+use crate::files::directory::Inode;
+use crate::format::offsets::{ENTRIES, OffsetTable, TABLE_BYTES};
+use crate::format::record::{BoundedTag, FIRST_RECORD_OFFSET, RecordHeader, VERSION_RECORD};
+
+type Entries = [AtomicU64; ENTRIES];
+const _: () = assert!(size_of::<Entries>() == TABLE_BYTES);
+
+const HEADER_LEN: usize = size_of::<RecordHeader>();
+
+static NO_ENTRIES: Entries = [const { AtomicU64::new(0) }; ENTRIES];
+
+/// Bytes of one request for readahead. The kernel cuts a longer one at its readahead setting, which
+/// is 128 KiB by default.
+const REQUEST_BYTES: u64 = 128 << 10;
+
+/// One data file up to a bound, and its offset table. Cloning it costs one atomic increment.
+#[derive(Clone)]
+pub(crate) struct SlotMap {
+    /// The first byte after the version record.
+    records: NonNull<u8>,
+    /// At how many of the bytes from there a header may begin that ends at or before the bound.
+    header_starts: usize,
+    entries: NonNull<Entries>,
+    /// Committed bytes.
+    bound: usize,
+    /// Owns what the pointers lead to.
+    owner: Arc<Owner>,
+}
+
+// SAFETY: the pointers lead to memory that `owner` keeps in place and that is written through
+// atomics only; `Owner` itself is `Send` and `Sync`.
+unsafe impl Send for SlotMap {}
+// SAFETY: as above.
+unsafe impl Sync for SlotMap {}
+
+impl std::fmt::Debug for SlotMap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SlotMap").field("bound", &self.bound).finish_non_exhaustive()
+    }
+}
+
+struct Owner {
+    data: Data,
+    table: Table,
+    prefetched: OnceLock<Box<Prefetched>>,
+}
+
+enum Data {
+    Nothing,
+    /// The map holds the file, so its inode is not used again.
+    Mapped(Mmap, Inode),
+    #[cfg(test)]
+    Bytes(Box<[u8]>),
+}
+
+enum Table {
+    /// There is no offset file, and no record.
+    Nothing,
+    Mapped(MappedFile),
+    /// A copy of a file that was too short to be mapped whole.
+    Copied(Box<Entries>),
+}
+
+/// A whole offset file.
+struct MappedFile {
+    map: Mmap,
+    inode: Inode,
+    /// The kernel reads single pages of it (`MADV_RANDOM`).
+    is_random: bool,
+}
+
+/// How much of a record is about to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Header,
+    Whole,
+}
+
+type Bits = [AtomicU64; ENTRIES / 64];
+
+/// Tracks which records have been prefetched: one bit for each, and one for its header.
+struct Prefetched {
+    headers: Bits,
+    records: Bits,
+}
+
+impl Data {
+    /// Where the mapped bytes lie. No reference to them is made here: some may lie past the end of
+    /// the file.
+    fn span(&self) -> (*const u8, usize) {
+        match self {
+            Data::Nothing => (std::ptr::null(), 0),
+            Data::Mapped(map, _) => (map.as_ptr(), map.len()),
+            #[cfg(test)]
+            Data::Bytes(bytes) => (bytes.as_ptr(), bytes.len()),
+        }
+    }
+}
+
+/// An offset file, ready to be part of a [`SlotMap`].
+pub(crate) struct MappedTable(Table);
+
+impl MappedTable {
+    /// The table of a file without an offset file.
+    pub(crate) fn nothing() -> Self {
+        Self(Table::Nothing)
+    }
+
+    /// Maps a whole offset file; the caller has checked that it has [`TABLE_BYTES`].
+    pub(crate) fn map(file: &File, inode: Inode, advice: Option<Advice>) -> io::Result<Self> {
+        let map = map_file(file, TABLE_BYTES, advice)?;
+        Ok(Self(Table::Mapped(MappedFile { map, inode, is_random: advice.is_some() })))
+    }
+
+    /// A copy, for an offset file that is shorter than a whole one.
+    pub(crate) fn copy(table: &OffsetTable) -> Self {
+        let entries: Box<[AtomicU64]> =
+            table.entries().map(|entry| AtomicU64::new(entry.to_le())).collect();
+        let entries: Result<Box<Entries>, _> = entries.try_into();
+        Self(Table::Copied(entries.unwrap_or_else(|_| unreachable!("a whole table"))))
+    }
+}
+
+/// A data file, mapped from its beginning.
+pub(crate) struct MappedData(Data);
+
+impl MappedData {
+    /// The data of a file that holds no record.
+    pub(crate) fn nothing() -> Self {
+        Self(Data::Nothing)
+    }
+
+    /// Maps `map_len` bytes of a file with this inode. The map may reach past the end of the file,
+    /// so that a growing file need not be mapped again; the bound of a [`SlotMap`] may not.
+    pub(crate) fn map(
+        file: &File,
+        inode: Inode,
+        map_len: usize,
+        advice: Option<Advice>,
+    ) -> io::Result<Self> {
+        Ok(Self(Data::Mapped(map_file(file, map_len, advice)?, inode)))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn bytes(bytes: &[u8]) -> Self {
+        Self(Data::Bytes(bytes.into()))
+    }
+}
+
+fn map_file(file: &File, map_len: usize, advice: Option<Advice>) -> io::Result<Mmap> {
+    // SAFETY: the map is read below a bound only, as atomics where it may change; that nobody
+    // shortens or overwrites those bytes is what the caller of `Reader::open` promised.
+    let map = unsafe { MmapOptions::new().len(map_len).map(file) }?;
+    if let Some(Err(error)) = advice.map(|advice| map.advise(advice)) {
+        tracing::debug!(%error, "advice on a map was refused");
+    }
+    Ok(map)
+}
+
+impl SlotMap {
+    /// The caller has checked that the data file has at least `bound` bytes and that these bytes
+    /// are committed.
+    ///
+    /// # Panics
+    /// When less than `bound` bytes are mapped.
+    pub(crate) fn new(data: MappedData, table: MappedTable, bound: usize) -> Self {
+        let owner = Owner { data: data.0, table: table.0, prefetched: OnceLock::new() };
+        Self::with_owner(Arc::new(owner), bound)
+    }
+
+    /// A file without a record.
+    pub(crate) fn absent() -> Self {
+        Self::new(MappedData::nothing(), MappedTable::nothing(), 0)
+    }
+
+    /// The same maps with another bound, or `None` where it reaches past what is mapped. The
+    /// caller has checked the same as for [`Self::new`].
+    pub(crate) fn rebound(&self, bound: usize) -> Option<Self> {
+        let is_mapped = bound <= self.owner.data.span().1;
+        is_mapped.then(|| Self::with_owner(Arc::clone(&self.owner), bound))
+    }
+
+    fn with_owner(owner: Arc<Owner>, bound: usize) -> Self {
+        let (data, mapped) = owner.data.span();
+        assert!(bound <= mapped, "the bound lies within the map");
+        let record_bytes = record_bytes(bound);
+        let records = match record_bytes {
+            0 => NonNull::dangling(),
+            _ => NonNull::new(data.wrapping_add(VERSION_RECORD.len()).cast_mut())
+                .unwrap_or(NonNull::dangling()),
+        };
+        let header_starts = (record_bytes + 1).saturating_sub(HEADER_LEN);
+        let entries = match &owner.table {
+            Table::Nothing => NonNull::from(&NO_ENTRIES),
+            Table::Mapped(file) => {
+                assert!(file.map.len() == TABLE_BYTES, "a whole offset file is mapped");
+                NonNull::new(file.map.as_ptr().cast_mut()).unwrap_or(NonNull::dangling()).cast()
+            }
+            Table::Copied(entries) => NonNull::from(&**entries),
+        };
+        assert!(entries.is_aligned(), "a map begins on a page");
+        Self { records, header_starts, entries, bound, owner }
+    }
+
+    /// True when the entries are those of a live offset file.
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(self.owner.table, Table::Mapped(_))
+    }
+
+    /// False for [`Self::absent`].
+    pub(crate) fn has_files(&self) -> bool {
+        !matches!(self.owner.table, Table::Nothing)
+    }
+
+    /// The data file that is mapped, if any is.
+    pub(crate) fn data_inode(&self) -> Option<Inode> {
+        match self.owner.data {
+            Data::Mapped(_, inode) => Some(inode),
+            _ => None,
+        }
+    }
+
+    /// The offset file that is mapped, if any is.
+    pub(crate) fn table_inode(&self) -> Option<Inode> {
+        match &self.owner.table {
+            Table::Mapped(file) => Some(file.inode),
+            _ => None,
+        }
+    }
+
+    /// Marks a part of the record at `index`, below [`ENTRIES`], as prefetched. True when it was
+    /// not marked before; two threads may both be told so, at the price of one system call.
+    #[inline]
+    pub(crate) fn is_first_touch(&self, index: usize, part: Part) -> bool {
+        let prefetched = self.owner.prefetched.get_or_init(Prefetched::new);
+        let is_new = is_clear(&prefetched.records, index);
+        match part {
+            Part::Whole if is_new => set(&prefetched.records, index),
+            Part::Header if is_new && is_clear(&prefetched.headers, index) => {
+                set(&prefetched.headers, index);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Prefetches these bytes of the data file, and no others, in the background.
+    pub(crate) fn prefetch(&self, bytes: Range<u64>) {
+        if let Data::Mapped(map, _) = &self.owner.data {
+            will_need(map, bytes.start..bytes.end.min(self.bound()));
+        }
+    }
+
+    /// Bytes of the data file that are committed.
+    #[inline]
+    pub(crate) fn bound(&self) -> u64 {
+        self.bound as u64
+    }
+
+    /// The committed bytes of the data file after its version record.
+    #[inline]
+    pub(crate) fn records(&self) -> &[u8] {
+        let byte_len = record_bytes(self.bound);
+        // SAFETY: `owner` keeps at least `bound` mapped bytes in place for as long as `self`
+        // lives, `byte_len` of them lie after the version record, and nobody changes bytes below
+        // the bound (see the head of this folder). The pointer is never null, and dangling only
+        // when there is no such byte.
+        unsafe { std::slice::from_raw_parts(self.records.as_ptr(), byte_len) }
+    }
+
+    /// The entry at `index`, below [`ENTRIES`].
+    #[inline]
+    pub(crate) fn entry(&self, index: usize) -> u64 {
+        load(&self.table()[index])
+    }
+
+    /// The payload of the record that an entry leads to; `None` where there is no record, or one that
+    /// is not as `tag` wants it. What [`RecordTag::payload`] finds in
+    /// [`Self::records`], in fewer instructions: how many reads overlap in the processor is decided
+    /// by how many of them it can hold.
+    ///
+    /// [`RecordTag::payload`]: crate::format::record::RecordTag::payload
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "64-bit targets only")]
+    pub(crate) fn payload(&self, entry: u64, tag: BoundedTag) -> Option<&[u8]> {
+        // An offset inside the version record becomes an enormous one, and so does 0.
+        let start = entry.wrapping_sub(FIRST_RECORD_OFFSET) as usize;
+        if start >= self.header_starts {
+            return None;
+        }
+        let header = self.records.as_ptr().wrapping_add(start);
+        // SAFETY: `start` is below `header_starts`, so the bytes of a header from there on are among
+        // those of `records`.
+        let byte_len = tag.payload_bytes(unsafe { header.cast::<[u8; HEADER_LEN]>().read() })?;
+        // As many bytes follow the header as headers could begin at `start` or later, less one.
+        if byte_len >= self.header_starts - start {
+            return None;
+        }
+        // SAFETY: so these bytes are among those of `records` too.
+        Some(unsafe { std::slice::from_raw_parts(header.wrapping_add(HEADER_LEN), byte_len) })
+    }
+
+    /// All entries, by index.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = u64> + '_ {
+        if let Table::Mapped(MappedFile { map, is_random: true, .. }) = &self.owner.table {
+            will_need(map, 0..TABLE_BYTES as u64);
+        }
+        self.table().iter().map(load)
+    }
+
+    #[inline]
+    fn table(&self) -> &Entries {
+        // SAFETY: `entries` leads to an aligned table that `owner` keeps in place, or to a static;
+        // all access to it by this process is atomic.
+        unsafe { self.entries.as_ref() }
+    }
+}
+
+/// Bytes after the version record, in a file with this bound.
+const fn record_bytes(bound: usize) -> usize {
+    bound.saturating_sub(VERSION_RECORD.len())
+}
+
+impl Prefetched {
+    fn new() -> Box<Self> {
+        let bits = || [const { AtomicU64::new(0) }; ENTRIES / 64];
+        Box::new(Self { headers: bits(), records: bits() })
+    }
+}
+
+#[inline]
+fn is_clear(bits: &Bits, index: usize) -> bool {
+    bits[index / 64].load(Ordering::Relaxed) >> (index % 64) & 1 == 0
+}
+
+fn set(bits: &Bits, index: usize) {
+    bits[index / 64].fetch_or(1 << (index % 64), Ordering::Relaxed);
+}
+
+/// Advice is only that: reads do not depend on it.
+fn will_need(map: &Mmap, bytes: Range<u64>) {
+    let mut start = bytes.start;
+    while start < bytes.end {
+        let end = start.saturating_add(REQUEST_BYTES).min(bytes.end);
+        let (Ok(from), Ok(len)) = (usize::try_from(start), usize::try_from(end - start)) else {
+            return;
+        };
+        if let Err(error) = map.advise_range(Advice::WillNeed, from, len) {
+            tracing::debug!(%error, "prefetching was refused");
+            return;
+        }
+        start = end;
+    }
+}
+
+/// A relaxed load is enough: what an entry below the bound leads to was on disk before the bound
+/// was established.
+#[inline]
+fn load(entry: &AtomicU64) -> u64 {
+    u64::from_le(entry.load(Ordering::Relaxed))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::format::record::RecordTag;
+
+    pub(crate) const TAG: RecordTag = RecordTag::new([4, 0]);
+
+    /// The bytes of a data file with these values in its first slots, and its offset table.
+    pub(crate) fn file_of(values: &[&[u8]]) -> (Vec<u8>, Box<OffsetTable>) {
+        let (mut bytes, mut table) = (VERSION_RECORD.to_vec(), OffsetTable::zeroed());
+        for (index, value) in values.iter().enumerate() {
+            table.set(index, bytes.len() as u64);
+            let length = u32::try_from(value.len()).unwrap();
+            bytes.extend_from_slice(&RecordHeader::new([4, 0], length).to_bytes());
+            bytes.extend_from_slice(value);
+        }
+        (bytes, table)
+    }
+
+    pub(crate) fn map_of(bytes: &[u8], table: &OffsetTable) -> SlotMap {
+        SlotMap::new(MappedData::bytes(bytes), MappedTable::copy(table), bytes.len())
+    }
+
+    #[test]
+    fn nothing_past_the_bound_can_be_reached() {
+        let (bytes, table) = file_of(&[b"ab", b"", b"cde"]);
+        let whole = map_of(&bytes, &table);
+        for bound in 0..=bytes.len() {
+            let map = whole.rebound(bound).unwrap();
+            assert_eq!(map.bound(), bound as u64);
+            assert_eq!(map.records(), bytes[..bound].get(8..).unwrap_or_default());
+            for (index, value) in [&b"ab"[..], b"", b"cde"].into_iter().enumerate() {
+                let end = table.get(index) + 8 + value.len() as u64;
+                let found = TAG.payload(map.records(), map.entry(index));
+                assert_eq!(found.ok(), (end <= bound as u64).then_some(value));
+            }
+        }
+        assert!(whole.rebound(bytes.len() + 1).is_none());
+    }
+
+    #[test]
+    fn a_plain_read_returns_what_the_checked_one_does() {
+        let (bytes, mut table) = file_of(&[b"ab", b"", b"cde"]);
+        let last = bytes.len() as u64;
+        // Entries that lead nowhere, or to something that is not a header.
+        for (index, entry) in (3..).zip([0, 1, 7, 9, last - 1, last, last + 8, u64::MAX]) {
+            table.set(index, entry);
+        }
+        let whole = map_of(&bytes, &table);
+        for bound in 0..=bytes.len() {
+            let map = whole.rebound(bound).unwrap();
+            for (index, longest) in (0..12).flat_map(|index| [(index, 2), (index, u32::MAX)]) {
+                let wanted = TAG.payload(map.records(), map.entry(index)).ok();
+                let wanted = wanted.filter(|payload| payload.len() <= longest as usize);
+                let found = map.payload(map.entry(index), TAG.up_to(longest));
+                assert_eq!(found, wanted, "index {index}, bound {bound}, longest {longest}");
+                assert_eq!(
+                    map.payload(map.entry(index), RecordTag::new([5, 0]).up_to(longest)),
+                    None
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_map_outlives_the_one_that_it_was_made_from() {
+        let (bytes, table) = file_of(&[b"ab"]);
+        let map = map_of(&bytes, &table);
+        let kept = map.clone();
+        drop(map);
+        let read = std::thread::spawn(move || kept.records().to_vec()).join().unwrap();
+        assert_eq!(read, bytes[8..]);
+        assert!(SlotMap::absent().records().is_empty());
+        assert!(SlotMap::absent().entries().all(|entry| entry == 0));
+    }
+
+    #[test]
+    fn the_header_and_the_whole_of_a_record_are_each_touched_first_once() {
+        let (bytes, table) = file_of(&[b"ab"]);
+        let map = map_of(&bytes, &table);
+        let clone = map.clone();
+        for index in [0, 63, 64, ENTRIES - 1] {
+            let parts = [Part::Header, Part::Header, Part::Whole, Part::Whole, Part::Header];
+            let first = parts.map(|part| map.is_first_touch(index, part));
+            assert_eq!(first, [true, false, true, false, false], "{index}");
+            assert!(!clone.is_first_touch(index, Part::Whole), "the same map");
+        }
+        assert!(map.is_first_touch(1, Part::Whole) && !map.is_first_touch(1, Part::Header));
+    }
+}

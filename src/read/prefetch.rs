@@ -1,0 +1,87 @@
+//! Prefetches records before they are read, and nothing around them.
+
+use std::ops::Range;
+
+use crate::files::map::{Part, SlotMap};
+use crate::format::offsets::ENTRIES;
+use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES};
+use crate::read::options::Access;
+use crate::read::snapshot::Snapshot;
+use crate::slot::Slot;
+
+/// Maximum length of a record, by the offset table, that is prefetched before its header is read. In
+/// a file that was not written in slot order, other records may lie between two entries.
+const MAX_UNREAD_BYTES: u64 = 256 << 10;
+
+/// How many slots without a record may follow one until the next record is looked for no further.
+const MAX_SKIPPED: usize = 64;
+
+/// Bytes that are prefetched at a time, ahead of a long sequential read. Of a longer record, a point
+/// read prefetches this much where the kernel reads ahead.
+pub(super) const PIECE_BYTES: u64 = 4 << 20;
+
+/// Where a record ends at the latest, by the offset table alone: where the next slot's record
+/// begins, if that lies after it and near.
+pub(super) fn end_by_table(map: &SlotMap, index: usize, entry: u64) -> Option<u64> {
+    let later = index + 1..ENTRIES.min(index + 2 + MAX_SKIPPED);
+    let next = later.map(|index| map.entry(index)).find(|next| *next != 0)?;
+    let is_near = next > entry && next - entry <= MAX_UNREAD_BYTES && next <= map.bound();
+    is_near.then_some(next)
+}
+
+impl Snapshot {
+    /// Prefetches a part of the record that `entry` leads to, before it is read.
+    #[inline]
+    pub(super) fn touch(&self, map: &SlotMap, slot: Slot, entry: u64, part: Part) {
+        let is_record = (FIRST_RECORD_OFFSET..map.bound()).contains(&entry);
+        if is_record && (self.reads_ahead() || map.is_first_touch(slot.index_in_file(), part)) {
+            self.prefetch(map, slot, entry, part);
+        }
+    }
+
+    #[inline(never)]
+    fn prefetch(&self, map: &SlotMap, slot: Slot, entry: u64, part: Part) {
+        if part == Part::Header {
+            return map.prefetch(header_at(entry));
+        }
+        if let Some(end) = end_by_table(map, slot.index_in_file(), entry) {
+            return map.prefetch(entry..end);
+        }
+        map.prefetch(header_at(entry));
+        if let Ok(payload) = self.tag.payload(map.records(), entry) {
+            self.prefetch_payload(map, entry, payload.len() as u64);
+        }
+    }
+
+    fn prefetch_payload(&self, map: &SlotMap, entry: u64, byte_len: u64) {
+        let is_all = self.options.access == Access::Random;
+        let byte_len = if is_all { byte_len } else { byte_len.min(PIECE_BYTES) };
+        map.prefetch(payload_part(entry, 0..byte_len));
+    }
+
+    /// Prefetches the payload of a record whose header was read, before all of it is.
+    pub(super) fn touch_payload(&self, slot: Slot, byte_len: usize) {
+        let Some(map) = self.index.get(slot) else { return };
+        if self.reads_ahead() || map.is_first_touch(slot.index_in_file(), Part::Whole) {
+            self.prefetch_payload(map, map.entry(slot.index_in_file()), byte_len as u64);
+        }
+    }
+
+    /// Prefetches some bytes of the payload of a slot's record.
+    pub(super) fn prefetch_range(&self, map: &SlotMap, slot: Slot, bytes: Range<u64>) {
+        let entry = map.entry(slot.index_in_file());
+        if (FIRST_RECORD_OFFSET..map.bound()).contains(&entry) {
+            map.prefetch(payload_part(entry, bytes));
+        }
+    }
+}
+
+fn header_at(entry: u64) -> Range<u64> {
+    entry..entry.saturating_add(HEADER_BYTES)
+}
+
+/// Where some bytes of a payload lie in their file.
+pub(super) fn payload_part(entry: u64, bytes: Range<u64>) -> Range<u64> {
+    let start = entry.saturating_add(HEADER_BYTES);
+    start.saturating_add(bytes.start)..start.saturating_add(bytes.end)
+}
