@@ -359,3 +359,32 @@ fn without_room_to_put_aside_opening_fails_and_changes_nothing() {
     // Two copies, of the data file's end and of the entries: each is made, written, flushed, renamed.
     assert_eq!(failed, 8);
 }
+
+/// Guards against a mark that says too much, and against one that a commit depends on.
+#[test]
+fn a_commit_is_marked_after_its_rename_is_flushed_and_goes_on_without_the_mark() {
+    for fails in [false, true] {
+        let (dir, disk) = (temp_dir(), TestDisk::new());
+        let mut writer = column(&disk, dir.path());
+        disk.take_marks();
+        if fails {
+            disk.fail_marks();
+        }
+        for slot in [30_000, 30_001] {
+            writer.put(Slot(slot), b"x").unwrap();
+            assert!(!writer.is_poisoned());
+        }
+        let flushed = Some(Call::SyncDir(dir.path().into()));
+        assert_eq!(disk.take_marks(), [flushed.clone(), flushed]);
+        let check = std::fs::read(dir.path().join("column.check")).unwrap();
+        let conf = common::RawConf::read(dir.path()).bytes();
+        let conf = coldstore::format::conf::Conf::decode(Path::new(""), &conf).unwrap();
+        let witness = coldstore::format::witness::Witness::from_bytes(&check);
+        let vouched = witness.vouched_len(&conf, Slot(30_001).file_id());
+        // Where a mark is missing the checksum of the last record does not vouch for it.
+        let last = common::entry(dir.path(), 30_001);
+        assert_eq!(vouched, if fails { last } else { u64::MAX });
+        drop(writer);
+        assert!(open(&disk, dir.path()).heal_report().is_clean());
+    }
+}

@@ -10,9 +10,17 @@ mod common;
 use std::fs;
 use std::path::Path;
 
+use coldstore::verify::{Finding, Severity, Summary, VerifyOptions, verify_column};
 use coldstore::{Checksums, ColumnSpec, Compression, HealAction, Slot, Writer, WriterOptions};
 use common::size::quick_or_whole;
 use common::*;
+
+fn verify(dir: &Path) -> (Summary, Vec<Finding>) {
+    let mut findings = Vec::new();
+    let mut report = |finding| findings.push(finding);
+    let summary = verify_column(dir, None, &VerifyOptions::default(), &mut report).unwrap();
+    (summary, findings)
+}
 
 /// Records of 32 bytes, as roots are.
 const ROOTS: ColumnSpec =
@@ -45,7 +53,10 @@ fn put(dir: &Path, options: WriterOptions, spec: ColumnSpec, batches: &[&[u64]])
 
 /// Whether the bytes of a record lie in some file of the directory.
 fn is_in_some_file(files: &Files, record: &[u8]) -> bool {
-    files.values().any(|bytes| bytes.windows(record.len()).any(|window| window == record))
+    let is_data =
+        |name: &str| name.contains("data_") && !name.contains(".off") && !name.contains(".sum");
+    let mut data = files.iter().filter(|(name, _)| is_data(name));
+    data.any(|(_, bytes)| bytes.windows(record.len()).any(|window| window == record))
 }
 
 /// Opens for writing, and checks that nothing is lost. Says whether it was refused.
@@ -70,6 +81,9 @@ fn open_and_lose_nothing(dir: &Path, spec: ColumnSpec, wanted: &Content, what: &
         }
     };
     drop(opened);
+    if refused {
+        return true;
+    }
     let after = files(dir);
     let shown = try_reader(dir).ok().map(|reader| reader.view());
     for (slot, value) in wanted {
@@ -80,7 +94,7 @@ fn open_and_lose_nothing(dir: &Path, spec: ColumnSpec, wanted: &Content, what: &
         let record = record_bytes(spec.record_type, value);
         assert!(is_shown || is_in_some_file(&after, &record), "{what}: slot {slot} is lost");
     }
-    refused
+    false
 }
 
 /// A column with several files, backfill in a sealed file and in the current one. Lengths of files
@@ -100,6 +114,81 @@ fn build(dir: &Path, spec: ColumnSpec, backfill: bool, sums: bool) -> Content {
     put(dir, options, spec, &batches)
 }
 
+/// Records whose lengths are multiples of 32 bytes, all the same or not: where a bit of a committed
+/// length flips, the other length is the end of a record just as well. All files are equally long, or the
+/// one that backfill has filled last is shorter: by a flipped id one of the others would be cut.
+fn build_on_boundaries(dir: &Path, varies: bool, backfill: bool, sums: bool) -> Content {
+    let checksums = if sums { Checksums::On } else { Checksums::Off };
+    let options = WriterOptions::create(PLAIN).allow_backfill(backfill).checksums(checksums);
+    let mut writer = Writer::open(dir, options).unwrap();
+    let mut content = Content::new();
+    let mut put = |slots: Vec<u64>| {
+        let len = |slot| if varies { 24 + 32 * (slot % 3) } else { 24 };
+        let value = |slot| value_of_len(slot, usize::try_from(len(slot)).unwrap());
+        let items: Vec<_> = slots.iter().map(|slot| (Slot(*slot), value(*slot))).collect();
+        writer.put_batch(&items).unwrap();
+        content.extend(items.into_iter().map(|(slot, value)| (slot.0, value)));
+    };
+    // Six slots in a row have the same length in each file, and the highest of a file differs from that of
+    // the next by one bit.
+    for file in 0..4 {
+        let first = file * PER_FILE;
+        put((first + 100..first + 106).collect());
+    }
+    if backfill {
+        for (file, count) in [(3, 2), (0, 8), (1, 8), (2, 3)] {
+            let first = file * PER_FILE;
+            put((first + 10..first + 10 + count).collect());
+        }
+        assert!(
+            RawConf::read(dir).backfill.is_some_and(|(file, len)| {
+                file == 2 && len < data_len(dir, 0) && len % 32 == 8
+            })
+        );
+    }
+    content
+}
+
+/// The same where no length gives the flipped bit away.
+#[test]
+fn no_single_bit_of_a_conf_whose_lengths_all_fit_makes_opening_lose_a_record() {
+    for (varies, backfill, witness) in [
+        (false, false, true),
+        (false, true, true),
+        (true, false, true),
+        (true, true, true),
+        (false, false, false),
+        (false, true, false),
+        (true, false, false),
+        (true, true, false),
+    ] {
+        let template = temp_dir();
+        let wanted = build_on_boundaries(template.path(), varies, backfill, varies);
+        let conf = fs::read(template.path().join("column.conf")).unwrap();
+        assert_eq!(conf.len(), if backfill { 52 } else { 36 });
+        let mut put_aside = 0;
+        for bit in 0..conf.len() * 8 {
+            let dir = temp_dir();
+            copy_dir(template.path(), dir.path());
+            if !witness {
+                remove(dir.path(), "column.check");
+            }
+            let mut flipped = conf.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            fs::write(dir.path().join("column.conf"), &flipped).unwrap();
+            let what =
+                format!("varies {varies}, backfill {backfill}, witness {witness}, bit {bit}");
+            open_and_lose_nothing(dir.path(), PLAIN, &wanted, &what);
+            put_aside += usize::from(!asides(dir.path()).is_empty());
+        }
+        // Without a witness more than one of these fits the files, and takes something away.
+        assert!(
+            witness || put_aside > 0,
+            "varies {varies}, backfill {backfill}: nothing was at stake"
+        );
+    }
+}
+
 /// Guards against healing by a conf that has rotted: each single bit of it, with the witness and
 /// without one.
 #[test]
@@ -111,6 +200,8 @@ fn no_single_bit_of_the_conf_makes_opening_lose_a_record() {
         (PLAIN, true, true),
         (ROOTS, false, false),
         (ROOTS, true, false),
+        (PLAIN, false, false),
+        (PLAIN, true, false),
     ] {
         let template = temp_dir();
         let wanted = build(template.path(), spec, backfill, false);
@@ -139,9 +230,12 @@ fn no_single_bit_of_the_conf_makes_opening_lose_a_record() {
 fn no_single_bit_of_an_entry_makes_opening_lose_a_record() {
     for (spec, backfill, sums) in [
         (ROOTS, false, false),
+        (ROOTS, false, true),
         (ROOTS, true, false),
         (ROOTS, true, true),
+        (PLAIN, false, false),
         (PLAIN, false, true),
+        (PLAIN, true, false),
         (PLAIN, true, true),
     ] {
         let template = temp_dir();
@@ -307,6 +401,90 @@ fn a_checksum_of_a_commit_that_did_not_happen_does_not_accuse_what_others_wrote_
         HealAction::ClearedSums { file: dir.path().join("data_00000.sum"), slots: vec![Slot(3)] };
     assert_eq!(writer.heal_report().actions, [cleared]);
     assert_eq!(*view(dir.path()).get(Slot(3)).unwrap().unwrap(), *b"another value");
+}
+
+/// The same with a value of the same length, as roots have: the other's conf is byte for byte the one
+/// that was about to be written. What tells is that nothing marks that commit as finished.
+#[test]
+fn a_checksum_of_a_commit_that_did_not_happen_accuses_no_root_that_others_wrote_there() {
+    for backfill in [false, true] {
+        let dir = temp_dir();
+        let options =
+            WriterOptions::create(ROOTS).allow_backfill(backfill).checksums(Checksums::On);
+        put(dir.path(), options, ROOTS, &[&[1, 2]]);
+        let (len, conf) =
+            (data_len(dir.path(), 0), fs::read(dir.path().join("column.conf")).unwrap());
+        let witness = fs::read(dir.path().join("column.check")).unwrap();
+        put(dir.path(), options, ROOTS, &[&[3, 4]]);
+        // The conf never came to be renamed, nor the commit to be marked; the other heals, and writes.
+        let marks = [128, 4096 + 128].map(|at: usize| witness[at..at + 8].to_vec());
+        for (at, mark) in [128, 4096 + 128].into_iter().zip(marks) {
+            overwrite(dir.path(), "column.check", at, &mark);
+        }
+        let newest = fs::read(dir.path().join("column.conf")).unwrap();
+        fs::write(dir.path().join("column.conf"), &conf).unwrap();
+        set_len(dir.path(), "data_00000", len);
+        for (slot, root) in [(3, [9; 32].to_vec()), (4, root(4))] {
+            append_record(dir.path(), slot, &record_bytes(ROOTS.record_type, &root));
+        }
+        fs::write(dir.path().join("column.conf"), newest).unwrap();
+
+        let (summary, findings) = verify(dir.path());
+        assert_eq!(
+            (summary.damages, summary.undecided, summary.records),
+            (0, 1, 4),
+            "{findings:?}"
+        );
+        assert_eq!((findings[0].slot, findings[0].severity), (Some(Slot(3)), Severity::Note));
+        assert!(findings[0].found.contains("other software"), "{findings:?}");
+        let sums = fs::read(dir.path().join("data_00000.sum")).unwrap();
+        let mut writer = Writer::open(dir.path(), options).unwrap();
+        let file = dir.path().join("data_00000.sum");
+        let aside = dir.path().join("aside-1-data_00000.sum");
+        let byte_len = sums.len() as u64;
+        let copied =
+            HealAction::CopiedAside { file: file.clone(), aside: aside.clone(), from: 0, byte_len };
+        let cleared = HealAction::ClearedSums { file, slots: vec![Slot(3)] };
+        assert_eq!(writer.heal_report().actions, [copied, cleared]);
+        assert_eq!(fs::read(&aside).unwrap(), sums, "what was cleared is kept");
+        // What comes after is vouched for, and so is what was there.
+        writer.put(Slot(5), &root(5)).unwrap();
+        drop(writer);
+        let (summary, findings) = verify(dir.path());
+        assert_eq!(
+            (summary.damages, summary.undecided, summary.with_checksum),
+            (0, 0, 4),
+            "{findings:?}"
+        );
+        assert_eq!(*view(dir.path()).get(Slot(3)).unwrap().unwrap(), [9; 32]);
+        let again = Writer::open(dir.path(), options.discard(true)).unwrap();
+        assert_eq!(again.heal_report().actions.len(), 1, "{:?}", again.heal_report());
+        assert!(asides(dir.path()).is_empty());
+        drop(again);
+        for slot in [1, 4, 5] {
+            overwrite(dir.path(), "data_00000", entry(dir.path(), slot) + 8, b"x");
+            let (summary, findings) = verify(dir.path());
+            assert_eq!((summary.damages, findings[0].slot), (1, Some(Slot(slot))), "{findings:?}");
+            overwrite(dir.path(), "data_00000", entry(dir.path(), slot) + 8, &root(slot)[..1]);
+        }
+    }
+}
+
+/// With the mark, which a finished commit leaves at once, a root of the last commit that has rotted is
+/// damage: nobody else can have written it. It stays that, whatever is written later.
+#[test]
+fn a_root_of_the_last_commit_that_has_rotted_is_damage() {
+    let dir = temp_dir();
+    let options = WriterOptions::create(ROOTS).checksums(Checksums::On);
+    put(dir.path(), options, ROOTS, &[&[1, 2], &[3, 4]]);
+    overwrite(dir.path(), "data_00000", entry(dir.path(), 3) + 20, b"x");
+    for next in [5, 6] {
+        let (summary, findings) = verify(dir.path());
+        assert_eq!((summary.damages, findings[0].slot), (1, Some(Slot(3))), "{findings:?}");
+        let mut writer = Writer::open(dir.path(), options).unwrap();
+        assert_eq!(writer.heal_report().actions, []);
+        writer.put(Slot(next), &root(next)).unwrap();
+    }
 }
 
 /// A directory whose conf and files are gone is no new column where the witness knows of records.

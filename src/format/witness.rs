@@ -39,6 +39,12 @@ const SUMMED_BYTES: usize = CHECK_SLOT_BYTES - size_of::<U32>();
 const SLOT_STRIDE: usize = 4096;
 /// Slots of the witness.
 const SLOTS: usize = 2;
+/// Where a slot's mark lies after its start: a word of its own, written alone once the commit of the
+/// other slot is durable.
+const MARK_OFFSET: usize = CHECK_SLOT_BYTES;
+/// Bytes of a mark.
+pub const MARK_BYTES: usize = size_of::<U64>();
+const _: () = assert!(MARK_OFFSET.is_multiple_of(MARK_BYTES));
 /// Bytes of the whole file.
 pub const CHECK_BYTES: usize = SLOTS * SLOT_STRIDE;
 
@@ -54,6 +60,13 @@ struct Written {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Witness {
     slots: [Option<Written>; SLOTS],
+    /// Beside each slot: [`mark_of`] the conf in the other, once its commit was finished.
+    marks: [u64; SLOTS],
+}
+
+/// The complement, for a mark is under no checksum: no single bit makes one of zeros.
+fn mark_of(finished: &Written) -> u64 {
+    !finished.sequence
 }
 
 /// What the witness says of a conf.
@@ -85,22 +98,27 @@ impl Witness {
     /// Reads the file's bytes. A slot that is torn or damaged says nothing.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        let mut slots = [None; SLOTS];
-        for (slot, page) in slots.iter_mut().zip(bytes.chunks(SLOT_STRIDE)) {
-            *slot = CheckSlot::read_from_prefix(page).ok().and_then(|(slot, _)| slot.written());
+        let mut witness = Self::default();
+        for (index, page) in bytes.chunks(SLOT_STRIDE).take(SLOTS).enumerate() {
+            let Ok((slot, rest)) = CheckSlot::read_from_prefix(page) else { continue };
+            witness.slots[index] = slot.written();
+            witness.marks[index] = U64::read_from_prefix(rest).map_or(0, |(mark, _)| mark.get());
         }
-        Self { slots }
+        witness
     }
 
     /// The bytes of a file with these slots.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![0; CHECK_BYTES];
-        for (page, written) in bytes.chunks_mut(SLOT_STRIDE).zip(self.slots) {
-            if let (Some((slot, _)), Some(written)) =
-                (page.split_first_chunk_mut::<CHECK_SLOT_BYTES>(), written)
-            {
-                *slot = CheckSlot::new(&written).to_bytes();
+        let of_slots = self.slots.iter().zip(self.marks);
+        for (page, (written, mark)) in bytes.chunks_mut(SLOT_STRIDE).zip(of_slots) {
+            let Some((slot, rest)) = page.split_first_chunk_mut::<CHECK_SLOT_BYTES>() else {
+                continue;
+            };
+            *slot = written.map_or([0; CHECK_SLOT_BYTES], |w| CheckSlot::new(&w).to_bytes());
+            if let Some(bytes) = rest.first_chunk_mut::<MARK_BYTES>() {
+                *bytes = mark.to_le_bytes();
             }
         }
         bytes
@@ -132,6 +150,17 @@ impl Witness {
         Some((index.saturating_mul(SLOT_STRIDE) as u64, [0; CHECK_SLOT_BYTES]))
     }
 
+    /// Marks the commit of the conf in force as finished: its rename is durable. Returns where the mark
+    /// lies in the file, and its bytes; `None` where the slot of no other conf raises a doubt.
+    pub fn finish(&mut self, in_force: &Conf) -> Option<(u64, [u8; MARK_BYTES])> {
+        let index = self.index_of(Some(in_force))?;
+        let other = usize::from(index == 0);
+        self.slots[other]?;
+        self.marks[other] = mark_of(&self.slots[index]?);
+        let offset = other.saturating_mul(SLOT_STRIDE).saturating_add(MARK_OFFSET);
+        Some((offset as u64, self.marks[other].to_le_bytes()))
+    }
+
     /// What it says of a conf.
     #[must_use]
     pub fn standing(&self, conf: &Conf) -> Standing {
@@ -161,17 +190,29 @@ impl Witness {
     /// software put in the place of one whose commit did not happen: its checksum may be the other's.
     #[must_use]
     pub fn vouched_len(&self, conf: &Conf, file_id: FileId) -> u64 {
+        let len_in = |written: &Written| {
+            let is_new = Some(file_id) > written.conf.current_file();
+            written.conf.named_len(file_id).unwrap_or(if is_new { 0 } else { u64::MAX })
+        };
         match self.standing(conf) {
-            Standing::Unwitnessed | Standing::Newest | Standing::Before { .. } => u64::MAX,
+            Standing::Unwitnessed | Standing::Before { .. } => u64::MAX,
+            // The other software may have come to the very conf that was about to be written.
+            Standing::Newest => self.before_unfinished().map_or(u64::MAX, |before| len_in(&before)),
             Standing::Continued { .. } | Standing::Contradicted { .. } => {
-                let lens = self.slots.iter().flatten().map(|written| {
-                    let (conf, is_new) =
-                        (written.conf, Some(file_id) > written.conf.current_file());
-                    conf.named_len(file_id).unwrap_or(if is_new { 0 } else { u64::MAX })
-                });
-                lens.min().unwrap_or(u64::MAX)
+                self.slots.iter().flatten().map(len_in).min().unwrap_or(u64::MAX)
             }
         }
+    }
+
+    /// What was in force when the newest conf was about to be written, unless that commit is known to
+    /// have been finished.
+    fn before_unfinished(&self) -> Option<Written> {
+        let newest = self.newest()?;
+        let is_before = |(written, _): &(Written, u64)| written.sequence != newest.sequence;
+        let slots = self.slots.iter().zip(self.marks);
+        let mut slots = slots.filter_map(|(written, mark)| Some(((*written)?, mark)));
+        let (before, mark) = slots.find(is_before)?;
+        (mark != mark_of(&newest)).then_some(before)
     }
 
     /// Whether a slot has this conf.
@@ -298,6 +339,46 @@ mod tests {
     }
 
     #[test]
+    fn a_finished_commit_is_marked_beside_the_other_slot() {
+        let mut witness = Witness::default();
+        witness.fill(None, v2(1, 48));
+        assert_eq!(
+            witness.finish(&v2(1, 48)),
+            None,
+            "there is nothing that it could be doubted for"
+        );
+        witness.fill(Some(&v2(1, 48)), v2(2, 88));
+        let vouched = |witness: &Witness, conf| witness.vouched_len(&conf, FileId(0));
+        assert_eq!(vouched(&witness, v2(2, 88)), 48);
+        let unmarked = witness;
+        // The complement of sequence number 2, behind the slot of number 1.
+        let (offset, bytes) = (128, [0xfd, 255, 255, 255, 255, 255, 255, 255]);
+        assert_eq!(witness.finish(&v2(2, 88)), Some((offset, bytes)));
+        assert_eq!(vouched(&witness, v2(2, 88)), u64::MAX);
+        let mut file = unmarked.to_bytes();
+        for bit in 0..64 {
+            file[128..136].fill(0);
+            file[128 + bit / 8] = 1 << (bit % 8);
+            assert_eq!(vouched(&Witness::from_bytes(&file), v2(2, 88)), 48, "bit {bit}");
+        }
+        file[128..136].copy_from_slice(&bytes);
+        assert_eq!(Witness::from_bytes(&file), witness);
+        assert_eq!(witness.to_bytes(), file);
+        // It says nothing of the commits after it, nor does the mark of an earlier one.
+        for (at, highest, len) in [(4224, 3, 128), (128, 4, 168), (4224, 5, 208)] {
+            witness.fill(Some(&v2(highest - 1, len - 40)), v2(highest, len));
+            assert_eq!(vouched(&witness, v2(highest, len)), len - 40, "slot {highest}");
+            assert_eq!(witness.finish(&v2(highest, len)).unwrap().0, at);
+        }
+        // A commit that was given up leaves no doubt about the conf in force.
+        witness.fill(Some(&v2(5, 208)), v2(6, 248));
+        witness.clear(&v2(5, 208));
+        assert_eq!(vouched(&witness, v2(5, 208)), u64::MAX);
+        witness.fill(Some(&v2(5, 208)), v2(7, 288));
+        assert_eq!(vouched(&witness, v2(7, 288)), 208);
+    }
+
+    #[test]
     fn any_changed_bit_and_any_cut_silences_a_slot() {
         let mut witness = Witness::default();
         witness.fill(None, v2(1, 48));
@@ -359,9 +440,10 @@ mod tests {
         let (before, after) = (v2(8190, 1000), v2(8192, 48));
         witness.fill(None, before);
         witness.fill(Some(&before), after);
-        for conf in [before, after] {
-            assert_eq!(witness.vouched_len(&conf, FileId(0)), u64::MAX);
-        }
+        assert_eq!(witness.vouched_len(&before, FileId(0)), u64::MAX);
+        assert_eq!([0, 1].map(|id| witness.vouched_len(&after, FileId(id))), [1000, 0]);
+        witness.finish(&after);
+        assert_eq!([0, 1].map(|id| witness.vouched_len(&after, FileId(id))), [u64::MAX; 2]);
         let other = v2(8193, 88);
         let lens = [0, 1, 2].map(|id| witness.vouched_len(&other, FileId(id)));
         assert_eq!(lens, [1000, 0, 0]);

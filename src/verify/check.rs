@@ -43,15 +43,23 @@ pub(super) struct FileCheck<'a> {
     pub(super) data: Option<PreadFile>,
     pub(super) bound: u64,
     pub(super) sums: Option<Sums>,
-    /// A checksum of a record that starts there or later may be that of another, whose commit did not
-    /// happen: other software has healed since, and written there.
-    vouched_len: u64,
+    vouched: Vouched,
     /// A crash leaves no bytes below the length that no slot refers to.
     pub(super) is_strict: bool,
     pub(super) allows_backfill: bool,
     pub(super) found: Found,
     /// Records that no slot refers to.
     pub(super) orphans: Vec<Orphan>,
+}
+
+/// How far the checksums of a file vouch for its records.
+#[derive(Clone, Copy)]
+pub(super) struct Vouched {
+    /// A checksum of a record that starts there or later may be that of another, whose commit did not
+    /// happen: other software has healed since, and written there.
+    pub(super) len: u64,
+    /// Whether that was told of the conf.
+    pub(super) is_doubt_told: bool,
 }
 
 impl FileCheck<'_> {
@@ -66,7 +74,7 @@ impl FileCheck<'_> {
         column: &Unmapped,
         options: &VerifyOptions,
         file_id: FileId,
-        vouched_len: u64,
+        vouched: Vouched,
     ) -> Result<Found> {
         let (files, conf) = (column.files(), column.conf());
         let mut found = Found::default();
@@ -91,7 +99,7 @@ impl FileCheck<'_> {
             data,
             bound,
             sums: None,
-            vouched_len,
+            vouched,
             is_strict: !allows_backfill || conf.current_file() == Some(file_id),
             allows_backfill,
             found,
@@ -401,6 +409,7 @@ impl FileCheck<'_> {
                 return Ok(true);
             }
             SumVerdict::Damaged { .. } | SumVerdict::Misplaced if !self.vouches(entry) => {
+                self.doubt(slot, entry);
                 return Ok(false);
             }
             SumVerdict::Damaged { .. } | SumVerdict::Misplaced => {}
@@ -409,6 +418,21 @@ impl FileCheck<'_> {
             self.found.error(&files.data_path(self.file_id), Some(slot), error)?;
         }
         Ok(false)
+    }
+
+    /// A checksum does not fit the record, and may be that of another.
+    fn doubt(&mut self, slot: Slot, entry: u64) {
+        // Of a checksum file that is not whole that was found already.
+        if entry < self.vouched.len || self.vouched.is_doubt_told {
+            return;
+        }
+        let sums = names::sums_file(self.file_id);
+        let wanted = format!("that of the record of slot {slot}, as {sums} has it");
+        let found = "another: other software may have written the record after a commit here that was \
+                     interrupted, or it has rotted";
+        let path = self.column.files().data_path(self.file_id);
+        let doubt = finding(Severity::Note, path, "checksum of a record", wanted, found);
+        self.found.undecided(Finding { offset: Some(entry), slot: Some(slot), ..doubt });
     }
 
     /// Reads a record to its end. `None` where some of it cannot be read.
@@ -456,7 +480,7 @@ impl FileCheck<'_> {
 
     /// Whether a checksum that does not fit the record at this place accuses it.
     fn vouches(&self, entry: u64) -> bool {
-        self.sums.as_ref().is_some_and(|sums| sums.is_whole) && entry < self.vouched_len
+        self.sums.as_ref().is_some_and(|sums| sums.is_whole) && entry < self.vouched.len
     }
 
     fn tell_unreadable(&mut self, data: &PreadFile) {

@@ -23,7 +23,8 @@
 //! slot. With backfill it may be one of a commit under way, or of one that a crash cut off: a note,
 //! unless a checksum shows where the record of that slot lies. A checksum without entry and without
 //! such a record is that of a commit that did not happen, cut off by software that knows of no
-//! checksums: a note.
+//! checksums: a note. So is a checksum that does not fit a record of the last commit, where nothing says
+//! that this writer finished it.
 
 mod check;
 mod gap;
@@ -41,7 +42,7 @@ use crate::read::Unmapped;
 use crate::slot::{FileId, Slot};
 use crate::stat;
 
-use self::check::FileCheck;
+use self::check::{FileCheck, Vouched};
 
 /// What is checked.
 #[derive(Clone, Copy, Debug, Default)]
@@ -350,8 +351,11 @@ impl Check<'_> {
     /// under our eyes.
     fn file(&mut self, column: &Unmapped, witness: &Witness, file_id: FileId) -> Result<()> {
         self.found.summary.files += 1;
-        let vouched_len = witness.vouched_len(column.conf(), file_id);
-        let check = || FileCheck::run(column, &self.options, file_id, vouched_len);
+        let vouched = Vouched {
+            len: witness.vouched_len(column.conf(), file_id),
+            is_doubt_told: !witness.knows(column.conf()),
+        };
+        let check = || FileCheck::run(column, &self.options, file_id, vouched);
         let mut of_file = check()?;
         if of_file.summary.damages > 0 && !column.is_latest().unwrap_or(false) {
             of_file = check()?;

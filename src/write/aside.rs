@@ -75,10 +75,34 @@ impl Asides {
         with_sums: bool,
         actions: &mut Vec<HealAction>,
     ) -> Result<()> {
-        let whole = |file| (file, 0, AsidePart::Whole(file));
         let mut parts = vec![(SlotFile::Data(file_id), from, AsidePart::Tail(file_id, from))];
         parts.push(whole(SlotFile::Offsets(file_id)));
         parts.extend(with_sums.then(|| whole(SlotFile::Sums(file_id))));
+        self.copy_parts(directory, parts, actions)
+    }
+
+    /// Copies a checksum file before something of it is removed, unless that is to be done already.
+    pub(super) fn copy_sums_aside(
+        &mut self,
+        directory: &ColumnDir,
+        file_id: FileId,
+        actions: &mut Vec<HealAction>,
+    ) -> Result<()> {
+        let part = whole(SlotFile::Sums(file_id));
+        let planned = planned(actions);
+        if planned.iter().any(|aside| aside.part == part.2) {
+            return Ok(());
+        }
+        self.0.extend(planned);
+        self.copy_parts(directory, vec![part], actions)
+    }
+
+    fn copy_parts(
+        &mut self,
+        directory: &ColumnDir,
+        parts: Vec<(SlotFile, u64, AsidePart)>,
+        actions: &mut Vec<HealAction>,
+    ) -> Result<()> {
         let mut wanted = Vec::new();
         for (file, from, part) in parts {
             let path = directory.slot_file_path(file);
@@ -156,6 +180,22 @@ impl Asides {
         }
         Ok(actions)
     }
+}
+
+/// What these actions are about to put aside.
+fn planned(actions: &[HealAction]) -> Vec<Aside> {
+    let aside_of = |action: &HealAction| match action {
+        HealAction::CopiedAside { aside, .. } | HealAction::MovedAside { aside, .. } => {
+            Aside::parse(aside.file_name()?.to_str()?)
+        }
+        _ => None,
+    };
+    actions.iter().filter_map(aside_of).collect()
+}
+
+/// All of a file, with where it begins and its name when it is put aside.
+fn whole(file: SlotFile) -> (SlotFile, u64, AsidePart) {
+    (file, 0, AsidePart::Whole(file))
 }
 
 /// Makes a copy, whole and flushed. Its name is still to be flushed. When that fails, nothing of it

@@ -11,11 +11,14 @@
 //! The order within step 5 plays no role: an entry that is on disk before its record leads behind
 //! the length in force, as it does when the record is there. So all of it is flushed at once.
 //!
+//! Step 7 adds nothing to that: it tells later whose the records are (`FORMAT.md`, section 12).
+//!
 //! Healing asks the witness before it removes what may be rot as well; so step 2 fills the slot that
 //! does not speak for the conf in force before any other file is changed.
 
 use std::borrow::Cow;
 use std::io::{self, IoSlice, Read};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::files::disk::{Access, CHUNK_BYTES};
@@ -83,6 +86,7 @@ struct Staged<'a> {
 #[derive(Debug)]
 pub(super) struct Written {
     conf: Conf,
+    check: Arc<Mutex<NamedFile>>,
     files: Vec<(FileId, FileState)>,
     /// What is still to be flushed.
     flushes: Vec<Flush>,
@@ -125,10 +129,11 @@ pub(super) fn write(
     // 2. witness
     let committed = conf_after(conf, &staged, highest, next);
     let check = conf_file::announce(directory, witness, Some(conf), committed);
-    flushes.push(Flush::File(match intent {
+    let check = Arc::new(Mutex::new(match intent {
         Some(_) => check.map_err(|failed| poisoning(failed.error))?,
         None => check?,
     }));
+    flushes.push(Flush::Kept(Arc::clone(&check)));
     // 3. data, then offsets, and checksums where they are kept
     for file in &mut staged {
         match write_data(directory, file) {
@@ -152,7 +157,7 @@ pub(super) fn write(
         flushes.push(Flush::Names(directory.clone()));
     }
     let files = staged.into_iter().map(|file| (file.file_id, file.committed())).collect();
-    Ok(Written { conf: committed, files, flushes })
+    Ok(Written { conf: committed, check, files, flushes })
 }
 
 impl Written {
@@ -165,11 +170,15 @@ impl Written {
         }
     }
 
-    /// Step 6, and step 5 before it; the column's conf and file states advance when it is durable.
+    /// Steps 6 and 7, and step 5 before them; the column's conf and file states advance when it is durable.
     pub(super) fn commit(mut self, column: &mut OpenColumn) -> Result<(), CommitError> {
         self.flush(column)?;
         column.directory.rename_tmp().map_err(poisoning)?;
         column.conf = self.conf;
+        // 7. mark
+        let mut check = self.check.lock().unwrap_or_else(PoisonError::into_inner);
+        conf_file::finish(&mut check, &mut column.witness, &column.conf);
+        drop(check);
         for (file_id, state) in self.files {
             column.files.put(file_id, state);
         }

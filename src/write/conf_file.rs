@@ -64,6 +64,16 @@ pub(super) fn announce(
     write().map_err(poisoning)
 }
 
+/// Marks a commit as finished in the witness that [`announce`] opened, once its rename is durable. It is
+/// not flushed, and where it fails nothing has happened: without the mark the checksums of the commit's
+/// records speak for them only from the next commit on.
+pub(super) fn finish(check: &mut NamedFile, witness: &mut Witness, in_force: &Conf) {
+    let Some((offset, bytes)) = witness.finish(in_force) else { return };
+    if let Err(error) = check.write_at(&bytes, offset) {
+        tracing::warn!(file = %check.path().display(), %error, "a commit is not marked as finished");
+    }
+}
+
 /// Clears the slot of a commit that was given up: no commit is under way. It is still to be flushed,
 /// where that matters.
 pub(super) fn settle(

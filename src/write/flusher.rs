@@ -4,6 +4,7 @@
 //! makes no difference, since nobody believes any of it before. Flushed one after the other, each
 //! file costs the file system a commit of its journal; flushed at the same time they share one.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -18,6 +19,8 @@ const MAX_THREADS: usize = 4;
 #[derive(Debug)]
 pub(super) enum Flush {
     File(NamedFile),
+    /// A file that is written to once more afterwards.
+    Kept(Arc<Mutex<NamedFile>>),
     /// The names in the directory.
     Names(ColumnDir),
 }
@@ -26,6 +29,7 @@ impl Flush {
     pub(super) fn run(self) -> Result<()> {
         match self {
             Flush::File(mut file) => file.sync(),
+            Flush::Kept(file) => file.lock().unwrap_or_else(PoisonError::into_inner).sync(),
             Flush::Names(directory) => directory.sync(),
         }
     }

@@ -130,9 +130,7 @@ pub(super) fn examine_witnessed(
         false => Evidence::of(directory, conf, witness)?,
     };
     let mut actions = examine(directory, conf, &evidence)?;
-    if !discard {
-        actions.extend(examine_taken_over(directory, conf, witness)?);
-    }
+    examine_taken_over(directory, conf, witness, discard, &mut actions)?;
     if let Evidence::Doubted { contradicts: Some(newest) } = evidence {
         let is_other_kind = (newest.spec.record_type, newest.spec.compression)
             != (conf.spec.record_type, conf.spec.compression);
@@ -485,13 +483,17 @@ fn unreferenced_records(looked: &Looked, record_type: [u8; 2]) -> Result<Vec<u64
 }
 
 /// Checksums of records that other software has put in the place of those of a commit that did not
-/// happen here: it did not know of them.
+/// happen here: it did not know of them. Where the conf may be this writer's own, such a record may as
+/// well have rotted, and they are put aside.
 fn examine_taken_over(
     directory: &ColumnDir,
     conf: &Conf,
     witness: &Witness,
-) -> Result<Vec<HealAction>> {
-    let mut actions = Vec::new();
+    discard: bool,
+    actions: &mut Vec<HealAction>,
+) -> Result<()> {
+    let is_undecided = witness.knows(conf) && !discard;
+    let mut asides = Asides::list(directory)?;
     for file in directory.slot_files()? {
         let SlotFile::Sums(file_id) = file else { continue };
         let vouched = witness.vouched_len(conf, file_id);
@@ -522,10 +524,13 @@ fn examine_taken_over(
         if !slots.is_empty() {
             let file = directory.sums_path(file_id);
             check_has_one_name(directory, file.clone())?;
+            if is_undecided {
+                asides.copy_sums_aside(directory, file_id, actions)?;
+            }
             actions.push(HealAction::ClearedSums { file, slots });
         }
     }
-    Ok(actions)
+    Ok(())
 }
 
 /// Whether a record is what its checksum was kept of.

@@ -764,6 +764,9 @@ struct DiskState {
     hit: bool,
     /// A write takes at most so many bytes.
     longest_write: Option<usize>,
+    /// For each mark of a finished commit in the witness the call before it. They are not among the calls.
+    marks: Vec<Option<Call>>,
+    fails_marks: bool,
 }
 
 /// The real disk, with a log of every call that matters to what is on it, and with a fault at one
@@ -789,6 +792,16 @@ impl TestDisk {
     /// Writes take at most so many bytes from now on.
     pub(crate) fn shorten_writes(&self, byte_len: usize) {
         self.state.lock().unwrap().longest_write = Some(byte_len);
+    }
+
+    /// No mark of a finished commit can be written from now on.
+    pub(crate) fn fail_marks(&self) {
+        self.state.lock().unwrap().fails_marks = true;
+    }
+
+    /// For each mark of a finished commit that was written, or was to be, the call before it.
+    pub(crate) fn take_marks(&self) -> Vec<Option<Call>> {
+        std::mem::take(&mut self.state.lock().unwrap().marks)
     }
 
     /// Whether the call that was chosen came.
@@ -902,6 +915,16 @@ impl DiskFile for TestFile {
     }
 
     fn write_at(&mut self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        if self.name == "column.check" && offset % 4096 == 128 {
+            // The mark of a finished commit: nothing waits for it, and nothing is wrong where it fails.
+            let mut state = self.disk.state.lock().unwrap();
+            let last = state.calls.last().cloned();
+            state.marks.push(last);
+            return match state.fails_marks {
+                true => Err(injected()),
+                false => self.inner.write_at(buffers, offset),
+            };
+        }
         let longest = self.disk.state.lock().unwrap().longest_write.unwrap_or(usize::MAX);
         let bytes: Vec<u8> =
             buffers.iter().flat_map(|buffer| buffer.iter().copied()).take(longest).collect();

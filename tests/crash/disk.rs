@@ -467,7 +467,7 @@ impl DiskFile for CrashFile {
 
     fn write_at(&mut self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
         let mut fs = self.disk.fs();
-        let short = fs.enter(Call::new(Kind::Write, &self.path))?;
+        let short = fs.enter(Call::write(&self.path, offset))?;
         let len = buffers.iter().map(|buffer| buffer.len()).sum::<usize>();
         let len = len.min(short.unwrap_or(usize::MAX));
         let bytes: Arc<[u8]> = match buffers {

@@ -129,7 +129,8 @@ impl Subject<'_> {
         let mut driver = self.driver(Fault { at, what });
         let stopped = Self::run(&mut driver);
         driver.disk.fs().fault = None;
-        if is_absorbed(call.kind, what) {
+        // The mark of a commit that is durable is not missed.
+        if is_absorbed(call.kind, what) || call.writes_mark() {
             return stopped.map_err(String::from);
         }
         match stopped {

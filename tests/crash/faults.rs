@@ -37,11 +37,23 @@ impl Kind {
 pub(crate) struct Call {
     pub(crate) kind: Kind,
     pub(crate) path: Box<Path>,
+    /// Where a write begins.
+    pub(crate) offset: Option<u64>,
 }
 
 impl Call {
     pub(crate) fn new(kind: Kind, path: &Path) -> Call {
-        Call { kind, path: path.into() }
+        Call { kind, path: path.into(), offset: None }
+    }
+
+    pub(crate) fn write(path: &Path, offset: u64) -> Call {
+        Call { offset: Some(offset), ..Call::new(Kind::Write, path) }
+    }
+
+    /// Whether it writes the mark of a finished commit beside a slot of the witness.
+    pub(crate) fn writes_mark(&self) -> bool {
+        self.path.ends_with("column.check")
+            && self.offset.is_some_and(|offset| offset % 4096 == 128)
     }
 }
 

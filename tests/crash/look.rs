@@ -129,8 +129,17 @@ pub(crate) fn look(medium: &Medium, path: &Path) -> Result<Option<Seen>, String>
 fn unwitnessed(conf: &RawConf, check: &[u8]) -> Result<Option<Standing>, String> {
     let decoded = Conf::decode(Path::new("column.conf"), &conf.bytes());
     let decoded = decoded.map_err(|error| error.to_string())?;
-    Ok(match Witness::from_bytes(check).standing(&decoded) {
-        Standing::Newest | Standing::Before { .. } => None,
+    let witness = Witness::from_bytes(check);
+    Ok(match witness.standing(&decoded) {
+        Standing::Newest => None,
+        Standing::Before { unfinished } => {
+            // Then all checksums would speak for records of other software.
+            let is_marked = |file_id| witness.vouched_len(&unfinished, file_id) == u64::MAX;
+            if unfinished.current_file().is_some_and(is_marked) {
+                return Err(format!("marked as finished, and not in force: {unfinished:?}"));
+            }
+            None
+        }
         Standing::Unwitnessed if conf.highest == u64::MAX => None,
         other => Some(other),
     })

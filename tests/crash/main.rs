@@ -19,6 +19,7 @@ mod faults;
 mod foreign;
 mod lies;
 mod look;
+mod manifest;
 mod medium;
 mod pipeline;
 mod random;

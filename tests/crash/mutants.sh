@@ -4,6 +4,7 @@
 #   tests/crash/mutants.sh [NAME…]
 # MUTANTS_DIR: where the copy and its build go (default: /tmp/coldstore-mutants, which is kept).
 # MUTANTS_RUN: a command to put before cargo. One that takes over an hour counts as not caught.
+# A line "campaign: NAME" above a patch names the campaign to begin with, which is the one that catches it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 scratch=${MUTANTS_DIR:-/tmp/coldstore-mutants}
@@ -22,6 +23,7 @@ if [ $# -eq 0 ]; then
 fi
 # A quick look at everything comes first, what takes a minute last: `limit campaign`.
 campaigns=(
+    "150 no_power_cut_tears_the_manifest"
     "150 no_power_cut_loses_or_tears_anything"
     "150 every_call_may_fail_once"
     "150 flushes_at_once_may_end_in_any_order"
@@ -31,7 +33,7 @@ campaigns=(
 )
 export CARGO_TARGET_DIR=$scratch/target
 # The campaigns take a fraction of the time; checks for overflow and the like stay.
-export CARGO_PROFILE_DEV_OPT_LEVEL=1
+export CARGO_PROFILE_DEV_OPT_LEVEL=${CARGO_PROFILE_DEV_OPT_LEVEL:-1}
 export COLDSTORE_TESTS=whole
 cd "$tree"
 survived=()
@@ -45,7 +47,8 @@ for name in "${names[@]}"; do
         exit 1
     fi
     caught=
-    for step in "${campaigns[@]}"; do
+    first=$(sed -n 's/^campaign: //p' "$patches/$name.patch")
+    for step in ${first:+"150 $first"} "${campaigns[@]}"; do
         read -r limit campaign <<<"$step"
         code=0
         COLDSTORE_CRASH_LIMIT=$limit ${MUTANTS_RUN:-} timeout 3600 \

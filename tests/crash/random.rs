@@ -18,6 +18,9 @@ pub(crate) fn script(seed: u64, len: usize) -> Script {
     let mut held = BTreeSet::from([1]);
     let mut steps = Vec::new();
     while steps.len() < len {
+        if steps.len() == len / 2 {
+            steps.extend(cut(seed, backfill, &mut held));
+        }
         let step = match random.below(13) {
             0 => Step::Open(opening),
             1..=4 => ascend(&mut random, &held),
@@ -46,7 +49,37 @@ pub(crate) fn script(seed: u64, len: usize) -> Script {
         vec![last]
     };
     let setup = vec![Step::Open(opening), Step::Put(vec![1])];
-    Script { setup, steps, elsewhere, ..plain(&format!("random script {seed}")) }
+    let exchanges = seed / 8 % 2 == 0;
+    Script { setup, steps, elsewhere, exchanges, ..plain(&format!("random script {seed}")) }
+}
+
+/// Fills gaps in a sealed file, where that is possible, and cuts the column: the file lies above the cut,
+/// is cut through, lies below it, or it goes or stays when files are removed from below.
+fn cut(seed: u64, backfill: bool, held: &mut BTreeSet<u64>) -> Vec<Step> {
+    let (filled, top) = (PER_FILE, 3 * PER_FILE + 100);
+    let mut steps = Vec::new();
+    if held.last().is_none_or(|highest| *highest < top) {
+        steps.push(Step::Put(vec![top]));
+        held.insert(top);
+    }
+    if backfill {
+        let gaps = [filled + 100, filled + 200];
+        steps.push(Step::Put(gaps.to_vec()));
+        held.extend(gaps);
+    }
+    let step = match seed % 4 {
+        0 => Step::Rewind(filled - 1),
+        1 => Step::Rewind(filled + 150),
+        2 => Step::Rewind(2 * PER_FILE + 64),
+        _ => Step::Prune(1 + seed / 4 % 2),
+    };
+    match &step {
+        Step::Prune(first) => held.retain(|slot| *slot >= first * PER_FILE),
+        Step::Rewind(to) => held.retain(|slot| slot <= to),
+        _ => {}
+    }
+    steps.push(step);
+    steps
 }
 
 fn slot(random: &mut Random, file: usize) -> u64 {
