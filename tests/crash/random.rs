@@ -49,7 +49,7 @@ pub(crate) fn script(seed: u64, len: usize) -> Script {
         vec![last]
     };
     let setup = vec![Step::Open(opening), Step::Put(vec![1])];
-    let exchanges = seed / 8 % 2 == 0;
+    let exchanges = (seed / 8).is_multiple_of(2);
     Script { setup, steps, elsewhere, exchanges, ..plain(&format!("random script {seed}")) }
 }
 
