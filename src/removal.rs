@@ -48,14 +48,11 @@ pub struct Removed {
     pub pruned_before: Option<Slot>,
 }
 
-const REWIND: &str = "rewind";
-const PRUNE: &str = "prune";
-
 impl Removal {
     fn intent(self, columns: &[Column]) -> Intent {
         let (kind, slot) = match self {
-            Removal::Rewind(to) => (REWIND, to),
-            Removal::Prune(before) => (PRUNE, Some(before)),
+            Removal::Rewind(to) => (Intent::REWIND, to),
+            Removal::Prune(before) => (Intent::PRUNE, Some(before)),
         };
         let columns = columns.iter().map(|column| column.dir_name().to_owned()).collect();
         Intent { kind: kind.to_owned(), columns, slot, path: None }
@@ -63,8 +60,8 @@ impl Removal {
 
     fn of(intent: &Intent) -> Option<(Self, Vec<Column>)> {
         let removal = match (intent.kind.as_str(), intent.slot) {
-            (REWIND, to) => Removal::Rewind(to),
-            (PRUNE, Some(before)) => Removal::Prune(before),
+            (Intent::REWIND, to) => Removal::Rewind(to),
+            (Intent::PRUNE, Some(before)) => Removal::Prune(before),
             _ => return None,
         };
         let columns = intent.columns.iter().map(|name| name.parse());

@@ -90,6 +90,12 @@ pub struct Intent {
     pub path: Option<String>,
 }
 
+impl Intent {
+    /// Kinds that any writer finishes.
+    pub(crate) const REWIND: &str = "rewind";
+    pub(crate) const PRUNE: &str = "prune";
+}
+
 impl Manifest {
     /// Reads an archive's manifest; `None` when it has none. A link to it is followed.
     ///
@@ -146,7 +152,7 @@ impl Manifest {
         text::apply(&before, &after, &mut document);
         // 3.
         let tmp = archive.join(TMP_NAME);
-        write_flushed(disk, &tmp, document.to_string().as_bytes())?;
+        write_flushed(disk, &tmp, text::render(&document).as_bytes())?;
         // 4.
         let path = archive.join(FILE_NAME);
         disk.rename(&tmp, &path).map_err(|error| Error::io(&path, "replace", error))?;
@@ -200,7 +206,10 @@ fn read_document(disk: &dyn Disk, archive: &Path) -> Result<Option<(Manifest, Do
     let path = archive.join(FILE_NAME);
     let bytes = match disk.read_whole(&path, MAX_BYTES) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // A link that leads nowhere is a disk that is not mounted, and no archive without a manifest.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => {
+            return Ok(None);
+        }
         Err(error) => return Err(Error::io(path, "read", error)),
     };
     text::parse(&path, &bytes).map(Some)

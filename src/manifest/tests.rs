@@ -119,7 +119,7 @@ fn keys_and_comments_of_others_stay() {
 
 #[test]
 fn a_file_that_is_no_manifest_says_what_to_do() {
-    let cases: [(&[u8], &str); 9] = [
+    let cases: [(&[u8], &str); 12] = [
         (b"", "found an empty file: remove it to rebuild it"),
         (&[0; 4096], "a file of blanks: remove it to rebuild it"),
         (b"config_name = \"mini", "at offset"),
@@ -130,6 +130,9 @@ fn a_file_that_is_no_manifest_says_what_to_do() {
             b"genesis_validators_root = \"0x12\"\n",
             "wanted 64 hex digits after 0x as genesis_validators_root",
         ),
+        (b"# What this archive is kno", "no key at all: remove it to rebuild it"),
+        (b"slots_per_era = 0\n", "wanted a number above 0 as slots_per_era, found 0"),
+        (b"slots_per_era = \"0\"\n", "wanted a number above 0 as slots_per_era"),
         (b"[columns.blk]\nhighest = -1\n", "wanted a number as columns.blk.highest, found -1"),
         (b"[[intents]]\nslot = 1\n", "wanted text as intents.kind"),
     ];
@@ -149,6 +152,50 @@ fn a_file_that_is_no_manifest_says_what_to_do() {
     put(directory.path(), &vec![b'#'; 1 << 20 | 1]);
     let message = Manifest::read(directory.path()).unwrap_err().to_string();
     assert!(message.contains("longer than 1048576 bytes"), "{message}");
+}
+
+/// Guards against a file cut at the end of a line: it is valid TOML, and its columns, intents and limits
+/// would silently count as never recorded.
+#[test]
+fn a_manifest_that_is_cut_anywhere_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |edit: fn(&mut Manifest)| {
+        let written = Manifest::update(directory.path(), |manifest| {
+            edit(manifest);
+            Ok(())
+        });
+        written.unwrap()
+    };
+    write(|manifest| *manifest = full());
+    let wanted = write(|manifest| manifest.raise_highest(Column::StateRoots, Some(Slot(7))));
+    let text = text_in(directory.path());
+    let end = text.rfind("# end").unwrap() + "# end".len();
+    for len in 0..text.len() {
+        put(directory.path(), &text.as_bytes()[..len]);
+        match Manifest::read(directory.path()) {
+            Ok(read) => assert!(len >= end && read.as_ref() == Some(&wanted), "cut to {len} bytes"),
+            Err(error) => {
+                let message = error.to_string();
+                assert!(len < end && message.contains("remove it to rebuild it"), "{message}");
+            }
+        }
+    }
+    // What is added behind the end is valid, and may go again.
+    put(directory.path(), format!("{text}[[intents]]\nkind = \"rewind\"\n").as_bytes());
+    let added = Manifest::read(directory.path()).unwrap().unwrap();
+    assert_eq!(added.intents().len(), wanted.intents().len() + 1);
+    write(|manifest| manifest.intents.clear());
+    assert_eq!(Manifest::read(directory.path()).unwrap().unwrap().intents(), []);
+}
+
+/// A link whose target is not mounted: to make a new file in its place would lose what it leads to.
+#[test]
+fn a_link_that_leads_nowhere_is_no_missing_manifest() {
+    let directory = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("elsewhere/archive.toml", directory.path().join(FILE_NAME)).unwrap();
+    let message = Manifest::read(directory.path()).unwrap_err().to_string();
+    assert!(message.contains("archive.toml: cannot read"), "{message}");
+    assert!(Manifest::update(directory.path(), |_| Ok(())).is_err());
 }
 
 #[test]

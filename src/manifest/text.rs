@@ -43,14 +43,31 @@ const KEYS: [&str; 10] = [
 const REBUILD: &str = "remove it to rebuild it (the next import or write does, without the states \
                        policy, what was pruned and what was unfinished)";
 
-const HEAD: &str =
-    "# What this archive is known to hold: FORMAT.md, section 9. Written by coldstore.\n";
+/// The last line of a file that announces it in its first one: without it, the file was cut.
+const END: &str = "# end";
+const ANNOUNCES_END: &str = "Written by coldstore, with \"# end\" as the last line.";
+
+const HEAD: &str = "# What this archive is known to hold: FORMAT.md, section 9. ";
 
 /// The document of an archive that has none yet.
 pub(super) fn empty() -> DocumentMut {
     let mut document = DocumentMut::new();
-    document.decor_mut().set_prefix(HEAD);
+    document.decor_mut().set_prefix(format!("{HEAD}{ANNOUNCES_END}\n"));
+    document.set_trailing(format!("\n{END}\n"));
     document
+}
+
+/// The text of a document. The line that ends it may have gone with a table that stood behind it.
+pub(super) fn render(document: &DocumentMut) -> String {
+    let mut text = document.to_string();
+    if is_cut(&text) {
+        text += &format!("\n{END}\n");
+    }
+    text
+}
+
+fn is_cut(text: &str) -> bool {
+    text.contains(ANNOUNCES_END) && !text.lines().any(|line| line.trim_end() == END)
 }
 
 pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<(Manifest, DocumentMut)> {
@@ -70,6 +87,11 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<(Manifest, DocumentMut)
         let message = error.message().replace('\n', ", ");
         corrupt(place, format!("{message}: {REBUILD}"))
     })?;
+    let is_cut = is_cut(text);
+    if is_cut || document.as_table().is_empty() {
+        let what = if is_cut { "no line \"# end\": it was cut" } else { "no key at all" };
+        return Err(corrupt(Some(bytes.len()), format!("{what}: {REBUILD}")));
+    }
     let table = Keys { path, table: document.as_table(), within: "" };
     if !KEYS.iter().any(|key| table.table.contains_key(key)) {
         let found = "none of its keys: it is a file of somebody else; move it elsewhere";
@@ -91,7 +113,9 @@ impl<'a> Keys<'a> {
         let mut manifest = Manifest {
             config_name: self.text(CONFIG_NAME)?.map(str::to_owned),
             genesis_validators_root: self.root(GENESIS_VALIDATORS_ROOT)?,
-            slots_per_era: self.number(SLOTS_PER_ERA)?,
+            slots_per_era: self.get(SLOTS_PER_ERA, "a number above 0", |item| {
+                number_of(item).filter(|slots| *slots > 0)
+            })?,
             preset: self.text(PRESET)?.map(str::to_owned),
             states: self.text(STATES)?.map(policy_of),
             first_slot: self.slot(FIRST_SLOT)?,
@@ -160,11 +184,7 @@ impl<'a> Keys<'a> {
     }
 
     fn number(&self, key: &str) -> Result<Option<u64>> {
-        self.get(key, "a number", |item| match (item.as_integer(), item.as_str()) {
-            (Some(number), _) => u64::try_from(number).ok(),
-            // TOML's integers end at 2^63 - 1, slots do not.
-            (None, text) => text?.parse().ok(),
-        })
+        self.get(key, "a number", number_of)
     }
 
     fn root(&self, key: &str) -> Result<Option<[u8; 32]>> {
@@ -175,6 +195,14 @@ impl<'a> Keys<'a> {
         let wanted = format!("{wanted} as {}{key}", self.within);
         let found = found.chars().take(100).collect::<String>().escape_debug().to_string();
         Error::corrupt(self.path, None, "manifest", wanted, found)
+    }
+}
+
+fn number_of(item: &Item) -> Option<u64> {
+    match (item.as_integer(), item.as_str()) {
+        (Some(number), _) => u64::try_from(number).ok(),
+        // TOML's integers end at 2^63 - 1, slots do not.
+        (None, text) => text?.parse().ok(),
     }
 }
 
