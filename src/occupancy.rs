@@ -93,16 +93,25 @@ pub enum Expected<'a> {
 
 impl<'a> Expected<'a> {
     /// What is expected of a column of an archive. `roots` is a view of its `bbr`, where it has
-    /// that column.
-    #[must_use]
-    pub fn of<L: Look>(column: Column, view: &L, roots: Option<&'a L>) -> Self {
-        match (column, roots) {
+    /// that column; `begin` is the archive's first slot, where its manifest has it.
+    ///
+    /// # Errors
+    /// As [`lowest_slot`].
+    pub fn of<L: Look>(
+        column: Column,
+        view: &L,
+        roots: Option<&'a L>,
+        begin: Option<Slot>,
+    ) -> Result<Self> {
+        Ok(match (column, roots) {
             (Column::Blocks, Some(roots)) => Expected::ByRoots(roots),
             (Column::BlockRoots | Column::StateRoots, _) => {
-                lowest_slot(view).map_or(Expected::Nothing, Expected::EverySlotFrom)
+                let lowest = lowest_slot(view)?;
+                let first = lowest.map(|lowest| lowest.min(begin.unwrap_or(lowest)));
+                first.map_or(Expected::Nothing, Expected::EverySlotFrom)
             }
             _ => Expected::Nothing,
-        }
+        })
     }
 }
 
@@ -138,16 +147,34 @@ impl Expected<'_> {
     }
 }
 
-/// The lowest slot that has an entry in a file that can be read.
-#[must_use]
-pub fn lowest_slot<L: Look>(view: &L) -> Option<Slot> {
-    let highest = view.conf().highest?;
-    let ids = view.file_ids().ok()?.into_iter().take_while(|id| *id <= highest.file_id());
-    ids.into_iter().find_map(|file_id| {
-        let table = view.table(file_id).ok()?;
-        let is_record = |(_, entry): &(Slot, u64)| *entry >= FIRST_RECORD_OFFSET;
-        table.records(file_id, highest).find(is_record).map(|(slot, _)| slot)
-    })
+/// The lowest slot with a record. A file that cannot be read, or that has lost its entries, may have
+/// held records from its first slot on: that counts then.
+///
+/// # Errors
+/// [`Error::Io`] when the directory cannot be listed, and when the process may open no more files or has
+/// no memory.
+pub fn lowest_slot<L: Look + ?Sized>(view: &L) -> Result<Option<Slot>> {
+    let Some(highest) = view.conf().highest else { return Ok(None) };
+    for file_id in view.file_ids()?.into_iter().take_while(|id| *id <= highest.file_id()) {
+        let SlotTable { entries, is_known, bound, .. } = match view.table(file_id) {
+            Ok(table) => table,
+            Err(Error::Io(error)) if is_of_the_process(&error.source) => {
+                return Err(Error::Io(error));
+            }
+            Err(_) => return Ok(Some(file_id.first_slot())),
+        };
+        // With backfill, what lies behind the bound may be on its way.
+        let bound_of_entries = if view.conf().allows_backfill() { bound } else { u64::MAX };
+        let is_record = |entry: u64| entry >= FIRST_RECORD_OFFSET && entry < bound_of_entries;
+        let mut entries = entries.into_iter().zip(is_known);
+        let lowest = entries.position(|(entry, is_known)| !is_known || is_record(entry));
+        let lowest = lowest.map(|index| file_id.slot_at(index));
+        let lost = (bound > FIRST_RECORD_OFFSET).then(|| file_id.first_slot());
+        if let Some(lowest) = lowest.or(lost).filter(|slot| *slot <= highest) {
+            return Ok(Some(lowest));
+        }
+    }
+    Ok(None)
 }
 
 /// The slots of one file.
@@ -362,7 +389,7 @@ mod tests {
     fn a_slot_without_a_root_is_missing_between_the_first_and_the_highest() {
         let made = Made::with(Column::BlockRoots.spec(), false, &[(2, 0), (3, 0), (6, 0)]);
         let view = made.view();
-        let expected = Expected::of(Column::BlockRoots, &view, None);
+        let expected = Expected::of(Column::BlockRoots, &view, None, None).unwrap();
         let slots = slots_of_file(&view, FileId(0), &expected).unwrap();
         assert_eq!(letters(&slots, 9), "eeppmmpee");
         let slots = slots_of_file(&view, FileId(1), &expected).unwrap();
@@ -380,7 +407,7 @@ mod tests {
         let roots = Made::with(Column::BlockRoots.spec(), false, &roots);
         let blocks = Made::with(Column::Blocks.spec(), false, &[(0, 0), (3, 0)]);
         let (roots, blocks) = (roots.view(), blocks.view());
-        let expected = Expected::of(Column::Blocks, &blocks, Some(&roots));
+        let expected = Expected::of(Column::Blocks, &blocks, Some(&roots), None).unwrap();
         let slots = slots_of_file(&blocks, FileId(0), &expected).unwrap();
         assert_eq!(letters(&slots, 10), "psmpssmmee");
     }
@@ -405,10 +432,46 @@ mod tests {
             writer.put(Slot(10), &block(10, parent)).unwrap();
             let blocks = Made { directory };
             let (roots, blocks) = (roots.view(), blocks.view());
-            let expected = Expected::of(Column::Blocks, &blocks, Some(&roots));
+            let expected = Expected::of(Column::Blocks, &blocks, Some(&roots), None).unwrap();
             let slots = slots_of_file(&blocks, FileId(0), &expected).unwrap();
             assert_eq!(letters(&slots, 12), wanted, "its parent is the block {parent}");
         }
+    }
+
+    /// Guards against an archive that seems to begin behind its damage.
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "the test damages files by hand")]
+    fn a_first_file_that_is_lost_or_damaged_counts_from_its_first_slot() {
+        let puts = [(3, 0), (4, 0), (8192, 0), (8193, 0)];
+        for (name, is_removed, wanted) in [
+            ("data_00000", true, "mmmmmm"),
+            ("data_00000", false, "eeeddm"),
+            ("data_00000.off", true, "mmmmmm"),
+            ("data_00000.off", false, "mmmmmm"),
+        ] {
+            let made = Made::with(Column::BlockRoots.spec(), false, &puts);
+            assert_eq!(lowest_slot(&made.view()).unwrap(), Some(Slot(3)));
+            let path = made.directory.path().join(name);
+            std::fs::remove_file(&path).unwrap();
+            if !is_removed {
+                std::fs::write(&path, b"").unwrap();
+            }
+            let view = made.view();
+            let expected = Expected::of(Column::BlockRoots, &view, None, None).unwrap();
+            let slots = slots_of_file(&view, FileId(0), &expected).unwrap();
+            assert_eq!(letters(&slots, 6), wanted, "{name}, removed: {is_removed}");
+        }
+        let made = Made::with(Column::BlockRoots.spec(), false, &puts);
+        for name in ["data_00000", "data_00000.off"] {
+            std::fs::remove_file(made.directory.path().join(name)).unwrap();
+        }
+        let view = made.view();
+        let missing = |begin| {
+            let expected = Expected::of(Column::BlockRoots, &view, None, begin).unwrap();
+            expected.missing_without_files(&view, Slot(0)..=Slot(8191))
+        };
+        assert_eq!(missing(None), None, "nothing tells of what was there");
+        assert_eq!(missing(Some(Slot(3))), Some(Slot(3)..=Slot(8191)));
     }
 
     #[test]
@@ -420,7 +483,7 @@ mod tests {
         let data = std::fs::read(path("data_00001")).unwrap();
         let of_second = || {
             let view = made.view();
-            let expected = Expected::of(Column::BlockRoots, &view, None);
+            let expected = Expected::of(Column::BlockRoots, &view, None, None).unwrap();
             slots_of_file(&view, FileId(1), &expected).unwrap()
         };
         assert_eq!(letters(&of_second(), 3), "ppm");

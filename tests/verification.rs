@@ -177,7 +177,7 @@ fn slots_whose_entry_or_root_cannot_be_read_are_unreadable_and_the_others_are_sh
         Unmapped::open_on(medium, dir.path(), None).unwrap()
     };
     let states = |blocks: &Unmapped, roots: &Unmapped| {
-        let expected = Expected::of(Column::Blocks, blocks, Some(roots));
+        let expected = Expected::of(Column::Blocks, blocks, Some(roots), None).unwrap();
         slots_of_file(blocks, FileId(0), &expected).unwrap()
     };
     let count = |slots: &FileSlots, wanted| slots.states.iter().filter(|s| **s == wanted).count();

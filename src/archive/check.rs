@@ -9,10 +9,11 @@ use std::path::Path;
 use crate::column::Column;
 use crate::error::{Error, Result};
 use crate::files::directory::Directory;
+use crate::files::pread::is_of_the_process;
 use crate::format::names::{self, SlotFile};
-use crate::manifest::{self, Manifest, StatesPolicy};
+use crate::manifest::{self, Intent, Manifest, StatesPolicy};
 use crate::occupancy::lowest_slot;
-use crate::read::{Reader, ReaderOptions, View};
+use crate::read::{Look as _, Unmapped};
 use crate::slot::{SLOTS_PER_FILE, Slot};
 use crate::verify::Severity;
 use crate::write::copy;
@@ -47,6 +48,8 @@ const IMPORT: &str = "import the same files again (with --backfill where later s
 const IMPORT_OR_RESTORE: &str =
     "import the same files again, or put back a copy of the column that holds them";
 const FINISH: &str = "the next command that writes to the archive finishes it";
+const FINISH_ELSEWHERE: &str =
+    "run the command that began it again, in the version that did: nothing else is written before";
 
 /// How much of a column is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,10 +162,12 @@ pub fn check(root: &Path) -> Result<Vec<Lacking>> {
     {
         held[column.index()] = Held::of(root, column)?;
     }
-    let mut check = Check { root, known, held, found: Vec::new() };
+    let mut check = Check { root, known, held, lowest: [None; HISTORY.len()], found: Vec::new() };
+    check.lowest = check.lowest_slots()?;
     check.recorded();
     check.beside_each_other();
     check.behind_each_other()?;
+    check.late_begin()?;
     check.newest_state();
     check.intents();
     Ok(check.found)
@@ -172,6 +177,8 @@ struct Check<'a> {
     root: &'a Path,
     known: Option<Manifest>,
     held: [Held; Column::ALL.len()],
+    /// Of the columns of [`HISTORY`].
+    lowest: [Option<Slot>; HISTORY.len()],
     found: Vec<Lacking>,
 }
 
@@ -198,16 +205,26 @@ impl Check<'_> {
         self.found.push(Lacking { column, slots: Some(slots), severity, what, remedy });
     }
 
-    /// Only for what is told of a column: what cannot be read here, verification tells.
-    fn first_slot(&self) -> Slot {
-        let recorded = self.known.as_ref().and_then(|known| known.first_slot);
-        let lowest = |column: Column| lowest_slot(&self.view(column).ok()?);
-        recorded.or_else(|| HISTORY.into_iter().filter_map(lowest).min()).unwrap_or(Slot(0))
+    fn lowest_slots(&self) -> Result<[Option<Slot>; HISTORY.len()]> {
+        let mut lowest = [None; HISTORY.len()];
+        for (lowest, column) in lowest.iter_mut().zip(HISTORY) {
+            if let Some(view) = self.view(column)? {
+                *lowest = lowest_slot(&view)?;
+            }
+        }
+        Ok(lowest)
     }
 
-    fn view(&self, column: Column) -> Result<View> {
-        let directory = self.root.join(column.dir_name());
-        Ok(Reader::open_mapped(&directory, ReaderOptions::default())?.view())
+    fn first_slot(&self) -> Slot {
+        let recorded = self.known.as_ref().and_then(|known| known.first_slot);
+        recorded.or(self.lowest.into_iter().flatten().min()).unwrap_or(Slot(0))
+    }
+
+    /// `None` without the column, and where verification has to tell why it cannot be read. Nothing is
+    /// mapped: a bad sector would end the process.
+    fn view(&self, column: Column) -> Result<Option<Unmapped>> {
+        let opened = Unmapped::open(self.root.join(column.dir_name()), Some(column.spec()));
+        Error::if_sound(opened)
     }
 
     /// A column is at least as far as the manifest recorded it.
@@ -302,16 +319,37 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Every slot behind `highest` was skipped: the block root repeats up to the end.
-    fn is_skipped_after(&self, highest: Slot, end: Slot) -> Result<bool> {
-        let looked = self.view(Column::BlockRoots).and_then(|view| {
-            Ok(view.get(highest)?.is_some() && view.get(highest)? == view.get(end)?)
-        });
-        match looked {
-            // What is damaged there is not for this to say.
-            Err(Error::Corrupt(_)) => Ok(true),
-            looked => looked,
+    /// Roots begin with the archive, and blocks with the first that the roots tell of.
+    fn late_begin(&mut self) -> Result<()> {
+        let known = self.known.as_ref();
+        let is_recorded = known.is_some_and(|known| known.first_slot.is_some() && !known.rebuilt);
+        for (column, lowest) in HISTORY.into_iter().zip(self.lowest) {
+            let pruned = self.known.as_ref().and_then(|known| known.column(column).pruned_before);
+            let begin = self.first_slot().max(pruned.unwrap_or_default());
+            let Some(lowest) = lowest.filter(|lowest| *lowest > begin) else { continue };
+            let last = Slot(lowest.0.saturating_sub(1));
+            if column == Column::Blocks && self.is_skipped_after(begin, last)? {
+                continue;
+            }
+            // Without a record of it, roots may be on their way from behind.
+            let severity = if is_recorded { Severity::Damage } else { Severity::Unfinished };
+            let what = format!("begins with slot {lowest}, the archive with slot {begin}");
+            self.find(column, severity, (begin, last), what, IMPORT);
         }
+        Ok(())
+    }
+
+    /// Every slot behind `highest` was skipped: the block root repeats up to the end. What cannot be read
+    /// there is for verification to tell.
+    fn is_skipped_after(&self, highest: Slot, end: Slot) -> Result<bool> {
+        let Some(roots) = self.view(Column::BlockRoots)? else { return Ok(true) };
+        let root = |slot| match roots.value(slot) {
+            Ok(root) => Ok(root),
+            Err(Error::Io(error)) if is_of_the_process(&error.source) => Err(Error::Io(error)),
+            Err(_) => Ok(None),
+        };
+        let (first, last) = (root(highest)?, root(end)?);
+        Ok(first.is_none() || last.is_none() || first == last)
     }
 
     /// An import leaves the state behind its last era, whatever its policy.
@@ -336,10 +374,18 @@ impl Check<'_> {
     fn intents(&mut self) {
         let intents = self.known.as_ref().map(Manifest::intents).unwrap_or_default().to_vec();
         for intent in intents {
-            for column in intent.columns.iter().filter_map(|name| name.parse().ok()) {
+            let named = intent.columns.iter().map(|name| name.parse());
+            let named = named.collect::<Result<Vec<Column>, _>>().unwrap_or_default();
+            let remedy = match intent.kind.as_str() {
+                Intent::REWIND | Intent::PRUNE if !named.is_empty() => FINISH,
+                _ => FINISH_ELSEWHERE,
+            };
+            // What names no column that is known here may concern all of them.
+            let columns = if named.is_empty() { Column::ALL.to_vec() } else { named };
+            for column in columns {
                 let what = format!("a {} was begun and not finished", intent.kind);
                 let (slots, severity) = (None, Severity::Unfinished);
-                self.found.push(Lacking { column, slots, severity, what, remedy: FINISH });
+                self.found.push(Lacking { column, slots, severity, what, remedy });
             }
         }
     }

@@ -134,7 +134,9 @@ pub(super) fn rebuilt(root: &Path) -> Result<Option<Manifest>> {
     };
     let mut lowest = Vec::new();
     for column in [Column::Blocks, Column::BlockRoots, Column::StateRoots] {
-        lowest.extend(view(column)?.as_ref().and_then(lowest_slot));
+        if let Some(view) = view(column)? {
+            lowest.extend(lowest_slot(&view)?);
+        }
     }
     manifest.first_slot = lowest.into_iter().min();
     if let Some(states) = view(Column::StateSnapshots)?

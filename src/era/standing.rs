@@ -115,8 +115,10 @@ impl Survey {
         let ImportColumns { blocks, block_roots, state_roots, state_snapshots } = columns;
         let roots = view_of(block_roots)?;
         let (of_blocks, of_states) = (view_of(blocks)?, view_of(state_roots)?);
-        let lowest = [&of_blocks, &roots, &of_states].map(|view| lowest_slot(view.as_ref()?));
-        let lowest = lowest.into_iter().flatten().min();
+        let mut lowest = None;
+        for view in [&of_blocks, &roots, &of_states].into_iter().flatten() {
+            lowest = lowest.into_iter().chain(lowest_slot(view)?).min();
+        }
         let blocks_end = blocks.highest_written_slot();
         let roots_end = [block_roots.highest_written_slot(), state_roots.highest_written_slot()];
         let snapshots = state_snapshots.as_deref();
@@ -478,8 +480,8 @@ fn genesis_of(snapshots: &Writer) -> Result<Option<Root>> {
     Ok(head)
 }
 
-/// Refuses an era whose roots are not those in `bbr` and `bsr`, at the highest slots that these have
-/// of it.
+/// Refuses an era whose roots are not those in `bbr` and `bsr`, as far as these have them. `held` are the
+/// highest slots of the era that they have.
 pub(super) fn check_held(
     columns: &ImportColumns<'_>,
     path: &Path,
@@ -492,11 +494,16 @@ pub(super) fn check_held(
         (Column::BlockRoots, &*columns.block_roots, &roots.block_roots),
         (Column::StateRoots, &*columns.state_roots, &roots.state_roots),
     ];
-    for ((column, writer, roots), slot) in of_columns.into_iter().zip(held) {
-        let Some(slot) = slot else { continue };
-        let root = slots.index_of(slot).and_then(|place| roots.get(place));
-        if let Some(root) = root {
-            check_root(writer, column, path, group, slot, root)?;
+    for ((column, writer, roots), highest) in of_columns.into_iter().zip(held) {
+        let Some(highest) = highest else { continue };
+        let view = view_of(writer).map_err(|error| refused(path, group, column, error))?;
+        let Some(view) = view else { continue };
+        // The highest first: it tells another chain, whatever else is wrong.
+        let every_slot = (slots.first.0..).map(Slot).zip(roots);
+        let last = slots.index_of(highest).and_then(|place| Some((highest, roots.get(place)?)));
+        let below = every_slot.take_while(|(slot, _)| *slot < highest);
+        for (slot, root) in last.into_iter().chain(below) {
+            check_root(&view, column, path, group, slot, root)?;
         }
     }
     Ok(())
@@ -514,7 +521,10 @@ pub(super) fn check_link(
     let verified =
         verified.filter(|verified| verified.group.era.checked_add(1) == Some(era.group.era));
     let Some(wanted) = verified.and_then(|era| era.last_root) else {
-        return check_root(columns.block_roots, Column::BlockRoots, path, &era.group, slot, &root);
+        let (column, group) = (Column::BlockRoots, &era.group);
+        let view =
+            view_of(columns.block_roots).map_err(|error| refused(path, group, column, error))?;
+        return view.map_or(Ok(()), |view| check_root(&view, column, path, group, slot, &root));
     };
     if wanted == root {
         return Ok(());
@@ -533,25 +543,22 @@ pub(super) fn check_link(
 
 /// Refuses an era whose root of a slot is not the one in the column, where that has one.
 fn check_root(
-    writer: &Writer,
+    view: &View,
     column: Column,
     path: &Path,
     group: &Group,
     slot: Slot,
     root: &Root,
 ) -> Result<(), ImportError> {
-    let held = view_of(writer).and_then(|view| match view {
-        Some(view) => root_at(&view, slot),
-        None => Ok(None),
-    });
+    let held = view.get(slot);
     let Some(held) = held.map_err(|source| refused(path, group, column, source))? else {
         return Ok(());
     };
-    if held == root {
+    if held[..] == root[..] {
         return Ok(());
     }
     let what = if column == Column::BlockRoots { "block root" } else { "state root" };
-    Err(another(path, group, slot, what, *root, held.try_into().ok()))
+    Err(another(path, group, slot, what, *root, held[..].try_into().ok()))
 }
 
 fn another(

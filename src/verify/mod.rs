@@ -320,7 +320,8 @@ impl Check<'_> {
         self.found.push(finding(Severity::Note, path, "file", "none after the current", found));
     }
 
-    /// Nothing tells a range of skipped slots from files that somebody deleted.
+    /// Nothing tells a range of skipped slots from files that somebody deleted. But roots are there of
+    /// every slot: appended without a gap, and only with backfill from behind.
     fn gap(&mut self, column: &Unmapped, from: u64, to: u64) {
         if from == to {
             return;
@@ -331,20 +332,23 @@ impl Check<'_> {
             return self.gap(column, pruned_to, to);
         }
         let (first, last) = (FileId(from), FileId(to - 1));
-        let why = if pruned_to >= to { "pruned" } else { "skipped, or the files deleted" };
+        let is_pruned = pruned_to >= to;
+        let path = column.files().data_path(first);
         let (first_slot, last_slot) = (first.first_slot(), last.last_slot());
+        let is_of_roots =
+            matches!(self.options.column, Some(Column::BlockRoots | Column::StateRoots));
+        if from > 0 && is_of_roots && !is_pruned && !column.conf().allows_backfill() {
+            let wanted = format!("a root of every slot from {first_slot}");
+            let found = format!("none up to slot {last_slot}: the files are gone");
+            return self.found.push(finding(Severity::Damage, path, "files", wanted, found));
+        }
+        let why = if is_pruned { "pruned" } else { "skipped, or the files deleted" };
         let slots = format!("slots {first_slot} to {last_slot} were {why}");
         let found = match first == last {
             true => format!("none: {slots}"),
             false => format!("none, nor any up to data_{last}: {slots}"),
         };
-        self.found.push(finding(
-            Severity::Note,
-            column.files().data_path(first),
-            "files",
-            "any",
-            found,
-        ));
+        self.found.push(finding(Severity::Note, path, "files", "any", found));
     }
 
     /// What looks damaged is looked at once more when there was a commit since: it may have changed

@@ -102,14 +102,17 @@ impl Look<'_> {
         if slot > end {
             return Ok(Why::BeyondEnd { end });
         }
-        let lowest = [Some(view), roots].into_iter().flatten().filter_map(lowest_slot).min();
+        let mut lowest = lowest_slot(view)?;
+        if let Some(roots) = roots {
+            lowest = lowest.into_iter().chain(lowest_slot(roots)?).min();
+        }
         match (first, lowest) {
             (Some(first), _) if slot < first => return Ok(Why::NotImported { first }),
             (None, Some(lowest)) if slot < lowest => {
                 return Ok(Why::NotImported { first: lowest });
             }
             (Some(first), Some(lowest)) if slot < lowest && !is_of_states => {
-                return Ok(Why::Lost { first, last: lowest });
+                return Ok(Why::Lost { first, last: lowest.previous().unwrap_or(lowest) });
             }
             _ => {}
         }
@@ -119,7 +122,7 @@ impl Look<'_> {
         if column != Column::Blocks {
             return Ok(Why::Lost { first: first.or(lowest).unwrap_or(slot), last: end });
         }
-        let expected = Expected::of(column, view, roots);
+        let expected = Expected::of(column, view, roots, first)?;
         let slots = slots_of_file(view, slot.file_id(), &expected)?;
         Ok(match slots.states.get(slot.index_in_file()) {
             Some(SlotState::Skipped) => Why::Skipped,

@@ -119,17 +119,18 @@ pub(crate) struct ColumnMap {
 }
 
 impl ColumnMap {
-    /// Looks at the slots of a column that are on the axis.
+    /// Looks at the slots of a column that are on the axis: `begin` is the archive's first slot, where
+    /// that is recorded.
     pub(crate) fn draw(
         column: Column,
         view: &Unmapped,
         roots: Option<&Unmapped>,
-        pruned_before: Option<Slot>,
+        (begin, pruned_before): (Option<Slot>, Option<Slot>),
         axis: &Axis,
     ) -> Result<Self> {
         let mut map = Self {
             column,
-            lowest: lowest_slot(view),
+            lowest: lowest_slot(view)?,
             highest: view.highest_written_slot(),
             totals: Counts::default(),
             files: Vec::new(),
@@ -138,7 +139,7 @@ impl ColumnMap {
             cells: vec![Counts::default(); axis.cells()],
             open_end: None,
         };
-        let expected = Expected::of(column, view, roots);
+        let expected = Expected::of(column, view, roots, begin)?;
         let shown = axis.first.file_id()..=axis.last.file_id();
         let mut next = axis.first;
         for file_id in expected.file_ids(view)?.into_iter().filter(|id| shown.contains(id)) {

@@ -80,14 +80,14 @@ impl Map {
         let mut out = Output::stdout();
         let mut unreadable = 0;
         let mut draw = |axis: Option<&Axis>| {
-            let maps = draw(&columns, roots.as_ref(), axis)?;
+            let maps = draw(&columns, roots.as_ref(), manifest.first_slot, axis)?;
             unreadable = maps.iter().map(|map| map.totals.of(SlotState::Unreadable)).sum();
             anyhow::Ok(maps)
         };
-        // What was pruned is shown from where the archive began.
+        // What was pruned or lost is shown from where the archive began.
         let is_pruned = columns.iter().any(|opened| opened.pruned_before.is_some());
-        let begin = is_pruned.then(|| manifest.first_slot.unwrap_or_default());
-        let shown = slots(&columns, roots.as_ref(), self.from.or(begin), self.to);
+        let begin = manifest.first_slot.or(is_pruned.then_some(Slot(0)));
+        let shown = slots(&columns, roots.as_ref(), begin, (self.from, self.to))?;
         if self.json {
             let axis = shown.map(|(first, last)| Axis::new(first, last, 1, 1));
             let maps = draw(axis.as_ref())?;
@@ -151,27 +151,33 @@ impl Map {
     }
 }
 
-/// The slots to show: those asked for, as far as there are any.
+/// The slots to show: those asked for, or all from where the archive began, as far as there are any.
 fn slots(
     columns: &[Opened],
     roots: Option<&Unmapped>,
-    from: Option<Slot>,
-    to: Option<Slot>,
-) -> Option<(Slot, Slot)> {
+    begin: Option<Slot>,
+    (from, to): (Option<Slot>, Option<Slot>),
+) -> Result<Option<(Slot, Slot)>> {
     // Slots before the first block and after the last may have been skipped, or their blocks lost.
     let roots = roots.filter(|_| columns.iter().any(|opened| opened.column == Column::Blocks));
     let views = || columns.iter().map(|opened| &opened.view).chain(roots);
-    let lowest = views().filter_map(lowest_slot).min();
-    let highest = views().filter_map(Unmapped::highest_written_slot).max()?;
+    let mut lowest = begin;
+    for view in views() {
+        lowest = lowest.into_iter().chain(lowest_slot(view)?).min();
+    }
+    let Some(highest) = views().filter_map(Unmapped::highest_written_slot).max() else {
+        return Ok(None);
+    };
     let first = from.or(lowest).unwrap_or(Slot(0));
     let last = to.map_or(highest, |to| to.min(highest));
-    (first <= last).then_some((first, last))
+    Ok((first <= last).then_some((first, last)))
 }
 
 /// Draws the columns side by side, for there are several of them and often several cores.
 fn draw(
     columns: &[Opened],
     roots: Option<&Unmapped>,
+    begin: Option<Slot>,
     axis: Option<&Axis>,
 ) -> Result<Vec<ColumnMap>> {
     let Some(axis) = axis else { return Ok(Vec::new()) };
@@ -181,7 +187,7 @@ fn draw(
             .map(|opened| {
                 scope.spawn(move || {
                     let Opened { column, view, pruned_before } = opened;
-                    ColumnMap::draw(*column, view, roots, *pruned_before, axis)
+                    ColumnMap::draw(*column, view, roots, (begin, *pruned_before), axis)
                 })
             })
             .collect();

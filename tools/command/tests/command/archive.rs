@@ -9,6 +9,10 @@ fn minimal() -> String {
     test_data("chain-minimal").join("era").to_str().unwrap().to_owned()
 }
 
+fn mainnet_preset() -> String {
+    test_data("chain-mainnet-preset").join("era").to_str().unwrap().to_owned()
+}
+
 fn imported() -> Archive {
     let archive = Archive::new();
     coldstore(&["import", &archive.arg(), &minimal()]).exits(0);
@@ -197,6 +201,69 @@ fn a_directory_that_is_no_archive_is_called_that() {
         for verb in verbs {
             let run = coldstore(&[&[verb[0], directory.as_str()], &verb[1..]].concat()).exits(3);
             assert!(run.stderr.contains(what), "{verb:?} {}", run.stderr);
+        }
+    }
+}
+
+/// Three eras of 8192 slots: a column has a file for each.
+fn three_files() -> Archive {
+    let archive = Archive::new();
+    coldstore(&["import", &archive.arg(), &mainnet_preset()]).exits(0);
+    archive
+}
+
+fn lose_file(archive: &Archive, column: &str, file_id: u64) {
+    for end in ["", ".off", ".sum"] {
+        fs::remove_file(archive.path().join(column).join(format!("data_0000{file_id}{end}")))
+            .unwrap();
+    }
+}
+
+/// Guards against files of roots that are deleted: no slot is without a root, so they were not skipped.
+#[test]
+fn files_of_roots_that_are_gone_are_damage_wherever_they_lay() {
+    for (column, file_id, said) in [
+        ("bbr", 0, "bbr, slots 0 to 8191: begins with slot 8192, the archive with slot 0"),
+        ("bsr", 0, "bsr, slots 0 to 8191: begins with slot 8192, the archive with slot 0"),
+        ("blk", 0, "blk, slots 0 to 8191: begins with slot 8192, the archive with slot 0"),
+        ("bbr", 1, "wanted a root of every slot from 8192, found none up to slot 16383"),
+        ("bsr", 1, "wanted a root of every slot from 8192, found none up to slot 16383"),
+    ] {
+        let archive = three_files();
+        lose_file(&archive, column, file_id);
+        for more in [&[][..], &["--deep"]] {
+            let run = coldstore(&[&["verify", &archive.arg()], more].concat()).exits(1);
+            assert!(run.text().contains(said), "{column} {more:?}: {}", run.text());
+        }
+        let run = coldstore(&["map", &archive.arg(), column, "--json"]).exits(0);
+        let lost = if column == "blk" { 7973 } else { 8192 };
+        let missing = format!("\"missing\":\"{lost}\"");
+        assert!(run.text().contains(&missing), "{column} {file_id}: {}", run.text());
+        let files = mainnet_preset();
+        let run = coldstore(&["import", &archive.arg(), &files]).exits(3);
+        assert!(run.stderr.contains("import with --backfill"), "{}", run.stderr);
+        coldstore(&["import", &archive.arg(), &files, "--backfill"]).exits(0);
+        coldstore(&["verify", &archive.arg(), "--deep"]).exits(0);
+    }
+}
+
+/// A manifest tells what was begun; what this version cannot finish, it does not promise to.
+#[test]
+fn something_unfinished_that_names_no_known_column_is_told_too() {
+    let archive = imported();
+    let path = archive.path().join("archive.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    for (intent, said) in [
+        ("kind = \"prune\"\ncolumns = [\"blk\"]\nslot = 0", "finishes it"),
+        ("kind = \"fold\"\ncolumns = [\"blk\"]", "in the version that did"),
+        ("kind = \"fold\"", "in the version that did"),
+        ("kind = \"fold\"\ncolumns = [\"new\"]", "in the version that did"),
+    ] {
+        fs::write(&path, format!("{text}\n[[intents]]\n{intent}\n")).unwrap();
+        for verb in ["verify", "stat", "map"] {
+            let run = coldstore(&[verb, &archive.arg()]).exits(0);
+            assert!(run.stderr.contains("unfinished: blk: a "), "{verb} {intent}: {}", run.stderr);
+            assert!(run.stderr.contains(said), "{verb} {intent}: {}", run.stderr);
         }
     }
 }

@@ -168,6 +168,23 @@ fn a_state_that_differs_from_the_archives_is_refused_with_both_roots() {
     assert!(run.stderr.matches("0x").count() >= 2, "{}", run.stderr);
 }
 
+/// Guards against "already there" for an era of which only the last roots were compared.
+#[test]
+fn a_root_within_an_era_that_differs_is_refused_with_both_roots() {
+    for (column, what) in [("bbr", "block root"), ("bsr", "state root")] {
+        let archive = Archive::new();
+        import(&archive, "chain-minimal", &[]).exits(0);
+        let path = archive.path().join(column).join("data_00000");
+        let mut data = fs::read(&path).unwrap();
+        // Each root has a header of 8 bytes; the first lies behind the version record.
+        data[8 + 300 * 40 + 8 + 31] ^= 1;
+        fs::write(&path, &data).unwrap();
+        let run = import(&archive, "chain-minimal", &[]).exits(3);
+        assert!(run.stderr.contains(&format!("slot 300 has the {what} 0x")), "{}", run.stderr);
+        assert!(run.stderr.contains("the archive has 0x"), "{}", run.stderr);
+    }
+}
+
 #[test]
 fn backfill_opens_the_columns_of_states_for_it() {
     let archive = Archive::new();

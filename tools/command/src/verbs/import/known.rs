@@ -74,7 +74,7 @@ fn lacking_before(
 ) -> Result<Option<Slot>> {
     let Some(view) = view_of(archive, column)? else { return Ok(Some(pruned)) };
     let roots = view_of(archive, Column::BlockRoots)?;
-    let expected = Expected::of(column, &view, roots.as_ref());
+    let expected = Expected::of(column, &view, roots.as_ref(), Some(first))?;
     let is_there = |state: &SlotState| {
         matches!(state, SlotState::Present | SlotState::Backfilled | SlotState::Skipped)
     };
