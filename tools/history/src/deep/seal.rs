@@ -14,15 +14,15 @@ use super::{DeepVerifier, Findings};
 use coldstore_consensus::Root;
 
 /// Begins every digest, with the version of what is hashed.
-const TAG: &[u8] = b"coldstore era proof 1";
+const TAG: &[u8] = b"coldstore era proof 2";
 
 /// An era that was proved as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProvedEra {
     /// Its number.
     pub era: u64,
-    /// What it was when it was proved: the digest of its roots, and of the checksums that are kept
-    /// of its blocks and states.
+    /// What it was when it was proved: the digest of its roots, of the checksums that are kept of its
+    /// blocks and states, and of the numbers below.
     pub seal: Root,
     /// Its blocks.
     pub blocks: u64,
@@ -34,6 +34,12 @@ pub struct ProvedEra {
     pub states: u64,
     /// Bytes that were hashed.
     pub bytes: u64,
+}
+
+impl ProvedEra {
+    fn counts(&self) -> [u64; 5] {
+        [self.blocks, self.blinded_blocks, self.skipped_slots, self.states, self.bytes]
+    }
 }
 
 impl DeepVerifier<'_> {
@@ -53,7 +59,7 @@ impl DeepVerifier<'_> {
         if wanted.is_none() || columns.era_root() != wanted {
             return Ok(false);
         }
-        if self.seal(&columns)? != Some(earlier.seal) {
+        if self.seal(&columns, earlier.counts())? != Some(earlier.seal) {
             return Ok(false);
         }
         let mut findings = Findings { report: &mut |_, _| false, damages: 0 };
@@ -89,25 +95,27 @@ impl DeepVerifier<'_> {
             && now.lost_blocks == before.lost_blocks;
         let Some((era, _)) = self.last_era.filter(|_| is_whole) else { return Ok(None) };
         let columns = EraColumns::read(&self.views, self.options.preset, era)?;
-        let Some(seal) = self.seal(&columns)? else { return Ok(None) };
-        Ok(Some(ProvedEra {
+        let proved = ProvedEra {
             era,
-            seal,
+            seal: Root::default(),
             blocks: now.blocks - before.blocks,
             blinded_blocks: now.blinded_blocks - before.blinded_blocks,
             skipped_slots: now.skipped_slots - before.skipped_slots,
             states: now.states - before.states,
             bytes: now.bytes - before.bytes,
-        }))
+        };
+        let seal = self.seal(&columns, proved.counts())?;
+        Ok(seal.map(|seal| ProvedEra { seal, ..proved }))
     }
 
-    /// The digest of an era's roots and of the checksums of its records; `None` when there are
-    /// records that have none.
-    fn seal(&self, columns: &EraColumns) -> Result<Option<Root>> {
+    /// The digest of an era's roots, of the checksums of its records and of their numbers; `None` when
+    /// there are records without a checksum.
+    fn seal(&self, columns: &EraColumns, counts: [u64; 5]) -> Result<Option<Root>> {
         let mut digest = Sha256::new();
         digest.update(TAG);
         digest.update(self.options.preset.name());
         digest.update(columns.era.to_le_bytes());
+        counts.iter().for_each(|count| digest.update(count.to_le_bytes()));
         for slot in columns.slots() {
             for root in [columns.block_root(slot), columns.state_root(slot)] {
                 digest.update([u8::from(root.is_some())]);

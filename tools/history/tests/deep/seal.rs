@@ -4,7 +4,7 @@ use std::fs;
 
 use coldstore::{Column, Slot};
 use coldstore_consensus::Preset;
-use coldstore_history::deep::Taken;
+use coldstore_history::deep::{ProvedEra, Taken};
 
 use crate::archive::Held;
 use crate::chain::era_files;
@@ -60,6 +60,29 @@ fn what_differs_from_the_earlier_proof_is_proved_anew() {
     let proved = held.proved_after(&kept, None, &[]);
     proved.names(Column::BlockRoots, 300);
     assert_eq!(proved.report.taken.eras, 8);
+}
+
+/// Guards against a file of an earlier proof that was edited: its numbers would be printed as proved, or
+/// overflow.
+#[test]
+fn a_number_that_was_changed_since_is_not_believed() {
+    let held = minimal();
+    let kept = held.proved().kept;
+    let edits: [fn(&mut ProvedEra); 6] = [
+        |era| era.blocks += 1,
+        |era| era.blinded_blocks = 1,
+        |era| era.skipped_slots = u64::MAX,
+        |era| era.states = 0,
+        |era| era.bytes = u64::MAX,
+        |era| era.era = u64::MAX,
+    ];
+    for (edit, edited) in edits.iter().zip(0..) {
+        let mut forged = kept.clone();
+        edit(&mut forged[edited]);
+        let proved = held.proved_after(&forged, None, &[]);
+        assert_eq!(proved.report.taken.eras, 8, "number {edited}");
+        assert_eq!((proved.report.blocks, proved.report.states), (516, 9), "number {edited}");
+    }
 }
 
 #[test]
