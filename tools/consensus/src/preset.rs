@@ -3,30 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The sizes that differ between presets (consensus specification, `presets/`). What is the same
-/// in both stands at the containers that use it.
+/// The sizes that differ between presets (consensus specification, `presets/`): mainnet's, unless a
+/// preset has its own. What is the same in all of them stands at the containers that use it.
 pub(crate) trait Sizes {
-    const SLOTS_PER_EPOCH: u64;
-    const SLOTS_PER_HISTORICAL_ROOT: usize;
-    const EPOCHS_PER_HISTORICAL_VECTOR: usize;
-    const EPOCHS_PER_SLASHINGS_VECTOR: usize;
-    const EPOCHS_PER_ETH1_VOTING_PERIOD: u64;
-    const MAX_COMMITTEES_PER_SLOT: usize;
-    const SYNC_COMMITTEE_SIZE: usize;
-    const MAX_WITHDRAWALS_PER_PAYLOAD: u64;
-    const MAX_BLOB_COMMITMENTS_PER_BLOCK: u64;
-    const MAX_DEPOSIT_REQUESTS_PER_PAYLOAD: u64;
-    const MAX_WITHDRAWAL_REQUESTS_PER_PAYLOAD: u64;
-    const MAX_CONSOLIDATION_REQUESTS_PER_PAYLOAD: u64;
-    const PENDING_PARTIAL_WITHDRAWALS_LIMIT: u64;
-    const PENDING_CONSOLIDATIONS_LIMIT: u64;
-}
-
-/// The mainnet preset: the public networks.
-#[derive(Debug)]
-pub(crate) struct Mainnet;
-
-impl Sizes for Mainnet {
     const SLOTS_PER_EPOCH: u64 = 32;
     const SLOTS_PER_HISTORICAL_ROOT: usize = 8192;
     const EPOCHS_PER_HISTORICAL_VECTOR: usize = 65536;
@@ -43,6 +22,12 @@ impl Sizes for Mainnet {
     const PENDING_CONSOLIDATIONS_LIMIT: u64 = 1 << 18;
 }
 
+/// The mainnet preset: the public networks.
+#[derive(Debug)]
+pub(crate) struct Mainnet;
+
+impl Sizes for Mainnet {}
+
 /// The minimal preset: small networks for tests.
 #[derive(Debug)]
 pub(crate) struct Minimal;
@@ -56,10 +41,6 @@ impl Sizes for Minimal {
     const MAX_COMMITTEES_PER_SLOT: usize = 4;
     const SYNC_COMMITTEE_SIZE: usize = 32;
     const MAX_WITHDRAWALS_PER_PAYLOAD: u64 = 4;
-    const MAX_BLOB_COMMITMENTS_PER_BLOCK: u64 = 4096;
-    const MAX_DEPOSIT_REQUESTS_PER_PAYLOAD: u64 = 8192;
-    const MAX_WITHDRAWAL_REQUESTS_PER_PAYLOAD: u64 = 16;
-    const MAX_CONSOLIDATION_REQUESTS_PER_PAYLOAD: u64 = 2;
     const PENDING_PARTIAL_WITHDRAWALS_LIMIT: u64 = 64;
     const PENDING_CONSOLIDATIONS_LIMIT: u64 = 64;
 }
@@ -75,19 +56,7 @@ pub(crate) struct Gnosis;
 
 impl Sizes for Gnosis {
     const SLOTS_PER_EPOCH: u64 = 16;
-    const SLOTS_PER_HISTORICAL_ROOT: usize = 8192;
-    const EPOCHS_PER_HISTORICAL_VECTOR: usize = 65536;
-    const EPOCHS_PER_SLASHINGS_VECTOR: usize = 8192;
-    const EPOCHS_PER_ETH1_VOTING_PERIOD: u64 = 64;
-    const MAX_COMMITTEES_PER_SLOT: usize = 64;
-    const SYNC_COMMITTEE_SIZE: usize = 512;
     const MAX_WITHDRAWALS_PER_PAYLOAD: u64 = 8;
-    const MAX_BLOB_COMMITMENTS_PER_BLOCK: u64 = 4096;
-    const MAX_DEPOSIT_REQUESTS_PER_PAYLOAD: u64 = 8192;
-    const MAX_WITHDRAWAL_REQUESTS_PER_PAYLOAD: u64 = 16;
-    const MAX_CONSOLIDATION_REQUESTS_PER_PAYLOAD: u64 = 2;
-    const PENDING_PARTIAL_WITHDRAWALS_LIMIT: u64 = 1 << 27;
-    const PENDING_CONSOLIDATIONS_LIMIT: u64 = 1 << 18;
 }
 
 /// A set of sizes.
