@@ -91,6 +91,11 @@ impl Chain {
     ) -> Option<Contradiction> {
         let known = root.known();
         let slots_per_era = known.map(|known| known.preset.slots_per_era()).or(slots_per_era);
+        // The name of a preset tells how many slots an era has.
+        let preset = self.preset.as_deref().and_then(|name| name.parse::<Preset>().ok());
+        let other_preset = preset.zip(slots_per_era).and_then(|(preset, slots)| {
+            (preset.slots_per_era() != slots).then(|| format!("one with eras of {slots} slots"))
+        });
         let text = |number: Option<u64>| number.map(|number| number.to_string());
         [
             (
@@ -101,6 +106,7 @@ impl Chain {
             ("network", known.map(|known| known.name.to_owned()), self.config_name.clone()),
             ("number of slots per era", text(slots_per_era), text(self.slots_per_era)),
             ("preset", known.map(|known| known.preset.to_string()), self.preset.clone()),
+            ("preset", other_preset, self.preset.clone()),
         ]
         .into_iter()
         .find_map(|(what, wanted, found)| {
@@ -271,6 +277,9 @@ mod tests {
         assert_eq!(denied(wrong, gnosis).unwrap(), ("network", "mainnet".to_owned()));
         let wrong = Chain { slots_per_era: Some(8192), ..unnamed() };
         assert_eq!(denied(wrong, Root([7; 32])).unwrap().0, "number of slots per era");
+        let wrong = Chain { preset: Some("mainnet".to_owned()), ..unnamed() };
+        let wanted = ("preset", "mainnet".to_owned());
+        assert_eq!(denied(wrong, Root([7; 32])).unwrap(), wanted, "its eras have 8192 slots");
         let wrong = Chain { preset: Some("mainnet".to_owned()), ..of_gnosis };
         assert_eq!(denied(wrong, gnosis).unwrap(), ("preset", "mainnet".to_owned()));
     }

@@ -145,6 +145,7 @@ fn an_archive_toml_of_another_network_is_a_contradiction() {
     for (right, wrong, what) in [
         (MINIMAL_ROOT, GNOSIS_ROOT, "genesis validators root"),
         ("slots_per_era = 64", "slots_per_era = 8192", "number of slots per era"),
+        ("preset = \"minimal\"", "preset = \"mainnet\"", "preset"),
     ] {
         fs::write(&toml, text.replace(right, wrong)).unwrap();
         for deep in [&[][..], &["--deep"]] {

@@ -1,11 +1,14 @@
 //! `rewind` and `prune`.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
 
 use crate::import::some_eras;
 use crate::map::minimal;
 use crate::support::{
-    Archive, Run, coldstore, coldstore_fed, copy_dir, listing, roots, stream, test_data,
+    Archive, Run, coldstore, coldstore_fed, coldstore_without_privileges, copy_dir, listing, roots,
+    stream, test_data,
 };
 
 fn two_columns() -> Archive {
@@ -235,6 +238,42 @@ fn a_refill_takes_back_what_was_pruned_only_as_far_as_it_is_there_again() {
         coldstore(&["verify", &arg]).exits(0);
     }
     assert!(columns.map(held) == before);
+}
+
+/// Guards against a replacement that was compared with nothing because nothing could be looked at.
+#[test]
+fn a_copy_is_not_taken_while_what_it_is_compared_with_cannot_be_looked_at() {
+    let archive = Archive::new();
+    let (files, copy) = (test_data("chain-minimal/era"), archive.beside("copy"));
+    coldstore(&["import", &archive.arg(), files.to_str().unwrap()]).exits(0);
+    copy_dir(&archive.path(), copy.as_ref());
+    let above = archive.path().parent().unwrap().to_owned();
+    fs::set_permissions(&above, fs::Permissions::from_mode(0o777)).unwrap();
+    let columns = ["blk", "bbr", "bsr", "bss"].map(|column| archive.path().join(column));
+    if rustix::process::geteuid().is_root() {
+        chown(archive.path(), Some(65_534), Some(65_534)).unwrap();
+        for column in &columns {
+            chown(column, Some(65_534), Some(65_534)).unwrap();
+            for entry in fs::read_dir(column).unwrap() {
+                chown(entry.unwrap().path(), Some(65_534), Some(65_534)).unwrap();
+            }
+        }
+        chown(archive.path().join("archive.toml"), Some(65_534), Some(65_534)).unwrap();
+    }
+    let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+    let before = inode(&columns[0]);
+    let heal = ["heal", &archive.arg(), "blk", "--from", &copy];
+    for column in &columns[1..] {
+        let data = column.join("data_00000");
+        let permissions = fs::metadata(&data).unwrap().permissions();
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o0)).unwrap();
+        let run = coldstore_without_privileges(&heal).exits(3);
+        assert!(run.stderr.contains(&data.display().to_string()), "{}", run.stderr);
+        assert_eq!(inode(&columns[0]), before, "{}: blk was not replaced", data.display());
+        fs::set_permissions(&data, permissions).unwrap();
+    }
+    coldstore_without_privileges(&heal).exits(0);
+    assert_ne!(inode(&columns[0]), before);
 }
 
 /// Guards against a copy that takes a column's place though a byte of it is not that of the chain.

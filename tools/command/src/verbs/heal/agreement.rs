@@ -38,8 +38,8 @@ pub(super) struct Compared {
 /// as far as the column has a part in it. Nothing is hashed without a preset.
 ///
 /// # Errors
-/// [`Error::Corrupt`] with the slot where the two differ; what of the other columns cannot be read or
-/// hashed is passed over.
+/// [`Error::Corrupt`] with the slot where the two differ, [`Error::Io`]; what of the other columns is
+/// damaged or cannot be hashed is passed over.
 pub(super) fn compare(
     archive: &Path,
     column: Column,
@@ -48,11 +48,8 @@ pub(super) fn compare(
 ) -> Result<Compared> {
     let view_of = |of: Column| -> Result<Option<View>> {
         let directory = if of == column { new.to_owned() } else { archive.join(of.dir_name()) };
-        match open::directory(&directory, of) {
-            Ok(reader) => Ok(Some(reader.view())),
-            Err(_) if of != column => Ok(None),
-            Err(error) => Err(error),
-        }
+        let opened = open::directory(&directory, of).map(|reader| reader.view());
+        if of == column { opened.map(Some) } else { Error::if_sound(opened) }
     };
     let mut look = Comparison {
         column,
@@ -213,7 +210,7 @@ impl Comparison {
         let held = view.as_ref().map(|view| view.get_stored(at));
         let held = match held {
             Some(Ok(Some(held))) => held,
-            Some(Err(error)) if is_copy => return Err(error),
+            Some(Err(error)) if is_copy || !error.is_corrupt() => return Err(error),
             None | Some(Ok(None) | Err(_)) => return Ok(false),
         };
         self.roots += 1;

@@ -39,7 +39,7 @@ pub(super) fn replace(archive: &Path, column: Column, copy: &Path, json: bool) -
     // Any distance from what is left of the archive.
     let door = Door::new(column).genesis_validators_root(known.genesis_validators_root).far(true);
     let options = WriterOptions::create(column.spec()).checksums(Checksums::On).door(door);
-    let preset = preset_of(archive);
+    let preset = preset_of(archive, column)?;
     let mut compared = Compared::default();
     let directory = archive.join(column.dir_name());
     let mended = replace_by_copy(&directory, &view, options, |new| {
@@ -91,9 +91,15 @@ pub(super) fn replace(archive: &Path, column: Column, copy: &Path, json: bool) -
     Ok(Answer::Yes)
 }
 
-/// The preset of the archive's chain, or why it cannot be told.
-fn preset_of(archive: &Path) -> std::result::Result<Preset, String> {
-    let opened = open::archive(archive).map_err(|error| error.to_string())?;
-    let chain = Chain::of(archive, &opened).map_err(|error| format!("{error:#}"))?;
-    deep::preset_of(&chain, &opened).map_err(|error| format!("{error:#}"))?
+/// The preset of the archive's chain, or why it cannot be told. What cannot be looked at is an error,
+/// unless it may be what is to be replaced.
+fn preset_of(archive: &Path, replaced: Column) -> Result<std::result::Result<Preset, String>> {
+    let look = || {
+        let opened = open::archive(archive)?;
+        deep::preset_of(&Chain::of(archive, &opened)?, &opened)
+    };
+    match look() {
+        Err(error) if replaced == Column::StateSnapshots => Ok(Err(format!("{error:#}"))),
+        looked => looked,
+    }
 }
