@@ -1,4 +1,4 @@
-//! The columns of an archive and what is fixed for each of them.
+//! The five columns of an archive, and the settings that a column is created with.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// How the values of a column are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Compression {
-    /// As they are.
+    /// Uncompressed.
     None,
     /// One snappy *framed* stream per value.
     Snappy,
@@ -21,14 +21,14 @@ impl fmt::Display for Compression {
     }
 }
 
-/// What a column is made with. Type and compression stay for ever, the bound may grow.
+/// The settings of a column. Record type and compression never change; the bound may grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ColumnSpec {
     /// The e2store type of the column's records.
     pub record_type: [u8; 2],
     /// How values are stored.
     pub compression: Compression,
-    /// The bound on one decoded value, in bytes.
+    /// Upper bound on the length of one decoded value, in bytes.
     pub max_value_bytes: u64,
 }
 
@@ -40,9 +40,9 @@ const GIB: u64 = 1 << 30;
 pub enum Column {
     /// SSZ `SignedBeaconBlock`, by the slot of the block.
     Blocks,
-    /// Block roots, 32 bytes; a skipped slot repeats the root before it.
+    /// Block roots, 32 bytes each; a skipped slot repeats the preceding root.
     BlockRoots,
-    /// State roots, 32 bytes.
+    /// State roots, 32 bytes each.
     StateRoots,
     /// Whole states.
     StateSnapshots,
@@ -51,7 +51,7 @@ pub enum Column {
 }
 
 impl Column {
-    /// All of them, in the order of their record types.
+    /// All columns, in the order of their record types.
     pub const ALL: [Column; 5] = [
         Column::Blocks,
         Column::BlockRoots,
@@ -72,7 +72,7 @@ impl Column {
         }
     }
 
-    /// The name for people.
+    /// The descriptive name, as shown to users: "blocks", "block-roots" …
     #[must_use]
     pub const fn long_name(self) -> &'static str {
         match self {
@@ -84,7 +84,7 @@ impl Column {
         }
     }
 
-    /// What the column is made with: `src/format/FORMAT.md`, section 1.
+    /// The settings that the column is created with: `src/format/FORMAT.md`, section 1.
     #[must_use]
     pub const fn spec(self) -> ColumnSpec {
         let (tag, compression, max_value_bytes) = match self {
@@ -97,24 +97,24 @@ impl Column {
         ColumnSpec { record_type: [tag, 0], compression, max_value_bytes }
     }
 
-    /// The column's place in [`Column::ALL`].
+    /// The column's index in [`Column::ALL`].
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 }
 
-/// The directory name.
+/// Writes the directory name.
 impl fmt::Display for Column {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.dir_name())
     }
 }
 
-/// A name that is none of the five columns'.
+/// A name that belongs to none of the five columns.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown column '{0}': one of blk bbr bsr bss bsd, or blocks block-roots state-roots state-snapshots state-diffs"
+    "unknown column '{0}': use blk, bbr, bsr, bss or bsd, or the long name: blocks, block-roots, state-roots, state-snapshots or state-diffs"
 )]
 pub struct UnknownColumn(pub String);
 

@@ -1,6 +1,6 @@
-//! What can go wrong, in terms that a caller can act on.
+//! Errors, in terms that a caller can act on.
 //!
-//! A disk that lies ([`Error::Corrupt`], [`Error::Io`]) is told apart from a caller's mistake
+//! Damage and I/O errors ([`Error::Corrupt`], [`Error::Io`]) are distinct from the caller's mistakes
 //! ([`Error::Conflict`], [`Error::NotAscending`] …).
 
 use std::fmt;
@@ -16,7 +16,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Every way in which an operation on a column or an archive can fail.
 ///
-/// The variants with much to say are boxed, so that the `Result` of a read stays a few words long.
+/// Large variants are boxed, so that the `Result` of a read stays a few words long.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -24,61 +24,63 @@ pub enum Error {
     #[error(transparent)]
     Io(Box<IoError>),
 
-    /// Another writer holds the column's lock. `pid` is what the lock file says of its holder.
+    /// Another writer holds the column's lock.
     #[error("{} is open for writing by {}", directory.display(), holder(*pid))]
     AlreadyOpen {
         /// The column's directory.
         directory: Box<Path>,
-        /// The process id in the lock file, where it could be read.
+        /// The holder's process id, if the lock file has a readable one.
         pid: Option<u32>,
     },
 
-    /// There is no column (a directory with a `column.conf`) here.
+    /// The directory has no `column.conf`, so it is not a column.
     #[error("no such column: {} has no column.conf", directory.display())]
     NoSuchColumn {
-        /// The directory that was asked for.
+        /// The directory without a conf.
         directory: Box<Path>,
     },
 
-    /// A copy of an archive that was interrupted or is under way ([`copy`](crate::write::copy)).
-    #[error("{}: an unfinished copy of an archive: run `coldstore copy` again", directory.display())]
+    /// The directory holds a copy of an archive that was interrupted or is still running
+    /// ([`copy`](crate::write::copy)).
+    #[error("{} is an unfinished copy of an archive; run `coldstore copy` again to finish it", directory.display())]
     UnfinishedCopy {
         /// The directory of the copy.
         directory: Box<Path>,
     },
 
-    /// The column was replaced as a whole (by rewind, prune or heal) since this reader opened it.
-    /// What its views have mapped stays valid. Opening the directory again shows the new column.
+    /// Rewind, prune or heal replaced the column as a whole after this reader opened it. Files that
+    /// its views have mapped stay valid. Opening the directory again shows the new column.
     #[error("{} was replaced as a whole since it was opened; open it again", directory.display())]
     Replaced {
         /// The column's directory.
         directory: Box<Path>,
     },
 
-    /// The archive's manifest recorded more of a column than is there: it, or its end, was lost. To begin
-    /// it afresh, or to write behind the hole, would hide that.
-    #[error("{}: records up to slot {recorded} were committed here, and {}: import the same files again, or put back a copy of the column that holds them", directory.display(), what_is_left(*highest))]
+    /// The column, or its end, was lost: the archive's manifest recorded a higher slot than the column
+    /// holds. Writing is refused, because a new column or new records after the hole would hide the
+    /// loss.
+    #[error("{}: records up to slot {recorded} were committed here, but {}; import the same files again, or restore a copy of the column that holds them", directory.display(), what_is_left(*highest))]
     Lost {
         /// The column's directory.
         directory: Box<Path>,
-        /// The highest slot that is there; `None` where the column is gone or empty.
+        /// The highest slot of the column; `None` if the column is missing or empty.
         highest: Option<Slot>,
-        /// The highest slot that the manifest recorded.
+        /// The highest slot in the manifest.
         recorded: Slot,
     },
 
-    /// An earlier write failed after it had begun to change files. Every write is refused until
-    /// the column is opened again, which heals it from its conf. Reads go on.
+    /// An earlier write failed after its first change to a file. Every write is refused until
+    /// the column is opened again, which heals it from its conf. Reads continue.
     #[error("the writer of {} is poisoned by an earlier failure ({cause}); open the column again to heal it", directory.display())]
     Poisoned {
         /// The column's directory.
         directory: Box<Path>,
-        /// The failure that poisoned it.
+        /// The failure that poisoned the writer.
         #[source]
         cause: Box<Error>,
     },
 
-    /// The pipeline has been told to stop and takes no more jobs.
+    /// The pipeline is stopping and accepts no more jobs.
     #[error("the writer of {} is shutting down", directory.display())]
     ShuttingDown {
         /// The column's directory.
@@ -89,27 +91,27 @@ pub enum Error {
     #[error(transparent)]
     Corrupt(Box<Corruption>),
 
-    /// The files use something that this version does not know.
+    /// A file uses a setting or feature that this version does not support.
     #[error("{}: unsupported {what}: found {found}", file.display())]
     Unsupported {
-        /// The file that says so.
+        /// The file.
         file: Box<Path>,
         /// The setting or feature.
         what: &'static str,
-        /// What the file has.
+        /// The value in the file.
         found: Box<str>,
     },
 
-    /// The column exists with another setting than the caller asks for.
+    /// The column exists, and its conf has a different setting than the caller requested.
     #[error("{}: {setting} on disk is {found}, the caller asks for {wanted}", file.display())]
     ConfMismatch {
         /// The conf file.
         file: Box<Path>,
-        /// Which setting differs.
+        /// The setting that differs.
         setting: &'static str,
-        /// What the caller asked for.
+        /// The caller's value.
         wanted: Box<str>,
-        /// What the conf has.
+        /// The value in the conf.
         found: Box<str>,
     },
 
@@ -120,10 +122,10 @@ pub enum Error {
         slot: Slot,
     },
 
-    /// The slot was skipped, lies at or below the highest slot, and backfill is off.
+    /// The slot has no record and lies at or below the highest slot, and backfill is off.
     #[error("slot {slot} lies at or below the highest slot {highest} and backfill is off")]
     BackfillDisabled {
-        /// The slot that was to be filled.
+        /// The slot of the put.
         slot: Slot,
         /// The column's highest slot.
         highest: Slot,
@@ -144,86 +146,86 @@ pub enum Error {
     /// One backfill batch would fill gaps in more than one file besides the current one.
     /// [`Writer::put_bulk`](crate::Writer::put_bulk) splits it.
     #[error(
-        "a backfill batch may fill gaps in one file besides the current one, this one needs {}; put_bulk splits it",
+        "a backfill batch may fill gaps in one file besides the current one, but this batch fills gaps in {}; put_bulk splits it",
         list(files)
     )]
     SpansFiles {
-        /// The files besides the current one, ascending.
+        /// All files in which the batch fills gaps, except the current one; ascending.
         files: Box<[FileId]>,
     },
 
-    /// The slots of a batch do not strictly ascend.
+    /// The slots of a batch are not strictly ascending.
     #[error("slots of a batch must ascend: {slot} follows {previous}")]
     NotAscending {
-        /// The slot before.
+        /// The preceding slot of the batch.
         previous: Slot,
-        /// The slot that is not above it.
+        /// The slot that is not above `previous`.
         slot: Slot,
     },
 
-    /// A value, or its place, is not what belongs into the column. Nothing was written.
+    /// The column's checks refuse a value or its slot. Nothing was written.
     #[error(transparent)]
     Refused(Box<Objection>),
 
-    /// `u64::MAX` is the mark of an empty column and no slot.
+    /// The slot is `u64::MAX`, which marks an empty column on disk.
     #[error("{} is not a slot", u64::MAX)]
     InvalidSlot,
 
-    /// A payload that was given in its stored form is not the column's compression of a value.
+    /// A stored payload does not decode with the column's compression.
     #[error("the payload for slot {slot} does not decode: {cause}")]
     Undecodable {
         /// The slot.
         slot: Slot,
-        /// What the decoder says.
+        /// The decoder's error.
         cause: Box<str>,
     },
 
-    /// A value, or what is stored for it, is larger than a bound allows.
+    /// A value, or its stored payload, is larger than a bound allows.
     #[error("the value of slot {slot} has {}{byte_len} bytes, more than the {limit} allowed by {bound}", if *.at_least { "at least " } else { "" })]
     TooLarge {
         /// The slot.
         slot: Slot,
         /// Length of the value in bytes.
         byte_len: u64,
-        /// True where decoding stopped at the bound, so that the value may be longer.
+        /// True if decoding stopped at the bound: `byte_len` is then a lower bound.
         at_least: bool,
         /// The bound in bytes.
         limit: u64,
-        /// Whose bound it is.
+        /// The name of the bound.
         bound: &'static str,
     },
 }
 
-/// An operating system error with the file and the operation it belongs to.
+/// An operating system error, with the file and the operation that failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{}: cannot {operation}: {source}", path.display())]
 pub struct IoError {
     /// The file or directory.
     pub path: PathBuf,
-    /// What was being done, as a verb: "open", "flush" …
+    /// The operation, as a verb: "open", "flush" …
     pub operation: &'static str,
     /// The operating system's error.
     #[source]
     pub source: Arc<io::Error>,
 }
 
-/// Where the bytes on disk contradict the format, and how.
+/// Bytes on disk that contradict the format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{}: corrupt {what}: wanted {wanted}, found {found}", file.display(), At(*offset))]
 pub struct Corruption {
     /// The file.
     pub file: PathBuf,
-    /// Byte offset in the file, where there is one.
+    /// Byte offset in the file; `None` if the file as a whole is meant.
     pub offset: Option<u64>,
-    /// What is wrong: "record header", "offset entry" …
+    /// The corrupt item: "record header", "offset entry" …
     pub what: &'static str,
-    /// What the format wants there.
+    /// What the format requires there.
     pub wanted: String,
-    /// What was found.
+    /// What is there.
     pub found: String,
 }
 
-/// Why a value may not be written to one of the known columns: see [`Door`](crate::Door).
+/// Why a value may not be written to one of the five columns: see [`Door`](crate::Door).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{column} slot {slot} is refused: wanted {wanted}, found {found}; {}", kind.remedy())]
 pub struct Objection {
@@ -231,21 +233,21 @@ pub struct Objection {
     pub column: Column,
     /// The slot of the value.
     pub slot: Slot,
-    /// What kind of objection it is.
+    /// The kind of objection.
     pub kind: ObjectionKind,
-    /// What belongs there.
+    /// What the column accepts at this slot.
     pub wanted: String,
-    /// What was given.
+    /// What the caller passed.
     pub found: String,
 }
 
-/// What is wrong with a value that is refused.
+/// Why a value is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ObjectionKind {
-    /// The value is none of the column's, or that of another slot or chain.
+    /// The value is of another kind than the column's, or belongs to another slot or chain.
     WrongValue,
-    /// A root would leave a gap behind it.
+    /// The root would leave a gap below it.
     RootGap,
     /// The slot lies more than an era above the archive's highest.
     TooFar,
@@ -264,9 +266,11 @@ impl ObjectionKind {
 
     const fn remedy(self) -> &'static str {
         match self {
-            Self::WrongValue => "check slot and file; only `raw` writes take other encodings",
+            Self::WrongValue => {
+                "check the slot and the file; only `raw` writes take other encodings"
+            }
             Self::RootGap => "send the roots in between too",
-            Self::TooFar => "check the slot; say `far` if it is meant",
+            Self::TooFar => "check the slot; pass `far` if it is right",
         }
     }
 }
@@ -321,11 +325,11 @@ impl Error {
         }))
     }
 
-    /// What was looked at, for a caller that does without what is missing, damaged or of another version:
-    /// `None` then.
+    /// Turns the errors for a missing column, damage, and an unsupported or different conf into `None`,
+    /// for callers that can continue without the column.
     ///
     /// # Errors
-    /// Any other: what cannot be looked at is not missing.
+    /// Every other error: a column that cannot be read is not missing.
     pub fn if_sound<T>(looked: Result<T>) -> Result<Option<T>> {
         match looked {
             Ok(found) => Ok(Some(found)),

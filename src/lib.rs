@@ -1,23 +1,24 @@
-//! Static-file storage for finalized Ethereum consensus history: one writer, any number of
-//! readers that map the files and hand out slices without copying.
+//! Static-file storage for finalized Ethereum consensus history: one writer, and any number of
+//! readers that map the files and return slices without copying.
 //!
 //! Finalized history is keyed by slot and never changes, so there is nothing to sort, merge or
 //! compact. A *column* (blocks, block roots, state roots, state snapshots, state diffs, or one of
 //! your own) is a directory with one data file and one offset file for every 8192 slots and one
-//! small commit marker, `column.conf`. The bytes are those of Lighthouse's static cold store;
-//! `src/format/FORMAT.md` is the contract.
+//! small commit marker, `column.conf`. The files are byte-compatible with Lighthouse's static cold
+//! store; `src/format/FORMAT.md` is the contract.
 //!
 //! # What the crate promises
 //! * **Durable on return.** After a put has returned `Ok`, no crash and no power cut loses it.
-//! * **All or nothing.** After a crash in a put, or an error, the column holds all of the batch or
-//!   nothing of it once it has been opened again; readers never see a part.
-//! * **One writer.** A second one is refused at once, in whatever process it is.
+//! * **All or nothing.** After a crash during a put, or an error, reopening the column yields all of
+//!   the batch or none of it; readers never see a part.
+//! * **One writer.** A second writer, in this or another process, is refused at once.
 //! * **Readers never wait and never change anything.** They take no lock and work on a read-only
-//!   mount, beside a writer or without one. Nothing that a [`View`] has shown changes or goes
-//!   away for as long as it is held.
-//! * **No wrong value.** Bytes that contradict the format are [`Error::Corrupt`], with file,
-//!   offset, what was wanted and what was found; never a panic. (The format has no checksum: a
-//!   flipped byte inside an uncompressed value looks like a value.)
+//!   mount, beside a writer or without one. A [`View`] is a snapshot: nothing it has shown changes
+//!   or disappears while it is held.
+//! * **No wrong value.** Bytes that contradict the format are [`Error::Corrupt`], with the file, the
+//!   offset, the wanted and the found bytes; never a panic. (Records carry no checksum of their own:
+//!   a flipped byte inside an uncompressed value looks like a value. Checksum files,
+//!   [`Checksums`], detect it.)
 //!
 //! # Example
 //! ```
@@ -37,7 +38,7 @@
 //! assert_eq!(view.get_stored(Slot(8192))?, Some(&b"era 1"[..]));
 //! assert_eq!(view.get_stored(Slot(100))?, None);
 //!
-//! // Slots that were skipped can be filled later, behind the highest.
+//! // With backfill, skipped slots below the highest can be filled later.
 //! writer.put(Slot(100), b"between")?;
 //! assert_eq!(view.get_stored(Slot(100))?, None, "a view does not change");
 //! let view = reader.refresh()?;
@@ -48,18 +49,18 @@
 //! ```
 //!
 //! # Platforms
-//! Unix on 64-bit targets; compiling for others fails. Readers load 8-byte entries atomically from maps that
-//! are read-only, which the language guarantees on 64-bit targets alone.
+//! Unix on 64-bit targets; compiling for other targets fails. Readers load 8-byte entries atomically
+//! from read-only maps, which Rust guarantees on 64-bit targets only.
 //!
 //! # Where to go on
-//! [`Writer`] and [`Reader`] work on one column, [`Archive`] and [`ArchiveWriter`] on the five of
-//! an archive, [`era`] imports `.era` files, [`verify`] checks a column, [`inspect`] shows what
-//! opening for writing would heal.
+//! [`Writer`] and [`Reader`] work on one column, [`Archive`] and [`ArchiveWriter`] on the five columns
+//! of an archive. [`era`] imports `.era` files, [`verify`] checks a column, and [`inspect`] reports
+//! what opening for writing would heal.
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!(
-    "coldstore needs a 64-bit target: it loads entries of mapped offset files atomically, which is \
-     guaranteed for memory mapped read-only on 64-bit targets alone"
+    "coldstore needs a 64-bit target: it loads 8-byte entries of mapped offset files atomically, and \
+     Rust guarantees this for read-only memory on 64-bit targets only"
 );
 
 pub mod archive;
@@ -78,7 +79,7 @@ pub mod removal;
 pub mod slot;
 pub mod stat;
 pub mod verify;
-// Some of the writer serves the importer alone.
+// Parts of the writer are used by the importer only.
 #[cfg_attr(not(feature = "era"), allow(dead_code))]
 pub mod write;
 

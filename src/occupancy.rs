@@ -1,8 +1,8 @@
-//! Which slots of a column are there, and what is known of those that are not.
+//! Classifies every slot of a column: present, skipped, missing, pruned …
 //!
-//! The offset tables are looked at, and the block roots of slots without a block; no other data.
-//! So a whole archive takes seconds, and what only shows in data files (a damaged header, a value
-//! that does not decode) is for [`verify`](crate::verify) to say.
+//! Reads the offset tables, and the block roots of slots without a block; no other data. A whole
+//! archive therefore takes seconds. Damage that only data files show (a corrupt header, a value
+//! that does not decode) is left to [`verify`](crate::verify).
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -16,32 +16,32 @@ use crate::format::ssz::BlockHead;
 use crate::read::{Look, SlotTable};
 use crate::slot::{FileId, Slot};
 
-/// What is known of a slot in a column.
+/// The state of a slot in a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SlotState {
-    /// There is no record, and nothing tells whether there should be one: behind the highest slot,
-    /// in front of the lowest, or in a column that need not have all slots.
+    /// There is no record, and none is known to be expected: the slot is above the highest or below
+    /// the lowest, or the column need not have every slot.
     Empty,
     /// There is a record.
     Present,
-    /// There is a record, written behind those of later slots of its file.
+    /// There is a record, which lies in its file after the record of a later slot.
     Backfilled,
     /// There is no block, and the repeated block root proves that there never was one.
     Skipped,
-    /// There should be a record, by the block roots or because the column has every slot: it was
-    /// never written, or its file is gone.
+    /// A record is expected, because of the block roots or because the column has every slot, but
+    /// it was never written or its file is gone.
     Missing,
     /// The slot's file, or its entry in the offset table, contradicts the format.
     Damaged,
-    /// The environment does not let it be known: a bad sector, a permission.
+    /// The entry cannot be read (a bad sector, a permission).
     Unreadable,
-    /// There is no record, and the archive's manifest says that it was removed on purpose: see
-    /// [`SlotState::below_pruned`].
+    /// There is no record, because it was removed on purpose according to the archive's manifest:
+    /// see [`SlotState::below_pruned`].
     Pruned,
 }
 
 impl SlotState {
-    /// All of them, in the order of their numbers.
+    /// All states, in the order of their discriminants.
     pub const ALL: [SlotState; 8] = [
         SlotState::Empty,
         SlotState::Present,
@@ -53,8 +53,8 @@ impl SlotState {
         SlotState::Pruned,
     ];
 
-    /// What the state comes to below the slot before which a column was pruned. What the columns
-    /// alone tell ([`slots_of_file`]) has no pruned slots.
+    /// Maps the states without a record to `Pruned`, for slots below the column's `pruned_before`.
+    /// [`slots_of_file`] knows only the columns, and never returns `Pruned` itself.
     #[must_use]
     pub fn below_pruned(self) -> Self {
         match self {
@@ -64,7 +64,7 @@ impl SlotState {
     }
 }
 
-/// In one word.
+/// Writes the state as one lower-case word.
 impl fmt::Display for SlotState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -80,20 +80,20 @@ impl fmt::Display for SlotState {
     }
 }
 
-/// What tells whether a slot without a record should have one.
+/// How to decide whether a slot without a record should have one.
 #[derive(Clone, Copy, Debug)]
 pub enum Expected<'a> {
-    /// Nothing does.
+    /// No record is expected.
     Nothing,
     /// Every slot from this one to the column's highest has a record.
     EverySlotFrom(Slot),
-    /// There is a block where the block root differs from that of the slot before.
+    /// A slot has a block if its block root differs from the preceding slot's.
     ByRoots(&'a dyn Look),
 }
 
 impl<'a> Expected<'a> {
-    /// What is expected of a column of an archive. `roots` is a view of its `bbr`, where it has
-    /// that column; `begin` is the archive's first slot, where its manifest has it.
+    /// The rule for a column of an archive. `roots` is a view of the archive's `bbr`, if it has that
+    /// column; `begin` is the archive's first slot, if its manifest records it.
     ///
     /// # Errors
     /// As [`lowest_slot`].
@@ -116,9 +116,9 @@ impl<'a> Expected<'a> {
 }
 
 impl Expected<'_> {
-    /// Ids of the files in which anything can be found, ascending: those of the column itself, and
-    /// of the block roots where they are asked. The conf of a damaged column may speak of more
-    /// files than anybody could look at one by one.
+    /// Ids of the files to examine, ascending: those of the column itself and, for
+    /// [`Expected::ByRoots`], those of the block roots. They come from the directory, because the
+    /// conf of a damaged column may claim too many files to examine one by one.
     ///
     /// # Errors
     /// [`Error::Io`] when a directory cannot be listed.
@@ -132,7 +132,7 @@ impl Expected<'_> {
         Ok(ids)
     }
 
-    /// Which of these slots are missing, given that there is no file for any of them.
+    /// The part of `slots` that is missing, if no file exists for any of them.
     #[must_use]
     pub fn missing_without_files(
         &self,
@@ -147,12 +147,11 @@ impl Expected<'_> {
     }
 }
 
-/// The lowest slot with a record. A file that cannot be read, or that has lost its entries, may have
-/// held records from its first slot on: that counts then.
+/// The lowest slot with a record. An unreadable file, or one that has lost its entries, may have held
+/// records from its first slot on, so that slot counts.
 ///
 /// # Errors
-/// [`Error::Io`] when the directory cannot be listed, and when the process may open no more files or has
-/// no memory.
+/// [`Error::Io`] if the directory cannot be listed, or the process is out of file descriptors or memory.
 pub fn lowest_slot<L: Look + ?Sized>(view: &L) -> Result<Option<Slot>> {
     let Some(highest) = view.conf().highest else { return Ok(None) };
     for file_id in view.file_ids()?.into_iter().take_while(|id| *id <= highest.file_id()) {
@@ -163,7 +162,7 @@ pub fn lowest_slot<L: Look + ?Sized>(view: &L) -> Result<Option<Slot>> {
             }
             Err(_) => return Ok(Some(file_id.first_slot())),
         };
-        // With backfill, what lies behind the bound may be on its way.
+        // With backfill, an entry past the bound may belong to a commit in flight.
         let bound_of_entries = if view.conf().allows_backfill() { bound } else { u64::MAX };
         let is_record = |entry: u64| entry >= FIRST_RECORD_OFFSET && entry < bound_of_entries;
         let mut entries = entries.into_iter().zip(is_known);
@@ -182,19 +181,19 @@ pub fn lowest_slot<L: Look + ?Sized>(view: &L) -> Result<Option<Slot>> {
 pub struct FileSlots {
     /// The file.
     pub file_id: FileId,
-    /// By slot: 8192 of them.
+    /// The state of each slot of the file: 8192 entries.
     pub states: Vec<SlotState>,
-    /// Why the file cannot be read.
+    /// Why the file cannot be read, or not all of it.
     pub fault: Option<Error>,
 }
 
-/// Looks at the slots of one file. A file that cannot be read is no error: its slots are missing
-/// where one of its two files is gone, unreadable where the system does not let it be read, and damaged
-/// otherwise, as far as anything is expected there.
+/// Classifies the slots of one file. An unreadable file is not an error: the slots that should have a
+/// record are then `Missing` if the data or the offset file does not exist, `Unreadable` after an I/O
+/// error, and `Damaged` otherwise.
 ///
 /// # Errors
-/// [`Error::Io`] when the process may open no more files or has no memory, and [`Error::Corrupt`] when
-/// the block roots are damaged.
+/// [`Error::Io`] if the process is out of file descriptors or memory, and [`Error::Corrupt`] if the
+/// block roots are damaged.
 pub fn slots_of_file(
     view: &impl Look,
     file_id: FileId,
@@ -222,7 +221,7 @@ pub fn slots_of_file(
         }
         let slot = file_id.slot_at(index);
         *state = match expected {
-            // Of such a file nothing is known, so all of it counts.
+            // Any slot of a lost file may have had a record.
             Expected::Nothing if is_lost && Some(slot) <= highest => without,
             Expected::Nothing => SlotState::Empty,
             Expected::EverySlotFrom(first) if slot < *first || Some(slot) > highest => {
@@ -243,8 +242,8 @@ pub fn slots_of_file(
     Ok(FileSlots { file_id, states, fault })
 }
 
-/// Marks the slots with a record, those whose entry cannot lead to one, and those whose entry cannot be
-/// read: why, it returns.
+/// Marks the slots with a record, with an entry that cannot point to one, and with an unreadable entry.
+/// Returns the error that made entries unreadable.
 fn mark_records(
     view: &impl Look,
     file_id: FileId,
@@ -255,7 +254,7 @@ fn mark_records(
         return Ok(None);
     };
     let SlotTable { entries, is_known, bound, fault } = view.table(file_id)?;
-    // Downwards: a record that lies behind one of a later slot was written after it.
+    // From the last slot down: a record that lies after the record of a later slot was backfilled.
     let mut lowest_behind = u64::MAX;
     for (index, state) in states.iter_mut().enumerate().rev() {
         let entry = entries[index];
@@ -271,9 +270,9 @@ fn mark_records(
         }
         *state = match entry {
             _ if entry < FIRST_RECORD_OFFSET => SlotState::Damaged,
-            // Where backfill is on, a record may be on its way.
+            // With backfill, this may be the entry of a commit in flight.
             _ if entry >= bound && conf.allows_backfill() => SlotState::Empty,
-            // No header fits in there.
+            // No header fits below the bound.
             _ if entry.saturating_add(HEADER_BYTES) > bound => SlotState::Damaged,
             _ if entry > lowest_behind => SlotState::Backfilled,
             _ => {
@@ -285,12 +284,12 @@ fn mark_records(
     Ok(fault)
 }
 
-/// True when a slot without a block is the first that has a block root, and was skipped: the next
-/// block has that root as its parent. A block of the slot itself would be the parent too, so what
-/// this shows is that no block is missing after the slot; an import has seen that there is none in it.
+/// True if `slot`, which has no block, is the first with a block root and was skipped: the next block
+/// names that root as its parent. A block at `slot` itself would be the parent too, so this proves only
+/// that no block is missing after `slot`; the import has seen that `slot` itself has none.
 ///
 /// # Errors
-/// [`Error::Io`] when a column cannot be read. From damage nothing follows.
+/// [`Error::Io`] if a column cannot be read. Damage yields `false`.
 pub fn first_slot_was_skipped(
     blocks: &impl Look,
     roots: &(impl Look + ?Sized),
@@ -313,8 +312,8 @@ pub fn first_slot_was_skipped(
     }
 }
 
-/// What the block roots say of a slot without a block. `previous` is the root of the slot before,
-/// where that was looked at.
+/// Classifies a slot without a block by the block roots. `previous` caches the root of the preceding
+/// slot between calls.
 fn by_roots(
     blocks: &impl Look,
     roots: &dyn Look,
@@ -370,13 +369,13 @@ mod tests {
         }
     }
 
-    /// The first letters of the states of the first slots.
+    /// The first letter of each of the first `count` states.
     fn letters(slots: &FileSlots, count: usize) -> String {
         slots.states[..count].iter().map(|state| state.to_string().remove(0)).collect()
     }
 
     #[test]
-    fn records_behind_those_of_later_slots_are_backfilled() {
+    fn records_that_lie_after_those_of_later_slots_are_backfilled() {
         let puts = [(1, 0), (4, 0), (7, 0), (5, 0), (2, 0), (3, 0)];
         let made = Made::with(Column::StateSnapshots.spec(), true, &puts);
         let view = made.view();
@@ -401,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_root_proves_a_skipped_slot_and_a_new_one_a_missing_block() {
+    fn a_repeated_root_proves_a_skipped_slot_and_a_new_root_a_missing_block() {
         let of_slots = [1, 1, 2, 3, 3, 3, 4, 5];
         let roots: Vec<(u64, u8)> = (0..).zip(of_slots).collect();
         let roots = Made::with(Column::BlockRoots.spec(), false, &roots);
@@ -423,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_slot_of_an_archive_that_begins_late_was_skipped_when_the_next_block_says_so() {
+    fn the_first_slot_of_a_late_archive_was_skipped_if_the_next_block_names_its_root_as_parent() {
         let roots = Made::with(Column::BlockRoots.spec(), false, &[(8, 1), (9, 1), (10, 2)]);
         for (parent, wanted) in [(1, "eeeeeeeesspe"), (3, "eeeeeeeeespe")] {
             let directory = tempfile::tempdir().unwrap();
@@ -438,7 +437,7 @@ mod tests {
         }
     }
 
-    /// Guards against an archive that seems to begin behind its damage.
+    /// Guards against an archive that seems to begin after its damage.
     #[test]
     #[allow(clippy::disallowed_methods, reason = "the test damages files by hand")]
     fn a_first_file_that_is_lost_or_damaged_counts_from_its_first_slot() {
@@ -476,7 +475,7 @@ mod tests {
 
     #[test]
     #[allow(clippy::disallowed_methods, reason = "the test damages files by hand")]
-    fn a_file_that_is_gone_is_missing_and_one_that_is_cut_is_damaged() {
+    fn slots_of_a_removed_file_are_missing_and_of_a_truncated_one_damaged() {
         let puts = [(0, 0), (1, 0), (8192, 0), (8193, 0), (16384, 0)];
         let made = Made::with(Column::BlockRoots.spec(), false, &puts);
         let path = |name: &str| made.directory.path().join(name);

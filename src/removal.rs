@@ -1,17 +1,16 @@
-//! Removing records of an archive on purpose: rewind takes back what was written last, prune drops
-//! the oldest files.
+//! Removes records of an archive on purpose: rewind removes the newest records, prune the oldest
+//! files.
 //!
 //! # Steps
 //! 1. Lock and heal the columns, in the order of [`Column::ALL`].
-//! 2. Find out what goes from each of them. Nothing has changed so far.
-//! 3. Record in the manifest: the intent, the highest slots as they will be at most, and what is
-//!    pruned.
-//! 4. Replace each column by the part of it that stays ([`Writer::cut`]).
-//! 5. Take the intent out of the manifest.
+//! 2. Plan the cut of each column. Nothing has changed so far.
+//! 3. Record in the manifest: the intent, upper bounds on the new highest slots, and what is pruned.
+//! 4. Replace each column by the part that stays ([`Writer::cut`]).
+//! 5. Remove the intent from the manifest.
 //!
-//! A crash before step 3 leaves the archive as it was. After that the intent stays, and whoever opens
-//! the archive for writing next does steps 1, 2 and 4 again for all of its columns
-//! ([`finish_intents`]): a column that was cut already has nothing left to cut.
+//! A crash before step 3 leaves the archive unchanged. After step 3 the intent stays, and the next
+//! opening of the archive for writing repeats steps 1, 2 and 4 for all of its columns
+//! ([`finish_intents`]). A column that was already cut has nothing left to cut.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,25 +25,25 @@ use crate::slot::{FileId, Slot};
 use crate::write::copy;
 use crate::write::{CutReport, Keep, Writer, WriterOptions, inspect_cut};
 
-/// What is removed.
+/// The records to remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
-    /// All records above a slot; `None`: all records.
+    /// All records above a slot; `None` removes all records.
     Rewind(Option<Slot>),
-    /// Whole files below a slot. The file that holds a column's highest slot stays. Of the columns of
-    /// states and of state differences, that is below the newest snapshot at or below the slot, when
-    /// there are differences above it: they may build on it.
+    /// Whole files below a slot. The file that holds a column's highest slot stays. If `bsd` has
+    /// differences at or above the slot, `bss` and `bsd` are pruned only below the newest snapshot at
+    /// or below the slot, because the differences may build on it.
     Prune(Slot),
 }
 
-/// What was removed from a column, or would be.
+/// What was, or would be, removed from a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removed {
     /// The column.
     pub column: Column,
-    /// What became of it.
+    /// How the column was cut.
     pub cut: CutReport,
-    /// Records below this slot are gone on purpose; `None` where none are.
+    /// Records below this slot were removed on purpose; `None` if the column was never pruned.
     pub pruned_before: Option<Slot>,
 }
 
@@ -69,10 +68,10 @@ impl Removal {
     }
 }
 
-/// What [`remove`] would do. Changes nothing and takes no lock.
+/// Reports what [`remove`] would do. Changes nothing and takes no lock.
 ///
 /// # Errors
-/// As [`inspect_cut`], for the columns among those asked for that are there.
+/// As [`inspect_cut`], for those of `columns` that exist.
 pub fn inspect(
     root: impl AsRef<Path>,
     removal: Removal,
@@ -88,11 +87,11 @@ pub fn inspect(
     keeps.iter().map(inspect).collect()
 }
 
-/// Removes records from those of the columns that are there.
+/// Removes records from those of `columns` that exist.
 ///
-/// Readers that have a column open keep what their views have mapped, and get [`Error::Replaced`] for
-/// everything else. After a crash or an error behind step 3, the next opening of the archive for
-/// writing finishes it.
+/// Readers that have a column open keep the files that their views have mapped, and get
+/// [`Error::Replaced`] for everything else. After a crash or an error after step 3, the next opening
+/// of the archive for writing finishes the removal.
 ///
 /// # Errors
 /// [`Error::AlreadyOpen`], and as [`Writer::open`], [`Writer::cut`] and [`Manifest::update`].
@@ -154,12 +153,12 @@ pub fn remove_on(
     Ok(cuts.into_iter().map(removed).collect())
 }
 
-/// Finishes what an earlier process began with several columns of the archive and did not finish.
-/// Returns what that was.
+/// Finishes the operations that an earlier process left unfinished in the archive's manifest. Returns
+/// their intents.
 ///
 /// # Errors
-/// [`Error::UnfinishedCopy`]; [`Error::Unsupported`] for an intent that is finished by other means, or by a later version;
-/// [`Error::AlreadyOpen`] while that process is at it; as [`remove`].
+/// [`Error::UnfinishedCopy`]; [`Error::Unsupported`] for an intent that another command or a later
+/// version has to finish; [`Error::AlreadyOpen`] while that process still runs; as [`remove`].
 pub fn finish_intents(root: impl AsRef<Path>) -> Result<Vec<Intent>> {
     finish_on(&(Arc::new(OsDisk) as Arc<dyn Disk>), root.as_ref())
 }
@@ -208,7 +207,7 @@ fn open_all(disk: &Arc<dyn Disk>, root: &Path, columns: &[Column]) -> Result<Vec
     columns.iter().map(open).collect()
 }
 
-/// What stays of each column.
+/// The part of each column that stays.
 fn keeps(root: &Path, removal: Removal, columns: &[Column]) -> Result<Vec<(Column, Keep)>> {
     let keep_of = |column: &Column| {
         let keep = match removal {
@@ -225,7 +224,7 @@ fn keeps(root: &Path, removal: Removal, columns: &[Column]) -> Result<Vec<(Colum
     columns.iter().map(keep_of).collect()
 }
 
-/// Below which slot states and differences may go when everything below `before` is to.
+/// The slot below which snapshots and differences may be removed, when `before` is requested.
 fn states_limit(root: &Path, before: Slot) -> Result<Slot> {
     let highest = view_of(root, Column::StateDiffs)?.and_then(|view| view.highest_written_slot());
     if highest < Some(before) {
@@ -245,7 +244,7 @@ fn record(manifest: &mut Manifest, column: Column, keep: Keep, cut: &CutReport) 
     }
 }
 
-/// What the columns tell, where there is no manifest.
+/// Fills a new manifest from the columns.
 fn rebuild(root: &Path, manifest: &mut Manifest) -> Result<()> {
     manifest.rebuilt = true;
     for column in present(root, &Column::ALL)? {
@@ -276,7 +275,7 @@ fn pruned_before(manifest: &Manifest, column: Column, cut: &CutReport, keep: Kee
             let current = cut.highest.map_or(FileId(0), Slot::file_id);
             before.max(Some(first.min(current).first_slot()))
         }
-        // What a rewind leaves empty begins again where the prune ended.
+        // A column that a rewind empties starts again where the prune ended.
         Keep::From(_) | Keep::UpTo(_) => before,
         Keep::Nothing => None,
     }

@@ -1,4 +1,4 @@
-//! Slots, and the files that they fall into.
+//! Slots, and the ids of the files that hold them.
 
 use std::fmt;
 use std::num::ParseIntError;
@@ -72,16 +72,16 @@ impl fmt::Display for Slot {
     }
 }
 
-/// The number of a data file and its offset file: the slots
-/// `id * 8192 ..= id * 8192 + 8191` are in it.
+/// The number of a data file and its offset file. They hold the slots
+/// `id * 8192 ..= id * 8192 + 8191`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileId(pub u64);
 
 impl FileId {
-    /// The file of [`Slot::MAX`]: no file has a higher id.
+    /// The id of the file that holds [`Slot::MAX`]; no file has a higher id.
     pub const MAX: FileId = Slot::MAX.file_id();
 
-    /// The first slot of the file. The id is at most [`FileId::MAX`].
+    /// The first slot of the file. The id must be at most [`FileId::MAX`].
     #[must_use]
     pub const fn first_slot(self) -> Slot {
         Slot(self.0.saturating_mul(SLOTS_PER_FILE))
@@ -94,14 +94,14 @@ impl FileId {
         if last > Slot::MAX.0 { Slot::MAX } else { Slot(last) }
     }
 
-    /// The slot whose entry has this index in the file's offset table.
+    /// The slot of the entry at `index` in the file's offset table.
     #[must_use]
     pub const fn slot_at(self, index: usize) -> Slot {
         Slot(self.first_slot().0.saturating_add(index as u64))
     }
 }
 
-/// As in a file name: at least five decimal digits.
+/// Writes the id as in a file name: with at least five decimal digits.
 impl fmt::Display for FileId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:05}", self.0)

@@ -1,4 +1,4 @@
-//! Counting what is in a column.
+//! Statistics of a column: records, gaps, files and bytes.
 
 use std::path::{Path, PathBuf};
 
@@ -11,18 +11,18 @@ use crate::format::offsets::TABLE_BYTES;
 use crate::read::View;
 use crate::slot::Slot;
 
-/// What is in a column at the moment of a view.
+/// The size of a column in one snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ColumnStat {
     /// The commit marker: highest slot, compression, backfill state, version.
     pub conf: Conf,
     /// The lowest slot with a record.
     pub lowest: Option<Slot>,
-    /// Records.
+    /// Number of records.
     pub records: u64,
-    /// Slots without a record between the lowest and the highest with one.
+    /// Number of slots without a record between the lowest and the highest slot.
     pub gaps: u64,
-    /// Files, data and offsets as one, at or below the current one.
+    /// Number of file ids up to the current one; a data file and its offset file count once.
     pub files: u64,
     /// Committed bytes in data files.
     pub data_bytes: u64,
@@ -30,10 +30,10 @@ pub struct ColumnStat {
     pub offset_bytes: u64,
 }
 
-/// Counts by the offset tables; no record is looked at.
+/// Counts the entries of the offset tables; reads no record.
 ///
 /// # Errors
-/// [`Error::Corrupt`] when files that must be there are missing or cut short; [`Error::Io`].
+/// [`Error::Corrupt`] if a file with committed records is missing or too short; [`Error::Io`].
 pub fn stat_column(view: &View) -> Result<ColumnStat> {
     let conf = *view.conf();
     let mut stat = ColumnStat {
@@ -67,15 +67,15 @@ pub fn stat_column(view: &View) -> Result<ColumnStat> {
 /// A file that healing has put aside: `FORMAT.md`, section 12.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PutAside {
-    /// The file.
+    /// Its path.
     pub file: PathBuf,
-    /// Its bytes.
+    /// Its length in bytes.
     pub byte_len: u64,
     part: AsidePart,
 }
 
 impl PutAside {
-    /// What it is, and how to get rid of it.
+    /// A sentence for users: what the file is, and how to remove it.
     #[must_use]
     pub fn in_words(&self) -> String {
         let what = match self.part {
@@ -93,10 +93,10 @@ impl PutAside {
     }
 }
 
-/// Lists what healing has put aside in a column's directory, by name.
+/// Lists the files that healing has put aside in a column's directory, ordered by name.
 ///
 /// # Errors
-/// [`Error::NoSuchColumn`] without a directory; [`Error::Io`].
+/// [`Error::NoSuchColumn`] if there is no such directory; [`Error::Io`].
 pub fn put_aside(directory: impl AsRef<Path>) -> Result<Vec<PutAside>> {
     let path = directory.as_ref();
     match Directory::open(path)? {
@@ -114,61 +114,61 @@ pub(crate) fn asides_of(directory: &Directory) -> Result<Vec<PutAside>> {
     Ok(asides.collect())
 }
 
-/// What the records of a column take.
+/// Sizes of the records of a column.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecordStat {
-    /// By era, ascending; eras without a record are left out.
+    /// One entry per era with a record, ascending.
     pub eras: Vec<EraStat>,
-    /// The largest records as they are stored, the largest first.
+    /// The records with the largest payloads, largest first.
     pub largest: Vec<RecordSize>,
-    /// The records that were decoded: all of them, or some at even distances.
+    /// The decoded sample: all records, or evenly spaced ones.
     pub sample: SampleStat,
 }
 
 /// The records of one era.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EraStat {
-    /// The number of the era.
+    /// The era's number.
     pub era: u64,
-    /// Records.
+    /// Number of records.
     pub records: u64,
-    /// Bytes of data files up to the next record each, headers included. Bytes that no slot refers
-    /// to count to the record before them.
+    /// Bytes in data files, headers included. A record counts up to the start of the next one, so
+    /// unreferenced bytes count towards the record before them.
     pub data_bytes: u64,
 }
 
-/// How large a record is.
+/// The size of one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordSize {
     /// The slot.
     pub slot: Slot,
-    /// Bytes of the payload as it is stored.
+    /// Length of the stored payload in bytes.
     pub stored_bytes: u64,
 }
 
-/// What some records have in bytes, stored and decoded.
+/// Total size of some records, stored and decoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SampleStat {
-    /// Records.
+    /// Number of records.
     pub records: u64,
-    /// Bytes of their payloads as they are stored.
+    /// Total length of the stored payloads in bytes.
     pub stored_bytes: u64,
-    /// Bytes of their values.
+    /// Total length of the decoded values in bytes.
     pub value_bytes: u64,
 }
 
-/// What is asked of [`stat_records`].
+/// Limits for [`stat_records`].
 #[derive(Clone, Copy, Debug)]
 pub struct RecordQuestions {
-    /// How many of the largest records are named.
+    /// How many of the largest records to list.
     pub largest: usize,
-    /// How many records are decoded at most. In an uncompressed column none is.
+    /// Maximum number of records to decode. An uncompressed column decodes none.
     pub sample: u64,
 }
 
-/// Finds out what records take, by the offset tables: only the largest records, and those of the
-/// sample, are looked at, and left out where they are damaged. `era_of` says to which era a slot
-/// belongs; it must not descend.
+/// Measures the records of a column by its offset tables. Reads only the largest records and the
+/// sample, and omits those that are damaged. `era_of` returns the era of a slot; it must not decrease
+/// with the slot.
 ///
 /// # Errors
 /// As [`stat_column`].
@@ -221,7 +221,7 @@ fn count_in_era(eras: &mut Vec<EraStat>, era: u64, data_bytes: u64) {
     }
 }
 
-/// Keeps the largest, and of those that are alike the first.
+/// Keeps the `wanted` largest; among equals the first seen wins.
 fn keep_largest(largest: &mut Vec<(u64, Slot)>, wanted: usize, data_bytes: u64, slot: Slot) {
     let place = largest.partition_point(|(kept, _)| *kept >= data_bytes);
     if place < wanted {
@@ -252,7 +252,7 @@ mod tests {
     use crate::write::{Writer, WriterOptions};
 
     #[test]
-    fn records_are_counted_by_era_and_the_largest_are_named() {
+    fn records_are_counted_by_era_and_the_largest_are_listed() {
         let directory = tempfile::tempdir().unwrap();
         let options = WriterOptions::create(Column::StateSnapshots.spec()).allow_backfill(true);
         let mut writer = Writer::open(directory.path(), options).unwrap();

@@ -230,7 +230,8 @@ fn an_unfinished_copy_is_told_from_an_archive_by_its_mark() {
     fs::write(copied.join(MARK), "").unwrap();
     for (who, opened) in openings(&copied) {
         let Err(error @ Error::UnfinishedCopy { .. }) = opened else { panic!("{who}: {opened:?}") };
-        let wanted = ": an unfinished copy of an archive: run `coldstore copy` again";
+        let wanted =
+            " is an unfinished copy of an archive; run `coldstore copy` again to finish it";
         assert_eq!(error.to_string(), format!("{}{wanted}", copied.display()));
     }
     assert!(!scratch.path().join("copy.again").exists());

@@ -137,13 +137,13 @@ fn an_objection_names_the_column_the_slot_both_values_and_the_way_out() {
     assert_eq!(
         refused(blocks.put(Slot(5), &block(6))),
         "blk slot 5 is refused: wanted the SSZ of the signed block of slot 5, found that of slot 6; \
-         check slot and file; only `raw` writes take other encodings"
+         check the slot and the file; only `raw` writes take other encodings"
     );
     blocks.put(Slot(5), &block(5)).unwrap();
     assert_eq!(
         refused(blocks.put(Slot(1_000_000), &block(1_000_000))),
         "blk slot 1000000 is refused: wanted at most one era (64 slots) above slot 5, the archive's \
-         highest, found 999995 slots above it; check the slot; say `far` if it is meant"
+         highest, found 999995 slots above it; check the slot; pass `far` if it is right"
     );
 }
 

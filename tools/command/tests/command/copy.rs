@@ -69,9 +69,9 @@ fn verbs_refuse_an_unfinished_copy() {
     ];
     let before = listing(Path::new(&copied));
     for args in runs {
-        coldstore(args)
-            .exits(3)
-            .complains_of(": an unfinished copy of an archive: run `coldstore copy` again");
+        coldstore(args).exits(3).complains_of(
+            " is an unfinished copy of an archive; run `coldstore copy` again to finish it",
+        );
     }
     assert_eq!(listing(Path::new(&copied)), before);
     coldstore(&["copy", &archive.arg(), &copied]).exits(0);
