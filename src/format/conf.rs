@@ -13,13 +13,13 @@ use crate::slot::{FileId, Slot};
 
 const MAGIC_V2: [u8; 8] = *b"LHSTBLK2";
 const MAGIC_V3: [u8; 8] = *b"LHSTBLK3";
-/// The abandoned draft of V3 had this many bytes.
+/// Length of a conf by the abandoned draft of V3.
 const DRAFT_V3_BYTES: usize = 34;
 
 const FLAG_BACKFILL: u8 = 1;
 const NONE: u64 = u64::MAX;
 
-/// What both versions begin with.
+/// A V2 conf, and the common prefix of both versions.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct ConfV2 {
@@ -50,32 +50,32 @@ const _: () = assert!(size_of::<ConfV2>() == V2_BYTES && size_of::<ConfV3>() == 
 /// A commit marker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conf {
-    /// The highest committed slot, `None` in an empty column.
+    /// The highest committed slot; `None` in an empty column.
     pub highest: Option<Slot>,
-    /// Committed bytes of the current data file, the one that holds the highest slot; 0 in an
-    /// empty column.
+    /// Committed length in bytes of the current data file, the one that holds the highest slot; 0 in
+    /// an empty column.
     pub current_data_len: u64,
     /// Record type and compression of the column, and the bound on one decoded value.
     pub spec: ColumnSpec,
-    /// `Some` makes it a V3 conf.
+    /// The fields of a V3 conf; `None` for V2.
     pub backfill: Option<Backfill>,
 }
 
-/// What only a V3 conf has.
+/// The fields that only a V3 conf has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backfill {
     /// Whether skipped slots may be filled.
     pub allowed: bool,
-    /// The sealed file that is being filled.
+    /// The file that backfill appends to, besides the current one.
     pub target: Option<BackfillTarget>,
 }
 
-/// The file that backfill appends to, besides the current one.
+/// A file that backfill appends to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackfillTarget {
-    /// The file.
+    /// The file's id.
     pub file_id: FileId,
-    /// Its committed length in bytes; 0 when it was not there yet.
+    /// Its committed length in bytes; 0 if nothing was committed in it yet.
     pub data_len: u64,
 }
 
@@ -93,14 +93,14 @@ impl Conf {
         self.highest.map(Slot::file_id)
     }
 
-    /// True when skipped slots may be filled.
+    /// Whether skipped slots may be filled.
     #[must_use]
     pub fn allows_backfill(&self) -> bool {
         self.backfill.is_some_and(|backfill| backfill.allowed)
     }
 
-    /// The backfill file, where it is another than the current one. (Where a conf names the
-    /// current file as the backfill file too, the current file's length counts.)
+    /// The backfill file, unless it is the current file. (A conf may name the current file as the
+    /// backfill file too; `current_data_len` is then the file's committed length.)
     #[must_use]
     pub fn backfill_target(&self) -> Option<BackfillTarget> {
         let target = self.backfill?.target?;
@@ -117,8 +117,8 @@ impl Conf {
         (target.file_id == file_id).then_some(target.data_len)
     }
 
-    /// Whether a writer, this one or another, may have come from `earlier` to this conf: it never
-    /// goes back, in no respect.
+    /// Whether a writer, of this or other software, may have advanced from `earlier` to this conf: no
+    /// slot, length or bound decreases, and no setting is taken back.
     #[must_use]
     pub fn may_follow(&self, earlier: &Conf) -> bool {
         let (spec, before) = (self.spec, earlier.spec);
@@ -135,13 +135,13 @@ impl Conf {
         is_same_kind && self.highest >= earlier.highest && named.all(|(id, len)| has_grown(id, len))
     }
 
-    /// "LHSTBLK2" or "LHSTBLK3".
+    /// The magic as text: "LHSTBLK2" or "LHSTBLK3".
     #[must_use]
     pub fn version(&self) -> &'static str {
         if self.backfill.is_some() { "LHSTBLK3" } else { "LHSTBLK2" }
     }
 
-    /// The bytes of the conf file.
+    /// Encodes the conf file.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let common = ConfV2 {
@@ -170,11 +170,11 @@ impl Conf {
         .to_vec()
     }
 
-    /// Reads a conf file's bytes; `path` is for the errors.
+    /// Parses a conf file; `path` appears in errors only.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a compression or flag that this version does not know,
-    /// [`Error::Corrupt`] for anything else that no writer writes.
+    /// [`Error::Unsupported`] for an unknown compression, an unknown flag, or the abandoned draft of
+    /// V3; [`Error::Corrupt`] for everything else that contradicts the format.
     pub fn decode(path: &Path, bytes: &[u8]) -> Result<Self> {
         if let Ok(v3) = ConfV3::ref_from_bytes(bytes)
             && v3.common.magic == MAGIC_V3
@@ -247,7 +247,8 @@ impl Conf {
         let (file_id, data_len) = (v3.backfill_file_id.get(), v3.backfill_data_len.get());
         let target = if file_id == NONE {
             if data_len != 0 {
-                return Err(corrupt(path, 44, "length of no backfill file", "0", data_len));
+                let what = "backfill data length without a backfill file";
+                return Err(corrupt(path, 44, what, "0", data_len));
             }
             None
         } else {
@@ -270,7 +271,7 @@ impl Conf {
     }
 }
 
-/// Shows what people compare two confs by.
+/// Writes all fields, for messages that show two confs side by side.
 impl fmt::Display for Conf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.version())?;
@@ -390,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_current_file_is_named_twice_its_own_length_counts() {
+    fn current_data_len_counts_if_the_current_file_is_the_backfill_file_too() {
         let mut conf = v3();
         conf.backfill = Some(Backfill {
             allowed: true,

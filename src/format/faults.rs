@@ -1,4 +1,4 @@
-//! The errors that readers and the writer share: what is wrong with a column, in words.
+//! Constructors of the corruption errors that readers and the writer share.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use crate::format::fit::Misfit;
 use crate::format::offsets::{TABLE_BYTES, entry_offset};
 use crate::slot::Slot;
 
-/// The error for a conf that asks for other records than the caller.
+/// Checks that a column has the record type and compression that the caller requested.
 pub(crate) fn check_spec(path: PathBuf, wanted: ColumnSpec, found: ColumnSpec) -> Result<()> {
     let mismatch = |setting, wanted: String, found: String| Error::ConfMismatch {
         file: path.into(),
@@ -28,7 +28,7 @@ pub(crate) fn check_spec(path: PathBuf, wanted: ColumnSpec, found: ColumnSpec) -
     Ok(())
 }
 
-/// The error for a conf that is not one of its current file's entries.
+/// The error for a conf that contradicts the entries of its current file.
 pub(crate) fn misfit_error(
     offset_path: PathBuf,
     highest: Slot,
@@ -36,13 +36,13 @@ pub(crate) fn misfit_error(
     data_len: u64,
 ) -> Error {
     let index = misfit.index().unwrap_or(highest.index_in_file());
-    let what = "conf, which does not fit its current file";
+    let what = "conf (it does not fit its current file)";
     let wanted = format!("{} (slot {highest})", misfit.wanted(data_len));
     Error::corrupt(offset_path, entry_offset(index), what, wanted, misfit.found())
 }
 
-/// The error for an entry that leads to no whole record of the column. `end` is where a record
-/// there would end, if it is one.
+/// The error for an entry that does not point to a whole record of the column. `end` is the end offset
+/// of the record there, if its header is valid.
 pub(crate) fn no_record(
     data_path: PathBuf,
     slot: Slot,
@@ -50,10 +50,10 @@ pub(crate) fn no_record(
     end: Option<u64>,
     bound: u64,
 ) -> Error {
-    let wanted = format!("a record of slot {slot} that ends by the committed {bound} bytes");
+    let wanted = format!("the record of slot {slot}, within the committed {bound} bytes");
     let found = end.map_or_else(
         || "no record of the column's type".to_owned(),
-        |end| format!("one that ends at {end}"),
+        |end| format!("a record that ends at {end}"),
     );
     Error::corrupt(data_path, entry, "record header", wanted, found)
 }
@@ -65,22 +65,23 @@ pub(crate) fn last_record_error(
     data_len: u64,
     end: Option<u64>,
 ) -> Error {
-    let what = "conf, which does not fit its current file";
+    let what = "conf (it does not fit its current file)";
     let wanted = format!("a last record that ends at the committed {data_len} bytes");
-    let found = end.map_or_else(|| "no whole record".to_owned(), |end| format!("an end at {end}"));
+    let found = end
+        .map_or_else(|| "no whole record".to_owned(), |end| format!("a record that ends at {end}"));
     Error::corrupt(data_path, offset, what, wanted, found)
 }
 
-/// The error for a data file that ends before its committed length.
+/// The error for a data file that is shorter than its committed length.
 pub(crate) fn data_file_too_short(path: PathBuf, byte_len: u64, bound: u64) -> Error {
     let (wanted, found) =
         (format!("at least the committed {bound} bytes"), format!("{byte_len} bytes"));
     Error::corrupt(path, None, "length of the data file", wanted, found)
 }
 
-/// The error for an offset file that has lost bytes since it was read.
+/// The error for an offset file that was truncated after it was read.
 pub(crate) fn offset_file_too_short(path: PathBuf, byte_len: u64, before: u64) -> Error {
-    let (wanted, found) = (format!("the {before} bytes it had"), format!("{byte_len} bytes"));
+    let (wanted, found) = (format!("the earlier {before} bytes"), format!("{byte_len} bytes"));
     Error::corrupt(path, None, "length of the offset file", wanted, found)
 }
 
@@ -90,8 +91,8 @@ pub(crate) fn offset_file_too_long(path: PathBuf, byte_len: u64) -> Error {
     Error::corrupt(path, None, "length of the offset file", wanted, found)
 }
 
-/// The error for a file that holds committed records and is gone.
+/// The error for a missing file that holds committed records.
 pub(crate) fn missing(path: PathBuf, wanted: &'static str, bound: u64) -> Error {
-    let found = format!("none, though {bound} bytes are committed");
+    let found = format!("no file, although {bound} bytes are committed");
     Error::corrupt(path, None, "column", wanted, found)
 }

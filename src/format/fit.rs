@@ -1,14 +1,14 @@
-//! Whether a conf belongs to the files beside it: `FORMAT.md`, section 6.
+//! Checks that a conf belongs to the files beside it: `FORMAT.md`, section 6.
 //!
-//! A conf with a flipped bit, or one copied from elsewhere, would make healing cut off good data
-//! and make a reader hide it. Both ask here before they trust it.
+//! With a conf that has a flipped bit or was copied from elsewhere, healing would cut off good data and
+//! a reader would hide it. Both run these checks before they trust a conf.
 
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordHeader};
 
 /// How the current file's offset table contradicts the conf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misfit {
-    /// The highest slot has no record below the committed length, but this entry.
+    /// The highest slot's entry does not point to a record below the committed length.
     NoHighest {
         /// The entry of the highest slot.
         entry: u64,
@@ -26,7 +26,7 @@ pub enum Misfit {
 /// committed length `data_len`.
 ///
 /// # Errors
-/// When the conf is not one of this file.
+/// [`Misfit`] if the conf does not belong to this file.
 pub fn check_current_entries(
     entries: impl Iterator<Item = u64>,
     highest_index: usize,
@@ -52,7 +52,7 @@ pub fn check_current_entries(
     Ok(largest)
 }
 
-/// Where the record at `offset` ends, when `header` is one of the column's type.
+/// The end offset of the record at `offset`; `None` if `header` is not of the column's type.
 #[must_use]
 pub fn record_end(header: [u8; 8], record_type: [u8; 2], offset: u64) -> Option<u64> {
     let header = RecordHeader::from_bytes(header);
@@ -60,7 +60,7 @@ pub fn record_end(header: [u8; 8], record_type: [u8; 2], offset: u64) -> Option<
     right.then(|| header.end(offset)).flatten()
 }
 
-/// True when a header can start at `offset` and end within `data_len`.
+/// Whether a header can start at `offset` and end within `data_len`.
 #[must_use]
 pub fn header_fits(offset: u64, data_len: u64) -> bool {
     offset >= FIRST_RECORD_OFFSET
@@ -68,7 +68,7 @@ pub fn header_fits(offset: u64, data_len: u64) -> bool {
 }
 
 impl Misfit {
-    /// Index of the entry, where it is another than the highest slot's.
+    /// Index of the contradicting entry; `None` if it is the highest slot's.
     #[must_use]
     pub fn index(self) -> Option<usize> {
         match self {
@@ -77,7 +77,7 @@ impl Misfit {
         }
     }
 
-    /// What the conf wants, for people.
+    /// Describes what the conf requires, for error messages.
     #[must_use]
     pub fn wanted(self, data_len: u64) -> String {
         match self {
@@ -90,7 +90,7 @@ impl Misfit {
         }
     }
 
-    /// What the table has, for people.
+    /// Describes what the table has, for error messages.
     #[must_use]
     pub fn found(self) -> String {
         let (Misfit::NoHighest { entry } | Misfit::AfterHighest { entry, .. }) = self;
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_conf_fits_when_the_highest_slot_is_the_last_one_committed() {
+    fn a_conf_fits_if_its_highest_slot_is_the_last_committed_one() {
         let entries = [0, 8, 0, 30, 0, 90];
         let check = |highest, len| check_current_entries(entries.into_iter(), highest, len);
         assert_eq!(check(3, 90), Ok(30));

@@ -1,48 +1,47 @@
-//! Snappy frames, decoded from memory.
+//! A decoder for snappy frames in memory.
 //!
-//! The framing format of
-//! <https://github.com/google/snappy/blob/main/framing_format.txt>, read as strictly as
-//! `snap::read::FrameDecoder` reads it. That decoder allocates and zeroes 140 KB for every stream,
-//! which for a block of that size costs more than decoding it; here chunks are decoded straight into
-//! the caller's buffer.
+//! The format is <https://github.com/google/snappy/blob/main/framing_format.txt>. This decoder accepts
+//! exactly what `snap::read::FrameDecoder` accepts. It exists because `FrameDecoder` allocates and
+//! zeroes 140 KB per stream, which costs more than decoding a block of that size; this one decodes
+//! chunks directly into the caller's buffer.
 
-/// The first chunk of every stream: type, length and the bytes "sNaPpY".
+/// The first chunk of every stream: type, length and the text "sNaPpY".
 const IDENTIFIER: [u8; 10] = *b"\xff\x06\x00\x00sNaPpY";
 const IDENTIFIER_TYPE: u8 = 0xff;
 const COMPRESSED: u8 = 0x00;
 const UNCOMPRESSED: u8 = 0x01;
-/// Chunks of these types must be understood, and are not.
+/// Unskippable chunk types that the format reserves: an error.
 const RESERVED: std::ops::RangeInclusive<u8> = 0x02..=0x7f;
 
-/// Bytes that one chunk may decode to.
+/// Maximum decoded length of one chunk, in bytes.
 pub const MAX_CHUNK_BYTES: usize = 65_536;
-/// Bytes that the body of one chunk may have: what the largest one can be compressed to at worst.
+/// Maximum length of a chunk's body, in bytes: the worst case of compressing [`MAX_CHUNK_BYTES`].
 const MAX_BODY_BYTES: usize = 76_490;
 
-/// Why bytes are no snappy frames.
+/// Why bytes are not valid snappy frames.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameFault {
     /// The bytes end within a chunk.
-    #[error("the end of the frames within a chunk")]
+    #[error("frames that end within a chunk")]
     Cut,
-    /// The first chunk is no stream identifier.
-    #[error("a chunk of type {0:02x} in place of the stream identifier")]
+    /// The first chunk is not a stream identifier.
+    #[error("a chunk of type {0:02x} instead of the stream identifier")]
     NoIdentifier(u8),
-    /// A stream identifier with another text.
+    /// A stream identifier with a text other than "sNaPpY".
     #[error("a stream identifier other than 'sNaPpY'")]
     Identifier,
     /// A chunk of a type that the format reserves.
     #[error("a chunk of the reserved type {0:02x}")]
     ChunkType(u8),
-    /// A chunk that is too short or too long.
-    #[error("a chunk of {0} bytes")]
+    /// A chunk that is too short or too long, with the length in bytes.
+    #[error("a chunk with the invalid length {0}")]
     ChunkLength(usize),
-    /// The bytes are not those that the checksum was made of.
-    #[error("the checksum {found:08x} in place of {wanted:08x}")]
+    /// The decoded bytes do not match the chunk's checksum.
+    #[error("a chunk with checksum {wanted:08x} whose bytes have checksum {found:08x}")]
     Checksum {
-        /// What the chunk says.
+        /// The checksum in the chunk.
         wanted: u32,
-        /// What its bytes have.
+        /// The checksum of the decoded bytes.
         found: u32,
     },
     /// A compressed chunk that does not decode.
@@ -50,20 +49,20 @@ pub enum FrameFault {
     Snappy(snap::Error),
 }
 
-/// Bytes of the type and the length in front of each chunk.
+/// Length of a chunk's header (type and length), in bytes.
 pub const CHUNK_HEADER_BYTES: usize = 4;
 
-/// Bytes that follow the header of a chunk.
+/// Length in bytes of the body that follows a chunk header.
 ///
 /// # Errors
-/// [`FrameFault::ChunkLength`] for more than any chunk needs.
+/// [`FrameFault::ChunkLength`] if the length exceeds that of any valid chunk.
 pub fn body_len(header: [u8; CHUNK_HEADER_BYTES]) -> Result<usize, FrameFault> {
     let [_, low, middle, high] = header;
     let byte_len = u32::from_le_bytes([low, middle, high, 0]) as usize;
     if byte_len > MAX_BODY_BYTES { Err(FrameFault::ChunkLength(byte_len)) } else { Ok(byte_len) }
 }
 
-/// A chunk with a part of the value.
+/// A data chunk: a part of the value, still encoded.
 #[derive(Clone, Copy, Debug)]
 pub struct Chunk<'a> {
     is_compressed: bool,
@@ -79,28 +78,28 @@ pub struct Chunks<'a> {
 }
 
 impl<'a> Chunks<'a> {
-    /// The chunks of a whole stream; one of no bytes at all is empty.
+    /// The chunks of a whole stream. An empty `stored` is a valid stream without chunks.
     #[must_use]
     pub fn new(stored: &'a [u8]) -> Self {
         Self { rest: stored, is_identified: false, decoder: snap::raw::Decoder::new() }
     }
 
-    /// Bytes of the stream that are still to be decoded.
+    /// Number of bytes of the stream that have not been consumed.
     #[must_use]
     pub fn bytes_left(&self) -> usize {
         self.rest.len()
     }
 
-    /// The chunks of a stream whose beginning was seen before; `stored` starts with a whole one.
+    /// The remaining chunks of a stream whose identifier was already read; `stored` starts at a chunk.
     #[must_use]
     pub fn continued(stored: &'a [u8]) -> Self {
         Self { is_identified: true, ..Self::new(stored) }
     }
 
-    /// Appends what the next chunk decodes to, at most [`MAX_CHUNK_BYTES`]; `false` at the end.
+    /// Decodes the next chunk and appends at most [`MAX_CHUNK_BYTES`] to `value`; `false` at the end.
     ///
     /// # Errors
-    /// [`FrameFault`]; nothing is appended then.
+    /// [`FrameFault`]; `value` is then unchanged.
     pub fn next_into(&mut self, value: &mut Vec<u8>) -> Result<bool, FrameFault> {
         match self.next_chunk()? {
             Some(chunk) => chunk.append_to(value, &mut self.decoder).map(|()| true),
@@ -108,10 +107,10 @@ impl<'a> Chunks<'a> {
         }
     }
 
-    /// The next chunk of the value, still to be decoded; `None` at the end.
+    /// The next data chunk, still encoded; `None` at the end.
     ///
     /// # Errors
-    /// [`FrameFault`], except those that decoding comes upon.
+    /// [`FrameFault`], except the faults that only decoding can detect.
     pub fn next_chunk(&mut self) -> Result<Option<Chunk<'a>>, FrameFault> {
         while !self.rest.is_empty() {
             let (chunk_type, body) = self.take_chunk()?;
@@ -125,7 +124,7 @@ impl<'a> Chunks<'a> {
                 IDENTIFIER_TYPE if body != &IDENTIFIER[CHUNK_HEADER_BYTES..] => {
                     return Err(FrameFault::Identifier);
                 }
-                // Identifiers may be repeated; padding and what may be skipped is skipped.
+                // Repeated identifiers, padding and skippable chunks are skipped.
                 _ => {}
             }
         }
@@ -146,10 +145,10 @@ impl<'a> Chunks<'a> {
 }
 
 impl Chunk<'_> {
-    /// Appends what it decodes to, at most [`MAX_CHUNK_BYTES`].
+    /// Decodes the chunk and appends at most [`MAX_CHUNK_BYTES`] to `value`.
     ///
     /// # Errors
-    /// [`FrameFault`]; nothing is appended then.
+    /// [`FrameFault`]; `value` is then unchanged.
     pub fn append_to(
         &self,
         value: &mut Vec<u8>,
@@ -175,7 +174,8 @@ impl Chunk<'_> {
         checked
     }
 
-    /// What it decodes to; `scratch` is overwritten where it has to be decompressed.
+    /// Decodes the chunk. An uncompressed chunk is returned without a copy; a compressed one is decoded
+    /// into `scratch`.
     ///
     /// # Errors
     /// [`FrameFault`].
@@ -197,7 +197,7 @@ impl Chunk<'_> {
         check_sum(sum, value).map(|()| value)
     }
 
-    /// The checksum, the bytes behind it, and how many they decode to: at most
+    /// The checksum, the encoded bytes after it, and their decoded length: at most
     /// [`MAX_CHUNK_BYTES`].
     fn parts(&self) -> Result<(u32, Encoding<'_>, usize), FrameFault> {
         let too_short = FrameFault::ChunkLength(self.body.len());
@@ -225,13 +225,13 @@ fn check_sum(wanted: u32, value: &[u8]) -> Result<(), FrameFault> {
     if wanted == found { Ok(()) } else { Err(FrameFault::Checksum { wanted, found }) }
 }
 
-/// The checksum of the framing format: a CRC-32C, rotated and shifted so that it differs from one
-/// that a value may itself contain.
+/// The masked CRC-32C of the framing format. The mask keeps it distinct from a plain CRC-32C that the
+/// value may itself contain.
 fn masked_crc(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// The snappy frames of a value, for tests.
+/// Encodes a value as snappy frames, for tests.
 #[cfg(test)]
 pub(crate) fn encoded(value: &[u8]) -> Vec<u8> {
     let mut encoder = snap::write::FrameEncoder::new(Vec::new());
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_chunk_is_taken_as_the_format_says() {
+    fn each_kind_of_chunk_is_accepted_or_refused_by_the_format() {
         let sum = masked_crc(b"abc").to_le_bytes();
         let plain = chunk(UNCOMPRESSED, &[&sum[..], b"abc"].concat());
         let long = vec![7; MAX_CHUNK_BYTES + 1];
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn large_values_of_either_kind_come_back() {
+    fn large_values_round_trip_compressed_and_uncompressed() {
         let noise: Vec<u8> =
             (0..200_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[2]).collect();
         for value in [vec![0; 200_000], noise, vec![1; MAX_CHUNK_BYTES]] {
@@ -313,7 +313,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn damaged_frames_are_taken_as_the_snap_crate_takes_them(
+        fn damaged_frames_are_accepted_exactly_if_the_snap_crate_accepts_them(
             value in proptest::collection::vec(0_u8..4, 0..70_000),
             damages in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
             cut in any::<prop::sample::Index>(),

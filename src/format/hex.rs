@@ -1,8 +1,8 @@
-//! Roots as people write them.
+//! Hexadecimal formatting of roots.
 
 use std::fmt;
 
-/// `0x` and two hexadecimal digits for each byte.
+/// Formats bytes as `0x` and two hexadecimal digits per byte.
 pub(crate) struct Hex<'a>(pub(crate) &'a [u8]);
 
 impl fmt::Display for Hex<'_> {

@@ -1,10 +1,10 @@
-//! The bytes on disk: no I/O, and nothing allocated but the few bytes of an encoded conf.
+//! The on-disk format as structs. This module does no I/O.
 //!
 //! [`FORMAT.md`](https://docs.rs/crate/coldstore/latest/source/src/format/FORMAT.md) in this
-//! folder is the contract; the structs here are its other half, and golden bytes hold the two
-//! together.
+//! folder is the contract. The structs here implement it, and tests with golden bytes keep the two
+//! consistent.
 
-// Numbers from a disk can be anything: no arithmetic here may overflow, and none may panic.
+// Numbers read from disk are untrusted: arithmetic on them must not overflow or panic.
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 pub mod conf;

@@ -1,37 +1,37 @@
-//! Every file name of a column is made and read here.
+//! Makes and parses every file name of a column.
 
 use crate::slot::FileId;
 
-/// The commit marker. Only ever replaced by rename.
+/// The commit marker, replaced only by rename.
 pub const CONF: &str = "column.conf";
 /// The next commit marker, while a commit is in flight.
 pub const CONF_TMP: &str = "column.conf.tmp";
-/// What the last two confs were, each under a checksum. Other software ignores it.
+/// The witness: the last two confs, each with a checksum. Other software ignores it.
 pub const CHECK: &str = "column.check";
-/// The file whose `flock` the one writer holds.
+/// The file on which the writer holds a `flock`.
 pub const LOCK: &str = "lock";
 
-/// Whether a name in a column's directory is one that this crate gives and takes away. Any other file
-/// is left alone.
+/// Whether this crate creates and removes files by this name in a column's directory. It leaves all
+/// other files alone, except those put aside (see [`Aside`]).
 #[must_use]
 pub fn is_of_column(name: &str) -> bool {
     [CONF, CONF_TMP, LOCK, CHECK].contains(&name) || SlotFile::parse(name).is_some()
 }
 
-/// Where the new content of the column in the directory `name` is built, beside that directory; after
-/// the exchange it holds the old content.
+/// The directory, beside the column's directory `name`, in which the column's new content is built.
+/// After the exchange it holds the old content.
 #[must_use]
 pub fn new_directory(name: &str) -> String {
     format!(".{name}.new")
 }
 
-/// The name of the column whose new content is built in a directory by this name.
+/// The column's directory name, if `name` is one of [`new_directory`].
 #[must_use]
 pub fn column_of_new_directory(name: &str) -> Option<&str> {
     name.strip_prefix('.')?.strip_suffix(".new")
 }
 
-/// Where the old content goes on a file system that cannot exchange two names.
+/// The directory that receives the old content on a file system that cannot exchange two names.
 #[must_use]
 pub fn old_directory(name: &str) -> String {
     format!(".{name}.old")
@@ -59,7 +59,7 @@ pub fn sums_file(file_id: FileId) -> String {
     format!("{DATA_PREFIX}{file_id}{SUMS_SUFFIX}")
 }
 
-/// A file of a column that holds slots.
+/// A data, offset or checksum file of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SlotFile {
     /// The data file of this id.
@@ -71,8 +71,7 @@ pub enum SlotFile {
 }
 
 impl SlotFile {
-    /// Reads a file name. Only the exact spelling that this module writes counts; any other
-    /// name is none of a column's and is left alone.
+    /// Parses a file name. `None` unless the name is spelled exactly as [`Self::name`] spells it.
     #[must_use]
     pub fn parse(name: &str) -> Option<SlotFile> {
         let rest = name.strip_prefix(DATA_PREFIX)?;
@@ -111,23 +110,22 @@ impl SlotFile {
     }
 }
 
-/// What healing has put aside: `aside-7-data_00042`, `aside-7-data_00042.off`, or
-/// `aside-7-data_00042.from-1234`, the bytes of a data file from an offset on. Other software ignores
-/// such names.
+/// A file that healing has put aside: `aside-7-data_00042`, `aside-7-data_00042.off`, or
+/// `aside-7-data_00042.from-1234` (a data file from an offset on). Other software ignores such names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Aside {
-    /// What was put aside together has the same number.
+    /// Files that were put aside together share a number.
     pub number: u64,
-    /// What it is.
+    /// The content of the file.
     pub part: AsidePart,
 }
 
-/// A file that was put aside, or the end of one.
+/// The content of a file that was put aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AsidePart {
-    /// All of a file.
+    /// A whole file.
     Whole(SlotFile),
-    /// The bytes of the data file from this offset on.
+    /// The bytes of a data file from this offset on.
     Tail(FileId, u64),
 }
 
@@ -147,7 +145,7 @@ impl Aside {
         }
     }
 
-    /// Reads a file name. Only the exact spelling of [`Self::name`] counts.
+    /// Parses a file name. `None` unless the name is spelled exactly as [`Self::name`] spells it.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         let (number, rest) = name.strip_prefix(ASIDE_PREFIX)?.split_once('-')?;
@@ -162,7 +160,7 @@ impl Aside {
         (aside.name() == name).then_some(aside)
     }
 
-    /// The id of the file that it is of.
+    /// The id of the file that was put aside.
     #[must_use]
     pub fn file_id(self) -> FileId {
         match self.part {
@@ -177,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_put_aside_is_found_by_its_name() {
+    fn names_of_files_put_aside_round_trip() {
         let id = FileId(42);
         for (part, name) in [
             (AsidePart::Whole(SlotFile::Data(id)), "aside-7-data_00042"),
@@ -189,7 +187,7 @@ mod tests {
             let aside = Aside { number: 7, part };
             assert_eq!((aside.name().as_str(), aside.file_id()), (name, id));
             assert_eq!(Aside::parse(name), Some(aside));
-            assert_eq!(SlotFile::parse(name), None, "{name} is no file of the column");
+            assert_eq!(SlotFile::parse(name), None, "{name} is not a file of the column");
         }
         for name in
             ["aside-07-data_00042", "aside-7-data_42", "aside-7", "aside-7-data_00042.off.from-1"]
@@ -199,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn file_names_have_at_least_five_digits_and_are_read_back() {
+    fn file_names_have_at_least_five_digits_and_round_trip() {
         for (id, name) in [(0, "data_00000"), (99_999, "data_99999"), (100_000, "data_100000")] {
             assert_eq!(data_file(FileId(id)), name);
             assert_eq!(SlotFile::parse(name), Some(SlotFile::Data(FileId(id))));
@@ -212,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn names_in_another_spelling_are_not_of_the_column() {
+    fn names_in_another_spelling_do_not_parse() {
         for name in [
             "data_",
             "data_1",

@@ -1,11 +1,11 @@
-//! The offset table of a file: `8192 × u64`, the absolute offset of each slot's record or 0.
+//! The offset table of a file: `8192 × u64`, the offset of each slot's record, or 0 for none.
 
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 use crate::slot::SLOTS_PER_FILE;
 
-/// Entries of a table.
+/// Number of entries in a table.
 #[expect(clippy::cast_possible_truncation, reason = "8192")]
 pub const ENTRIES: usize = SLOTS_PER_FILE as usize;
 /// Bytes of one entry.
@@ -29,7 +29,7 @@ impl std::fmt::Debug for OffsetTable {
 }
 
 impl OffsetTable {
-    /// A table without a record.
+    /// A table without records.
     #[must_use]
     pub fn zeroed() -> Box<Self> {
         // As everywhere in the standard library, a failed allocation of this size aborts.
@@ -37,8 +37,7 @@ impl OffsetTable {
             .unwrap_or_else(|_| std::alloc::handle_alloc_error(std::alloc::Layout::new::<Self>()))
     }
 
-    /// A table from the bytes of an offset file; what is missing at its end is zero. `None` when
-    /// there are too many bytes.
+    /// Parses an offset file. A short file is padded with zeros; `None` if the file is too long.
     #[must_use]
     pub fn from_prefix(bytes: &[u8]) -> Option<Box<Self>> {
         let mut table = Self::zeroed();
@@ -46,19 +45,19 @@ impl OffsetTable {
         Some(table)
     }
 
-    /// The entry at `index`, below [`ENTRIES`].
+    /// The entry at `index`, which must be below [`ENTRIES`].
     #[must_use]
     #[inline]
     pub fn get(&self, index: usize) -> u64 {
         self.entries[index].get()
     }
 
-    /// Sets the entry at `index`, below [`ENTRIES`].
+    /// Sets the entry at `index`, which must be below [`ENTRIES`].
     pub fn set(&mut self, index: usize, offset: u64) {
         self.entries[index].set(offset);
     }
 
-    /// The entries that are not 0, by ascending index.
+    /// The non-zero entries with their indices, ascending.
     pub fn records(&self) -> impl DoubleEndedIterator<Item = (usize, u64)> + '_ {
         self.entries
             .iter()
@@ -67,25 +66,25 @@ impl OffsetTable {
             .filter(|(_, offset)| *offset != 0)
     }
 
-    /// All entries, by index.
+    /// All entries in the order of their indices.
     pub fn entries(&self) -> impl Iterator<Item = u64> + '_ {
         self.entries.iter().map(|entry| entry.get())
     }
 
-    /// The bytes of some entries, as in the file.
+    /// The bytes of a range of entries, as in the file.
     #[must_use]
     pub fn bytes_of(&self, indices: std::ops::RangeInclusive<usize>) -> &[u8] {
         self.entries[indices].as_bytes()
     }
 
-    /// The bytes as in the file.
+    /// All bytes, as in the file.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         IntoBytes::as_bytes(self)
     }
 }
 
-/// Where the entry at `index` lies in its file.
+/// The offset in the offset file of the entry at `index`.
 #[must_use]
 pub fn entry_offset(index: usize) -> u64 {
     (index as u64).saturating_mul(ENTRY_BYTES)
@@ -96,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_short_file_reads_as_zeros_behind_its_end() {
+    fn a_short_file_reads_as_zeros_past_its_end() {
         let table = OffsetTable::from_prefix(&[8, 0, 0, 0, 0, 0, 0, 0, 16]).unwrap();
         assert_eq!(table.records().collect::<Vec<_>>(), [(0, 8), (1, 16)]);
         assert!(OffsetTable::from_prefix(&[0; TABLE_BYTES + 1]).is_none());

@@ -3,7 +3,7 @@
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// The header of a record, as it lies on disk.
+/// The header of a record, laid out as on disk.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
 )]
@@ -11,7 +11,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 pub struct RecordHeader {
     /// The e2store type.
     pub record_type: [u8; 2],
-    /// Bytes of payload that follow.
+    /// Length in bytes of the payload that follows.
     pub length: U32,
     /// Zero.
     pub reserved: [u8; 2],
@@ -21,10 +21,10 @@ pub struct RecordHeader {
 pub const HEADER_BYTES: u64 = 8;
 const _: () = assert!(size_of::<RecordHeader>() == 8 && HEADER_BYTES == 8);
 
-/// The record that every data file begins with: type `65 32`, no payload.
+/// The first record of every data file: type `65 32`, no payload.
 pub const VERSION_RECORD: [u8; 8] = [0x65, 0x32, 0, 0, 0, 0, 0, 0];
 
-/// The offset of the first record that can hold a value: behind the version record.
+/// The offset of the first record that can hold a value: the end of the version record.
 pub const FIRST_RECORD_OFFSET: u64 = VERSION_RECORD.len() as u64;
 
 impl RecordHeader {
@@ -40,42 +40,42 @@ impl RecordHeader {
         zerocopy::transmute!(self)
     }
 
-    /// Reads a header; the caller checks its fields.
+    /// Parses a header; the caller checks its fields.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 8]) -> Self {
         zerocopy::transmute!(bytes)
     }
 
-    /// The offset behind a record that starts at `offset`, or `None` past `u64::MAX`.
+    /// The end offset of a record that starts at `offset`; `None` if it exceeds `u64::MAX`.
     #[must_use]
     pub fn end(self, offset: u64) -> Option<u64> {
         offset.checked_add(HEADER_BYTES + u64::from(self.length.get()))
     }
 }
 
-/// Why there is no record at an offset.
+/// Why there is no valid record at an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordFault {
-    /// The offset lies at or behind the bound, or the header reaches past it.
+    /// The offset lies at or past the bound, or the header crosses it.
     HeaderPastBound,
-    /// The payload ends behind the bound, at this offset.
+    /// The payload ends past the bound, at this offset.
     PayloadPastBound(u64),
     /// The offset lies within the version record.
     InVersionRecord,
-    /// These bytes are no header of the wanted type.
+    /// These bytes are not a header of the wanted type.
     Header([u8; 8]),
 }
 
-/// A record type as it is looked for: what the type and the reserved bytes of a header must be. They
-/// are the upper half of the number that the header is when its length is turned to the lower half.
+/// The expected type and reserved bytes of a record header. A header read as a little-endian `u64` and
+/// rotated right by [`TYPE_BITS`] has the length in its lower half, and these bytes in its upper half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordTag(u64);
 
-/// A record type and the longest payload that is looked for: the header of such a record, turned.
+/// The rotated header (see [`RecordTag`]) of a record with the longest acceptable payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BoundedTag(u64);
 
-/// Bits of the type, which stands in front of the length.
+/// Number of bits of the type, which precedes the length.
 const TYPE_BITS: u32 = 16;
 
 impl RecordTag {
@@ -85,14 +85,15 @@ impl RecordTag {
         Self((u16::from_le_bytes(record_type) as u64).rotate_right(TYPE_BITS))
     }
 
-    /// The payload of the record at `offset`, an offset in the data file. `records` are the file's
-    /// bytes behind its version record, from [`FIRST_RECORD_OFFSET`] up to its bound.
+    /// The payload of the record at `offset` in the data file. `records` holds the file's bytes from
+    /// [`FIRST_RECORD_OFFSET`] up to its bound.
     ///
     /// # Errors
-    /// The record must have this type, zero reserved bytes, and end at or before the bound.
+    /// [`RecordFault`] unless the record has this type and zero reserved bytes, and ends at or before the
+    /// bound.
     #[inline]
     pub fn payload(self, records: &[u8], offset: u64) -> Result<&[u8], RecordFault> {
-        // An offset inside the version record becomes an enormous one.
+        // An offset inside the version record wraps around to one past the end.
         let start = usize::try_from(offset.wrapping_sub(FIRST_RECORD_OFFSET));
         let (header, rest) = start
             .ok()
@@ -110,20 +111,20 @@ impl RecordTag {
         })
     }
 
-    /// Bytes of payload behind a header, or `None` when it is none of this type.
+    /// The payload length in a header; `None` if the header is not of this type.
     #[inline]
     #[must_use]
     pub fn payload_bytes(self, header: [u8; 8]) -> Option<usize> {
         self.up_to(u32::MAX).payload_bytes(header)
     }
 
-    /// This type, with payloads of no more than so many bytes.
+    /// This type, with payloads of at most `longest` bytes.
     #[must_use]
     pub const fn up_to(self, longest: u32) -> BoundedTag {
         BoundedTag(self.0 | longest as u64)
     }
 
-    /// What a header of this type looks like, for people.
+    /// Describes a header of this type, for error messages.
     #[must_use]
     pub fn describe(self) -> String {
         let [.., first, second] = self.0.to_le_bytes();
@@ -132,15 +133,17 @@ impl RecordTag {
 }
 
 impl BoundedTag {
-    /// Bytes of payload behind a header; `None` when it is none of this type, or longer.
+    /// The payload length in a header; `None` if the header is not of this type or the payload is too
+    /// long.
     #[inline]
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "the length is the lower half")]
     pub const fn payload_bytes(self, header: [u8; 8]) -> Option<usize> {
         let (longest, number) = (self.0 as u32, u64::from_le_bytes(header).rotate_right(TYPE_BITS));
-        // One comparison tells both. With equal upper halves this is `longest` less the length, which
-        // is at most `longest` just when the length is. Otherwise it is that and a multiple of 2^32
-        // that is not 0, modulo 2^64: at least `longest + 1`, since a length is below 2^32.
+        // One comparison checks both. With equal upper halves the difference is `longest - length`,
+        // which wraps above `longest` exactly if `length > longest`. Otherwise a non-zero multiple of
+        // 2^32 is added to it, modulo 2^64. Since both lengths are below 2^32, the result is then at
+        // least `longest + 1`.
         if self.0.wrapping_sub(number) <= longest as u64 {
             Some(number as u32 as usize)
         } else {
@@ -150,13 +153,13 @@ impl BoundedTag {
 }
 
 impl RecordFault {
-    /// What was found instead of the record, for people.
+    /// Describes what was found instead of the record, for error messages.
     #[must_use]
     pub fn describe(self, bound: u64) -> String {
         match self {
             RecordFault::HeaderPastBound => format!("the end of the committed bytes at {bound}"),
             RecordFault::PayloadPastBound(end) => {
-                format!("a record that ends at {end}, behind the committed {bound} bytes")
+                format!("a record that ends at {end}, past the committed {bound} bytes")
             }
             RecordFault::InVersionRecord => "an offset inside the version record".to_owned(),
             RecordFault::Header(bytes) => {
@@ -180,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_is_found_only_where_a_whole_record_of_the_type_lies() {
+    fn a_payload_is_returned_only_for_a_whole_record_of_the_type() {
         let mut records = RecordHeader::new([4, 0], 3).to_bytes().to_vec();
         records.extend_from_slice(b"abc");
         let tag = RecordTag::new([4, 0]);
@@ -198,9 +201,9 @@ mod tests {
         assert!(matches!(tag.payload(&records, 8), Err(RecordFault::Header(_))), "reserved byte");
     }
 
-    /// One comparison stands for three; this is what it must come to.
+    /// Checks the single comparison against the three that it replaces.
     #[test]
-    fn a_bounded_tag_tells_type_reserved_bytes_and_length() {
+    fn a_bounded_tag_checks_type_reserved_bytes_and_length() {
         let lengths = [0, 32, 33, 0x1_0000, u32::MAX - 1, u32::MAX];
         let types = [0_u16, 1, 2, 0x8000, 0xFFFF];
         let all_reserved = [0_u16, 1, 0x8000, 0xFFFF];

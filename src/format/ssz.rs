@@ -1,7 +1,8 @@
-//! The fields at fixed places of the SSZ containers, from phase0 to fulu.
+//! Fields at fixed offsets of the SSZ containers, from phase0 to fulu.
 //!
-//! Consensus specification, `SignedBeaconBlock`, `BeaconBlock` and `BeaconState`; the forks only
-//! append to what is used here. A record does not say its fork, and none is needed.
+//! Source: the consensus specification of `SignedBeaconBlock`, `BeaconBlock` and `BeaconState`. Forks
+//! only append fields after the ones used here, so the fork, which a record does not carry, is not
+//! needed.
 
 use std::fmt;
 
@@ -26,7 +27,7 @@ const BODY_OFFSET_AT: usize = STATE_ROOT_AT + ROOT_BYTES;
 const BODY_AT: usize = BODY_OFFSET_AT + OFFSET_BYTES;
 const _: () = assert!(BLOCK_SLOT_AT == 100 && PARENT_ROOT_AT == 116 && STATE_ROOT_AT == 148);
 
-/// Bytes of a `SignedBeaconBlock` in front of its body.
+/// Bytes of a `SignedBeaconBlock` before its body.
 pub const BLOCK_HEAD_BYTES: usize = BODY_AT;
 
 // BeaconState, up to the two vectors of roots.
@@ -38,15 +39,15 @@ const LATEST_BLOCK_HEADER_AT: usize = FORK_AT + 4 + 4 + 8;
 const BLOCK_ROOTS_AT: usize = LATEST_BLOCK_HEADER_AT + 8 + 8 + 3 * ROOT_BYTES;
 const _: () = assert!(STATE_SLOT_AT == 40 && BLOCK_ROOTS_AT == 176);
 
-/// Bytes of a `BeaconState` that hold its slot and its genesis validators root.
+/// Length in bytes of the prefix of a `BeaconState` that ends with its slot.
 pub const STATE_HEAD_BYTES: usize = FORK_AT;
 
-/// A value that is not the container it should be.
+/// A value that is not the expected container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
-    /// What should be there.
+    /// The expected container or field.
     pub wanted: String,
-    /// What is.
+    /// What the value has.
     pub found: String,
 }
 
@@ -56,23 +57,23 @@ impl fmt::Display for Mismatch {
     }
 }
 
-/// What a block says of its place in the chain.
+/// The fields that place a block in the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockHead {
     /// The block's slot.
     pub slot: Slot,
-    /// Root of the block before it.
+    /// Root of the parent block.
     pub parent_root: Root,
-    /// Root of the state after it.
+    /// Root of the state after the block.
     pub state_root: Root,
 }
 
 impl BlockHead {
-    /// Reads the start of a `SignedBeaconBlock`: at least [`BLOCK_HEAD_BYTES`] of it.
+    /// Parses the start of a `SignedBeaconBlock`: at least its first [`BLOCK_HEAD_BYTES`].
     ///
     /// # Errors
-    /// [`Mismatch`] when the value is shorter, or its two offsets of variable parts are not those
-    /// of a signed block.
+    /// [`Mismatch`] if the value is shorter, or its two offsets of variable parts are not those of a
+    /// signed block.
     pub fn parse(value: &[u8]) -> Result<Self, Mismatch> {
         let parse = || {
             let message = u32_at(value, MESSAGE_OFFSET_AT)?;
@@ -91,7 +92,7 @@ impl BlockHead {
         let wanted = (BLOCK_SLOT_AT, BODY_AT - BLOCK_SLOT_AT);
         if (message as usize, body as usize) != wanted {
             return Err(Mismatch {
-                wanted: format!("a signed block with its offsets {} and {}", wanted.0, wanted.1),
+                wanted: format!("a signed block with the offsets {} and {}", wanted.0, wanted.1),
                 found: format!("offsets {message} and {body}"),
             });
         }
@@ -99,33 +100,33 @@ impl BlockHead {
     }
 }
 
-/// Bytes of a `SignedBeaconBlock` up to and with its slot. Blinded blocks have it at the same place.
+/// End offset of the slot in a `SignedBeaconBlock`. Blinded blocks have it at the same offset.
 pub const BLOCK_SLOT_END: usize = BLOCK_SLOT_AT + SLOT_BYTES;
 
-/// The offset that a `SignedBeaconBlock` begins with: that of its message.
+/// The first field of a `SignedBeaconBlock`: the offset of its message.
 pub const BLOCK_MESSAGE_OFFSET: u32 = 100;
 const _: () = assert!(BLOCK_MESSAGE_OFFSET as usize == BLOCK_SLOT_AT);
 
-/// The slot of a `SignedBeaconBlock`, from its start.
+/// The slot of a `SignedBeaconBlock`; `None` if `value` is shorter than [`BLOCK_SLOT_END`].
 #[must_use]
 pub fn block_slot(value: &[u8]) -> Option<Slot> {
     u64_at(value, BLOCK_SLOT_AT).map(Slot)
 }
 
-/// What a state says of itself.
+/// The fields that identify a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateHead {
-    /// Names the chain.
+    /// Identifies the chain.
     pub genesis_validators_root: Root,
     /// The state's slot.
     pub slot: Slot,
 }
 
 impl StateHead {
-    /// Reads the start of a `BeaconState`: at least [`STATE_HEAD_BYTES`] of it.
+    /// Parses the start of a `BeaconState`: at least its first [`STATE_HEAD_BYTES`].
     ///
     /// # Errors
-    /// [`Mismatch`] when the value is shorter.
+    /// [`Mismatch`] if the value is shorter.
     pub fn parse(value: &[u8]) -> Result<Self, Mismatch> {
         let parse = || {
             Some(StateHead {
@@ -140,29 +141,29 @@ impl StateHead {
     }
 }
 
-/// Bytes of a `BeaconState` up to and with the offset behind its two vectors of roots, of which
-/// each has `slots_per_era` entries.
+/// Length in bytes of the prefix of a `BeaconState` that ends with the offset after its two vectors of
+/// roots. Each vector has `slots_per_era` entries.
 #[must_use]
 pub const fn state_roots_end(slots_per_era: usize) -> usize {
     let roots = slots_per_era.saturating_mul(2 * ROOT_BYTES);
     roots.saturating_add(BLOCK_ROOTS_AT + OFFSET_BYTES)
 }
 
-/// The block roots and state roots of an era's slots, as the state behind the era has them.
+/// The block roots and state roots of an era's slots, from the state after the era.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EraRoots {
-    /// By slot; a skipped slot repeats the root before it.
+    /// One per slot; a skipped slot repeats the preceding root.
     pub block_roots: Vec<Root>,
-    /// By slot.
+    /// One per slot.
     pub state_roots: Vec<Root>,
 }
 
 impl EraRoots {
-    /// Reads the first [`state_roots_end`] bytes of a `BeaconState` that has `byte_len` bytes.
+    /// Parses the first [`state_roots_end`] bytes of a `BeaconState` of `byte_len` bytes.
     ///
     /// # Errors
-    /// [`Mismatch`] when the value is shorter, or what follows the roots is not the offset of
-    /// `historical_roots`: the state then is of another preset.
+    /// [`Mismatch`] if the value is shorter, or the roots are not followed by the offset of
+    /// `historical_roots` (the state is then of another preset).
     pub fn parse(value: &[u8], byte_len: u64, slots_per_era: usize) -> Result<Self, Mismatch> {
         let end = state_roots_end(slots_per_era);
         let Some(value) = value.get(..end) else {
@@ -178,7 +179,7 @@ impl EraRoots {
         if fixed_part < end as u64 || fixed_part > byte_len {
             return Err(Mismatch {
                 wanted: format!(
-                    "behind {slots_per_era} block roots and state roots the offset of the \
+                    "{slots_per_era} block roots and state roots followed by the offset of the \
                      historical roots, from {end} to {byte_len}"
                 ),
                 found: fixed_part.to_string(),
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_a_block_are_at_the_places_of_the_specification() {
+    fn block_fields_are_at_the_offsets_of_the_specification() {
         let head = BlockHead::parse(&block()).unwrap();
         assert_eq!(head.slot, Slot(7));
         assert_eq!((head.parent_root[0], head.state_root[0]), (1, 2));
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_block_and_a_value_that_is_no_signed_block_are_mismatches() {
+    fn a_short_block_and_other_values_are_mismatches() {
         let block = block();
         for len in 0..block.len() {
             assert!(BlockHead::parse(&block[..len]).is_err(), "{len}");
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn roots_of_a_state_end_with_the_offset_of_the_historical_roots() {
+    fn the_roots_of_a_state_are_followed_by_the_offset_of_the_historical_roots() {
         assert_eq!(state_roots_end(8192), 524_464 + 4);
         let mut state = vec![0; 176];
         for root in 1..=4 {

@@ -1,6 +1,6 @@
-//! The checksum file of a data file: what its records were when they were written.
+//! The checksum file of a data file: a CRC-32C of each record as it was written.
 //!
-//! `FORMAT.md`, section 8. No record needs it to be read.
+//! `FORMAT.md`, section 8. Reading records does not require it.
 
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 use crate::format::offsets::ENTRIES;
 use crate::slot::{FileId, Slot};
 
-/// What every checksum file begins with.
+/// Magic bytes at the start of every checksum file.
 pub const MAGIC: [u8; 8] = *b"CSTSUM01";
 
 /// The header of a checksum file.
@@ -23,17 +23,17 @@ pub struct SumsHeader {
     pub record_type: [u8; 2],
     /// Zero.
     pub reserved: [u8; 10],
-    /// CRC-32C of the bytes before it.
+    /// CRC-32C of all preceding bytes of the header.
     pub checksum: U32,
 }
 
 /// Bytes of a [`SumsHeader`].
 pub const SUMS_HEADER_BYTES: usize = 32;
 const _: () = assert!(size_of::<SumsHeader>() == SUMS_HEADER_BYTES);
-/// Bytes of the header that its own checksum is of: all before it.
+/// Bytes covered by the header's own checksum: all that precede it.
 const SUMMED_HEADER_BYTES: usize = SUMS_HEADER_BYTES - size_of::<U32>();
 
-/// What is kept of one record.
+/// The checksums of one record.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -41,8 +41,8 @@ const SUMMED_HEADER_BYTES: usize = SUMS_HEADER_BYTES - size_of::<U32>();
 pub struct SumEntry {
     /// CRC-32C of slot, offset, record header and payload.
     pub record: U32,
-    /// CRC-32C of slot, offset and `record`: it tells an entry that is damaged, or is one of
-    /// another place, from a record that is.
+    /// CRC-32C of slot, offset and `record`: it distinguishes a damaged or misplaced entry from a
+    /// damaged record.
     pub entry: U32,
 }
 
@@ -54,7 +54,7 @@ const _: () = assert!(size_of::<SumEntry>() == SUM_ENTRY_BYTES);
 pub const SUMS_BYTES: usize = SUMS_HEADER_BYTES + ENTRIES * SUM_ENTRY_BYTES;
 
 impl SumsHeader {
-    /// The header of the checksums of a data file.
+    /// The header of the checksum file of a data file.
     #[must_use]
     pub fn new(file_id: FileId, record_type: [u8; 2]) -> Self {
         let mut header = Self {
@@ -74,12 +74,12 @@ impl SumsHeader {
     }
 }
 
-/// The checksum of a record that is fed piece by piece.
+/// A record checksum computed incrementally.
 #[derive(Clone, Copy, Debug)]
 pub struct RecordSum(u32);
 
 impl RecordSum {
-    /// For the record of a slot that lies at `offset` with this header.
+    /// Starts the checksum of the record at `offset` in the data file.
     #[must_use]
     pub fn new(slot: Slot, offset: u64, header: [u8; 8]) -> Self {
         let mut bytes = [0; 24];
@@ -94,7 +94,7 @@ impl RecordSum {
         self.0 = crc32c::crc32c_append(self.0, payload);
     }
 
-    /// What is kept of the record.
+    /// The finished entry.
     #[must_use]
     pub fn entry(self, slot: Slot, offset: u64) -> SumEntry {
         let entry =
@@ -111,33 +111,33 @@ fn place_of(slot: Slot, offset: u64) -> [u8; 16] {
     place
 }
 
-/// What a checksum says of a record.
+/// The result of comparing a record with its checksum entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SumVerdict {
-    /// None is kept.
+    /// The entry is empty.
     Unknown,
-    /// The record is what was written.
+    /// The record matches.
     Intact,
-    /// The record is not what was written.
+    /// The entry is intact, and the record does not match.
     Damaged {
-        /// The checksum that is kept.
+        /// The record checksum in the entry.
         wanted: u32,
-        /// That of the record as it is.
+        /// The checksum of the record on disk.
         found: u32,
     },
-    /// The entry is none of a record at this offset, and what is there is not what was written: the
-    /// offset was changed, or the entry.
+    /// Neither checksum matches, and the entry does not belong to a record at this offset: the offset
+    /// or the entry was changed.
     Misplaced,
-    /// The record is what was written; the entry is damaged.
+    /// One of the entry's two checksums matches, so the record is intact and the entry is damaged.
     EntryDamaged,
 }
 
 impl SumEntry {
-    /// Compares the record that lies at `offset` with what is kept of it.
+    /// Compares the record at `offset` with this entry.
     #[must_use]
     pub fn check(self, slot: Slot, offset: u64, header: [u8; 8], payload: &[u8]) -> SumVerdict {
         if self == Self::default() {
-            // Not worth the computation.
+            // Skips computing the checksum.
             return SumVerdict::Unknown;
         }
         let mut sum = RecordSum::new(slot, offset, header);
@@ -145,7 +145,7 @@ impl SumEntry {
         self.compare(slot, offset, sum)
     }
 
-    /// [`Self::check`] of a record whose checksum was computed piece by piece.
+    /// As [`Self::check`], for a checksum that was computed incrementally.
     #[must_use]
     pub fn compare(self, slot: Slot, offset: u64, sum: RecordSum) -> SumVerdict {
         if self == Self::default() {
@@ -154,7 +154,7 @@ impl SumEntry {
         let found = sum.entry(slot, offset);
         match (self.record == found.record, self.entry == found.entry) {
             (true, true) => SumVerdict::Intact,
-            // Each of the two is proof of the record.
+            // Either checksum alone proves the record.
             (true, false) | (false, true) => SumVerdict::EntryDamaged,
             (false, false) if self.is_of(slot, offset) => {
                 SumVerdict::Damaged { wanted: self.record.get(), found: found.record.get() }
@@ -163,14 +163,14 @@ impl SumEntry {
         }
     }
 
-    /// Whether it is the whole entry of a record of this slot that was written at this offset.
+    /// Whether this is an intact entry for a record of `slot` written at `offset`.
     #[must_use]
     pub fn is_of(self, slot: Slot, offset: u64) -> bool {
         RecordSum(self.record.get()).entry(slot, offset) == self
     }
 }
 
-/// A checksum file in memory, as on disk.
+/// A checksum file in memory, laid out as on disk.
 #[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct SumTable {
@@ -187,7 +187,7 @@ impl std::fmt::Debug for SumTable {
 }
 
 impl SumTable {
-    /// A table that knows of no record.
+    /// A table of empty entries.
     #[must_use]
     pub fn new(file_id: FileId, record_type: [u8; 2]) -> Box<Self> {
         // As everywhere in the standard library, a failed allocation of this size aborts.
@@ -197,8 +197,8 @@ impl SumTable {
         table
     }
 
-    /// The table in the bytes of a file. `None` when they are too few or too many, or the header is
-    /// not intact and of this data file: then no checksum is known.
+    /// Parses a checksum file. `None` if its length is wrong, or its header is damaged or belongs to
+    /// another data file or record type.
     #[must_use]
     pub fn from_bytes(bytes: &[u8], file_id: FileId, record_type: [u8; 2]) -> Option<Box<Self>> {
         let mut table = Self::new(file_id, record_type);
@@ -210,8 +210,8 @@ impl SumTable {
         Some(table)
     }
 
-    /// The entries that there are in the bytes of a file whose header is damaged, or which was cut: one
-    /// of them only tells something where it fits a record.
+    /// Parses the entries of a file with a damaged header or a wrong length. Such an entry is evidence
+    /// only if it matches a record.
     #[must_use]
     pub fn from_damaged(bytes: &[u8], file_id: FileId, record_type: [u8; 2]) -> Box<Self> {
         let mut table = Self::new(file_id, record_type);
@@ -222,37 +222,37 @@ impl SumTable {
         table
     }
 
-    /// What is kept of the record at `index`, below [`ENTRIES`].
+    /// The entry at `index`, which must be below [`ENTRIES`].
     #[must_use]
     pub fn get(&self, index: usize) -> SumEntry {
         self.entries[index]
     }
 
-    /// Keeps this of the record at `index`, below [`ENTRIES`].
+    /// Sets the entry at `index`, which must be below [`ENTRIES`].
     pub fn set(&mut self, index: usize, entry: SumEntry) {
         self.entries[index] = entry;
     }
 
-    /// The indices of which something is kept, ascending.
+    /// The indices of the entries that are not empty, ascending.
     pub fn known(&self) -> impl Iterator<Item = usize> + '_ {
         let is_known = |(_, entry): &(usize, &SumEntry)| **entry != SumEntry::default();
         self.entries.iter().enumerate().filter(is_known).map(|(index, _)| index)
     }
 
-    /// The bytes of some entries, as in the file.
+    /// The bytes of a range of entries, as in the file.
     #[must_use]
     pub fn bytes_of(&self, indices: std::ops::RangeInclusive<usize>) -> &[u8] {
         self.entries[indices].as_bytes()
     }
 
-    /// The bytes as in the file.
+    /// All bytes, as in the file.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         IntoBytes::as_bytes(self)
     }
 }
 
-/// Where the entry at `index` lies in its file.
+/// The offset in the checksum file of the entry at `index`.
 #[must_use]
 pub fn sum_entry_offset(index: usize) -> u64 {
     (SUMS_HEADER_BYTES as u64).saturating_add((index as u64).saturating_mul(SUM_ENTRY_BYTES as u64))
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn an_entry_binds_slot_offset_header_and_payload() {
-        // CRC-32C of the 29 bytes, and of the first 16 of them with that behind, made with Python.
+        // Computed with Python: CRC-32C of the 29 bytes, and of the first 16 bytes followed by it.
         assert_eq!((entry().record.get(), entry().entry.get()), (0xe8cf_2d50, 0x2144_f115));
         assert_eq!(entry().check(SLOT, 8, HEADER, b"hello"), SumVerdict::Intact);
         assert!(matches!(entry().check(SLOT, 8, HEADER, b"hellp"), SumVerdict::Damaged { .. }));
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flipped_bit_in_an_entry_is_told_from_a_damaged_record() {
+    fn a_flipped_bit_in_an_entry_is_distinguished_from_a_damaged_record() {
         for bit in 0..64 {
             let mut entry = entry();
             entry.as_mut_bytes()[bit / 8] ^= 1 << (bit % 8);
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_its_whole_header_and_length_tells_nothing() {
+    fn a_file_with_a_damaged_header_or_a_wrong_length_is_rejected() {
         let mut table = SumTable::new(FileId(1), [4, 0]);
         table.set(3, entry());
         let bytes = table.as_bytes().to_vec();
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_lie_behind_the_header() {
+    fn entries_follow_the_header() {
         let table = SumTable::new(FileId(0), [4, 0]);
         let at = usize::try_from(sum_entry_offset(ENTRIES - 1)).unwrap();
         assert_eq!(at + SUM_ENTRY_BYTES, table.as_bytes().len());
