@@ -1,10 +1,9 @@
-//! Closes files whose last name is gone, without making anybody wait for it.
+//! Closes unlinked files on a background thread, so that callers do not wait.
 //!
-//! Whoever closes such a file last frees its inode and its blocks. On a file system with a journal
-//! that is a change like any other, and waits while the journal is being committed; on one that tells
-//! the medium at once what is free, it waits for the medium. Beside a writer that commits all the time
-//! that takes 0.2 to 0.4 ms, in which a reader would get thousands of records and the writer nearly
-//! has flushed a small commit.
+//! The last close of an unlinked file frees its inode and blocks. On a journaling file system this
+//! waits while the journal commits; on one that discards freed blocks at once, it waits for the
+//! medium. Beside a writer that commits continuously it takes 0.2 to 0.4 ms: enough for a reader to
+//! read thousands of records, and nearly the time to flush a small commit.
 
 use std::fs::File;
 use std::sync::OnceLock;
@@ -13,33 +12,32 @@ use std::thread;
 
 use rustix::io::Errno;
 
-/// Maximum number of files that wait to be closed. A writer has one for each commit, a reader for each
-/// that it noticed.
+/// Maximum number of files waiting to be closed. A writer adds one per commit, a reader one per commit
+/// that it notices.
 const MAX_WAITING: usize = 4;
 
 enum Job {
     Close(File),
-    /// Answered when everything sent before is closed.
+    /// Answered when all files sent before are closed.
     Answer(SyncSender<()>),
 }
 
 static CLOSING: OnceLock<Option<SyncSender<Job>>> = OnceLock::new();
 
-/// Closes the file: on a thread of its own when it has no name any more, here when it has one, or
-/// when no such thread can be had.
+/// Closes a file: on the background thread if the file is unlinked, otherwise, or without that thread,
+/// at once.
 pub(super) fn close(file: File) {
     if !rustix::fs::fstat(&file).is_ok_and(|stat| stat.st_nlink == 0) {
         return;
     }
     if let Some(closer) = CLOSING.get_or_init(start) {
-        // What does not go there is closed here.
+        // If the queue is full, the returned file is dropped, and so closed, here.
         drop(closer.try_send(Job::Close(file)));
     }
 }
 
-/// Opens something. Where that fails for want of a descriptor, files that wait to be closed do not
-/// count against the caller: they are closed, and it is tried once more. So whether a process has
-/// descriptors left depends on what it holds and not on when a thread comes to run.
+/// Opens a file. If the process is out of descriptors, closes the waiting files and tries once more.
+/// Whether a process has descriptors left then depends on the files it holds, not on thread scheduling.
 pub(super) fn with_descriptor<T>(open: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
     match open() {
         Err(Errno::MFILE | Errno::NFILE) => {
@@ -50,17 +48,17 @@ pub(super) fn with_descriptor<T>(open: impl Fn() -> Result<T, Errno>) -> Result<
     }
 }
 
-/// Returns when every file that waited to be closed is.
+/// Returns when all waiting files are closed.
 fn close_waiting() {
     let Some(Some(closer)) = CLOSING.get() else { return };
     let (answer, closed) = sync_channel(1);
     if closer.send(Job::Answer(answer)).is_ok() {
-        // It fails where the thread is gone, and then nothing waits.
+        // An error means that the thread is gone, and then no file is waiting.
         let _ = closed.recv();
     }
 }
 
-/// The thread is there for the rest of the process, and sleeps as long as nothing is to be closed.
+/// Starts the thread, which runs until the process ends.
 fn start() -> Option<SyncSender<Job>> {
     let (closer, jobs) = sync_channel(MAX_WAITING);
     let work = move || {
@@ -68,7 +66,7 @@ fn start() -> Option<SyncSender<Job>> {
             match job {
                 Job::Close(file) => drop(file),
                 Job::Answer(answer) => {
-                    // It fails where nobody waits any more.
+                    // An error means that the caller no longer waits.
                     let _ = answer.send(());
                 }
             }

@@ -1,4 +1,4 @@
-//! A column's directory, as a reader uses it: nothing here changes anything.
+//! Read-only access to a column's directory.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,14 +13,14 @@ use crate::format::conf::{Conf, V3_BYTES};
 use crate::format::names::{self, Aside, SlotFile};
 use crate::slot::FileId;
 
-/// Which file a name led to, and how long it was then.
+/// The inode and length of a file at the time of a `stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileStatus {
     pub(crate) inode: Inode,
     pub(crate) byte_len: u64,
 }
 
-/// Names a file for as long as it is open or linked.
+/// Identifies a file while it is open or linked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Inode {
     device: u64,
@@ -32,7 +32,7 @@ impl From<rustix::fs::Stat> for FileStatus {
         clippy::cast_sign_loss,
         clippy::unnecessary_cast,
         trivial_numeric_casts,
-        reason = "the fields have other types on other systems"
+        reason = "the types of the fields differ between systems"
     )]
     fn from(stat: rustix::fs::Stat) -> Self {
         let inode = Inode { device: stat.st_dev as u64, number: stat.st_ino as u64 };
@@ -40,13 +40,13 @@ impl From<rustix::fs::Stat> for FileStatus {
     }
 }
 
-/// A conf that was read, with its file. While the file is open its inode is not used again, so
-/// the conf was replaced exactly when its name leads to another inode.
+/// A conf that was read, with its file held open. An open file's inode is not reused, so the conf was
+/// replaced if and only if its name leads to another inode.
 #[derive(Debug)]
 pub(crate) struct OpenConf {
     pub(crate) conf: Conf,
     inode: Inode,
-    /// Held so that the inode stays taken; there until this is dropped.
+    /// Keeps the inode from being reused. `Some` until this is dropped.
     file: Option<File>,
 }
 
@@ -58,7 +58,7 @@ impl Drop for OpenConf {
     }
 }
 
-/// A directory, held open: a rename of it or of its parents is not noticed.
+/// A directory, held open: it stays the same directory if it or a parent is renamed.
 #[derive(Debug)]
 pub(crate) struct Directory {
     fd: OwnedFd,
@@ -71,7 +71,7 @@ const SEARCH: OFlags = OFlags::PATH;
 const SEARCH: OFlags = OFlags::RDONLY;
 
 impl Directory {
-    /// `None` when it is not there.
+    /// `None` if there is no such directory.
     pub(crate) fn open(path: &Path) -> Result<Option<Self>> {
         let flags = SEARCH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let open = || rustix::fs::open(path, flags, Mode::empty());
@@ -87,13 +87,13 @@ impl Directory {
         &self.path
     }
 
-    /// A path to this directory, whatever it is named by now.
+    /// A path that leads to this directory even if it was renamed.
     #[cfg(target_os = "linux")]
     pub(crate) fn open_path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.fd.as_raw_fd()))
     }
 
-    /// The type of the file system, as `statfs(2)` numbers it.
+    /// The type of the file system, as numbered in `statfs(2)`.
     #[cfg(target_os = "linux")]
     pub(crate) fn file_system(&self) -> Option<u64> {
         let found = rustix::fs::fstatfs(&self.fd).ok()?;
@@ -104,24 +104,24 @@ impl Directory {
         self.path.join(name)
     }
 
-    /// `None` when there is no such file.
+    /// `None` if there is no such file.
     pub(crate) fn open_file(&self, name: &str) -> Result<Option<File>> {
-        // A pipe by the name of a file must not hang whoever opens it.
+        // With `NONBLOCK`, opening a named pipe in place of a file does not hang.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let open = || rustix::fs::openat(&self.fd, name, flags, Mode::empty());
         match deferred_close::with_descriptor(|| rustix::io::retry_on_intr(open)) {
             Ok(fd) => Ok(Some(File::from(fd))),
             Err(rustix::io::Errno::NOENT) => Ok(None),
-            // A socket, or links that lead to each other.
+            // A socket, or a cycle of symbolic links.
             Err(error @ (rustix::io::Errno::NXIO | rustix::io::Errno::LOOP)) => {
-                let found = format!("one that cannot be opened: {error}");
+                let found = format!("a file that cannot be opened: {error}");
                 Err(Error::corrupt(self.file_path(name), None, "column", "a regular file", found))
             }
             Err(error) => Err(Error::io(self.file_path(name), "open", error.into())),
         }
     }
 
-    /// `None` when there is no such file.
+    /// `None` if there is no such file.
     pub(crate) fn status(&self, name: &str) -> Result<Option<FileStatus>> {
         match rustix::fs::statat(&self.fd, name, AtFlags::empty()) {
             Ok(stat) => Ok(Some(stat.into())),
@@ -130,8 +130,7 @@ impl Directory {
         }
     }
 
-    /// The status of a file that [`Self::open_file`] opened. What is no regular file has neither
-    /// the length nor the bytes of one.
+    /// The status of a file from [`Self::open_file`]. Anything but a regular file is an error.
     pub(crate) fn open_status(&self, name: &str, file: &File) -> Result<FileStatus> {
         let stat = rustix::fs::fstat(file)
             .map_err(|error| Error::io(self.file_path(name), "stat", error.into()))?;
@@ -144,7 +143,7 @@ impl Directory {
         }
     }
 
-    /// `None` when there is no conf.
+    /// `None` if there is no conf.
     pub(crate) fn read_conf(&self) -> Result<Option<OpenConf>> {
         let Some(mut file) = self.open_file(names::CONF)? else {
             return Ok(None);
@@ -160,28 +159,28 @@ impl Directory {
         Ok(Some(OpenConf { conf, inode, file: Some(file) }))
     }
 
-    /// False when the conf was replaced since it was read. A conf that is gone was not replaced.
+    /// Whether `conf` is still the column's conf. A missing conf is an error.
     pub(crate) fn is_latest(&self, conf: &OpenConf) -> Result<bool> {
         let status = self.status(names::CONF)?.ok_or_else(|| self.conf_is_gone())?;
         Ok(status.inode == conf.inode)
     }
 
-    /// The error for a conf that was there before.
+    /// The error for a conf that has disappeared.
     pub(crate) fn conf_is_gone(&self) -> Error {
         if self.was_replaced() {
             return Error::Replaced { directory: self.path.clone().into() };
         }
-        Error::corrupt(self.file_path(names::CONF), None, "column", "a conf", "none any more")
+        Error::corrupt(self.file_path(names::CONF), None, "column", "a conf", "no conf any more")
     }
 
-    /// An error when the conf is gone. A column that is replaced loses its conf first: what was found
-    /// missing before this call, or was not listed, need not have been missing while it was in force.
+    /// Returns an error if the conf is gone. A column that is replaced as a whole loses its conf first:
+    /// a file found missing before this error may have existed while the conf was in force.
     pub(crate) fn check_conf(&self) -> Result<()> {
         self.status(names::CONF)?.map(drop).ok_or_else(|| self.conf_is_gone())
     }
 
-    /// Whether another directory, with a column in it, has taken the place of this one: by the path,
-    /// or by what the system says of the name that this one has now.
+    /// Whether another column has taken the place of this one: its path leads to another column, or
+    /// this directory now has one of the names that a replacement uses.
     pub(crate) fn was_replaced(&self) -> bool {
         let held = rustix::fs::fstat(&self.fd).map(|stat| FileStatus::from(stat).inode);
         let found = rustix::fs::stat(&self.path).map(|stat| FileStatus::from(stat).inode);
@@ -190,7 +189,7 @@ impl Directory {
         is_elsewhere || self.is_named_aside()
     }
 
-    /// Whether the directory has the name that an exchange gives it. It may have been removed since.
+    /// Whether this directory now has one of the names that a replacement uses, even if it was removed.
     #[cfg(target_os = "linux")]
     fn is_named_aside(&self) -> bool {
         let Ok(path) = std::fs::read_link(self.open_path()) else { return false };
@@ -207,7 +206,7 @@ impl Directory {
         false
     }
 
-    /// The ids of the files that have a data file or an offset file, ascending.
+    /// The ids with a data file or an offset file, ascending.
     pub(crate) fn file_ids(&self) -> Result<Vec<FileId>> {
         let mut ids = Vec::new();
         self.each_name(|name| {
@@ -219,14 +218,14 @@ impl Directory {
         Ok(ids)
     }
 
-    /// The names of what healing has put aside, ascending, and their bytes.
+    /// The files that healing has put aside, ascending, each with its length in bytes.
     pub(crate) fn asides(&self) -> Result<Vec<(Aside, u64)>> {
         let mut asides = Vec::new();
         self.each_name(|name| asides.extend(Aside::parse(name)))?;
         asides.sort_unstable();
         let mut found = Vec::new();
         for aside in asides {
-            // One that is gone by now was committed again.
+            // A file that is gone by now was committed again and removed.
             found.extend(self.status(&aside.name())?.map(|status| (aside, status.byte_len)));
         }
         Ok(found)

@@ -1,21 +1,20 @@
-//! Every change that this crate makes to a file system goes through [`Disk`].
+//! The file system behind a trait: this crate changes files only through [`Disk`].
 //!
-//! There is one implementation for real use, [`OsDisk`]. Tests put others beneath the writer: a
-//! disk that fails a call, or one that remembers what was flushed.
+//! [`OsDisk`] is the implementation for real use. Tests put others beneath the writer: a disk that
+//! fails a call, or one that records what was flushed.
 //!
-//! # What the writer assumes about the medium
-//! * [`DiskFile::sync`] returns when the file's bytes and its length survive a power cut.
-//! * [`Disk::sync_dir`] returns when the names made, replaced and removed in the directory do.
-//! * [`Disk::rename`] replaces a name at once: afterwards it leads to the old file or to the new
-//!   one, also after a power cut. [`Disk::exchange`] exchanges two names at once.
-//! * An aligned 8-byte store within one write call is there as a whole or not at all.
-//!
-//! * After a [`Disk::sync_dir`] that failed, a later one that succeeds has flushed everything
-//!   (journaling file systems refuse all further changes instead). Of [`DiskFile::sync`] no such
-//!   thing is assumed.
+//! # Assumptions about the medium
+//! * When [`DiskFile::sync`] returns `Ok`, the file's bytes and its length survive a power cut.
+//! * When [`Disk::sync_dir`] returns `Ok`, so do the names created, replaced and removed in the
+//!   directory.
+//! * [`Disk::rename`] replaces a name atomically: the name leads to the old file or to the new one,
+//!   even after a power cut. [`Disk::exchange`] exchanges two names atomically.
+//! * An aligned 8-byte store within one write call is never torn.
+//! * A [`Disk::sync_dir`] that succeeds after one that failed has flushed everything (journaling file
+//!   systems refuse all further changes instead). This is not assumed of [`DiskFile::sync`].
 //!
 //! Nothing is assumed about the order in which unflushed changes reach the medium.
-#![expect(clippy::disallowed_methods, reason = "this is the file that they are reserved to")]
+#![expect(clippy::disallowed_methods, reason = "only this file may call them")]
 
 use std::fmt;
 use std::fs::File;
@@ -30,22 +29,21 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use crate::files::{deferred_close, map, owner};
 
-/// How a file is to be opened.
+/// How to open a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// An existing file, for reading.
     Read,
     /// An existing file, for reading and writing.
     Write,
-    /// A file that must not exist yet, for reading and writing.
+    /// A new file, for reading and writing; an error if it exists.
     CreateNew,
 }
 
-/// Held until dropped.
+/// A lock, held until it is dropped.
 pub trait Lock: fmt::Debug + Send {
-    /// False when `path`, where the lock was taken, leads to another file by now or to none: whoever
-    /// asks for the lock there does not ask for this one. A disk that is its writer's alone has
-    /// nothing to say.
+    /// Whether `path`, where the lock was taken, still leads to the locked file. If it does not, another
+    /// process that locks `path` gets a different lock. A disk without other users keeps the default.
     ///
     /// # Errors
     /// As the operating system's.
@@ -55,31 +53,31 @@ pub trait Lock: fmt::Debug + Send {
     }
 }
 
-/// What came of the attempt to take a lock.
+/// The result of trying to take a lock.
 #[derive(Debug)]
 pub enum LockAttempt {
     /// The lock is held until this is dropped.
     Held(Box<dyn Lock>),
-    /// Somebody else holds it; its pid, where the lock file tells.
+    /// Another process holds the lock; its pid, if the lock file has a readable one.
     Busy(Option<u32>),
 }
 
-/// A file system, as the writer uses it. Paths lead to files directly inside a column's
-/// directory; symbolic links in their last component are not followed.
+/// A file system, as the writer uses it. Paths name files directly inside a column's directory; a
+/// symbolic link in the last component is not followed.
 pub trait Disk: fmt::Debug + Send + Sync {
-    /// Opens a file. One that is made belongs to whom its column belongs to.
+    /// Opens a file. A new file gets the owner, group and mode of its column.
     ///
     /// # Errors
-    /// As the operating system's; `NotFound` and `AlreadyExists` are told apart from others.
+    /// As the operating system's. Callers rely on `NotFound` and `AlreadyExists`.
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>>;
 
-    /// The names of the files in a directory, in any order. Names that are not UTF-8 are left out.
+    /// The names in a directory, in any order. Omits names that are not UTF-8.
     ///
     /// # Errors
     /// As the operating system's.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
 
-    /// Makes a directory whose parent exists, which nobody but its owner may write to.
+    /// Creates a directory in an existing parent. Only its owner may write to it.
     ///
     /// # Errors
     /// As the operating system's.
@@ -97,16 +95,16 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// As the operating system's.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// The path of a directory without symbolic links in it, so that names beside it are on the same
-    /// file system. A disk without such links returns the path.
+    /// Resolves all symbolic links in a directory's path, so that names beside the result are on the
+    /// same file system. A disk without symbolic links returns the path unchanged.
     ///
     /// # Errors
-    /// As the operating system's; `NotFound` when there is no such directory.
+    /// As the operating system's; `NotFound` if there is no such directory.
     fn resolve(&self, directory: &Path) -> io::Result<PathBuf> {
         Ok(directory.to_owned())
     }
 
-    /// Makes a directory with the mode, owner and group of another one.
+    /// Creates a directory with the mode, owner and group of `model`.
     ///
     /// # Errors
     /// As the operating system's; [`Unsupported`](io::ErrorKind::Unsupported) by default.
@@ -124,17 +122,17 @@ pub trait Disk: fmt::Debug + Send + Sync {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Exchanges the names of two directories in one step.
+    /// Exchanges the names of two directories atomically.
     ///
     /// # Errors
-    /// As the operating system's; [`Unsupported`](io::ErrorKind::Unsupported), and nothing has
-    /// changed, where the file system does not offer it.
+    /// As the operating system's; [`Unsupported`](io::ErrorKind::Unsupported), with nothing changed, if
+    /// the file system cannot exchange names.
     fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
         let _ = (one, other);
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Renames a directory within its parent. There is nothing by the new name.
+    /// Renames a directory within its parent. The new name must not exist.
     ///
     /// # Errors
     /// As the operating system's; [`Unsupported`](io::ErrorKind::Unsupported) by default.
@@ -155,32 +153,32 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// Flushes a directory's names to the medium.
     ///
     /// # Errors
-    /// As the operating system's. Nobody may assume anything about the names after a failure.
+    /// As the operating system's. After a failure the state of the names on the medium is unknown.
     fn sync_dir(&self, directory: &Path) -> io::Result<()>;
 
-    /// Whether several files, and a directory, may be flushed at the same time, by threads of the
-    /// writer's. Otherwise it flushes one after the other, in an order that is always the same.
+    /// Whether the writer may flush several files and a directory concurrently, from its own threads.
+    /// If not, it flushes them one after the other in a fixed order.
     fn flushes_at_once(&self) -> bool {
         false
     }
 
-    /// Takes the writer's lock at `path` without waiting and writes this process's id into it.
-    /// The file is made where it is missing.
+    /// Tries to take the writer's lock at `path` without waiting, and writes this process's id into the
+    /// file. Creates the file if it is missing.
     ///
     /// # Errors
-    /// As the operating system's; a lock that somebody holds is no error.
+    /// As the operating system's; a lock held by another process is not an error.
     fn lock(&self, path: &Path) -> io::Result<LockAttempt>;
 
-    /// Keeps writers out while the returned lock is held, and changes nothing. `None`: there is
-    /// no lock file, so no writer has ever been here.
+    /// Tries to keep writers out while the returned lock is held; changes nothing. `None` if there is
+    /// no lock file: no writer has ever opened this column.
     ///
     /// # Errors
-    /// As the operating system's; a lock that somebody holds is no error.
+    /// As the operating system's; a lock held by another process is not an error.
     fn lock_shared(&self, path: &Path) -> io::Result<Option<LockAttempt>>;
 
-    /// Locks a directory itself, against others that call this, for as long as the returned lock is
-    /// held. It waits [`DIRECTORY_LOCK_WAIT`] for a holder. A disk that is its writer's alone has
-    /// nothing to do.
+    /// Locks the directory itself against other callers of this method, until the returned lock is
+    /// dropped. Waits up to [`DIRECTORY_LOCK_WAIT`] for another holder. A disk without other users
+    /// keeps the default, which does nothing.
     ///
     /// # Errors
     /// As the operating system's; [`WouldBlock`](io::ErrorKind::WouldBlock) after that time.
@@ -189,10 +187,11 @@ pub trait Disk: fmt::Debug + Send + Sync {
         Ok(Box::new(Alone))
     }
 
-    /// Reads a whole file of at most `limit` bytes. Here a link to the file may be followed.
+    /// Reads a whole file of at most `limit` bytes. Unlike the other methods, it may follow a symbolic
+    /// link to the file.
     ///
     /// # Errors
-    /// As the operating system's; [`FileTooLarge`](io::ErrorKind::FileTooLarge) when it is longer.
+    /// As the operating system's; [`FileTooLarge`](io::ErrorKind::FileTooLarge) if the file is longer.
     fn read_whole(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         let file = self.open(path, Access::Read)?;
         let byte_len = file.byte_len()?;
@@ -203,11 +202,11 @@ pub trait Disk: fmt::Debug + Send + Sync {
     }
 }
 
-/// How long [`Disk::lock_directory`] waits. A holder changes one small file.
+/// How long [`Disk::lock_directory`] waits. A holder only changes one small file.
 pub const DIRECTORY_LOCK_WAIT: Duration = Duration::from_secs(10);
 const DIRECTORY_LOCK_POLL: Duration = Duration::from_millis(5);
 
-/// The lock of a disk that nobody else uses.
+/// The directory lock of a disk without other users.
 #[derive(Debug)]
 struct Alone;
 
@@ -217,20 +216,19 @@ fn check_limit(byte_len: u64, limit: u64) -> io::Result<()> {
     if byte_len <= limit {
         return Ok(());
     }
-    let message = format!("it is longer than {limit} bytes");
+    let message = format!("the file is longer than {limit} bytes");
     Err(io::Error::new(io::ErrorKind::FileTooLarge, message))
 }
 
 /// An open file.
 pub trait DiskFile: fmt::Debug + Send {
-    /// Bytes in the file.
+    /// The file's length in bytes.
     ///
     /// # Errors
     /// As the operating system's.
     fn byte_len(&self) -> io::Result<u64>;
 
-    /// The names that lead to the file: more than one where there are hard links to it. A disk
-    /// without such links has nothing to say.
+    /// The number of hard links to the file. A disk without hard links keeps the default.
     ///
     /// # Errors
     /// As the operating system's.
@@ -238,35 +236,36 @@ pub trait DiskFile: fmt::Debug + Send {
         Ok(1)
     }
 
-    /// Reads at most `buffer.len()` bytes from `offset`; 0 only at the end of the file.
+    /// Reads at most `buffer.len()` bytes from `offset`, and returns their number; 0 only at the end of
+    /// the file.
     ///
     /// # Errors
     /// As the operating system's.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// Writes the buffers, at most [`MAX_BUFFERS`] of them, one behind the other from `offset`
-    /// on, and says how many bytes were taken.
+    /// Writes at most [`MAX_BUFFERS`] buffers, contiguously from `offset` on, and returns the number of
+    /// bytes written.
     ///
     /// # Errors
     /// As the operating system's.
     fn write_at(&mut self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
 
-    /// Lets the system begin to bring these bytes to the medium, where it can. It says nothing about
-    /// where they are: that is [`Self::sync`]'s to say.
+    /// Starts writeback of these bytes, if the system can. This gives no guarantee; only
+    /// [`Self::sync`] does.
     fn begin_flush(&mut self, bytes: Range<u64>) {
         let _ = bytes;
     }
 
-    /// Cuts the file, or extends it by zeros.
+    /// Truncates the file, or extends it with zeros.
     ///
     /// # Errors
     /// As the operating system's.
     fn set_len(&mut self, byte_len: u64) -> io::Result<()>;
 
-    /// Bytes of space that the file takes: fewer than its length where it has holes.
+    /// The allocated space in bytes: less than the file's length if the file has holes.
     ///
     /// # Errors
-    /// As the operating system's; [`Unsupported`](io::ErrorKind::Unsupported) where that is not told.
+    /// As the operating system's; [`Unsupported`](io::ErrorKind::Unsupported) by default.
     fn allocated(&self) -> io::Result<u64> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -274,26 +273,26 @@ pub trait DiskFile: fmt::Debug + Send {
     /// Flushes the file's bytes and its length to the medium.
     ///
     /// # Errors
-    /// As the operating system's. After a failure nobody may assume anything about the file, and
-    /// trying again proves nothing: the kernel may have dropped what it could not write.
+    /// As the operating system's. After a failure the file's content on the medium is unknown, and a
+    /// later success proves nothing: the kernel may have dropped the dirty pages.
     fn sync(&mut self) -> io::Result<()>;
 }
 
-/// The most buffers in one [`DiskFile::write_at`] (`IOV_MAX`).
+/// Maximum number of buffers in one [`DiskFile::write_at`] (`IOV_MAX`).
 pub const MAX_BUFFERS: usize = 1024;
 
-/// Bytes that are written at a time, at offsets that are multiples of it: the page cache then takes
-/// them in large pages, which are cheap to map, and the medium soon has work.
+/// Size of one write call in bytes, aligned in the file. The page cache then uses large folios, which
+/// are cheap to map, and writeback starts early.
 pub const CHUNK_BYTES: usize = 4 << 20;
 
-/// A smaller piece is not worth the call that lets the system begin with it.
+/// Minimum length in bytes of a write for which starting writeback is worth a call.
 const WORTH_BEGINNING: usize = 1 << 20;
 
-/// Writes all of the buffers from `offset` on, in as many calls as that takes. While one chunk is
-/// copied, the system may bring the one before to the medium.
+/// Writes all of the buffers from `offset` on, in as many calls as needed. While one chunk is copied,
+/// the system may write back the one before.
 ///
 /// # Errors
-/// As [`DiskFile::write_at`]; `WriteZero` when the file takes no more.
+/// As [`DiskFile::write_at`]; `WriteZero` if a call writes nothing.
 pub fn write_all_at(
     file: &mut dyn DiskFile,
     mut buffers: &mut [IoSlice<'_>],
@@ -318,7 +317,7 @@ pub fn write_all_at(
     Ok(())
 }
 
-/// What of the buffers lies before the next multiple of [`CHUNK_BYTES`].
+/// The part of the buffers up to the next multiple of [`CHUNK_BYTES`].
 fn first_chunk<'a>(buffers: &'a [IoSlice<'_>], offset: u64) -> Vec<IoSlice<'a>> {
     let chunk_bytes = CHUNK_BYTES as u64;
     let room = usize::try_from(chunk_bytes - offset % chunk_bytes);
@@ -338,7 +337,7 @@ fn first_chunk<'a>(buffers: &'a [IoSlice<'_>], offset: u64) -> Vec<IoSlice<'a>> 
 /// Reads exactly `buffer.len()` bytes from `offset`.
 ///
 /// # Errors
-/// As [`DiskFile::read_at`]; `UnexpectedEof` when the file ends before.
+/// As [`DiskFile::read_at`]; `UnexpectedEof` if the file ends first.
 pub fn read_exact_at(
     file: &dyn DiskFile,
     mut buffer: &mut [u8],
@@ -364,9 +363,9 @@ pub struct OsDisk;
 
 impl OsDisk {
     fn open_with(path: &Path, flags: OFlags) -> io::Result<File> {
-        // A pipe by the name of a file must not hang whoever opens it.
+        // With `NONBLOCK`, opening a named pipe in place of a file does not hang.
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        // History is public; the umask may keep readers out. Nobody else writes.
+        // Everybody may read the history unless the umask forbids it; only the owner may write.
         let mode = Mode::from_raw_mode(owner::FILE_MODE);
         let open = || rustix::io::retry_on_intr(|| rustix::fs::open(path, flags, mode));
         let fd = deferred_close::with_descriptor(open)?;
@@ -379,7 +378,7 @@ impl OsDisk {
             outcome => return outcome,
         }
         match Self::open_with(path, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL) {
-            // Another one was quicker.
+            // Another process created it first.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Self::open_with(path, OFlags::RDWR)
             }
@@ -401,7 +400,7 @@ impl Disk for OsDisk {
         };
         let file = Self::open_with(path, flags)?;
         if !file.metadata()?.is_file() {
-            return Err(io::Error::other("it is no regular file"));
+            return Err(io::Error::other("not a regular file"));
         }
         let adopted = access == Access::CreateNew && owner::adopt_file(&file, path);
         Ok(Box::new(OsFile { file, inode_changed: adopted }))
@@ -418,13 +417,14 @@ impl Disk for OsDisk {
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        // Nobody but the owner writes there, whatever the umask says.
+        // Only the owner may write, whatever the umask allows.
         rustix::fs::mkdir(path, Mode::from_raw_mode(owner::DIRECTORY_MODE))?;
         owner::adopt_directory(path);
         Ok(())
     }
 
-    /// What is replaced is freed behind the caller's back: that may take as long as a flush.
+    /// The replaced file is closed by a background thread, because freeing it may take as long as a
+    /// flush.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let replaced = Self::open_with(to, OFlags::RDONLY);
         std::fs::rename(from, to)?;
@@ -456,7 +456,7 @@ impl Disk for OsDisk {
         use rustix::fs::{CWD, RenameFlags};
         use rustix::io::Errno;
         match rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE) {
-            // What a kernel or a file system says that does not know the flag.
+            // Kernels and file systems without the flag return one of these.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 Err(io::ErrorKind::Unsupported.into())
             }
@@ -485,8 +485,9 @@ impl Disk for OsDisk {
         if !try_lock(&file, FlockOperation::NonBlockingLockExclusive)? {
             return Ok(LockAttempt::Busy(holder(&file)));
         }
-        // The pid is for people. On a full disk it stays away, and healing may make room; and where
-        // the file has another name, somebody may want what is in it.
+        // The pid is only informative, so a failure to write it (on a full disk, where healing may make
+        // room) is ignored. A file with a second name (hard link) may be somebody's data: its text is
+        // replaced only if it looks like a pid.
         if (file.metadata()?.nlink() == 1 || is_a_holders(&file)) && file.set_len(0).is_ok() {
             drop(file.write_all(std::process::id().to_string().as_bytes()));
         }
@@ -519,12 +520,12 @@ impl Disk for OsDisk {
         Ok(Box::new(OsLock(directory)))
     }
 
-    /// A pipe or a device is not waited for, and no length is believed.
+    /// Does not wait for a pipe or a device, and does not trust the length that `stat` reports.
     fn read_whole(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
         if !file.metadata()?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
         let mut bytes = Vec::new();
         let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
@@ -547,21 +548,21 @@ fn try_lock(file: &File, operation: FlockOperation) -> io::Result<bool> {
     }
 }
 
-/// The pid in a lock file. Its holder may be about to write it, so nothing depends on it.
+/// The pid in a lock file. The holder may not have written it yet, so nothing may depend on it.
 fn holder(file: &File) -> Option<u32> {
     std::str::from_utf8(&lock_text(file).ok()?).ok()?.trim().parse().ok()
 }
 
-/// Whether there is nothing in a lock file but what may be a pid.
+/// Whether a lock file is empty or its text looks like a pid.
 fn is_a_holders(file: &File) -> bool {
     let is_of_a_pid = |byte: &u8| byte.is_ascii_digit() || byte.is_ascii_whitespace();
     lock_text(file).is_ok_and(|text| text.len() <= PID_BYTES && text.iter().all(is_of_a_pid))
 }
 
-/// The most bytes that a pid takes.
+/// Maximum length in bytes of a pid in a lock file.
 const PID_BYTES: usize = 16;
 
-/// The first bytes of a lock file, one more than there should be.
+/// The first bytes of a lock file: one more than a pid has at most.
 fn lock_text(file: &File) -> io::Result<Vec<u8>> {
     let mut text = [0; PID_BYTES + 1];
     let count = file.read_at(&mut text, 0)?;
@@ -582,22 +583,22 @@ impl Lock for OsLock {
     }
 }
 
-/// Closing the file would not do: a child process that is just being started has a copy of it until
-/// it begins to run its own program.
+/// Unlocks explicitly: closing the file would not release the lock while a child process between `fork`
+/// and `exec` shares the open file.
 impl Drop for OsLock {
     fn drop(&mut self) {
-        // Closing the file is what is left when this fails.
+        // If this fails, closing the file releases the lock later.
         let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
     }
 }
 
-/// What `st_blocks` counts, whatever the blocks of the file system are.
+/// The unit of `st_blocks` in bytes, independent of the file system's block size.
 const STATUS_BLOCK_BYTES: u64 = 512;
 
 #[derive(Debug)]
 struct OsFile {
     file: File,
-    /// Its length, its owner or its mode was set since it was opened.
+    /// The file's length, owner or mode was set after it was opened.
     inode_changed: bool,
 }
 
@@ -634,8 +635,8 @@ impl DiskFile for OsFile {
         Ok(self.file.metadata()?.blocks().saturating_mul(STATUS_BLOCK_BYTES))
     }
 
-    /// `fdatasync` flushes a length that has grown, since the new bytes could not be read without
-    /// it. It need not flush one that was cut, nor an owner.
+    /// `fdatasync` flushes an increased length, since the new bytes could not be read without it. It
+    /// need not flush a decreased length, or the owner and mode; those need `fsync`.
     fn sync(&mut self) -> io::Result<()> {
         if self.inode_changed { self.file.sync_all() } else { self.file.sync_data() }
     }

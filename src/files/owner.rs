@@ -1,12 +1,12 @@
-//! To whom new files and directories belong.
+//! Owner, group and mode of new files and directories.
 //!
-//! Whoever opens a column for writing makes files in it: an operator as root, under whatever umask.
-//! Those that are there belong to the service that writes the column, and its readers may read them.
-//! A new file therefore gets the owner, the group and the mode of the conf beside it. Where there is
-//! no conf yet, and for a directory, the directory that it lies in is the model, but only where that
-//! belongs to another user: in his own directories a user's umask counts.
+//! An operator may open a column as root, under any umask, while its files belong to the service that
+//! normally writes it and must stay readable for the service's readers. A new file therefore gets the
+//! owner, group and mode of the conf beside it. Without a conf, and for a new directory, the parent
+//! directory is the model, but only if it belongs to another user: in a user's own directories the
+//! umask decides.
 //!
-//! What the system does not permit stays as it is: only root may give a file away.
+//! Changes that the system does not permit are skipped: only root may give a file away.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -16,23 +16,24 @@ use rustix::fs::{FileType, Gid, Mode, OFlags, Stat, Uid};
 
 use crate::format::names;
 
-/// What the permissions of a file may have: no program lies in a column.
+/// Permissions that a file may have: never execute.
 const FILE_BITS: u32 = 0o666;
-/// What the permissions of a file always have: a writer opens again what it made.
+/// Permissions that a file or directory always has, so that the writer can reopen it.
 const OWNER_BITS: u32 = 0o600;
-/// What the permissions of a directory always have, too.
+/// Permission that a directory always has in addition.
 const OWNER_SEARCH: u32 = 0o100;
-/// What a new file and a new directory have at most where a directory is the model.
+/// Upper bound on the permissions of a new file whose model is a directory.
 pub(super) const FILE_MODE: u32 = 0o644;
+/// Upper bound on the permissions of a new directory whose model is a directory.
 pub(super) const DIRECTORY_MODE: u32 = 0o755;
-/// A directory that is being made: nobody looks into it before it has its mode.
+/// Mode of a new directory until it gets its final mode.
 pub(super) const PRIVATE_MODE: u32 = 0o700;
-/// The bits of a mode that a directory hands on.
+/// Mode bits that a directory copies from its model.
 const DIRECTORY_BITS: u32 = 0o7777;
-/// The bits of a mode that are permissions.
+/// Mode bits that are permissions.
 const PERMISSION_BITS: u32 = 0o777;
 
-/// Gives a file that was just made to whom its column belongs. True when that changed anything.
+/// Gives a new file the owner, group and mode of its column. Returns whether anything changed.
 pub(super) fn adopt_file(file: impl AsFd, path: &Path) -> bool {
     let directory = parent(path);
     let (Ok(made), Ok(above)) = (rustix::fs::fstat(&file), rustix::fs::stat(directory)) else {
@@ -54,7 +55,8 @@ pub(super) fn adopt_file(file: impl AsFd, path: &Path) -> bool {
     }
 }
 
-/// The conf of a column, or of the one whose new content is being built there.
+/// The status of the conf in a column's directory. In a `.NAME.new` directory without a conf, that of
+/// the column that it will replace.
 fn conf_of(directory: &Path) -> rustix::io::Result<Stat> {
     let built_for = || {
         let name = names::column_of_new_directory(directory.file_name()?.to_str()?)?;
@@ -63,7 +65,7 @@ fn conf_of(directory: &Path) -> rustix::io::Result<Stat> {
     rustix::fs::lstat(directory.join(names::CONF)).or_else(|error| built_for().ok_or(error))
 }
 
-/// Gives a directory that was just made the owner, the group and the mode of another one.
+/// Gives a new directory the owner, group and mode of `model`.
 pub(super) fn copy_directory(path: &Path, model: &Path) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = rustix::fs::open(path, flags, Mode::empty())?;
@@ -73,7 +75,7 @@ pub(super) fn copy_directory(path: &Path, model: &Path) -> io::Result<()> {
     Ok(rustix::fs::fchmod(directory, mode)?)
 }
 
-/// Gives a directory that was just made to whom the one above it belongs.
+/// Gives a new directory to the owner of its parent.
 pub(super) fn adopt_directory(path: &Path) {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let Ok(directory) = rustix::fs::open(path, flags, Mode::empty()) else { return };
@@ -89,8 +91,8 @@ pub(super) fn adopt_directory(path: &Path) {
     }
 }
 
-/// Gives the file to the model's owner and group, or to its group alone: one's own file may go to any
-/// group that one is in. True when that changed anything.
+/// Gives the file to the model's owner and group, or, if that is not permitted, to the group only: a
+/// user may give a file to any of his own groups. Returns whether anything changed.
 fn give(file: impl AsFd, made: &Stat, model: &Stat) -> bool {
     let owner = (made.st_uid != model.st_uid).then(|| Uid::from_raw(model.st_uid));
     let group = (made.st_gid != model.st_gid).then(|| Gid::from_raw(model.st_gid));

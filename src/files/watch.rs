@@ -1,26 +1,26 @@
-//! Being told when a column's directory changes.
+//! Watches a column's directory for changes.
 //!
-//! On Linux by inotify, and always by a slow poll besides: on a network mount inotify keeps
-//! silent. Elsewhere, and where inotify is not to be had, the poll alone.
+//! Linux uses inotify plus a slow poll, because inotify does not see changes that other machines make
+//! on a network mount. Other systems, and Linux if inotify is unavailable, poll only.
 
 use std::time::Duration;
 
 use crate::files::directory::Directory;
 use crate::slot::FileId;
 
-/// How long to sleep at most when inotify works.
+/// Maximum sleep with inotify.
 const SLOW_POLL: Duration = Duration::from_millis(100);
-/// How long to sleep when it does not.
+/// Maximum sleep without inotify.
 const POLL: Duration = Duration::from_millis(5);
 
-/// What a watch saw since it was last asked.
+/// The changes that a watch saw since the last call of [`Watch::take`].
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
-    /// Files with slots that were made or written, in the order of the first change.
+    /// Ids whose data or offset file changed, in the order of the first change.
     pub(crate) files: Vec<FileId>,
-    /// Something may have been missed: every file may have changed.
+    /// Events may have been lost: any file may have changed.
     pub(crate) incomplete: bool,
-    /// Whether anything was seen at all.
+    /// Whether there was any event.
     pub(crate) any: bool,
 }
 
@@ -36,20 +36,20 @@ impl Watch {
         Self { inotify: system::Inotify::new(directory, false) }
     }
 
-    /// Wakes at commits and also reports which files were written.
+    /// Wakes at commits and reports which files were created or written.
     pub(crate) fn changes(directory: &Directory) -> Self {
         Self { inotify: system::Inotify::new(directory, true) }
     }
 
-    /// Reports which files were written, made, replaced or removed; `None` where the system does not
-    /// tell of all that happens: on a network mount, say, it tells of this machine's writers alone.
+    /// Reports which files were written, created, replaced or removed. `None` if the system cannot
+    /// report every change: on a network mount, for example, it reports only this machine's.
     pub(crate) fn all_changes(directory: &Directory) -> Option<Self> {
         let inotify = Some(system::Inotify::of_all(directory)?);
         Some(Self { inotify })
     }
 
-    /// Sleeps until a commit may have happened, no longer than `timeout`. False when nothing woke
-    /// it.
+    /// Sleeps until a commit may have happened, at most for `timeout`. Returns whether an event ended
+    /// the sleep.
     pub(crate) fn wait(&self, timeout: Duration) -> bool {
         match &self.inotify {
             Some(inotify) => inotify.wait(timeout.min(SLOW_POLL)),
@@ -60,7 +60,7 @@ impl Watch {
         }
     }
 
-    /// Takes what was seen since the last call.
+    /// Adds the events since the last call to `changes`.
     pub(crate) fn take(&self, changes: &mut Changes) {
         match &self.inotify {
             Some(inotify) => inotify.drain(changes),
@@ -85,8 +85,8 @@ mod system {
     #[derive(Debug)]
     pub(super) struct Inotify(OwnedFd);
 
-    /// File systems whose every change comes through this kernel: ext4, XFS, btrfs, tmpfs, F2FS,
-    /// ZFS, bcachefs (`statfs(2)`, and those projects' sources).
+    /// File systems that change only through this kernel: ext4, XFS, btrfs, tmpfs, F2FS, ZFS and
+    /// bcachefs (`statfs(2)`, and the projects' sources).
     const LOCAL: [u64; 7] =
         [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0xf2f5_2010, 0x2fc1_2fc1, 0xca45_1a4e];
 
@@ -114,7 +114,7 @@ mod system {
             Some(Self(fd))
         }
 
-        /// An early return does no harm: the caller looks, and waits again.
+        /// May return early; the caller checks for a commit and waits again.
         pub(super) fn wait(&self, timeout: Duration) -> bool {
             let timeout = Timespec::try_from(timeout).ok();
             let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
@@ -159,7 +159,7 @@ mod system {
     use super::Changes;
     use crate::files::directory::Directory;
 
-    /// There is none.
+    /// Uninhabited: only Linux has inotify.
     #[derive(Debug)]
     pub(super) enum Inotify {}
 
