@@ -1,4 +1,4 @@
-//! The five columns under one root.
+//! An archive: the five columns under one root directory.
 
 pub mod check;
 mod record;
@@ -19,22 +19,21 @@ use crate::write::{
     Checksums, Door, Locked, Pipeline, PipelineOptions, Writer, WriterOptions, settle,
 };
 
-/// An archive, open for reading. Nothing is created, and columns are opened when they are first
-/// asked for.
+/// An archive, open for reading. Creates nothing; each column is opened on first use.
 #[derive(Debug)]
 pub struct Archive {
     root: PathBuf,
     options: ReaderOptions,
     columns: [OnceLock<Reader>; Column::ALL.len()],
-    /// Taken while a column is opened, so that it is opened once.
+    /// Held while a column is opened, so that it is opened only once.
     opening: Mutex<()>,
 }
 
 impl Archive {
-    /// Opens the archive in the directory `root`. The columns in it need not all be there.
+    /// Opens the archive in the directory `root`. Columns may be missing.
     ///
     /// # Errors
-    /// [`Error::Io`] when there is no such directory; [`Error::UnfinishedCopy`].
+    /// [`Error::Io`] if there is no such directory; [`Error::UnfinishedCopy`].
     ///
     /// # Safety
     /// As [`Reader::open`], for every column of the archive.
@@ -61,7 +60,7 @@ impl Archive {
     /// A column of the archive.
     ///
     /// # Errors
-    /// [`Error::NoSuchColumn`] when the archive does not have it, and as [`Reader::open`].
+    /// [`Error::NoSuchColumn`] if the archive does not have it; as [`Reader::open`].
     pub fn column(&self, column: Column) -> Result<&Reader> {
         let cell = &self.columns[column.index()];
         if let Some(reader) = cell.get() {
@@ -76,7 +75,7 @@ impl Archive {
         Ok(cell.get_or_init(|| reader))
     }
 
-    /// A column of the archive; `None` when the archive does not have it.
+    /// A column of the archive; `None` if the archive does not have it.
     ///
     /// # Errors
     /// As [`Reader::open`].
@@ -91,26 +90,26 @@ impl Archive {
     /// The columns that the archive has.
     ///
     /// # Errors
-    /// [`Error::Io`] when a column cannot be looked for.
+    /// [`Error::Io`] if the existence of a column cannot be determined.
     pub fn columns(&self) -> Result<Vec<Column>> {
         check::columns(&self.root)
     }
 }
 
-/// An archive whose columns are written by many producers: one [`Pipeline`] for every column.
+/// An archive open for writing by many producers: one [`Pipeline`] per column.
 #[derive(Clone, Debug)]
 pub struct ArchivePipeline {
     root: PathBuf,
-    /// Records when the last of them is dropped, before the locks are given back.
+    /// Updates the manifest when the last clone is dropped, before the locks are released.
     recorder: Arc<Recorder>,
     columns: [Pipeline; Column::ALL.len()],
 }
 
 impl ArchivePipeline {
-    /// Opens all five columns for writing, those in `backfill` for backfill too, and makes those
-    /// that are missing.
+    /// Opens all five columns for writing and creates those that are missing. Turns backfill on for the
+    /// columns in `backfill`.
     ///
-    /// `options` says for each column how much may wait.
+    /// `options` returns the options of each column's pipeline, such as how many jobs may wait.
     ///
     /// # Errors
     /// As [`Writer::open`] and [`Pipeline::start`].
@@ -122,7 +121,7 @@ impl ArchivePipeline {
         Self::start(ArchiveWriter::open(root), backfill, options)
     }
 
-    /// [`ArchivePipeline::open`] of an archive that was opened for writing already.
+    /// As [`ArchivePipeline::open`], for an archive that is already open for writing.
     ///
     /// # Errors
     /// As [`Writer::open`] and [`Pipeline::start`].
@@ -131,7 +130,7 @@ impl ArchivePipeline {
         backfill: &[Column],
         mut options: impl FnMut(Column) -> PipelineOptions,
     ) -> Result<Self> {
-        // All locks before the first pipeline.
+        // Takes all locks before the first pipeline starts.
         archive.columns(Column::ALL.map(|column| (column, backfill.contains(&column))))?;
         let ArchiveWriter { root, recorder, columns: writers, .. } = archive;
         let mut columns = Vec::new();
@@ -154,8 +153,8 @@ impl ArchivePipeline {
         &self.columns[column.index()]
     }
 
-    /// Takes no more jobs, finishes and answers those that wait, records how far the columns are, and
-    /// gives the locks back.
+    /// Stops accepting jobs, finishes and answers those that wait, updates the manifest, and releases the
+    /// locks.
     pub fn shutdown(&self) {
         let writers: Vec<_> = self.columns.iter().map(Pipeline::shutdown).collect();
         if writers.iter().any(Option::is_some) {
@@ -164,8 +163,8 @@ impl ArchivePipeline {
     }
 }
 
-/// An archive, open for writing. A column is opened, and locked, when it is first asked for. What is
-/// written to it has to pass its [`Door`], which knows the chain from the archive's [`Manifest`].
+/// An archive, open for writing. Each column is opened and locked on first use. Values must pass the
+/// column's [`Door`], which knows the chain from the archive's [`Manifest`].
 #[derive(Debug)]
 pub struct ArchiveWriter {
     root: PathBuf,
@@ -173,13 +172,14 @@ pub struct ArchiveWriter {
     doors: [Door; Column::ALL.len()],
     is_deferred: bool,
     refill: bool,
-    /// Before the columns: it records while they are locked.
+    /// Declared before the columns so that it is dropped, and updates the manifest, while they are locked.
     recorder: Recorder,
     columns: [Option<Writer>; Column::ALL.len()],
 }
 
 impl ArchiveWriter {
-    /// Opens the archive in the directory `root`; what is missing is made with the first column.
+    /// Prepares to write to the archive in the directory `root`. Opens nothing yet; the first column that
+    /// is opened creates missing directories.
     #[must_use]
     pub fn open(root: impl AsRef<Path>) -> Self {
         let columns = std::array::from_fn(|_| None);
@@ -189,36 +189,38 @@ impl ArchiveWriter {
         Self { root, checksums, doors, is_deferred, refill, recorder, columns }
     }
 
-    /// Opens columns from now on although the manifest recorded more of them than is there, which is
-    /// [`Error::Lost`] otherwise: for whoever brings back what was lost.
+    /// Whether to open columns that have lost records according to the manifest, in order to restore them
+    /// (default: no, [`Error::Lost`]). Applies to columns opened from now on.
     #[must_use]
     pub fn refill(self, refill: bool) -> Self {
         Self { refill, ..self }
     }
 
-    /// Opens columns from now on for any values, and for roots with gaps: [`Door::raw`].
+    /// Whether to accept any values, and roots with gaps: see [`Door::raw`]. Applies to columns opened
+    /// from now on.
     #[must_use]
     pub fn raw(self, raw: bool) -> Self {
         Self { doors: self.doors.map(|door| door.raw(raw)), ..self }
     }
 
-    /// Opens columns from now on for slots far above the archive's highest: [`Door::far`].
+    /// Whether to accept slots far above the archive's highest: see [`Door::far`]. Applies to columns
+    /// opened from now on.
     #[must_use]
     pub fn far(self, far: bool) -> Self {
         Self { doors: self.doors.map(|door| door.far(far)), ..self }
     }
 
-    /// Whether what opening a column changes besides healing waits for the first write to it, or for
-    /// [`Self::settle`] (default: no): making a column that is missing, and turning backfill on. So
-    /// whoever finds out first whether there is anything to write leaves the archive as it was when
-    /// there is not. Columns that are there are locked at once, the others when they are made.
+    /// Whether to defer the changes of opening other than healing (creating a missing column, turning
+    /// backfill on) until the first write or [`Self::settle`] (default: no). A caller that finds nothing
+    /// to write then leaves the archive unchanged. Existing columns are locked at once, missing ones when
+    /// they are created.
     #[must_use]
     pub fn deferred(self, is_deferred: bool) -> Self {
         Self { is_deferred, ..self }
     }
 
-    /// Does for all columns that were opened what was [deferred](Self::deferred). After an error
-    /// nothing is left of the columns that were to be made.
+    /// Makes the [deferred](Self::deferred) changes of all open columns. After an error, none of the
+    /// missing columns exists.
     ///
     /// # Errors
     /// As [`Writer::open`].
@@ -226,11 +228,11 @@ impl ArchiveWriter {
         self.settle_with(|| Ok(()))
     }
 
-    /// [`Self::settle`] with a last check of the caller's, when all columns are there and locked and
-    /// before the conf of any is replaced. When it fails, the archive is left as it was.
+    /// As [`Self::settle`], and runs the caller's `last_check` when all columns exist and are locked, but
+    /// before any conf is replaced. If the check fails, the archive stays unchanged.
     ///
     /// # Errors
-    /// As [`Writer::open`], and the check's.
+    /// As [`Writer::open`], and the errors of the check.
     pub fn settle_with<T, E: From<Error>>(
         &mut self,
         last_check: impl FnOnce() -> Result<T, E>,
@@ -241,7 +243,7 @@ impl ArchiveWriter {
         Ok(settled)
     }
 
-    /// Whether checksums are kept of what is written to columns that are opened from now on.
+    /// Whether to keep checksums of records (default: off). Applies to columns opened from now on.
     #[must_use]
     pub fn checksums(self, checksums: Checksums) -> Self {
         Self { checksums, ..self }
@@ -253,7 +255,7 @@ impl ArchiveWriter {
         &self.root
     }
 
-    /// A column of the archive, made where it is missing, with backfill turned on where asked.
+    /// A column of the archive. Creates it if it is missing, and turns backfill on if requested.
     ///
     /// # Errors
     /// As [`Writer::open`].
@@ -262,24 +264,24 @@ impl ArchiveWriter {
         Ok(writer)
     }
 
-    /// Several columns at once, in the order asked for. All of them are open when this returns.
+    /// Opens several columns at once, and returns them in the order requested.
     ///
     /// # Errors
     /// As [`Writer::open`].
     ///
     /// # Panics
-    /// When a column is asked for twice.
+    /// If a column is requested twice.
     pub fn columns<const N: usize>(
         &mut self,
         asked: [(Column, bool); N],
     ) -> Result<[&mut Writer; N]> {
         let indices = asked.map(|(column, _)| column.index());
         let is_asked_twice = self.columns.get_disjoint_mut(indices).is_err();
-        assert!(!is_asked_twice, "a column is asked for twice: {asked:?}");
+        assert!(!is_asked_twice, "a column is requested twice: {asked:?}");
         let mut to_open = Vec::new();
         for (column, allow_backfill) in asked {
             let cell = &mut self.columns[column.index()];
-            // Healing and the upgrade of the conf are part of opening.
+            // Reopens the column: healing and turning backfill on are part of opening.
             cell.take_if(|writer| {
                 writer.is_poisoned() || allow_backfill && !writer.conf().allows_backfill()
             });
@@ -302,14 +304,14 @@ impl ArchiveWriter {
             }
         }
         let cells = self.columns.get_disjoint_mut(indices);
-        let cells = cells.unwrap_or_else(|_| unreachable!("no column is asked for twice"));
+        let cells = cells.unwrap_or_else(|_| unreachable!("checked above: no column twice"));
         Ok(cells.map(|cell| match cell {
             Some(writer) => writer,
-            None => unreachable!("all were opened above"),
+            None => unreachable!("every requested column was opened above"),
         }))
     }
 
-    /// Opens columns with nothing of an earlier process left unfinished ([`removal::finish_intents`]).
+    /// Opens columns after finishing the operations of earlier processes ([`removal::finish_intents`]).
     fn open_finished(&mut self, to_open: &[(Column, bool)]) -> Result<Opened> {
         if to_open.is_empty() {
             return Ok(Opened::default());
@@ -319,8 +321,8 @@ impl ArchiveWriter {
             let known = Manifest::read(&self.root)?;
             let rebuilt = self.begin(known.as_ref(), to_open)?;
             let writers = open_writers(&self.root, self.checksums, &self.doors, to_open)?;
-            // Looked at again under the locks: another process may have begun something and died
-            // before they were taken.
+            // Checks again under the locks: another process may have begun an operation and died before
+            // they were taken.
             let manifest = Manifest::read(&self.root)?;
             let has_manifest = manifest.is_some();
             if manifest.is_none_or(|manifest| manifest.intents().is_empty()) {
@@ -329,11 +331,12 @@ impl ArchiveWriter {
         }
     }
 
-    /// What is to be known before columns are opened:
+    /// Prepares the opening of columns:
     ///
-    /// 1. the chain, for their doors,
-    /// 2. that the manifest recorded nothing of them that is not there any more,
-    /// 3. the manifest that an archive with records has lost, if it has: it is returned.
+    /// 1. Tell the doors which chain this is.
+    /// 2. Check that the columns hold what the manifest recorded.
+    ///
+    /// Without a manifest, does neither, and returns a rebuilt one if the archive holds records.
     fn begin(
         &mut self,
         known: Option<&Manifest>,
@@ -355,8 +358,8 @@ impl ArchiveWriter {
         Ok(None)
     }
 
-    /// Records which columns there are and how far they are. `rebuilt` takes the place of a manifest
-    /// that is not there.
+    /// Records in the manifest which columns exist, and their highest slots. `rebuilt` replaces a missing
+    /// manifest.
     fn record_opened(&self, rebuilt: Option<Manifest>) -> Result<()> {
         let is_made =
             |column| check::Held::of(&self.root, column).map(|held| held != check::Held::Nothing);
@@ -385,20 +388,20 @@ impl ArchiveWriter {
     }
 }
 
-/// Columns that were opened, and the manifest beside them.
+/// The opened columns, and the state of the manifest.
 #[derive(Default)]
 struct Opened {
     writers: Vec<Writer>,
     has_manifest: bool,
-    /// In place of one that was lost.
+    /// A new manifest, if the archive lost its own.
     rebuilt: Option<Manifest>,
 }
 
-/// Opens columns for writing, given in the order of [`Column::ALL`], with backfill turned on where
-/// asked; whatever else than healing that changes is left to [`settle`].
+/// Opens columns for writing, in the order of [`Column::ALL`], with backfill where requested. Leaves all
+/// changes except healing to [`settle`].
 ///
-/// All locks are taken before anything is healed. Each column is healed on a thread of its own: what
-/// each of them flushes, the file system can then flush together.
+/// Takes all locks before it heals any column. Each column is healed on its own thread, so that the file
+/// system can combine their flushes.
 fn open_writers(
     root: &Path,
     checksums: Checksums,

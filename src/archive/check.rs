@@ -1,7 +1,7 @@
-//! What an archive lacks as a whole: columns that are gone, empty or behind what they once held.
+//! Checks an archive as a whole: finds columns that are missing, empty, or shorter than they once were.
 //!
-//! Only the confs and the manifest are looked at, and a root or two. What is wrong within a column is
-//! for [`verify`](crate::verify) to say.
+//! Reads only the confs, the manifest and a few roots. Damage within a column is left to
+//! [`verify`](crate::verify).
 
 use std::fmt;
 use std::path::Path;
@@ -18,19 +18,19 @@ use crate::slot::{SLOTS_PER_FILE, Slot};
 use crate::verify::Severity;
 use crate::write::copy;
 
-/// Something that an archive lacks.
+/// A range of records, or an operation's rest, that an archive lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lacking {
-    /// The column that lacks it.
+    /// The column.
     pub column: Column,
-    /// The first and the last slot that are concerned.
+    /// The first and the last affected slot, if known.
     pub slots: Option<(Slot, Slot)>,
-    /// [`Severity::Damage`] where records that were committed are gone; [`Severity::Unfinished`] for
-    /// what a running or interrupted import or daemon leaves.
+    /// [`Severity::Damage`] if committed records are gone; [`Severity::Unfinished`] if a running or
+    /// interrupted import or daemon has yet to write them.
     pub severity: Severity,
-    /// What is the matter, in a sentence without its subject: "is missing: …".
+    /// What is wrong, as a predicate without its subject: "is missing …".
     pub what: String,
-    /// What finishes or mends it.
+    /// What to do about it.
     pub remedy: &'static str,
 }
 
@@ -46,21 +46,21 @@ impl fmt::Display for Lacking {
 
 const IMPORT: &str = "import the same files again (with --backfill where later slots are there)";
 const IMPORT_OR_RESTORE: &str =
-    "import the same files again, or put back a copy of the column that holds them";
+    "import the same files again, or restore a copy of the column that holds them";
 const FINISH: &str = "the next command that writes to the archive finishes it";
 const FINISH_ELSEWHERE: &str =
     "run the command that began it again, in the version that did: nothing else is written before";
 
-/// How much of a column is there.
+/// How much of a column exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Held {
-    /// There is no conf, and no file with slots either.
+    /// There is no conf, and no data or offset file either.
     Nothing,
-    /// There is a conf, and no record.
+    /// There is a conf, but no record.
     Empty,
-    /// Its highest slot.
+    /// There are records; this is the highest slot.
     UpTo(Slot),
-    /// It cannot be told: for verification to say why.
+    /// The conf is damaged, unsupported, or missing beside data files. Verification reports why.
     Unreadable,
 }
 
@@ -71,7 +71,7 @@ impl Held {
         };
         match directory.read_conf() {
             Ok(Some(open)) => Ok(open.conf.highest.map_or(Held::Empty, Held::UpTo)),
-            // Slots without a conf are damage of the column's own.
+            // Files without a conf are damage, which verification of the column reports.
             Ok(None) if directory.file_ids()?.is_empty() => Ok(Held::Nothing),
             Ok(None) | Err(Error::Corrupt(_) | Error::Unsupported { .. }) => Ok(Held::Unreadable),
             Err(error) => Err(error),
@@ -86,18 +86,18 @@ impl Held {
     }
 }
 
-/// Whether there is something by this name. What cannot be looked at is an error, and not missing.
+/// Whether the path exists.
 ///
 /// # Errors
-/// [`Error::Io`].
+/// [`Error::Io`] if that cannot be determined.
 pub fn is_there(path: &Path) -> Result<bool> {
     path.try_exists().map_err(|error| Error::io(path, "look for", error))
 }
 
-/// The columns of an archive: those with a conf.
+/// The columns of an archive that have a conf.
 ///
 /// # Errors
-/// [`Error::Io`] when a column cannot be looked for.
+/// [`Error::Io`] if the existence of a conf cannot be determined.
 pub fn columns(root: &Path) -> Result<Vec<Column>> {
     let mut columns = Vec::new();
     for column in Column::ALL {
@@ -108,10 +108,10 @@ pub fn columns(root: &Path) -> Result<Vec<Column>> {
     Ok(columns)
 }
 
-/// Whether a directory is an archive: it has a column, or a manifest.
+/// Whether a directory is an archive: it has a column or a manifest.
 ///
 /// # Errors
-/// [`Error::Io`] when it cannot be looked at; [`Error::UnfinishedCopy`].
+/// [`Error::Io`] if the directory cannot be read; [`Error::UnfinishedCopy`].
 pub fn is_archive(root: &Path) -> Result<bool> {
     let listed = std::fs::read_dir(root).map_err(|error| Error::io(root, "open", error))?;
     drop(listed);
@@ -127,7 +127,7 @@ pub fn is_archive(root: &Path) -> Result<bool> {
     Ok(false)
 }
 
-/// What a directory that is no archive looks like, for a message.
+/// Describes a directory that is not an archive, for error messages.
 #[must_use]
 pub fn what_it_is(directory: &Path) -> &'static str {
     let names = std::fs::read_dir(directory).into_iter().flatten().flatten();
@@ -147,13 +147,14 @@ pub fn what_it_is(directory: &Path) -> &'static str {
     what
 }
 
-/// What the archive in `root` lacks. An empty list: nothing that its manifest and its columns tell of.
+/// Lists what the archive in `root` lacks according to its manifest and its columns.
 ///
 /// # Errors
 /// As [`Manifest::read`], [`Error::Io`] and [`Error::UnfinishedCopy`].
 pub fn check(root: &Path) -> Result<Vec<Lacking>> {
     copy::check_finished(root)?;
-    // What is recorded or committed first is read first: a writer beside this only adds.
+    // Reads in the order in which lower bounds come first (the manifest, then `bbr`, which is committed
+    // last): what a concurrent writer adds meanwhile then never looks like a loss.
     let known = Manifest::read(root)?;
     let mut held = [Held::Nothing; Column::ALL.len()];
     for column in [Column::BlockRoots, Column::StateRoots, Column::Blocks]
@@ -177,12 +178,12 @@ struct Check<'a> {
     root: &'a Path,
     known: Option<Manifest>,
     held: [Held; Column::ALL.len()],
-    /// Of the columns of [`HISTORY`].
+    /// The lowest slots of the columns of [`HISTORY`].
     lowest: [Option<Slot>; HISTORY.len()],
     found: Vec<Lacking>,
 }
 
-/// The columns of history: an archive has all of them or none.
+/// The columns that an archive has either all or none of.
 const HISTORY: [Column; 3] = [Column::Blocks, Column::BlockRoots, Column::StateRoots];
 
 impl Check<'_> {
@@ -220,14 +221,14 @@ impl Check<'_> {
         recorded.or(self.lowest.into_iter().flatten().min()).unwrap_or(Slot(0))
     }
 
-    /// `None` without the column, and where verification has to tell why it cannot be read. Nothing is
-    /// mapped: a bad sector would end the process.
+    /// A view of a column, read with `pread`: a bad sector in a map would end the process. `None` if the
+    /// column is missing or damaged; verification reports the damage.
     fn view(&self, column: Column) -> Result<Option<Unmapped>> {
         let opened = Unmapped::open(self.root.join(column.dir_name()), Some(column.spec()));
         Error::if_sound(opened)
     }
 
-    /// A column is at least as far as the manifest recorded it.
+    /// Finds columns that are behind the manifest.
     fn recorded(&mut self) {
         for column in Column::ALL {
             let Some(entry) = self.known.as_ref().map(|known| known.column(column)) else { return };
@@ -244,13 +245,13 @@ impl Check<'_> {
                 }
                 Held::UpTo(_) | Held::Unreadable => continue,
             };
-            let what = format!("{what}, and was committed up to slot {recorded}");
+            let what = format!("{what}, but was committed up to slot {recorded}");
             let slots = (first.min(recorded), recorded);
             self.find(column, Severity::Damage, slots, what, IMPORT_OR_RESTORE);
         }
     }
 
-    /// Blocks and roots are there together.
+    /// Finds history columns that are missing or empty while others hold records.
     fn beside_each_other(&mut self) {
         for column in HISTORY {
             if self.is_found(column) || !matches!(self.held(column), Held::Nothing | Held::Empty) {
@@ -274,7 +275,8 @@ impl Check<'_> {
         }
     }
 
-    /// A manifest that was there from the beginning has an entry of every column that was ever made.
+    /// Whether the manifest, which from the beginning has an entry for every column ever created, has none
+    /// for this one.
     fn was_never_made(&self, column: Column) -> bool {
         self.known.as_ref().is_some_and(|known| {
             let is_whole =
@@ -283,8 +285,8 @@ impl Check<'_> {
         })
     }
 
-    /// A column that was made and never written to, as far as anybody knows, waits for its records. Without
-    /// such knowledge, only the first era can be the one that an import is at.
+    /// An empty column is unfinished if the manifest knows that it was never written to. Without that
+    /// knowledge it is unfinished only if an import may still be in its first era.
     fn severity_of_emptiness(&self, column: Column, (first, last): (Slot, Slot)) -> Severity {
         let known = self.known.as_ref().filter(|known| !known.rebuilt);
         let slots_per_era = self.known.as_ref().and_then(|known| known.slots_per_era);
@@ -297,7 +299,8 @@ impl Check<'_> {
         }
     }
 
-    /// Block roots are committed last, and nothing of an era is lacking when they are there.
+    /// Finds columns that are behind or ahead of `bbr`. An import commits the block roots of an era last,
+    /// so the era is complete once they are there.
     fn behind_each_other(&mut self) -> Result<()> {
         let Some(roots_end) = self.held(Column::BlockRoots).highest() else { return Ok(()) };
         for column in [Column::Blocks, Column::StateRoots] {
@@ -319,7 +322,8 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Roots begin with the archive, and blocks with the first that the roots tell of.
+    /// Finds history columns that begin after the archive. Blocks may begin later if the roots prove that
+    /// the slots before were skipped.
     fn late_begin(&mut self) -> Result<()> {
         let known = self.known.as_ref();
         let is_recorded = known.is_some_and(|known| known.first_slot.is_some() && !known.rebuilt);
@@ -331,7 +335,7 @@ impl Check<'_> {
             if column == Column::Blocks && self.is_skipped_after(begin, last)? {
                 continue;
             }
-            // Without a record of it, roots may be on their way from behind.
+            // Without a recorded first slot, a backfill may still be in progress.
             let severity = if is_recorded { Severity::Damage } else { Severity::Unfinished };
             let what = format!("begins with slot {lowest}, the archive with slot {begin}");
             self.find(column, severity, (begin, last), what, IMPORT);
@@ -339,8 +343,8 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Every slot behind `highest` was skipped: the block root repeats up to the end. What cannot be read
-    /// there is for verification to tell.
+    /// Whether every slot after `highest` up to `end` was skipped: both have the same block root. Returns
+    /// `true` if a root cannot be read; verification reports that.
     fn is_skipped_after(&self, highest: Slot, end: Slot) -> Result<bool> {
         let Some(roots) = self.view(Column::BlockRoots)? else { return Ok(true) };
         let root = |slot| match roots.value(slot) {
@@ -352,7 +356,7 @@ impl Check<'_> {
         Ok(first.is_none() || last.is_none() || first == last)
     }
 
-    /// An import leaves the state behind its last era, whatever its policy.
+    /// Finds a missing newest state. An import writes the state after its last era under every policy.
     fn newest_state(&mut self) {
         let Some(known) = &self.known else { return };
         let policy = known.states.filter(|states| *states != StatesPolicy::Unknown);
@@ -383,7 +387,7 @@ impl Check<'_> {
             // What names no column that is known here may concern all of them.
             let columns = if named.is_empty() { Column::ALL.to_vec() } else { named };
             for column in columns {
-                let what = format!("a {} was begun and not finished", intent.kind);
+                let what = format!("a {} is unfinished", intent.kind);
                 let (slots, severity) = (None, Severity::Unfinished);
                 self.found.push(Lacking { column, slots, severity, what, remedy });
             }
@@ -391,7 +395,7 @@ impl Check<'_> {
     }
 }
 
-/// Refuses to open a column for writing that is behind what the manifest recorded of it.
+/// Returns [`Error::Lost`] if a column is behind the manifest.
 pub(super) fn check_recorded(root: &Path, known: &Manifest, column: Column) -> Result<()> {
     let entry = known.column(column);
     let Some(recorded) = entry.highest else { return Ok(()) };

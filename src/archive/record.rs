@@ -1,4 +1,4 @@
-//! What the manifest records while an archive is written to.
+//! Updates the manifest while an archive is open for writing.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,13 +13,13 @@ use crate::occupancy::lowest_slot;
 use crate::read::{Reader, ReaderOptions};
 use crate::slot::{SLOTS_PER_FILE, Slot};
 
-/// Records how far the columns of an archive are by now, and with that whether the newest state is proved,
-/// where it has a manifest. Whoever calls this holds the columns' locks: nobody takes commits back meanwhile.
+/// Records the highest slots of an archive's columns, and whether the newest state is proved. Does nothing
+/// without a manifest. The caller must hold the columns' locks, so that no commit is undone meanwhile.
 ///
-/// 1. read the confs,
-/// 2. flush the directories of those that are further than the manifest says: a commit that is being
-///    made is durable then,
-/// 3. raise what the manifest says.
+/// 1. Read the confs.
+/// 2. Flush the directories of columns that are ahead of the manifest: the rename of a commit that is
+///    just being made is durable then.
+/// 3. Raise the highest slots in the manifest.
 ///
 /// # Errors
 /// As [`Manifest::update`].
@@ -50,9 +50,10 @@ pub fn record(root: &Path) -> Result<()> {
     recorded.map(drop)
 }
 
-/// Raises what a manifest says of columns. A newest state that it did not know of, at the beginning of an
-/// era, is unproved, wherever it came from, until `bsr` has a root of its slot. That it is proved otherwise is said afterwards: a process
-/// that dies before that leaves a state that is called unproved, and the next era proves it.
+/// Raises the highest slots in a manifest. A newest state that is new to the manifest and lies at the
+/// beginning of an era counts as unproved until `bsr` has a root of its slot. A caller with another proof
+/// clears `unproved_state` afterwards. If the process dies before that, the state stays marked as
+/// unproved, and the next era proves it.
 pub(super) fn raise(
     manifest: &mut Manifest,
     highest: impl IntoIterator<Item = (Column, Option<Slot>)>,
@@ -64,18 +65,18 @@ pub(super) fn raise(
     let newest = manifest.column(Column::StateSnapshots).highest;
     let roots = manifest.column(Column::StateRoots).highest;
     let is_unproved = newest > known || manifest.unproved_state == newest;
-    // Where nothing tells, an era is what most are: as long as a file.
+    // The default is the mainnet preset's, in which an era is as long as a file.
     let slots_per_era = manifest.slots_per_era.unwrap_or(SLOTS_PER_FILE);
     manifest.unproved_state = newest.filter(|newest| {
         is_unproved && roots < Some(*newest) && newest.0.is_multiple_of(slots_per_era)
     });
 }
 
-/// Records once more when it is dropped.
+/// Updates the manifest a last time when it is dropped.
 #[derive(Debug)]
 pub(super) struct Recorder {
     root: PathBuf,
-    /// Columns are open, and so locked.
+    /// Columns are open, and therefore locked.
     is_open: AtomicBool,
 }
 
@@ -86,18 +87,18 @@ impl Recorder {
 }
 
 impl Recorder {
-    /// Columns were opened.
+    /// Notes that columns were opened.
     pub(super) fn begin(&self) {
         self.is_open.store(true, Ordering::Relaxed);
     }
 
-    /// Records for the last time before the locks are given back. What cannot be recorded here is
-    /// when the archive is opened again.
+    /// Records a last time, before the locks are released. After an error, the next opening of the
+    /// archive records instead.
     pub(super) fn end(&self) {
         if self.is_open.swap(false, Ordering::Relaxed)
             && let Err(error) = record(&self.root)
         {
-            tracing::warn!(%error, "the manifest does not say how far the columns are");
+            tracing::warn!(%error, "cannot record the highest slots in the manifest; the next opening records them");
         }
     }
 }
@@ -108,7 +109,7 @@ impl Drop for Recorder {
     }
 }
 
-/// The manifest of an archive that has records and has lost its own; `None` for one without records.
+/// A new manifest for an archive that has records but lost its manifest; `None` if there are no records.
 pub(super) fn rebuilt(root: &Path) -> Result<Option<Manifest>> {
     let mut manifest = Manifest::default();
     manifest.rebuilt = true;
@@ -147,8 +148,8 @@ pub(super) fn rebuilt(root: &Path) -> Result<Option<Manifest>> {
         manifest.genesis_validators_root = head.map(|head| head.genesis_validators_root);
     }
     tracing::warn!(
-        "{}: there is no archive.toml; made again, assuming that nothing was lost: {}. Unknown: which \
-         states were wanted, what was pruned, what was unfinished",
+        "{}: archive.toml is missing; rebuilt it, assuming that no records were lost: {}. Unknown: the \
+         states policy, earlier pruning, unfinished operations",
         root.display(),
         assumed.join(", ")
     );

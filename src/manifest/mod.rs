@@ -1,14 +1,13 @@
-//! `archive.toml`: what an archive is known to hold (`src/format/FORMAT.md`, section 9).
+//! The manifest `archive.toml`: what an archive is known to hold (`src/format/FORMAT.md`, section 9).
 //!
-//! Columns do not depend on it and other software ignores it. It answers what no column can: how far
-//! a column that is gone once went, which states were wanted, what was pruned, and what a process
-//! began and did not finish.
+//! Columns do not depend on it, and other software ignores it. It records what no column can: how far
+//! a lost column once reached, which states were requested, what was pruned, and which operations are
+//! unfinished.
 //!
 //! # Order of writes
-//! * An intent is durable here before the first step of what it announces, and is removed after the
-//!   last one.
-//! * A column's `highest` is raised after the commit that it speaks of is durable, and lowered before
-//!   that commit is undone. So it is a lower bound at every moment, whatever a crash cuts off.
+//! * An intent is durable before the first step of its operation, and is removed after the last.
+//! * A column's `highest` is raised after the commit it refers to is durable, and lowered before that
+//!   commit is undone. It is therefore a lower bound at any time, also after a crash.
 
 mod text;
 
@@ -27,37 +26,37 @@ use crate::slot::Slot;
 pub const FILE_NAME: &str = "archive.toml";
 const TMP_NAME: &str = "archive.toml.tmp";
 
-/// No manifest is longer.
+/// Maximum length of a manifest in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// What is known of an archive. `None` is "not recorded".
+/// The content of a manifest. `None` means "not recorded".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manifest {
     /// The network's config name, as the imported files carry it.
     pub config_name: Option<String>,
-    /// Names the chain.
+    /// Identifies the chain.
     pub genesis_validators_root: Option<[u8; 32]>,
     /// `SLOTS_PER_HISTORICAL_ROOT` of the preset.
     pub slots_per_era: Option<u64>,
     /// The name of the preset.
     pub preset: Option<String>,
-    /// Which boundary states were wanted by the last import.
+    /// Which boundary states the last import kept.
     pub states: Option<StatesPolicy>,
     /// The first slot that the archive is meant to hold.
     pub first_slot: Option<Slot>,
-    /// The slot of the newest boundary state, while nothing proves it.
+    /// The slot of the newest boundary state, if the state is not proved yet.
     pub unproved_state: Option<Slot>,
-    /// The manifest was lost and made again from the columns: the policy, what was pruned and what
-    /// was unfinished before that are unknown.
+    /// The manifest was lost and rebuilt from the columns: the states policy, earlier pruning and
+    /// unfinished operations are unknown.
     pub rebuilt: bool,
     columns: [Option<ColumnEntry>; Column::ALL.len()],
     intents: Vec<Intent>,
 }
 
-/// What is known of one column.
+/// The manifest's entry of one column.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ColumnEntry {
-    /// The highest slot that the column is known to have been committed to. A lower bound.
+    /// A slot that the column is known to have reached: a lower bound on its highest slot.
     pub highest: Option<Slot>,
     /// Records below this slot were removed on purpose.
     pub pruned_before: Option<Slot>,
@@ -68,25 +67,25 @@ pub struct ColumnEntry {
 pub enum StatesPolicy {
     /// All of them.
     All,
-    /// None but the newest.
+    /// Only the newest.
     None,
-    /// Those of eras that this number divides, and the newest.
+    /// Every N-th (the states of the eras whose number is a multiple of N), and the newest.
     Every(NonZeroU64),
-    /// Not known: the manifest was rebuilt, or the policy is one of a later version.
+    /// Unknown: the manifest was rebuilt, or a later version wrote the policy.
     Unknown,
 }
 
-/// Something that was begun and changes several columns or files. Whoever finds one finishes it
-/// before any other write, or refuses to write when the kind is not known.
+/// An unfinished operation on several columns or files. A writer that finds one finishes it before any
+/// other write, or refuses to write if the kind is unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Intent {
-    /// What was begun: `"rewind"`, `"prune"`, `"replace"`, `"copy"` …
+    /// The operation: `"rewind"`, `"prune"`, `"replace"`, `"copy"` …
     pub kind: String,
-    /// Directory names of the columns that it changes.
+    /// Directory names of the columns that the operation changes.
     pub columns: Vec<String>,
-    /// The slot that it is about, where there is one.
+    /// The operation's slot, if it has one.
     pub slot: Option<Slot>,
-    /// The path that it is about, where there is one: the source of a copy, say.
+    /// The operation's path, if it has one: the source of a copy, for example.
     pub path: Option<String>,
 }
 
@@ -97,10 +96,10 @@ impl Intent {
 }
 
 impl Manifest {
-    /// Reads an archive's manifest; `None` when it has none. A link to it is followed.
+    /// Reads an archive's manifest; `None` if there is none. Follows a symbolic link to it.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] for a file that is empty, torn, no TOML or not a manifest; [`Error::Io`].
+    /// [`Error::Corrupt`] if the file is empty, torn, not TOML, or not a manifest; [`Error::Io`].
     pub fn read(archive: &Path) -> Result<Option<Self>> {
         Self::read_on(&OsDisk, archive)
     }
@@ -113,16 +112,16 @@ impl Manifest {
         Ok(read_document(disk, archive)?.map(|(manifest, _)| manifest))
     }
 
-    /// Changes an archive's manifest, or makes one. Keys and comments of others stay. Nothing is
-    /// written when `edit` changes nothing. The archive's directory must exist.
+    /// Edits an archive's manifest, or creates one. Unknown keys and comments stay. Writes nothing if
+    /// `edit` changes nothing. The archive's directory must exist.
     ///
-    /// 1. lock the directory, so that no two processes overwrite each other's change,
-    /// 2. read what is there now, and let `edit` change it,
-    /// 3. write the new text beside it and flush it,
-    /// 4. rename it over the old one and flush the directory.
+    /// 1. Lock the directory, so that two processes do not overwrite each other's changes.
+    /// 2. Read the manifest and let `edit` change it.
+    /// 3. Write the new text to `archive.toml.tmp` and flush it.
+    /// 4. Rename it over `archive.toml` and flush the directory.
     ///
     /// # Errors
-    /// As [`Manifest::read`], what `edit` returns, and [`Error::Io`]. Nothing has changed then,
+    /// As [`Manifest::read`], the errors of `edit`, and [`Error::Io`]. The manifest is then unchanged,
     /// unless step 4 failed.
     pub fn update(archive: &Path, edit: impl FnOnce(&mut Self) -> Result<()>) -> Result<Self> {
         Self::update_on(&OsDisk, archive, edit)
@@ -145,7 +144,8 @@ impl Manifest {
         let (before, mut document) = found.unwrap_or_else(|| (Self::default(), text::empty()));
         let mut after = before.clone();
         edit(&mut after)?;
-        // A file without any key would be taken for somebody else's.
+        // An unchanged default manifest must not be written: a file without any known key would not be
+        // recognized as a manifest.
         if after == before {
             return Ok(after);
         }
@@ -161,41 +161,41 @@ impl Manifest {
         Ok(after)
     }
 
-    /// What is known of a column.
+    /// The entry of a column; empty if there is none.
     #[must_use]
     pub fn column(&self, column: Column) -> ColumnEntry {
         self.columns[column.index()].unwrap_or_default()
     }
 
-    /// Whether the column has an entry at all: it was made once.
+    /// Whether the column has an entry, which means that it was created at some time.
     #[must_use]
     pub fn has_column(&self, column: Column) -> bool {
         self.columns[column.index()].is_some()
     }
 
-    /// What is known of a column, to be changed. It has an entry from now on.
+    /// The entry of a column, for editing. Creates the entry if there is none.
     pub fn column_mut(&mut self, column: Column) -> &mut ColumnEntry {
         self.columns[column.index()].get_or_insert_default()
     }
 
-    /// Raises the highest slot that a column is known to have been committed to.
+    /// Raises the column's recorded highest slot to `highest`, if that is higher.
     pub fn raise_highest(&mut self, column: Column, highest: Option<Slot>) {
         let entry = self.column_mut(column);
         entry.highest = entry.highest.max(highest);
     }
 
-    /// What was begun and not finished, oldest first.
+    /// The unfinished operations, oldest first.
     #[must_use]
     pub fn intents(&self) -> &[Intent] {
         &self.intents
     }
 
-    /// Records that something is begun.
+    /// Records that an operation begins.
     pub fn push_intent(&mut self, intent: Intent) {
         self.intents.push(intent);
     }
 
-    /// Records that it is finished. False when there is no such intent.
+    /// Records that an operation is finished. Returns `false` if there is no such intent.
     pub fn end_intent(&mut self, intent: &Intent) -> bool {
         let found = self.intents.iter().position(|known| known == intent);
         found.map(|place| self.intents.remove(place)).is_some()
@@ -216,7 +216,7 @@ fn read_document(disk: &dyn Disk, archive: &Path) -> Result<Option<(Manifest, Do
 }
 
 fn write_flushed(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<()> {
-    // What a crash left there is in the way; a link might lead anywhere.
+    // Removes a leftover of a crash, and a symbolic link, which might lead anywhere.
     match disk.remove(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(Error::io(path, "remove", error));

@@ -121,14 +121,14 @@ fn keys_and_comments_of_others_stay() {
 fn a_file_that_is_no_manifest_says_what_to_do() {
     let cases: [(&[u8], &str); 12] = [
         (b"", "found an empty file: remove it to rebuild it"),
-        (&[0; 4096], "a file of blanks: remove it to rebuild it"),
+        (&[0; 4096], "a blank file: remove it to rebuild it"),
         (b"config_name = \"mini", "at offset"),
         (b"config_name = \"mini", "remove it to rebuild it"),
         (b"config_name = \"\xff\"", "at offset 15: corrupt manifest"),
-        (b"[package]\nname = \"x\"\n", "none of its keys: it is a file of somebody else"),
+        (b"[package]\nname = \"x\"\n", "none of its keys: the file belongs to other software"),
         (
             b"genesis_validators_root = \"0x12\"\n",
-            "wanted 64 hex digits after 0x as genesis_validators_root",
+            "wanted 0x and 64 hex digits as genesis_validators_root",
         ),
         (b"# What this archive is kno", "no key at all: remove it to rebuild it"),
         (b"slots_per_era = 0\n", "wanted a number above 0 as slots_per_era, found 0"),

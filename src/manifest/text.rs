@@ -1,4 +1,4 @@
-//! The manifest as TOML. Only what differs is edited, so what others keep in the file stays.
+//! The manifest as TOML. Edits only the keys whose values change, so foreign keys and comments stay.
 
 use std::path::Path;
 
@@ -25,7 +25,7 @@ const KIND: &str = "kind";
 const SLOT: &str = "slot";
 const PATH: &str = "path";
 
-/// One of them makes a TOML file a manifest.
+/// A TOML file with at least one of these keys is a manifest.
 const KEYS: [&str; 10] = [
     CONFIG_NAME,
     GENESIS_VALIDATORS_ROOT,
@@ -39,17 +39,18 @@ const KEYS: [&str; 10] = [
     INTENTS,
 ];
 
-/// True of a file that was cut or overwritten: nobody's data, and its facts can be found again.
-const REBUILD: &str = "remove it to rebuild it (the next import or write does, without the states \
-                       policy, what was pruned and what was unfinished)";
+/// Advice for a truncated or overwritten manifest. Removing it is safe: it is nobody's data, and most of
+/// it can be found again.
+const REBUILD: &str = "remove it to rebuild it (the next import or write does; the states policy, \
+                       earlier pruning and unfinished operations are lost)";
 
-/// The last line of a file that announces it in its first one: without it, the file was cut.
+/// The last line of a file whose first line announces it. Without it, the file was truncated.
 const END: &str = "# end";
 const ANNOUNCES_END: &str = "Written by coldstore, with \"# end\" as the last line.";
 
 const HEAD: &str = "# What this archive is known to hold: FORMAT.md, section 9. ";
 
-/// The document of an archive that has none yet.
+/// The document of a new manifest.
 pub(super) fn empty() -> DocumentMut {
     let mut document = DocumentMut::new();
     document.decor_mut().set_prefix(format!("{HEAD}{ANNOUNCES_END}\n"));
@@ -57,7 +58,7 @@ pub(super) fn empty() -> DocumentMut {
     document
 }
 
-/// The text of a document. The line that ends it may have gone with a table that stood behind it.
+/// The text of a document. Restores the last line, which may have been removed with the last table.
 pub(super) fn render(document: &DocumentMut) -> String {
     let mut text = document.to_string();
     if is_cut(&text) {
@@ -76,7 +77,7 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<(Manifest, DocumentMut)
         Error::corrupt(path, offset, "manifest", "the TOML of an archive.toml", found)
     };
     if bytes.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0) {
-        let what = if bytes.is_empty() { "an empty file" } else { "a file of blanks" };
+        let what = if bytes.is_empty() { "an empty file" } else { "a blank file" };
         return Err(corrupt(None, format!("{what}: {REBUILD}")));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| {
@@ -94,17 +95,17 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<(Manifest, DocumentMut)
     }
     let table = Keys { path, table: document.as_table(), within: "" };
     if !KEYS.iter().any(|key| table.table.contains_key(key)) {
-        let found = "none of its keys: it is a file of somebody else; move it elsewhere";
+        let found = "none of its keys: the file belongs to other software; move it elsewhere";
         return Err(corrupt(None, found.to_owned()));
     }
     Ok((table.manifest()?, document))
 }
 
-/// Typed access to the keys of a table. What has another type is corrupt.
+/// Typed access to the keys of a table. A value of another type is an error.
 struct Keys<'a> {
     path: &'a Path,
     table: &'a dyn TableLike,
-    /// The names of the tables around, each followed by a dot.
+    /// The path of the table, with a dot at its end.
     within: &'a str,
 }
 
@@ -154,7 +155,8 @@ impl<'a> Keys<'a> {
         for name in keys.get(COLUMNS, "an array of names", Item::as_array)?.into_iter().flatten() {
             let wanted = "an array of names";
             let name = name.as_str();
-            columns.push(name.ok_or_else(|| keys.corrupt(COLUMNS, wanted, "others"))?.to_owned());
+            let name = name.ok_or_else(|| keys.corrupt(COLUMNS, wanted, "another type"))?;
+            columns.push(name.to_owned());
         }
         let path = keys.text(PATH)?.map(str::to_owned);
         Ok(Intent { kind: kind.to_owned(), columns, slot: keys.slot(SLOT)?, path })
@@ -188,7 +190,7 @@ impl<'a> Keys<'a> {
     }
 
     fn root(&self, key: &str) -> Result<Option<[u8; 32]>> {
-        self.get(key, "64 hex digits after 0x", |item| root_of(item.as_str()?))
+        self.get(key, "0x and 64 hex digits", |item| root_of(item.as_str()?))
     }
 
     fn corrupt(&self, key: &str, wanted: &str, found: &str) -> Error {
@@ -201,7 +203,7 @@ impl<'a> Keys<'a> {
 fn number_of(item: &Item) -> Option<u64> {
     match (item.as_integer(), item.as_str()) {
         (Some(number), _) => u64::try_from(number).ok(),
-        // TOML's integers end at 2^63 - 1, slots do not.
+        // TOML integers end at 2^63 - 1; larger numbers are text.
         (None, text) => text?.parse().ok(),
     }
 }
@@ -233,7 +235,7 @@ fn root_of(text: &str) -> Option<[u8; 32]> {
     Some(root)
 }
 
-/// Brings into the document what `after` has otherwise than `before`.
+/// Applies the differences between `before` and `after` to the document.
 pub(super) fn apply(before: &Manifest, after: &Manifest, document: &mut DocumentMut) {
     let root = |root: [u8; 32]| {
         let digits: String = root.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -266,7 +268,7 @@ pub(super) fn apply(before: &Manifest, after: &Manifest, document: &mut Document
     }
 }
 
-/// A slot or a number that a TOML integer may not hold is text.
+/// Encodes a number: as text if a TOML integer cannot hold it.
 fn number(number: u64) -> Value {
     i64::try_from(number).map_or_else(|_| number.to_string().into(), Value::from)
 }
@@ -275,7 +277,7 @@ fn slot(slot: Slot) -> Value {
     number(slot.0)
 }
 
-/// A value that stays, stays as it is written; one that is replaced keeps the comment beside it.
+/// Sets a key. An unchanged value keeps its spelling, and a changed one the comment beside it.
 fn set(table: &mut dyn TableLike, key: &str, before: Option<&Value>, after: Option<Value>) {
     if before.map(Value::to_string) == after.as_ref().map(Value::to_string) {
         return;
@@ -305,7 +307,7 @@ fn column_table<'t>(table: &'t mut Table, name: &str) -> &'t mut dyn TableLike {
     column.as_table_like_mut().unwrap_or_else(|| unreachable!("it was read as a table"))
 }
 
-/// Intents that stay keep their tables, whatever else is in them.
+/// Replaces the list of intents. Intents that stay keep their tables, including unknown keys.
 fn set_intents(before: &Manifest, after: &Manifest, table: &mut Table) {
     let mut known = table.get(INTENTS).and_then(tables_of).unwrap_or_default().into_iter();
     let mut tables = ArrayOfTables::new();

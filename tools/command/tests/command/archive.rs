@@ -33,7 +33,7 @@ fn a_column_that_is_gone_is_damage_by_slot_range_to_every_verb() {
             if mount_point {
                 fs::create_dir(archive.path().join(column)).unwrap();
             }
-            let said = format!("{column}, slots 0 to {last}: is missing, and was committed up to");
+            let said = format!("{column}, slots 0 to {last}: is missing, but was committed up to");
             for deep in [&["--deep"][..], &[]] {
                 let run = coldstore(&[&["verify", &archive.arg()], deep].concat()).exits(1);
                 assert!(run.text().contains(&said), "{}", run.text());
@@ -85,7 +85,7 @@ fn a_column_behind_what_was_recorded_of_it_is_damage_and_takes_no_other_records(
     lose(&archive, "bsr");
     copy_dir(&old.path().join("bsr"), &archive.path().join("bsr"));
     let run = coldstore(&["verify", &archive.arg()]).exits(1);
-    let said = "bsr, slots 256 to 575: ends with slot 255, and was committed up to slot 575";
+    let said = "bsr, slots 256 to 575: ends with slot 255, but was committed up to slot 575";
     assert!(run.text().contains(said), "{}", run.text());
     let value = archive.beside("value");
     fs::write(&value, [7; 32]).unwrap();
@@ -169,7 +169,9 @@ fn a_manifest_that_is_missing_is_made_again_by_a_writing_verb_which_says_what_it
 #[test]
 fn a_manifest_that_is_none_is_an_error_to_every_verb() {
     let archive = imported();
-    for (text, advice) in [("", "remove it to rebuild it"), ("[package]\n", "somebody else")] {
+    for (text, advice) in
+        [("", "remove it to rebuild it"), ("[package]\n", "belongs to other software")]
+    {
         fs::write(archive.path().join("archive.toml"), text).unwrap();
         for verb in ["verify", "stat", "map"] {
             let run = coldstore(&[verb, &archive.arg()]).exits(3);
