@@ -152,7 +152,7 @@ fn a_manifest_that_is_missing_is_made_again_by_a_writing_verb_which_says_what_it
     coldstore(&["stat", &archive.arg()]).exits(0);
     assert!(!path.exists(), "a verb that reads makes nothing");
     let run = coldstore(&["load", &archive.arg(), "blk", "/dev/null"]);
-    assert!(run.stderr.contains("there is no archive.toml; made again"), "{}", run.stderr);
+    assert!(run.stderr.contains("archive.toml is missing; rebuilt it"), "{}", run.stderr);
     assert!(run.stderr.contains("blk up to slot 575"), "{}", run.stderr);
     let text = fs::read_to_string(&path).unwrap();
     for part in
