@@ -248,7 +248,7 @@ fn what_does_not_belong_into_a_column_is_refused_unless_it_is_meant() {
         ("blk", "6", &b""[..], "0 bytes"),
         ("blk", "6", b"no block", "the SSZ of the signed block of slot 6"),
         ("blk", "6", &block(7), "that of slot 7"),
-        ("blk", "1000000", &block(1_000_000), "say `far`"),
+        ("blk", "1000000", &block(1_000_000), "pass `far`"),
         ("bbr", "6", b"abc", "a root of 32 bytes"),
         ("bbr", "7", &[1; 32], "slot 6 next"),
         ("bss", "6", &state(7), "that of slot 7"),
