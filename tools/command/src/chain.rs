@@ -7,9 +7,7 @@ use anyhow::{Result, bail, ensure};
 use coldstore::era::ssz::{EraRoots, STATE_HEAD_BYTES, StateHead};
 use coldstore::manifest::FILE_NAME;
 use coldstore::{Archive, Column, Error, Manifest, Reader, Record, Slot, View};
-use coldstore_consensus::Preset;
-
-use crate::networks::Root;
+use coldstore_consensus::{KnownNetwork, Preset, Root};
 
 /// What is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,7 +54,8 @@ impl Chain {
                 chain.ask_states(&snapshots.view(), archive)?;
             }
         }
-        if let Some(known) = chain.genesis_validators_root.and_then(Root::known) {
+        if let Some(known) = chain.genesis_validators_root.as_ref().and_then(KnownNetwork::by_root)
+        {
             chain.config_name.get_or_insert_with(|| known.name.to_owned());
             chain.slots_per_era.get_or_insert(known.preset.slots_per_era());
             chain.preset.get_or_insert_with(|| known.preset.to_string());
@@ -89,7 +88,7 @@ impl Chain {
         root: Root,
         slots_per_era: Option<u64>,
     ) -> Option<Contradiction> {
-        let known = root.known();
+        let known = KnownNetwork::by_root(&root);
         let slots_per_era = known.map(|known| known.preset.slots_per_era()).or(slots_per_era);
         // The name of a preset tells how many slots an era has.
         let preset = self.preset.as_deref().and_then(|name| name.parse::<Preset>().ok());
@@ -146,7 +145,7 @@ impl Chain {
 
     /// When a slot began, in seconds since 1970, of a known network.
     pub(crate) fn time_of(&self, slot: Slot) -> Option<u64> {
-        self.genesis_validators_root.and_then(Root::known)?.time_of(slot)
+        self.genesis_validators_root.as_ref().and_then(KnownNetwork::by_root)?.time_of(slot.0)
     }
 
     /// Refuses an import of another chain than the archive's; else what is known afterwards.

@@ -16,7 +16,6 @@ mod open;
 mod out_file;
 mod output;
 mod progress;
-mod schedule;
 mod signals;
 mod verbs;
 

@@ -92,22 +92,6 @@ pub(crate) fn tell(sentence: &str) {
     let _ = writeln!(io::stderr(), "coldstore: {sentence}");
 }
 
-/// `0x` and the bytes in hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 + 2 * bytes.len());
-    text.push_str("0x");
-    push_hex(&mut text, bytes);
-    text
-}
-
-/// Appends the bytes in hex.
-pub(crate) fn push_hex(text: &mut String, bytes: &[u8]) {
-    for byte in bytes {
-        // Writing into a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-}
-
 /// Bytes with a binary unit, for people.
 pub(crate) fn bytes_for_people(byte_len: u64) -> String {
     indicatif::BinaryBytes(byte_len).to_string()

@@ -32,27 +32,35 @@ impl Accumulators {
             return Some(*root);
         }
         let summary = self.historical_summaries.get(index - self.historical_roots.len())?;
-        Some(hash_pair(&summary[0], &summary[1]))
-    }
-
-    /// The first four bytes of an era's root: they are in the name of its file.
-    #[must_use]
-    pub fn short_root(&self, era: u64) -> Option<[u8; 4]> {
-        let [a, b, c, d, ..] = self.era_root(era)?;
-        Some([a, b, c, d])
+        Some(Root(hash_pair(&summary[0].0, &summary[1].0)))
     }
 }
 
-/// The root of an era's block roots and state roots.
+/// The root of an era's block roots and state roots: its entry in `historical_roots`, and the root of its
+/// historical summary.
 #[must_use]
-pub fn era_root(block_roots: &[Root], state_roots: &[Root]) -> Root {
-    hash_pair(&vector_root(block_roots), &vector_root(state_roots))
+pub fn era_root<R: Copy + Into<Root>>(block_roots: &[R], state_roots: &[R]) -> Root {
+    Root(hash_pair(&vector_root(block_roots).0, &vector_root(state_roots).0))
 }
 
 /// The root of a vector of roots.
 #[must_use]
-pub fn vector_root(roots: &[Root]) -> Root {
-    let mut hasher = Hasher::default();
-    let depth = depth_for(roots.len() as u64);
-    hasher.of_nodes(roots, 0, depth)
+pub fn vector_root<R: Copy + Into<Root>>(roots: &[R]) -> Root {
+    let nodes = roots.iter().map(|root| (*root).into().0);
+    Root(Hasher::default().of_nodes(nodes, 0, depth_for(roots.len() as u64)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vector_hashes_as_its_tree() {
+        let [a, b, c, d] = [[1; 32], [2; 32], [3; 32], [4; 32]];
+        let pair = |left: &[u8; 32], right: &[u8; 32]| hash_pair(left, right);
+        assert_eq!(vector_root(&[a]), Root(a));
+        assert_eq!(vector_root(&[a, b]), Root(pair(&a, &b)));
+        assert_eq!(vector_root(&[a, b, c, d]), Root(pair(&pair(&a, &b), &pair(&c, &d))));
+        assert_eq!(vector_root(&[a, b, c]), Root(pair(&pair(&a, &b), &pair(&c, &[0; 32]))));
+    }
 }

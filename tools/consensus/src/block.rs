@@ -1,25 +1,27 @@
 //! The root of a block, from the bytes of a `SignedBeaconBlock`.
 
-use coldstore::Slot;
-use coldstore::era::ssz::{BLOCK_HEAD_BYTES, BlockHead, Root};
-
+use crate::Root;
 use crate::containers::{BlockLayout, Layouts};
 use crate::hash::{Hasher, Malformed, offset_at};
+use crate::header::BlockHeader;
 use crate::preset::{Fork, Preset};
-use crate::ssz::{Kind, U64, fixed_part_len};
+use crate::ssz::{Kind, OFFSET_BYTES, fixed_part_len};
 
-const MESSAGE_AT: usize = 4 + 96;
-const PROPOSER_INDEX_AT: usize = MESSAGE_AT + 8;
+// SignedBeaconBlock { message: BeaconBlock, signature }, then the message.
+const MESSAGE_AT: usize = OFFSET_BYTES + 96;
+const BODY_OFFSET_AT: usize = MESSAGE_AT + 8 + 8 + 32 + 32;
+const BODY_AT: usize = BODY_OFFSET_AT + OFFSET_BYTES;
+const _: () = assert!(MESSAGE_AT == 100 && BODY_AT == 184);
 /// The first variable field of every body: its offset is the length of the body's fixed part.
-const PROPOSER_SLASHINGS_OFFSET_AT: usize = BLOCK_HEAD_BYTES + 96 + 72 + 32;
+const PROPOSER_SLASHINGS_OFFSET_AT: usize = BODY_AT + 96 + 72 + 32;
 
 /// A block whose root is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HashedBlock {
     /// `hash_tree_root` of the block. Its signature has no part in it.
     pub root: Root,
-    /// What the block says of itself.
-    pub head: BlockHead,
+    /// Its header.
+    pub header: BlockHeader,
     /// The first fork that has such blocks; those of fulu are electra's.
     pub fork: Fork,
     /// True where the block has the header of its execution payload and not the payload. The root
@@ -57,37 +59,23 @@ impl BlockHasher {
     /// # Errors
     /// [`BlockFault`]; whatever the bytes are, they are refused or hashed, all but the signature.
     pub fn hash(&mut self, signed_block: &[u8]) -> Result<HashedBlock, BlockFault> {
-        let head = BlockHead::parse(signed_block)
-            .map_err(|mismatch| Malformed::new(mismatch.wanted, mismatch.found))?;
+        let message = message_of(signed_block)?;
         let fixed_len = offset_at(signed_block, PROPOSER_SLASHINGS_OFFSET_AT)
             .map_err(|malformed| malformed.inside("body"))?;
-        let body = signed_block.get(BLOCK_HEAD_BYTES..).unwrap_or_default();
+        let body = signed_block.get(BODY_AT..).unwrap_or_default();
         let mut fault: Option<Malformed> = None;
         for layout in self.layouts.blocks.iter().filter(|layout| fixed_part(layout) == fixed_len) {
             match self.hasher.root(layout.body, body) {
                 Ok(body_root) => {
-                    let root = self.header_root(signed_block, &head, &body_root)?;
+                    let header = BlockHeader { body_root: Root(body_root), ..message };
                     let BlockLayout { fork, is_blinded, .. } = *layout;
-                    return Ok(HashedBlock { root, head, fork, is_blinded });
+                    return Ok(HashedBlock { root: header.root(), header, fork, is_blinded });
                 }
                 // With the payload is how blocks are, and what the operator wants to hear of.
                 Err(malformed) => fault = fault.or(Some(malformed.inside("body"))),
             }
         }
         Err(fault.map_or_else(|| self.unknown(fixed_len), BlockFault::Malformed))
-    }
-
-    /// A block and its header have the same root.
-    fn header_root(
-        &mut self,
-        signed_block: &[u8],
-        head: &BlockHead,
-        body_root: &Root,
-    ) -> Result<Root, Malformed> {
-        let proposer = signed_block.get(PROPOSER_INDEX_AT..PROPOSER_INDEX_AT + 8);
-        let proposer = self.hasher.root(&U64, proposer.unwrap_or_default())?;
-        let slot = slot_leaf(head.slot);
-        Ok(self.hasher.of_fields(&[slot, proposer, head.parent_root, head.state_root, *body_root]))
     }
 
     fn unknown(&self, found: usize) -> BlockFault {
@@ -99,10 +87,22 @@ impl BlockHasher {
     }
 }
 
-fn slot_leaf(slot: Slot) -> Root {
-    let mut leaf = [0; 32];
-    leaf[..8].copy_from_slice(&slot.0.to_le_bytes());
-    leaf
+/// The header of the block in the bytes of a `SignedBeaconBlock`, but for the root of its body.
+fn message_of(signed_block: &[u8]) -> Result<BlockHeader, Malformed> {
+    let Some(fixed) = signed_block.first_chunk::<BODY_AT>() else {
+        let wanted = format!("a signed block of at least {BODY_AT} bytes");
+        return Err(Malformed::new(wanted, format!("{} bytes", signed_block.len())));
+    };
+    let offsets = (offset_at(fixed, 0)?, offset_at(fixed, BODY_OFFSET_AT)?);
+    let wanted = (MESSAGE_AT, BODY_AT - MESSAGE_AT);
+    if offsets != wanted {
+        let wanted = format!("a signed block with its offsets {} and {}", wanted.0, wanted.1);
+        let found = format!("offsets {} and {}", offsets.0, offsets.1);
+        return Err(Malformed::new(wanted, found));
+    }
+    let mut header = [0; BlockHeader::BYTES];
+    header[..BODY_OFFSET_AT - MESSAGE_AT].copy_from_slice(&fixed[MESSAGE_AT..BODY_OFFSET_AT]);
+    Ok(BlockHeader::read(&header))
 }
 
 fn fixed_part(layout: &BlockLayout) -> usize {

@@ -47,7 +47,7 @@ pub(super) fn fields(layout: &BlockLayout) -> &'static [Field] {
 
 /// The same block with its payload's header in place of the payload.
 pub(super) fn blinded(full: &BlockLayout, bare: &BlockLayout, block: &[u8]) -> Vec<u8> {
-    let (head, body) = block.split_at(BLOCK_HEAD_BYTES);
+    let (head, body) = block.split_at(BODY_AT);
     let mut hasher = Hasher::default();
     let values = fields_of(fields(full), body);
     let mut bare_values = Vec::new();

@@ -3,8 +3,7 @@
 //! The bytes may be anything. They are refused unless they are the one encoding of a value: then
 //! no byte is without its part in the root.
 
-use crate::Root;
-use crate::sha256::{hash_block, hash_pair, mix_in_length, zero_root};
+use crate::sha256::{Node, hash_block, hash_pair, mix_in_length, zero_root};
 use crate::ssz::{
     CHUNK_BYTES, Field, Kind, OFFSET_BYTES, Type, depth_for, fixed_part_len, packed_depth,
 };
@@ -43,14 +42,14 @@ type Result<T> = std::result::Result<T, Malformed>;
 #[derive(Debug, Default)]
 pub(crate) struct Hasher {
     /// Nodes that are still to be hashed, those of the innermost value last.
-    nodes: Vec<Root>,
+    nodes: Vec<Node>,
     /// The bits of a list of bits, without the mark at their end.
     bits: Vec<u8>,
 }
 
 impl Hasher {
     /// The root of a value.
-    pub(crate) fn root(&mut self, of: &Type, bytes: &[u8]) -> Result<Root> {
+    pub(crate) fn root(&mut self, of: &Type, bytes: &[u8]) -> Result<Node> {
         if let Some(wanted) = of.fixed_len
             && wanted != bytes.len()
         {
@@ -90,7 +89,7 @@ impl Hasher {
     }
 
     /// The root of a part of a list: of so many leaves that they are a tree of this depth.
-    pub(crate) fn subtree(&mut self, element: &Type, bytes: &[u8], depth: usize) -> Result<Root> {
+    pub(crate) fn subtree(&mut self, element: &Type, bytes: &[u8], depth: usize) -> Result<Node> {
         if element.is_packed() {
             return Ok(self.packed(bytes, depth));
         }
@@ -99,19 +98,24 @@ impl Hasher {
     }
 
     /// The root of a tree from its nodes that stand `below` leaves.
-    pub(crate) fn of_nodes(&mut self, nodes: &[Root], below: usize, depth: usize) -> Root {
+    pub(crate) fn of_nodes(
+        &mut self,
+        nodes: impl IntoIterator<Item = Node>,
+        below: usize,
+        depth: usize,
+    ) -> Node {
         let base = self.nodes.len();
-        self.nodes.extend_from_slice(nodes);
+        self.nodes.extend(nodes);
         self.reduce(base, below, depth)
     }
 
     /// The root of a container from those of its fields.
-    pub(crate) fn of_fields(&mut self, roots: &[Root]) -> Root {
-        self.of_nodes(roots, 0, depth_for(roots.len() as u64))
+    pub(crate) fn of_fields(&mut self, roots: &[Node]) -> Node {
+        self.of_nodes(roots.iter().copied(), 0, depth_for(roots.len() as u64))
     }
 
     /// The root of elements, and how many there are. There may be `limit`.
-    fn elements(&mut self, element: &Type, bytes: &[u8], limit: u64) -> Result<(Root, u64)> {
+    fn elements(&mut self, element: &Type, bytes: &[u8], limit: u64) -> Result<(Node, u64)> {
         let Some(element_len) = element.fixed_len else {
             return self.elements_by_offset(element, bytes, limit);
         };
@@ -139,7 +143,7 @@ impl Hasher {
         element: &Type,
         bytes: &[u8],
         limit: u64,
-    ) -> Result<(Root, u64)> {
+    ) -> Result<(Node, u64)> {
         let base = self.nodes.len();
         let mut count = 0;
         if !bytes.is_empty() {
@@ -164,7 +168,7 @@ impl Hasher {
         Ok((self.reduce(base, 0, depth_for(limit)), count))
     }
 
-    fn container(&mut self, fields: &[Field], bytes: &[u8]) -> Result<Root> {
+    fn container(&mut self, fields: &[Field], bytes: &[u8]) -> Result<Node> {
         let base = self.nodes.len();
         let mut fixed_at = 0;
         // The part behind the offsets is worked off from its start, without a gap.
@@ -191,7 +195,7 @@ impl Hasher {
         Ok(self.reduce(base, 0, depth_for(fields.len() as u64)))
     }
 
-    fn bitlist(&mut self, bytes: &[u8], limit: u64) -> Result<Root> {
+    fn bitlist(&mut self, bytes: &[u8], limit: u64) -> Result<Node> {
         let Some((last, whole)) = bytes.split_last().filter(|(last, _)| **last != 0) else {
             let found = format!("{} bytes, the last of them 0 or none", bytes.len());
             return Err(Malformed::new("bits with a mark at their end", found));
@@ -211,7 +215,7 @@ impl Hasher {
     }
 
     /// The root of bytes as leaves of a tree of this depth.
-    fn packed(&mut self, bytes: &[u8], depth: usize) -> Root {
+    fn packed(&mut self, bytes: &[u8], depth: usize) -> Node {
         if depth == 0 {
             return chunk(bytes);
         }
@@ -227,7 +231,7 @@ impl Hasher {
     }
 
     /// Puts a node behind those from `base` on, or takes all of them away.
-    fn push(&mut self, base: usize, root: Result<Root>) -> Result<()> {
+    fn push(&mut self, base: usize, root: Result<Node>) -> Result<()> {
         match root {
             Ok(root) => self.nodes.push(root),
             Err(_) => self.nodes.truncate(base),
@@ -236,7 +240,7 @@ impl Hasher {
     }
 
     /// Takes the nodes from `base` on, that stand `below` leaves, up to the root of their tree.
-    fn reduce(&mut self, base: usize, below: usize, depth: usize) -> Root {
+    fn reduce(&mut self, base: usize, below: usize, depth: usize) -> Node {
         let nodes = &mut self.nodes[base..];
         let mut count = nodes.len();
         if count == 0 {
@@ -336,7 +340,7 @@ fn too_short(fields: &[Field], bytes: &[u8]) -> Malformed {
     Malformed::new(wanted, format!("{} bytes", bytes.len()))
 }
 
-fn chunk(bytes: &[u8]) -> Root {
+fn chunk(bytes: &[u8]) -> Node {
     let mut chunk = [0; CHUNK_BYTES];
     let byte_len = bytes.len().min(CHUNK_BYTES);
     chunk[..byte_len].copy_from_slice(&bytes[..byte_len]);

@@ -1,7 +1,5 @@
 //! The networks that are recognised by their genesis validators root.
 
-use coldstore::Slot;
-
 use crate::Root;
 use crate::preset::Preset;
 
@@ -60,7 +58,10 @@ impl KnownNetwork {
         root: &str,
         (genesis_time, seconds_per_slot): (u64, u64),
     ) -> Self {
-        let genesis_validators_root = root_of_hex(root);
+        let Ok(root) = const_hex::const_decode_to_array(root.as_bytes()) else {
+            panic!("a root has 64 hex digits")
+        };
+        let genesis_validators_root = Root(root);
         Self { name, genesis_validators_root, preset, genesis_time, seconds_per_slot }
     }
 
@@ -78,8 +79,8 @@ impl KnownNetwork {
 
     /// When a slot begins, in seconds since 1970.
     #[must_use]
-    pub fn time_of(&self, slot: Slot) -> Option<u64> {
-        self.genesis_time.checked_add(slot.0.checked_mul(self.seconds_per_slot)?)
+    pub fn time_of(&self, slot: u64) -> Option<u64> {
+        self.genesis_time.checked_add(slot.checked_mul(self.seconds_per_slot)?)
     }
 
     fn all() -> impl Iterator<Item = &'static Self> {
@@ -87,31 +88,9 @@ impl KnownNetwork {
     }
 }
 
-/// Reads 64 hex digits at compile time.
-const fn root_of_hex(digits: &str) -> Root {
-    let digits = digits.as_bytes();
-    let mut root = [0; 32];
-    assert!(digits.len() == 2 * root.len(), "a root has 64 hex digits");
-    let mut at = 0;
-    while at < root.len() {
-        root[at] = hex_digit(digits[2 * at]) << 4 | hex_digit(digits[2 * at + 1]);
-        at += 1;
-    }
-    root
-}
-
-const fn hex_digit(digit: u8) -> u8 {
-    match digit {
-        b'0'..=b'9' => digit - b'0',
-        b'a'..=b'f' => digit - b'a' + 10,
-        _ => panic!("a hex digit is one of 0-9 and a-f"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::words::hex;
 
     #[test]
     fn a_network_is_found_by_its_root_and_by_its_name() {
@@ -120,13 +99,13 @@ mod tests {
             assert_eq!(KnownNetwork::by_name(known.name), Some(known));
             assert!(known.genesis_time > 1_600_000_000, "{}", known.name);
         }
-        assert_eq!(KnownNetwork::by_root(&[0; 32]), None);
+        assert_eq!(KnownNetwork::by_root(&Root::default()), None);
         let gnosis = KnownNetwork::by_name("gnosis").unwrap();
         let root = "0xf5dcb5564e829aab27264b9becd5dfaa017085611224cb3036f573368dbb9d47";
         assert_eq!(
-            (hex(&gnosis.genesis_validators_root).as_str(), gnosis.preset),
+            (gnosis.genesis_validators_root.to_string().as_str(), gnosis.preset),
             (root, Preset::Gnosis)
         );
-        assert_eq!(gnosis.time_of(Slot(16)), Some(1_638_993_420));
+        assert_eq!(gnosis.time_of(16), Some(1_638_993_420));
     }
 }

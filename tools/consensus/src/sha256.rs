@@ -4,7 +4,8 @@ use std::sync::LazyLock;
 
 use sha2::block_api::compress256;
 
-use crate::Root;
+/// A node of a Merkle tree.
+pub(crate) type Node = [u8; 32];
 
 /// Levels of the deepest tree that a container has: `MAX_BYTES_PER_TRANSACTION` and the registry
 /// of validators stay well below.
@@ -33,7 +34,7 @@ const PADDING: [u8; 64] = {
 /// The hash of exactly one block: of two nodes that stand beside each other.
 ///
 /// Every message here has this length, so nothing has to be buffered or padded at run time.
-pub(crate) fn hash_block(block: &[u8; 64]) -> Root {
+pub(crate) fn hash_block(block: &[u8; 64]) -> Node {
     let mut state = INITIAL;
     compress256(&mut state, &[*block, PADDING]);
     let mut root = [0; 32];
@@ -44,7 +45,7 @@ pub(crate) fn hash_block(block: &[u8; 64]) -> Root {
 }
 
 /// The node above two nodes.
-pub(crate) fn hash_pair(left: &Root, right: &Root) -> Root {
+pub(crate) fn hash_pair(left: &Node, right: &Node) -> Node {
     let mut block = [0; 64];
     block[..32].copy_from_slice(left);
     block[32..].copy_from_slice(right);
@@ -52,15 +53,15 @@ pub(crate) fn hash_pair(left: &Root, right: &Root) -> Root {
 }
 
 /// The root of a list: that of its elements and their number.
-pub(crate) fn mix_in_length(root: &Root, length: u64) -> Root {
+pub(crate) fn mix_in_length(root: &Node, length: u64) -> Node {
     let mut chunk = [0; 32];
     chunk[..8].copy_from_slice(&length.to_le_bytes());
     hash_pair(root, &chunk)
 }
 
 /// The root of a tree of this depth without a leaf that is not zero.
-pub(crate) fn zero_root(depth: usize) -> &'static Root {
-    static ROOTS: LazyLock<[Root; MAX_DEPTH + 1]> = LazyLock::new(|| {
+pub(crate) fn zero_root(depth: usize) -> &'static Node {
+    static ROOTS: LazyLock<[Node; MAX_DEPTH + 1]> = LazyLock::new(|| {
         let mut roots = [[0; 32]; MAX_DEPTH + 1];
         for depth in 1..=MAX_DEPTH {
             roots[depth] = hash_pair(&roots[depth - 1], &roots[depth - 1]);

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use coldstore::{Error, Slot};
+use coldstore_consensus::Root;
 
 use crate::absence::Absence;
 use crate::cli::{ColumnOf, parse_slot};
 use crate::disk;
 use crate::failure::{Answer, Usage};
-use crate::networks::Root;
 use crate::open;
 use crate::output::{self, Output};
 use coldstore_history::roots;
@@ -56,7 +56,7 @@ impl Get {
         };
         let slot = match (self.slot, self.root) {
             (Some(slot), _) => slot,
-            (None, Some(root)) => match roots::find(&archive, &root.0)? {
+            (None, Some(root)) => match roots::find(&archive, &root)? {
                 Some((_, slot)) => slot,
                 None => {
                     output::tell(&format!("no block and no state has the root {root}"));

@@ -17,6 +17,7 @@ use coldstore::archive::check;
 use coldstore::era::import::{ImportColumns, ImportOptions, States, import, import_proved};
 use coldstore::era::{EraFile, Plan};
 use coldstore::{ArchiveWriter, Checksums, Column, Manifest};
+use coldstore_consensus::{KnownNetwork, Root};
 use coldstore_history::import::TrustedRoot;
 
 use self::known::Known;
@@ -26,7 +27,7 @@ use self::summary::Summary;
 use self::watch::Watch;
 use crate::chain::Chain;
 use crate::failure::Answer;
-use crate::networks::{Network, Root};
+use crate::networks::Network;
 use crate::open;
 use crate::output::Output;
 use crate::progress::Progress;
@@ -196,7 +197,7 @@ impl Import {
         // Era 0 has no slots, so the first file may not tell how many an era has.
         let last = EraFile::open(&last.path)?;
         let slots = last.groups().last().and_then(|group| group.slots);
-        let known = root.known();
+        let known = KnownNetwork::by_root(&root);
         let found = Chain {
             config_name: network
                 .map(|network| network.config_name.clone())

@@ -8,6 +8,7 @@ use anyhow::Result;
 use clap::Args;
 use coldstore::occupancy::{SlotState, lowest_slot};
 use coldstore::{Column, Error, Manifest, Slot, Unmapped};
+use coldstore_consensus::Root;
 use serde::Serialize;
 
 use crate::chain::Chain;
@@ -16,7 +17,6 @@ use crate::disk;
 use crate::failure::{self, Answer, Usage};
 use crate::map::terminal::Terminal;
 use crate::map::{Axis, ColumnMap, Counts, svg};
-use crate::networks::Root;
 use crate::open;
 use crate::output::{self, Decimal, Output};
 

@@ -126,8 +126,7 @@ impl Scan {
         let (length, stored) = (value.len() as u64, record.stored().len() as u64);
         match self.format {
             Format::Table => {
-                let mut first = String::new();
-                output::push_hex(&mut first, &value[..value.len().min(TABLE_PREFIX_BYTES)]);
+                let first = const_hex::encode(&value[..value.len().min(TABLE_PREFIX_BYTES)]);
                 writeln!(out, "{slot:>10} {length:>12} {stored:>12}  {first}")?;
             }
             Format::Json => {
@@ -136,16 +135,15 @@ impl Scan {
                     slot: Decimal(slot.0),
                     length: Decimal(length),
                     stored_length: Decimal(stored),
-                    root: is_root.then(|| output::hex(&value)),
+                    root: is_root.then(|| const_hex::encode_prefixed(&value)),
                 })?;
             }
             Format::Stream => {
                 slot_stream::write_item(out, view.conf().spec.record_type, slot, &value)?;
             }
             Format::Sha256 => {
-                let mut line = format!("{slot}\t{length}\t");
-                output::push_hex(&mut line, &Sha256::digest(&value));
-                writeln!(out, "{line}")?;
+                let digest = const_hex::encode(Sha256::digest(&value));
+                writeln!(out, "{slot}\t{length}\t{digest}")?;
             }
         }
         Ok(())

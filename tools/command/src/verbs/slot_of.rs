@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use coldstore_consensus::Root;
 use serde::Serialize;
 
 use crate::failure::Answer;
-use crate::networks::Root;
 use crate::open;
 use crate::output::{self, Decimal, Output};
 use coldstore_history::roots;
@@ -37,7 +37,7 @@ struct Found {
 impl SlotOf {
     pub(crate) fn run(self) -> Result<Answer> {
         let archive = open::archive(&self.archive)?;
-        let Some((kind, slot)) = roots::find(&archive, &self.root.0)? else {
+        let Some((kind, slot)) = roots::find(&archive, &self.root)? else {
             output::tell(&format!("no block and no state has the root {}", self.root));
             return Ok(Answer::No);
         };

@@ -9,11 +9,11 @@ use coldstore::stat::{
     ColumnStat, PutAside, RecordQuestions, RecordStat, put_aside, stat_column, stat_records,
 };
 use coldstore::{Archive, Column, Compression, Manifest, SLOTS_PER_FILE, Slot};
+use coldstore_consensus::Root;
 use serde::Serialize;
 
 use crate::chain::Chain;
 use crate::failure::{self, Answer};
-use crate::networks::Root;
 use crate::open;
 use crate::output::{self, Decimal, Output, Table};
 use crate::verbs::verify::lines;
@@ -310,7 +310,7 @@ fn object(counted: &Counted) -> ColumnObject {
         files: Decimal(stat.files),
         data_bytes: Decimal(stat.data_bytes),
         offset_bytes: Decimal(stat.offset_bytes),
-        record_type: output::hex(&conf.spec.record_type),
+        record_type: const_hex::encode_prefixed(conf.spec.record_type),
         compression: conf.spec.compression.to_string(),
         max_value_bytes: Decimal(conf.spec.max_value_bytes),
         conf_version: conf.version(),

@@ -8,7 +8,7 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::piece::{Done, Piece, PieceOf, PiecedList, work};
-use super::{StateBody, StateFault, read_up_to};
+use super::{StateBody, StateFault, read_up_to, roots_in};
 use crate::Root;
 use crate::accumulators::Accumulators;
 use crate::containers::{
@@ -16,6 +16,7 @@ use crate::containers::{
     StateLayout, VALIDATORS_FIELD,
 };
 use crate::hash::{Hasher, Malformed, check_count, count_of, offset_at};
+use crate::sha256::Node;
 use crate::ssz::{Field, Kind, OFFSET_BYTES, Type, fixed_part_len};
 
 /// Hashes the state whose fixed part is `fixed`, and whose other fields come from `source`.
@@ -43,9 +44,9 @@ pub(super) fn hash_fields(
         let roots = field_roots(layout.fields, done, &lists)?;
         let validators = layout.fields.iter().position(|field| field.name == VALIDATORS_FIELD);
         Ok(StateBody {
-            root: Hasher::default().of_fields(&roots),
+            root: Root(Hasher::default().of_fields(&roots)),
             fork: layout.fork,
-            validators_root: validators.map_or([0; 32], |index| roots[index]),
+            validators_root: Root(validators.map_or([0; 32], |index| roots[index])),
             accumulators,
         })
     })
@@ -56,9 +57,9 @@ fn field_roots(
     fields: &[Field],
     mut done: Vec<Done>,
     lists: &[(usize, PiecedList, u64)],
-) -> Result<Vec<Root>, Malformed> {
+) -> Result<Vec<Node>, Malformed> {
     done.sort_by_key(|done| (done.field, done.index));
-    let mut pieces: Vec<Vec<Root>> = vec![Vec::new(); fields.len()];
+    let mut pieces: Vec<Vec<Node>> = vec![Vec::new(); fields.len()];
     for Done { field, root, .. } in done {
         pieces[field].push(root.map_err(|malformed| malformed.inside(fields[field].name))?);
     }
@@ -261,8 +262,4 @@ fn check_whole(found: u64, wanted: Option<u64>) -> Result<(), Malformed> {
         }
         _ => Ok(()),
     }
-}
-
-fn roots_in(bytes: &[u8]) -> Vec<Root> {
-    bytes.as_chunks().0.to_vec()
 }

@@ -8,64 +8,21 @@ mod piece;
 
 use std::io::{self, Read};
 
-use coldstore::Slot;
-
 use crate::accumulators::Accumulators;
 use crate::containers::{Layouts, StateLayout};
-use crate::hash::{Hasher, Malformed};
+use crate::hash::Malformed;
+use crate::header::BlockHeader;
 use crate::network::KnownNetwork;
 use crate::preset::{Fork, Preset};
-use crate::sha256::hash_pair;
-use crate::words::hex;
-use crate::{Root, vector_root};
+use crate::{Root, era_root};
 
 const ROOT_BYTES: usize = 32;
 const GENESIS_VALIDATORS_ROOT_AT: usize = 8;
 const SLOT_AT: usize = 40;
 const FORK_AT: usize = 48;
 const HEADER_AT: usize = 64;
-const BLOCK_ROOTS_AT: usize = 176;
-
-/// What a state says in its part that is laid out the same in every fork.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StateHead {
-    /// Names the chain.
-    pub genesis_validators_root: Root,
-    /// The state's slot.
-    pub slot: Slot,
-    /// `fork.current_version`
-    pub fork_version: [u8; 4],
-    /// `fork.epoch`: the first with that version.
-    pub fork_epoch: u64,
-    /// The header of the last block up to the state.
-    pub latest_block: LatestBlock,
-    /// `block_roots`, of the era up to the state.
-    pub block_roots: Vec<Root>,
-    /// `state_roots`, of the same slots.
-    pub state_roots: Vec<Root>,
-}
-
-/// `latest_block_header`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LatestBlock {
-    /// The block's slot.
-    pub slot: Slot,
-    /// The root of the block before it.
-    pub parent_root: Root,
-    /// Zeros while the state is that of the block itself.
-    pub state_root: Root,
-    leaves: [Root; 5],
-}
-
-impl LatestBlock {
-    /// The root of the block, whose state has this root.
-    #[must_use]
-    pub fn root(&self, state_root: &Root) -> Root {
-        let mut leaves = self.leaves;
-        leaves[3] = *state_root;
-        Hasher::default().of_fields(&leaves)
-    }
-}
+const BLOCK_ROOTS_AT: usize = HEADER_AT + BlockHeader::BYTES;
+const _: () = assert!(BLOCK_ROOTS_AT == 176);
 
 /// `fork`: which fork a state is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,21 +41,42 @@ impl StateFork {
     /// # Errors
     /// Those of the source, and [`io::ErrorKind::UnexpectedEof`].
     pub fn read(state: &mut dyn Read) -> io::Result<Self> {
-        let mut bytes = [0; FORK_AT + 16];
+        let mut bytes = [0; HEADER_AT];
         state.read_exact(&mut bytes)?;
-        Ok(Self {
-            previous_version: array_at(&bytes, FORK_AT),
-            version: array_at(&bytes, FORK_AT + 4),
-            epoch: u64_at(&bytes, FORK_AT + 8),
-        })
+        Ok(Self::at(&bytes))
     }
+
+    fn at(state: &[u8]) -> Self {
+        Self {
+            previous_version: array_at(state, FORK_AT),
+            version: array_at(state, FORK_AT + 4),
+            epoch: u64_at(state, FORK_AT + 8),
+        }
+    }
+}
+
+/// The fields that a state of every fork has at the same places: all up to its roots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatePrefix {
+    /// Names the chain.
+    pub genesis_validators_root: Root,
+    /// The state's slot.
+    pub slot: u64,
+    /// `fork`
+    pub fork: StateFork,
+    /// `latest_block_header`: of the last block up to the state.
+    pub latest_block: BlockHeader,
+    /// `block_roots`, of the era up to the state.
+    pub block_roots: Vec<Root>,
+    /// `state_roots`, of the same slots.
+    pub state_roots: Vec<Root>,
 }
 
 /// A state that was read to its end.
 #[derive(Clone, Debug)]
 pub struct HashedState {
     /// Fields at fixed places.
-    pub head: StateHead,
+    pub prefix: StatePrefix,
     /// What needs to know the state's fork; `None` where no layout fits.
     pub body: Option<StateBody>,
 }
@@ -131,14 +109,14 @@ pub enum StateFault {
     UnknownLayout(Malformed),
 }
 
-impl StateHead {
-    /// Bytes at the start of a state that are needed, with the offset behind them.
+impl StatePrefix {
+    /// Bytes at the start of a state that are needed, with the offset after them.
     #[must_use]
     pub fn byte_len(preset: Preset) -> usize {
         roots_end(preset) + 4
     }
 
-    /// Reads the start of a state: at least [`StateHead::byte_len`] bytes.
+    /// Reads the start of a state: at least [`StatePrefix::byte_len`] bytes.
     ///
     /// # Errors
     /// [`Malformed`] when there are fewer.
@@ -151,31 +129,19 @@ impl StateHead {
         let roots = &bytes[BLOCK_ROOTS_AT..];
         let (block_roots, state_roots) = roots.split_at(roots.len() / 2);
         Ok(Self {
-            genesis_validators_root: array_at(bytes, GENESIS_VALIDATORS_ROOT_AT),
-            slot: Slot(u64_at(bytes, SLOT_AT)),
-            fork_version: array_at(bytes, FORK_AT + 4),
-            fork_epoch: u64_at(bytes, FORK_AT + 8),
-            latest_block: LatestBlock {
-                slot: Slot(u64_at(bytes, HEADER_AT)),
-                parent_root: array_at(bytes, HEADER_AT + 16),
-                state_root: array_at(bytes, HEADER_AT + 48),
-                leaves: [
-                    number(u64_at(bytes, HEADER_AT)),
-                    number(u64_at(bytes, HEADER_AT + 8)),
-                    array_at(bytes, HEADER_AT + 16),
-                    array_at(bytes, HEADER_AT + 48),
-                    array_at(bytes, HEADER_AT + 80),
-                ],
-            },
-            block_roots: block_roots.as_chunks::<ROOT_BYTES>().0.to_vec(),
-            state_roots: state_roots.as_chunks::<ROOT_BYTES>().0.to_vec(),
+            genesis_validators_root: Root(array_at(bytes, GENESIS_VALIDATORS_ROOT_AT)),
+            slot: u64_at(bytes, SLOT_AT),
+            fork: StateFork::at(bytes),
+            latest_block: BlockHeader::read(&array_at(bytes, HEADER_AT)),
+            block_roots: roots_in(block_roots),
+            state_roots: roots_in(state_roots),
         })
     }
 
     /// The root of the era's block roots and state roots.
     #[must_use]
     pub fn era_root(&self) -> Root {
-        hash_pair(&vector_root(&self.block_roots), &vector_root(&self.state_roots))
+        era_root(&self.block_roots, &self.state_roots)
     }
 }
 
@@ -185,7 +151,7 @@ impl HashedState {
     #[must_use]
     pub fn contradiction(&self, preset: Preset) -> Option<(String, String)> {
         let accumulators = &self.body.as_ref()?.accumulators;
-        let (slot, slots_per_era) = (self.head.slot.0, preset.slots_per_era());
+        let (slot, slots_per_era) = (self.prefix.slot, preset.slots_per_era());
         let era = slot / slots_per_era;
         if accumulators.eras() != era {
             let wanted = format!("historical roots and summaries of {era} eras");
@@ -193,10 +159,9 @@ impl HashedState {
         }
         // Later in an era its vectors of roots have slots of two eras.
         let own = accumulators.era_root(era).filter(|_| slot.is_multiple_of(slots_per_era))?;
-        let found = self.head.era_root();
-        let wanted =
-            || format!("roots of era {era} that hash to {}, as its summaries say", hex(&own));
-        (own != found).then(|| (wanted(), hex(&found)))
+        let found = self.prefix.era_root();
+        let wanted = || format!("roots of era {era} that hash to {own}, as its summaries say");
+        (own != found).then(|| (wanted(), found.to_string()))
     }
 }
 
@@ -204,11 +169,11 @@ impl HashedState {
 ///
 /// # Errors
 /// [`StateFault`]. A state with a longer fixed part than any known fork's may be of a later fork:
-/// that is no error, and then it has a head alone.
+/// that is no error, and then it has a prefix alone.
 pub fn hash_state(preset: Preset, source: &mut dyn Read) -> Result<HashedState, StateFault> {
     let mut fixed = Vec::new();
-    read_up_to(source, &mut fixed, StateHead::byte_len(preset))?;
-    let head = StateHead::parse(preset, &fixed)?;
+    read_up_to(source, &mut fixed, StatePrefix::byte_len(preset))?;
+    let prefix = StatePrefix::parse(preset, &fixed)?;
     let fixed_len = crate::hash::offset_at(&fixed, roots_end(preset))?;
     let states = Layouts::of(preset).states;
     let layouts: Vec<&StateLayout> =
@@ -221,11 +186,11 @@ pub fn hash_state(preset: Preset, source: &mut dyn Read) -> Result<HashedState, 
             return Err(StateFault::UnknownLayout(Malformed::new(wanted, found)));
         }
         io::copy(source, &mut io::sink())?;
-        return Ok(HashedState { head, body: None });
+        return Ok(HashedState { prefix, body: None });
     }
     read_up_to(source, &mut fixed, fixed_len)?;
     let body = feed::hash_fields(&layouts, &fixed, source)?;
-    Ok(HashedState { head, body: Some(body) })
+    Ok(HashedState { prefix, body: Some(body) })
 }
 
 impl Preset {
@@ -250,7 +215,7 @@ impl Preset {
             return Ok(Some(known.preset).into_iter().filter(has_such_eras).collect());
         }
         let mut bytes = Vec::new();
-        read_up_to(state, &mut bytes, StateHead::byte_len(Self::Mainnet))?;
+        read_up_to(state, &mut bytes, StatePrefix::byte_len(Self::Mainnet))?;
         let has_layout = |preset: &Self| {
             let fixed_len = crate::hash::offset_at(&bytes, roots_end(*preset)).ok();
             let states = Layouts::of(*preset).states;
@@ -273,13 +238,13 @@ fn read_up_to(source: &mut dyn Read, bytes: &mut Vec<u8>, byte_len: usize) -> io
 }
 
 fn roots_end(preset: Preset) -> usize {
-    coldstore::era::ssz::state_roots_end(usize::try_from(preset.slots_per_era()).unwrap_or(0)) - 4
+    let slots = usize::try_from(preset.slots_per_era()).unwrap_or(0);
+    slots.saturating_mul(2 * ROOT_BYTES).saturating_add(BLOCK_ROOTS_AT)
 }
 
-fn number(value: u64) -> Root {
-    let mut leaf = [0; ROOT_BYTES];
-    leaf[..8].copy_from_slice(&value.to_le_bytes());
-    leaf
+/// The roots in bytes that hold nothing else.
+fn roots_in(bytes: &[u8]) -> Vec<Root> {
+    bytes.as_chunks().0.iter().copied().map(Root).collect()
 }
 
 /// Bytes at a place that is known to be there.

@@ -4,9 +4,8 @@ use std::borrow::Cow;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::Root;
 use crate::hash::{Hasher, Malformed};
-use crate::sha256::mix_in_length;
+use crate::sha256::{Node, mix_in_length};
 use crate::ssz::{CHUNK_BYTES, Type, depth_for, packed_depth};
 
 /// Elements of a piece that are not leaves as they stand: 4096 validators are 484 KiB.
@@ -44,8 +43,9 @@ impl PiecedList {
         depth.min(self.depth())
     }
 
-    pub(super) fn root(&self, pieces: &[Root], count: u64) -> Root {
-        let root = Hasher::default().of_nodes(pieces, self.piece_depth(), self.depth());
+    pub(super) fn root(&self, pieces: &[Node], count: u64) -> Node {
+        let root =
+            Hasher::default().of_nodes(pieces.iter().copied(), self.piece_depth(), self.depth());
         mix_in_length(&root, count)
     }
 }
@@ -69,7 +69,7 @@ pub(super) enum PieceOf {
 pub(super) struct Done {
     pub(super) field: usize,
     pub(super) index: usize,
-    pub(super) root: Result<Root, Malformed>,
+    pub(super) root: Result<Node, Malformed>,
 }
 
 /// Hashes pieces until there are no more, and gives their memory back to be filled again.

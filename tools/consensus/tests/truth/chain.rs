@@ -34,7 +34,7 @@ pub(crate) fn truth(name: &str) -> BTreeMap<u64, Truth> {
 }
 
 pub(crate) fn unhex(text: &str) -> Root {
-    std::array::from_fn(|index| u8::from_str_radix(&text[2 * index..][..2], 16).unwrap())
+    text.parse().unwrap()
 }
 
 pub(crate) fn era_files(chain: &str) -> Vec<PathBuf> {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use coldstore::Slot;
 use coldstore_consensus::{BlockHasher, Fork, Preset, era_root, hash_state};
 
 use crate::chain::{all_states, blocks, era_states, packed, truth, unhex};
@@ -19,7 +18,7 @@ fn every_block_of_every_fork_has_its_root() {
         assert_eq!(block.len(), wanted.byte_len, "slot {slot}");
         let hashed = hasher.hash(&block).unwrap();
         assert_eq!(hashed.root, wanted.root, "slot {slot}, {}", wanted.fork);
-        assert_eq!(hashed.head.slot, Slot(slot));
+        assert_eq!(hashed.header.slot, slot);
         assert!(!hashed.is_blinded);
         let fork = if wanted.fork == "fulu" { "electra" } else { &wanted.fork };
         assert_eq!(hashed.fork.to_string(), fork, "slot {slot}");
@@ -40,9 +39,9 @@ fn every_state_of_every_fork_has_its_root() {
         let body = hashed.body.unwrap();
         assert_eq!(body.root, wanted.root, "slot {slot}, {}", wanted.fork);
         assert_eq!(body.fork.to_string(), wanted.fork, "slot {slot}");
-        assert_eq!(hashed.head.slot, Slot(slot));
+        assert_eq!(hashed.prefix.slot, slot);
         if slot == 0 {
-            assert_eq!(body.validators_root, hashed.head.genesis_validators_root);
+            assert_eq!(body.validators_root, hashed.prefix.genesis_validators_root);
         }
     }
 }
@@ -51,11 +50,11 @@ fn every_state_of_every_fork_has_its_root() {
 fn the_last_block_of_a_state_is_the_one_with_its_root() {
     let (blocks, states) = (truth("BLOCKS.tsv"), truth("STATES.tsv"));
     for (slot, state) in all_states() {
-        let head = hash_state(Preset::Minimal, &mut &state[..]).unwrap().head;
+        let head = hash_state(Preset::Minimal, &mut &state[..]).unwrap().prefix;
         let last = head.latest_block;
-        let state_root = if last.slot == Slot(slot) { states[&slot].root } else { last.state_root };
+        let state_root = if last.slot == slot { states[&slot].root } else { last.state_root };
         // The genesis block is in the first era, and 576 is behind the last.
-        assert_eq!(last.root(&state_root), blocks[&last.slot.0].root, "slot {slot}");
+        assert_eq!(last.root_with_state(state_root), blocks[&last.slot].root, "slot {slot}");
     }
 }
 
@@ -67,7 +66,7 @@ fn the_accumulators_of_a_state_are_those_of_the_eras_below_it() {
         assert_eq!(body.accumulators.eras(), *era);
         assert_eq!(body.accumulators.historical_roots.len() as u64, (*era).min(3), "capella");
         for below in 1..=*era {
-            let head = hash_state(Preset::Minimal, &mut &states[&below][..]).unwrap().head;
+            let head = hash_state(Preset::Minimal, &mut &states[&below][..]).unwrap().prefix;
             let wanted = body.accumulators.era_root(below).unwrap();
             assert_eq!(era_root(&head.block_roots, &head.state_roots), wanted, "{era} {below}");
             assert_eq!(head.era_root(), wanted);
@@ -76,15 +75,15 @@ fn the_accumulators_of_a_state_are_those_of_the_eras_below_it() {
         assert_eq!(body.accumulators.era_root(era + 1), None);
     }
     let last = hash_state(Preset::Minimal, &mut &states[&9][..]).unwrap().body.unwrap();
-    assert_eq!(last.accumulators.short_root(3), Some([0xed, 0x01, 0xc8, 0x8d]));
-    assert_eq!(last.accumulators.short_root(9), Some([0x1f, 0x3a, 0xbe, 0x8d]));
+    assert_eq!(last.accumulators.era_root(3).unwrap().short(), "ed01c88d");
+    assert_eq!(last.accumulators.era_root(9).unwrap().short(), "1f3abe8d");
 }
 
 #[test]
 fn state_roots_of_an_era_begin_with_the_state_before_it() {
     let (states, truth) = (era_states("chain-minimal"), truth("STATES.tsv"));
     for (era, state) in states.iter().skip(1) {
-        let head = hash_state(Preset::Minimal, &mut &state[..]).unwrap().head;
+        let head = hash_state(Preset::Minimal, &mut &state[..]).unwrap().prefix;
         assert_eq!(head.state_roots[0], truth[&((era - 1) * SLOTS_PER_ERA)].root);
     }
 }
@@ -100,15 +99,15 @@ fn eras_of_the_mainnet_preset_have_their_roots() {
         assert_eq!(body.fork, Fork::Deneb);
         if *era == 0 {
             let root = "6d57622b9e089a91b0989ac3db9e5d878a17749e2d2aa4f2db9dd4416e4b144f";
-            assert_eq!(hashed.head.genesis_validators_root, unhex(root));
+            assert_eq!(hashed.prefix.genesis_validators_root, unhex(root));
         } else {
             let wanted = body.accumulators.era_root(*era).unwrap();
-            assert_eq!(hashed.head.era_root(), wanted);
+            assert_eq!(hashed.prefix.era_root(), wanted);
             if let Some(root) = last_root {
-                assert_eq!(hashed.head.state_roots[0], root, "era {era}");
+                assert_eq!(hashed.prefix.state_roots[0], root, "era {era}");
             }
             for (slot, block) in blocks.range((era - 1) * 8192..era * 8192) {
-                let wanted = hashed.head.block_roots[usize::try_from(slot % 8192).unwrap()];
+                let wanted = hashed.prefix.block_roots[usize::try_from(slot % 8192).unwrap()];
                 assert_eq!(hasher.hash(block).unwrap().root, wanted, "slot {slot}");
             }
         }

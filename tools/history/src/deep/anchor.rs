@@ -1,13 +1,11 @@
 //! What the eras of an archive are compared with.
 
 use coldstore::{Error, Result, Slot};
+use coldstore_consensus::{HashedState, Preset, Root, StateFault, hash_state};
 
 use super::Views;
 use super::report::{NotProved, PassedOver};
 use crate::import::{Anchor, Trust};
-use coldstore_consensus::Preset;
-use coldstore_consensus::Root;
-use coldstore_consensus::{HashedState, StateFault, hash_state};
 
 /// The roots of eras, from a trusted state or else from a state of the archive.
 #[derive(Debug)]
@@ -39,7 +37,9 @@ impl Known {
                 break;
             }
             match hash_state(preset, &mut record.stored()) {
-                Ok(state) if state.head.slot != slot || state.contradiction(preset).is_some() => {
+                Ok(state)
+                    if state.prefix.slot != slot.0 || state.contradiction(preset).is_some() =>
+                {
                     known.passed_over.damaged += 1;
                 }
                 Ok(state) if state.body.is_none() => known.passed_over.of_unknown_forks += 1,

@@ -11,13 +11,10 @@ use coldstore::format::names;
 use coldstore::occupancy::first_slot_was_skipped;
 use coldstore::verify::{Finding, Severity};
 use coldstore::{Column, Error, Result, Slot, View};
+use coldstore_consensus::{BlockFault, BlockHasher, HashedBlock, Root, StatePrefix};
 
 use super::roots::EraColumns;
 use super::{DeepVerifier, Findings, damage, finding_of};
-use coldstore_consensus::Root;
-use coldstore_consensus::StateHead;
-use coldstore_consensus::hex;
-use coldstore_consensus::{BlockFault, BlockHasher, HashedBlock};
 
 /// What became of a slot.
 enum Outcome {
@@ -160,10 +157,10 @@ impl DeepVerifier<'_> {
             Some(view) => Error::if_sound(view.record(at.slot))?.flatten(),
             None => None,
         };
-        let head =
-            state.and_then(|state| StateHead::parse(self.options.preset, state.stored()).ok());
-        if let Some(head) = head.filter(|head| head.slot == at.slot) {
-            let is_its_own = head.latest_block.slot == at.slot;
+        let prefix =
+            state.and_then(|state| StatePrefix::parse(self.options.preset, state.stored()).ok());
+        if let Some(prefix) = prefix.filter(|prefix| prefix.slot == at.slot.0) {
+            let is_its_own = prefix.latest_block.slot == at.slot.0;
             return Ok(if is_its_own { Outcome::Missing } else { Outcome::Skipped });
         }
         let Some(roots) = &self.views.block_roots else { return Ok(Outcome::Unknown) };
@@ -190,16 +187,16 @@ impl DeepVerifier<'_> {
             }
             (Err(fault), root) => {
                 let wanted = match root {
-                    Some(root) => format!("a block with the root {}, in bbr", hex(&root)),
+                    Some(root) => format!("a block with the root {}, in bbr", root),
                     None => "a block".to_owned(),
                 };
                 findings.push(refuse(Column::Blocks, "block", wanted, fault.to_string()));
                 return Ok(Outcome::Refused);
             }
         };
-        if hashed.head.slot != at.slot {
+        if hashed.header.slot != at.slot.0 {
             let (wanted, found) =
-                ("a block of that slot".to_owned(), format!("slot {}", hashed.head.slot));
+                ("a block of that slot".to_owned(), format!("slot {}", hashed.header.slot));
             findings.push(refuse(Column::Blocks, "block", wanted, found));
             return Ok(Outcome::Refused);
         }
@@ -209,17 +206,14 @@ impl DeepVerifier<'_> {
                 true => refuse(
                     Column::BlockRoots,
                     "block root",
-                    format!(
-                        "{}, the root of the block, which fits those around it",
-                        hex(&hashed.root)
-                    ),
-                    hex(&root),
+                    format!("{}, the root of the block, which fits those around it", hashed.root),
+                    root.to_string(),
                 ),
                 false => refuse(
                     Column::Blocks,
                     "block",
-                    format!("a block with the root {}, in bbr", hex(&root)),
-                    hex(&hashed.root),
+                    format!("a block with the root {}, in bbr", root),
+                    hashed.root.to_string(),
                 ),
             });
             return Ok(Outcome::Refused);
@@ -227,10 +221,10 @@ impl DeepVerifier<'_> {
         let is_blinded = hashed.is_blinded;
         // From here on the block is right, and what it says of others is too.
         let before = at.columns.block_root_before(at.slot);
-        if let Some(before) = before.filter(|before| *before != hashed.head.parent_root) {
-            let wanted = format!("{}, the block's parent", hex(&hashed.head.parent_root));
+        if let Some(before) = before.filter(|before| *before != hashed.header.parent_root) {
+            let wanted = format!("{}, the block's parent", hashed.header.parent_root);
             let (column, mut finding) =
-                refuse(Column::BlockRoots, "block root", wanted, hex(&before));
+                refuse(Column::BlockRoots, "block root", wanted, before.to_string());
             if let Some(slot) = at.slot.previous() {
                 finding.slot = Some(slot);
                 finding.file = self.data_file(column, slot);
@@ -238,9 +232,9 @@ impl DeepVerifier<'_> {
             findings.push((column, finding));
         }
         let state_root = at.columns.state_root(at.slot);
-        if let Some(state_root) = state_root.filter(|root| *root != hashed.head.state_root) {
-            let wanted = format!("{}, as the block has it", hex(&hashed.head.state_root));
-            findings.push(refuse(Column::StateRoots, "state root", wanted, hex(&state_root)));
+        if let Some(state_root) = state_root.filter(|root| *root != hashed.header.state_root) {
+            let wanted = format!("{}, as the block has it", hashed.header.state_root);
+            findings.push(refuse(Column::StateRoots, "state root", wanted, state_root.to_string()));
         }
         Ok(Outcome::Fits { is_blinded })
     }
@@ -262,7 +256,7 @@ impl DeepVerifier<'_> {
         let mut value = Vec::new();
         let is_read = Error::if_sound(next.read_into(&mut value))?.is_some();
         let head = BlockHead::parse(&value);
-        Ok(is_read && head.is_ok_and(|head| head.parent_root == *root))
+        Ok(is_read && head.is_ok_and(|head| head.parent_root == root.0))
     }
 
     /// Tells of slots that had a block: those above the last block were never imported. In front

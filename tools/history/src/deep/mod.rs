@@ -17,6 +17,7 @@ use std::path::PathBuf;
 
 use coldstore::verify::{Finding, Severity};
 use coldstore::{Archive, Column, Corruption, Error, Result, Slot, View};
+use coldstore_consensus::{Preset, Root};
 
 pub use self::report::{DeepReport, Loose, NotProved, PassedOver, Taken};
 pub use self::seal::ProvedEra;
@@ -24,8 +25,6 @@ pub use self::seal::ProvedEra;
 use self::anchor::Known;
 use self::roots::EraColumns;
 use crate::import::Trust;
-use coldstore_consensus::Preset;
-use coldstore_consensus::Root;
 
 /// What is to be proved.
 #[derive(Clone, Copy, Debug)]

@@ -4,12 +4,9 @@ use std::ops::Range;
 
 use coldstore::verify::{Finding, Severity};
 use coldstore::{Column, Error, Result, Slot, View};
+use coldstore_consensus::{Preset, Root, era_root};
 
 use super::{DeepVerifier, Findings, Views, damage};
-use coldstore_consensus::Preset;
-use coldstore_consensus::Root;
-use coldstore_consensus::era_root;
-use coldstore_consensus::hex;
 
 /// What the columns of roots have of an era.
 #[derive(Debug)]
@@ -110,7 +107,7 @@ fn roots(
             None | Some(Ok(None) | Err(Error::Corrupt(_))) => return Ok(None),
             Some(Err(error)) => return Err(error),
         };
-        let root = Root::try_from(stored).ok();
+        let root = Root::of_slice(stored);
         if root.is_none() {
             odd.push((column, slot, stored.len()));
         }
@@ -153,11 +150,10 @@ impl DeepVerifier<'_> {
             let column = Column::BlockRoots;
             let wanted = format!(
                 "era {}: block roots and state roots that hash to {}, as {of_whom} has it",
-                columns.era,
-                hex(&wanted)
+                columns.era, wanted
             );
             let file = self.data_file(column, columns.first);
-            let finding = damage(file, columns.first, "roots of an era", wanted, hex(&found));
+            let finding = damage(file, columns.first, "roots of an era", wanted, found.to_string());
             findings.push(column, finding);
         }
         false

@@ -6,18 +6,19 @@ use std::io::{self, Read};
 use coldstore::format::names;
 use coldstore::format::sums::{SUMS_BYTES, SumEntry, SumTable};
 use coldstore::{Column, Error, FileId, Result, Slot, View};
+use coldstore_consensus::Root;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::report::Taken;
 use super::roots::EraColumns;
 use super::{DeepVerifier, Findings};
-use coldstore_consensus::Root;
 
 /// Begins every digest, with the version of what is hashed.
 const TAG: &[u8] = b"coldstore era proof 2";
 
 /// An era that was proved as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProvedEra {
     /// Its number.
     pub era: u64,
@@ -119,7 +120,7 @@ impl DeepVerifier<'_> {
         for slot in columns.slots() {
             for root in [columns.block_root(slot), columns.state_root(slot)] {
                 digest.update([u8::from(root.is_some())]);
-                digest.update(root.unwrap_or_default());
+                digest.update(root.unwrap_or_default().0);
             }
         }
         let covered = match self.options.column {
@@ -145,7 +146,7 @@ impl DeepVerifier<'_> {
                 return Ok(None);
             }
         }
-        Ok(Some(digest.finalize().into()))
+        Ok(Some(Root(digest.finalize().into())))
     }
 
     /// Adds the checksums of a column's records; `false` when a record has none.

@@ -1,11 +1,10 @@
 //! Snapshots of states.
 
 use coldstore::{Column, Error, Result, Slot};
+use coldstore_consensus::{HashedState, StateFault, hash_state};
 
 use super::roots::EraColumns;
 use super::{DeepVerifier, Findings, damage};
-use coldstore_consensus::hex;
-use coldstore_consensus::{HashedState, StateFault, hash_state};
 
 const WHAT: &str = "state snapshot";
 
@@ -62,21 +61,20 @@ impl DeepVerifier<'_> {
         slot: Slot,
         state: &HashedState,
     ) -> Option<(String, String)> {
-        if state.head.slot != slot {
+        if state.prefix.slot != slot.0 {
             return Some((
                 "the state of that slot".to_owned(),
-                format!("slot {}", state.head.slot),
+                format!("slot {}", state.prefix.slot),
             ));
         }
         // The state at the first slot of an era has the roots of the era before.
-        let (era, found) = (columns.era.saturating_sub(1), state.head.era_root());
+        let (era, found) = (columns.era.saturating_sub(1), state.prefix.era_root());
         if let Some((_, wanted)) =
             self.last_era.filter(|(of, _)| *of == era && slot == columns.first)
             && wanted != found
         {
-            let wanted =
-                format!("the roots of era {era} that are in bbr and bsr: {}", hex(&wanted));
-            return Some((wanted, hex(&found)));
+            let wanted = format!("the roots of era {era} that are in bbr and bsr: {}", wanted);
+            return Some((wanted, found.to_string()));
         }
         if let Some(contradiction) = state.contradiction(self.options.preset) {
             return Some(contradiction);
@@ -99,6 +97,6 @@ impl DeepVerifier<'_> {
             return None;
         }
         let of_whom = if trusted.is_some() { "trusted" } else { "in bsr" };
-        Some((format!("the state root {}, {of_whom}", hex(&wanted)), hex(&body.root)))
+        Some((format!("the state root {}, {of_whom}", wanted), body.root.to_string()))
     }
 }

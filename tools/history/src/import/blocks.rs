@@ -6,13 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use coldstore::era::e2store::RecordAt;
 use coldstore::era::{EraBlock, EraProof};
 use coldstore::{Error, Result, Slot};
+use coldstore_consensus::{BlockFault, BlockHasher, Preset};
 
 use super::chain::{Previous, Voucher};
 use super::era::Era;
 use super::{BLOCK, ImportProver};
-use coldstore_consensus::Preset;
-use coldstore_consensus::hex;
-use coldstore_consensus::{BlockFault, BlockHasher};
 
 thread_local! {
     /// Each thread that decodes blocks has its own memory to hash them in.
@@ -39,7 +37,7 @@ impl<'p, 'a> BlocksProof<'p, 'a> {
         let unknown_from = match &era.state.body {
             Some(_) => None,
             None => {
-                let epoch = era.state.head.fork_epoch;
+                let epoch = era.state.prefix.fork.epoch;
                 Some(Slot(epoch.saturating_mul(prover.preset.slots_per_epoch())))
             }
         };
@@ -65,7 +63,7 @@ impl EraProof for BlocksProof<'_, '_> {
     fn block(&self, record: &RecordAt, block: &[u8]) -> Result<()> {
         let slot = coldstore::era::ssz::block_slot(block).unwrap_or_default();
         let place = self.era.slots.and_then(|slots| slots.index_of(slot));
-        let root = place.and_then(|place| self.era.state.head.block_roots.get(place));
+        let root = place.and_then(|place| self.era.state.prefix.block_roots.get(place));
         // A block of another era is for the import to refuse.
         let Some(wanted) = root else { return Ok(()) };
         let preset = self.prover.preset;
@@ -87,12 +85,12 @@ impl EraProof for BlocksProof<'_, '_> {
                 Ok(())
             }
             Ok(hashed) => {
-                let wanted = format!("a block with the root {}", hex(wanted));
-                Err(self.refuse(record, slot, &wanted, hex(&hashed.root)))
+                let wanted = format!("a block with the root {}", wanted);
+                Err(self.refuse(record, slot, &wanted, hashed.root.to_string()))
             }
             Err(BlockFault::UnknownLayout(malformed) | BlockFault::Malformed(malformed)) => {
                 let (inside, found) = malformed.wanted_and_found();
-                let wanted = format!("a block with the root {}; {inside}", hex(wanted));
+                let wanted = format!("a block with the root {}; {inside}", wanted);
                 Err(self.refuse(record, slot, &wanted, found))
             }
         }
@@ -129,7 +127,7 @@ impl EraProof for BlocksProof<'_, '_> {
         }
         report.genesis_validators |= era.slots.is_none() && era.state.body.is_some();
         if era.state.body.is_some() {
-            let version = era.state.head.fork_version;
+            let version = era.state.prefix.fork.version;
             if !prover.known_versions.contains(&version) {
                 prover.known_versions.push(version);
             }

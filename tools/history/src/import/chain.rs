@@ -4,13 +4,10 @@ use std::path::{Path, PathBuf};
 
 use coldstore::era::{EraAt, EraFile, Group};
 use coldstore::{Archive, Column, Error, Result, Slot};
+use coldstore_consensus::{Preset, Root, era_root, hash_state};
 
 use super::era::Era;
 use super::{ImportProver, hashed};
-use coldstore_consensus::Preset;
-use coldstore_consensus::Root;
-use coldstore_consensus::hash_state;
-use coldstore_consensus::hex;
 
 /// The state before an era: that of the era's first slot.
 #[derive(Clone, Debug)]
@@ -32,7 +29,7 @@ impl Previous {
         Self {
             whose: format!("era {}", era.number),
             slot: era.state_slot,
-            genesis_validators_root: era.state.head.genesis_validators_root,
+            genesis_validators_root: era.state.prefix.genesis_validators_root,
             state_root: era.state_root().copied(),
             block_root: era.next_block_root(),
             unproved_in: None,
@@ -41,11 +38,11 @@ impl Previous {
 
     /// The era begins with the root of that state, and with the block that it has seen last.
     pub(super) fn check(&self, era: &Era) -> Result<()> {
-        let head = &era.state.head;
+        let prefix = &era.state.prefix;
         let whose = &self.whose;
         for (wanted, found, what) in [
-            (&self.state_root, head.state_roots.first(), "state root"),
-            (&self.block_root, head.block_roots.first(), "block root"),
+            (&self.state_root, prefix.state_roots.first(), "state root"),
+            (&self.block_root, prefix.block_roots.first(), "block root"),
         ] {
             if let (Some(wanted), Some(found)) = (wanted, found)
                 && wanted != found
@@ -53,9 +50,8 @@ impl Previous {
                 if let Some(archive) = &self.unproved_in {
                     return Err(self.contradicted(archive, era, what, found, wanted));
                 }
-                let wanted =
-                    format!("the {what} {}, which the state of {whose} comes to", hex(wanted));
-                return Err(era.refuse(self.slot, &wanted, hex(found)));
+                let wanted = format!("the {what} {}, which the state of {whose} comes to", wanted);
+                return Err(era.refuse(self.slot, &wanted, found.to_string()));
             }
         }
         Ok(())
@@ -73,7 +69,7 @@ impl Previous {
         let slot = self.slot;
         let wanted = format!(
             "slot {slot}: a state with the {what} {}, as era {} has it ({})",
-            hex(wanted),
+            wanted,
             era.number,
             era.path.display()
         );
@@ -81,7 +77,7 @@ impl Previous {
         let found = format!(
             "{}, of a state that nothing proved: to replace it, coldstore rewind {} --to {to} bss, \
              then import era {} and those after it again",
-            hex(found),
+            found,
             archive.display(),
             era.number.saturating_sub(1),
         );
@@ -105,13 +101,13 @@ pub(super) fn in_archive(
     // What is in the archive is for its own verification to judge.
     let Ok(state) = hash_state(preset, &mut record.stored()) else { return Ok(None) };
     let Some(body) = state.body else { return Ok(None) };
-    let latest = state.head.latest_block;
+    let latest = state.prefix.latest_block;
     Ok(Some(Previous {
         whose: "the snapshot in bss".to_owned(),
         slot,
-        genesis_validators_root: state.head.genesis_validators_root,
+        genesis_validators_root: state.prefix.genesis_validators_root,
         state_root: Some(body.root),
-        block_root: (latest.slot == slot).then(|| latest.root(&body.root)),
+        block_root: (latest.slot == slot.0).then(|| latest.root_with_state(body.root)),
         unproved_in: is_unproved.then(|| archive.root().to_path_buf()),
     }))
 }
@@ -141,8 +137,8 @@ impl ImportProver<'_> {
             return match trusted == root {
                 true => Ok(Voucher::Trusted),
                 false => {
-                    let wanted = format!("the trusted state root {}", hex(trusted));
-                    Err(era.refuse(era.state_slot, &wanted, hex(root)))
+                    let wanted = format!("the trusted state root {}", trusted);
+                    Err(era.refuse(era.state_slot, &wanted, root.to_string()))
                 }
             };
         }
@@ -154,32 +150,32 @@ impl ImportProver<'_> {
         let Ok(next) = next else { return Ok(Voucher::None) };
         let Some(roots) = &next.roots else { return Ok(Voucher::None) };
         let wanted = self.trust.era_root(group.era);
-        let is_trusted = wanted.is_some_and(|wanted| {
-            wanted == coldstore_consensus::era_root(&roots.block_roots, &roots.state_roots)
-        });
-        match roots.state_roots.first() {
-            Some(found) if found == root && is_trusted => return Ok(Voucher::Trusted),
-            Some(found) if found == root => return Ok(Voucher::Next),
+        let is_trusted =
+            wanted.is_some_and(|wanted| wanted == era_root(&roots.block_roots, &roots.state_roots));
+        let begins_with = roots.state_roots.first().copied().map(Root);
+        match begins_with {
+            Some(found) if found == *root && is_trusted => return Ok(Voucher::Trusted),
+            Some(found) if found == *root => return Ok(Voucher::Next),
             _ => {}
         }
         // One of the two is damaged. The next one is heard only when it is sound itself.
         let is_sound = match wanted {
             Some(_) => is_trusted,
             None => {
-                let is_other_chain =
-                    next.head.genesis_validators_root != era.state.head.genesis_validators_root;
+                let named = Root(next.head.genesis_validators_root);
+                let is_other_chain = named != era.state.prefix.genesis_validators_root;
                 !(is_other_chain && is_of_chain) && self.is_sound(&path, &group)
             }
         };
-        match roots.state_roots.first() {
+        match begins_with {
             Some(wanted) if is_sound => {
                 let wanted = format!(
                     "the state root {}, as era {} has it ({})",
-                    hex(wanted),
+                    wanted,
                     group.era,
                     path.display()
                 );
-                Err(era.refuse(era.state_slot, &wanted, hex(root)))
+                Err(era.refuse(era.state_slot, &wanted, root.to_string()))
             }
             _ => Ok(Voucher::None),
         }
@@ -196,7 +192,7 @@ impl ImportProver<'_> {
         };
         state().is_ok_and(|state| {
             let own = state.body.as_ref().and_then(|body| body.accumulators.era_root(group.era));
-            own == Some(state.head.era_root())
+            own == Some(state.prefix.era_root())
         })
     }
 

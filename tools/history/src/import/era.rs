@@ -4,12 +4,10 @@ use std::path::PathBuf;
 
 use coldstore::era::{EraAt, EraSlots};
 use coldstore::{Error, Result, Slot};
+use coldstore_consensus::{HashedState, Root};
 
 use super::STATE;
 use super::trust::Trust;
-use coldstore_consensus::HashedState;
-use coldstore_consensus::Root;
-use coldstore_consensus::hex;
 
 /// An era whose state was hashed.
 #[derive(Debug)]
@@ -42,7 +40,7 @@ impl Era {
 
     /// The root of its slots' roots, as its state has them.
     pub(crate) fn era_root(&self) -> Root {
-        self.state.head.era_root()
+        self.state.prefix.era_root()
     }
 
     /// The state is damaged, or not what it should be.
@@ -52,7 +50,7 @@ impl Era {
     }
 
     pub(super) fn check_slot(&self) -> Result<()> {
-        let found = self.state.head.slot;
+        let found = Slot(self.state.prefix.slot);
         if found == self.state_slot {
             return Ok(());
         }
@@ -63,18 +61,18 @@ impl Era {
     /// The genesis validators root is that of the validators of the genesis state.
     pub(super) fn check_genesis(&self) -> Result<()> {
         let (Slot(0), Some(body)) = (self.state_slot, &self.state.body) else { return Ok(()) };
-        let named = &self.state.head.genesis_validators_root;
+        let named = &self.state.prefix.genesis_validators_root;
         if body.validators_root == *named {
             return Ok(());
         }
         let wanted =
-            format!("validators with the root {}, the state's genesis validators root", hex(named));
-        Err(self.refuse(self.state_slot, &wanted, hex(&body.validators_root)))
+            format!("validators with the root {}, the state's genesis validators root", named);
+        Err(self.refuse(self.state_slot, &wanted, body.validators_root.to_string()))
     }
 
     /// A state of a fork that had known states has a known layout.
     pub(super) fn check_layout(&self, known_versions: &[[u8; 4]]) -> Result<()> {
-        let version = &self.state.head.fork_version;
+        let version = &self.state.prefix.fork.version;
         if self.state.body.is_some() || !known_versions.contains(version) {
             return Ok(());
         }
@@ -94,11 +92,9 @@ impl Era {
             (own, "the state's historical roots and summaries have for this era"),
         ] {
             if let Some(wanted) = wanted.filter(|wanted| *wanted != found) {
-                let wanted = format!(
-                    "block roots and state roots that hash to {}, as {of_whom}",
-                    hex(&wanted)
-                );
-                return Err(self.refuse(self.state_slot, &wanted, hex(&found)));
+                let wanted =
+                    format!("block roots and state roots that hash to {}, as {of_whom}", wanted);
+                return Err(self.refuse(self.state_slot, &wanted, found.to_string()));
             }
         }
         if self.state.body.is_some() && own.is_none() {
@@ -115,26 +111,26 @@ impl Era {
 
     /// The header of the last block is that of the last block root.
     fn check_latest_block(&self, slots: EraSlots) -> Result<()> {
-        let (head, slot) = (&self.state.head, self.state_slot);
-        let Some(last_root) = head.block_roots.last() else { return Ok(()) };
-        let latest = &head.latest_block;
-        let (found, what) = match latest.slot == slot {
+        let (prefix, slot) = (&self.state.prefix, self.state_slot);
+        let Some(last_root) = prefix.block_roots.last() else { return Ok(()) };
+        let latest = &prefix.latest_block;
+        let (found, what) = match latest.slot == slot.0 {
             true => (latest.parent_root, "a last block whose parent has the root"),
-            false => (latest.root(&latest.state_root), "a last block that has the root"),
+            false => (latest.root(), "a last block that has the root"),
         };
         if found == *last_root {
             return Ok(());
         }
-        let wanted = format!("{what} {}, of slot {}", hex(last_root), slots.last);
-        Err(self.refuse(slot, &wanted, hex(&found)))
+        let wanted = format!("{what} {}, of slot {}", last_root, slots.last);
+        Err(self.refuse(slot, &wanted, found.to_string()))
     }
 
     /// The block root of the slot behind the era, where its state tells.
     pub(crate) fn next_block_root(&self) -> Option<Root> {
-        let head = &self.state.head;
-        if head.latest_block.slot == self.state_slot {
-            return self.state_root().map(|root| head.latest_block.root(root));
+        let prefix = &self.state.prefix;
+        if prefix.latest_block.slot == self.state_slot.0 {
+            return self.state_root().map(|root| prefix.latest_block.root_with_state(*root));
         }
-        head.block_roots.last().copied().filter(|_| self.slots.is_some())
+        prefix.block_roots.last().copied().filter(|_| self.slots.is_some())
     }
 }

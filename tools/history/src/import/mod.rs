@@ -16,6 +16,7 @@ use std::io::Read;
 
 use coldstore::era::{EraAt, EraProof, Group, Plan, Prover};
 use coldstore::{Archive, Error, Result, Slot};
+use coldstore_consensus::{HashedState, Preset, StateFault, hash_state};
 
 pub use self::report::{Anchor, ProofReport};
 pub use self::trust::{Trust, TrustFault, TrustedRoot};
@@ -23,8 +24,6 @@ pub use self::trust::{Trust, TrustFault, TrustedRoot};
 use self::blocks::BlocksProof;
 use self::chain::Previous;
 use self::era::Era;
-use coldstore_consensus::Preset;
-use coldstore_consensus::{HashedState, StateFault, hash_state};
 
 /// Proves the eras of an import.
 #[derive(Debug)]
@@ -141,14 +140,14 @@ impl Prover for ImportProver<'_> {
         }
         // 5.
         let is_of_chain = previous.is_some_and(|previous| {
-            previous.genesis_validators_root == era.state.head.genesis_validators_root
+            previous.genesis_validators_root == era.state.prefix.genesis_validators_root
         });
         let vouched = self.vouched_by_next(&era, &at, is_of_chain)?;
         Ok(Box::new(BlocksProof::new(self, era, vouched)))
     }
 
     fn state_root(&mut self, state: &mut dyn Read) -> Option<[u8; 32]> {
-        hash_state(self.preset, state).ok()?.body.map(|body| body.root)
+        hash_state(self.preset, state).ok()?.body.map(|body| body.root.0)
     }
 }
 

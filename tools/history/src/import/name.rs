@@ -4,7 +4,6 @@ use coldstore::era::EraAt;
 use coldstore::{Error, Result};
 
 use super::era::Era;
-use coldstore_consensus::Hex;
 
 /// What the name of a published file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,13 +36,13 @@ pub(super) fn check(at: &EraAt<'_>, era: &Era) -> Result<()> {
         return Ok(());
     }
     let root = match era.slots {
-        None => era.state.head.genesis_validators_root,
+        None => era.state.prefix.genesis_validators_root,
         Some(_) => era.era_root(),
     };
-    let wanted = Hex(&root[..4]).to_string();
-    match wanted.strip_prefix("0x") == Some(named.short_root) {
+    let wanted = root.short();
+    match wanted == named.short_root {
         true => Ok(()),
-        false => refuse(format!("the short root {wanted} of its last era"), named.short_root),
+        false => refuse(format!("the short root 0x{wanted} of its last era"), named.short_root),
     }
 }
 

@@ -5,16 +5,12 @@ use std::str::FromStr;
 
 use coldstore::era::{EraAt, EraFile, Plan};
 use coldstore::{Archive, Column, Error, Slot};
+use coldstore_consensus::{Accumulators, HashedState, Preset, Root, hash_state};
 
 use super::chain::find_group;
 use super::era::Era;
 use super::hashed;
 use super::report::Anchor;
-use coldstore_consensus::Accumulators;
-use coldstore_consensus::Preset;
-use coldstore_consensus::Root;
-use coldstore_consensus::{HashedState, hash_state};
-use coldstore_consensus::{Hex, hex};
 
 /// `SLOT:0x…`: the root of the state of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,20 +28,15 @@ impl FromStr for TrustedRoot {
         let wanted = || format!("wanted SLOT:0x and 64 hex digits, found '{text}'");
         let (slot, root) = text.split_once(':').ok_or_else(wanted)?;
         let slot: Slot = slot.parse().map_err(|_| wanted())?;
-        let digits = root.strip_prefix("0x").ok_or_else(wanted)?.as_bytes();
-        let (pairs, []) = digits.as_chunks::<2>() else { return Err(wanted()) };
-        let digit =
-            |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        let byte = |pair: &[u8; 2]| Some(digit(pair[0])? << 4 | digit(pair[1])?);
-        let bytes: Option<Vec<u8>> = pairs.iter().map(byte).collect();
-        let root = bytes.and_then(|bytes| Root::try_from(bytes).ok()).ok_or_else(wanted)?;
+        let root = root.starts_with("0x").then_some(root).ok_or_else(wanted)?;
+        let root = root.parse().map_err(|_| wanted())?;
         Ok(Self { slot, root })
     }
 }
 
 impl fmt::Display for TrustedRoot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.slot, Hex(&self.root))
+        write!(f, "{}:{}", self.slot, self.root)
     }
 }
 
@@ -134,12 +125,12 @@ impl Trust {
     pub(super) fn check_compared(&self, era: &Era) -> Result<(), Error> {
         let Some(slots) = era.slots else { return Ok(()) };
         for TrustedRoot { slot, root } in &self.roots {
-            let found = slots.index_of(*slot).and_then(|at| era.state.head.state_roots.get(at));
+            let found = slots.index_of(*slot).and_then(|at| era.state.prefix.state_roots.get(at));
             if let Some(found) = found
                 && found != root
             {
-                let wanted = format!("the trusted state root {}", hex(root));
-                return Err(era.refuse(*slot, &wanted, hex(found)));
+                let wanted = format!("the trusted state root {}", root);
+                return Err(era.refuse(*slot, &wanted, found.to_string()));
             }
         }
         Ok(())
@@ -166,9 +157,10 @@ fn state_in_plan(
     let at = EraAt { path: &path, groups: &groups, group: &group, state: record };
     let state = hashed(&at, preset, &mut file.state_stream(&record)?)?;
     let era = Era::new(&at, state);
-    let found = era.state_root().map_or_else(|| "a state of an unknown fork".to_owned(), hex);
-    if found != hex(&trusted.root) {
-        let wanted = format!("the trusted state root {}", hex(&trusted.root));
+    let found =
+        era.state_root().map_or_else(|| "a state of an unknown fork".to_owned(), Root::to_string);
+    if found != trusted.root.to_string() {
+        let wanted = format!("the trusted state root {}", trusted.root);
         return Err(era.refuse(trusted.slot, &wanted, found));
     }
     Ok(Some(era.state))
@@ -183,7 +175,7 @@ fn state_in_archive(
     let Some(reader) = archive.column_if_there(Column::StateSnapshots)? else { return Ok(None) };
     let view = reader.view();
     let Some(record) = view.record(trusted.slot)? else { return Ok(None) };
-    let wanted = format!("slot {}: the trusted state root {}", trusted.slot, hex(&trusted.root));
+    let wanted = format!("slot {}: the trusted state root {}", trusted.slot, trusted.root);
     let refuse = |found| Error::corrupt(reader.directory(), None, "state snapshot", wanted, found);
     let state = match hash_state(preset, &mut record.stored()) {
         Ok(state) => state,
@@ -191,7 +183,7 @@ fn state_in_archive(
     };
     match &state.body {
         Some(body) if body.root == trusted.root => Ok(Some(state)),
-        Some(body) => Err(refuse(hex(&body.root))),
+        Some(body) => Err(refuse(body.root.to_string())),
         None => Err(refuse("a state of an unknown fork".to_owned())),
     }
 }
@@ -208,11 +200,11 @@ fn compare(archive: Option<&Archive>, trusted: &TrustedRoot) -> Result<bool, Err
     let Some(reader) = archive.column_if_there(Column::StateRoots)? else { return Ok(false) };
     let view = reader.view();
     let Some(found) = view.get_stored(trusted.slot)? else { return Ok(false) };
-    if found == trusted.root {
+    if found == trusted.root.0 {
         return Ok(true);
     }
-    let wanted = format!("slot {}: the trusted state root {}", trusted.slot, hex(&trusted.root));
-    let found = Hex(found).to_string();
+    let wanted = format!("slot {}: the trusted state root {}", trusted.slot, trusted.root);
+    let found = const_hex::encode_prefixed(found);
     Err(Error::corrupt(reader.directory(), None, "state root", wanted, found))
 }
 
@@ -224,7 +216,7 @@ mod tests {
     fn a_trusted_root_is_read_as_it_is_written() {
         let text = format!("64:0x{}", "0a".repeat(32));
         let trusted: TrustedRoot = text.parse().unwrap();
-        assert_eq!(trusted, TrustedRoot { slot: Slot(64), root: [10; 32] });
+        assert_eq!(trusted, TrustedRoot { slot: Slot(64), root: Root([10; 32]) });
         assert_eq!(trusted.to_string(), text);
         let digits = "0a".repeat(32);
         for other in ["", "64", "64:0x", &digits, &format!("64:{digits}"), &format!("x:0x{digits}")]

@@ -94,7 +94,7 @@ fn numbers(view: &View) -> std::ops::Range<u64> {
 /// Whether the root is that of a slot, and not repeated from the slot before.
 fn is_first(view: &View, slot: Slot, root: &Root) -> Result<bool> {
     let has = |slot: Slot| -> Result<bool> {
-        Ok(view.get_stored(slot)?.is_some_and(|stored| stored == root))
+        Ok(view.get_stored(slot)?.is_some_and(|stored| stored == root.0))
     };
     let before = slot.0.checked_sub(1).map(Slot);
     Ok(has(slot)? && !before.map_or(Ok(false), has)?)
@@ -103,7 +103,7 @@ fn is_first(view: &View, slot: Slot, root: &Root) -> Result<bool> {
 fn search(view: &View, root: &Root) -> Result<Option<Slot>> {
     for record in view.range(..) {
         let record = record?;
-        if record.stored() == root {
+        if record.stored() == root.0 {
             return Ok(Some(record.slot()));
         }
     }

@@ -11,6 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use coldstore::Slot;
+use coldstore_consensus::Root;
 use rustix::fs::{Mode, OFlags};
 
 use super::{Kind, SEGMENT_SLOTS};
@@ -90,8 +91,8 @@ impl Segment {
     }
 
     /// The slots whose roots begin like this one; mostly there is one or none.
-    pub(super) fn slots_of(&self, root: &[u8; 32]) -> Vec<Slot> {
-        let Some(prefix) = prefix_of(root) else { return Vec::new() };
+    pub(super) fn slots_of(&self, root: &Root) -> Vec<Slot> {
+        let Some(prefix) = prefix_of(&root.0) else { return Vec::new() };
         let mut slots = Vec::new();
         let Some(mut from) = self.lower_bound(prefix) else { return slots };
         // Mostly there is one, and it takes a second entry to see that.
@@ -193,10 +194,10 @@ mod tests {
         Segment::open(&path, Kind::Block, 3).unwrap()
     }
 
-    fn root(prefix: u64) -> [u8; 32] {
+    fn root(prefix: u64) -> Root {
         let mut root = [7; 32];
         root[..8].copy_from_slice(&prefix.to_be_bytes());
-        root
+        Root(root)
     }
 
     #[test]

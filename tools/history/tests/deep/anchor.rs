@@ -74,7 +74,7 @@ fn a_newest_state_that_is_damaged_is_passed_over_and_named() {
     let state = state.get_stored(Slot(576)).unwrap().unwrap().to_vec();
     let summary = coldstore_consensus::hash_state(Preset::Minimal, &mut &state[..]).unwrap();
     let [summary, _] = *summary.body.unwrap().accumulators.historical_summaries.last().unwrap();
-    let at = state.windows(32).position(|bytes| bytes == summary).unwrap();
+    let at = state.windows(32).position(|bytes| bytes == summary.0).unwrap();
     held.remake(Column::StateSnapshots, |slot, mut state| {
         if slot == 576 {
             state[at] ^= 1;

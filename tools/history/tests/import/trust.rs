@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use coldstore::Slot;
-use coldstore_consensus::{BlockHasher, Hex, Preset, era_root, vector_root};
+use coldstore_consensus::{BlockHasher, Preset, Root, era_root, vector_root};
 use coldstore_history::import::{Anchor, TrustedRoot};
 
 use crate::chain::truth;
@@ -31,15 +31,15 @@ fn forge(path: &Path) {
     let root = BlockHasher::new(Preset::Minimal).hash(last).unwrap().root;
     let state = &mut parts.state;
     let last_root_at = STATE_ROOTS_AT - 32;
-    state[last_root_at..STATE_ROOTS_AT].copy_from_slice(&root);
+    state[last_root_at..STATE_ROOTS_AT].copy_from_slice(&root.0);
     // The state's last block is the one of slot 256, whose parent this is.
     let parent_at = 64 + 16;
-    state[parent_at..parent_at + 32].copy_from_slice(&root);
+    state[parent_at..parent_at + 32].copy_from_slice(&root.0);
     let (blocks, states) = (roots_at(state, BLOCK_ROOTS_AT), roots_at(state, STATE_ROOTS_AT));
     // The last field of a deneb state are its historical summaries.
     let summary_at = state.len() - 64;
-    state[summary_at..summary_at + 32].copy_from_slice(&vector_root(&blocks));
-    let short_root = Hex(&era_root(&blocks, &states)[..4]).to_string();
+    state[summary_at..summary_at + 32].copy_from_slice(&vector_root(&blocks).0);
+    let short_root = format!("0x{}", era_root(&blocks, &states).short());
     let name = format!("minimal-00004-{}.era", &short_root[2..]);
     fs::remove_file(path).unwrap();
     fs::write(path.with_file_name(name), parts.to_bytes()).unwrap();
@@ -102,15 +102,15 @@ fn a_trusted_root_within_an_era_is_compared() {
     let place = Place::with_eras(0..=3);
     place.import(&[true_root(70)]).succeeded();
     place.clear();
-    let wrong = TrustedRoot { root: [7; 32], ..true_root(70) };
+    let wrong = TrustedRoot { root: Root([7; 32]), ..true_root(70) };
     let error = place.import(&[wrong]).error.unwrap();
     assert!(error.contains("era 2, slot 70: the trusted state root 0x0707"), "{error}");
     place.assert_ends_with_era(1, "another root at slot 70");
-    let nowhere = TrustedRoot { slot: Slot(10 * ERA_SLOTS + 1), root: [7; 32] };
+    let nowhere = TrustedRoot { slot: Slot(10 * ERA_SLOTS + 1), root: Root([7; 32]) };
     let error = place.import(&[nowhere]).error.unwrap();
     assert!(error.contains("slot 641"), "{error}");
     // What the archive has is compared as well.
-    let held = TrustedRoot { root: [7; 32], ..true_root(10) };
+    let held = TrustedRoot { root: Root([7; 32]), ..true_root(10) };
     fs::remove_file(place.file(1)).unwrap();
     let error = place.import(&[held]).error.unwrap();
     assert!(error.contains("slot 10: the trusted state root 0x0707"), "{error}");
@@ -131,8 +131,8 @@ fn an_import_that_goes_on_is_tied_to_the_snapshot_before_it() {
     let (blocks, states) =
         (roots_at(&parts.state, BLOCK_ROOTS_AT), roots_at(&parts.state, STATE_ROOTS_AT));
     let summary_at = parts.state.len() - 32;
-    parts.state[summary_at..].copy_from_slice(&vector_root(&states));
-    let short_root = Hex(&era_root(&blocks, &states)[..4]).to_string();
+    parts.state[summary_at..].copy_from_slice(&vector_root(&states).0);
+    let short_root = format!("0x{}", era_root(&blocks, &states).short());
     let name = format!("minimal-00004-{}.era", &short_root[2..]);
     let (path, forged) = (place.file(4), place.files().join(name));
     fs::remove_file(&path).unwrap();

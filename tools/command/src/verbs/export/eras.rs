@@ -9,13 +9,14 @@ use anyhow::{Context, Result, anyhow, ensure};
 use coldstore::era::ExportError;
 use coldstore::era::export::{EraExport, ExportColumns, Exported};
 use coldstore::{Archive, Column, Manifest, Slot, View};
+use coldstore_consensus::Root;
 use coldstore_history::atomic_file;
 use serde::Serialize;
 
 use super::name;
 use crate::chain::Chain;
 use crate::failure::{Answer, Usage};
-use crate::networks::{Network, Root};
+use crate::networks::Network;
 use crate::open;
 use crate::out_file::{OutFile, Outcome};
 use crate::output::{self, Decimal, Output};

@@ -2,10 +2,8 @@
 //! `formats/era.md`).
 
 use anyhow::{Result, ensure};
-use coldstore::era::{EraExport, ssz};
-use sha2::{Digest, Sha256};
-
-use crate::output;
+use coldstore::era::EraExport;
+use coldstore_consensus::{Root, era_root};
 
 /// The name of an era's file.
 ///
@@ -15,12 +13,10 @@ use crate::output;
 /// what stands in the state's fixed places is enough. Era 0 has the genesis validators root.
 pub(super) fn of(config_name: &str, export: &EraExport<'_>) -> String {
     let root = match export.roots() {
-        Some(roots) => hash(&vector_root(&roots.block_roots), &vector_root(&roots.state_roots)),
-        None => export.state_head().genesis_validators_root,
+        Some(roots) => era_root(&roots.block_roots, &roots.state_roots),
+        None => Root(export.state_head().genesis_validators_root),
     };
-    let mut name = format!("{config_name}-{:05}-", export.era());
-    output::push_hex(&mut name, &root[..4]);
-    name + ".era"
+    format!("{config_name}-{:05}-{}.era", export.era(), root.short())
 }
 
 /// Whether a config name can be part of a file's name.
@@ -40,20 +36,6 @@ pub(super) fn check_config(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The `hash_tree_root` of a vector of roots; its length is a power of two in both presets.
-fn vector_root(roots: &[ssz::Root]) -> ssz::Root {
-    let mut level = roots.to_vec();
-    level.resize(roots.len().next_power_of_two(), [0; 32]);
-    while level.len() > 1 {
-        level = level.as_chunks().0.iter().map(|[left, right]| hash(left, right)).collect();
-    }
-    level.first().copied().unwrap_or_default()
-}
-
-fn hash(left: &ssz::Root, right: &ssz::Root) -> ssz::Root {
-    Sha256::new().chain_update(left).chain_update(right).finalize().into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,14 +48,5 @@ mod tests {
         for name in ["", "Mainnet", "a b", "a/b", "..", "a.b", "é", "a\n"] {
             assert!(check_config(name).is_err(), "{name}");
         }
-    }
-
-    #[test]
-    fn a_vector_hashes_as_its_tree() {
-        let [a, b, c, d] = [[1; 32], [2; 32], [3; 32], [4; 32]];
-        assert_eq!(vector_root(&[a]), a);
-        assert_eq!(vector_root(&[a, b]), hash(&a, &b));
-        assert_eq!(vector_root(&[a, b, c, d]), hash(&hash(&a, &b), &hash(&c, &d)));
-        assert_eq!(vector_root(&[a, b, c]), hash(&hash(&a, &b), &hash(&c, &[0; 32])));
     }
 }

@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 
 use coldstore::{Column, Error, FileId, Result, SLOTS_PER_FILE, Slot, View};
 use coldstore_consensus::{
-    Accumulators, BlockFault, BlockHasher, Hex, Preset, Root, StateFault, era_root, hash_state,
+    Accumulators, BlockFault, BlockHasher, Preset, Root, StateFault, era_root, hash_state,
 };
 
 use crate::open;
-use crate::output::hex;
 
 /// Bytes of a signed block up to its message: an offset and a signature.
 const MESSAGE: usize = 100;
@@ -119,7 +118,7 @@ impl Comparison {
             match hasher.hash(&block) {
                 Ok(hashed) => {
                     let whose = format!("what the block of slot {slot} hashes to");
-                    if self.root(Column::BlockRoots, slot, &hashed.root, &whose)? {
+                    if self.root(Column::BlockRoots, slot, &hashed.root.0, &whose)? {
                         self.mark(slot);
                     }
                 }
@@ -144,7 +143,7 @@ impl Comparison {
                 Ok(state) => {
                     let Some(body) = state.body else { continue };
                     let whose = format!("what the state of slot {slot} hashes to");
-                    if self.root(Column::StateRoots, slot, &body.root, &whose)? {
+                    if self.root(Column::StateRoots, slot, &body.root.0, &whose)? {
                         self.mark(slot);
                     }
                 }
@@ -162,7 +161,7 @@ impl Comparison {
         for era in 1..=known.eras() {
             let first = (era - 1).saturating_mul(slots);
             let roots = |view: Option<&View>| -> Option<Vec<Root>> {
-                let root = |slot| Root::try_from(view?.get_stored(Slot(slot)).ok()??).ok();
+                let root = |slot| Root::of_slice(view?.get_stored(Slot(slot)).ok()??);
                 (first..first.saturating_add(slots)).map(root).collect()
             };
             let both = roots(self.block_roots.as_ref()).zip(roots(self.state_roots.as_ref()));
@@ -176,9 +175,9 @@ impl Comparison {
                     "era {era}, slots {first} to {}: roots in bbr and bsr that hash to {}, as the \
                      state of slot {of} in bss has it",
                     first + slots - 1,
-                    Hex(&wanted)
+                    wanted
                 );
-                return Err(self.refuse(wanted, Hex(&found).to_string()));
+                return Err(self.refuse(wanted, found.to_string()));
             }
             self.roots += slots;
             (first..first + slots).for_each(|slot| self.mark(Slot(slot)));
@@ -192,7 +191,7 @@ impl Comparison {
         let newest = snapshots.range(..).rev().flatten().take(STATES_LOOKED_AT);
         let mut hashed = newest.filter_map(|record| {
             let state = hash_state(preset, &mut record.stored()).ok()?;
-            let is_sound = state.head.slot == record.slot();
+            let is_sound = state.prefix.slot == record.slot().0;
             let body = state.body.filter(|_| is_sound)?;
             Some((record.slot(), preset.slots_per_era(), body.accumulators))
         });
@@ -217,7 +216,7 @@ impl Comparison {
         if held == told {
             return Ok(true);
         }
-        let (held, told) = (hex(held), hex(told));
+        let (held, told) = (const_hex::encode_prefixed(held), const_hex::encode_prefixed(told));
         Err(match is_copy {
             true => self.refuse(format!("{told} in {of} at slot {at}, as {whose}"), held),
             false => self

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use coldstore::era::{EraFile, Plan, PlannedFile};
-use coldstore_consensus::{Preset, StateFork};
+use coldstore_consensus::{Preset, Root, StateFork};
 
 use crate::networks::Network;
 use crate::output;
@@ -53,7 +53,7 @@ fn possible_presets(planned: &PlannedFile, slots_per_era: Option<u64>) -> Result
     let group = *file.groups().first().context(NOTHING)?;
     let state = file.state_head(&group)?;
     let path = file.path().display().to_string();
-    let root = state.head.genesis_validators_root;
+    let root = Root(state.head.genesis_validators_root);
     let mut bytes = file.state_stream(&state.record)?;
     Preset::of_chain(Some(&root), slots_per_era, &mut bytes).context(path)
 }
@@ -90,7 +90,7 @@ pub(super) fn check_file(
         let record = file.state_head(&group)?.record;
         let fork = StateFork::read(&mut file.state_stream(&record)?);
         let fork = fork.with_context(|| format!("{path}: cannot read"))?;
-        let checked = network.schedule.check(&fork, group.state_slot, preset.slots_per_epoch());
+        let checked = network.schedule.check(&fork, group.state_slot.0, preset.slots_per_epoch());
         checked.with_context(|| format!("{path}: it contradicts {config}"))?;
     }
     Ok(())

@@ -2,15 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use coldstore::Column;
 use coldstore::archive::check;
 use coldstore::era::import::ImportError;
 use coldstore::era::{BadFile, Plan, PlannedFile};
+use coldstore_consensus::Root;
 use serde::Serialize;
 
 use super::config;
-use crate::networks::{self, Network, Root};
+use crate::networks::{self, Network};
 use crate::open;
 use crate::output;
 use crate::verbs::export;
@@ -53,7 +54,7 @@ pub(super) fn choose(paths: &[PathBuf], network: Option<&Network>) -> Result<(Pl
     {
         network
             .check_root(Root(other.genesis_validators_root))
-            .map_err(|error| error.context(other.path.display().to_string()))?;
+            .with_context(|| other.path.display().to_string())?;
     }
     check_one_chain(plan.files())?;
     let copies = plan.leave_out_copies()?;

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use coldstore::archive::check;
 use coldstore::era::Plan;
 use coldstore::{Archive, Slot};
-use coldstore_consensus::{Hex, Preset};
+use coldstore_consensus::Preset;
 use coldstore_history::import::{
     Anchor, ImportProver, ProofReport, Trust, TrustFault, TrustedRoot,
 };
@@ -118,7 +118,7 @@ impl ProofObject {
                 (None, None) => "nothing",
             },
             trusted_slot: trusted.map(|root| Decimal(root.slot.0)),
-            trusted_root: trusted.map(|root| Hex(&root.root).to_string()),
+            trusted_root: trusted.map(|root| root.root.to_string()),
             trusted_eras: Decimal(report.trusted_eras),
             agreeing_eras: Decimal(report.agreeing_eras),
             blocks: Decimal(report.blocks),

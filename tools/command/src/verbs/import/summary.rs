@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use coldstore::Column;
 use coldstore::era::{EraOutcome, ImportReport};
+use coldstore_consensus::Root;
 use serde::Serialize;
 
 use super::files::LeftOut;
 use super::proof::ProofObject;
 use crate::chain::Chain;
-use crate::networks::Root;
 use crate::output::{self, Decimal};
 
 #[derive(Serialize)]

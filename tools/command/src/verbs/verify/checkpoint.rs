@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use coldstore_consensus::Root;
 use coldstore_history::atomic_file;
 use coldstore_history::deep::ProvedEra;
 use serde::{Deserialize, Serialize};
 
 use crate::disk;
 use crate::failure::Usage;
-use crate::networks::Root;
 
 /// The file is written this often at most, and at the end.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -36,19 +36,7 @@ pub(super) struct ProofOf {
 #[derive(Serialize, Deserialize)]
 struct File {
     of: ProofOf,
-    eras: Vec<KeptEra>,
-}
-
-/// A [`ProvedEra`].
-#[derive(Serialize, Deserialize)]
-struct KeptEra {
-    era: u64,
-    seal: Root,
-    blocks: u64,
-    blinded_blocks: u64,
-    skipped_slots: u64,
-    states: u64,
-    bytes: u64,
+    eras: Vec<ProvedEra>,
 }
 
 #[derive(Debug)]
@@ -109,7 +97,7 @@ impl Checkpoint {
     }
 
     pub(super) fn write(&mut self) -> Result<()> {
-        let eras = self.eras.values().map(KeptEra::from).collect();
+        let eras = self.eras.values().copied().collect();
         atomic_file::replace(
             &self.path,
             &serde_json::to_vec(&File { of: self.of.clone(), eras })?,
@@ -126,19 +114,5 @@ fn parse(text: &str, of: &ProofOf) -> Result<BTreeMap<u64, ProvedEra>> {
         let message = "it is of another proof: of another chain, column, range or trusted root";
         return Err(Usage(message.to_owned()).into());
     }
-    Ok(file.eras.iter().map(|kept| (kept.era, kept.into())).collect())
-}
-
-impl From<&ProvedEra> for KeptEra {
-    fn from(proved: &ProvedEra) -> Self {
-        let ProvedEra { era, seal, blocks, blinded_blocks, skipped_slots, states, bytes } = *proved;
-        Self { era, seal: Root(seal), blocks, blinded_blocks, skipped_slots, states, bytes }
-    }
-}
-
-impl From<&KeptEra> for ProvedEra {
-    fn from(kept: &KeptEra) -> Self {
-        let KeptEra { era, seal, blocks, blinded_blocks, skipped_slots, states, bytes } = *kept;
-        Self { era, seal: seal.0, blocks, blinded_blocks, skipped_slots, states, bytes }
-    }
+    Ok(file.eras.into_iter().map(|kept| (kept.era, kept)).collect())
 }

@@ -211,7 +211,7 @@ pub(in crate::verbs) fn preset_of(
 ) -> Result<Result<Preset, String>> {
     let snapshots = Error::if_sound(archive.column(Column::StateSnapshots))?;
     let view = snapshots.map(coldstore::Reader::view);
-    let root = chain.genesis_validators_root.map(|root| root.0);
+    let root = chain.genesis_validators_root;
     let slots = chain.slots_per_era;
     let possible = |slots, mut state: &[u8]| {
         Preset::of_chain(root.as_ref(), slots, &mut state).unwrap_or_default()

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use coldstore_consensus::{Hex, Preset};
+use coldstore_consensus::Preset;
 use coldstore_history::deep::{DeepReport, NotProved};
 use coldstore_history::import::Anchor;
 use serde::Serialize;
@@ -84,7 +84,7 @@ impl ProofObject {
                 _ => "trusted-state-root",
             },
             trusted_slot: trusted.map(|root| Decimal(root.slot.0)),
-            trusted_root: trusted.map(|root| Hex(&root.root).to_string()),
+            trusted_root: trusted.map(|root| root.root.to_string()),
             own_state: report.own_state.map(|slot| Decimal(slot.0)),
             trusted_eras: Decimal(report.trusted_eras),
             agreeing_eras: Decimal(report.agreeing_eras),
