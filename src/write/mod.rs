@@ -31,6 +31,7 @@ mod ticket;
 mod worker;
 mod writer;
 
+#[cfg(feature = "era")]
 pub(crate) use batch::Form;
 pub use batch::{Committed, Prepared};
 pub use bulk::{BulkCommit, BulkError, BulkReport};
