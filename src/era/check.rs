@@ -6,8 +6,8 @@
 use std::path::Path;
 
 use super::group::EraSlots;
+use super::group_records::{EraBlock, EraState};
 use super::hex::Hex;
-use super::reader::{EraBlock, EraState};
 use super::ssz::{EraRoots, Root};
 use crate::error::{Error, Result};
 use crate::slot::Slot;

@@ -6,20 +6,21 @@ use std::hash::BuildHasher;
 use std::io::{self, Read};
 use std::thread::ScopedJoinHandle;
 
+use super::columns::ImportColumns;
 use super::e2store::{RecordAt, record_type};
-use super::error::ImportError;
+use super::error::{ImportError, refused};
 use super::group::Group;
-use super::import::ImportColumns;
-use super::reader::{EraFile, Limits};
+use super::group_records::Limits;
+use super::lacks::{Lack, LackingState};
+use super::progress::PassProgress;
+use super::reader::EraFile;
 use super::report::{Phase, StateOutcome};
 use super::ssz::Root;
-use super::standing::{Lack, LackingState, refused};
-use super::ticker::Ticker;
 use super::verify::Verified;
 use crate::column::Column;
 use crate::error::Error;
 use crate::slot::Slot;
-use crate::write::{Form, Prepared, Writer};
+use crate::write::{Committed, Form, Prepared, Writer};
 
 /// Blocks that are held in memory for one commit, in bytes and in number.
 const BATCH_BYTES: usize = 32 << 20;
@@ -47,7 +48,7 @@ pub(super) fn commit(
     era: &Verified,
     columns: &mut ImportColumns<'_>,
     limits: Limits,
-    ticker: &mut Ticker<'_, '_>,
+    progress: &mut PassProgress<'_, '_>,
     writing: Option<Writing>,
 ) -> Result<StateOutcome, ImportError> {
     let group = era.group;
@@ -62,17 +63,17 @@ pub(super) fn commit(
     // 1.
     let ImportColumns { blocks, block_roots, state_roots, state_snapshots } = columns;
     let path = file.path().to_path_buf();
-    let mut of_state = ticker.beside(state.record.offset);
+    let mut of_state = progress.beside(state.record.offset);
     let refused_roots = |source| refused(&path, &group, Column::BlockRoots, source);
     let lacks = era.lacks;
     let (outcome, block_roots) = std::thread::scope(|scope| {
         let state = if let LackingState::Lacking(_) = lacks.state {
             let snapshots = state_snapshots.as_deref_mut().ok_or(ImportError::NoSnapshotColumn)?;
-            let (mut file, record, ticker) = (file.again()?, state.record, &mut of_state);
+            let (mut file, record, progress) = (file.again()?, state.record, &mut of_state);
             let writing = writing.clone();
             Some(
                 scope.spawn(move || {
-                    commit_state(&mut file, era, &record, snapshots, ticker, writing)
+                    commit_state(&mut file, era, &record, snapshots, progress, writing)
                 }),
             )
         } else {
@@ -90,7 +91,7 @@ pub(super) fn commit(
         });
         let blocks = match lacks.blocks {
             Lack::Nothing => Ok(()),
-            _ => commit_blocks(file, era, blocks, limits, ticker, writing),
+            _ => commit_blocks(file, era, blocks, limits, progress, writing),
         };
         let outcome = match lacks.state {
             LackingState::Held => StateOutcome::Present,
@@ -108,9 +109,9 @@ pub(super) fn commit(
         committed?;
         Ok::<_, ImportError>((state?, block_roots.map_err(refused_roots)?))
     })?;
-    ticker.pass(&of_state);
+    progress.skip(&of_state);
     // 3.
-    ticker.tick(Phase::BlockRoots, group.end)?;
+    progress.report(Phase::BlockRoots, group.end)?;
     block_roots.map_or(Ok(()), RootsWritten::commit).map_err(refused_roots)?;
     Ok(outcome)
 }
@@ -150,20 +151,40 @@ impl RootsWritten<'_> {
             RootsWritten::Nothing => Ok(()),
             RootsWritten::Prepared(prepared) => prepared.commit().map(drop),
             RootsWritten::Behind(column, roots) => {
-                column.allow_backfill()?;
-                // A batch fills gaps or adds to the end.
-                let (behind, above) = roots.split_at(behind_highest(column, &roots));
-                column.put_batch(behind)?;
-                column.put_batch(above).map(drop)
+                put_lacking(column, Lack::Behind, &roots, Form::Values, None)
             }
         }
     }
 }
 
-/// How many of the items lie at or below a column's highest slot.
-fn behind_highest<T>(column: &Writer, items: &[(Slot, T)]) -> usize {
-    let highest = column.highest_written_slot();
-    items.partition_point(|(slot, _)| Some(*slot) <= highest)
+/// Stores items in one commit. `writing` ends when it waits for the disk.
+fn put(
+    column: &mut Writer,
+    items: &[(Slot, impl AsRef<[u8]>)],
+    form: Form,
+    writing: Option<Writing>,
+) -> Result<Committed, Error> {
+    let written = column.write(items, form)?;
+    drop(writing);
+    written.commit()
+}
+
+/// Stores items of which the column lacks some: gaps in a commit of their own, since a batch fills gaps
+/// or adds to the end. Without gaps, it has the items at or below its highest slot.
+fn put_lacking(
+    column: &mut Writer,
+    lack: Lack,
+    items: &[(Slot, impl AsRef<[u8]>)],
+    form: Form,
+    writing: Option<Writing>,
+) -> Result<(), Error> {
+    let highest = column.highest_written_slot().filter(|_| lack == Lack::Behind);
+    let (behind, above) = items.split_at(items.partition_point(|(slot, _)| Some(*slot) <= highest));
+    if !behind.is_empty() {
+        column.allow_backfill()?;
+        put(column, behind, form, None)?;
+    }
+    put(column, above, form, writing).map(drop)
 }
 
 /// What a thread came to; its panic goes on here.
@@ -180,7 +201,7 @@ fn commit_blocks(
     era: &Verified,
     column: &mut Writer,
     limits: Limits,
-    ticker: &mut Ticker<'_, '_>,
+    progress: &mut PassProgress<'_, '_>,
     mut writing: Option<Writing>,
 ) -> Result<(), ImportError> {
     let group = era.group;
@@ -209,18 +230,13 @@ fn commit_blocks(
             put_blocks(file, era, column, &batch, writing.take())?;
             batch.clear();
             batch_bytes = 0;
-            ticker.tick(Phase::Blocks, offset)?;
+            progress.report(Phase::Blocks, offset)?;
         }
         batch_bytes = batch_bytes.saturating_add(stored.len());
         batch.push((slot, stored));
     }
     put_blocks(file, era, column, &batch, writing.take())?;
-    ticker.tick(Phase::Blocks, group.state_offset)
-}
-
-fn put_behind(column: &mut Writer, items: &[(Slot, Cow<'_, [u8]>)]) -> Result<(), Error> {
-    column.allow_backfill()?;
-    column.write(items, Form::Checked)?.commit().map(drop)
+    progress.report(Phase::Blocks, group.state_offset)
 }
 
 fn put_blocks(
@@ -233,18 +249,8 @@ fn put_blocks(
     if batch.is_empty() {
         return Ok(());
     }
-    let (group, lack) = (&era.group, era.lacks.blocks);
-    // A batch fills gaps or adds to the end; without gaps, what it has at or below it is there.
-    let (behind, above) = match lack {
-        Lack::Behind => batch.split_at(behind_highest(column, batch)),
-        Lack::Nothing | Lack::Next => (&[][..], batch),
-    };
-    let put = if behind.is_empty() { Ok(()) } else { put_behind(column, behind) };
-    let put = put.and_then(|()| column.write(above, Form::Checked)).and_then(|written| {
-        drop(writing);
-        written.commit()
-    });
-    put.map(drop).map_err(|source| refused(file.path(), group, Column::Blocks, source))
+    let put = put_lacking(column, era.lacks.blocks, batch, Form::Checked, writing);
+    put.map_err(|source| refused(file.path(), &era.group, Column::Blocks, source))
 }
 
 /// The next block record at or behind `offset`, which moves behind it.
@@ -264,26 +270,23 @@ fn commit_state(
     era: &Verified,
     record: &RecordAt,
     snapshots: &mut Writer,
-    ticker: &mut Ticker<'_, '_>,
+    progress: &mut PassProgress<'_, '_>,
     writing: Option<Writing>,
 ) -> Result<StateOutcome, ImportError> {
     let group = era.group;
-    ticker.tick(Phase::State, record.offset)?;
+    progress.report(Phase::State, record.offset)?;
     if era.lacks.state == LackingState::Lacking(Lack::Behind) {
         let allowed = snapshots.allow_backfill();
         allowed.map_err(|source| refused(file.path(), &group, Column::StateSnapshots, source))?;
     }
     let committed = if let Some(value) = &era.kept.state {
-        snapshots.write(&[(group.state_slot, value)], Form::Values).and_then(|written| {
-            drop(writing);
-            written.commit()
-        })
+        put(snapshots, &[(group.state_slot, value)], Form::Values, writing)
     } else {
         // It is decoded piece by piece while it is written: others need not wait for that.
         drop(writing);
         let stream = file.state_stream(record)?;
         let mut source =
-            Watched { stream, decoded: 0, ticker, record: *record, byte_len: era.state_len };
+            Reported { stream, decoded: 0, progress, record: *record, byte_len: era.state_len };
         snapshots.put_from(group.state_slot, era.state_len, &mut source)
     };
     match committed {
@@ -293,16 +296,16 @@ fn commit_state(
     }
 }
 
-/// A stream of a state that tells the observer how far it is.
-struct Watched<'w, 't, 'a, R> {
+/// A stream of a state that reports its progress.
+struct Reported<'w, 't, 'a, R> {
     stream: R,
     decoded: u64,
-    ticker: &'w mut Ticker<'t, 'a>,
+    progress: &'w mut PassProgress<'t, 'a>,
     record: RecordAt,
     byte_len: u64,
 }
 
-impl<R: Read> Read for Watched<'_, '_, '_, R> {
+impl<R: Read> Read for Reported<'_, '_, '_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.stream.read(buffer)?;
         self.decoded = self.decoded.saturating_add(read as u64);
@@ -310,7 +313,7 @@ impl<R: Read> Read for Watched<'_, '_, '_, R> {
             .saturating_mul(u128::from(self.record.payload_len))
             .checked_div(u128::from(self.byte_len));
         let part = u64::try_from(part.unwrap_or_default()).unwrap_or(u64::MAX);
-        self.ticker.note(Phase::State, self.record.offset.saturating_add(part));
+        self.progress.note(Phase::State, self.record.offset.saturating_add(part));
         Ok(read)
     }
 }

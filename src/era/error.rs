@@ -1,9 +1,9 @@
 //! Why an import stopped.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::bad_file::BadFile;
-use super::group::EraSlots;
+use super::group::{EraSlots, Group};
 use super::hex::Hex;
 use super::report::ImportReport;
 use super::ssz::Root;
@@ -174,6 +174,11 @@ pub struct ImportFailure {
     /// Why it stopped.
     #[source]
     pub error: ImportError,
+}
+
+/// The error of a column that refuses a verified era.
+pub(super) fn refused(path: &Path, group: &Group, column: Column, source: Error) -> ImportError {
+    ImportError::Column { file: path.to_path_buf(), era: group.era, column, source }
 }
 
 fn eras(first: u64, last: u64) -> String {

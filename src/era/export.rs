@@ -15,11 +15,11 @@ use std::ops::ControlFlow;
 
 use snap::write::FrameEncoder;
 
+use super::blinding::ExecutionPayload;
 use super::e2store::record_type;
 use super::export_error::ExportError;
 use super::group::EraSlots;
 use super::hex::Hex;
-use super::payload::ExecutionPayload;
 use super::ssz::{BlockHead, EraRoots, Root, StateHead};
 use crate::column::{Column, Compression};
 use crate::format::record::{HEADER_BYTES, RecordHeader, VERSION_RECORD};

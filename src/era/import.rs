@@ -11,124 +11,35 @@
 //! compared: its last roots, its state where that is stored, and that its blocks are there. Importing the
 //! same files again therefore decodes every state that the archive has.
 
-use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
+pub use super::columns::{ImportColumns, ImportOptions, States};
 pub use super::error::{AnotherChain, ImportError, ImportFailure};
 pub use super::plan::Plan;
 pub use super::prove::Prover;
 pub use super::report::{ImportReport, Observer, Phase, Progress};
 
+use super::archive_roots;
 use super::commit::{self, Writing, commit};
 use super::e2store::RecordAt;
+use super::era_position::{EraPosition, Survey};
+use super::error::refused;
 use super::group::Group;
-use super::plan::PlannedFile;
-use super::reader::{self, EraFile, EraState, Limits};
+use super::group_records::{self, EraState, Limits};
+use super::lacks::LackingState;
+use super::progress::{ImportProgress, PassProgress};
+use super::reader::EraFile;
 use super::report::{EraOutcome, EraReport, StateOutcome};
 use super::ssz::Root;
-use super::standing::{self, LackingState, Standing, Survey};
-use super::ticker::{Telling, Ticker};
 use super::verify::{Verified, verify};
 use crate::column::Column;
 use crate::error::Error;
-use crate::manifest::StatesPolicy;
 use crate::slot::Slot;
-use crate::write::{Writer, settle};
+use crate::write::Writer;
 
 /// Of the blocks that were verified so much stays in memory until they are committed, and a state
 /// that has no more: they need not be read and decoded again.
 const KEPT_BYTES: usize = 16 << 20;
-
-/// Which eras' states go to `bss`. The last era of an import always leaves its state there, where it
-/// is the archive's newest: what comes next is proved by it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum States {
-    /// All of them.
-    #[default]
-    All,
-    /// None of them.
-    None,
-    /// Those of eras that this number divides; era 0 is one of them.
-    Every(NonZeroU64),
-}
-
-impl States {
-    /// True when the state of this era is to be stored.
-    #[must_use]
-    pub fn selects(self, era: u64) -> bool {
-        match self {
-            States::All => true,
-            States::None => false,
-            States::Every(divisor) => era % divisor == 0,
-        }
-    }
-}
-
-impl From<States> for StatesPolicy {
-    fn from(states: States) -> Self {
-        match states {
-            States::All => StatesPolicy::All,
-            States::None => StatesPolicy::None,
-            States::Every(eras) => StatesPolicy::Every(eras),
-        }
-    }
-}
-
-impl StatesPolicy {
-    /// What an import is told by it; `None` where it is not known.
-    #[must_use]
-    pub fn states(self) -> Option<States> {
-        match self {
-            StatesPolicy::All => Some(States::All),
-            StatesPolicy::None => Some(States::None),
-            StatesPolicy::Every(eras) => Some(States::Every(eras)),
-            StatesPolicy::Unknown => None,
-        }
-    }
-}
-
-/// What an import is to do.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ImportOptions {
-    /// Which states are kept.
-    pub states: States,
-    /// Whether a column that lacks slots at or below its highest may be opened for backfill.
-    pub backfill: bool,
-    /// By [`Column::index`]: slots below this one were removed on purpose and are not brought back.
-    pub pruned_before: [Option<Slot>; Column::ALL.len()],
-    /// The slot with which the archive began, when what it holds now begins later because the rest was
-    /// pruned and is to be brought back.
-    pub first_slot: Option<Slot>,
-}
-
-impl From<States> for ImportOptions {
-    fn from(states: States) -> Self {
-        Self { states, ..Self::default() }
-    }
-}
-
-/// The columns that an import writes to.
-#[derive(Debug)]
-pub struct ImportColumns<'a> {
-    /// `blk`
-    pub blocks: &'a mut Writer,
-    /// `bbr`
-    pub block_roots: &'a mut Writer,
-    /// `bsr`
-    pub state_roots: &'a mut Writer,
-    /// `bss`; needed unless no state is selected. (Without it the newest state is not kept either.)
-    pub state_snapshots: Option<&'a mut Writer>,
-}
-
-impl ImportColumns<'_> {
-    /// Makes columns and replaces confs where that was [deferred](crate::ArchiveWriter::deferred).
-    fn settle(&mut self) -> Result<(), Error> {
-        let Self { blocks, block_roots, state_roots, state_snapshots } = self;
-        let mut columns = vec![&mut **blocks, block_roots, state_roots];
-        columns.extend(state_snapshots.as_deref_mut());
-        settle(&mut columns, || Ok(()))
-    }
-}
 
 /// Imports the files of a plan.
 ///
@@ -172,11 +83,11 @@ fn import_with(
             .map_or(Column::StateSnapshots.spec(), |writer| writer.conf().spec)
             .max_value_bytes,
     };
-    let telling = Telling::new(plan, observer);
-    let ticker = Ticker::new(&telling);
-    let mut verifier = Verifier { limits, prover, ticker: ticker.clone(), chain: None };
+    let import_progress = ImportProgress::new(plan, observer);
+    let progress = PassProgress::new(&import_progress);
+    let mut verifier = Verifier { limits, prover, progress: progress.clone(), chain: None };
     let report = ImportReport::default();
-    let mut committer = Committer { columns, begins: false, limits, ticker, report };
+    let mut committer = Committer { columns, begins: false, limits, progress, report };
     let imported = import_all(plan, options, &mut verifier, &mut committer);
     let mut done = committer.report;
     done.genesis_validators_root = verifier.chain.map(|(root, _)| root);
@@ -223,9 +134,7 @@ fn import_all(
     // 2.
     let mut ready: Option<Ready> = None;
     for (planned, eras) in files {
-        let file = EraFile::open(&planned.path)?;
-        check_planned(&file, planned)?;
-        let next = Next { file, eras };
+        let next = Next { file: planned.open()?, eras };
         if next.has_complete_eras() {
             // They are compared with the archive, which has to be at rest.
             committer.commit_file(ready.take())?;
@@ -236,19 +145,19 @@ fn import_all(
     refused.map_or(Ok(()), Err)
 }
 
-fn has_slots(eras: &[(Group, Standing)]) -> bool {
+fn has_slots(eras: &[(Group, EraPosition)]) -> bool {
     eras.iter().any(|(group, _)| group.slots.is_some())
 }
 
 /// A file, and what the archive lacks of each of its eras.
 struct Next {
     file: EraFile,
-    eras: Vec<(Group, Standing)>,
+    eras: Vec<(Group, EraPosition)>,
 }
 
 impl Next {
     fn has_complete_eras(&self) -> bool {
-        self.eras.iter().any(|(_, standing)| matches!(standing, Standing::Complete { .. }))
+        self.eras.iter().any(|(_, position)| matches!(position, EraPosition::Complete { .. }))
     }
 }
 
@@ -269,7 +178,7 @@ fn import_file(
     verifier: &mut Verifier<'_, '_, '_>,
     committer: &mut Committer<'_, '_>,
 ) -> Result<Ready, ImportError> {
-    let Next { mut file, eras: standings } = next;
+    let Next { mut file, eras: positions } = next;
     // 1.
     let (committed, verified) = std::thread::scope(|scope| {
         let (writing, written) = crossbeam_channel::bounded(0);
@@ -277,14 +186,14 @@ fn import_file(
             ready.as_mut().map(|ready| scope.spawn(|| committer.commit_eras(ready, Some(writing))));
         // Until it waits for the disk it needs the cores more. Nothing comes but the end.
         let Err(_) = written.recv();
-        let verified = verifier.verify_file(&mut file, &standings);
+        let verified = verifier.verify_file(&mut file, &positions);
         (before.map_or(Ok(()), commit::joined), verified)
     });
     committed?;
     let eras = verified?;
     // 2.
-    for (group, standing) in &standings {
-        if let Standing::Complete { pruned } = *standing {
+    for (group, position) in &positions {
+        if let EraPosition::Complete { pruned } = *position {
             let outcome = if pruned { EraOutcome::Pruned } else { EraOutcome::Present };
             let state = file.state_head(group)?;
             verifier.check_chain(&file, group, &state)?;
@@ -295,10 +204,10 @@ fn import_file(
     let mut before = ready.as_ref().and_then(|ready| ready.eras.last());
     for era in &eras {
         if era.lacks.state == LackingState::Held {
-            let record = reader::state_record(file.records(), &era.group)?;
+            let record = group_records::state_record(file.records(), &era.group)?;
             committer.compare_state(&mut file, &era.group, &record, verifier)?;
         }
-        standing::check_link(&committer.columns, file.path(), era, before)?;
+        archive_roots::check_link(&committer.columns, file.path(), era, before)?;
         before = Some(era);
     }
     Ok(Ready { file, eras })
@@ -308,7 +217,7 @@ fn import_file(
 struct Verifier<'t, 'a, 'p> {
     limits: Limits,
     prover: Option<&'p mut dyn Prover>,
-    ticker: Ticker<'t, 'a>,
+    progress: PassProgress<'t, 'a>,
     /// The genesis validators root, and the file that it was first seen in.
     chain: Option<(Root, PathBuf)>,
 }
@@ -318,25 +227,25 @@ impl Verifier<'_, '_, '_> {
     fn verify_file(
         &mut self,
         file: &mut EraFile,
-        eras: &[(Group, Standing)],
+        eras: &[(Group, EraPosition)],
     ) -> Result<Vec<Verified>, ImportError> {
-        self.ticker.begin_file(file.path(), file.byte_len());
+        self.progress.begin_file(file.path(), file.byte_len());
         // A file may have many eras, and is committed when all of them are verified.
         let keep = if eras.len() == 1 { KEPT_BYTES } else { 0 };
         let mut verified = Vec::new();
-        for (group, standing) in eras {
-            if let Standing::Lacking(lacks) = standing {
-                self.ticker.begin_era(group.era);
+        for (group, position) in eras {
+            if let EraPosition::Lacking(lacks) = position {
+                self.progress.begin_era(group.era);
                 let prover = self.prover.as_deref_mut();
                 let (mut era, state) =
-                    verify(file, group, self.limits, keep, prover, &mut self.ticker)?;
+                    verify(file, group, self.limits, keep, prover, &mut self.progress)?;
                 self.check_chain(file, group, &state)?;
                 era.lacks = *lacks;
                 verified.push(era);
             }
         }
         // An import of nothing but what is there already can be stopped too.
-        self.ticker.tick(Phase::Verify, file.byte_len())?;
+        self.progress.report(Phase::Verify, file.byte_len())?;
         Ok(verified)
     }
 
@@ -377,7 +286,7 @@ impl Verifier<'_, '_, '_> {
         slot: Slot,
     ) -> Result<Option<Box<(Root, Root)>>, Error> {
         let Some(prover) = self.prover.as_deref_mut() else { return Ok(None) };
-        let Some(view) = standing::view_of(snapshots)? else { return Ok(None) };
+        let Some(view) = archive_roots::view_of(snapshots)? else { return Ok(None) };
         let Some(held) = view.get_stored(slot)? else { return Ok(None) };
         let held = prover.state_root(&mut &held[..]);
         let found = prover.state_root(&mut file.state_stream(record)?);
@@ -391,7 +300,7 @@ struct Committer<'t, 'a> {
     /// The archive is empty so far.
     begins: bool,
     limits: Limits,
-    ticker: Ticker<'t, 'a>,
+    progress: PassProgress<'t, 'a>,
     report: ImportReport,
 }
 
@@ -408,11 +317,11 @@ impl Committer<'_, '_> {
     ) -> Result<(), ImportError> {
         // A file has been verified: until now nothing has changed.
         self.columns.settle()?;
-        self.ticker.begin_file(ready.file.path(), ready.file.byte_len());
+        self.progress.begin_file(ready.file.path(), ready.file.byte_len());
         for era in &ready.eras {
             self.commit(&mut ready.file, era, writing.take())?;
         }
-        self.ticker.end_file();
+        self.progress.end_file();
         Ok(())
     }
 
@@ -423,9 +332,9 @@ impl Committer<'_, '_> {
         writing: Option<Writing>,
     ) -> Result<(), ImportError> {
         let group = era.group;
-        self.ticker.begin_era(group.era);
-        let (columns, ticker) = (&mut self.columns, &mut self.ticker);
-        let state = commit(file, era, columns, self.limits, ticker, writing)?;
+        self.progress.begin_era(group.era);
+        let (columns, progress) = (&mut self.columns, &mut self.progress);
+        let state = commit(file, era, columns, self.limits, progress, writing)?;
         if self.begins && group.slots.is_some() {
             self.begins = false;
             self.report.began_at_era = Some(group.era).filter(|era| *era > 1);
@@ -454,7 +363,7 @@ impl Committer<'_, '_> {
         verifier: &mut Verifier<'_, '_, '_>,
     ) -> Result<(), ImportError> {
         let last = group.slots.map(|slots| slots.last);
-        standing::check_held(&self.columns, file.path(), group, state, [last; 2])?;
+        archive_roots::check_held(&self.columns, file.path(), group, state, [last; 2])?;
         let is_there = self.compare_state(file, group, &state.record, verifier)?;
         let of_state = if is_there { StateOutcome::Present } else { StateOutcome::NotSelected };
         self.era_done(file.path(), group, outcome, of_state, Vec::new());
@@ -479,8 +388,7 @@ impl Committer<'_, '_> {
                 let roots = verifier.both_roots(snapshots, file, record, slot)?;
                 Err(ImportError::AnotherState { file: path, era: group.era, slot, roots })
             }
-            held => held
-                .map_err(|source| standing::refused(&path, group, Column::StateSnapshots, source)),
+            held => held.map_err(|source| refused(&path, group, Column::StateSnapshots, source)),
         }
     }
 
@@ -502,20 +410,7 @@ impl Committer<'_, '_> {
             state,
             completed,
         };
-        self.ticker.telling().end_era(&report);
+        self.progress.import().end_era(&report);
         self.report.eras.push(report);
     }
-}
-
-pub(super) fn check_planned(file: &EraFile, planned: &PlannedFile) -> Result<(), Error> {
-    let eras = |groups: &[Group]| {
-        groups.first().zip(groups.last()).map(|(first, last)| (first.era, last.era))
-    };
-    let wanted = (planned.byte_len, Some((planned.first_era, planned.last_era)));
-    if (file.byte_len(), eras(file.groups())) == wanted {
-        return Ok(());
-    }
-    let wanted = format!("{} bytes, as when it was looked at first", planned.byte_len);
-    let found = format!("{} bytes: it changed meanwhile", file.byte_len());
-    Err(Error::corrupt(&planned.path, None, "file", wanted, found))
 }

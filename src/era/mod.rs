@@ -9,38 +9,43 @@
 // Numbers from a disk can be anything: no arithmetic here may overflow, and none may panic.
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
+mod archive_roots;
 mod bad_file;
+mod blinding;
 mod check;
+mod columns;
 mod commit;
 pub mod e2store;
+mod era_position;
 mod error;
 pub mod export;
 mod export_error;
 mod frames;
 mod group;
+mod group_records;
 pub mod import;
 mod index;
-mod payload;
+mod lacks;
 mod plan;
+mod progress;
 mod prove;
 mod reader;
-mod reading;
 mod report;
-mod standing;
-mod ticker;
+mod tee_decode;
 mod verify;
 mod walk;
 
 pub use bad_file::{BadFile, Looks};
+pub use blinding::ExecutionPayload;
 pub use error::{AnotherChain, ImportError, ImportFailure};
 pub use export::{EraExport, ExportColumns, Exported};
 pub use export_error::ExportError;
 pub use group::{EraSlots, Group};
+pub use group_records::{EraBlock, EraState, Limits};
 pub use index::{IndexEncoding, IndexMismatch, MAX_SLOTS_PER_ERA, SlotIndex};
-pub use payload::ExecutionPayload;
 pub use plan::{Plan, PlannedFile};
 pub use prove::{EraAt, EraProof, Prover};
-pub use reader::{EraBlock, EraFile, EraState, Limits};
+pub use reader::EraFile;
 pub use report::{
     EraOutcome, EraReport, ImportReport, ImportSummary, Observer, Phase, Progress, StateOutcome,
 };

@@ -164,6 +164,22 @@ impl Plan {
 }
 
 impl PlannedFile {
+    /// Opens the file again.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when it is no longer what it was.
+    pub(super) fn open(&self) -> Result<EraFile> {
+        let file = EraFile::open(&self.path)?;
+        let ends = file.groups().first().zip(file.groups().last());
+        let eras = ends.map(|(first, last)| (first.era, last.era));
+        if (file.byte_len(), eras) == (self.byte_len, Some((self.first_era, self.last_era))) {
+            return Ok(file);
+        }
+        let wanted = format!("{} bytes, as when it was looked at first", self.byte_len);
+        let found = format!("{} bytes: it changed meanwhile", file.byte_len());
+        Err(Error::corrupt(&self.path, None, "file", wanted, found))
+    }
+
     fn look_at(path: &Path) -> Result<Self> {
         let mut file = EraFile::open(path)?;
         let (Some(first), Some(last)) = (file.groups().first(), file.groups().last()) else {

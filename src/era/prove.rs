@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::e2store::RecordAt;
 use super::group::Group;
-use super::reader::EraBlock;
+use super::group_records::EraBlock;
 use super::ssz::Root;
 use crate::error::Result;
 

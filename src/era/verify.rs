@@ -3,13 +3,14 @@
 use super::check;
 use super::error::ImportError;
 use super::group::Group;
+use super::group_records::{EraBlock, EraState, Limits};
 use super::index::IndexEncoding;
+use super::lacks::Lacks;
+use super::progress::PassProgress;
 use super::prove::Prover;
-use super::reader::{EraBlock, EraFile, EraState, Limits};
+use super::reader::EraFile;
 use super::report::Phase;
 use super::ssz::Root;
-use super::standing::Lacks;
-use super::ticker::Ticker;
 use super::walk::Kept;
 use crate::slot::Slot;
 
@@ -56,7 +57,7 @@ pub(super) fn verify(
     limits: Limits,
     keep: usize,
     prover: Option<&mut (dyn Prover + '_)>,
-    ticker: &mut Ticker<'_, '_>,
+    progress: &mut PassProgress<'_, '_>,
 ) -> Result<(Verified, EraState), ImportError> {
     let groups = file.groups().to_vec();
     let path = file.path().to_path_buf();
@@ -75,15 +76,15 @@ pub(super) fn verify(
     let mut blocks = Vec::new();
     while let Some(block) = walk.next_block()? {
         blocks.push(block);
-        ticker.tick(Phase::Verify, block.record.end())?;
+        progress.report(Phase::Verify, block.record.end())?;
     }
     let (state, state_len) = match proved {
         Some(proved) => walk.pass_state().map(|_| proved)?,
-        None => walk.read_state(&mut |position| ticker.note(Phase::Verify, position))?,
+        None => walk.read_state(&mut |position| progress.note(Phase::Verify, position))?,
     };
     let index_encoding = walk.check_index(&blocks)?;
     let kept = walk.into_kept();
-    ticker.tick(Phase::Verify, group.end)?;
+    progress.report(Phase::Verify, group.end)?;
 
     let mut verified = Verified {
         group: *group,

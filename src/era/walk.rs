@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::e2store::{RecordAt, RecordFile, record_type};
 use super::frames::{self, Decoded, Fault};
 use super::group::{self, Group};
+use super::group_records::{self, BLOCK, EraBlock, EraState, Limits, STATE};
 use super::index::{IndexEncoding, SlotIndex};
 use super::prove::{EraAt, EraProof, Prover};
-use super::reader::{self, BLOCK, EraBlock, EraState, Limits, STATE};
-use super::reading;
 use super::ssz::{self, BlockHead};
+use super::tee_decode;
 use crate::error::{Error, Result};
 use crate::slot::Slot;
 
@@ -141,7 +141,7 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
         while let Some(record) = self.next_record()? {
             match record.record_type {
                 record_type::BLOCK => {
-                    reader::check_block_record(self.file, &record, self.limits)?;
+                    group_records::check_block_record(self.file, &record, self.limits)?;
                     self.file.append_payload(&record, &mut self.payloads.bytes)?;
                     return Ok(Some(record));
                 }
@@ -180,12 +180,13 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
         groups: &[Group],
     ) -> Result<(EraState, u64, Box<dyn EraProof + 'p>)> {
         let (path, group) = (self.file.path().to_path_buf(), self.group);
-        let record = reader::state_record(self.file, &group)?;
+        let record = group_records::state_record(self.file, &group)?;
         let at = EraAt { path: &path, groups, group: &group, state: record };
         let (head_bytes, limit) = self.state_bytes(&record);
-        let decoded = reading::decode_for(self.file, &record, head_bytes, limit, move |source| {
-            prover.begin(at, source)
-        });
+        let decoded =
+            tee_decode::decode_for(self.file, &record, head_bytes, limit, move |source| {
+                prover.begin(at, source)
+            });
         let (decoded, proof) = decoded.map_err(|fault| self.state_fault(&record, fault))?;
         let (state, byte_len) = self.state_of(record, decoded)?;
         Ok((state, byte_len, proof))
@@ -194,7 +195,7 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
     /// Bytes at the start of the state that are looked at, and those that it may have.
     fn state_bytes(&self, record: &RecordAt) -> (usize, u64) {
         let kept = if self.may_keep(record) { self.payloads.limit } else { 0 };
-        (reader::head_bytes(&self.group).max(kept), self.limits.state_bytes)
+        (group_records::head_bytes(&self.group).max(kept), self.limits.state_bytes)
     }
 
     /// Frames are hardly ever longer than what they hold.
@@ -203,12 +204,12 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
     }
 
     fn state_fault(&self, record: &RecordAt, fault: Fault) -> Error {
-        fault.error(self.file, record, STATE, &reader::place_of_state(&self.group))
+        fault.error(self.file, record, STATE, &group_records::place_of_state(&self.group))
     }
 
     fn state_of(&mut self, record: RecordAt, decoded: Decoded) -> Result<(EraState, u64)> {
         let Decoded { head, byte_len } = decoded;
-        let state = reader::read_state(self.file, &self.group, record, &head, byte_len)?;
+        let state = group_records::read_state(self.file, &self.group, record, &head, byte_len)?;
         if head.len() as u64 == byte_len && self.may_keep(&record) {
             self.state_value = Some(head);
         }

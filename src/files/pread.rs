@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::format::faults::data_file_too_short;
+use crate::format::corruption::data_file_too_short;
 
 /// How open files are read. Tests put a medium with bad sectors in the place of [`OsPread`].
 pub trait Pread: fmt::Debug + Send + Sync {

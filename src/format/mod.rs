@@ -8,8 +8,8 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 pub mod conf;
-pub(crate) mod faults;
-pub mod fit;
+pub mod conf_check;
+pub(crate) mod corruption;
 pub mod frames;
 pub(crate) mod hex;
 pub mod names;

@@ -14,10 +14,10 @@ use crate::files::directory::{Directory, FileStatus, Inode, OpenConf};
 use crate::files::map::{MappedData, MappedTable, SlotMap};
 use crate::files::watch::{Changes, Watch};
 use crate::format::conf::Conf;
-use crate::format::faults::{
-    data_file_too_short, last_record_error, misfit_error, missing, offset_file_too_long,
+use crate::format::conf_check;
+use crate::format::corruption::{
+    contradicted_conf, data_file_too_short, last_record_error, missing, offset_file_too_long,
 };
-use crate::format::fit;
 use crate::format::names;
 use crate::format::offsets::{OffsetTable, TABLE_BYTES, entry_offset};
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordFault, RecordTag};
@@ -350,9 +350,16 @@ impl Files {
             return Ok(None);
         };
         let data_len = conf.current_data_len;
-        fit::check_current_entries(entries, highest.index_in_file(), data_len).map(Some).map_err(
-            |misfit| misfit_error(self.offset_path(highest.file_id()), highest, misfit, data_len),
-        )
+        conf_check::check_current_entries(entries, highest.index_in_file(), data_len)
+            .map(Some)
+            .map_err(|contradiction| {
+                contradicted_conf(
+                    self.offset_path(highest.file_id()),
+                    highest,
+                    contradiction,
+                    data_len,
+                )
+            })
     }
 
     /// The second half: the record at that entry ends where the conf says.

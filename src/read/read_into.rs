@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::files::map::{Part, SlotMap};
-use crate::format::faults::data_file_too_short;
+use crate::format::corruption::data_file_too_short;
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES};
 use crate::read::options::Access;
 use crate::read::prefetch::{self, PIECE_BYTES};

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use crate::error::{Error, Result};
 use crate::files::directory::{Directory, OpenConf};
 use crate::files::watch::Watch;
-use crate::format::faults::check_spec;
+use crate::format::corruption::check_spec;
 use crate::format::names;
 use crate::read::files::Files;
 use crate::read::options::ReaderOptions;

@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 use crate::files::directory::{Directory, OpenConf};
 use crate::files::pread::{OsPread, Pread, PreadFile, Unreadable};
 use crate::format::conf::Conf;
-use crate::format::faults::check_spec;
-use crate::format::fit::record_end;
+use crate::format::conf_check::record_end;
+use crate::format::corruption::check_spec;
 use crate::format::names;
 use crate::format::offsets::{ENTRIES, ENTRY_BYTES, OffsetTable};
 

@@ -263,7 +263,7 @@ fn is_committed_again(directory: &ColumnDir, conf: &Conf, group: &[Aside]) -> Re
         }
         let mut header = [0; 8];
         file.read_exact_at(&mut header, at)?;
-        let end = crate::format::fit::record_end(header, conf.spec.record_type, offset);
+        let end = crate::format::conf_check::record_end(header, conf.spec.record_type, offset);
         Ok(end.filter(|end| end - from <= byte_len))
     };
     let same = |offset: u64, end: u64, at: u64| match &data {

@@ -8,8 +8,8 @@ use crate::column::Column;
 use crate::error::{Error, Result};
 use crate::files::disk::{self, Access, Disk, DiskFile};
 use crate::format::conf::{Conf, V3_BYTES};
-use crate::format::faults::offset_file_too_long;
-use crate::format::fit;
+use crate::format::conf_check;
+use crate::format::corruption::offset_file_too_long;
 use crate::format::names::{self, SlotFile};
 use crate::format::offsets::{OffsetTable, TABLE_BYTES};
 use crate::format::sums::{SUMS_BYTES, SumTable};
@@ -331,12 +331,12 @@ impl NamedFile {
         offset: u64,
         data_len: u64,
     ) -> Result<Option<u64>> {
-        if !fit::header_fits(offset, data_len) {
+        if !conf_check::header_fits(offset, data_len) {
             return Ok(None);
         }
         let mut header = [0; 8];
         self.read_exact_at(&mut header, offset)?;
-        Ok(fit::record_end(header, record_type, offset))
+        Ok(conf_check::record_end(header, record_type, offset))
     }
 
     /// The file's first bytes, at most `limit` of them.

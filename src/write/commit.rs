@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::error::{Error, Result};
 use crate::files::disk::{Access, CHUNK_BYTES};
 use crate::format::conf::{Backfill, BackfillTarget, Conf};
-use crate::format::faults::{data_file_too_short, missing, offset_file_too_short};
+use crate::format::corruption::{data_file_too_short, missing, offset_file_too_short};
 use crate::format::offsets::{TABLE_BYTES, entry_offset};
 use crate::format::record::{HEADER_BYTES, RecordHeader};
 use crate::format::sums::{RecordSum, SUMS_BYTES, SUMS_HEADER_BYTES, sum_entry_offset};
@@ -32,7 +32,7 @@ use crate::write::append_buffer::AppendBuffer;
 use crate::write::column_dir::{ColumnDir, NamedFile};
 use crate::write::conf_file::{self, CommitError, poisoning};
 use crate::write::file_state::{FileState, FileStates};
-use crate::write::flusher::Flush;
+use crate::write::fsync_pool::Flush;
 use crate::write::open_column::OpenColumn;
 use crate::write::rules::check_stored_len;
 
@@ -99,7 +99,7 @@ pub(super) fn write(
     batch: Vec<FileBatch<'_>>,
     next: Option<FileId>,
 ) -> Result<Written, CommitError> {
-    let OpenColumn { directory, conf, witness, files, flusher, .. } = column;
+    let OpenColumn { directory, conf, witness, files, fsync_pool, .. } = column;
     let highest = batch.last().and_then(|file| file.slots().next_back());
     let mut staged = Vec::with_capacity(batch.len());
     for file in batch {
@@ -120,7 +120,7 @@ pub(super) fn write(
         .map(|file| BackfillTarget { file_id: file.file_id, data_len: file.state.data_len })
         .map(|target| with_target(conf, target));
     if let Some(intent) = intent {
-        let flush = |flushes| flusher.flush_all(directory, flushes);
+        let flush = |flushes| fsync_pool.flush_all(directory, flushes);
         conf_file::replace(directory, witness, Some(conf), intent, flush)?;
         *conf = intent;
     }
@@ -163,10 +163,10 @@ pub(super) fn write(
 impl Written {
     /// Step 5, unless it was done.
     pub(super) fn flush(&mut self, column: &mut OpenColumn) -> Result<(), CommitError> {
-        let OpenColumn { directory, flusher, .. } = column;
+        let OpenColumn { directory, fsync_pool, .. } = column;
         match std::mem::take(&mut self.flushes) {
             flushes if flushes.is_empty() => Ok(()),
-            flushes => flusher.flush_all(directory, flushes).map_err(poisoning),
+            flushes => fsync_pool.flush_all(directory, flushes).map_err(poisoning),
         }
     }
 

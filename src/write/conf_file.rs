@@ -6,7 +6,7 @@ use crate::format::conf::Conf;
 use crate::format::names;
 use crate::format::witness::Witness;
 use crate::write::column_dir::{ColumnDir, NamedFile};
-use crate::write::flusher::Flush;
+use crate::write::fsync_pool::Flush;
 
 /// Why a step that changes files failed.
 #[derive(Debug)]

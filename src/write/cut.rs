@@ -13,8 +13,8 @@ use crate::column::Compression;
 use crate::error::{Error, Result};
 use crate::files::disk::{Access, Lock, OsDisk};
 use crate::format::conf::{Backfill, Conf};
-use crate::format::faults::{missing, no_record};
-use crate::format::fit;
+use crate::format::conf_check;
+use crate::format::corruption::{missing, no_record};
 use crate::format::names::SlotFile;
 use crate::format::offsets::{TABLE_BYTES, entry_offset};
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordHeader};
@@ -251,7 +251,7 @@ fn stays_whole(directory: &ColumnDir, conf: &Conf, state: &FileState) -> Result<
     let Some(highest) = conf.highest else { return Ok(false) };
     let (file_id, data_len) = (highest.file_id(), conf.current_data_len);
     let largest =
-        fit::check_current_entries(state.table.entries(), highest.index_in_file(), data_len);
+        conf_check::check_current_entries(state.table.entries(), highest.index_in_file(), data_len);
     let (Ok(largest), TABLE_BYTES) =
         (largest, usize::try_from(state.offsets_len).unwrap_or(usize::MAX))
     else {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::error::{Error, Result};
 use crate::files::disk::Access;
 use crate::format::conf::Conf;
-use crate::format::faults::{data_file_too_short, missing};
+use crate::format::corruption::{data_file_too_short, missing};
 use crate::format::offsets::{OffsetTable, TABLE_BYTES, entry_offset};
 use crate::format::record::FIRST_RECORD_OFFSET;
 use crate::format::sums::SumTable;

@@ -12,10 +12,10 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::files::disk::{Access, CHUNK_BYTES, LockAttempt, OsDisk};
 use crate::format::conf::Conf;
-use crate::format::faults::{
-    data_file_too_short, last_record_error, misfit_error, missing, no_record,
+use crate::format::conf_check;
+use crate::format::corruption::{
+    contradicted_conf, data_file_too_short, last_record_error, missing, no_record,
 };
-use crate::format::fit;
 use crate::format::names::{self, SlotFile};
 use crate::format::offsets::{OffsetTable, TABLE_BYTES, entry_offset};
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES};
@@ -264,9 +264,9 @@ impl Examined<'_> {
             return Err(missing(directory.offset_path(file_id), "offset file", data_len));
         };
         let entries = table.entries();
-        let largest = fit::check_current_entries(entries, highest.index_in_file(), data_len)
-            .map_err(|misfit| {
-                misfit_error(directory.offset_path(file_id), highest, misfit, data_len)
+        let largest = conf_check::check_current_entries(entries, highest.index_in_file(), data_len)
+            .map_err(|contradiction| {
+                contradicted_conf(directory.offset_path(file_id), highest, contradiction, data_len)
             })?;
         let end = data.record_end(conf.spec.record_type, largest, data_len)?;
         if end != Some(data_len) {
@@ -419,7 +419,7 @@ impl Examined<'_> {
             _ => false,
         };
         Ok(strays.windows(2).all(apart)
-            && strays.iter().all(|(_, entry)| fit::header_fits(*entry, len)))
+            && strays.iter().all(|(_, entry)| conf_check::header_fits(*entry, len)))
     }
 
     /// What becomes of the checksums of a file that the conf names.

@@ -13,7 +13,7 @@ mod cut;
 mod door;
 mod encode;
 mod file_state;
-mod flusher;
+mod fsync_pool;
 mod group_commit;
 mod heal;
 mod heal_action;

@@ -6,7 +6,7 @@ use crate::column::Compression;
 use crate::error::{Error, Result};
 use crate::files::disk::{Access, Lock};
 use crate::format::conf::{Backfill, Conf};
-use crate::format::faults::{data_file_too_short, missing, no_record};
+use crate::format::corruption::{data_file_too_short, missing, no_record};
 use crate::format::names;
 use crate::format::record::HEADER_BYTES;
 use crate::format::witness::Witness;
@@ -16,7 +16,7 @@ use crate::write::column_dir::ColumnDir;
 use crate::write::compare::{StoredReader, Uncomparable, compare};
 use crate::write::conf_file::{self, CommitError};
 use crate::write::file_state::FileStates;
-use crate::write::flusher::Flusher;
+use crate::write::fsync_pool::FsyncPool;
 use crate::write::heal;
 use crate::write::heal_action::HealReport;
 use crate::write::options::WriterOptions;
@@ -28,7 +28,7 @@ pub(super) struct OpenColumn {
     pub(super) conf: Conf,
     pub(super) witness: Witness,
     pub(super) files: FileStates,
-    pub(super) flusher: Flusher,
+    pub(super) fsync_pool: FsyncPool,
     pub(super) asides: Asides,
     pub(super) healed: HealReport,
     pub(super) deferred: Option<Deferred>,

@@ -16,14 +16,14 @@ use crate::column::ColumnSpec;
 use crate::error::{Error, Result};
 use crate::files::disk::{Access, Lock, LockAttempt, OsDisk};
 use crate::format::conf::{Backfill, Conf};
-use crate::format::faults::check_spec;
+use crate::format::corruption::check_spec;
 use crate::format::names;
 use crate::format::witness::Witness;
 use crate::write::aside::Asides;
 use crate::write::column_dir::ColumnDir;
 use crate::write::conf_file;
 use crate::write::file_state::FileStates;
-use crate::write::flusher::Flusher;
+use crate::write::fsync_pool::FsyncPool;
 use crate::write::heal::{self, Evidence};
 use crate::write::heal_action::{HealAction, HealReport};
 use crate::write::open_column::{Deferred, OpenColumn};
@@ -106,7 +106,7 @@ impl Locked {
                 conf: Conf::empty(spec, options.allow_backfill),
                 witness: Witness::default(),
                 files: FileStates::new(options.checksums == Checksums::On),
-                flusher: Flusher::default(),
+                fsync_pool: FsyncPool::default(),
                 asides: Asides::default(),
                 healed: HealReport::default(),
                 deferred: Some(Deferred::Column(options.deferred(false))),
@@ -133,7 +133,7 @@ pub(super) fn open_locked(
         conf,
         witness,
         files: FileStates::new(keeps_sums),
-        flusher: Flusher::default(),
+        fsync_pool: FsyncPool::default(),
         asides: Asides::list(&directory)?,
         healed,
         deferred: in_force.map(Deferred::Conf),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::files::disk::{Access, CHUNK_BYTES, Disk, LockAttempt, OsDisk};
 use crate::format::conf::Conf;
-use crate::format::faults::{missing, no_record};
+use crate::format::corruption::{missing, no_record};
 use crate::format::names;
 use crate::format::offsets::entry_offset;
 use crate::format::record::FIRST_RECORD_OFFSET;

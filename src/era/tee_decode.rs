@@ -1,4 +1,4 @@
-//! A value that is decoded while somebody reads it.
+//! Decodes a value while a reader consumes it.
 
 use std::io::{self, Read, Seek};
 
@@ -18,7 +18,7 @@ pub(super) fn decode_for<R: Read + Seek, T>(
     let path = file.path().to_path_buf();
     let stream = stream(file, record).map_err(Fault::File)?;
     let decoded = Decoded { head: Vec::new(), byte_len: 0 };
-    let mut source = Watched { stream, decoded, head_len, limit, fault: None };
+    let mut source = TeeDecoder { stream, decoded, head_len, limit, fault: None };
     let read = reader(&mut source);
     let read = read.and_then(|read| {
         let rest = io::copy(&mut source, &mut io::sink());
@@ -32,7 +32,7 @@ pub(super) fn decode_for<R: Read + Seek, T>(
 }
 
 /// A stream that keeps the head of the value, bounds it, and remembers why it failed.
-struct Watched<'f, R> {
+struct TeeDecoder<'f, R> {
     stream: Stream<'f, R>,
     decoded: Decoded,
     head_len: usize,
@@ -40,7 +40,7 @@ struct Watched<'f, R> {
     fault: Option<Fault>,
 }
 
-impl<R: Read> Read for Watched<'_, R> {
+impl<R: Read> Read for TeeDecoder<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.fault.is_none() {
             match self.stream.read_some(buffer) {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::column::ColumnSpec;
 use crate::error::{Error, Result};
-use crate::format::fit::Misfit;
+use crate::format::conf_check::ConfContradiction;
 use crate::format::offsets::{TABLE_BYTES, entry_offset};
 use crate::slot::Slot;
 
@@ -29,16 +29,16 @@ pub(crate) fn check_spec(path: PathBuf, wanted: ColumnSpec, found: ColumnSpec) -
 }
 
 /// The error for a conf that contradicts the entries of its current file.
-pub(crate) fn misfit_error(
+pub(crate) fn contradicted_conf(
     offset_path: PathBuf,
     highest: Slot,
-    misfit: Misfit,
+    contradiction: ConfContradiction,
     data_len: u64,
 ) -> Error {
-    let index = misfit.index().unwrap_or(highest.index_in_file());
+    let index = contradiction.index().unwrap_or(highest.index_in_file());
     let what = "conf (it does not fit its current file)";
-    let wanted = format!("{} (slot {highest})", misfit.wanted(data_len));
-    Error::corrupt(offset_path, entry_offset(index), what, wanted, misfit.found())
+    let wanted = format!("{} (slot {highest})", contradiction.wanted(data_len));
+    Error::corrupt(offset_path, entry_offset(index), what, wanted, contradiction.found())
 }
 
 /// The error for an entry that does not point to a whole record of the column. `end` is the end offset

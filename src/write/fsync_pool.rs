@@ -1,8 +1,8 @@
-//! Flushes that need not wait for each other.
+//! Flushes files at the same time.
 //!
-//! Before the conf is renamed, everything that it names must be on disk; which of it is there first
-//! makes no difference, since nobody believes any of it before. Flushed one after the other, each
-//! file costs the file system a commit of its journal; flushed at the same time they share one.
+//! Everything that a conf names must be on disk before the conf is renamed. The order within does not
+//! matter, since nothing is believed before. Flushed one after the other, each file costs the file
+//! system a commit of its journal; flushed at the same time, they share one.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::error::{Error, Result};
 use crate::write::column_dir::{ColumnDir, NamedFile};
 
-/// Threads besides the caller's: an ordinary commit flushes four files, five with checksums.
+/// Threads besides the caller's: a commit flushes four files, five with checksums.
 const MAX_THREADS: usize = 4;
 
 /// Something to flush.
@@ -39,9 +39,9 @@ impl Flush {
 type Job = (usize, Option<Flush>);
 type Done = (usize, Result<()>);
 
-/// Threads that flush; started with the first commit that needs them.
+/// Threads that flush files. The first commit that needs them starts them.
 #[derive(Debug, Default)]
-pub(super) struct Flusher {
+pub(super) struct FsyncPool {
     pool: Option<Pool>,
 }
 
@@ -54,9 +54,9 @@ struct Pool {
     threads: Vec<JoinHandle<()>>,
 }
 
-impl Flusher {
-    /// Flushes all of it and returns when that is done: at once where the disk allows it, else one
-    /// after the other. Of several errors the first in the list is returned.
+impl FsyncPool {
+    /// Flushes everything in the list and returns when that is done: at the same time if the disk allows
+    /// it, else one after the other. Of several errors the first in the list is returned.
     pub(super) fn flush_all(&mut self, directory: &ColumnDir, flushes: Vec<Flush>) -> Result<()> {
         if !directory.disk().flushes_at_once() {
             return flushes.into_iter().try_for_each(Flush::run);
@@ -103,7 +103,7 @@ impl Pool {
     }
 }
 
-/// Sent when dropped, also by a panic: whoever waits for it must not wait for ever.
+/// The result of a flush. Sent when dropped, also by a panic: the commit waits for it.
 struct Answer<'a> {
     index: usize,
     outcome: Option<Result<()>>,
@@ -112,12 +112,12 @@ struct Answer<'a> {
 
 impl Drop for Answer<'_> {
     fn drop(&mut self) {
-        // Nobody waits any more when the pool is gone.
+        // Sending fails when the pool was dropped.
         drop(self.done.send((self.index, self.outcome.take().unwrap_or_else(unanswered))));
     }
 }
 
-/// Of what nobody has said that it is flushed, nobody may believe it.
+/// A flush without a result counts as failed.
 fn unanswered() -> Result<()> {
     let source = std::io::Error::other("a panic interrupted it");
     Err(Error::io("a file of the column", "flush", source))

@@ -7,7 +7,7 @@ use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordHeader};
 
 /// How the current file's offset table contradicts the conf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Misfit {
+pub enum ConfContradiction {
     /// The highest slot's entry does not point to a record below the committed length.
     NoHighest {
         /// The entry of the highest slot.
@@ -26,12 +26,12 @@ pub enum Misfit {
 /// committed length `data_len`.
 ///
 /// # Errors
-/// [`Misfit`] if the conf does not belong to this file.
+/// [`ConfContradiction`] if the conf does not belong to this file.
 pub fn check_current_entries(
     entries: impl Iterator<Item = u64>,
     highest_index: usize,
     data_len: u64,
-) -> Result<u64, Misfit> {
+) -> Result<u64, ConfContradiction> {
     let mut largest = 0;
     let mut highest_entry = 0;
     for (index, entry) in entries.enumerate() {
@@ -40,14 +40,14 @@ pub fn check_current_entries(
             highest_entry = entry;
         }
         if committed && index > highest_index {
-            return Err(Misfit::AfterHighest { index, entry });
+            return Err(ConfContradiction::AfterHighest { index, entry });
         }
         if committed {
             largest = largest.max(entry);
         }
     }
     if highest_entry < FIRST_RECORD_OFFSET || highest_entry >= data_len {
-        return Err(Misfit::NoHighest { entry: highest_entry });
+        return Err(ConfContradiction::NoHighest { entry: highest_entry });
     }
     Ok(largest)
 }
@@ -67,13 +67,13 @@ pub fn header_fits(offset: u64, data_len: u64) -> bool {
         && offset.checked_add(HEADER_BYTES).is_some_and(|end| end <= data_len)
 }
 
-impl Misfit {
+impl ConfContradiction {
     /// Index of the contradicting entry; `None` if it is the highest slot's.
     #[must_use]
     pub fn index(self) -> Option<usize> {
         match self {
-            Misfit::NoHighest { .. } => None,
-            Misfit::AfterHighest { index, .. } => Some(index),
+            ConfContradiction::NoHighest { .. } => None,
+            ConfContradiction::AfterHighest { index, .. } => Some(index),
         }
     }
 
@@ -81,10 +81,10 @@ impl Misfit {
     #[must_use]
     pub fn wanted(self, data_len: u64) -> String {
         match self {
-            Misfit::NoHighest { .. } => {
+            ConfContradiction::NoHighest { .. } => {
                 format!("a record of the conf's highest slot below the committed {data_len} bytes")
             }
-            Misfit::AfterHighest { .. } => format!(
+            ConfContradiction::AfterHighest { .. } => format!(
                 "no slot after the conf's highest with a record below the committed {data_len} bytes"
             ),
         }
@@ -93,7 +93,8 @@ impl Misfit {
     /// Describes what the table has, for error messages.
     #[must_use]
     pub fn found(self) -> String {
-        let (Misfit::NoHighest { entry } | Misfit::AfterHighest { entry, .. }) = self;
+        let (ConfContradiction::NoHighest { entry }
+        | ConfContradiction::AfterHighest { entry, .. }) = self;
         format!("entry {entry}")
     }
 }
@@ -107,13 +108,13 @@ mod tests {
         let entries = [0, 8, 0, 30, 0, 90];
         let check = |highest, len| check_current_entries(entries.into_iter(), highest, len);
         assert_eq!(check(3, 90), Ok(30));
-        assert_eq!(check(3, 91), Err(Misfit::AfterHighest { index: 5, entry: 90 }));
-        assert_eq!(check(2, 30), Err(Misfit::NoHighest { entry: 0 }));
-        assert_eq!(check(3, 30), Err(Misfit::NoHighest { entry: 30 }));
-        assert_eq!(check(1, 90), Err(Misfit::AfterHighest { index: 3, entry: 30 }));
+        assert_eq!(check(3, 91), Err(ConfContradiction::AfterHighest { index: 5, entry: 90 }));
+        assert_eq!(check(2, 30), Err(ConfContradiction::NoHighest { entry: 0 }));
+        assert_eq!(check(3, 30), Err(ConfContradiction::NoHighest { entry: 30 }));
+        assert_eq!(check(1, 90), Err(ConfContradiction::AfterHighest { index: 3, entry: 30 }));
         assert_eq!(
             check_current_entries([5u64].into_iter(), 0, 90),
-            Err(Misfit::NoHighest { entry: 5 })
+            Err(ConfContradiction::NoHighest { entry: 5 })
         );
     }
 }

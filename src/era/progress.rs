@@ -1,4 +1,4 @@
-//! Tells the observer of an import how far it is, and remembers that it wants to stop.
+//! Reports the progress of an import to its observer, and remembers that the observer wants to stop.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,13 +8,13 @@ use super::error::ImportError;
 use super::plan::Plan;
 use super::report::{EraReport, Observer, Phase, Progress};
 
-/// States are decoded in small pieces; an observer hears of each of these.
-const TICK_BYTES: u64 = 1 << 20;
+/// States are decoded in small pieces; the observer gets a report after this many bytes.
+const REPORT_BYTES: u64 = 1 << 20;
 
-/// What the two passes over the files, which go on at the same time, tell one observer.
-pub(super) struct Telling<'a> {
+/// The progress of both passes over the files, which run at the same time.
+pub(super) struct ImportProgress<'a> {
     observer: Mutex<&'a mut (dyn Observer + Send)>,
-    /// Bytes that both passes have worked off.
+    /// Bytes that both passes have processed.
     bytes_done: AtomicU64,
     bytes_total: u64,
     eras_done: AtomicU64,
@@ -22,7 +22,7 @@ pub(super) struct Telling<'a> {
     stopped: AtomicBool,
 }
 
-impl<'a> Telling<'a> {
+impl<'a> ImportProgress<'a> {
     pub(super) fn new(plan: &Plan, observer: &'a mut (dyn Observer + Send)) -> Self {
         Self {
             observer: Mutex::new(observer),
@@ -40,7 +40,7 @@ impl<'a> Telling<'a> {
         observer.era_done(report);
     }
 
-    fn tell(&self, phase: Phase, file: &Path, era: u64, bytes: u64) {
+    fn send(&self, phase: Phase, file: &Path, era: u64, bytes: u64) {
         // Under the lock, so that an observer sees the numbers rise.
         let mut observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.bytes_done.fetch_add(bytes, Ordering::Relaxed);
@@ -59,34 +59,34 @@ impl<'a> Telling<'a> {
     }
 }
 
-/// How far one pass is in one file.
+/// The progress of one pass in one file.
 #[derive(Clone)]
-pub(super) struct Ticker<'t, 'a> {
-    telling: &'t Telling<'a>,
+pub(super) struct PassProgress<'t, 'a> {
+    import: &'t ImportProgress<'a>,
     file: PathBuf,
     file_len: u64,
     era: u64,
-    /// The byte of the file up to which the observer has heard.
+    /// The byte of the file up to which progress was reported.
     position: u64,
 }
 
-impl<'t, 'a> Ticker<'t, 'a> {
-    pub(super) fn new(telling: &'t Telling<'a>) -> Self {
-        Self { telling, file: PathBuf::new(), file_len: 0, era: 0, position: 0 }
+impl<'t, 'a> PassProgress<'t, 'a> {
+    pub(super) fn new(import: &'t ImportProgress<'a>) -> Self {
+        Self { import, file: PathBuf::new(), file_len: 0, era: 0, position: 0 }
     }
 
-    pub(super) fn telling(&self) -> &'t Telling<'a> {
-        self.telling
+    pub(super) fn import(&self) -> &'t ImportProgress<'a> {
+        self.import
     }
 
     pub(super) fn begin_file(&mut self, path: &Path, byte_len: u64) {
-        *self = Self { file: path.to_path_buf(), file_len: byte_len, ..Self::new(self.telling) };
+        *self = Self { file: path.to_path_buf(), file_len: byte_len, ..Self::new(self.import) };
     }
 
-    /// What the pass had no need to look at counts as worked off.
+    /// Bytes that the pass has skipped count as processed.
     pub(super) fn end_file(&mut self) {
         let rest = self.file_len.saturating_sub(self.position);
-        self.telling.bytes_done.fetch_add(rest, Ordering::Relaxed);
+        self.import.bytes_done.fetch_add(rest, Ordering::Relaxed);
         self.position = self.file_len;
     }
 
@@ -94,35 +94,35 @@ impl<'t, 'a> Ticker<'t, 'a> {
         self.era = era;
     }
 
-    /// Another ticker of this pass, for the part of the file that starts at `position`.
+    /// Progress in the part of the file that starts at `position`, on another thread.
     pub(super) fn beside(&self, position: u64) -> Self {
         Self { position, ..self.clone() }
     }
 
-    /// The part that `other` told of is not told of again.
-    pub(super) fn pass(&mut self, other: &Self) {
+    /// Skips the part that `other` has reported.
+    pub(super) fn skip(&mut self, other: &Self) {
         self.position = self.position.max(other.position);
     }
 
-    /// Tells the observer, at a place where the import can stop.
-    pub(super) fn tick(&mut self, phase: Phase, position: u64) -> Result<(), ImportError> {
-        self.tell(phase, position);
-        if self.telling.stopped.load(Ordering::Relaxed) {
+    /// Reports, at a place where the import can stop.
+    pub(super) fn report(&mut self, phase: Phase, position: u64) -> Result<(), ImportError> {
+        self.send(phase, position);
+        if self.import.stopped.load(Ordering::Relaxed) {
             return Err(ImportError::Stopped { file: self.file.clone(), era: self.era });
         }
         Ok(())
     }
 
-    /// Tells the observer now and then, at a place where the import cannot stop.
+    /// Reports every [`REPORT_BYTES`], at a place where the import cannot stop.
     pub(super) fn note(&mut self, phase: Phase, position: u64) {
-        if position.saturating_sub(self.position) >= TICK_BYTES {
-            self.tell(phase, position);
+        if position.saturating_sub(self.position) >= REPORT_BYTES {
+            self.send(phase, position);
         }
     }
 
-    fn tell(&mut self, phase: Phase, position: u64) {
+    fn send(&mut self, phase: Phase, position: u64) {
         let bytes = position.saturating_sub(self.position);
         self.position = self.position.max(position);
-        self.telling.tell(phase, &self.file, self.era, bytes);
+        self.import.send(phase, &self.file, self.era, bytes);
     }
 }

@@ -4,23 +4,23 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::error::{AnotherChain, ImportError};
+use super::archive_roots::{check_held, complete_blocks, genesis_of, view_of};
+use super::columns::{ImportColumns, ImportOptions};
+use super::error::{AnotherChain, ImportError, refused};
 use super::group::{EraSlots, Group};
-use super::import::{ImportColumns, ImportOptions};
+use super::lacks::{Lack, LackingState, Lacks};
 use super::plan::{Plan, PlannedFile};
-use super::reader::{EraFile, EraState};
-use super::ssz::{Root, STATE_HEAD_BYTES, StateHead};
-use super::verify::Verified;
+use super::reader::EraFile;
+use super::ssz::Root;
 use crate::column::Column;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::occupancy::lowest_slot;
-use crate::read::{Reader, ReaderOptions, View};
 use crate::slot::Slot;
 use crate::write::Writer;
 
 /// What the archive has of an era.
 #[derive(Debug)]
-pub(super) enum Standing {
+pub(super) enum EraPosition {
     /// All of it, or all but what was pruned.
     Complete {
         /// Something of it was pruned.
@@ -28,64 +28,6 @@ pub(super) enum Standing {
     },
     /// Not all of it.
     Lacking(Lacks),
-}
-
-/// What each column lacks of an era.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Lacks {
-    pub(super) blocks: Lack,
-    pub(super) block_roots: Lack,
-    pub(super) state_roots: Lack,
-    pub(super) state: LackingState,
-    /// The highest slots of the era with a root in `bbr` and in `bsr`.
-    pub(super) held: [Option<Slot>; 2],
-    /// The archive has some of the era.
-    pub(super) is_begun: bool,
-}
-
-impl Lacks {
-    /// The columns that lacked something of an era of which the archive had some.
-    pub(super) fn completed(&self) -> Vec<Column> {
-        if !self.is_begun {
-            return Vec::new();
-        }
-        let lacks_state = matches!(self.state, LackingState::Lacking(_));
-        [
-            (Column::Blocks, self.blocks != Lack::Nothing),
-            (Column::BlockRoots, self.block_roots != Lack::Nothing),
-            (Column::StateRoots, self.state_roots != Lack::Nothing),
-            (Column::StateSnapshots, lacks_state),
-        ]
-        .into_iter()
-        .filter_map(|(column, lacks)| lacks.then_some(column))
-        .collect()
-    }
-}
-
-/// What a column lacks of the slots that an era brings.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Lack {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// Slots above its highest.
-    Next,
-    /// Slots at or below its highest, and maybe others above it.
-    Behind,
-}
-
-/// The state of an era.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum LackingState {
-    /// It is neither there nor wanted.
-    #[default]
-    NotSelected,
-    /// It was pruned.
-    Pruned,
-    /// It is there.
-    Held,
-    /// It is wanted and not there.
-    Lacking(Lack),
 }
 
 /// Follows what the columns hold through an import that has not begun.
@@ -148,9 +90,8 @@ impl Survey {
         &mut self,
         columns: &mut ImportColumns<'_>,
         planned: &PlannedFile,
-    ) -> Result<Vec<(Group, Standing)>, ImportError> {
-        let mut file = EraFile::open(&planned.path)?;
-        super::import::check_planned(&file, planned)?;
+    ) -> Result<Vec<(Group, EraPosition)>, ImportError> {
+        let mut file = planned.open()?;
         // Nothing else ties era 0 to the archive; later eras have roots to compare.
         if planned.first_era == 0 {
             self.check_genesis(planned)?;
@@ -158,12 +99,12 @@ impl Survey {
         let mut eras = Vec::new();
         for group in file.groups().to_vec() {
             // An era that comes twice is compared with what the first brought.
-            let standing = if self.seen.insert(group.era) {
+            let position = if self.seen.insert(group.era) {
                 self.era(columns, &mut file, &group)?
             } else {
-                Standing::Complete { pruned: false }
+                EraPosition::Complete { pruned: false }
             };
-            eras.push((group, standing));
+            eras.push((group, position));
         }
         Ok(eras)
     }
@@ -173,7 +114,7 @@ impl Survey {
         columns: &mut ImportColumns<'_>,
         file: &mut EraFile,
         group: &Group,
-    ) -> Result<Standing, ImportError> {
+    ) -> Result<EraPosition, ImportError> {
         let mut lacks = Lacks::default();
         let mut first_lacking = [None; 3];
         let mut pruned = false;
@@ -209,7 +150,7 @@ impl Survey {
             && first_lacking == [None; 3]
             && state_at.is_none()
         {
-            return Ok(Standing::Complete { pruned: pruned || state_is_pruned });
+            return Ok(EraPosition::Complete { pruned: pruned || state_is_pruned });
         }
         if let Some(slots) = group.slots {
             self.check_consecutive(file.path(), group.era, slots, first_lacking)?;
@@ -220,7 +161,7 @@ impl Survey {
         }
         self.check_backfill(columns, file.path(), group, &lacks, first_lacking)?;
         self.pass(file, group, &lacks)?;
-        Ok(Standing::Lacking(lacks))
+        Ok(EraPosition::Lacking(lacks))
     }
 
     /// Whether the state is there, or wanted; then its slot is returned.
@@ -441,138 +382,4 @@ fn lack(first_lacking: Option<Slot>, end: Option<Slot>) -> Lack {
         Some(slot) if Some(slot) <= end => Lack::Behind,
         Some(_) => Lack::Next,
     }
-}
-
-/// `None` where there is no column yet.
-pub(super) fn view_of(writer: &Writer) -> Result<Option<View>> {
-    if writer.is_to_be_created() {
-        return Ok(None);
-    }
-    let reader = Reader::open_mapped(writer.directory(), ReaderOptions::default())?;
-    Ok(Some(reader.view()))
-}
-
-fn root_at(view: &View, slot: Slot) -> Result<Option<Vec<u8>>> {
-    Ok(view.get(slot)?.map(std::borrow::Cow::into_owned))
-}
-
-/// The slot up to which every slot behind the last block is known to be skipped: its root repeats.
-fn complete_blocks(end: Option<Slot>, roots: Option<&View>) -> Result<Option<Slot>> {
-    let Some(roots) = roots else { return Ok(end) };
-    let (Some(end), Some(highest)) = (end, roots.highest_written_slot()) else { return Ok(end) };
-    if highest <= end {
-        return Ok(Some(end));
-    }
-    let repeats = root_at(roots, end)?.is_some_and(|root| {
-        root_at(roots, highest).is_ok_and(|last| last.as_deref() == Some(&*root))
-    });
-    Ok(Some(if repeats { highest } else { end }))
-}
-
-/// What the first state in `bss` says of its chain, if it is a state at all.
-fn genesis_of(snapshots: &Writer) -> Result<Option<Root>> {
-    let Some(view) = view_of(snapshots)? else { return Ok(None) };
-    let record = view.at_or_after(Slot(0))?;
-    let head = record.as_ref().and_then(|record| {
-        let head = StateHead::parse(record.stored().get(..STATE_HEAD_BYTES)?).ok()?;
-        (head.slot == record.slot()).then_some(head.genesis_validators_root)
-    });
-    Ok(head)
-}
-
-/// Refuses an era whose roots are not those in `bbr` and `bsr`, as far as these have them. `held` are the
-/// highest slots of the era that they have.
-pub(super) fn check_held(
-    columns: &ImportColumns<'_>,
-    path: &Path,
-    group: &Group,
-    state: &EraState,
-    held: [Option<Slot>; 2],
-) -> Result<(), ImportError> {
-    let (Some(slots), Some(roots)) = (group.slots, &state.roots) else { return Ok(()) };
-    let of_columns = [
-        (Column::BlockRoots, &*columns.block_roots, &roots.block_roots),
-        (Column::StateRoots, &*columns.state_roots, &roots.state_roots),
-    ];
-    for ((column, writer, roots), highest) in of_columns.into_iter().zip(held) {
-        let Some(highest) = highest else { continue };
-        let view = view_of(writer).map_err(|error| refused(path, group, column, error))?;
-        let Some(view) = view else { continue };
-        // The highest first: it tells another chain, whatever else is wrong.
-        let every_slot = (slots.first.0..).map(Slot).zip(roots);
-        let last = slots.index_of(highest).and_then(|place| Some((highest, roots.get(place)?)));
-        let below = every_slot.take_while(|(slot, _)| *slot < highest);
-        for (slot, root) in last.into_iter().chain(below) {
-            check_root(&view, column, path, group, slot, root)?;
-        }
-    }
-    Ok(())
-}
-
-/// The last block root before an era is the one that the era before it has, in these files or in
-/// the archive. An archive that begins with this era has none.
-pub(super) fn check_link(
-    columns: &ImportColumns<'_>,
-    path: &Path,
-    era: &Verified,
-    verified: Option<&Verified>,
-) -> Result<(), ImportError> {
-    let Some((slot, root)) = era.before else { return Ok(()) };
-    let verified =
-        verified.filter(|verified| verified.group.era.checked_add(1) == Some(era.group.era));
-    let Some(wanted) = verified.and_then(|era| era.last_root) else {
-        let (column, group) = (Column::BlockRoots, &era.group);
-        let view =
-            view_of(columns.block_roots).map_err(|error| refused(path, group, column, error))?;
-        return view.map_or(Ok(()), |view| check_root(&view, column, path, group, slot, &root));
-    };
-    if wanted == root {
-        return Ok(());
-    }
-    let mismatch = AnotherChain {
-        file: path.to_path_buf(),
-        era: era.group.era,
-        slot,
-        what: "block root",
-        found: root,
-        other: "the era before it in these files".to_owned(),
-        wanted: Some(wanted),
-    };
-    Err(mismatch.into())
-}
-
-/// Refuses an era whose root of a slot is not the one in the column, where that has one.
-fn check_root(
-    view: &View,
-    column: Column,
-    path: &Path,
-    group: &Group,
-    slot: Slot,
-    root: &Root,
-) -> Result<(), ImportError> {
-    let held = view.get(slot);
-    let Some(held) = held.map_err(|source| refused(path, group, column, source))? else {
-        return Ok(());
-    };
-    if held[..] == root[..] {
-        return Ok(());
-    }
-    let what = if column == Column::BlockRoots { "block root" } else { "state root" };
-    Err(another(path, group, slot, what, *root, held[..].try_into().ok()))
-}
-
-fn another(
-    path: &Path,
-    group: &Group,
-    slot: Slot,
-    what: &'static str,
-    found: Root,
-    wanted: Option<Root>,
-) -> ImportError {
-    let (file, era, other) = (path.to_path_buf(), group.era, "the archive".to_owned());
-    AnotherChain { file, era, slot, what, found, other, wanted }.into()
-}
-
-pub(super) fn refused(path: &Path, group: &Group, column: Column, source: Error) -> ImportError {
-    ImportError::Column { file: path.to_path_buf(), era: group.era, column, source }
 }
