@@ -1,7 +1,8 @@
-//! `column.check`, the witness of the conf: which confs this software wrote last.
+//! `column.check`, the witness of the conf: the last two confs that this software wrote.
 //!
-//! `FORMAT.md`, section 11. A conf has no checksum of its own; two slots here hold the last two, each
-//! under one. A conf that is in neither was changed by something else.
+//! `FORMAT.md`, section 11. A conf has no checksum of its own. The witness holds the last two confs in
+//! two slots, each with a checksum. A conf that is in neither slot was written by other software, or
+//! has rotted.
 
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 use crate::format::conf::{Conf, V3_BYTES};
 use crate::slot::FileId;
 
-/// What every slot begins with.
+/// Magic bytes at the start of every slot.
 pub const MAGIC: [u8; 8] = *b"CSTCHK01";
 
 /// One slot of the witness.
@@ -20,27 +21,27 @@ pub const MAGIC: [u8; 8] = *b"CSTCHK01";
 struct CheckSlot {
     magic: [u8; 8],
     sequence: U64,
-    /// Zero after its length.
+    /// The conf's bytes; zero after the first `conf_len`.
     conf: [u8; V3_BYTES],
     conf_len: u8,
     reserved: [u8; 55],
-    /// CRC-32C of the bytes before it.
+    /// CRC-32C of all preceding bytes of the slot.
     checksum: U32,
 }
 
 /// Bytes of a slot.
 pub const CHECK_SLOT_BYTES: usize = 128;
 const _: () = assert!(size_of::<CheckSlot>() == CHECK_SLOT_BYTES);
-/// Bytes of a slot that its own checksum is of: all before it.
+/// Bytes covered by a slot's own checksum: all that precede it.
 const SUMMED_BYTES: usize = CHECK_SLOT_BYTES - size_of::<U32>();
 
-/// From the start of one slot to the start of the next: a write that is torn within one page or one
-/// sector of any disk leaves the other slot alone.
+/// Distance between the starts of the two slots. A torn write to one page or sector cannot damage the
+/// other slot.
 const SLOT_STRIDE: usize = 4096;
-/// Slots of the witness.
+/// Number of slots in the witness.
 const SLOTS: usize = 2;
-/// Where a slot's mark lies after its start: a word of its own, written alone once the commit of the
-/// other slot is durable.
+/// Offset of the mark from the start of its slot. It is written alone, as one 8-byte store, once the
+/// commit of the other slot is durable.
 const MARK_OFFSET: usize = CHECK_SLOT_BYTES;
 /// Bytes of a mark.
 pub const MARK_BYTES: usize = size_of::<U64>();
@@ -48,15 +49,15 @@ const _: () = assert!(MARK_OFFSET.is_multiple_of(MARK_BYTES));
 /// Bytes of the whole file.
 pub const CHECK_BYTES: usize = SLOTS * SLOT_STRIDE;
 
-/// A conf as it was written.
+/// The content of one slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Written {
-    /// Grows with every write.
+    /// Increases with every write.
     sequence: u64,
     conf: Conf,
 }
 
-/// The confs that were written last, as far as their slots can be read.
+/// The content of the readable slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Witness {
     slots: [Option<Written>; SLOTS],
@@ -64,38 +65,40 @@ pub struct Witness {
     marks: [u64; SLOTS],
 }
 
-/// The complement, for a mark is under no checksum: no single bit makes one of zeros.
+/// The mark of a finished commit: the complement of its sequence number. A mark has no checksum, and no
+/// single bit flip turns zeros into a complement.
 fn mark_of(finished: &Written) -> u64 {
     !finished.sequence
 }
 
-/// What the witness says of a conf.
+/// How a conf relates to the witness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// Nothing: there is no slot that can be read.
+    /// No slot is readable, so nothing is known.
     Unwitnessed,
-    /// It is the conf that was written last.
+    /// The conf is the newest one in the witness.
     Newest,
-    /// It is the conf from before the one that was written last, whose commit was under way when
-    /// the writer stopped; or that commit happened, and the conf has rotted or was put back since.
+    /// The conf is the older one in the witness. Either the newer commit was in flight when the writer
+    /// stopped, or it completed and the conf has since rotted or was restored from a copy.
     Before {
-        /// The conf of that commit.
+        /// The conf of the newer commit.
         unfinished: Conf,
     },
-    /// It is in no slot, and another writer could have made it from one that is.
+    /// The conf is in no slot, but another writer could have produced it from a conf in a slot.
     Continued {
-        /// The conf that was written last.
+        /// The newest conf in the witness.
         newest: Conf,
     },
-    /// It is in no slot, and no writer makes it from one that is: it has rotted, or is an old one.
+    /// The conf is in no slot, and no writer produces it from a conf in a slot: it has rotted, or is
+    /// outdated.
     Contradicted {
-        /// The conf that was written last.
+        /// The newest conf in the witness.
         newest: Conf,
     },
 }
 
 impl Witness {
-    /// Reads the file's bytes. A slot that is torn or damaged says nothing.
+    /// Parses the file's bytes. A torn or damaged slot counts as empty.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {
         let mut witness = Self::default();
@@ -107,7 +110,7 @@ impl Witness {
         witness
     }
 
-    /// The bytes of a file with these slots.
+    /// Encodes the whole file.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![0; CHECK_BYTES];
@@ -124,7 +127,7 @@ impl Witness {
         bytes
     }
 
-    /// Fills the slot that does not speak for the conf in force. Returns where the slot lies in the
+    /// Puts `next` into the slot that does not hold the conf in force. Returns the slot's offset in the
     /// file, and its bytes.
     pub fn fill(&mut self, in_force: Option<&Conf>, next: Conf) -> (u64, [u8; CHECK_SLOT_BYTES]) {
         let [first, second] = self.slots;
@@ -142,16 +145,16 @@ impl Witness {
         (offset, CheckSlot::new(&written).to_bytes())
     }
 
-    /// Clears the slot that speaks for a commit that was given up, beside that of the conf in force.
-    /// Returns where it lies in the file, and its bytes.
+    /// Clears the slot of an abandoned commit, which is the one that does not hold the conf in force.
+    /// Returns the slot's offset in the file, and its bytes.
     pub fn clear(&mut self, in_force: &Conf) -> Option<(u64, [u8; CHECK_SLOT_BYTES])> {
         let index = usize::from(self.index_of(Some(in_force))? == 0);
         self.slots.get_mut(index)?.take()?;
         Some((index.saturating_mul(SLOT_STRIDE) as u64, [0; CHECK_SLOT_BYTES]))
     }
 
-    /// Marks the commit of the conf in force as finished: its rename is durable. Returns where the mark
-    /// lies in the file, and its bytes; `None` where the slot of no other conf raises a doubt.
+    /// Marks the commit of the conf in force as finished: its rename is durable. Returns the mark's offset
+    /// in the file, and its bytes; `None` if the other slot is empty, so that no mark is needed.
     pub fn finish(&mut self, in_force: &Conf) -> Option<(u64, [u8; MARK_BYTES])> {
         let index = self.index_of(Some(in_force))?;
         let other = usize::from(index == 0);
@@ -161,7 +164,7 @@ impl Witness {
         Some((offset as u64, self.marks[other].to_le_bytes()))
     }
 
-    /// What it says of a conf.
+    /// How `conf` relates to the witness.
     #[must_use]
     pub fn standing(&self, conf: &Conf) -> Standing {
         let Some(newest) = self.newest() else { return Standing::Unwitnessed };
@@ -177,7 +180,7 @@ impl Witness {
         }
     }
 
-    /// The confs in its slots, the newest first.
+    /// The confs in the slots, newest first.
     pub fn confs(&self) -> impl Iterator<Item = Conf> {
         let newest = self.newest().map(|newest| newest.sequence);
         let mut written: Vec<Written> = self.slots.iter().flatten().copied().collect();
@@ -185,9 +188,9 @@ impl Witness {
         written.into_iter().map(|written| written.conf)
     }
 
-    /// The length of a data file up to which its checksums speak for its records, beside this conf;
-    /// `u64::MAX` where that is all of it. A record that starts there or later may be one that other
-    /// software put in the place of one whose commit did not happen: its checksum may be the other's.
+    /// Checksums vouch only for records of the data file that start below this offset; `u64::MAX` if
+    /// they vouch for all. Past it, other software may have cut off an uncommitted record and written
+    /// another in its place, while the checksum of the first remained.
     #[must_use]
     pub fn vouched_len(&self, conf: &Conf, file_id: FileId) -> u64 {
         let len_in = |written: &Written| {
@@ -196,7 +199,7 @@ impl Witness {
         };
         match self.standing(conf) {
             Standing::Unwitnessed | Standing::Before { .. } => u64::MAX,
-            // The other software may have come to the very conf that was about to be written.
+            // Other software may have arrived at exactly the conf that was about to be written.
             Standing::Newest => self.before_unfinished().map_or(u64::MAX, |before| len_in(&before)),
             Standing::Continued { .. } | Standing::Contradicted { .. } => {
                 self.slots.iter().flatten().map(len_in).min().unwrap_or(u64::MAX)
@@ -204,8 +207,7 @@ impl Witness {
         }
     }
 
-    /// What was in force when the newest conf was about to be written, unless that commit is known to
-    /// have been finished.
+    /// The conf that was in force before the newest one, unless the newest commit is marked as finished.
     fn before_unfinished(&self) -> Option<Written> {
         let newest = self.newest()?;
         let is_before = |(written, _): &(Written, u64)| written.sequence != newest.sequence;
@@ -215,7 +217,7 @@ impl Witness {
         (mark != mark_of(&newest)).then_some(before)
     }
 
-    /// Whether a slot has this conf.
+    /// Whether a slot holds this conf.
     #[must_use]
     pub fn knows(&self, conf: &Conf) -> bool {
         self.index_of(Some(conf)).is_some()
@@ -225,7 +227,8 @@ impl Witness {
         self.slots.iter().flatten().copied().max_by_key(|written| written.sequence)
     }
 
-    /// The slot that speaks for a conf. Of two the newer: the flush of the other may have failed.
+    /// The index of the slot that holds a conf. If both do, the newer one: the flush of the older may
+    /// have failed.
     fn index_of(&self, conf: Option<&Conf>) -> Option<usize> {
         let found = self.slots.iter().enumerate().filter_map(|(index, written)| {
             written.filter(|written| Some(&written.conf) == conf).map(|w| (w.sequence, index))
@@ -253,7 +256,7 @@ impl CheckSlot {
             && self.checksum.get() == self.own_sum()
             && self.reserved == [0; 55];
         let bytes = self.conf.get(..usize::from(self.conf_len)).filter(|_| is_intact)?;
-        // Whoever asks has no use for what is wrong with it.
+        // Callers treat every invalid conf alike, so the error is dropped.
         let conf = Conf::decode(Path::new(""), bytes).ok()?;
         Some(Written { sequence: self.sequence.get(), conf })
     }
@@ -302,7 +305,7 @@ mod tests {
         wanted.resize(68, 0);
         wanted.push(36);
         wanted.resize(124, 0);
-        // CRC-32C of the 124 bytes, made with Python.
+        // CRC-32C of the 124 bytes, computed with Python.
         wanted.extend_from_slice(&0x9053_724cu32.to_le_bytes());
         assert_eq!(bytes[..124], wanted[..124]);
         assert_eq!(bytes[124..], wanted[124..], "{:x?}", &bytes[124..]);
@@ -316,10 +319,10 @@ mod tests {
     }
 
     #[test]
-    fn the_slot_of_the_conf_in_force_is_never_the_one_that_is_filled() {
+    fn fill_never_overwrites_the_slot_of_the_conf_in_force() {
         let mut witness = Witness::default();
         witness.fill(None, v2(1, 48));
-        // A commit that did not happen, and the one after it.
+        // Commits that did not happen, each followed by another attempt.
         for next in [v2(2, 88), v2(3, 88), v2(4, 88)] {
             let (offset, _) = witness.fill(Some(&v2(1, 48)), next);
             assert_eq!(offset, 4096);
@@ -327,13 +330,13 @@ mod tests {
             assert_eq!(witness.standing(&next), Standing::Newest);
         }
         assert_eq!(witness.fill(Some(&v2(4, 88)), v2(5, 128)).0, 0);
-        // A commit that is given up leaves the conf in force alone in its slot.
+        // Abandoning a commit leaves only the slot of the conf in force.
         witness.fill(Some(&v2(5, 128)), v2(6, 168));
         assert_eq!(witness.clear(&v2(5, 128)), Some((4096, [0; 128])));
         assert_eq!(witness.confs().collect::<Vec<_>>(), [v2(5, 128)]);
         assert_eq!(witness.clear(&v2(5, 128)), None);
         witness.fill(Some(&v2(5, 128)), v2(6, 168));
-        // The conf in force is another's: the newest is kept.
+        // The conf in force is in no slot: the newest slot is kept.
         assert_eq!(witness.fill(Some(&v2(9, 1000)), v2(10, 1040)).0, 0);
         assert_eq!(witness.confs().collect::<Vec<_>>(), [v2(10, 1040), v2(6, 168)]);
     }
@@ -379,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn any_changed_bit_and_any_cut_silences_a_slot() {
+    fn a_slot_with_a_flipped_bit_or_cut_short_reads_as_empty() {
         let mut witness = Witness::default();
         witness.fill(None, v2(1, 48));
         witness.fill(Some(&v2(1, 48)), v2(2, 88));
@@ -398,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_writer_may_have_made_is_told_from_what_nobody_makes() {
+    fn a_conf_that_may_follow_is_continued_and_any_other_contradicted() {
         let mut witness = Witness::default();
         let base = v3(40_960, 88, Some((3, 4008)));
         assert_eq!(witness.standing(&base), Standing::Unwitnessed);
@@ -435,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn checksums_speak_up_to_the_shortest_length_that_may_have_been_taken_over() {
+    fn checksums_vouch_below_the_shortest_length_in_the_witness() {
         let mut witness = Witness::default();
         let (before, after) = (v2(8190, 1000), v2(8192, 48));
         witness.fill(None, before);

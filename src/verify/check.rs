@@ -1,4 +1,4 @@
-//! One file of a column: its data, its offsets, its checksums.
+//! Verifies one file of a column: its data, offsets and checksums.
 
 use std::path::PathBuf;
 
@@ -21,16 +21,16 @@ use crate::read::sums;
 use crate::read::unmapped::UnmappedFile;
 use crate::slot::{FileId, Slot};
 
-/// Bytes of a block root and of a state root.
+/// Length in bytes of a block root or state root.
 const ROOT_BYTES: usize = 32;
 
 /// The checksums of a file.
 pub(super) struct Sums {
     pub(super) table: Box<SumTable>,
-    /// Without an intact header an entry only counts where it fits: otherwise it may be one of a file
-    /// that was not made to its end.
+    /// Whether length and header are intact. If not, an entry counts only if it matches a record, since
+    /// the file may never have been completed.
     pub(super) is_whole: bool,
-    /// That it is not whole.
+    /// The finding to report for a file that is not whole.
     pub(super) broken: Option<Finding>,
 }
 
@@ -55,21 +55,21 @@ pub(super) struct FileCheck<'a> {
 /// How far the checksums of a file vouch for its records.
 #[derive(Clone, Copy)]
 pub(super) struct Vouched {
-    /// A checksum of a record that starts there or later may be that of another, whose commit did not
-    /// happen: other software has healed since, and written there.
+    /// A record that starts at or past this offset may have replaced one whose commit did not happen:
+    /// other software healed and wrote there, and the checksum belongs to the earlier record.
     pub(super) len: u64,
-    /// Whether that was told of the conf.
+    /// Whether the doubt was already reported, with the finding for the conf.
     pub(super) is_doubt_told: bool,
 }
 
 impl FileCheck<'_> {
-    /// Checks a file. Everything that is wrong with it is found, not returned.
+    /// Checks a file. Problems of the file become findings, not errors.
     ///
-    /// 1. its two files, with the bound of the data file,
-    /// 2. the offset table as a whole, and the bytes around the records,
-    /// 3. whether the conf fits, where it is the current file,
-    /// 4. the records in the order in which they lie, and what lies between them,
-    /// 5. entries, checksums and records that have lost each other.
+    /// 1. Open its two files and establish the bound.
+    /// 2. Check the lengths of both files and the version record.
+    /// 3. If it is the current file, check that the conf fits.
+    /// 4. Check the records in the order in which they lie, and the bytes between them.
+    /// 5. Match entries, checksums and records that have lost each other.
     pub(super) fn run(
         column: &Unmapped,
         options: &VerifyOptions,
@@ -86,7 +86,7 @@ impl FileCheck<'_> {
                 Err(error) => return found.error(&path, None, error).map(|()| found),
             };
         found.unreadable(&unreadable);
-        // It may have been upgraded since.
+        // Backfill may have been turned on since.
         let latest = || files.latest_conf().is_ok_and(|latest| latest.conf.backfill.is_some());
         let is_latest = column.is_latest().unwrap_or(false);
         let allows_backfill = conf.backfill.is_some() || !is_latest && latest();
@@ -123,8 +123,7 @@ impl FileCheck<'_> {
         if self.column.conf().current_file() == Some(self.file_id) {
             self.fit()?;
         }
-        // Read once for the file, and after its bound was established: then it has the checksums of
-        // all records below that.
+        // Reads the checksums after the bound was established, so that they cover all records below it.
         self.sums = self.sum_table()?;
         // 4.
         let (records, nowhere) = self.entries()?;
@@ -137,11 +136,11 @@ impl FileCheck<'_> {
         let Some(byte_len) = table_len.filter(|byte_len| *byte_len < TABLE_BYTES as u64) else {
             return;
         };
-        // Before its first commit it may have been about to be made.
+        // A file without records may have been in creation when its writer stopped.
         if self.bound > FIRST_RECORD_OFFSET {
             let path = self.column.files().offset_path(self.file_id);
-            let wanted = format!("{TABLE_BYTES} bytes, for there are committed records");
-            let found = format!("{byte_len} bytes: the entries after them are lost");
+            let wanted = format!("{TABLE_BYTES} bytes, because there are committed records");
+            let found = format!("{byte_len} bytes: the entries past them are lost");
             let short = finding(Severity::Damage, path, "length of the offset file", wanted, found);
             self.found.push(Finding { offset: Some(byte_len), ..short });
         }
@@ -153,7 +152,8 @@ impl FileCheck<'_> {
         let uncommitted = status.map_or(0, |status| status.byte_len.saturating_sub(self.bound));
         if uncommitted > 0 {
             let wanted = format!("an end at the committed {} bytes", self.bound);
-            let found = format!("{uncommitted} uncommitted bytes");
+            let bytes = if uncommitted == 1 { "byte" } else { "bytes" };
+            let found = format!("{uncommitted} uncommitted {bytes}");
             let tail =
                 finding(Severity::Note, files.data_path(self.file_id), "data file", wanted, found);
             self.found.push(Finding { offset: Some(self.bound), ..tail });
@@ -173,7 +173,7 @@ impl FileCheck<'_> {
         Ok(())
     }
 
-    /// Whether the conf is one of this file. What cannot be read is not held against it.
+    /// Checks that the conf fits this file, as far as the file is readable.
     fn fit(&mut self) -> Result<()> {
         let (files, conf) = (self.column.files(), self.column.conf());
         let highest_is_known =
@@ -195,8 +195,7 @@ impl FileCheck<'_> {
         fits.or_else(|error| self.found.error(&path, None, error))
     }
 
-    /// The checksums of the file. One that cannot be read is reported, and the records are checked all
-    /// the same.
+    /// Reads the checksum file. If it cannot be read, reports that; the records are checked without it.
     fn sum_table(&mut self) -> Result<Option<Sums>> {
         let name = names::sums_file(self.file_id);
         let path = self.column.files().directory.file_path(&name);
@@ -214,14 +213,14 @@ impl FileCheck<'_> {
         let is_read = unreadable.iter().all(|lost| lost.bytes.start >= SUMS_HEADER_BYTES as u64);
         let broken = is_read.then(|| {
             let wanted = format!("{SUMS_BYTES} bytes with an intact header");
-            let found = format!("{} bytes: only what fits its record is known", bytes.len());
+            let found = format!("{} bytes: only entries that match a record count", bytes.len());
             finding(Severity::Note, path, "checksum file", wanted, found)
         });
         Ok(Some(Sums { table, is_whole: false, broken }))
     }
 
-    /// The entries that lead to a place below the bound, by that place, and those that lead nowhere.
-    #[expect(clippy::type_complexity, reason = "two lists of the same")]
+    /// The entries that point below the bound, sorted by offset, and those that point to or past it.
+    #[expect(clippy::type_complexity, reason = "two lists of the same type")]
     fn entries(&mut self) -> Result<(Vec<(u64, Slot)>, Vec<(u64, Slot)>)> {
         let (mut records, mut nowhere) = (Vec::new(), Vec::new());
         let (files, tag) = (self.column.files(), self.tag());
@@ -246,7 +245,7 @@ impl FileCheck<'_> {
                         files.offset_path(self.file_id),
                         "offset entry",
                         wanted,
-                        format!("{entry}, though the column is only appended to"),
+                        format!("{entry}, although entries rise with the slot without backfill"),
                     );
                     let offset = Some(entry_offset(index));
                     self.found.push(Finding { offset, slot: Some(slot), ..lower });
@@ -258,16 +257,16 @@ impl FileCheck<'_> {
         Ok((records, nowhere))
     }
 
-    /// Records must not overlap; what lies between them belongs to no slot.
+    /// Checks the records, which must not overlap, and the unreferenced bytes between them.
     fn records(&mut self, records: Vec<(u64, Slot)>) -> Result<()> {
         let mut end = FIRST_RECORD_OFFSET.min(self.bound);
         let (mut last, mut end_is_known) = (None, true);
         for (entry, slot) in records {
             if entry < end {
-                let wanted = format!("a record that starts behind {end}");
+                let wanted = format!("a record that starts at or after {end}");
                 let found = match last {
-                    Some(last) => format!("one that overlaps the record of slot {last}"),
-                    None => "one inside the version record".to_owned(),
+                    Some(last) => format!("a record that overlaps that of slot {last}"),
+                    None => "a record inside the version record".to_owned(),
                 };
                 let path = self.column.files().data_path(self.file_id);
                 let overlap = finding(Severity::Damage, path, "record", wanted, found);
@@ -278,7 +277,7 @@ impl FileCheck<'_> {
             let overlaps = entry < end;
             let damages = self.found.summary.damages;
             let stop = self.record(slot, entry)?;
-            // How far a damaged record goes is not known: what it says may be what is wrong.
+            // The end of a damaged record is unknown, since its length may be what is damaged.
             let stop = stop.filter(|_| overlaps || self.found.summary.damages == damages);
             end_is_known = stop.is_some() || overlaps && end_is_known;
             end = end.max(stop.unwrap_or(entry));
@@ -287,7 +286,7 @@ impl FileCheck<'_> {
         if end_is_known { self.gap(end, self.bound, last) } else { Ok(()) }
     }
 
-    /// Checks a record, and returns where it ends, where that is known.
+    /// Checks a record, and returns its end offset if that is known.
     fn record(&mut self, slot: Slot, entry: u64) -> Result<Option<u64>> {
         let (files, conf) = (self.column.files(), self.column.conf());
         let path = files.data_path(self.file_id);
@@ -309,7 +308,7 @@ impl FileCheck<'_> {
                 return Ok(None);
             }
         };
-        // That the conf does not fit was reported for the file.
+        // A record above the highest slot was already reported: the conf does not fit the file.
         if !is_beyond {
             let error = files.no_record(self.tag(), slot, (entry, self.bound), fault);
             self.found.error(&path, Some(slot), error)?;
@@ -349,7 +348,7 @@ impl FileCheck<'_> {
             }
             Ok(_) => Ok(()),
         };
-        // Of a record that is known not to be what was written, that is enough.
+        // A record that does not match its checksum is reported once, not again for its decoding.
         if self.found.summary.damages == before {
             decoded.or_else(|error| self.found.error(&path, Some(slot), error))?;
         }
@@ -361,7 +360,7 @@ impl FileCheck<'_> {
         Ok(())
     }
 
-    /// What the value of one of an archive's columns must be, whatever it says beyond that.
+    /// Checks the length of a root, and the slot that a block or state contains.
     fn meaning(&mut self, slot: Slot, (entry, byte_len): (u64, u64), told: Option<Slot>) {
         let files = self.column.files();
         let is_root = matches!(self.options.column, Some(Column::BlockRoots | Column::StateRoots));
@@ -379,7 +378,7 @@ impl FileCheck<'_> {
         }
         if let Some(told) = told.filter(|told| *told != slot) {
             let wanted = format!("the offset of a record of slot {slot}");
-            let found = format!("{entry}, where a value says that it is of slot {told}");
+            let found = format!("{entry}, which leads to the value of slot {told}");
             let other = finding(
                 Severity::Damage,
                 files.offset_path(self.file_id),
@@ -392,7 +391,7 @@ impl FileCheck<'_> {
         }
     }
 
-    /// Compares a record with its checksum. False when none vouches for it.
+    /// Compares a record with its checksum. Returns whether a checksum vouches for it.
     fn compare(&mut self, kept: SumEntry, slot: Slot, entry: u64, sum: RecordSum) -> Result<bool> {
         let files = self.column.files();
         let verdict = kept.compare(slot, entry, sum);
@@ -401,8 +400,8 @@ impl FileCheck<'_> {
             SumVerdict::Intact => return Ok(true),
             SumVerdict::EntryDamaged => {
                 let path = files.directory.file_path(&names::sums_file(self.file_id));
-                let wanted = "two checksums that fit each other";
-                let found = "one that fits the record, and another";
+                let wanted = "two checksums that match";
+                let found = "one checksum that matches the record, and one that does not";
                 let wrong = finding(Severity::Damage, path, "checksum entry", wanted, found);
                 let offset = Some(sum_entry_offset(slot.index_in_file()));
                 self.found.push(Finding { offset, slot: Some(slot), ..wrong });
@@ -420,22 +419,22 @@ impl FileCheck<'_> {
         Ok(false)
     }
 
-    /// A checksum does not fit the record, and may be that of another.
+    /// Reports a checksum that does not match its record and may belong to another record.
     fn doubt(&mut self, slot: Slot, entry: u64) {
-        // Of a checksum file that is not whole that was found already.
+        // A checksum file that is not whole has a finding of its own.
         if entry < self.vouched.len || self.vouched.is_doubt_told {
             return;
         }
         let sums = names::sums_file(self.file_id);
-        let wanted = format!("that of the record of slot {slot}, as {sums} has it");
-        let found = "another: other software may have written the record after a commit here that was \
-                     interrupted, or it has rotted";
+        let wanted = format!("the checksum of the record of slot {slot} in {sums}");
+        let found = "another checksum: other software may have written the record after an interrupted \
+                     commit here, or the record has rotted";
         let path = self.column.files().data_path(self.file_id);
         let doubt = finding(Severity::Note, path, "checksum of a record", wanted, found);
         self.found.undecided(Finding { offset: Some(entry), slot: Some(slot), ..doubt });
     }
 
-    /// Reads a record to its end. `None` where some of it cannot be read.
+    /// Reads a record and computes its checksum; `None` if a part cannot be read.
     pub(super) fn sum_of(
         &mut self,
         slot: Slot,
@@ -478,14 +477,14 @@ impl FileCheck<'_> {
         sums.map_or_else(SumEntry::default, |sums| sums.table.get(slot.index_in_file()))
     }
 
-    /// Whether a checksum that does not fit the record at this place accuses it.
+    /// Whether a mismatching checksum proves that the record at `entry` is damaged.
     fn vouches(&self, entry: u64) -> bool {
         self.sums.as_ref().is_some_and(|sums| sums.is_whole) && entry < self.vouched.len
     }
 
     fn tell_unreadable(&mut self, data: &PreadFile) {
         for lost in data.unreadable() {
-            // The last record that begins before a place is the one that may reach there.
+            // Only the last record that starts before an offset can extend to it.
             let last_before = |end: u64| {
                 let before = self.table.records().filter(|(_, entry)| *entry < end);
                 let last = before.max_by_key(|(_, entry)| *entry);
@@ -518,7 +517,7 @@ fn unreadable(lost: &Unreadable) -> Finding {
         other => (PathBuf::new(), other.to_string()),
     };
     let bytes = lost.bytes.clone();
-    let wanted = "bytes that can be read";
+    let wanted = "readable bytes";
     Finding {
         offset: Some(bytes.start),
         byte_len: Some(bytes.end - bytes.start),
@@ -526,16 +525,16 @@ fn unreadable(lost: &Unreadable) -> Finding {
     }
 }
 
-/// What stands at an offset.
+/// The 8 bytes at an offset, taken as a record header.
 pub(super) enum Header {
-    /// The header of a record of the column, with so many bytes of payload.
+    /// A valid header; the payload length in bytes.
     Of(u64),
     Fault(RecordFault),
     Unreadable,
 }
 
-/// Hands on the bytes from `from` to `end`, which is below the bound, for as long as they are wanted.
-/// False when some of them cannot be read.
+/// Passes the bytes from `from` to `end`, which must not exceed the bound, to `take` until it returns
+/// `false`. Returns whether all of them could be read.
 pub(super) fn stream(
     data: &mut PreadFile,
     from: u64,

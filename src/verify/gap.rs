@@ -1,4 +1,4 @@
-//! Bytes below the length that no slot refers to, and entries that lead to no such bytes.
+//! Unreferenced bytes below the committed length, and entries that point past it.
 
 use super::check::{FileCheck, Header, stream};
 use super::value::ValueStream;
@@ -10,10 +10,10 @@ use crate::format::record::{HEADER_BYTES, RecordFault, RecordTag};
 use crate::format::sums::SumVerdict;
 use crate::slot::Slot;
 
-/// What [`reclaim`](crate::reclaim) gives back are whole blocks of this size.
+/// Size in bytes of the blocks that [`reclaim`](crate::reclaim) frees.
 const BLOCK_BYTES: u64 = 4096;
 
-/// What is looked through for zeros before the file system is asked where the next hole ends.
+/// Number of bytes scanned for zeros between two queries for the next hole.
 const PIECE_BYTES: u64 = 1 << 20;
 
 /// A whole record that no slot refers to.
@@ -21,21 +21,21 @@ const PIECE_BYTES: u64 = 1 << 20;
 pub(super) struct Orphan {
     offset: u64,
     end: u64,
-    /// The slot that it was written for, by its checksum.
+    /// The slot that it was written for, as a checksum proves.
     proved: Option<Slot>,
-    /// The slot that it says it is of.
+    /// The slot that its value contains.
     told: Option<Slot>,
 }
 
 impl FileCheck<'_> {
-    /// Looks at what lies between two records, or behind the last; `last` is the slot of the record
-    /// before.
+    /// Checks the bytes between two records, or after the last one. `last` is the slot of the preceding
+    /// record.
     pub(super) fn gap(&mut self, from: u64, to: u64, last: Option<Slot>) -> Result<()> {
         if from >= to {
             return Ok(());
         }
         if self.is_hole(from, to)? {
-            self.unreferenced(from, to, "zeros in place of what was given back");
+            self.unreferenced(from, to, "zeros in place of freed bytes");
             return Ok(());
         }
         let mut at = from;
@@ -56,7 +56,7 @@ impl FileCheck<'_> {
         Ok(())
     }
 
-    /// Whether all whole blocks are zero, and there is one.
+    /// Whether there is at least one whole block, and all whole blocks are zero.
     fn is_hole(&mut self, from: u64, to: u64) -> Result<bool> {
         let first = from.next_multiple_of(BLOCK_BYTES);
         let end = to / BLOCK_BYTES * BLOCK_BYTES;
@@ -81,7 +81,7 @@ impl FileCheck<'_> {
     }
 
     fn orphan(&mut self, offset: u64, end: u64) -> Result<Orphan> {
-        // Whose checksum is one of a record at this place.
+        // The slots with a checksum entry for a record at this offset.
         let candidates = self.sums.as_ref().into_iter().flat_map(|sums| sums.table.known());
         let candidates: Vec<Slot> = candidates
             .map(|index| self.file_id.slot_at(index))
@@ -99,13 +99,13 @@ impl FileCheck<'_> {
         Ok(Orphan { offset, end, proved, told: value.told_slot() })
     }
 
-    /// A record that runs into the next one: its length was changed, or its end overwritten.
+    /// Reports a record that overlaps the next one: its length was changed, or its end overwritten.
     fn cut_record(&mut self, at: u64, to: u64, last: Option<Slot>) {
-        let found = "a record that runs into the next";
+        let found = "a record that overlaps the next";
         if self.is_strict {
             self.lost_bytes(at, to, last, found);
         } else {
-            let found = format!("{found}, that no slot refers to");
+            let found = format!("{found} and that no slot refers to");
             self.undecided_bytes(at, to, None, &found);
         }
     }
@@ -125,13 +125,13 @@ impl FileCheck<'_> {
             RecordFault::Header(bytes) => super::hex(&bytes),
             other => other.describe(to),
         };
-        self.lost_bytes(at, to, last, &format!("{found}: no writer leaves that"));
+        self.lost_bytes(at, to, last, &format!("{found}, which no writer leaves"));
         Ok(())
     }
 
     fn lost_bytes(&mut self, from: u64, to: u64, last: Option<Slot>, found: &str) {
         let wanted = match last {
-            Some(last) => format!("a record right behind that of slot {last}"),
+            Some(last) => format!("a record right after that of slot {last}"),
             None => "a record".to_owned(),
         };
         let path = self.column.files().data_path(self.file_id);
@@ -157,7 +157,7 @@ impl FileCheck<'_> {
         Finding { offset: Some(from), byte_len: Some(to - from), ..bytes }
     }
 
-    /// Brings together entries that lead nowhere, checksums without an entry, and records that no slot
+    /// Matches entries that point past the bound, checksums without an entry, and records that no slot
     /// refers to.
     pub(super) fn unite(&mut self, nowhere: &[(u64, Slot)]) -> Result<()> {
         let orphans = std::mem::take(&mut self.orphans);
@@ -167,7 +167,7 @@ impl FileCheck<'_> {
         }
         for (entry, slot) in nowhere {
             if !explained.contains(slot) {
-                self.entry_behind(*slot, *entry)?;
+                self.entry_past_bound(*slot, *entry)?;
             }
         }
         self.checksums_without_record(&explained);
@@ -175,11 +175,11 @@ impl FileCheck<'_> {
         Ok(())
     }
 
-    /// Reports a record that no slot refers to. Returns the slot that has lost it, where that is known.
+    /// Reports a record that no slot refers to. Returns the slot that has lost it, if known.
     fn of_orphan(&mut self, orphan: &Orphan) -> Option<Slot> {
         let Orphan { offset, end, proved, told } = *orphan;
         let is_of_this_file = |slot: &Slot| slot.file_id() == self.file_id;
-        // That the entry cannot be read was reported.
+        // The unreadable entry was already reported.
         if let Some(slot) = proved.filter(|slot| !self.is_known[slot.index_in_file()]) {
             return Some(slot);
         }
@@ -200,7 +200,7 @@ impl FileCheck<'_> {
             return None;
         }
         if let Some(slot) = told {
-            self.lost_entry(slot, format!("{offset}, where a record says that it is of this slot"));
+            self.lost_entry(slot, format!("{offset}, where a record contains this slot"));
             return Some(slot);
         }
         if self.all_slots_have_records() {
@@ -227,7 +227,7 @@ impl FileCheck<'_> {
         entry != 0 && entry < self.bound
     }
 
-    /// No slot of the file, up to the highest, is without a record: none can have lost one.
+    /// Whether every slot of the file, up to the highest, has a record, so that none can have lost one.
     fn all_slots_have_records(&self) -> bool {
         let last = match self.column.conf().highest {
             Some(highest) if highest.file_id() == self.file_id => highest.index_in_file(),
@@ -236,8 +236,8 @@ impl FileCheck<'_> {
         (0..=last).all(|index| self.has_record(self.file_id.slot_at(index)))
     }
 
-    /// An entry that leads to or behind the bound.
-    fn entry_behind(&mut self, slot: Slot, entry: u64) -> Result<()> {
+    /// Reports an entry that points to or past the bound.
+    fn entry_past_bound(&mut self, slot: Slot, entry: u64) -> Result<()> {
         let (files, conf) = (self.column.files(), self.column.conf());
         if !self.allows_backfill && Some(slot) <= conf.highest {
             let tag = RecordTag::new(conf.spec.record_type);
@@ -247,15 +247,16 @@ impl FileCheck<'_> {
         }
         let wanted = format!("an offset below the committed {} bytes", self.bound);
         let found = format!("the entry {entry} of an uncommitted record");
-        let behind =
+        let past =
             finding(Severity::Note, files.offset_path(self.file_id), "offset entry", wanted, found);
         let offset = Some(entry_offset(slot.index_in_file()));
-        self.found.push(Finding { offset, slot: Some(slot), ..behind });
+        self.found.push(Finding { offset, slot: Some(slot), ..past });
         Ok(())
     }
 
-    /// Checksums of slots without an entry: of commits that did not happen, unless a record says
-    /// otherwise. A commit that is under way writes them first.
+    /// Reports checksums of slots without an entry. Unless a record matches (`explained`), they belong to
+    /// commits that did not happen. A commit in flight writes checksums before entries, so files that are
+    /// open for backfill are exempt.
     fn checksums_without_record(&mut self, explained: &[Slot]) {
         let Some(sums) = self.sums.as_ref().filter(|sums| sums.is_whole) else { return };
         let (conf, file_id) = (self.column.conf(), self.file_id);
@@ -271,20 +272,16 @@ impl FileCheck<'_> {
             .collect();
         for index in lost {
             let path = self.column.files().offset_path(file_id);
-            let wanted = "the offset of a record, for its checksum is kept";
-            let alone = finding(
-                Severity::Note,
-                path,
-                "offset entry",
-                wanted,
-                "0, and no record that it fits",
-            );
+            let wanted = "the offset of a record, because its checksum is kept";
+            let found = "0, and no record that matches the checksum";
+            let alone = finding(Severity::Note, path, "offset entry", wanted, found);
             let (offset, slot) = (Some(entry_offset(index)), Some(file_id.slot_at(index)));
             self.found.undecided(Finding { offset, slot, ..alone });
         }
     }
 
-    /// A checksum file that was not made to its end holds none of a committed record.
+    /// Reports a broken checksum file. It is damage if any entry matched a committed record: a file that
+    /// was never completed has no such entry.
     fn damaged_checksum_file(&mut self) {
         let broken = self.sums.as_mut().and_then(|sums| sums.broken.take());
         let has_held_some = self.found.summary.with_checksum > 0;

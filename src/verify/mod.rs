@@ -1,29 +1,27 @@
-//! Checking a whole column without changing anything.
+//! Verifies a whole column without changing anything.
 //!
-//! Works beside a live writer: what is checked is one commit, the last. Files are read by calls, not
-//! mapped: a bad sector is a range in the report, and the rest is checked all the same. The memory it
-//! takes grows neither with the files nor with their values.
+//! Works beside a live writer: it verifies one snapshot, the latest commit. It reads with `pread`, not
+//! through a map, so a bad sector becomes a range in the report and the rest is still checked. Memory
+//! use is independent of the size of files and values.
 //!
-//! # What is damage
-//! What no writer leaves, whenever it is stopped (`FORMAT.md`, the last section). Of bytes that no slot
-//! refers to, below the committed length:
-//! * In the current file, and in every file of a column without backfill, a crash leaves none: what is
-//!   uncommitted lies behind the length, and a batch that is given up is cut off. A whole record there
-//!   has lost its slot: damage, but where nothing can be missing, since its slot (which blocks and
-//!   states tell) or every slot of the file has a record; such a copy stays when a lost record is
-//!   written again.
-//! * In the other files of a column with backfill, a writer without the intent step may have died
-//!   between the record and its entry. A whole record there cannot be told from one that lost its slot,
-//!   and is counted as undecided; but a checksum that fits it proves that it was committed.
-//! * What does not begin as a record does is damage everywhere: a record was shortened or moved. No
-//!   append begins in the middle of one.
-//! * Zeros in all whole blocks are what [`reclaim`](crate::reclaim) leaves: a note.
+//! # Damage
+//! Damage is what no writer leaves, wherever it is stopped (`FORMAT.md`, "What verification knows").
+//! For bytes below the committed length that no slot refers to:
+//! * **In the current file, and in every file without backfill**, a crash leaves none: uncommitted bytes
+//!   lie past the length, and an abandoned batch is cut off. A whole record there has lost its slot. It
+//!   is damage unless no slot can have lost it: its slot (which blocks and states contain), or every
+//!   slot of the file, has a record. (Such a copy remains when a lost record is written again.)
+//! * **In the other files with backfill**, a writer without the intent step may have died between the
+//!   record and its entry. A whole record there looks the same as one that lost its slot, and counts as
+//!   undecided. A matching checksum proves that it was committed.
+//! * **Bytes that do not start with a record header** are damage in every file: a record was shortened
+//!   or moved, since no append starts in the middle of a record.
+//! * **Zeros in all whole blocks** are a note: [`reclaim`](crate::reclaim) leaves them.
 //!
-//! An entry that leads to or behind the length is damage without backfill, at or below the highest
-//! slot. With backfill it may be one of a commit under way, or of one that a crash cut off: a note,
-//! unless a checksum shows where the record of that slot lies. A checksum without entry and without
-//! such a record is that of a commit that did not happen, cut off by software that knows of no
-//! checksums: a note. So is a checksum that does not fit a record of the last commit, where nothing says
+//! Without backfill, an entry at or below the highest slot that points to or past the length is damage.
+//! With backfill it may belong to a commit in flight, or to one that a crash interrupted: a note, unless
+//! a checksum shows where the slot's record lies. A checksum without an entry and without such a record
+//! belongs to a commit that did not happen and was healed by software without checksums: a note. So is a checksum that does not fit a record of the last commit, where nothing says
 //! that this writer finished it.
 
 mod check;
@@ -44,90 +42,90 @@ use crate::stat;
 
 use self::check::{FileCheck, Vouched};
 
-/// What is checked.
+/// Options of [`verify_column`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct VerifyOptions {
-    /// Decode every value, too.
+    /// Also decode every value.
     pub deep: bool,
-    /// The column that it is, where it is one of an archive: blocks and states then must be of the
-    /// slots that refer to them, and roots have 32 bytes.
+    /// Which of an archive's columns this is. Blocks and states must then contain the slot that refers
+    /// to them, and roots must have 32 bytes.
     pub column: Option<Column>,
-    /// Records below this slot were removed on purpose, as the archive's manifest says.
+    /// Records below this slot were removed on purpose (the manifest's `pruned_before`).
     pub pruned_before: Option<Slot>,
 }
 
-/// What a finding means.
+/// How serious a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
     /// The bytes on disk contradict the format, or are gone.
     Damage,
-    /// The environment does not give out what is there: a bad sector, a permission, a limit. Whether
-    /// it is whole is not known.
+    /// The bytes cannot be read (a bad sector, a permission, a limit). Whether they are intact is
+    /// unknown.
     Unreadable,
-    /// What an interrupted import, or one that is under way, has still to write.
+    /// A running or interrupted import has yet to write something.
     Unfinished,
-    /// Worth knowing, and nothing that a writer could not have left: healing takes away
-    /// uncommitted bytes, a range without files was skipped or its files were deleted.
+    /// Not damage, but worth knowing: uncommitted bytes that healing will remove, or a range without
+    /// files, whose slots were skipped or whose files were deleted.
     Note,
 }
 
-/// One thing that was found.
+/// One finding of a verification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Damage or not.
+    /// How serious it is.
     pub severity: Severity,
     /// The file.
     pub file: PathBuf,
-    /// Byte offset in the file.
+    /// Byte offset in the file, if the finding has a place.
     pub offset: Option<u64>,
-    /// How many bytes of the file it concerns, where that is known.
+    /// Number of affected bytes, if known.
     pub byte_len: Option<u64>,
-    /// The slot that it concerns.
+    /// The affected slot, if known.
     pub slot: Option<Slot>,
-    /// What is concerned: "record header", "payload" …
+    /// The affected item: "record header", "payload" …
     pub what: &'static str,
-    /// What the format wants there.
+    /// What the format requires there.
     pub wanted: String,
     /// What is there.
     pub found: String,
 }
 
-/// What was checked, and how it went.
+/// Totals of a verification.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Records that are whole.
+    /// Number of intact records.
     pub records: u64,
-    /// Those of them that are what was written, by the checksum that was kept.
+    /// Number of intact records that match their checksum.
     pub with_checksum: u64,
-    /// Records that could not be read to their end. They are not among the whole ones.
+    /// Number of records that could not be read completely; not included in `records`.
     pub unread_records: u64,
-    /// Files, data and offsets as one, that were checked.
+    /// Number of files checked; a data file and its offset file count once.
     pub files: u64,
-    /// Findings that are damage.
+    /// Number of findings that are damage.
     pub damages: u64,
-    /// Findings that are ranges, or files, that could not be read.
+    /// Number of findings that are unreadable ranges or files.
     pub unreadable: u64,
-    /// Findings that are neither.
+    /// Number of all other findings.
     pub notes: u64,
-    /// Notes of them of which nothing tells whether a record was lost.
+    /// Number of notes that leave open whether a record was lost; included in `notes`.
     pub undecided: u64,
 }
 
 impl Summary {
-    /// Whole records of which nothing tells whether they are what was written: no checksum was kept,
-    /// or other software has written since, and it may be that of another record.
+    /// Number of intact records that were not compared with a checksum: none was kept, or it may belong
+    /// to another record, because other software has written since.
     #[must_use]
     pub fn not_compared(&self) -> u64 {
         self.records.saturating_sub(self.with_checksum)
     }
 }
 
-/// Checks a column and reports each finding as it is made.
+/// Verifies a column and passes the findings to `report`, file by file.
 ///
 /// # Errors
-/// [`Error::NoSuchColumn`]; [`Error::Replaced`] when that happens meanwhile; [`Error::Io`] when the conf cannot be read or the directory not listed, and
-/// when the process may open no more files or has no memory. Damage is no error, and neither is a
-/// file, or a part of one, that cannot be read.
+/// [`Error::NoSuchColumn`]; [`Error::Replaced`] if the column is replaced meanwhile; [`Error::Io`] if the
+/// conf or the directory cannot be read, or the process is out of file descriptors or memory. Damage
+/// and unreadable files are findings, not errors.
 pub fn verify_column(
     directory: &Path,
     expect: Option<ColumnSpec>,
@@ -137,7 +135,7 @@ pub fn verify_column(
     verify_column_on(Arc::new(OsPread), directory, expect, options, report)
 }
 
-/// [`verify_column`] on another medium than the operating system's.
+/// As [`verify_column`], on another medium than the operating system's.
 ///
 /// # Errors
 /// As [`verify_column`].
@@ -163,7 +161,7 @@ pub fn verify_column_on(
     Ok(check.found.summary)
 }
 
-/// What was found and is still to be reported, and the counts of all.
+/// The findings that have not been reported yet, and the totals.
 #[derive(Debug, Default)]
 struct Found {
     summary: Summary,
@@ -180,13 +178,14 @@ impl Found {
         self.findings.push(finding);
     }
 
-    /// A note of which nothing tells whether a record was lost.
+    /// Adds a note that leaves open whether a record was lost.
     fn undecided(&mut self, finding: Finding) {
         self.summary.undecided += 1;
         self.push(finding);
     }
 
-    /// What became of a call. What the whole process lacks ends the verification.
+    /// Turns a failed call into a finding. Errors that concern the whole process or column end the
+    /// verification.
     fn error(&mut self, path: &Path, slot: Option<Slot>, error: Error) -> Result<()> {
         let finding = match error {
             Error::Corrupt(corruption) => Finding {
@@ -203,7 +202,7 @@ impl Found {
             Error::Io(io) if is_of_the_process(&io.source) => return Err(Error::Io(io)),
             Error::Io(io) => {
                 let found = format!("cannot {}: {}", io.operation, io.source);
-                finding(Severity::Unreadable, io.path, "file", "one that can be read", found)
+                finding(Severity::Unreadable, io.path, "file", "a readable file", found)
             }
             other => {
                 let found = other.to_string();
@@ -239,11 +238,11 @@ impl Check<'_> {
         let directory = &column.files().directory;
         if directory.status(names::CONF_TMP)?.is_some() {
             let path = directory.file_path(names::CONF_TMP);
-            let found = "one of an unfinished commit";
-            self.found.push(finding(Severity::Note, path, "conf", "none but column.conf", found));
+            let found = "the conf of an unfinished commit";
+            self.found.push(finding(Severity::Note, path, "conf", "only column.conf", found));
         }
         for aside in stat::asides_of(directory)? {
-            let wanted = "none that was put aside";
+            let wanted = "no file that was put aside";
             self.found.push(finding(
                 Severity::Note,
                 aside.file.clone(),
@@ -260,7 +259,7 @@ impl Check<'_> {
         let witness = self.witness(column)?;
         let mut expected = 0;
         for file_id in ids {
-            // What is gone because the column was replaced was not lost.
+            // Files that are gone because the column was replaced were not lost.
             directory.check_conf()?;
             if file_id > current {
                 self.leftover(column, file_id);
@@ -274,8 +273,7 @@ impl Check<'_> {
         directory.check_conf()
     }
 
-    /// The witness of the conf, and what it says of it. Without one nothing is said, and all checksums
-    /// count.
+    /// Reads the witness and compares the conf with it. Without a witness, every checksum counts.
     fn witness(&mut self, column: &Unmapped) -> Result<Witness> {
         let path = column.files().directory.file_path(names::CHECK);
         let witness = match column.small_file(names::CHECK, CHECK_BYTES as u64) {
@@ -290,18 +288,18 @@ impl Check<'_> {
             }
         };
         let conf_path = column.files().directory.file_path(names::CONF);
-        // A live writer may have made newer ones of both.
+        // If the conf is no longer the latest, a live writer may have changed the witness too.
         match witness.standing(column.conf()) {
             _ if !column.is_latest()? => {}
             Standing::Contradicted { newest } => {
-                let wanted = format!("one that may follow {newest:?}, which {} has", names::CHECK);
-                let found = format!("{:?}: it has rotted, or is an old one", column.conf());
+                let wanted = format!("a conf that may follow {newest}, which {} has", names::CHECK);
+                let found = format!("{}: it has rotted or is outdated", column.conf());
                 self.found.push(finding(Severity::Damage, conf_path, "conf", wanted, found));
             }
             Standing::Continued { .. } => {
-                let wanted = format!("one that {} has", names::CHECK);
-                let found = "one that other software may have written: checksums of what it wrote \
-                             do not count";
+                let wanted = format!("a conf that {} has", names::CHECK);
+                let found = "a conf that other software may have written; the checksums of records \
+                             that it may have replaced do not count";
                 self.found.undecided(finding(Severity::Note, conf_path, "conf", wanted, found));
             }
             Standing::Unwitnessed | Standing::Newest | Standing::Before { .. } => {}
@@ -310,17 +308,18 @@ impl Check<'_> {
     }
 
     fn leftover(&mut self, column: &Unmapped, file_id: FileId) {
-        // A live writer may have gone on to it since.
+        // A live writer may have continued with this file since.
         let latest = column.files().latest_conf().ok();
         if latest.is_some_and(|latest| Some(file_id) <= latest.conf.current_file()) {
             return;
         }
         let found = "an uncommitted file, which healing removes";
         let path = column.files().data_path(file_id);
-        self.found.push(finding(Severity::Note, path, "file", "none after the current", found));
+        let wanted = "no file after the current one";
+        self.found.push(finding(Severity::Note, path, "file", wanted, found));
     }
 
-    /// Nothing tells a range of skipped slots from files that somebody deleted. But roots are there of
+    /// Reports a range without files: its slots were skipped, or its files deleted. But roots are there of
     /// every slot: appended without a gap, and only with backfill from behind.
     fn gap(&mut self, column: &Unmapped, from: u64, to: u64) {
         if from == to {
@@ -351,8 +350,8 @@ impl Check<'_> {
         self.found.push(finding(Severity::Note, path, "files", "any", found));
     }
 
-    /// What looks damaged is looked at once more when there was a commit since: it may have changed
-    /// under our eyes.
+    /// Checks a file. If it looks damaged and there was a commit meanwhile, checks it again: the damage may
+    /// have been a change in progress.
     fn file(&mut self, column: &Unmapped, witness: &Witness, file_id: FileId) -> Result<()> {
         self.found.summary.files += 1;
         let vouched = Vouched {

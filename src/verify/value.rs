@@ -1,4 +1,4 @@
-//! A value that comes in pieces: decoded where that is asked for, and asked which slot it is of.
+//! A value that arrives in pieces: optionally decodes it, and extracts the slot that it contains.
 
 use crate::column::{Column, Compression};
 use crate::format::frames::FrameFault;
@@ -6,16 +6,16 @@ use crate::format::ssz::{BLOCK_HEAD_BYTES, BlockHead, STATE_HEAD_BYTES, StateHea
 use crate::read::frame_stream::FrameStream;
 use crate::slot::Slot;
 
-/// A state's first field is the time of the genesis, in seconds; none is so late. It tells a state in
-/// SSZ from one that other software has compressed.
+/// Upper bound on a state's first field, the genesis time in seconds. It distinguishes an SSZ state from
+/// one that other software has compressed.
 const LATEST_GENESIS: u64 = 1 << 40;
 
-/// The value of a record, as far as it came.
+/// The value of a record, up to the bytes fed so far.
 #[derive(Debug)]
 pub(super) struct ValueStream {
-    /// `None` where the value is what is stored.
+    /// `None` in an uncompressed column.
     frames: Option<FrameStream>,
-    /// To be decoded to the end.
+    /// Decode to the end, not only the head.
     decodes_all: bool,
     column: Option<Column>,
     head: Vec<u8>,
@@ -29,7 +29,7 @@ impl ValueStream {
         Self { frames, decodes_all, column, head: Vec::new(), byte_len: 0, fault: None }
     }
 
-    /// Takes the next bytes of the payload.
+    /// Feeds the next bytes of the payload.
     pub(super) fn feed(&mut self, stored: &[u8]) {
         let head_bytes = match self.column {
             Some(Column::Blocks) => BLOCK_HEAD_BYTES,
@@ -51,7 +51,7 @@ impl ValueStream {
         }
     }
 
-    /// The length of the value, when all of it was to be decoded.
+    /// The length of the value in bytes; `None` unless all of it was decoded.
     pub(super) fn finish(&self) -> Result<Option<u64>, FrameFault> {
         if !self.decodes_all {
             return Ok(None);
@@ -63,8 +63,8 @@ impl ValueStream {
         }
     }
 
-    /// The slot that the value says it is of; `None` where it says none, or is no block and no state in
-    /// SSZ: other software keeps other encodings.
+    /// The slot that the value contains. `None` unless the value is an SSZ block or state; other software
+    /// stores other encodings.
     pub(super) fn told_slot(&self) -> Option<Slot> {
         match self.column? {
             Column::Blocks => BlockHead::parse(&self.head).ok().map(|head| head.slot),
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_and_states_tell_their_slots_and_other_values_tell_none() {
+    fn only_blocks_and_states_contain_their_slot() {
         let mut block = vec![0xab; 4000];
         block[..4].copy_from_slice(&100_u32.to_le_bytes());
         block[100..108].copy_from_slice(&77_u64.to_le_bytes());
@@ -105,7 +105,7 @@ mod tests {
         state[40..48].copy_from_slice(&64_u64.to_le_bytes());
         assert_eq!(told(Column::StateSnapshots, Compression::None, &state), Some(Slot(64)));
         assert_eq!(told(Column::StateDiffs, Compression::None, &state), None);
-        // As zstd begins.
+        // The magic of zstd.
         state[..8].copy_from_slice(&[0x28, 0xb5, 0x2f, 0xfd, 0xa0, 1, 2, 3]);
         assert_eq!(told(Column::StateSnapshots, Compression::None, &state), None);
         assert_eq!(told(Column::StateSnapshots, Compression::None, &[0; 47]), None);

@@ -321,7 +321,7 @@ fn what_cannot_be_read_is_no_damage() {
         (run.code, run.text().to_owned(), run.stderr)
     };
     let (code, out, err) = run("verify", &[]);
-    let wanted = format!("unreadable: {}: file: wanted one that can be read", file.display());
+    let wanted = format!("unreadable: {}: file: wanted a readable file", file.display());
     assert!(out.starts_with(&wanted) && out.contains("cannot open: Permission denied"), "{out}");
     assert_eq!((code, out.lines().count()), (Some(3), 1), "{err}");
     assert!(err.contains("bbr: 0 records in 1 file, no damage; 1 place cannot be read"), "{err}");
