@@ -1,9 +1,9 @@
-//! Keeping a part of a column: everything up to a slot, or everything from a file on.
+//! Cuts a column down to a part: everything up to a slot, or everything from a file on.
 //!
-//! The part is built as the column's new content ([`crate::write::replace`]). Files that stay are
-//! kept under a second name. The file that is cut through is written anew, by ordinary puts of the
-//! records that stay, as they are stored. What is kept of a record's checksum is compared on the
-//! way, and a record without one stays without one.
+//! The part is built as the column's new content ([`crate::write::replace`]). Files that stay whole get a
+//! second name (a hard link) there. A file of which only some records stay is rewritten by ordinary puts
+//! of their stored payloads. Each record with a checksum is compared with it first; a record without one
+//! stays without one.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -32,39 +32,40 @@ use crate::write::options::{Checksums, WriterOptions};
 use crate::write::replace::{HeldForIt, Replacement};
 use crate::write::writer::Writer;
 
-/// Payloads that are put in one batch, in bytes; a longer one is streamed where that is possible.
+/// Maximum total length in bytes of the payloads of one batch. A longer payload of an uncompressed column
+/// is streamed.
 const BATCH_BYTES: usize = 16 << 20;
 
-/// What stays of a column.
+/// The part of a column that stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
-    /// The records of slots up to this one.
+    /// The records of all slots up to this one.
     UpTo(Slot),
-    /// The files with this id and above. The current file always stays.
+    /// The files with this id or a higher one, and in any case the current file.
     From(FileId),
-    /// Nothing: the column is empty then.
+    /// No record: the column becomes empty.
     Nothing,
 }
 
-/// What a cut did to a column, or would do.
+/// The effect of a cut on a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CutReport {
-    /// False where everything stays: nothing was changed.
+    /// Whether anything is removed; if not, the column stays unchanged.
     pub changes: bool,
     /// The column's highest slot afterwards.
     pub highest: Option<Slot>,
-    /// Records that are removed.
+    /// Number of records that are removed.
     pub records: u64,
-    /// Data files that are removed.
+    /// Number of data files that are removed.
     pub files: u64,
-    /// Bytes that are freed: the lengths of the files that are removed, and of the records that are
-    /// cut out of the file that is written anew.
+    /// Number of bytes that are freed: the lengths of the removed files, and of the records removed from
+    /// the rewritten file.
     pub bytes: u64,
-    /// The file that is written anew.
+    /// The file that is rewritten, if any.
     pub rewritten: Option<FileId>,
 }
 
-/// What there is to do.
+/// The steps of a cut.
 struct Plan {
     kept: Vec<SlotFile>,
     rewritten: Option<Rewritten>,
@@ -72,7 +73,7 @@ struct Plan {
     report: CutReport,
 }
 
-/// A file that is cut through.
+/// A file of which only some records stay.
 struct Rewritten {
     file_id: FileId,
     /// The slots that stay, ascending, with the offsets of their records.
@@ -80,12 +81,12 @@ struct Rewritten {
     data_len: u64,
 }
 
-/// What cutting the column in `directory` would do. Changes nothing, and needs no permission to
-/// write. Nothing keeps a writer out meanwhile.
+/// Reports what [`Writer::cut`] would do to the column in `directory`. Changes nothing, needs no write
+/// permission, and does not keep writers out.
 ///
 /// # Errors
-/// [`Error::NoSuchColumn`], [`Error::Corrupt`] where the files that the cut depends on are damaged,
-/// [`Error::Io`].
+/// [`Error::NoSuchColumn`]; [`Error::Corrupt`] if a file that the cut depends on is damaged;
+/// [`Error::Io`], also if the column has to be healed first.
 pub fn inspect_cut(directory: impl AsRef<Path>, keep: Keep) -> Result<CutReport> {
     let directory = ColumnDir::new(Arc::new(OsDisk), directory.as_ref());
     let conf = directory.read_conf()?.ok_or_else(|| heal::no_conf(&directory))?;
@@ -97,31 +98,31 @@ pub fn inspect_cut(directory: impl AsRef<Path>, keep: Keep) -> Result<CutReport>
     )?
     .first()
     {
-        let source = io::Error::other(format!("it has to be healed first ({action})"));
-        return Err(Error::io(directory.path(), "look for what a cut would do to", source));
+        let source = io::Error::other(format!("heal it first ({action})"));
+        return Err(Error::io(directory.path(), "inspect a cut of", source));
     }
     Ok(plan(&directory, &conf, &FileStates::default(), keep)?.report)
 }
 
 impl Writer {
-    /// What [`Self::cut`] would do.
+    /// Reports what [`Self::cut`] would do.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] where a file that the cut depends on is damaged; [`Error::Io`].
+    /// [`Error::Corrupt`] if a file that the cut depends on is damaged; [`Error::Io`].
     pub fn plan_cut(&self, keep: Keep) -> Result<CutReport> {
         let OpenColumn { directory, conf, files, .. } = &self.column;
         Ok(plan(directory, conf, files, keep)?.report)
     }
 
-    /// Replaces the column by a part of it. Readers that have the column open keep what their views
-    /// have mapped, and get [`Error::Replaced`] for what they touch or refresh afterwards.
+    /// Replaces the column by a part of it. Readers that have the column open keep the files that their
+    /// views have mapped, and get [`Error::Replaced`] for anything they touch or refresh afterwards.
     ///
-    /// After a crash the column is what it was, or the part; the next opening removes the rest.
+    /// After a crash the column is either unchanged or cut; the next opening removes the leftovers.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] where a file that the cut depends on is damaged, or a record that would
-    /// have to be written anew; [`Error::Io`], also where the column's directory holds another
-    /// directory or is a mount point. The column is then what it was.
+    /// [`Error::Corrupt`] if a file that the cut depends on, or a record to rewrite, is damaged;
+    /// [`Error::Io`], also if the column's directory contains another directory or is a mount point. The
+    /// column is then unchanged.
     pub fn cut(mut self, keep: Keep) -> Result<CutReport> {
         self.column.check_writable()?;
         self.settle()?;
@@ -226,7 +227,7 @@ fn plan_nothing(directory: &ColumnDir, conf: &Conf, files: &[SlotFile]) -> Resul
     Ok(Plan { kept: Vec::new(), rewritten: None, conf, report })
 }
 
-/// The highest slot with a record that is not above `to`.
+/// The highest slot with a record at or below `to`.
 fn highest_up_to(
     directory: &ColumnDir,
     conf: &Conf,
@@ -246,7 +247,7 @@ fn highest_up_to(
     Ok(None)
 }
 
-/// Whether a file can be the current one of this conf as it is.
+/// Whether a file can be the current file of `conf` without being rewritten.
 fn stays_whole(directory: &ColumnDir, conf: &Conf, state: &FileState) -> Result<bool> {
     let Some(highest) = conf.highest else { return Ok(false) };
     let (file_id, data_len) = (highest.file_id(), conf.current_data_len);
@@ -284,7 +285,7 @@ fn report(directory: &ColumnDir, after: &Conf, gone: &[SlotFile]) -> Result<CutR
         report.bytes = report.bytes.saturating_add(found.byte_len()?);
         match file {
             SlotFile::Data(_) => report.files += 1,
-            // A damaged one can go like any other.
+            // A damaged offset file is removed like any other; its records are not counted.
             SlotFile::Offsets(_) => match found.read_table() {
                 Ok(table) => report.records += table.records().count() as u64,
                 Err(Error::Corrupt(_)) => {}
@@ -296,7 +297,7 @@ fn report(directory: &ColumnDir, after: &Conf, gone: &[SlotFile]) -> Result<CutR
     Ok(report)
 }
 
-/// Puts the records that stay of a file into a new column, in the order of their slots.
+/// Puts the staying records of a file into the new column, in slot order.
 fn write_anew(old: &ColumnDir, new: &ColumnDir, conf: &Conf, rewritten: &Rewritten) -> Result<()> {
     let sums = match old.read_sums(rewritten.file_id, conf.spec.record_type)? {
         Sums::Whole(sums) => Some(sums),
@@ -312,7 +313,7 @@ fn write_anew(old: &ColumnDir, new: &ColumnDir, conf: &Conf, rewritten: &Rewritt
     let committed = *writer.conf();
     drop(writer);
     if let Some(sums) = sums {
-        // Nothing is known of these, and computed now it would make damage look intact.
+        // Records without a checksum get none: one computed now would make damage look intact.
         let is_unknown = |slot: &Slot| sums.get(slot.index_in_file()) == SumEntry::default();
         let unknown = rewritten.records.iter().map(|(slot, _)| *slot).filter(is_unknown);
         heal::rewrite_sums(new, conf, rewritten.file_id, &unknown.collect::<Vec<_>>())?;
@@ -341,8 +342,8 @@ fn copy(
             |index: &usize| records.iter().all(|(slot, _)| slot.index_in_file() != *index);
         let mut up_to = sums.known().take_while(|index| *index <= last.0.index_in_file());
         if let Some(index) = up_to.find(is_lost) {
-            let wanted = format!("one that leads to the record of slot {}", file_id.slot_at(index));
-            let found = "0, though there is a checksum of that record";
+            let wanted = format!("the offset of the record of slot {}", file_id.slot_at(index));
+            let found = "0, although there is a checksum of that record";
             let path = old.offset_path(*file_id);
             return Err(Error::corrupt(path, entry_offset(index), "offset entry", wanted, found));
         }
@@ -384,7 +385,7 @@ fn put(writer: &mut Writer, batch: &mut Vec<(Slot, Vec<u8>)>) -> Result<()> {
     Ok(())
 }
 
-/// The payload of a record, with its checksum computed while it is read.
+/// Reads the payload of a record and computes its checksum on the way.
 struct Checked<'a> {
     stored: StoredReader<'a>,
     slot: Slot,
@@ -405,14 +406,14 @@ impl<'a> Checked<'a> {
         Self { stored, slot, entry, sum: RecordSum::new(slot, entry, header) }
     }
 
-    /// Compares all that was read with what is kept of the record.
+    /// Compares the record, which must have been read completely, with its checksum entry.
     fn check(&self, kept: SumEntry) -> Result<()> {
         let found = match kept.compare(self.slot, self.entry, self.sum) {
             SumVerdict::Unknown | SumVerdict::Intact | SumVerdict::EntryDamaged => return Ok(()),
-            SumVerdict::Damaged { .. } => "bytes that are not those that were written",
-            SumVerdict::Misplaced => "another one: the offset entry was changed",
+            SumVerdict::Damaged { .. } => "bytes that differ from what was written",
+            SumVerdict::Misplaced => "another record: the offset entry was changed",
         };
-        let wanted = format!("the record of slot {}, as its checksum has it", self.slot);
+        let wanted = format!("the record of slot {} that matches its checksum", self.slot);
         let path = self.stored.data.path();
         Err(Error::corrupt(path, self.entry, "checksum of a record", wanted, found))
     }

@@ -1,8 +1,8 @@
-//! Putting a copy in the place of a column: one that was lost or damaged.
+//! Replaces a lost or damaged column by a copy.
 //!
-//! What the copy shows is put into a new column by ordinary puts, which check every value like any
-//! other, and that becomes the column's content ([`crate::write::replace`]). The old content is not
-//! looked at: it may be anything.
+//! The records of the copy are put into a new column by ordinary puts, with all their checks. The new
+//! column then becomes the content ([`crate::write::replace`]). The old content may be anything and is not
+//! read.
 
 use std::path::Path;
 
@@ -15,25 +15,25 @@ use crate::write::options::WriterOptions;
 use crate::write::replace::{HeldForIt, Replacement};
 use crate::write::writer::Writer;
 
-/// Payloads that are put in one batch, in bytes.
+/// Maximum total length in bytes of the payloads of one batch.
 const BATCH_BYTES: usize = 16 << 20;
 
-/// What came of a copy.
+/// The result of [`replace_by_copy`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mended {
-    /// Records of the copy: all that the column holds now.
+    /// Number of records that the column holds now.
     pub records: u64,
     /// The highest slot.
     pub highest: Option<Slot>,
 }
 
-/// Replaces the content of the column in `directory` by what a view of another column shows. Where
-/// there is no column it is made. `check` is given the directory with the new content before that is
-/// in force.
+/// Replaces the content of the column in `directory` by the records that a view of another column shows.
+/// Creates the column if there is none. `check` receives the directory of the new content before it takes
+/// effect.
 ///
 /// # Errors
-/// What `check` returns; [`Error::AlreadyOpen`](crate::Error::AlreadyOpen); as [`Writer::open`] and the puts of a [`Writer`] with
-/// these options; as the reads of the copy. The column is then what it was.
+/// The errors of `check`; [`Error::AlreadyOpen`](crate::Error::AlreadyOpen); as [`Writer::open`] and the
+/// puts of a [`Writer`] with these options; as reading the copy. The column is then unchanged.
 pub fn replace_by_copy(
     directory: impl AsRef<Path>,
     copy: &View,

@@ -1,4 +1,4 @@
-//! Sealed data files that have no offset file: `FORMAT.md`, section 12.
+//! Sealed data files without an offset file: `FORMAT.md`, section 12.
 
 use crate::error::{Error, Result};
 use crate::files::disk::Access;
@@ -11,7 +11,7 @@ use crate::write::aside::Asides;
 use crate::write::column_dir::{ColumnDir, NamedFile};
 use crate::write::heal_action::HealAction;
 
-/// Puts aside the sealed data files that block backfill and that no offset file is known of.
+/// Puts aside the sealed data files that block backfill and never had an offset file.
 pub(super) fn put_aside(
     directory: &ColumnDir,
     conf: &Conf,
@@ -32,8 +32,8 @@ pub(super) fn put_aside(
     Ok(actions)
 }
 
-/// Whether nothing says that this file ever had committed records: no conf in force or in the witness
-/// names it, it has no offset file, and no checksum file.
+/// Whether there is no evidence that the file ever had committed records: it has no offset file and no
+/// checksum file, and neither the conf nor the witness names it.
 fn is_orphan(
     directory: &ColumnDir,
     conf: &Conf,
@@ -47,17 +47,17 @@ fn is_orphan(
     }
     let data = directory.open(directory.data_path(file_id), Access::Read)?;
     let byte_len = data.as_ref().map(NamedFile::byte_len).transpose()?;
-    // Backfill goes on behind a version record alone.
+    // A file with only a version record does not block backfill.
     Ok(byte_len.is_some_and(|byte_len| byte_len != FIRST_RECORD_OFFSET))
 }
 
-/// The software that leaves orphans keeps no checksums; this writer names a file in the conf before it
+/// Software that leaves orphans keeps no checksums, and this writer names a file in the conf before it
 /// writes to it.
 fn has_sums(directory: &ColumnDir, file_id: FileId) -> Result<bool> {
     directory.has(&names::sums_file(file_id))
 }
 
-/// The error of a put into a sealed file that has no offset file.
+/// The error for a put into a sealed file without an offset file.
 pub(super) fn in_the_way(directory: &ColumnDir, file_id: FileId, data_len: u64) -> Error {
     let what_to_do = match has_sums(directory, file_id) {
         Ok(true) => {
@@ -70,6 +70,6 @@ pub(super) fn in_the_way(directory: &ColumnDir, file_id: FileId, data_len: u64) 
         }
     };
     let data = names::data_file(file_id);
-    let found = format!("none, though {data} has {data_len} bytes. {what_to_do}");
+    let found = format!("none, although {data} has {data_len} bytes. {what_to_do}");
     Error::corrupt(directory.offset_path(file_id), None, "column", "offset file", found)
 }

@@ -1,9 +1,9 @@
-//! Giving back the space of bytes that no slot refers to.
+//! Frees the disk space of unreferenced bytes: bytes that no slot refers to.
 //!
-//! The writer of this crate leaves none; others do, and so does a slot whose entry was lost. The
-//! bytes are freed by putting a sparse copy in the place of the file: no length changes, no offset, and no
-//! byte of a record. Nor does any byte of the file that readers have mapped: one of them may hold a slice of
-//! a record whose entry was lost since.
+//! This crate's writer leaves none, but other software does, and so does a lost entry. To free them, a
+//! sparse copy replaces the data file. No length, no offset and no byte of a record changes. The file that
+//! readers have mapped does not change at all: a reader may hold a slice of a record whose entry was lost
+//! since.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -23,23 +23,23 @@ use crate::write::heal_action::HealReport;
 use crate::write::options::WriterOptions;
 use crate::write::writer::Writer;
 
-/// File systems give back whole blocks. The bytes around them are left as they are.
+/// File systems free whole blocks of this size in bytes. Unreferenced bytes around them stay.
 const BLOCK_BYTES: u64 = 4096;
 
-/// The copy while it is made. No other software uses a file by this name.
+/// Name of the copy while it is being written. No other software uses this name.
 const TMP: &str = "reclaim.tmp";
 
-/// Whole blocks of bytes that no slot refers to.
+/// A span of whole blocks that no slot refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reclaimed {
     /// The data file.
     pub file: PathBuf,
-    /// Where the first block begins.
+    /// Offset of the first block in the file.
     pub offset: u64,
-    /// Bytes of the blocks.
+    /// Length of the span in bytes.
     pub byte_len: u64,
-    /// Bytes that the file system has got back: fewer where there was a hole before. `None` when
-    /// this was only looked at.
+    /// Number of bytes that were freed: fewer than `byte_len` if there was a hole before. `None` if the
+    /// column was only inspected.
     pub freed: Option<u64>,
 }
 
@@ -47,7 +47,7 @@ impl fmt::Display for Reclaimed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { file, offset, byte_len, freed } = self;
         let file = file.display();
-        write!(f, "{file}: {byte_len} bytes from {offset} on, that no slot refers to")?;
+        write!(f, "{file}: {byte_len} bytes from {offset} on that no slot refers to")?;
         match freed {
             Some(freed) => write!(f, ": {freed} freed"),
             None => Ok(()),
@@ -55,33 +55,33 @@ impl fmt::Display for Reclaimed {
     }
 }
 
-/// What was freed, or would be.
+/// The spans that were freed, or would be.
 #[derive(Debug, Default)]
 pub struct ReclaimReport {
-    /// By file and offset.
+    /// Ordered by file and offset.
     pub spans: Vec<Reclaimed>,
-    /// Files that were left alone, for what is in them contradicts the format: there is no telling
-    /// which bytes their slots refer to.
+    /// The corruption of each damaged file. Such a file is skipped, because it is unknown which bytes its
+    /// slots refer to.
     pub left_alone: Vec<Error>,
 }
 
-/// Heals a column as opening it for writing does, then frees what no slot refers to:
+/// Heals a column as opening it for writing does, then frees its unreferenced bytes:
 ///
-/// 1. open the column for writing, and keep other writers out until the end,
-/// 2. for each file, find every record; where one is damaged, leave the file alone,
-/// 3. copy the file without them, which leaves holes, flush the copy, and rename it over the file.
+/// 1. Open the column for writing, which keeps other writers out until the end.
+/// 2. For each file, find the spans between its records. Skip the file if a record is damaged.
+/// 3. Copy the file without the spans, which leaves holes. Flush the copy and rename it over the file.
 ///
-/// Readers go on meanwhile: views keep the file that they have mapped, and its space is free when the last
-/// of them has gone. What a crash leaves of a copy is removed by the next call.
+/// Readers continue meanwhile. A view keeps the file that it has mapped, whose space is free once the last
+/// such view is dropped. The next call removes the copy that a crash leaves.
 ///
 /// # Errors
-/// As [`Writer::open`]; [`Error::Io`] when a file cannot be read, or there is no room for the copy of one.
-/// No record is ever touched, so after an error this can be done again.
+/// As [`Writer::open`]; [`Error::Io`] if a file cannot be read or there is no room for its copy. Records
+/// are never changed, so the call can be repeated after an error.
 pub fn reclaim(directory: impl AsRef<Path>) -> Result<(HealReport, ReclaimReport)> {
     reclaim_on(Arc::new(OsDisk), directory)
 }
 
-/// [`reclaim`] on another disk than the operating system's.
+/// As [`reclaim`], on another disk than the operating system's.
 ///
 /// # Errors
 /// As [`reclaim`].
@@ -115,7 +115,7 @@ fn make_sparse(column: &ColumnDir, path: PathBuf, spans: &mut [Reclaimed]) -> Re
     let unreferenced: u64 = spans.iter().map(|span| span.byte_len).sum();
     let kept = byte_len.next_multiple_of(BLOCK_BYTES).saturating_sub(unreferenced);
     spans.iter_mut().for_each(|span| span.freed = Some(0));
-    // Mostly holes already; and what has another name keeps its space by that.
+    // Skips a file that is mostly holes already, and one with a second name, which would keep its space.
     if allocated.saturating_sub(kept) < unreferenced / 2 || data.names()? > 1 {
         return Ok(());
     }
@@ -145,7 +145,7 @@ fn make_sparse(column: &ColumnDir, path: PathBuf, spans: &mut [Reclaimed]) -> Re
     Ok(())
 }
 
-/// What [`reclaim`] would free. Changes nothing; writers are kept out meanwhile.
+/// Reports what [`reclaim`] would free. Changes nothing; keeps writers out meanwhile.
 ///
 /// # Errors
 /// As [`inspect`](crate::inspect).
@@ -179,7 +179,7 @@ fn examine(column: &ColumnDir, conf: &Conf) -> Result<ReclaimReport> {
     Ok(report)
 }
 
-/// The whole blocks between the records of a file.
+/// The spans of whole blocks between the records of a file.
 fn unreferenced(column: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<Vec<Reclaimed>> {
     let path = column.data_path(file_id);
     let named = conf.named_len(file_id);
@@ -196,19 +196,19 @@ fn unreferenced(column: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<Vec<
     let Some((table, _)) = column.read_table(file_id)? else {
         return Err(missing(column.offset_path(file_id), "offset file", bound));
     };
-    // The checksum of a record whose entry is gone: its bytes may still be found.
+    // A checksum without an entry: the record may still exist, so its bytes must not be freed.
     if let Sums::Whole(sums) = column.read_sums(file_id, conf.spec.record_type)?
         && let Some(index) = sums.known().find(|index| table.get(*index) == 0)
     {
         let wanted = format!(
-            "the offset of a record of slot {}, for its checksum is kept",
+            "the offset of the record of slot {}, because its checksum is kept",
             file_id.slot_at(index)
         );
         let path = column.offset_path(file_id);
         return Err(Error::corrupt(path, entry_offset(index), "offset entry", wanted, "0"));
     }
     let mut records = Vec::new();
-    // What a crash left in a file that the conf names is not committed, and healing clears it.
+    // In files that the conf names, healing clears entries past the committed length.
     let is_committed = |entry: u64| named.is_none() || entry < bound;
     for (index, entry) in table.records().filter(|(_, entry)| is_committed(*entry)) {
         let end = data.record_end(conf.spec.record_type, entry, bound)?;
@@ -221,8 +221,9 @@ fn unreferenced(column: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<Vec<
     let (mut spans, mut at) = (Vec::new(), FIRST_RECORD_OFFSET);
     for (start, end) in records.into_iter().chain([(bound, bound)]) {
         if start < at {
-            let wanted = format!("a record that starts behind {at}");
-            return Err(Error::corrupt(path, start, "record", wanted, "one that overlaps"));
+            let wanted = format!("a record that starts at or after {at}");
+            let found = "a record that overlaps the one before";
+            return Err(Error::corrupt(path, start, "record", wanted, found));
         }
         let (first, behind) = (at.next_multiple_of(BLOCK_BYTES), start - start % BLOCK_BYTES);
         if first < behind {
