@@ -142,7 +142,43 @@ impl Look for Unmapped {
 }
 
 impl Unmapped {
+    /// The first bytes of the payload stored for a slot, at most `limit`, and the payload's length; `None`
+    /// where the slot has no record.
+    ///
+    /// # Errors
+    /// As [`Look::value`].
+    pub fn stored_start(&self, slot: Slot, limit: usize) -> Result<Option<(Vec<u8>, u64)>> {
+        if Some(slot) > self.conf().highest {
+            return Ok(None);
+        }
+        let start = |file: &mut UnmappedFile| self.start_in(file, slot, limit);
+        let found = self.with_file(slot.file_id(), start)?;
+        Ok(found.map(|(_, stored, byte_len)| (stored, byte_len)))
+    }
+
     fn value_in(&self, file: &mut UnmappedFile, slot: Slot) -> Result<Option<Vec<u8>>> {
+        let spec = self.conf().spec;
+        let Some((start, stored, _)) = self.start_in(file, slot, usize::MAX)? else {
+            return Ok(None);
+        };
+        let mut value = Vec::new();
+        decode::decode_into(&stored, spec.compression, spec.max_value_bytes, &mut value).map_err(
+            |fault| {
+                let path = self.files().data_path(slot.file_id());
+                let wanted = format!("the value of slot {slot}");
+                Error::corrupt(path, start, "payload", wanted, format!("{fault:?}"))
+            },
+        )?;
+        Ok(Some(value))
+    }
+
+    /// Where the payload of a slot begins, its first bytes, at most `limit`, and its length.
+    fn start_in(
+        &self,
+        file: &mut UnmappedFile,
+        slot: Slot,
+        limit: usize,
+    ) -> Result<Option<(u64, Vec<u8>, u64)>> {
         let (spec, index) = (self.conf().spec, slot.index_in_file());
         let (entry, bound) = (file.table.get(index), file.bound);
         if !file.is_known[index] {
@@ -168,21 +204,14 @@ impl Unmapped {
             return Err(no_record(RecordFault::PayloadPastBound(end)));
         }
         let mut stored = Vec::new();
-        while stored.len() < byte_len {
+        while stored.len() < byte_len.min(limit) {
             let at = start.saturating_add(stored.len() as u64);
             match data.piece(at, end)? {
                 Ok(piece) => stored.extend_from_slice(piece),
                 Err(_) => return Err(data.unreadable_error(at)),
             }
         }
-        let mut value = Vec::new();
-        decode::decode_into(&stored, spec.compression, spec.max_value_bytes, &mut value).map_err(
-            |fault| {
-                let path = self.files().data_path(slot.file_id());
-                let wanted = format!("the value of slot {slot}");
-                Error::corrupt(path, start, "payload", wanted, format!("{fault:?}"))
-            },
-        )?;
-        Ok(Some(value))
+        stored.truncate(limit);
+        Ok(Some((start, stored, byte_len as u64)))
     }
 }

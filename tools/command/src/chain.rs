@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
-use coldstore::era::ssz::{EraRoots, STATE_HEAD_BYTES, StateHead};
+use coldstore::era::ssz::{EraRoots, STATE_HEAD_BYTES, StateHead, state_roots_end};
 use coldstore::manifest::FILE_NAME;
-use coldstore::{Archive, Column, Error, Manifest, Reader, Record, Slot, View};
+use coldstore::{Column, Error, FileId, Look, Manifest, Slot, Unmapped};
 use coldstore_consensus::{KnownNetwork, Preset, Root};
 
 /// What is known.
@@ -44,15 +44,13 @@ impl Chain {
         }
     }
 
-    /// Looks at `archive.toml` first, then at the states in `bss`.
-    pub(crate) fn of(root: &Path, archive: &Archive) -> Result<Self> {
+    /// Looks at `archive.toml` first, then at the states in `bss`. Maps nothing.
+    pub(crate) fn of(root: &Path) -> Result<Self> {
         let manifest = Manifest::read(root)?;
         let mut chain = manifest.as_ref().map_or_else(Self::default, Self::recorded);
         if chain.genesis_validators_root.is_none() || chain.slots_per_era.is_none() {
             // Without such a column, or with one of another's states, nothing more is known.
-            if let Some(snapshots) = Error::if_sound(archive.column(Column::StateSnapshots))? {
-                chain.ask_states(&snapshots.view(), archive)?;
-            }
+            chain.ask_states(&States::of(root)?)?;
         }
         if let Some(known) = chain.genesis_validators_root.as_ref().and_then(KnownNetwork::by_root)
         {
@@ -65,17 +63,16 @@ impl Chain {
 
     /// What is denied by the oldest and the newest state of the archive. A state that does not say its
     /// own slot says nothing.
-    pub(crate) fn contradiction(&self, archive: &Archive) -> Result<Option<Contradiction>> {
-        let snapshots = Error::if_sound(archive.column(Column::StateSnapshots))?;
-        let Some(view) = snapshots.map(Reader::view) else { return Ok(None) };
-        for end in [first_sound(view.range(..))?, first_sound(view.range(..).rev())?] {
-            let Some(record) = end else { continue };
-            let (slot, state) = (record.slot(), record.stored());
-            let head = state.get(..STATE_HEAD_BYTES).and_then(|head| StateHead::parse(head).ok());
-            let Some(head) = head.filter(|head| head.slot == slot) else { continue };
-            let slots_per_era = slots_per_era_of(slot, state, archive)?;
+    pub(crate) fn contradiction(
+        &self,
+        states: &States,
+    ) -> coldstore::Result<Option<Contradiction>> {
+        for from in [End::Oldest, End::Newest] {
+            let Some(state) = states.from(from).next().transpose()? else { continue };
+            let Some(head) = state.head() else { continue };
+            let slots_per_era = states.slots_per_era(&state)?;
             let root = Root(head.genesis_validators_root);
-            if let Some(denied) = self.denied_by(slot, root, slots_per_era) {
+            if let Some(denied) = self.denied_by(state.slot, root, slots_per_era) {
                 return Ok(Some(denied));
             }
         }
@@ -116,28 +113,27 @@ impl Chain {
     }
 
     /// Refuses an archive whose `archive.toml` is of another chain than its states.
-    pub(crate) fn check_states(&self, archive: &Archive) -> Result<()> {
-        let Some(Contradiction { what, wanted, found }) = self.contradiction(archive)? else {
+    pub(crate) fn check_states(&self, root: &Path) -> Result<()> {
+        let Some(Contradiction { what, wanted, found }) = self.contradiction(&States::of(root)?)?
+        else {
             return Ok(());
         };
         bail!(
             "{}: the {what} is {wanted}, not {found}: correct the file, or bring back the one of this \
              archive",
-            archive.root().join(FILE_NAME).display()
+            root.join(FILE_NAME).display()
         )
     }
 
-    fn ask_states(&mut self, snapshots: &View, archive: &Archive) -> Result<()> {
-        for record in snapshots.range(..).take(2) {
-            let Some(record) = Error::if_sound(record)? else { continue };
-            let (slot, state) = (record.slot(), record.stored());
-            let head = state.get(..STATE_HEAD_BYTES).and_then(|head| StateHead::parse(head).ok());
-            if let Some(head) = head.filter(|head| head.slot == slot) {
+    fn ask_states(&mut self, states: &States) -> Result<()> {
+        for state in states.from(End::Oldest).take(2) {
+            let state = state?;
+            if let Some(head) = state.head() {
                 let root = Root(head.genesis_validators_root);
                 self.genesis_validators_root.get_or_insert(root);
             }
             if self.slots_per_era.is_none() {
-                self.slots_per_era = slots_per_era_of(slot, state, archive)?;
+                self.slots_per_era = states.slots_per_era(&state)?;
             }
         }
         Ok(())
@@ -208,38 +204,189 @@ impl fmt::Display for Chain {
     }
 }
 
-/// The length of the eras whose states have their roots where this one has those of `bbr`.
-fn slots_per_era_of(slot: Slot, state: &[u8], archive: &Archive) -> Result<Option<u64>> {
-    let roots = Error::if_sound(archive.column(Column::BlockRoots))?.map(Reader::view);
-    let (Some(last), Some(roots)) = (slot.previous(), roots) else { return Ok(None) };
-    let Some(Some(root)) = Error::if_sound(roots.get(last))? else { return Ok(None) };
-    let mut all = Preset::ALL.into_iter().map(Preset::slots_per_era);
-    Ok(all.find(|slots| {
-        let roots = usize::try_from(*slots)
-            .ok()
-            .and_then(|count| EraRoots::parse(state, state.len() as u64, count).ok());
-        let place = usize::try_from(last.0 % slots).unwrap_or(usize::MAX);
-        roots.is_some_and(|roots| {
-            roots.block_roots.get(place).is_some_and(|found| found[..] == root[..])
-        })
-    }))
+/// The columns that tell of a chain, read by calls: a bad sector in them is an error and no signal.
+/// `None` where there is no such column, or a damaged one.
+#[derive(Debug)]
+pub(crate) struct States {
+    snapshots: Option<Unmapped>,
+    block_roots: Option<Unmapped>,
 }
 
-/// The first record that is not damaged.
-fn first_sound<'v>(
-    records: impl IntoIterator<Item = coldstore::Result<Record<'v>>>,
-) -> Result<Option<Record<'v>>> {
-    for record in records {
-        if let Some(record) = Error::if_sound(record)? {
-            return Ok(Some(record));
+/// With which state is begun.
+#[derive(Clone, Copy)]
+enum End {
+    Oldest,
+    Newest,
+}
+
+impl End {
+    /// Begins with this end of what is ascending.
+    fn ordered<T>(
+        self,
+        ascending: coldstore::Result<Vec<T>>,
+    ) -> impl Iterator<Item = coldstore::Result<T>> {
+        let mut items: Vec<_> = match ascending {
+            Ok(items) => items.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error)],
+        };
+        if matches!(self, Self::Newest) {
+            items.reverse();
         }
+        items.into_iter()
     }
-    Ok(None)
+}
+
+/// The beginning of a state, with the roots that it has of an era.
+struct State {
+    slot: Slot,
+    start: Vec<u8>,
+    byte_len: u64,
+}
+
+impl State {
+    /// `None` for a state that does not say its own slot.
+    fn head(&self) -> Option<StateHead> {
+        let head = StateHead::parse(self.start.get(..STATE_HEAD_BYTES)?).ok()?;
+        (head.slot == self.slot).then_some(head)
+    }
+}
+
+impl States {
+    pub(crate) fn of(root: &Path) -> coldstore::Result<Self> {
+        Self::open(root, &|path, column: Column| Unmapped::open(path, Some(column.spec())))
+    }
+
+    fn open(
+        root: &Path,
+        open: &dyn Fn(&Path, Column) -> coldstore::Result<Unmapped>,
+    ) -> coldstore::Result<Self> {
+        let column = |column: Column| {
+            let opened = open(&root.join(column.dir_name()), column);
+            Error::if_sound(opened.and_then(|opened| opened.check_fit().map(|()| opened)))
+        };
+        Ok(Self {
+            snapshots: column(Column::StateSnapshots)?,
+            block_roots: column(Column::BlockRoots)?,
+        })
+    }
+
+    /// The states that are not damaged.
+    fn from(&self, end: End) -> impl Iterator<Item = coldstore::Result<State>> {
+        self.snapshots.iter().flat_map(move |snapshots| {
+            let slots = end.ordered(files_of(snapshots)).flat_map(move |file_id| {
+                end.ordered(file_id.and_then(|file_id| slots_of(snapshots, file_id)))
+            });
+            slots.filter_map(|slot| {
+                let state = slot.and_then(|slot| Error::if_sound(state_of(snapshots, slot)));
+                state.map(Option::flatten).transpose()
+            })
+        })
+    }
+
+    /// The length of the eras whose states have their roots where this one has those of `bbr`.
+    fn slots_per_era(&self, state: &State) -> coldstore::Result<Option<u64>> {
+        let (Some(last), Some(roots)) = (state.slot.previous(), &self.block_roots) else {
+            return Ok(None);
+        };
+        let Some(Some(root)) = Error::if_sound(roots.value(last))? else { return Ok(None) };
+        let mut all = Preset::ALL.into_iter().map(Preset::slots_per_era);
+        Ok(all.find(|slots| {
+            let roots = usize::try_from(*slots)
+                .ok()
+                .and_then(|count| EraRoots::parse(&state.start, state.byte_len, count).ok());
+            let place = usize::try_from(last.0 % slots).unwrap_or(usize::MAX);
+            roots.is_some_and(|roots| {
+                roots.block_roots.get(place).is_some_and(|found| found[..] == root[..])
+            })
+        }))
+    }
+}
+
+/// Files that may hold records. The conf may claim to go far beyond those that are there.
+fn files_of(column: &Unmapped) -> coldstore::Result<Vec<FileId>> {
+    let current = column.highest_written_slot().map(Slot::file_id);
+    let mut file_ids = column.file_ids()?;
+    file_ids.retain(|file_id| Some(*file_id) <= current);
+    Ok(file_ids)
+}
+
+/// Slots of a file that have a record, or whose entry cannot be read.
+fn slots_of(column: &Unmapped, file_id: FileId) -> coldstore::Result<Vec<Slot>> {
+    let Some(table) = Error::if_sound(column.table(file_id))? else { return Ok(Vec::new()) };
+    let entries = table.entries.into_iter().zip(table.is_known).enumerate();
+    let slots = entries.filter(|(_, (entry, is_known))| *entry != 0 || !is_known);
+    Ok(slots.map(|(index, _)| file_id.slot_at(index)).collect())
+}
+
+fn state_of(snapshots: &Unmapped, slot: Slot) -> coldstore::Result<Option<State>> {
+    let longest = Preset::ALL.into_iter().map(Preset::slots_per_era).max();
+    let limit = state_roots_end(longest.and_then(|slots| slots.try_into().ok()).unwrap_or(0));
+    let found = snapshots.stored_start(slot, limit)?;
+    Ok(found.map(|(start, byte_len)| State { slot, start, byte_len }))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::io;
+    use std::sync::Arc;
+
+    use coldstore::ArchiveWriter;
+    use coldstore::era::Plan;
+    use coldstore::era::import::{ImportColumns, States as Kept, import};
+    use coldstore::files::pread::{OsPread, Pread};
+
     use super::*;
+
+    /// Nothing of a file can be read.
+    #[derive(Debug)]
+    struct BadSectors(&'static str);
+
+    impl Pread for BadSectors {
+        fn pread(&self, path: &Path, file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+            if path.ends_with(self.0) {
+                return Err(io::Error::from(rustix::io::Errno::IO));
+            }
+            OsPread.pread(path, file, buffer, at)
+        }
+    }
+
+    /// Guards against states that are mapped to find out of which chain they are: a bad sector would end
+    /// the process.
+    #[test]
+    fn a_bad_sector_under_what_tells_of_the_chain_is_an_error_with_its_path() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = scratch.path().join("archive");
+        let files =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/chain-minimal/era");
+        let mut archive = ArchiveWriter::open(&root);
+        let [blocks, block_roots, state_roots, states] = archive
+            .columns(
+                [Column::Blocks, Column::BlockRoots, Column::StateRoots, Column::StateSnapshots]
+                    .map(|column| (column, false)),
+            )
+            .unwrap();
+        let state_snapshots = Some(states);
+        let columns = ImportColumns { blocks, block_roots, state_roots, state_snapshots };
+        let mut go_on = |_: &coldstore::era::Progress<'_>| std::ops::ControlFlow::Continue(());
+        import(&Plan::scan(&[files]).unwrap(), columns, Kept::All, &mut go_on).unwrap();
+
+        let mut told = Chain::default();
+        told.ask_states(&States::of(&root).unwrap()).unwrap();
+        assert_eq!(told.slots_per_era, Some(64));
+        let wrong = Chain { slots_per_era: Some(8192), ..told.clone() };
+        let denied = wrong.contradiction(&States::of(&root).unwrap()).unwrap().unwrap();
+        assert_eq!(denied.wanted, "64, by the state of slot 576 in bss");
+        for name in ["bss/data_00000", "bss/data_00000.off", "bbr/data_00000"] {
+            let open = |path: &Path, column: Column| {
+                Unmapped::open_on(Arc::new(BadSectors(name)), path, Some(column.spec()))
+            };
+            let states = States::open(&root, &open).unwrap();
+            let failed = wrong.contradiction(&states).unwrap_err();
+            let wanted = format!("{}: cannot read", root.join(name).display());
+            assert!(failed.to_string().starts_with(&wanted), "{failed}");
+        }
+    }
 
     fn unnamed() -> Chain {
         Chain {

@@ -94,7 +94,7 @@ impl Import {
         let manifest = Manifest::read(&self.archive)?;
         let kept = manifest.as_ref().map(Chain::recorded);
         if let Some(kept) = &kept {
-            kept.check_states(&open::archive(&self.archive)?)?;
+            kept.check_states(&self.archive)?;
         }
         let mut chain = Self::chain_of(&plan, network.as_ref(), kept)?;
         if let Some(network) = &network {

@@ -68,10 +68,9 @@ impl Map {
     pub(crate) fn run(self) -> Result<Answer> {
         slot_range(self.from, self.to).map_err(Usage)?;
         open::tell_lacking(&self.archive)?;
-        let archive = open::archive(&self.archive)?;
         let manifest = Manifest::read(&self.archive)?.unwrap_or_default();
         let (columns, mut failed) = self.open_columns(&manifest)?;
-        let chain = Chain::of(&self.archive, &archive).unwrap_or_else(|error| {
+        let chain = Chain::of(&self.archive).unwrap_or_else(|error| {
             output::tell(&failure::sentence(&error));
             failed += 1;
             Chain::default()

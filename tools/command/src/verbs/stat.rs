@@ -135,8 +135,7 @@ impl Stat {
         let manifest = Manifest::read(&self.archive)?.unwrap_or_default();
         let network = Chain::recorded(&manifest);
         // Where nothing tells, an era is what most are: as long as a file.
-        let slots_per_era =
-            Chain::of(&self.archive, &archive)?.slots_per_era.unwrap_or(SLOTS_PER_FILE);
+        let slots_per_era = Chain::of(&self.archive)?.slots_per_era.unwrap_or(SLOTS_PER_FILE);
         let (mut columns, mut failed) = (Vec::new(), 0);
         for column in open::present_columns(&self.archive)? {
             match stat_of(&archive, column, slots_per_era) {

@@ -8,10 +8,12 @@ mod verdict;
 use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
 use coldstore::archive::check::Lacking;
+use coldstore::files::pread::{OsPread, Pread};
 use coldstore::format::names;
 use coldstore::verify::{Finding, Severity, Summary, VerifyOptions, verify_column};
 use coldstore::{Column, Error, Manifest, Slot, manifest};
@@ -20,7 +22,7 @@ use serde::Serialize;
 
 use self::deep::Deep;
 use self::verdict::ProofObject;
-use crate::chain::{Chain, Contradiction};
+use crate::chain::{Chain, Contradiction, States};
 use crate::cli::{column_parser, parse_slot, slot_range};
 use crate::failure::{self, Answer, Usage};
 use crate::open;
@@ -33,7 +35,8 @@ use crate::progress::Progress;
 /// when there is any. What cannot be read (a bad sector, a permission) is no damage: it is listed as
 /// unreadable, the rest is checked all the same, and the exit status is 3. With
 /// --deep the verdict comes first: what is proved, and on what it rests; the exit status is also 1 when
-/// that is nothing.
+/// that is nothing. The proof of one column reads the others, too, and is skipped when one of them cannot
+/// be read.
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
     /// The archive's directory
@@ -68,7 +71,7 @@ struct Verified {
     damages: Decimal,
     /// Ranges and files that could not be read.
     unreadable: Decimal,
-    /// Of the archive itself.
+    /// Of the archive itself, and of columns that were read for the proof alone.
     findings: Vec<FindingObject>,
     /// The slot of the newest state, while nothing proves it, as the manifest has it.
     unproved_state: Option<Decimal>,
@@ -129,16 +132,7 @@ impl Verify {
             Some(column) => vec![column],
             None => open::present_columns(&self.archive)?,
         };
-        let mut report = Report {
-            out: Output::stdout(),
-            json: self.json,
-            verified: Verified::default(),
-            told: HashSet::new(),
-            is_deep: self.deep,
-            summaries: Vec::new(),
-            without_sums: Vec::new(),
-            failed: 0,
-        };
+        let mut report = Report::new(self.json, self.deep);
         report.lacking(&self.archive, &lacking)?;
         if self.deep {
             Deep::check_arguments(&self, &columns)?;
@@ -146,12 +140,16 @@ impl Verify {
         for &column in &columns {
             self.verify_column(column, &mut report)?;
         }
-        // What follows maps what it reads: a bad sector would end the process.
-        let is_readable = report.verified.unreadable.0 == 0 && report.failed == 0;
+        if self.deep {
+            let pread: Arc<dyn Pread> = Arc::new(OsPread);
+            deep::read_others(&self.archive, &columns, &pread, &mut report)?;
+        }
         let mut proved = Ok(());
-        if is_readable {
+        if report.failed == 0 {
             proved = self.verify_manifest(&mut report);
         }
+        // A proof maps what it reads: a bad sector would end the process.
+        let is_readable = report.verified.unreadable.0 == 0 && report.failed == 0;
         if self.deep && is_readable {
             let deep = proved.and_then(|()| Deep::prepare(&self, &columns));
             proved = deep.and_then(|deep| deep.run(&mut report));
@@ -183,22 +181,29 @@ impl Verify {
         if of_states && !self.deep && !self.json {
             lines::unproved_state(&manifest).iter().for_each(|line| output::tell(line));
         }
-        let archive = open::archive(&self.archive)?;
-        let Some(denied) = Chain::recorded(&manifest).contradiction(&archive)? else {
-            return Ok(());
+        let states = States::of(&self.archive);
+        let denied = states.and_then(|states| Chain::recorded(&manifest).contradiction(&states));
+        let (severity, file, (what, wanted, found)) = match denied {
+            Ok(None) => return Ok(()),
+            Ok(Some(Contradiction { what, wanted, found })) => {
+                report.verified.damages.0 += 1;
+                let file = self.archive.join(manifest::FILE_NAME);
+                (Severity::Damage, file, (what, wanted, found))
+            }
+            // It may have been told with its column.
+            Err(Error::Io(io)) if report.told.iter().any(|(file, _)| *file == io.path) => {
+                return Ok(());
+            }
+            Err(Error::Io(io)) => {
+                report.verified.unreadable.0 += 1;
+                let wanted = "what tells of which chain it is".to_owned();
+                let found = format!("cannot {}: {}", io.operation, io.source);
+                (Severity::Unreadable, io.path, ("file", wanted, found))
+            }
+            Err(error) => return Err(error.into()),
         };
-        let Contradiction { what, wanted, found } = denied;
-        let finding = Finding {
-            severity: Severity::Damage,
-            file: self.archive.join(manifest::FILE_NAME),
-            offset: None,
-            byte_len: None,
-            slot: None,
-            what,
-            wanted,
-            found,
-        };
-        report.verified.damages.0 += 1;
+        let (offset, byte_len, slot) = (None, None, None);
+        let finding = Finding { severity, file, offset, byte_len, slot, what, wanted, found };
         if report.json {
             report.verified.findings.push(FindingObject::of(&finding));
             return Ok(());
@@ -265,6 +270,30 @@ struct Report {
 }
 
 impl Report {
+    fn new(json: bool, is_deep: bool) -> Self {
+        Self {
+            out: Output::stdout(),
+            json,
+            verified: Verified::default(),
+            told: HashSet::new(),
+            is_deep,
+            summaries: Vec::new(),
+            without_sums: Vec::new(),
+            failed: 0,
+        }
+    }
+
+    /// What cannot be read of a column that was not asked for.
+    fn unreadable(&mut self, column: Column, finding: &Finding) -> Result<()> {
+        self.verified.unreadable.0 += 1;
+        self.told.insert((finding.file.clone(), finding.slot));
+        if self.json {
+            self.verified.findings.push(FindingObject::of(finding));
+            return Ok(());
+        }
+        self.print(column, finding)
+    }
+
     /// Damage and what cannot be read are the result; a note is for people.
     fn print(&mut self, column: Column, finding: &Finding) -> Result<()> {
         let Finding { what, wanted, found, .. } = finding;

@@ -491,3 +491,24 @@ fn what_cannot_be_read_is_listed_before_a_state_is_mapped_for_the_proof() {
     assert_eq!(run.text(), "");
     run.complains_of("trusted state root of slot 9999: it is not in the archive");
 }
+
+/// The proof of one column maps the others, too.
+#[test]
+fn what_cannot_be_read_of_another_column_is_listed_and_the_proof_is_skipped() {
+    let archive = imported();
+    let roots = data(&archive, "bsr");
+    fs::set_permissions(archive.path().parent().unwrap(), fs::Permissions::from_mode(0o755))
+        .unwrap();
+    fs::set_permissions(&roots, fs::Permissions::from_mode(0o0)).unwrap();
+    let deep = ["verify", &archive.arg(), "blk", "--deep"];
+    let run = coldstore_without_privileges(&deep).exits(3);
+    let unreadable = format!("unreadable: {}: ", roots.display());
+    assert!(run.text().starts_with(&unreadable), "{}", run.text());
+    assert_eq!(run.text().lines().count(), 1, "{}", run.text());
+    for told in ["not proved: not all of the archive can be read", "blk: 516 records in 1 file"] {
+        assert!(run.stderr.contains(told), "{}", run.stderr);
+    }
+    assert!(!run.stderr.contains("bsr:"), "{}", run.stderr);
+    fs::set_permissions(&roots, fs::Permissions::from_mode(0o644)).unwrap();
+    coldstore_without_privileges(&deep).exits(0);
+}

@@ -61,8 +61,8 @@ pub(super) fn export(
     let network = network.map(Network::named).transpose()?;
     open::tell_lacking(root)?;
     let archive = open::archive(root)?;
-    let chain = Chain::of(root, &archive)?;
-    chain.check_states(&archive)?;
+    let chain = Chain::of(root)?;
+    chain.check_states(root)?;
     let views = Views::open(&archive)?;
     let slots_per_era = chain
         .slots_per_era

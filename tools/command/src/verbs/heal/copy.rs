@@ -96,7 +96,7 @@ pub(super) fn replace(archive: &Path, column: Column, copy: &Path, json: bool) -
 fn preset_of(archive: &Path, replaced: Column) -> Result<std::result::Result<Preset, String>> {
     let look = || {
         let opened = open::archive(archive)?;
-        deep::preset_of(&Chain::of(archive, &opened)?, &opened)
+        deep::preset_of(&Chain::of(archive)?, &opened)
     };
     match look() {
         Err(error) if replaced == Column::StateSnapshots => Ok(Err(format!("{error:#}"))),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
-use coldstore::verify::{Finding, Severity};
+use coldstore::files::pread::Pread;
+use coldstore::verify::{Finding, Severity, VerifyOptions, verify_column_on};
 use coldstore::{Archive, Column, Error, Look, Manifest, Slot, Unmapped};
 use coldstore_consensus::Preset;
 use coldstore_history::deep::{DeepOptions, DeepVerifier};
@@ -15,7 +16,7 @@ use super::checkpoint::{self, Checkpoint, ProofOf};
 use super::verdict::ProofObject;
 use super::{FindingObject, Report, Verify};
 use crate::chain::Chain;
-use crate::failure::Usage;
+use crate::failure::{self, Usage};
 use crate::open;
 use crate::output;
 use crate::progress::Progress;
@@ -44,10 +45,46 @@ pub(super) struct Proof {
     stop: Arc<AtomicBool>,
 }
 
+/// The columns whose contents roots cover. The proof maps all of them, whichever one it is asked for.
+const PROVED: [Column; 4] =
+    [Column::Blocks, Column::BlockRoots, Column::StateRoots, Column::StateSnapshots];
+
 /// True when roots cover what is in one of the columns.
 fn is_provable(columns: &[Column]) -> bool {
-    let proved = [Column::Blocks, Column::BlockRoots, Column::StateRoots, Column::StateSnapshots];
-    columns.iter().any(|column| proved.contains(column))
+    columns.iter().any(|column| PROVED.contains(column))
+}
+
+/// Reads the other columns that a proof of `columns` maps, and reports what cannot be read. Damage in them
+/// is not reported: their own verification does that.
+pub(super) fn read_others(
+    archive: &Path,
+    columns: &[Column],
+    pread: &Arc<dyn Pread>,
+    report: &mut Report,
+) -> Result<()> {
+    let others = PROVED.into_iter().filter(|other| !columns.contains(other));
+    for column in others.filter(|_| is_provable(columns)) {
+        let directory = archive.join(column.dir_name());
+        let progress = Progress::waiting(&format!("read {column}"));
+        let mut reported = Ok(());
+        let mut take = |finding: Finding| {
+            if finding.severity == Severity::Unreadable && reported.is_ok() {
+                reported = progress.suspend(|| report.unreadable(column, &finding));
+            }
+        };
+        let (pread, options) = (Arc::clone(pread), VerifyOptions::default());
+        let read = verify_column_on(pread, &directory, Some(column.spec()), &options, &mut take);
+        drop(progress);
+        reported?;
+        match read {
+            Ok(_) | Err(Error::NoSuchColumn { .. }) => {}
+            Err(error) => {
+                failure::tell(column, error);
+                report.failed += 1;
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Deep {
@@ -68,13 +105,13 @@ impl Deep {
         Ok(())
     }
 
-    /// Maps what it reads: to be called when everything could be read.
+    /// Maps what it reads: call it after every column of the proof has been read without an error.
     pub(super) fn prepare(asked: &Verify, columns: &[Column]) -> Result<Self> {
         if !is_provable(columns) {
             return Ok(Self::Nothing);
         }
         let archive = open::archive(&asked.archive)?;
-        let chain = Chain::of(&asked.archive, &archive)?;
+        let chain = Chain::of(&asked.archive)?;
         let preset = match preset_of(&chain, &archive)? {
             Ok(preset) => preset,
             Err(why) => return Ok(Self::NotProved(why)),
@@ -245,4 +282,56 @@ pub(in crate::verbs) fn preset_of(
             "the archive does not tell its preset, by archive.toml or by a state in bss".to_owned()
         }),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io;
+
+    use coldstore::ArchiveWriter;
+    use coldstore::files::pread::OsPread;
+
+    use super::*;
+
+    /// A medium on which nothing of a data file of `bbr` can be read.
+    #[derive(Debug)]
+    struct BadSector;
+
+    impl Pread for BadSector {
+        fn pread(&self, path: &Path, file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+            if path.ends_with("bbr/data_00000") {
+                return Err(io::Error::from(rustix::io::Errno::IO));
+            }
+            OsPread.pread(path, file, buffer, at)
+        }
+    }
+
+    /// Guards against a proof of one column that maps the others unread: a bad sector there would end
+    /// the process.
+    #[test]
+    fn a_bad_sector_in_a_column_that_was_not_asked_for_is_reported_before_the_proof() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = scratch.path().join("archive");
+        let mut archive = ArchiveWriter::open(&root);
+        let [block_roots] = archive.columns([(Column::BlockRoots, false)]).unwrap();
+        block_roots.put(Slot(0), &[7; 32]).unwrap();
+        drop(archive);
+        let pread: Arc<dyn Pread> = Arc::new(BadSector);
+        let read = |columns: &[Column]| {
+            let mut report = Report::new(true, true);
+            read_others(&root, columns, &pread, &mut report).unwrap();
+            report.verified
+        };
+        let verified = read(&[Column::Blocks]);
+        assert_eq!((verified.unreadable.0, verified.damages.0), (1, 0));
+        let [finding] = &verified.findings[..] else { panic!("one finding") };
+        assert_eq!(finding.file, root.join("bbr/data_00000").display().to_string());
+        assert_eq!((finding.severity, finding.what.as_str()), ("unreadable", "bytes"));
+        assert!(finding.found.contains("os error 5"), "{}", finding.found);
+        // Without a proof nothing is mapped, and what was asked for has been read already.
+        for columns in [&[Column::StateDiffs][..], &PROVED] {
+            assert_eq!(read(columns).unreadable.0, 0);
+        }
+    }
 }
