@@ -16,10 +16,11 @@ use crate::progress::Progress as Bar;
 /// How often the manifest learns how far the columns are. It is made durable each time.
 const RECORD_EVERY: Duration = Duration::from_secs(60);
 
-/// Draws the progress, listens for signals, and keeps what is known once an era is there.
+/// Draws the progress, listens for signals, and records the chain before the first state
+/// is committed.
 pub(super) struct Watch<'a> {
     pub(super) archive: &'a Path,
-    /// `None` once it is kept in the archive.
+    /// `None` once the manifest has it.
     pub(super) to_keep: Option<(&'a Chain, States)>,
     /// When the manifest was written last.
     pub(super) recorded_at: Instant,
@@ -40,6 +41,9 @@ impl Observer for Watch<'_> {
         self.bar.set_message(format!("era {era} ({eras_done} of {eras_total} done): {doing}"));
         // The library counts each file twice, for it is read twice.
         self.bar.set_position(progress.bytes_done / 2);
+        if progress.phase != Phase::Verify {
+            self.keep();
+        }
         if self.failed.is_some() || self.stop.load(Ordering::Relaxed) {
             return ControlFlow::Break(());
         }
@@ -47,17 +51,85 @@ impl Observer for Watch<'_> {
     }
 
     fn era_done(&mut self, _era: &EraReport) {
-        if let Some((chain, states)) = self.to_keep.take() {
-            let recorded = Manifest::update(self.archive, |manifest| {
-                chain.record(manifest);
-                manifest.states = Some(states.into());
-                Ok(())
-            });
-            self.failed = recorded.err().map(Into::into);
-            self.recorded_at = Instant::now();
+        if self.to_keep.is_some() {
+            self.keep();
         } else if self.recorded_at.elapsed() > RECORD_EVERY {
             self.failed = archive::record(self.archive).err().map(Into::into);
             self.recorded_at = Instant::now();
         }
+    }
+}
+
+impl Watch<'_> {
+    /// Records the chain, once: whether a newest state is at the end of an era can only be told with the
+    /// length of eras, however the import ends.
+    fn keep(&mut self) {
+        let Some((chain, states)) = self.to_keep.take() else { return };
+        let recorded = Manifest::update(self.archive, |manifest| {
+            chain.record(manifest);
+            manifest.states = Some(states.into());
+            Ok(())
+        });
+        self.failed = recorded.err().map(Into::into);
+        self.recorded_at = Instant::now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use coldstore::era::Plan;
+    use coldstore::era::import::{ImportColumns, import};
+    use coldstore::{ArchiveWriter, Column, Slot};
+
+    use super::*;
+
+    /// Interrupts the import between the commit of the first state and the end of its era.
+    struct Interrupted<'a>(Watch<'a>);
+
+    impl Observer for Interrupted<'_> {
+        fn progress(&mut self, progress: &Progress<'_>) -> ControlFlow<()> {
+            let so_far = self.0.progress(progress);
+            if progress.phase == Phase::BlockRoots { ControlFlow::Break(()) } else { so_far }
+        }
+
+        fn era_done(&mut self, _era: &EraReport) {
+            unreachable!("the import was interrupted within its first era");
+        }
+    }
+
+    /// Guards against a manifest that learns the length of eras only after the first of them: the archive
+    /// would not be known to end with a state that nothing proves.
+    #[test]
+    fn a_first_import_that_ends_within_an_era_records_its_state_as_unproved() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = scratch.path().join("archive");
+        let eras = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/chain-minimal/era");
+        let era: PathBuf = eras.join("minimal-00004-a341cfbb.era");
+        let mut archive = ArchiveWriter::open(&root);
+        let [blocks, block_roots, state_roots, snapshots] = archive
+            .columns(
+                [Column::Blocks, Column::BlockRoots, Column::StateRoots, Column::StateSnapshots]
+                    .map(|column| (column, false)),
+            )
+            .unwrap();
+        let state_snapshots = Some(snapshots);
+        let columns = ImportColumns { blocks, block_roots, state_roots, state_snapshots };
+        let chain = Chain { slots_per_era: Some(64), ..Chain::default() };
+        let mut interrupted = Interrupted(Watch {
+            archive: &root,
+            to_keep: Some((&chain, States::All)),
+            recorded_at: Instant::now(),
+            failed: None,
+            stop: Arc::default(),
+            bar: Bar::waiting("import"),
+        });
+        let plan = Plan::scan(&[era]).unwrap();
+        import(&plan, columns, States::All, &mut interrupted).unwrap_err();
+        drop(archive);
+        let manifest = Manifest::read(&root).unwrap().unwrap();
+        assert_eq!(manifest.column(Column::StateSnapshots).highest, Some(Slot(256)));
+        assert_eq!(manifest.unproved_state, Some(Slot(256)));
     }
 }
