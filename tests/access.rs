@@ -243,3 +243,46 @@ fn a_direct_read_needs_neither_advice_nor_a_descriptor() {
         });
     }
 }
+
+/// A part of a record is cut at its end, however it is read.
+#[test]
+fn every_way_to_read_a_part_gives_those_bytes() {
+    for compression in [Compression::None, Compression::Snappy] {
+        let scratch = scratch();
+        let written = fill(scratch.path(), compression);
+        for (access, checksums) in
+            ALL.map(|access| (access, false)).into_iter().chain([(ALL[0], true)])
+        {
+            let options = ReaderOptions::default().access(access).checksums(checksums);
+            let view = open_reader(scratch.path(), options).unwrap().view();
+            let mut buffer = vec![7; 100];
+            for (slot, _) in &written {
+                let slot = Slot(*slot);
+                let record = view.record(slot).unwrap().unwrap();
+                let len = record.stored_len();
+                for (start, end) in [
+                    (0, 0),
+                    (0, 1),
+                    (len / 2, len / 2 + 121),
+                    (0, len),
+                    (len, len + 5),
+                    (5, usize::MAX),
+                ] {
+                    let wanted = &record.stored()[start.min(len)..end.min(len).max(start.min(len))];
+                    // A record of its own: of this one, all was read.
+                    let part = view.record(slot).unwrap().unwrap().range(start..end);
+                    assert!(part == wanted, "{slot}, {start}..{end}, {access:?}");
+                    let bytes = start as u64..end as u64;
+                    view.prefetch_range(slot, bytes.clone()).unwrap();
+                    assert!(view.read_range_into(slot, bytes, &mut buffer).unwrap());
+                    assert!(buffer == wanted, "{slot}, {start}..{end}, {access:?}");
+                }
+            }
+            for slot in [25, 39_999, 40_001, u64::MAX].map(Slot) {
+                assert!(!view.read_range_into(slot, 0..9, &mut buffer).unwrap());
+                view.prefetch_range(slot, 0..9).unwrap();
+                assert!(buffer.is_empty() && view.record(slot).unwrap().is_none());
+            }
+        }
+    }
+}

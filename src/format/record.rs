@@ -133,6 +133,15 @@ impl RecordTag {
 }
 
 impl BoundedTag {
+    /// As [`RecordTag::payload`], with the bound on lengths and without a reason for `None`.
+    #[inline]
+    #[must_use]
+    pub fn payload(self, records: &[u8], offset: u64) -> Option<&[u8]> {
+        let start = usize::try_from(offset.wrapping_sub(FIRST_RECORD_OFFSET)).ok()?;
+        let (header, rest) = records.get(start..)?.split_first_chunk()?;
+        rest.get(..self.payload_bytes(*header)?)
+    }
+
     /// The payload length in a header; `None` if the header is not of this type or the payload is too
     /// long.
     #[inline]

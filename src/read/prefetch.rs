@@ -61,7 +61,7 @@ impl Snapshot {
 
     /// Prefetches the payload of a record whose header was read, before all of it is.
     pub(super) fn touch_payload(&self, slot: Slot, byte_len: usize) {
-        let Some(map) = self.index.get(slot) else { return };
+        let Some(map) = self.index.get(slot.file_id()) else { return };
         if self.reads_ahead() || map.is_first_touch(slot.index_in_file(), Part::Whole) {
             self.prefetch_payload(map, map.entry(slot.index_in_file()), byte_len as u64);
         }

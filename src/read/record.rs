@@ -77,7 +77,7 @@ impl<'v> Record<'v> {
         let end = bytes.end.min(self.stored.len());
         let start = bytes.start.min(end);
         if self.is_partly_prefetched
-            && let Some(map) = self.snapshot.index.get(self.slot)
+            && let Some(map) = self.snapshot.index.get(self.slot.file_id())
         {
             self.snapshot.prefetch_range(map, self.slot, start as u64..end as u64);
         }

@@ -144,7 +144,7 @@ impl<'v> Range<'v> {
             let slot = Slot(self.front);
             let entry = map.entry(slot.index_in_file());
             if entry != 0 {
-                let stored = map.payload(entry, self.tag?)?;
+                let stored = self.tag?.payload(map.records(), entry)?;
                 self.front += 1;
                 return Some(Record::new(self.snapshot, slot, stored));
             }

@@ -102,7 +102,7 @@ impl Snapshot {
 
     /// The map of a file at or below the current one.
     pub(super) fn file(&self, file_id: FileId) -> Result<&SlotMap> {
-        match self.index.leaf(file_id).and_then(|leaf| leaf.get(file_id)) {
+        match self.index.get(file_id) {
             Some(map) => Ok(map),
             None => self.first_touch(file_id),
         }

@@ -109,8 +109,7 @@ impl View {
     /// The payload of a slot whose file is mapped, where there is nothing special about it.
     #[inline]
     fn get_plainly(&self, slot: Slot) -> Option<&[u8]> {
-        let map = self.plain.get(slot)?;
-        map.payload(map.entry(slot.index_in_file()), self.tag)
+        self.plain.payload(slot, self.tag)
     }
 
     /// The value of a slot: borrowed from the map in an uncompressed column, decoded in a

@@ -15,13 +15,14 @@ const REPLACED: [(&str, &str); 3] = [
 ];
 
 /// In one file each: these must be found.
-const REPLACED_IN: [(&str, &str, &str); 3] = [
+const REPLACED_IN: [(&str, &str, &str); 4] = [
     // A look at the directory is a step of its own.
     ("files/directory.rs", "rustix::fs::", "crate::interleaved::fs::"),
     // Nobody may sleep in the kernel while the others wait for their turn.
     ("files/watch.rs", "inotify::init(", "crate::interleaved::no_inotify("),
     // Mapped memory has the system's atomics.
     ("files/map/mapping.rs", "crate::interleaved::sync::atomic::", "std::sync::atomic::"),
+    ("files/map/plain.rs", "crate::interleaved::sync::atomic::", "std::sync::atomic::"),
 ];
 
 /// Its thread is the process's: nobody waits for it, and nothing depends on when it closes a file.

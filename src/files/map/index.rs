@@ -4,6 +4,8 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use super::mapping::SlotMap;
+use super::plain::PlainCell;
+use crate::format::record::BoundedTag;
 use crate::slot::{FileId, SLOTS_PER_FILE, Slot};
 
 const LEAF_BITS: u32 = 6;
@@ -29,17 +31,14 @@ pub(crate) struct MapIndex {
 /// The maps of [`LEAF_FILES`] files with consecutive ids.
 #[derive(Debug)]
 pub(crate) struct Leaf {
-    maps: [Cell; LEAF_FILES],
+    /// What plain reads need of `maps`.
+    plain: [PlainCell; LEAF_FILES],
+    maps: [OnceLock<SlotMap>; LEAF_FILES],
     /// Maps of an earlier snapshot whose files may have changed: to be checked before use.
     earlier: Vec<(usize, SlotMap)>,
     /// One bit for each file that is in the directory, once that was listed.
     listed: OnceLock<u64>,
 }
-
-/// The map of one file, in a cache line of its own.
-#[derive(Debug)]
-#[repr(align(64))]
-struct Cell(OnceLock<SlotMap>);
 
 impl MapIndex {
     /// An empty index for the files of all slots below `end`, or of as many as [`MAX_LEAVES`] hold.
@@ -52,7 +51,7 @@ impl MapIndex {
         Self { leaves, end }
     }
 
-    /// The same leaves, of which [`Self::get`] finds none.
+    /// The same leaves, of which [`Self::payload`] finds none.
     pub(crate) fn without_slots(&self) -> Self {
         Self { leaves: Arc::clone(&self.leaves), end: 0 }
     }
@@ -76,17 +75,25 @@ impl MapIndex {
         Self::of(leaves.collect(), end)
     }
 
-    /// The map of the file of a slot below the end, if it was put in.
+    /// The payload of the record of a slot below the end, if the file's map was put in and the
+    /// record is as `tag` wants it.
     #[inline]
     #[allow(clippy::cast_possible_truncation, reason = "64-bit targets only")]
-    pub(crate) fn get(&self, slot: Slot) -> Option<&SlotMap> {
+    pub(crate) fn payload(&self, slot: Slot, tag: BoundedTag) -> Option<&[u8]> {
         if slot.0 >= self.end {
             return None;
         }
         let leaf = (slot.0 >> (FILE_BITS + LEAF_BITS)) as usize;
         // SAFETY: the slot is below `end`, and `Self::of` has seen that each of those has a leaf.
         let leaf = unsafe { self.leaves.get_unchecked(leaf) };
-        leaf.maps[(slot.0 >> FILE_BITS) as usize % LEAF_FILES].0.get()
+        let plain = &leaf.plain[(slot.0 >> FILE_BITS) as usize % LEAF_FILES];
+        // SAFETY: only `Leaf::put_at` publishes maps, and the leaf keeps them in `maps`.
+        unsafe { plain.payload(slot.index_in_file(), tag) }
+    }
+
+    /// The map of a file, if it was put in.
+    pub(crate) fn get(&self, file_id: FileId) -> Option<&SlotMap> {
+        self.leaf(file_id)?.get(file_id)
     }
 
     /// The leaf of a file, `None` past the end of the index.
@@ -134,8 +141,9 @@ impl MapIndex {
 
 impl Leaf {
     fn new() -> Self {
-        let maps = std::array::from_fn(|_| Cell(OnceLock::new()));
-        Self { maps, earlier: Vec::new(), listed: OnceLock::new() }
+        let maps = std::array::from_fn(|_| OnceLock::new());
+        let plain = [const { PlainCell::new() }; LEAF_FILES];
+        Self { plain, maps, earlier: Vec::new(), listed: OnceLock::new() }
     }
 
     /// The leaf of a later snapshot; `changed` has one bit for each file that may have changed.
@@ -143,9 +151,9 @@ impl Leaf {
         let mut next = Self::new();
         for index in 0..LEAF_FILES {
             let earlier = || self.earlier.iter().find(|(of, _)| *of == index).map(|(_, map)| map);
-            match self.maps[index].0.get() {
+            match self.maps[index].get() {
                 Some(map) if changed >> index & 1 == 0 => {
-                    next.maps[index] = Cell::filled(map.clone());
+                    next.put_at(index, map.clone());
                 }
                 map => {
                     let map = map.or_else(earlier).filter(|map| map.has_files());
@@ -158,13 +166,19 @@ impl Leaf {
 
     /// The map of a file of this leaf, if it was put in.
     pub(crate) fn get(&self, file_id: FileId) -> Option<&SlotMap> {
-        self.maps[index_of(file_id)].0.get()
+        self.maps[index_of(file_id)].get()
     }
 
     /// Puts in the map of a file of this leaf, unless there is one, and returns the one that is
     /// there.
     pub(crate) fn put(&self, file_id: FileId, map: SlotMap) -> &SlotMap {
-        self.maps[index_of(file_id)].0.get_or_init(|| map)
+        self.put_at(index_of(file_id), map)
+    }
+
+    fn put_at(&self, index: usize, map: SlotMap) -> &SlotMap {
+        let map = self.maps[index].get_or_init(|| map);
+        self.plain[index].publish(map);
+        map
     }
 
     /// The map that an earlier snapshot had of a file.
@@ -179,17 +193,9 @@ impl Leaf {
     }
 
     fn len(&self) -> usize {
-        let is_new = |of: usize| self.maps[of].0.get().is_none();
+        let is_new = |of: usize| self.maps[of].get().is_none();
         let earlier = self.earlier.iter().filter(|(of, _)| is_new(*of)).count();
-        self.maps.iter().filter(|map| map.0.get().is_some()).count() + earlier
-    }
-}
-
-impl Cell {
-    fn filled(map: SlotMap) -> Self {
-        let cell = OnceLock::new();
-        cell.get_or_init(|| map);
-        Self(cell)
+        self.maps.iter().filter(|map| map.get().is_some()).count() + earlier
     }
 }
 
@@ -215,6 +221,7 @@ mod tests {
     use super::super::mapping::Part;
     use super::super::mapping::tests::{TAG, file_of, map_of};
     use super::*;
+    use crate::format::record::RecordTag;
 
     fn first_slot(file: u64) -> Slot {
         FileId(file).first_slot()
@@ -222,7 +229,7 @@ mod tests {
 
     /// Those of the first 200 files that have a map with a record.
     fn mapped(index: &MapIndex) -> Vec<u64> {
-        let is_mapped = |file: &u64| index.get(first_slot(*file)).is_some_and(SlotMap::has_files);
+        let is_mapped = |file: &u64| index.get(FileId(*file)).is_some_and(SlotMap::has_files);
         (0..200).filter(is_mapped).collect()
     }
 
@@ -242,18 +249,45 @@ mod tests {
             for file in files {
                 let Some(leaf) = index.leaf(FileId(file)) else {
                     assert!(file >= MAX_LEAVES << LEAF_BITS);
-                    assert!(index.get(first_slot(file)).is_none());
+                    assert!(index.get(FileId(file)).is_none());
                     continue;
                 };
                 assert!(leaf.get(FileId(file)).is_none() && index.len() == count);
                 let put = leaf.put(FileId(file), map.clone());
-                assert!(std::ptr::eq(index.get(first_slot(file)).unwrap(), put));
+                assert!(std::ptr::eq(index.get(FileId(file)).unwrap(), put));
                 assert!(std::ptr::eq(leaf.put(FileId(file), SlotMap::absent()), put));
-                assert_eq!(put.payload(put.entry(0), TAG.up_to(2)), Some(&b"ab"[..]));
+                assert_eq!(index.payload(first_slot(file), TAG.up_to(2)), Some(&b"ab"[..]));
                 count += 1;
             }
         }
-        assert!(MapIndex::new(0).get(Slot(0)).is_none());
+        assert!(MapIndex::new(0).get(FileId(0)).is_none());
+    }
+
+    #[test]
+    fn a_plain_read_returns_what_the_checked_one_does() {
+        let (bytes, mut table) = file_of(&[b"ab", b"", b"cde"]);
+        let last = bytes.len() as u64;
+        // Entries that lead nowhere, or to something that is not a header.
+        for (slot, entry) in (3..).zip([0, 1, 7, 9, last - 1, last, last + 8, u64::MAX]) {
+            table.set(slot, entry);
+        }
+        let whole = map_of(&bytes, &table);
+        for bound in 0..=bytes.len() {
+            let index = MapIndex::new(12);
+            let find = |slot, tag| index.payload(Slot(slot), tag);
+            assert_eq!(find(0, TAG.up_to(2)), None, "no map is there yet");
+            let leaf = index.leaf(FileId(0)).unwrap();
+            let map = leaf.put(FileId(0), whole.rebound(bound).unwrap());
+            for (slot, longest) in (0..12).flat_map(|slot| [(slot, 2), (slot, u32::MAX)]) {
+                let wanted = TAG.payload(map.records(), map.entry(Slot(slot).index_in_file())).ok();
+                let wanted = wanted.filter(|payload| payload.len() <= longest as usize);
+                let found = find(slot, TAG.up_to(longest));
+                assert_eq!(found, wanted, "slot {slot}, bound {bound}, longest {longest}");
+                assert_eq!(find(slot, RecordTag::new([5, 0]).up_to(longest)), None);
+                assert_eq!(index.without_slots().payload(Slot(slot), TAG.up_to(longest)), None);
+            }
+            assert_eq!(find(12, TAG.up_to(2)), None, "past the end");
+        }
     }
 
     #[test]
@@ -318,8 +352,11 @@ mod tests {
         let index = MapIndex::new(end);
         let look = |index: &MapIndex| {
             for file in files {
-                if let Some(map) = index.get(first_slot(file)) {
-                    assert_eq!(map.payload(map.entry(0), TAG.up_to(2)), Some(&b"ab"[..]));
+                if let Some(payload) = index.payload(first_slot(file), TAG.up_to(2)) {
+                    assert_eq!(payload, b"ab");
+                }
+                if let Some(map) = index.get(FileId(file)) {
+                    assert_eq!(TAG.payload(map.records(), map.entry(0)), Ok(&b"ab"[..]));
                     map.is_first_touch(0, Part::Whole);
                 }
             }

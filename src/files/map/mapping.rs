@@ -11,14 +11,12 @@ use memmap2::{Advice, Mmap, MmapOptions};
 
 use crate::files::directory::Inode;
 use crate::format::offsets::{ENTRIES, OffsetTable, TABLE_BYTES};
-use crate::format::record::{BoundedTag, FIRST_RECORD_OFFSET, RecordHeader, VERSION_RECORD};
+use crate::format::record::VERSION_RECORD;
 
-type Entries = [AtomicU64; ENTRIES];
+pub(super) type Entries = [AtomicU64; ENTRIES];
 const _: () = assert!(size_of::<Entries>() == TABLE_BYTES);
 
-const HEADER_LEN: usize = size_of::<RecordHeader>();
-
-static NO_ENTRIES: Entries = [const { AtomicU64::new(0) }; ENTRIES];
+pub(super) static NO_ENTRIES: Entries = [const { AtomicU64::new(0) }; ENTRIES];
 
 /// Bytes of one request for readahead. The kernel cuts a longer one at its readahead setting, which
 /// is 128 KiB by default.
@@ -29,8 +27,8 @@ const REQUEST_BYTES: u64 = 128 << 10;
 pub(crate) struct SlotMap {
     /// The first byte after the version record.
     records: NonNull<u8>,
-    /// At how many of the bytes from there a header may begin that ends at or before the bound.
-    header_starts: usize,
+    /// Committed bytes after the version record.
+    record_bytes: usize,
     entries: NonNull<Entries>,
     /// Committed bytes.
     bound: usize,
@@ -194,13 +192,12 @@ impl SlotMap {
     fn with_owner(owner: Arc<Owner>, bound: usize) -> Self {
         let (data, mapped) = owner.data.span();
         assert!(bound <= mapped, "the bound lies within the map");
-        let record_bytes = record_bytes(bound);
+        let record_bytes = bound.saturating_sub(VERSION_RECORD.len());
         let records = match record_bytes {
             0 => NonNull::dangling(),
             _ => NonNull::new(data.wrapping_add(VERSION_RECORD.len()).cast_mut())
                 .unwrap_or(NonNull::dangling()),
         };
-        let header_starts = (record_bytes + 1).saturating_sub(HEADER_LEN);
         let entries = match &owner.table {
             Table::Nothing => NonNull::from(&NO_ENTRIES),
             Table::Mapped(file) => {
@@ -210,7 +207,7 @@ impl SlotMap {
             Table::Copied(entries) => NonNull::from(&**entries),
         };
         assert!(entries.is_aligned(), "a map begins on a page");
-        Self { records, header_starts, entries, bound, owner }
+        Self { records, record_bytes, entries, bound, owner }
     }
 
     /// True when the entries are those of a live offset file.
@@ -271,44 +268,17 @@ impl SlotMap {
     /// The committed bytes of the data file after its version record.
     #[inline]
     pub(crate) fn records(&self) -> &[u8] {
-        let byte_len = record_bytes(self.bound);
         // SAFETY: `owner` keeps at least `bound` mapped bytes in place for as long as `self`
-        // lives, `byte_len` of them lie after the version record, and nobody changes bytes below
-        // the bound (see the head of this folder). The pointer is never null, and dangling only
-        // when there is no such byte.
-        unsafe { std::slice::from_raw_parts(self.records.as_ptr(), byte_len) }
+        // lives, `record_bytes` of them lie after the version record, and nobody changes bytes
+        // below the bound (see the head of this folder). The pointer is never null, and dangling
+        // only when there is no such byte.
+        unsafe { std::slice::from_raw_parts(self.records.as_ptr(), self.record_bytes) }
     }
 
     /// The entry at `index`, below [`ENTRIES`].
     #[inline]
     pub(crate) fn entry(&self, index: usize) -> u64 {
         load(&self.table()[index])
-    }
-
-    /// The payload of the record that an entry leads to; `None` where there is no record, or one that
-    /// is not as `tag` wants it. What [`RecordTag::payload`] finds in
-    /// [`Self::records`], in fewer instructions: how many reads overlap in the processor is decided
-    /// by how many of them it can hold.
-    ///
-    /// [`RecordTag::payload`]: crate::format::record::RecordTag::payload
-    #[inline]
-    #[allow(clippy::cast_possible_truncation, reason = "64-bit targets only")]
-    pub(crate) fn payload(&self, entry: u64, tag: BoundedTag) -> Option<&[u8]> {
-        // An offset inside the version record becomes an enormous one, and so does 0.
-        let start = entry.wrapping_sub(FIRST_RECORD_OFFSET) as usize;
-        if start >= self.header_starts {
-            return None;
-        }
-        let header = self.records.as_ptr().wrapping_add(start);
-        // SAFETY: `start` is below `header_starts`, so the bytes of a header from there on are among
-        // those of `records`.
-        let byte_len = tag.payload_bytes(unsafe { header.cast::<[u8; HEADER_LEN]>().read() })?;
-        // As many bytes follow the header as headers could begin at `start` or later, less one.
-        if byte_len >= self.header_starts - start {
-            return None;
-        }
-        // SAFETY: so these bytes are among those of `records` too.
-        Some(unsafe { std::slice::from_raw_parts(header.wrapping_add(HEADER_LEN), byte_len) })
     }
 
     /// All entries, by index.
@@ -320,16 +290,11 @@ impl SlotMap {
     }
 
     #[inline]
-    fn table(&self) -> &Entries {
+    pub(super) fn table(&self) -> &Entries {
         // SAFETY: `entries` leads to an aligned table that `owner` keeps in place, or to a static;
         // all access to it by this process is atomic.
         unsafe { self.entries.as_ref() }
     }
-}
-
-/// Bytes after the version record, in a file with this bound.
-const fn record_bytes(bound: usize) -> usize {
-    bound.saturating_sub(VERSION_RECORD.len())
 }
 
 impl Prefetched {
@@ -367,14 +332,14 @@ fn will_need(map: &Mmap, bytes: Range<u64>) {
 /// A relaxed load is enough: what an entry below the bound leads to was on disk before the bound
 /// was established.
 #[inline]
-fn load(entry: &AtomicU64) -> u64 {
+pub(super) fn load(entry: &AtomicU64) -> u64 {
     u64::from_le(entry.load(Ordering::Relaxed))
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::format::record::RecordTag;
+    use crate::format::record::{RecordHeader, RecordTag};
 
     pub(crate) const TAG: RecordTag = RecordTag::new([4, 0]);
 
@@ -409,30 +374,6 @@ pub(crate) mod tests {
             }
         }
         assert!(whole.rebound(bytes.len() + 1).is_none());
-    }
-
-    #[test]
-    fn a_plain_read_returns_what_the_checked_one_does() {
-        let (bytes, mut table) = file_of(&[b"ab", b"", b"cde"]);
-        let last = bytes.len() as u64;
-        // Entries that lead nowhere, or to something that is not a header.
-        for (index, entry) in (3..).zip([0, 1, 7, 9, last - 1, last, last + 8, u64::MAX]) {
-            table.set(index, entry);
-        }
-        let whole = map_of(&bytes, &table);
-        for bound in 0..=bytes.len() {
-            let map = whole.rebound(bound).unwrap();
-            for (index, longest) in (0..12).flat_map(|index| [(index, 2), (index, u32::MAX)]) {
-                let wanted = TAG.payload(map.records(), map.entry(index)).ok();
-                let wanted = wanted.filter(|payload| payload.len() <= longest as usize);
-                let found = map.payload(map.entry(index), TAG.up_to(longest));
-                assert_eq!(found, wanted, "index {index}, bound {bound}, longest {longest}");
-                assert_eq!(
-                    map.payload(map.entry(index), RecordTag::new([5, 0]).up_to(longest)),
-                    None
-                );
-            }
-        }
     }
 
     #[test]

@@ -16,11 +16,13 @@
 //!   targets ([`std::sync::atomic`], "Atomic accesses to read-only memory"); `lib.rs` refuses to
 //!   compile for other targets.
 //!
-//! Only [`SlotMap`] holds raw pointers, and it holds the owner of what they point to.
+//! Only [`SlotMap`] holds raw pointers, with the owner of what they lead to, and a leaf copies of
+//! them, beside the maps that they are of.
 #![allow(unsafe_code)]
 
 mod index;
 mod mapping;
+mod plain;
 mod syscalls;
 
 pub(crate) use index::{Leaf, MapIndex};
