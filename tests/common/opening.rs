@@ -1,0 +1,64 @@
+//! Opening columns and archives.
+
+use super::*;
+
+/// Opens for reading with the default options.
+#[expect(unsafe_code, reason = "opening a reader maps files")]
+pub(crate) fn try_reader(dir: &Path) -> Result<Reader, Error> {
+    // SAFETY: the directory belongs to this test, which truncates no file below a committed length
+    // while a reader is open, unless the test is about exactly that and does not touch the map.
+    unsafe { Reader::open(dir, ReaderOptions::default()) }
+}
+
+/// Opens for reading with these options.
+#[expect(unsafe_code, reason = "opening a reader maps files")]
+pub(crate) fn try_reader_with(dir: &Path, options: ReaderOptions) -> Result<Reader, Error> {
+    // SAFETY: as in `try_reader`.
+    unsafe { Reader::open(dir, options) }
+}
+
+/// Opens an archive for reading.
+#[expect(unsafe_code, reason = "opening an archive maps files")]
+#[track_caller]
+pub(crate) fn open_archive(root: &Path) -> Archive {
+    // SAFETY: as in `try_reader`.
+    unsafe { Archive::open(root, ReaderOptions::default()) }.unwrap()
+}
+
+/// A reader of what this writer commits.
+#[expect(unsafe_code, reason = "opening a reader maps files")]
+#[track_caller]
+pub(crate) fn reader_of(writer: &Writer) -> Reader {
+    // SAFETY: as in `try_reader`.
+    unsafe { writer.reader(ReaderOptions::default()) }.unwrap()
+}
+
+#[track_caller]
+pub(crate) fn reader(dir: &Path) -> Reader {
+    try_reader(dir).unwrap()
+}
+
+/// A view of a reader that was opened just now.
+#[track_caller]
+pub(crate) fn view(dir: &Path) -> View {
+    reader(dir).view()
+}
+
+/// Opens or makes a [`PLAIN`] column for writing.
+pub(crate) fn try_writer(dir: &Path, backfill: bool) -> Result<Writer, Error> {
+    Writer::open(dir, WriterOptions::create(PLAIN).allow_backfill(backfill))
+}
+
+#[track_caller]
+pub(crate) fn writer(dir: &Path, backfill: bool) -> Writer {
+    try_writer(dir, backfill).unwrap()
+}
+
+/// A new [`PLAIN`] column in `dir` with the values of these slots, put one by one, and closed again.
+#[track_caller]
+pub(crate) fn column(dir: &Path, backfill: bool, slots: impl IntoIterator<Item = u64>) {
+    let mut writer = writer(dir, backfill);
+    for slot in slots {
+        writer.put(Slot(slot), &value(slot)).unwrap();
+    }
+}
