@@ -21,21 +21,22 @@ pub(crate) struct Stream {
     pub(crate) slots: Vec<u64>,
 }
 
-/// The pauses between kills, from 30 ms on.
-struct Pauses(u64);
+/// The random numbers that say when the daemon is killed (xorshift).
+struct Moments(u64);
 
-impl Pauses {
+impl Moments {
     fn new() -> Self {
         let seed = RandomState::new().hash_one(0);
         eprintln!("seed {seed}");
         Self(seed | 1)
     }
 
-    fn next(&mut self) -> Duration {
+    /// A number from 1 to `most`.
+    fn up_to(&mut self, most: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        Duration::from_millis(30 + self.0 % 370)
+        1 + usize::try_from(self.0 % most as u64).unwrap()
     }
 }
 
@@ -118,22 +119,34 @@ impl Flow<'_> {
             .into_iter()
             .map(|streams| sender(streams, column, self.batch, &daemon.socket, &acknowledged))
             .collect();
-        let mut pauses = Pauses::new();
+        let mut moments = Moments::new();
+        // The kills take place in the first half of the work, however fast that goes.
+        let most_between_kills = (truth.len() / (2 * self.kills)).max(1);
         let started = Instant::now();
-        let mut kills = 0;
-        while !senders.iter().all(JoinHandle::is_finished) {
-            assert!(started.elapsed() < 3 * PATIENCE, "the senders do not come to their end");
-            sleep(pauses.next());
-            readers.assert_alive();
-            if kills < self.kills {
-                daemon.kill();
-                kills += 1;
-                // Before anything is healed: what a reader finds now is what counts.
-                let promised = acknowledged.lock().unwrap().clone();
-                truth.check_all(&held(archive, column), promised);
-                daemon = Daemon::start(archive, &["--backfill"]);
+        let wait_for = |slots: usize| {
+            while acknowledged.lock().unwrap().len() < slots
+                && !senders.iter().all(JoinHandle::is_finished)
+            {
+                assert!(started.elapsed() < 3 * PATIENCE, "the senders do not finish");
+                sleep(Duration::from_millis(1));
             }
+        };
+        let mut kills = 0;
+        while kills < self.kills && !senders.iter().all(JoinHandle::is_finished) {
+            let before = acknowledged.lock().unwrap().len();
+            wait_for(before + moments.up_to(most_between_kills));
+            // At any moment of the commits that follow.
+            sleep(Duration::from_micros(moments.up_to(4000) as u64));
+            readers.assert_alive();
+            daemon.kill();
+            kills += 1;
+            // Before anything is healed: what a reader finds now is what counts.
+            let promised = acknowledged.lock().unwrap().clone();
+            truth.check_all(&held(archive, column), promised);
+            daemon = Daemon::start(archive, &["--backfill"]);
         }
+        wait_for(usize::MAX);
+        readers.assert_alive();
         senders.into_iter().for_each(|sender| sender.join().unwrap());
         readers.finish();
         assert!(held(archive, column) == *truth);
