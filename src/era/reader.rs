@@ -28,8 +28,8 @@ impl EraFile<File> {
     /// Opens a file and finds its groups by their indices. Nothing else is checked yet.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] with file and offset when the ends of the file are not those of an
-    /// `.era` file; [`Error::Io`].
+    /// [`Error::Corrupt`](crate::Error::Corrupt) with file and offset when the ends of the file are not those of an
+    /// `.era` file; [`Error::Io`](crate::Error::Io).
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         Self::from_records(RecordFile::open(path)?)
     }
@@ -75,7 +75,7 @@ impl<R: Read + Seek> EraFile<R> {
     /// Decodes only the start of a group's state: what it says of itself, and the era's roots.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when that part is damaged or is not the state that the index promises.
+    /// [`Error::Corrupt`](crate::Error::Corrupt) when that part is damaged or is not the state that the index promises.
     pub fn state_head(&mut self, group: &Group) -> Result<EraState> {
         let record = state_record(&mut self.records, group)?;
         let value = frames::decode_head(&mut self.records, &record, head_bytes(group))
@@ -105,7 +105,7 @@ impl<R: Read + Seek> EraFile<R> {
     /// [`Self::walk`] shows whether that is true.
     ///
     /// # Errors
-    /// [`Error::Corrupt`], [`Error::Io`].
+    /// [`Error::Corrupt`](crate::Error::Corrupt), [`Error::Io`].
     pub(super) fn block_slots(&mut self, group: &Group) -> Result<Vec<Slot>> {
         let Some(slots) = group.slots else { return Ok(Vec::new()) };
         let end = group.indices_offset.saturating_add(SlotIndex::record_bytes(slots.count()));
@@ -121,7 +121,7 @@ impl<R: Read + Seek> EraFile<R> {
     /// Walks the records of a group in order, and decodes each of them to its end.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when the group does not start with a version record, or has a damaged
+    /// [`Error::Corrupt`](crate::Error::Corrupt) when the group does not start with a version record, or has a damaged
     /// index.
     pub fn walk(&mut self, group: &Group, limits: Limits) -> Result<GroupWalk<'_, R>> {
         GroupWalk::new(&mut self.records, *group, limits)
@@ -130,8 +130,8 @@ impl<R: Read + Seek> EraFile<R> {
     /// The stored bytes of a block record: snappy frames.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when the record is longer than any block within the limits;
-    /// [`Error::Io`].
+    /// [`Error::Corrupt`](crate::Error::Corrupt) when the record is longer than any block within the limits;
+    /// [`Error::Io`](crate::Error::Io).
     pub fn stored_block(&mut self, record: &RecordAt, limits: Limits) -> Result<Vec<u8>> {
         check_block_record(&self.records, record, limits)?;
         self.records.payload_bytes(record)
@@ -140,7 +140,7 @@ impl<R: Read + Seek> EraFile<R> {
     /// The decoded state of a record as a stream.
     ///
     /// # Errors
-    /// [`Error::Io`]. The stream's own errors are those of the file and of damaged frames.
+    /// [`Error::Io`](crate::Error::Io). The stream's own errors are those of the file and of damaged frames.
     pub fn state_stream(&mut self, record: &RecordAt) -> Result<impl Read + use<'_, R>> {
         frames::stream(&mut self.records, record)
     }

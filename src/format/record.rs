@@ -67,7 +67,7 @@ pub enum RecordFault {
 }
 
 /// The expected type and reserved bytes of a record header. A header read as a little-endian `u64` and
-/// rotated right by [`TYPE_BITS`] has the length in its lower half, and these bytes in its upper half.
+/// rotated right by `TYPE_BITS` has the length in its lower half, and these bytes in its upper half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordTag(u64);
 
