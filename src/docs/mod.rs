@@ -3,6 +3,7 @@
 //! | chapter | for |
 //! |---|---|
 //! | [`mod@format`] | every byte on disk, the order of a commit, healing, what a reader may show |
+//! | [`architecture`] | contributors: the read path and the write path, file by file |
 //! | [`durability`] | what the guarantees rest on, and how they are tested |
 //! | [`security`] | hostile files, other users, other tools |
 //! | [`limits`] | what the format cannot notice; sizes and bounds |
@@ -15,6 +16,9 @@
 
 #[doc = include_str!("../format/FORMAT.md")]
 pub mod format {}
+
+#[doc = include_str!("architecture.md")]
+pub mod architecture {}
 
 #[doc = include_str!("durability.md")]
 pub mod durability {}
