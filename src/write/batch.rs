@@ -164,26 +164,32 @@ impl<'a> Batch<'a> {
     /// # Errors
     /// [`Error::Conflict`] for a slot that holds another value.
     pub(super) fn keep_new(&mut self, column: &OpenColumn) -> Result<()> {
-        let form = if self.is_encoded { column.conf.spec.compression } else { Compression::None };
-        let mut kept = Vec::with_capacity(self.records.len());
-        for (slot, bytes) in std::mem::take(&mut self.records) {
-            let has_record = column.entry(slot)? != 0;
-            if has_record && column.holds(slot, &mut *decode::decoder(&bytes, form))? {
-                self.unchanged += 1;
-            } else {
-                kept.push((slot, bytes));
-            }
+        if self.records.first().is_none_or(|(slot, _)| Some(*slot) > column.conf.highest) {
+            return Ok(());
         }
-        self.records = kept;
-        Ok(())
+        let form = if self.is_encoded { column.conf.spec.compression } else { Compression::None };
+        let (given, mut entry, mut checked) = (self.records.len(), column.entries(), Ok(()));
+        let mut is_new = |slot, bytes: &[u8]| -> Result<bool> {
+            Ok(entry(slot)? == 0 || !column.holds(slot, &mut *decode::decoder(bytes, form))?)
+        };
+        self.records.retain(|(slot, bytes)| {
+            checked.is_err()
+                || is_new(*slot, bytes).unwrap_or_else(|error| {
+                    checked = Err(error);
+                    true
+                })
+        });
+        self.unchanged += (given - self.records.len()) as u64;
+        checked
     }
 
     /// Brings the values into their stored form.
     pub(super) fn encode(&mut self, directory: &Path) -> Result<()> {
-        if !std::mem::replace(&mut self.is_encoded, true) {
-            encode::compress_all(&mut self.records)
-                .map_err(|error| Error::io(directory, "compress a value for", error))?;
+        if std::mem::replace(&mut self.is_encoded, true) {
+            return Ok(());
         }
+        encode::compress_all(&mut self.records)
+            .map_err(|error| Error::io(directory, "compress a value for", error))?;
         let mut stored = self.records.iter().map(|(slot, stored)| (*slot, stored.len() as u64));
         stored.try_for_each(|(slot, byte_len)| rules::check_stored_len(slot, byte_len).map(drop))
     }

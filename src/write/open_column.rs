@@ -1,6 +1,7 @@
 //! A column that is open for writing: what the writer knows of it, and its lock.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use crate::column::Compression;
 use crate::error::{Error, Result};
@@ -10,12 +11,12 @@ use crate::format::corruption::{data_file_too_short, missing, no_record};
 use crate::format::names;
 use crate::format::record::HEADER_BYTES;
 use crate::format::witness::Witness;
-use crate::slot::Slot;
+use crate::slot::{FileId, Slot};
 use crate::write::aside::Asides;
 use crate::write::column_dir::ColumnDir;
 use crate::write::compare::{StoredReader, Uncomparable, compare};
 use crate::write::conf_file::{self, CommitError};
-use crate::write::file_state::FileStates;
+use crate::write::file_state::{FileState, FileStates};
 use crate::write::fsync_pool::FsyncPool;
 use crate::write::heal;
 use crate::write::heal_action::HealReport;
@@ -50,11 +51,25 @@ pub(super) enum Deferred {
 impl OpenColumn {
     /// The offset entry of a slot; 0 where it has no record.
     pub(super) fn entry(&self, slot: Slot) -> Result<u64> {
-        if Some(slot) > self.conf.highest {
-            return Ok(0);
+        self.entries()(slot)
+    }
+
+    /// [`Self::entry`] for many slots: the state of a file is looked up once for neighbouring slots.
+    pub(super) fn entries(&self) -> impl FnMut(Slot) -> Result<u64> {
+        let mut file: Option<(FileId, Arc<FileState>)> = None;
+        move |slot| {
+            if Some(slot) > self.conf.highest {
+                return Ok(0);
+            }
+            let id = slot.file_id();
+            let state = match file.take().filter(|(file_id, _)| *file_id == id) {
+                Some((_, state)) => state,
+                None => self.files.get(&self.directory, &self.conf, id)?,
+            };
+            let entry = state.table.get(slot.index_in_file());
+            file = Some((id, state));
+            Ok(entry)
         }
-        let state = self.files.get(&self.directory, &self.conf, slot.file_id())?;
-        Ok(state.table.get(slot.index_in_file()))
     }
 
     /// True when the slot holds this value, false when it has no record.
