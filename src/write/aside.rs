@@ -1,7 +1,7 @@
-//! What healing does not remove for good: `FORMAT.md`, section 12.
+//! Puts data aside that healing would otherwise destroy: `FORMAT.md`, section 12.
 //!
-//! Whole files are renamed, the ends of data files and tables are copied. What was put aside stays
-//! until every record in it is committed again with the same bytes, or is discarded.
+//! Whole files are renamed; tails of data files, and tables, are copied. A file that was put aside
+//! stays until every record in it is committed again with the same bytes, or until it is discarded.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,13 +15,13 @@ use crate::slot::FileId;
 use crate::write::column_dir::{ColumnDir, NamedFile};
 use crate::write::heal_action::HealAction;
 
-/// What was being done when there was no room for a copy.
+/// The operation that an error names when a copy cannot be written, usually for want of space.
 pub(super) const COPY_ASIDE: &str = "put aside a copy of what healing removes (`coldstore heal --discard` removes it without one) as";
 
-/// The name of a copy until it is whole.
+/// Temporary name of a copy that is being written.
 const UNFINISHED: &str = "aside.tmp";
 
-/// What has been put aside in a column, by number and file.
+/// The files put aside in a column, sorted by number and file id.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Asides(Vec<Aside>);
 
@@ -41,8 +41,8 @@ impl Asides {
         self.0.iter().map(|aside| directory.file_path(&aside.name())).collect()
     }
 
-    /// Where a file goes. What belongs together gets the same number, also when it takes two
-    /// openings to put it aside.
+    /// Chooses the name under which a file is put aside. Files of one id share a number, even if a crash
+    /// spreads the work over two openings.
     fn place(&self, part: AsidePart) -> Aside {
         let of_file = |aside: &&Aside| aside.file_id() == Aside { number: 0, part }.file_id();
         let newest = self.0.iter().filter(of_file).map(|aside| aside.number).max();
@@ -65,8 +65,8 @@ impl Asides {
         Ok(Some(HealAction::MovedAside { file: path, aside, byte_len }))
     }
 
-    /// Copies files of an id before something of them is removed, and the data file from `from` on.
-    /// What an interrupted opening has copied already is not copied again.
+    /// Plans copies of the files of an id before healing changes them; of the data file, only the tail
+    /// from `from`. Copies made by an interrupted opening are reused.
     pub(super) fn copy_aside(
         &mut self,
         directory: &ColumnDir,
@@ -81,7 +81,7 @@ impl Asides {
         self.copy_parts(directory, parts, actions)
     }
 
-    /// Copies a checksum file before something of it is removed, unless that is to be done already.
+    /// Plans a copy of a checksum file before entries are cleared in it, unless `actions` already does.
     pub(super) fn copy_sums_aside(
         &mut self,
         directory: &ColumnDir,
@@ -112,7 +112,7 @@ impl Asides {
         }
         let numbers: BTreeSet<u64> = self.0.iter().map(|aside| aside.number).collect();
         let mut number = self.0.iter().map(|aside| aside.number).max().unwrap_or(0) + 1;
-        // Those that an earlier opening has made.
+        // Reuse the number of an earlier opening that made the same copies.
         for earlier in numbers {
             if self.are_copies(directory, earlier, &wanted)? {
                 number = earlier;
@@ -131,8 +131,8 @@ impl Asides {
         Ok(())
     }
 
-    /// Whether some of these files are there under this number, and those that are have the same
-    /// bytes.
+    /// Whether at least one of these files is put aside under this number, and every one that is has the
+    /// same bytes.
     fn are_copies(
         &self,
         directory: &ColumnDir,
@@ -156,7 +156,8 @@ impl Asides {
         Ok(some)
     }
 
-    /// What is removed: all of it, or what is committed again.
+    /// Plans the removal of files that are no longer needed: all if `discard` is set, otherwise those
+    /// whose records are all committed again.
     pub(super) fn done_with(
         &mut self,
         directory: &ColumnDir,
@@ -182,7 +183,7 @@ impl Asides {
     }
 }
 
-/// What these actions are about to put aside.
+/// The files that these actions put aside.
 fn planned(actions: &[HealAction]) -> Vec<Aside> {
     let aside_of = |action: &HealAction| match action {
         HealAction::CopiedAside { aside, .. } | HealAction::MovedAside { aside, .. } => {
@@ -193,13 +194,13 @@ fn planned(actions: &[HealAction]) -> Vec<Aside> {
     actions.iter().filter_map(aside_of).collect()
 }
 
-/// All of a file, with where it begins and its name when it is put aside.
+/// A whole file as an entry for [`Asides::copy_parts`].
 fn whole(file: SlotFile) -> (SlotFile, u64, AsidePart) {
     (file, 0, AsidePart::Whole(file))
 }
 
-/// Makes a copy, whole and flushed. Its name is still to be flushed. When that fails, nothing of it
-/// stays.
+/// Copies a file from `from` to its end, and flushes the copy; the caller flushes the directory. On
+/// error the partial copy is removed.
 pub(super) fn copy(directory: &ColumnDir, file: &Path, aside: &Path, from: u64) -> Result<()> {
     let failed = |error| match error {
         Error::Io(io) => Error::Io(Box::new(crate::error::IoError {
@@ -231,7 +232,7 @@ pub(super) fn copy(directory: &ColumnDir, file: &Path, aside: &Path, from: u64) 
     write().inspect_err(|_| drop(directory.remove(&unfinished)))
 }
 
-/// Whether every record in these files, which were put aside together, is in the column.
+/// Whether every record in a group of files that were put aside together is committed in the column.
 fn is_committed_again(directory: &ColumnDir, conf: &Conf, group: &[Aside]) -> Result<bool> {
     let Some(first) = group.first() else { return Ok(false) };
     let file_id = first.file_id();
@@ -287,7 +288,7 @@ fn is_committed_again(directory: &ColumnDir, conf: &Conf, group: &[Aside]) -> Re
             with_slot.insert(offset);
         }
     }
-    // Records whose entries a crash has not left.
+    // Records whose entries did not survive the crash.
     let mut offset = from.max(FIRST_RECORD_OFFSET);
     while let Some(end) = whole(offset)? {
         if !with_slot.contains(&offset) && !same(offset, end, offset)? {
@@ -298,7 +299,7 @@ fn is_committed_again(directory: &ColumnDir, conf: &Conf, group: &[Aside]) -> Re
     Ok(true)
 }
 
-/// Whether two files have the same bytes in these places.
+/// Whether two files have the same `byte_len` bytes at these offsets.
 fn same_bytes(
     left: &NamedFile,
     left_at: u64,

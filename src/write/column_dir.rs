@@ -1,4 +1,4 @@
-//! A column's directory, as the writer uses it: names, and errors that say what failed where.
+//! A column's directory as the writer sees it: file paths, and I/O whose errors name file and operation.
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -22,11 +22,11 @@ pub(super) struct ColumnDir {
     path: PathBuf,
 }
 
-/// What there is of a checksum file.
+/// A checksum file as it was read.
 pub(super) enum Sums {
     Absent,
     Whole(Box<SumTable>),
-    /// So many bytes without an intact header, or not as many as there must be.
+    /// The file's length in bytes; its header is damaged or its length is wrong.
     Broken(u64),
 }
 
@@ -42,7 +42,7 @@ impl ColumnDir {
         Self { disk, path: path.to_owned() }
     }
 
-    /// The directory of another column of the same archive.
+    /// The directory of another column in the same archive.
     pub(super) fn beside(&self, column: Column) -> Self {
         self.sibling(&parent(&self.path).join(column.dir_name()))
     }
@@ -76,7 +76,7 @@ impl ColumnDir {
         self.file_path(&names::sums_file(file_id))
     }
 
-    /// `None` when there is no such file.
+    /// Opens a file; `None` if it does not exist.
     pub(super) fn open(&self, path: PathBuf, access: Access) -> Result<Option<NamedFile>> {
         match self.disk.open(&path, access) {
             Ok(file) => Ok(Some(NamedFile { path, file })),
@@ -96,18 +96,18 @@ impl ColumnDir {
         self.disk.remove(path).map_err(|error| Error::io(path, "remove", error))
     }
 
-    /// Flushes the names in the directory.
+    /// Flushes the directory's entries.
     pub(super) fn sync(&self) -> Result<()> {
         self.sync_dir(&self.path)
     }
 
-    /// Flushes the name of the directory itself, as far as that is permitted.
+    /// Flushes the directory entry of the directory itself, as far as permissions allow.
     pub(super) fn sync_parent(&self) -> Result<()> {
         self.sync_permitted(parent(&self.path))
     }
 
-    /// Flushes the names of the directories above, as far as that is permitted: an earlier process
-    /// may have made them and died before it flushed them.
+    /// Flushes the directory entries of all ancestors, as far as permissions allow: an earlier process
+    /// may have created them and died before the flush.
     pub(super) fn sync_ancestors(&self) -> Result<()> {
         let mut directory = parent(&self.path);
         while parent(directory) != directory {
@@ -117,8 +117,8 @@ impl ColumnDir {
         Ok(())
     }
 
-    /// A directory is opened for reading to be flushed. One that this user may only pass through
-    /// (mode 0711, say) holds no name that this user made.
+    /// Flushes a directory unless permissions forbid it. Flushing opens the directory for reading; a
+    /// directory that this user may only traverse (mode 0711, say) holds no entry that this user created.
     fn sync_permitted(&self, directory: &Path) -> Result<()> {
         match self.disk.sync_dir(directory) {
             Err(error) if !is_not_ours(error.kind()) => {
@@ -132,11 +132,12 @@ impl ColumnDir {
         self.disk.sync_dir(path).map_err(|error| Error::io(path, "flush the directory", error))
     }
 
-    /// Makes the directory and those above it that are missing, each with its name flushed.
+    /// Creates the directory and its missing ancestors, and flushes the entry of each. Appends the
+    /// created directories to `made`.
     ///
-    /// First up to one that is there, then down again, each once: a name that is taken need not lead
-    /// to a directory (a dangling link), and in a directory that was removed nothing can be made. What
-    /// was made is added to `made`.
+    /// Walks up to the first existing name, then down again, and tries each directory once. A retry loop
+    /// need not end: an existing name may be a dangling link, and nothing can be created in a directory
+    /// that was removed.
     pub(super) fn create_dirs(&self, made: &mut Vec<PathBuf>) -> Result<()> {
         let mut missing = Vec::new();
         let mut directory = self.path.as_path();
@@ -150,8 +151,8 @@ impl ColumnDir {
         Ok(())
     }
 
-    /// Makes one directory, or finds its name taken. False when the one above is missing too and
-    /// the caller is going to make it.
+    /// Creates one directory unless its name is taken. Returns `false` if its parent is missing too and
+    /// `makes_parent` says that the caller creates it.
     fn create_dir(
         &self,
         directory: &Path,
@@ -169,13 +170,13 @@ impl ColumnDir {
         }
     }
 
-    /// The names in the directory.
+    /// Lists the names in the directory.
     pub(super) fn names(&self) -> Result<Vec<String>> {
         let listed = self.disk.list(&self.path);
         listed.map_err(|error| Error::io(&self.path, "list the directory", error))
     }
 
-    /// [`Self::slot_files`]; none where there is no such directory.
+    /// [`Self::slot_files`]; empty if the directory does not exist.
     pub(super) fn slot_files_if_there(&self) -> Result<Vec<SlotFile>> {
         match self.slot_files() {
             Err(Error::Io(error)) if error.source.kind() == io::ErrorKind::NotFound => {
@@ -185,7 +186,7 @@ impl ColumnDir {
         }
     }
 
-    /// The files with slots in the directory, in order.
+    /// The data, offset and checksum files in the directory, sorted by file id.
     pub(super) fn slot_files(&self) -> Result<Vec<SlotFile>> {
         let mut files: Vec<SlotFile> =
             self.names()?.iter().filter_map(|name| SlotFile::parse(name)).collect();
@@ -193,22 +194,22 @@ impl ColumnDir {
         Ok(files)
     }
 
-    /// Whether there is a file by this name.
+    /// Whether a file of this name exists.
     pub(super) fn has(&self, name: &str) -> Result<bool> {
         Ok(self.open(self.file_path(name), Access::Read)?.is_some())
     }
 
-    /// Gives a file another name, which is free.
+    /// Renames a file. The caller ensures that the new name is free.
     pub(super) fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         self.disk.rename(from, to).map_err(|error| Error::io(to, "rename a file to", error))
     }
 
-    /// Whether there is any checksum file.
+    /// Whether any checksum file exists.
     pub(super) fn has_sums(&self) -> Result<bool> {
         Ok(self.slot_files()?.iter().any(|file| matches!(file, SlotFile::Sums(_))))
     }
 
-    /// The path of a file with slots.
+    /// The path of a data, offset or checksum file.
     pub(super) fn slot_file_path(&self, file: SlotFile) -> PathBuf {
         match file {
             SlotFile::Data(file_id) => self.data_path(file_id),
@@ -217,7 +218,7 @@ impl ColumnDir {
         }
     }
 
-    /// `None` when there is no conf.
+    /// Reads the conf; `None` if there is none.
     pub(super) fn read_conf(&self) -> Result<Option<Conf>> {
         let path = self.file_path(names::CONF);
         let Some(file) = self.open(path, Access::Read)? else {
@@ -227,7 +228,7 @@ impl ColumnDir {
         Conf::decode(file.path(), &bytes).map(Some)
     }
 
-    /// The table of an offset file and the file's length; `None` when there is no such file.
+    /// Reads an offset file. Returns its table and the file's length; `None` if it does not exist.
     pub(super) fn read_table(&self, file_id: FileId) -> Result<Option<(Box<OffsetTable>, u64)>> {
         let Some(file) = self.open(self.offset_path(file_id), Access::Read)? else {
             return Ok(None);
@@ -235,7 +236,7 @@ impl ColumnDir {
         Ok(Some((file.read_table()?, file.byte_len()?)))
     }
 
-    /// The checksum file of an id.
+    /// Reads the checksum file of an id.
     pub(super) fn read_sums(&self, file_id: FileId, record_type: [u8; 2]) -> Result<Sums> {
         let Some(file) = self.open(self.sums_path(file_id), Access::Read)? else {
             return Ok(Sums::Absent);
@@ -248,7 +249,7 @@ impl ColumnDir {
         })
     }
 
-    /// What is in a checksum file whose header or length is not what it must be.
+    /// Reads the entries of a checksum file whose header or length is wrong.
     pub(super) fn read_broken_sums(
         &self,
         file_id: FileId,
@@ -259,7 +260,7 @@ impl ColumnDir {
         Ok(SumTable::from_damaged(&bytes, file_id, record_type))
     }
 
-    /// What the conf's witness says; nothing where there is none, or it cannot be read as one.
+    /// Reads the witness of the conf; an empty one if the file is missing or has no valid slot.
     pub(super) fn read_witness(&self) -> Result<Witness> {
         let Some(file) = self.open(self.file_path(names::CHECK), Access::Read)? else {
             return Ok(Witness::default());
@@ -267,14 +268,14 @@ impl ColumnDir {
         Ok(Witness::from_bytes(&file.read_up_to(CHECK_BYTES)?))
     }
 
-    /// Writes the next conf beside the present one. It is to be flushed before it is renamed.
+    /// Writes the next conf to `column.conf.tmp`. The caller flushes it before [`Self::rename_tmp`].
     pub(super) fn write_tmp(&self, conf: &Conf) -> Result<NamedFile> {
         let mut tmp = self.create(self.file_path(names::CONF_TMP))?;
         tmp.write_at(&conf.encode(), 0)?;
         Ok(tmp)
     }
 
-    /// Puts the next conf in the place of the present one and flushes that.
+    /// Renames `column.conf.tmp` over the conf and flushes the directory.
     pub(super) fn rename_tmp(&self) -> Result<()> {
         let (from, to) = (self.file_path(names::CONF_TMP), self.file_path(names::CONF));
         self.disk
@@ -284,7 +285,7 @@ impl ColumnDir {
     }
 }
 
-/// The directory that holds `path`; for a bare name the present one, which has none here.
+/// The directory that contains `path`: `.` for a bare name; the path itself if it has no parent.
 pub(super) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -293,7 +294,7 @@ pub(super) fn parent(path: &Path) -> &Path {
     }
 }
 
-/// A directory that this user cannot flush is one that this user did not make.
+/// Whether a failed flush shows that this user did not create the directory.
 fn is_not_ours(error: io::ErrorKind) -> bool {
     matches!(error, io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
@@ -307,7 +308,7 @@ impl NamedFile {
         self.file.byte_len().map_err(|error| self.failed("stat", error))
     }
 
-    /// How many names lead to it.
+    /// The number of hard links.
     pub(super) fn names(&self) -> Result<u64> {
         self.file.names().map_err(|error| self.failed("stat", error))
     }
@@ -316,15 +317,15 @@ impl NamedFile {
         disk::read_exact_at(&*self.file, buffer, offset).map_err(|error| self.failed("read", error))
     }
 
-    /// The table in an offset file; what is missing at its end is zero.
+    /// Reads the file as an offset table; missing bytes at its end read as 0.
     pub(super) fn read_table(&self) -> Result<Box<OffsetTable>> {
         let bytes = self.read_up_to(TABLE_BYTES + 1)?;
         let too_long = || offset_file_too_long(self.path.clone(), bytes.len() as u64);
         OffsetTable::from_prefix(&bytes).ok_or_else(too_long)
     }
 
-    /// Where the record at `offset` of a data file of `data_len` bytes ends; `None` when there is
-    /// none of this type.
+    /// The end offset of the record at `offset` of a data file of `data_len` bytes; `None` if no header of
+    /// this type is there.
     pub(super) fn record_end(
         &self,
         record_type: [u8; 2],
@@ -339,7 +340,7 @@ impl NamedFile {
         Ok(conf_check::record_end(header, record_type, offset))
     }
 
-    /// The file's first bytes, at most `limit` of them.
+    /// Reads the file from its start, at most `limit` bytes.
     fn read_up_to(&self, limit: usize) -> Result<Vec<u8>> {
         let byte_len = usize::try_from(self.byte_len()?).unwrap_or(usize::MAX);
         let mut bytes = vec![0; byte_len.min(limit)];
@@ -360,7 +361,7 @@ impl NamedFile {
         self.file.set_len(byte_len).map_err(|error| self.failed("set the length of", error))
     }
 
-    /// Bytes of space that the file takes: fewer than its length where it has holes.
+    /// Allocated bytes; fewer than the file's length if it has holes.
     pub(super) fn allocated(&self) -> Result<u64> {
         self.file.allocated().map_err(|error| self.failed("look for the holes of", error))
     }

@@ -17,17 +17,17 @@ use crate::write::orphan;
 /// Maximum number of cached files: 1 MiB of tables.
 const MAX_FILES: usize = 16;
 
-/// A file as it is committed.
+/// The committed state of the files of one id.
 #[derive(Clone, Debug)]
 pub(super) struct FileState {
     pub(super) table: Box<OffsetTable>,
-    /// Committed bytes of the data file; 0 where there is none.
+    /// Committed bytes of the data file; 0 if there is none.
     pub(super) data_len: u64,
     pub(super) has_data: bool,
-    /// Bytes of the offset file; 0 where there is none, or an empty one.
+    /// Bytes of the offset file; 0 if it is missing or empty.
     pub(super) offsets_len: u64,
     pub(super) has_offsets: bool,
-    /// `None` where none are kept.
+    /// `None` if no checksums are kept.
     pub(super) sums: Option<FileSums>,
 }
 
@@ -39,20 +39,20 @@ pub(super) struct FileSums {
 }
 
 impl FileState {
-    /// The whole offset file is there, so that entries can be written one by one.
+    /// Whether the offset file has its full length, so that entries can be written in place.
     pub(super) fn has_whole_table(&self) -> bool {
         self.offsets_len == TABLE_BYTES as u64
     }
 }
 
-/// The states of a column's files, read when first needed.
+/// The states of a column's files, loaded on first use.
 #[derive(Debug, Default)]
 pub(super) struct FileStates {
-    /// Checksums are kept of new records.
+    /// Whether checksums of new records are kept.
     keeps_sums: bool,
     cache: Mutex<HashMap<FileId, Arc<FileState>>>,
-    /// Sealed files that were flushed. A failed flush is not tried again: its success would prove
-    /// nothing.
+    /// Results of flushing sealed files. A failed flush is never retried: a later success would prove
+    /// nothing about pages that the kernel has dropped.
     flushed: Mutex<HashMap<FileId, Result<()>>>,
 }
 
@@ -91,9 +91,9 @@ impl FileStates {
         Ok(insert(&mut cache, file_id, state))
     }
 
-    /// [`Self::get`] of a file that is going to be built on or acknowledged. Opening has flushed
-    /// what the conf names, not the sealed files: another kind of writer may have died there, and
-    /// what it left must be on disk first.
+    /// [`Self::get`] for a file that is about to be extended, or whose records are about to be
+    /// acknowledged. Opening flushes only the files that the conf names. A sealed file may hold unflushed
+    /// data of a writer that died, so it is flushed here first.
     pub(super) fn get_flushed(
         &self,
         directory: &ColumnDir,
@@ -105,7 +105,7 @@ impl FileStates {
             let flushed = match flushed.get(&file_id) {
                 Some(outcome) => outcome.clone(),
                 None => {
-                    // Where a file could not be opened, nothing has become of it.
+                    // An error from opening is not cached: nothing was flushed yet.
                     let files = open_sealed(directory, file_id)?;
                     let outcome = files.into_iter().try_for_each(|mut file| file.sync());
                     flushed.insert(file_id, outcome.clone());
@@ -117,7 +117,7 @@ impl FileStates {
         self.get(directory, conf, file_id)
     }
 
-    /// Forgets all cached states: the files have changed.
+    /// Clears the cache after the files have changed.
     pub(super) fn clear(&self) {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
@@ -127,7 +127,7 @@ impl FileStates {
     }
 }
 
-/// Caches a state. A full cache is emptied first: its files are cheap to read again.
+/// Caches a state. A full cache is cleared first, since reloading is cheap.
 fn insert(
     cache: &mut HashMap<FileId, Arc<FileState>>,
     file_id: FileId,
@@ -164,9 +164,9 @@ fn load(directory: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<FileState
     let (table, offsets_len) = table.unwrap_or_else(|| (OffsetTable::zeroed(), 0));
     let has_data = file_len.is_some();
     let state = FileState { table, data_len, has_data, offsets_len, has_offsets, sums: None };
-    // Every entry must lead into the committed bytes: in the files that the conf names, healing
-    // has seen to that. An entry behind the end of a sealed file is not this writer's, and
-    // appending there could bring it to life.
+    // Every entry must point into the committed bytes. Healing ensures this for the files that the conf
+    // names. An entry past the end of a sealed file was not written by this writer, and appending
+    // there could turn it into a valid reference.
     let stray = state.table.records().find(|(_, entry)| *entry >= data_len);
     if let Some((index, entry)) = stray {
         return Err(stray_entry(directory, file_id, index, entry, data_len));
@@ -183,8 +183,8 @@ fn load(directory: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<FileState
     Ok(state)
 }
 
-/// `None` where none are kept, or the file is not what it must be: healing has taken away what a crash
-/// can leave, so it is damaged, and nothing more is kept in it.
+/// Loads the checksums of a file; `None` if none are kept or the file is broken. Healing has already
+/// removed every remnant of a crash, so a broken file is damaged and gets no further checksums.
 fn load_sums(
     directory: &ColumnDir,
     conf: &Conf,
@@ -192,8 +192,8 @@ fn load_sums(
     keeps_sums: bool,
     offsets: &OffsetTable,
 ) -> Result<Option<FileSums>> {
-    // Even who keeps none must not leave the one of a record that was lost beside another record,
-    // which would then seem to be misplaced.
+    // Even a writer without checksums must replace the checksum of a lost record: beside a new record it
+    // would report a misplaced one.
     let know_lost = |sums: &SumTable| sums.known().any(|index| offsets.get(index) == 0);
     Ok(match directory.read_sums(file_id, conf.spec.record_type)? {
         Sums::Whole(table) if keeps_sums || know_lost(&table) => {
@@ -212,8 +212,8 @@ fn load_sums(
     })
 }
 
-/// Both files of an id, as far as they are there. Flushing takes no permission to write: whoever only
-/// compares with a sealed file may not have it.
+/// Opens the existing data and offset file of an id for reading, which is enough to flush them. A caller
+/// that only compares with a sealed file may lack write permission.
 fn open_sealed(directory: &ColumnDir, file_id: FileId) -> Result<Vec<NamedFile>> {
     let paths = [directory.data_path(file_id), directory.offset_path(file_id)];
     let files = paths.into_iter().map(|path| directory.open(path, Access::Read));

@@ -1,9 +1,9 @@
-//! Bringing a column back to its last commit: `FORMAT.md`, section 6.
+//! Restores a column to its last commit: `FORMAT.md`, section 6.
 //!
-//! First everything is looked at and nothing is touched: what does not fit together is
-//! [`Error::Corrupt`]. What is left to do is then a list, which [`apply`] works off. It may be
-//! interrupted anywhere and done again: each action takes away what the conf does not name, and
-//! nothing that it names.
+//! [`examine`] first inspects the whole column without changing it. It fails with [`Error::Corrupt`] if
+//! the files contradict each other, and otherwise returns a list of actions, which [`apply`] executes.
+//! Healing may be interrupted at any point and repeated: each action removes only bytes that the conf
+//! does not name.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -29,25 +29,26 @@ use crate::write::options::WriterOptions;
 use crate::write::orphan;
 use crate::write::replace;
 
-/// What speaks for the conf that is in force, and with that for what it does not name being what a
-/// crash left.
+/// The evidence that the conf in force is the last one committed, so that everything it does not name
+/// is a remnant of a crash.
 pub(super) enum Evidence {
-    /// What it does not name is this writer's own, or is to be discarded.
+    /// Data that the conf does not name is this writer's own, or is to be discarded.
     Own,
-    /// It is what was written last. Of what a crash may have left of the commit that was under way,
-    /// this is the conf.
+    /// The conf is the last one committed. `unfinished` is the conf of the commit that was in flight, of
+    /// which a crash may have left remnants.
     Vouched { unfinished: Option<Conf> },
-    /// Nothing: it may have rotted, or be an older one. Where the witness says that no writer makes
-    /// it from the one that was written last, that one.
+    /// None: the conf may have rotted, or be outdated. `contradicts` is the newest conf in the witness,
+    /// if no writer produces the conf in force from it.
     Doubted { contradicts: Option<Conf> },
 }
 
 impl Evidence {
-    /// What the witness says of a conf.
+    /// The evidence that the witness gives for a conf.
     pub(super) fn of(directory: &ColumnDir, conf: &Conf, witness: &Witness) -> Result<Self> {
         Ok(match witness.standing(conf) {
             Standing::Newest => Self::Vouched { unfinished: None },
-            // It may also have rotted into the one before. Then the other's commit is complete.
+            // A rotted or restored conf may equal the older one too. In that case the files of the newer
+            // commit are complete.
             Standing::Before { unfinished }
                 if directory.has(names::CONF_TMP)? || !is_complete(directory, &unfinished)? =>
             {
@@ -68,7 +69,7 @@ impl Evidence {
         matches!(self, Self::Doubted { .. })
     }
 
-    /// The length that the unfinished commit would have given a file.
+    /// The length of a file according to the unfinished commit.
     fn unfinished_len(&self, file_id: FileId) -> Option<u64> {
         match self {
             Self::Vouched { unfinished: Some(conf) } => conf.named_len(file_id),
@@ -77,18 +78,18 @@ impl Evidence {
     }
 }
 
-/// What opening the column for writing would heal. Changes nothing and needs no permission to
-/// write; where there is a lock file, writers are kept out meanwhile.
+/// Reports what opening the column for writing would heal. Changes nothing and needs no write
+/// permission. If there is a lock file, writers are locked out for the duration.
 ///
 /// # Errors
-/// [`Error::NoSuchColumn`], [`Error::AlreadyOpen`] while a writer is at work, and what opening for
-/// writing would fail with: [`Error::Corrupt`], [`Error::Unsupported`], [`Error::Io`].
+/// [`Error::NoSuchColumn`]; [`Error::AlreadyOpen`] while a writer has the column open; and the errors of
+/// opening for writing: [`Error::Corrupt`], [`Error::Unsupported`], [`Error::Io`].
 pub fn inspect(directory: impl AsRef<Path>) -> Result<HealReport> {
     inspect_with(directory, WriterOptions::existing())
 }
 
-/// [`inspect`] of an opening with these options. Only [`WriterOptions::discard`] and
-/// [`WriterOptions::orphans_aside`] change what is healed.
+/// [`inspect`] for an opening with these options. Only [`WriterOptions::discard`] and
+/// [`WriterOptions::orphans_aside`] have an effect.
 ///
 /// # Errors
 /// As [`inspect`].
@@ -117,7 +118,7 @@ pub fn inspect_with(directory: impl AsRef<Path>, options: WriterOptions) -> Resu
     Ok(HealReport::new(actions, asides))
 }
 
-/// What an opening with these options heals by a conf of which the witness says this.
+/// Plans what an opening with these options heals, given the conf and its witness.
 pub(super) fn examine_witnessed(
     directory: &ColumnDir,
     conf: &Conf,
@@ -147,7 +148,7 @@ pub(super) fn examine_witnessed(
     Ok(actions)
 }
 
-/// Whether everything is there that this conf names.
+/// Whether the files are complete according to this conf.
 fn is_complete(directory: &ColumnDir, conf: &Conf) -> Result<bool> {
     match examine(directory, conf, &Evidence::Own) {
         Ok(actions) => {
@@ -159,7 +160,7 @@ fn is_complete(directory: &ColumnDir, conf: &Conf) -> Result<bool> {
     }
 }
 
-/// Whether the backfill file ends with a record that an entry leads to.
+/// Whether the backfill file ends with a record that an entry points to.
 fn ends_with_a_record(directory: &ColumnDir, conf: &Conf) -> Result<bool> {
     let Some(target) = conf.backfill_target().filter(|t| t.data_len > FIRST_RECORD_OFFSET) else {
         return Ok(true);
@@ -174,7 +175,7 @@ fn ends_with_a_record(directory: &ColumnDir, conf: &Conf) -> Result<bool> {
     Ok(end == Some(target.data_len))
 }
 
-/// The error for a conf that nobody makes from the one that was written last.
+/// The error for a conf that no writer produces from the newest one in the witness.
 fn contradiction(directory: &ColumnDir, conf: &Conf, newest: &Conf) -> Error {
     let wanted = format!("what column.check has, or what can follow it ({newest})");
     let found = format!(
@@ -185,7 +186,7 @@ fn contradiction(directory: &ColumnDir, conf: &Conf, newest: &Conf) -> Error {
     Error::corrupt(directory.file_path(names::CONF), None, what, wanted, found)
 }
 
-/// The error for a directory without a conf: no column, or one that has lost it.
+/// The error for a directory without a conf: either no column, or a column whose conf was lost.
 pub(super) fn no_conf(directory: &ColumnDir) -> Error {
     let files = match directory.slot_files_if_there() {
         Ok(files) => files,
@@ -200,7 +201,7 @@ pub(super) fn no_conf(directory: &ColumnDir) -> Error {
     }
 }
 
-/// Finds out what there is to heal, or that the conf does not belong to the files. Touches nothing.
+/// Plans the healing of a column. Fails if the conf does not fit the files. Changes nothing.
 pub(super) fn examine(
     directory: &ColumnDir,
     conf: &Conf,
@@ -234,7 +235,7 @@ pub(super) fn examine(
     Ok(actions)
 }
 
-/// A column that is being looked at.
+/// A column under examination.
 struct Examined<'a> {
     directory: &'a ColumnDir,
     conf: &'a Conf,
@@ -243,14 +244,14 @@ struct Examined<'a> {
     actions: Vec<HealAction>,
 }
 
-/// A file that the conf names, and fits.
+/// A file that the conf names, and that fits the conf.
 struct Looked {
     file_id: FileId,
     data: NamedFile,
     table: Box<OffsetTable>,
     offsets_len: u64,
     data_len: u64,
-    /// The first index at which a checksum without a record is one of an uncommitted record.
+    /// From this index on, a checksum without a record belongs to an uncommitted record.
     sums_from: usize,
 }
 
@@ -272,10 +273,10 @@ impl Examined<'_> {
         if end != Some(data_len) {
             return Err(last_record_error(directory.data_path(file_id), largest, data_len, end));
         }
-        // At and below the highest slot a checksum without a record can only be one of a backfill;
-        // else it is all that is left of a record whose entry was lost, and stays.
+        // At or below the highest slot, an uncommitted record can only come from backfill. Without
+        // backfill, a checksum without an entry is the last trace of a lost record, and is kept.
         let sums_from = if conf.backfill.is_some() { 0 } else { highest.index_in_file() + 1 };
-        // The conf fits, so whatever lies after the highest slot is uncommitted too.
+        // The conf fits, so entries above the highest slot are uncommitted too.
         self.file(&Looked { file_id, data, table, offsets_len, data_len, sums_from })
     }
 
@@ -287,7 +288,7 @@ impl Examined<'_> {
             None if data_len > FIRST_RECORD_OFFSET => {
                 return Err(missing(directory.offset_path(file_id), "offset file", data_len));
             }
-            // There is nothing to extend, either.
+            // A missing table needs no extension either, so it counts as whole.
             None => (OffsetTable::zeroed(), TABLE_BYTES as u64),
         };
         for (index, entry) in table.records().filter(|(_, entry)| *entry < data_len) {
@@ -300,8 +301,8 @@ impl Examined<'_> {
         self.file(&Looked { file_id, data, table, offsets_len, data_len, sums_from: 0 })
     }
 
-    /// A backfill file in which nothing was committed: what is there may be what a crash left, or a
-    /// good file that somebody has put back.
+    /// Examines a backfill file without committed records. Its files may be remnants of a crash, or intact
+    /// files that an operator has restored.
     fn new_backfill_file(&mut self, file_id: FileId) -> Result<()> {
         let unfinished_len = self.evidence.unfinished_len(file_id);
         let data = self.directory.open(self.directory.data_path(file_id), Access::Read)?;
@@ -315,8 +316,7 @@ impl Examined<'_> {
         Ok(())
     }
 
-    /// A file that the conf does not name is removed; put aside where it may hold records that
-    /// were committed.
+    /// Removes a file that the conf does not name, or puts it aside if it may hold committed records.
     fn unnamed(&mut self, file: SlotFile, is_doubted: bool) -> Result<()> {
         let path = self.directory.slot_file_path(file);
         let Some(found) = self.directory.open(path.clone(), Access::Read)? else { return Ok(()) };
@@ -329,7 +329,7 @@ impl Examined<'_> {
         Ok(())
     }
 
-    /// Whether a file that no commit names has a whole record, or an entry that leads to one.
+    /// Whether the files of an id that no commit names contain a whole record or an entry.
     fn may_hold_records(&self, file_id: FileId) -> Result<bool> {
         let directory = self.directory;
         let first = FIRST_RECORD_OFFSET;
@@ -395,14 +395,14 @@ impl Examined<'_> {
         Ok(())
     }
 
-    /// Whether these entries behind the committed length are what a crash leaves of one batch: they
-    /// lead to records that lie there, or to where the unfinished commit was about to write them.
+    /// Whether entries past the committed length are the remnant of one interrupted batch: they point to
+    /// records in the tail, or to offsets at which the unfinished commit could have written records.
     fn are_of_a_crash(&self, looked: &Looked, strays: &[(usize, u64)]) -> Result<bool> {
         let Looked { file_id, data, data_len, .. } = looked;
         let byte_len = data.byte_len()?;
         let mut starts = BTreeSet::new();
         let mut at = *data_len;
-        // The last may be torn.
+        // The last record may be torn.
         while at < byte_len {
             starts.insert(at);
             let end = data.record_end(self.conf.spec.record_type, at, byte_len)?;
@@ -422,7 +422,7 @@ impl Examined<'_> {
             && strays.iter().all(|(_, entry)| conf_check::header_fits(*entry, len)))
     }
 
-    /// What becomes of the checksums of a file that the conf names.
+    /// Plans the healing of the checksum file of a file that the conf names.
     fn sums(&self, looked: &Looked) -> Result<Option<HealAction>> {
         let Looked { file_id, table, data_len, sums_from, .. } = looked;
         let (directory, record_type) = (self.directory, self.conf.spec.record_type);
@@ -431,8 +431,8 @@ impl Examined<'_> {
         Ok(match directory.read_sums(*file_id, record_type)? {
             Sums::Absent => None,
             Sums::Broken(byte_len) => {
-                // A commit that did not happen was making it, unless it has what only a commit
-                // that happened can have written.
+                // An unfinished commit was creating the file, unless it contains a checksum of a
+                // committed record.
                 let sums = directory.read_broken_sums(*file_id, record_type)?;
                 let fits = |index: usize| {
                     committed(&index)
@@ -452,7 +452,7 @@ impl Examined<'_> {
                         let (entry, slot) = (sums.get(index), file_id.slot_at(index));
                         starts.iter().any(|offset| entry.is_of(slot, *offset))
                     };
-                    // All that is left of a record whose entry has rotted.
+                    // Keep the checksum: it is the last trace of a record whose entry has rotted.
                     stray.retain(|index| !is_lost(*index));
                 }
                 let slots: Vec<Slot> = stray.iter().map(|index| file_id.slot_at(*index)).collect();
@@ -462,7 +462,7 @@ impl Examined<'_> {
     }
 }
 
-/// Where records start below the committed length that no entry leads to.
+/// The offsets of records below the committed length that no entry points to.
 fn unreferenced_records(looked: &Looked, record_type: [u8; 2]) -> Result<Vec<u64>> {
     let Looked { data, table, data_len, .. } = looked;
     let referenced: BTreeSet<u64> =
@@ -482,9 +482,10 @@ fn unreferenced_records(looked: &Looked, record_type: [u8; 2]) -> Result<Vec<u64
     Ok(starts)
 }
 
-/// Checksums of records that other software has put in the place of those of a commit that did not
-/// happen here: it did not know of them. Where the conf may be this writer's own, such a record may as
-/// well have rotted, and they are put aside.
+/// Plans to clear stale checksums. After an unfinished commit here, software that ignores checksum files
+/// may have written other records in place of the uncommitted ones, whose checksums remained. If the
+/// conf may be this writer's own, such a record may just as well have rotted, so the checksums are put
+/// aside first.
 fn examine_taken_over(
     directory: &ColumnDir,
     conf: &Conf,
@@ -533,7 +534,7 @@ fn examine_taken_over(
     Ok(())
 }
 
-/// Whether a record is what its checksum was kept of.
+/// Whether a record matches either of its checksums.
 fn is_as_kept(data: &NamedFile, kept: SumEntry, slot: Slot, offset: u64, end: u64) -> Result<bool> {
     let mut header = [0; 8];
     data.read_exact_at(&mut header, offset)?;
@@ -550,7 +551,7 @@ fn is_as_kept(data: &NamedFile, kept: SumEntry, slot: Slot, offset: u64, end: u6
     Ok(kept.record == found.record || kept.entry == found.entry)
 }
 
-/// The error for an entry that no crash leaves.
+/// The error for an entry that no crash can leave.
 fn stray_entry(
     directory: &ColumnDir,
     file_id: FileId,
@@ -568,7 +569,7 @@ fn stray_entry(
     Error::corrupt(path, entry_offset(index), "offset entry", wanted, found)
 }
 
-/// Opens a data file that must be there with at least the committed bytes.
+/// Opens a data file, which must have at least the committed length.
 fn open_data(directory: &ColumnDir, file_id: FileId, data_len: u64) -> Result<NamedFile> {
     let path = directory.data_path(file_id);
     let Some(data) = directory.open(path.clone(), Access::Read)? else {
@@ -581,7 +582,7 @@ fn open_data(directory: &ColumnDir, file_id: FileId, data_len: u64) -> Result<Na
     Ok(data)
 }
 
-/// What is going to be cut or cleared must not be a file with other names as well: under those it
+/// Fails if a file that is about to be changed has other hard links, under which its uncommitted bytes
 /// may be committed.
 fn check_has_one_name(directory: &ColumnDir, path: PathBuf) -> Result<()> {
     let Some(file) = directory.open(path.clone(), Access::Read)? else {
@@ -598,8 +599,8 @@ fn check_has_one_name(directory: &ColumnDir, path: PathBuf) -> Result<()> {
     }
 }
 
-/// Flushes what opening is going to trust: the process before may have died between a rename and
-/// its flush, so that what is visible is not on disk yet.
+/// Flushes the files that opening trusts. The previous process may have died between a rename and its
+/// flush, so that visible data is not durable yet.
 pub(super) fn flush_trusted(directory: &ColumnDir, conf: &Conf) -> Result<()> {
     let target = conf.backfill_target().map(|target| target.file_id);
     for file_id in conf.current_file().into_iter().chain(target) {
@@ -614,25 +615,25 @@ pub(super) fn flush_trusted(directory: &ColumnDir, conf: &Conf) -> Result<()> {
     directory.sync_parent()
 }
 
-/// Removes what is on disk of a commit that this writer gives up. The conf may go on naming a file in
-/// which nothing was committed: the next opening drops it.
+/// Removes the remnants of a commit that this writer abandons. The conf may still name a backfill file
+/// without committed records; the next opening drops it.
 pub(super) fn take_back(directory: &ColumnDir, conf: &Conf) -> Result<()> {
     let mut actions = examine(directory, conf, &Evidence::Own)?;
     actions.retain(|action| !matches!(action, HealAction::RemovedAside { .. }));
     apply(directory, conf, &actions)
 }
 
-/// Does what [`examine`] found, and flushes every file that it changed, then the directory.
+/// Executes the actions that [`examine`] planned. Flushes every changed file, then the directory.
 ///
-/// An offset file is written whole, and before its data file is cut: where an earlier attempt
-/// failed to flush it, the page cache may show entries as cleared that are still on the medium,
-/// and a data file that is too long is what tells of such an attempt.
+/// An offset file is rewritten as a whole, and before its data file is truncated. If an earlier attempt
+/// failed to flush it, the page cache may show entries as cleared that are still on the medium. The
+/// excess length of the data file is the only sign of such an attempt, so it must go last.
 pub(super) fn apply(directory: &ColumnDir, conf: &Conf, actions: &[HealAction]) -> Result<()> {
     copy_asides(directory, actions)?;
     for action in actions {
         tracing::info!(column = %directory.path().display(), "healing: {action}");
         match action {
-            // Done, or the conf's: the caller's to do.
+            // Copies were made above; conf and witness are the caller's to write.
             HealAction::CopiedAside { .. }
             | HealAction::DroppedBackfillFile { .. }
             | HealAction::ClearedWitness { .. } => {}
@@ -667,15 +668,15 @@ pub(super) fn apply(directory: &ColumnDir, conf: &Conf, actions: &[HealAction]) 
             | HealAction::RemovedTmp { file } => {
                 directory.remove(file)?;
             }
-            // Opening has done it, before it looked at the column.
+            // Removed by opening, before the column was examined.
             HealAction::RemovedLeftover { .. } => {}
         }
     }
     if actions.is_empty() { Ok(()) } else { directory.sync() }
 }
 
-/// What is going to be removed is on disk elsewhere first. After an error no copy stays: it may be for
-/// want of room.
+/// Makes all planned copies durable before anything is removed. On error all of them are removed again,
+/// since the disk may be full.
 fn copy_asides(directory: &ColumnDir, actions: &[HealAction]) -> Result<()> {
     let mut made = Vec::new();
     let mut copy_all = || {
@@ -694,7 +695,7 @@ fn file_id_of(path: &Path) -> Option<FileId> {
     Some(SlotFile::parse(path.file_name()?.to_str()?)?.file_id())
 }
 
-/// Writes a whole checksum file with those of `cleared` set to 0; one that is not whole is left.
+/// Rewrites a whole checksum file with the entries of `cleared` set to 0. A broken file is left alone.
 pub(super) fn rewrite_sums(
     directory: &ColumnDir,
     conf: &Conf,
@@ -712,8 +713,8 @@ pub(super) fn rewrite_sums(
     sums.sync()
 }
 
-/// Writes a whole offset file with the entries of `cleared` set to 0. One that is not there stays
-/// away: there is no record then.
+/// Rewrites an offset file with the entries of `cleared` set to 0. A missing file is not created, since
+/// there are no records then.
 fn rewrite_table(directory: &ColumnDir, path: &Path, cleared: &[Slot]) -> Result<()> {
     let Some(mut offsets) = directory.open(path.to_owned(), Access::Write)? else {
         return Ok(());

@@ -1,4 +1,4 @@
-//! What healing does, one thing at a time, and its report.
+//! The actions of healing, and its report.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::format::offsets::TABLE_BYTES;
 use crate::slot::Slot;
 
-/// One thing that healing changed, or would change.
+/// One change that healing made, or would make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HealAction {
     /// Offset entries of uncommitted records were set to 0.
@@ -23,7 +23,7 @@ pub enum HealAction {
         /// The slots, ascending.
         slots: Vec<Slot>,
     },
-    /// An offset file that was cut short was extended by zeros to its 65,536 bytes.
+    /// A short offset file was extended with zeros to 65,536 bytes.
     ExtendedOffsets {
         /// The offset file.
         file: PathBuf,
@@ -46,42 +46,41 @@ pub enum HealAction {
         /// Its length in bytes.
         byte_len: u64,
     },
-    /// A directory beside the column was removed, which an interrupted replacement of the column had
-    /// left.
+    /// The leftover directory of an interrupted column replacement was removed.
     RemovedLeftover {
         /// The directory.
         directory: PathBuf,
     },
-    /// What would have been removed, and a crash may not have left, was copied first.
+    /// Data that may not be a remnant of a crash was copied before its removal.
     CopiedAside {
         /// The data, offset or checksum file.
         file: PathBuf,
         /// The copy, which other software ignores.
         aside: PathBuf,
-        /// Where in the file it begins.
+        /// Offset in the file at which the copy begins.
         from: u64,
-        /// Bytes of the copy.
+        /// Length of the copy in bytes.
         byte_len: u64,
     },
-    /// A file that no commit names, and a crash may not have left, was renamed.
+    /// A file that no commit names, and that may not be a remnant of a crash, was renamed.
     MovedAside {
         /// The file.
         file: PathBuf,
-        /// Its name now, which other software ignores.
+        /// Its new name, which other software ignores.
         aside: PathBuf,
         /// Its length in bytes.
         byte_len: u64,
     },
-    /// What was put aside earlier was removed: all of it is committed again, or it was to be
-    /// discarded.
+    /// A file that was put aside earlier was removed: all its records are committed again, or
+    /// [`discard`](crate::WriterOptions::discard) was set.
     RemovedAside {
         /// The file.
         file: PathBuf,
         /// Its length in bytes.
         byte_len: u64,
     },
-    /// The header of a checksum file was written anew, and its length restored: the checksums that it
-    /// has fit the records.
+    /// The header and the length of a checksum file were restored, because its checksums match the
+    /// records.
     MendedSums {
         /// The checksum file.
         file: PathBuf,
@@ -91,12 +90,12 @@ pub enum HealAction {
         /// The conf.
         file: PathBuf,
     },
-    /// The witness of an unfinished commit was cleared.
+    /// The slot of an unfinished commit was cleared in the witness.
     ClearedWitness {
         /// `column.check`
         file: PathBuf,
     },
-    /// The conf of a commit that did not happen was removed.
+    /// The conf of an unfinished commit was removed.
     RemovedTmp {
         /// `column.conf.tmp`
         file: PathBuf,
@@ -185,17 +184,17 @@ fn write_cleared(f: &mut fmt::Formatter<'_>, what: [&str; 2], slots: &[Slot]) ->
     }
 }
 
-/// What healing changed.
+/// All changes that healing made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HealReport {
-    /// In the order in which it was done.
+    /// The actions, in the order in which they were taken.
     pub actions: Vec<HealAction>,
-    /// What healing has put aside, now or earlier, and what is still there.
+    /// The files that healing has put aside, now or earlier, and that still exist.
     pub asides: Vec<PathBuf>,
 }
 
 impl HealReport {
-    /// Of an opening that found `asides` and did this.
+    /// The report of an opening that found `asides` and took `actions`.
     pub(super) fn new(actions: Vec<HealAction>, mut asides: Vec<PathBuf>) -> Self {
         for action in &actions {
             match action {
@@ -210,7 +209,7 @@ impl HealReport {
         Self { actions, asides }
     }
 
-    /// True when there was nothing to heal.
+    /// Whether there was nothing to heal.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.actions.is_empty()
