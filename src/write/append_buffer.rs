@@ -1,11 +1,11 @@
-//! The bytes of consecutive records, laid out for a few large writes: small payloads are copied
-//! together with their headers, large ones stay in the caller's memory.
+//! Gathers consecutive records for a few large writes. Small payloads are copied next to their headers;
+//! large ones are borrowed from the caller.
 
 use std::io::IoSlice;
 
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordHeader, VERSION_RECORD};
 
-/// Payloads up to this many bytes are copied.
+/// Maximum length in bytes of a payload that is copied.
 const COPIED_BYTES: usize = 4096;
 
 /// Consecutive records that start at offset `start`.
@@ -18,8 +18,8 @@ pub(super) struct AppendBuffer<'a> {
 }
 
 impl<'a> AppendBuffer<'a> {
-    /// For a data file that is `data_len` bytes long, which gets records with so many bytes of
-    /// payload: a new one gets its version record first.
+    /// A buffer for a data file of `data_len` bytes, with capacity for records whose payloads have these
+    /// lengths in bytes. A new file starts with its version record.
     pub(super) fn at(data_len: u64, payloads: impl Iterator<Item = usize>) -> Self {
         let copied = payloads.map(|byte_len| {
             let payload = if byte_len <= COPIED_BYTES { byte_len } else { 0 };
@@ -34,7 +34,7 @@ impl<'a> AppendBuffer<'a> {
         buffer
     }
 
-    /// Adds a record and returns its offset, or `None` where a file cannot become so long.
+    /// Adds a record and returns its offset; `None` if the file would exceed the maximum file offset.
     pub(super) fn push(&mut self, header: RecordHeader, payload: &'a [u8]) -> Option<u64> {
         let offset = self.push_header(header)?;
         if payload.len() <= COPIED_BYTES {
@@ -45,7 +45,7 @@ impl<'a> AppendBuffer<'a> {
         Some(offset)
     }
 
-    /// Adds a record whose payload the caller writes itself, as the last one.
+    /// Adds the last record, whose payload the caller writes itself.
     pub(super) fn push_header(&mut self, header: RecordHeader) -> Option<u64> {
         let offset = self.end;
         // The system's file offsets are signed.
@@ -54,12 +54,12 @@ impl<'a> AppendBuffer<'a> {
         Some(offset)
     }
 
-    /// Where the first byte goes.
+    /// File offset of the first byte.
     pub(super) fn start(&self) -> u64 {
         self.start
     }
 
-    /// The length of the file afterwards.
+    /// Length of the file after the write.
     pub(super) fn end(&self) -> u64 {
         self.end
     }

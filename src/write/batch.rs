@@ -1,4 +1,4 @@
-//! A write on its way into a column: check → keep what is new → encode → group by file → commit.
+//! The stages of a write: check → drop present records → encode → group by file → commit.
 //!
 //! Checking needs neither the column nor its files, so a pipeline checks and encodes on the threads of
 //! its producers.
@@ -26,37 +26,37 @@ use crate::write::rules::{self, Group};
 pub struct Committed {
     /// Records written.
     pub written: u64,
-    /// Records that were there before with the same value.
+    /// Records that were already present with the same value.
     pub unchanged: u64,
 }
 
 /// The form in which the values of a batch are given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// Decoded.
+    /// Decoded values.
     Values,
-    /// As they are stored. Each is decoded to check it.
+    /// Payloads in stored form. Each is decoded as a check.
     Stored,
-    /// As they are stored, and checked: the caller has decoded each within the column's bound, and
-    /// compared its slot with the one in the value.
+    /// Payloads in stored form that the caller has checked: it has decoded each within the column's bound,
+    /// and compared its slot with the slot in the value.
     Checked,
 }
 
 /// Records for one commit.
 pub(super) struct Batch<'a> {
     records: Vec<Record<'a>>,
-    /// One value that is read while it is written; there are no records beside it.
+    /// One value that is read while it is written; `records` is empty then.
     stream: Option<Stream<'a>>,
     is_encoded: bool,
     /// Records that were dropped because the column holds the same value.
     unchanged: u64,
-    /// The sealed file that the next commit fills, if known: this commit's conf names it already.
+    /// The sealed file that the next commit fills, if known. The conf of this commit already names it.
     next: Option<FileId>,
 }
 
 impl<'a> Batch<'a> {
-    /// Checks everything about the records that can be checked without the column's files: rule 1,
-    /// and the values against `door`.
+    /// Checks the records as far as possible without the column's files: rule 1, and the values against
+    /// `door`.
     pub(super) fn check(
         records: Vec<Record<'a>>,
         form: Form,
@@ -89,13 +89,13 @@ impl<'a> Batch<'a> {
         Ok(Self { is_encoded: form != Form::Values || !is_compressed, ..Self::encoded(records) })
     }
 
-    /// Records that are checked and encoded.
+    /// A batch of records that are already checked and encoded.
     pub(super) fn encoded(records: Vec<Record<'a>>) -> Self {
         Self { records, stream: None, is_encoded: true, unchanged: 0, next: None }
     }
 
-    /// One checked value that is read from `source`; `None` when the column holds it already. In an
-    /// uncompressed column it is read while it is written.
+    /// A batch of one checked value that is read from `source`; `None` if the column already holds it. In
+    /// an uncompressed column, the value is read while it is written.
     pub(super) fn of_source(
         column: &OpenColumn,
         slot: Slot,
@@ -123,7 +123,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Tells which sealed file the next commit fills.
+    /// Sets the sealed file that the next commit fills.
     pub(super) fn followed_by(self, next: Option<FileId>) -> Self {
         Self { next, ..self }
     }
@@ -138,13 +138,13 @@ impl<'a> Batch<'a> {
         self.records.iter().map(|(slot, _)| *slot)
     }
 
-    /// Bytes of payload.
+    /// Total size of the payloads in bytes.
     pub(super) fn byte_len(&self) -> u64 {
         let records = self.records.iter().map(|(_, payload)| payload.len() as u64);
         records.sum::<u64>() + self.stream.as_ref().map_or(0, |stream| stream.byte_len)
     }
 
-    /// Divides the batch into parts that may each be committed ([`rules::split`]).
+    /// Divides the batch into parts that can each be committed ([`rules::split`]).
     pub(super) fn split(mut self, highest: Option<Slot>) -> Vec<Self> {
         let (is_encoded, ranges) = (self.is_encoded, rules::split(&self.records, highest));
         let mut next = None;
@@ -159,7 +159,7 @@ impl<'a> Batch<'a> {
         parts
     }
 
-    /// Drops the records whose slot holds the same value already.
+    /// Drops the records whose slot already holds the same value.
     ///
     /// # Errors
     /// [`Error::Conflict`] for a slot that holds another value.
@@ -183,7 +183,7 @@ impl<'a> Batch<'a> {
         checked
     }
 
-    /// Brings the values into their stored form.
+    /// Converts the values to stored form.
     pub(super) fn encode(&mut self, directory: &Path) -> Result<()> {
         if std::mem::replace(&mut self.is_encoded, true) {
             return Ok(());
@@ -202,10 +202,10 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Does everything up to the flush of the commit: nothing is visible yet.
+    /// Executes the commit up to, but excluding, the flush. Nothing is visible yet.
     pub(super) fn write(mut self, column: &mut OpenColumn) -> Result<Prepared<'_>> {
         self.keep_new(column)?;
-        // Refused before any work goes into compression.
+        // Before compression, so that a refused batch costs none.
         let groups = self.group(&column.conf)?;
         self.encode(column.directory.path())?;
         let written = self.records.len() as u64 + u64::from(self.stream.is_some());
@@ -240,19 +240,20 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// A batch that is written and still invisible: [`Writer::prepare_batch`](crate::Writer::prepare_batch). A crash removes it.
+/// A batch that is written but not visible yet: [`Writer::prepare_batch`](crate::Writer::prepare_batch).
+/// A crash discards it.
 #[derive(Debug)]
 #[must_use = "it is removed again unless it is committed"]
 pub struct Prepared<'w> {
     column: &'w mut OpenColumn,
-    /// `None` where there is nothing left to commit.
+    /// `None` if there is nothing to commit.
     written: Option<Written>,
     committed: Committed,
     flush_elapsed: Duration,
 }
 
 impl Prepared<'_> {
-    /// Commits the batch: it is durable, and readers see it.
+    /// Commits the batch: makes it durable and visible to readers.
     ///
     /// # Errors
     /// [`Error::Io`], and the writer is poisoned.
@@ -260,7 +261,7 @@ impl Prepared<'_> {
         self.commit_timed().map(|(committed, _)| committed)
     }
 
-    /// [`Self::commit`], and how long it waited for its flushes.
+    /// [`Self::commit`], which also returns the time spent waiting for flushes.
     pub(super) fn commit_timed(mut self) -> Result<(Committed, Duration)> {
         self.flush()?;
         if let Some(written) = self.written.take() {
@@ -274,7 +275,7 @@ impl Prepared<'_> {
 
     /// Flushes the batch ahead of [`Self::commit`].
     pub(crate) fn flush(&mut self) -> Result<()> {
-        // After an error there is nothing to remove: it has poisoned the writer.
+        // On error nothing is removed here: the error poisons the writer.
         let Some(mut written) = self.written.take() else { return Ok(()) };
         let started = Instant::now();
         self.column.change(|column| written.flush(column))?;
@@ -285,8 +286,8 @@ impl Prepared<'_> {
 }
 
 impl Drop for Prepared<'_> {
-    /// Removes what was not committed. An error poisons the writer, which reports it at the next
-    /// write; the next opening does the rest.
+    /// Removes the batch if it was not committed. An error poisons the writer, which reports it on the next
+    /// write; the next opening finishes the removal.
     fn drop(&mut self) {
         if self.written.take().is_some() {
             drop(self.column.take_back());
@@ -294,7 +295,7 @@ impl Drop for Prepared<'_> {
     }
 }
 
-/// Reads the part of a streamed value that a [`Door`] looks at.
+/// Reads the part of a streamed value that a [`Door`] inspects.
 pub(super) fn read_head(
     column: &OpenColumn,
     slot: Slot,
@@ -315,7 +316,7 @@ fn source_failed(column: &OpenColumn, slot: Slot, error: io::Error) -> Error {
     Error::io(column.directory.data_path(slot.file_id()), READ_SOURCE, error)
 }
 
-/// Checks that a payload in its stored form is one that readers accept.
+/// Checks that readers accept a payload in stored form.
 fn check_stored(slot: Slot, stored: &[u8], spec: ColumnSpec, door: Option<Door>) -> Result<()> {
     rules::check_stored_len(slot, stored.len() as u64)?;
     match decode::decoded_len(stored, Compression::Snappy, spec.max_value_bytes) {
@@ -335,7 +336,7 @@ fn check_stored(slot: Slot, stored: &[u8], spec: ColumnSpec, door: Option<Door>)
     }
 }
 
-/// The highest slot of the archive, as far as it was looked up.
+/// The highest known slot of the archive: a cached lower bound.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ArchiveHighest(Option<Slot>);
 
@@ -361,7 +362,7 @@ impl ArchiveHighest {
         door.map_or(Ok(()), |door| door.check_slots(highest, self.0, slots))
     }
 
-    /// Looks it up again, in the confs of all columns, where what is known of it would refuse `last`.
+    /// Reads the confs of all columns again if `last` is too far above the cached highest slot.
     pub(super) fn look_up(
         &mut self,
         column: &OpenColumn,

@@ -1,16 +1,16 @@
-//! The progress of a write that takes several commits.
+//! Progress and result of a write that takes several commits.
 
 use crate::error::Error;
 use crate::slot::Slot;
 
-/// One step of a bulk put: a commit, or a part that holds the same records already. It is durable.
+/// One durable step of a bulk put: a commit, or a part whose records were all present already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BulkCommit {
     /// The first slot of this step.
     pub first: Slot,
     /// The last slot of this step.
     pub last: Slot,
-    /// Records in it, including those that were there before.
+    /// Records in it, including those that were already present.
     pub records: u64,
 }
 
@@ -21,7 +21,7 @@ pub struct BulkReport {
     pub commits: u64,
     /// Records written.
     pub written: u64,
-    /// Records that were there before with the same value.
+    /// Records that were already present with the same value.
     pub unchanged: u64,
     /// The last slot up to which everything is durable.
     pub last: Option<Slot>,
@@ -36,7 +36,7 @@ impl BulkReport {
     }
 }
 
-/// A bulk put that failed half-way. What `done` reports is durable.
+/// A bulk put that failed part-way. Everything in `done` is durable.
 #[derive(Debug, thiserror::Error)]
 #[error("{error} ({})", progress(done))]
 pub struct BulkError {

@@ -1,20 +1,21 @@
-//! The commit: `FORMAT.md`, section 5.2, step by step.
+//! The commit protocol: `FORMAT.md`, section 5.2, step by step.
 //!
-//! # Why a crash leaves all of a batch or nothing
-//! Readers and healing believe the conf alone. Until step 6 renames the new conf, the old one is
-//! in force, and everything that steps 3 and 4 wrote lies behind a length that the old conf names:
-//! behind the current file's, behind the backfill file's (step 1 sees to it that it is named), or
-//! in files above the current one. Whatever part of it reached the medium, healing cuts it. When
-//! the rename reaches the medium, everything that the new conf names has been flushed before: the
-//! records, the entries, new files' names, and the new conf itself, all of them in step 5.
+//! # Atomicity: after a crash, all of a batch is committed or none of it
+//! Readers and healing trust only the conf. Until step 6 renames the new conf, the old one is in
+//! force. Everything that steps 3 and 4 wrote then lies past a length that the old conf names: past
+//! the length of the current file, past the length of the backfill file (step 1 ensures that the conf
+//! names it), or in files above the current one. Healing removes whatever part of it reached the
+//! medium. By the time the rename reaches the medium, everything that the new conf names is durable:
+//! step 5 has flushed the records, the entries, the names of new files, and the new conf itself.
 //!
-//! The order within step 5 plays no role: an entry that is on disk before its record leads behind
-//! the length in force, as it does when the record is there. So all of it is flushed at once.
+//! The order within step 5 is irrelevant. An entry points past the length in force whether or not its
+//! record is on disk yet, so all files are flushed concurrently.
 //!
-//! Step 7 adds nothing to that: it tells later whose the records are (`FORMAT.md`, section 12).
+//! Step 7 is not part of this argument. It records, for later, that the records are this writer's
+//! (`FORMAT.md`, section 12).
 //!
-//! Healing asks the witness before it removes what may be rot as well; so step 2 fills the slot that
-//! does not speak for the conf in force before any other file is changed.
+//! Healing consults the witness before it removes data that may also be rot. So step 2 fills the
+//! witness slot that does not hold the conf in force before any other file is changed.
 
 use std::borrow::Cow;
 use std::io::{self, IoSlice, Read};
@@ -36,24 +37,24 @@ use crate::write::fsync_pool::Flush;
 use crate::write::open_column::OpenColumn;
 use crate::write::rules::check_stored_len;
 
-/// Runs of neighbouring entries that are written one by one.
+/// Maximum number of runs of adjacent entries that are written one by one.
 const MAX_RUNS: usize = 4;
 
-/// What was being done when a caller's stream failed.
+/// The operation that an error names when a caller's stream fails.
 pub(super) const READ_SOURCE: &str = "read the value to append to";
 
-/// A slot, and the payload that is stored for it.
+/// A slot and its payload in stored form.
 pub(super) type Record<'a> = (Slot, Cow<'a, [u8]>);
 
 /// The new records of one file.
 pub(super) struct FileBatch<'a> {
     pub(super) file_id: FileId,
     pub(super) records: &'a [Record<'a>],
-    /// The last record, behind the others.
+    /// The last record of the file, after `records`.
     pub(super) stream: Option<Stream<'a>>,
 }
 
-/// A record whose payload is read while it is written.
+/// A record whose payload is read from a stream while it is written.
 pub(super) struct Stream<'a> {
     pub(super) slot: Slot,
     pub(super) byte_len: u64,
@@ -67,12 +68,12 @@ impl FileBatch<'_> {
     }
 }
 
-/// A file of the commit, with what becomes of it.
+/// A file of the commit, with everything that will be written to it.
 struct Staged<'a> {
     file_id: FileId,
-    /// As it is committed now; becomes what it will be.
+    /// The committed state; [`Staged::committed`] advances it.
     state: FileState,
-    /// Those of its two files that are there.
+    /// The existing files of this id; `None` for each one that the commit creates.
     data: Option<NamedFile>,
     offsets: Option<NamedFile>,
     sums: Option<NamedFile>,
@@ -88,12 +89,12 @@ pub(super) struct Written {
     conf: Conf,
     check: Arc<Mutex<NamedFile>>,
     files: Vec<(FileId, FileState)>,
-    /// What is still to be flushed.
+    /// The flushes of step 5.
     flushes: Vec<Flush>,
 }
 
-/// Steps 1 to 4. All records are new, and they are either all above the highest slot or none of them
-/// is. `next` is the sealed file that the batch after this one fills, when the caller knows.
+/// Steps 1 to 4. All records are new, and they are either all above the highest slot or all at or below
+/// it. `next` is the sealed file that the following batch fills, if the caller knows it.
 pub(super) fn write(
     column: &mut OpenColumn,
     batch: Vec<FileBatch<'_>>,
@@ -105,10 +106,10 @@ pub(super) fn write(
     for file in batch {
         staged.push(stage(directory, conf, files, file)?);
     }
-    // A file that grows now is named with its new length.
+    // A file of this batch is named anyway, with its new length.
     let next = next.filter(|next| staged.iter().all(|file| file.file_id != *next));
     let next = match next.map(|file_id| target(directory, conf, files, file_id)) {
-        // The next commit will say why it is not fit to be named.
+        // The next commit reports the corruption.
         Some(Err(Error::Corrupt(_))) | None => None,
         Some(target) => Some(target?),
     };
@@ -134,7 +135,7 @@ pub(super) fn write(
         None => check?,
     }));
     flushes.push(Flush::Kept(Arc::clone(&check)));
-    // 3. data, then offsets, and checksums where they are kept
+    // 3. data, then offsets, and checksums if they are kept
     for file in &mut staged {
         match write_data(directory, file) {
             Ok(data) => flushes.push(Flush::File(data)),
@@ -161,7 +162,7 @@ pub(super) fn write(
 }
 
 impl Written {
-    /// Step 5, unless it was done.
+    /// Step 5, unless it is done already.
     pub(super) fn flush(&mut self, column: &mut OpenColumn) -> Result<(), CommitError> {
         let OpenColumn { directory, fsync_pool, .. } = column;
         match std::mem::take(&mut self.flushes) {
@@ -170,7 +171,8 @@ impl Written {
         }
     }
 
-    /// Steps 6 and 7, and step 5 before them; the column's conf and file states advance when it is durable.
+    /// Steps 6 and 7, after step 5 if it is still to be done. The column's conf and file states advance
+    /// once the rename is durable.
     pub(super) fn commit(mut self, column: &mut OpenColumn) -> Result<(), CommitError> {
         self.flush(column)?;
         column.directory.rename_tmp().map_err(poisoning)?;
@@ -187,7 +189,7 @@ impl Written {
 }
 
 impl Staged<'_> {
-    /// What the file is when the conf names it.
+    /// The state of the file once the new conf is in force.
     fn committed(mut self) -> FileState {
         self.state.data_len = self.bytes.end();
         self.state.has_data = true;
@@ -207,12 +209,12 @@ impl Staged<'_> {
     }
 }
 
-/// The conf with another backfill file. The one before is sealed as it stands.
+/// The conf with another backfill file. The previous one is sealed at its current length.
 fn with_target(conf: &Conf, target: BackfillTarget) -> Conf {
     Conf { backfill: Some(Backfill { allowed: true, target: Some(target) }), ..*conf }
 }
 
-/// Names a file that will be filled next, with its present length.
+/// A sealed file as the next backfill file, with its current length.
 fn target(
     directory: &ColumnDir,
     conf: &Conf,
@@ -247,7 +249,7 @@ fn conf_after(
     after
 }
 
-/// Lays out the records of one file behind its committed length. Changes nothing.
+/// Lays out the records of one file after its committed length. Changes nothing.
 fn stage<'a>(
     directory: &ColumnDir,
     conf: &Conf,
@@ -296,8 +298,8 @@ fn stage<'a>(
     Ok(Staged { file_id, state, data, offsets, sums, bytes, runs, stream })
 }
 
-/// Opens a data file to append to. Where another tool has cut it since it was committed, the records
-/// would come to lie behind a hole.
+/// Opens a data file to append to. Fails if another tool has truncated it since it was committed:
+/// appending would leave a hole.
 fn open_data(directory: &ColumnDir, file_id: FileId, state: &FileState) -> Result<NamedFile> {
     let path = directory.data_path(file_id);
     let Some(file) = directory.open(path.clone(), Access::Write)? else {
@@ -311,8 +313,8 @@ fn open_data(directory: &ColumnDir, file_id: FileId, state: &FileState) -> Resul
     }
 }
 
-/// Opens an offset file to write entries to. Where another tool has cut it since it was read,
-/// entries are gone.
+/// Opens an offset file to write entries to. Fails if another tool has truncated it since it was read:
+/// entries are lost.
 fn open_offsets(directory: &ColumnDir, file_id: FileId, state: &FileState) -> Result<NamedFile> {
     let path = directory.offset_path(file_id);
     let Some(file) = directory.open(path.clone(), Access::Write)? else {
@@ -326,8 +328,8 @@ fn open_offsets(directory: &ColumnDir, file_id: FileId, state: &FileState) -> Re
     }
 }
 
-/// Opens a checksum file to write to. Where another tool has removed it, it is made again; where it
-/// was cut, the records go without. One that cannot be opened is an error before anything is written.
+/// Opens a checksum file to write to. If another tool has removed it, it is created again; if it was
+/// truncated, the records get no checksums. Failure to open it is an error before anything is written.
 fn open_sums(
     directory: &ColumnDir,
     file_id: FileId,
@@ -354,7 +356,7 @@ enum WriteError {
     Source(NamedFile, io::Error),
 }
 
-/// Appends the records of one file. It is still to be flushed.
+/// Appends the records of one file. The caller flushes it.
 fn write_data(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<NamedFile, WriteError> {
     let mut data = match file.data.take() {
         Some(data) => data,
@@ -390,7 +392,7 @@ enum StreamError {
     Source(io::Error),
 }
 
-/// Copies a stream into the file, a chunk at a time; `watch` sees each piece of it.
+/// Copies a stream into the file in chunks, and passes each one to `watch`.
 fn write_stream(
     data: &mut NamedFile,
     mut offset: u64,
@@ -412,8 +414,8 @@ fn write_stream(
     Ok(())
 }
 
-/// The source of a value failed, not the disk: what was written of the record is cut off and that
-/// is flushed, as healing would do, and the writer goes on.
+/// Undoes the append after the source of a value failed: truncates the data file as healing would, and
+/// flushes it. The disk did not fail, so the writer stays usable.
 fn take_back(
     directory: &ColumnDir,
     file: &Staged<'_>,
@@ -431,7 +433,7 @@ fn take_back(
     }
 }
 
-/// Writes the entries of one file. They are still to be flushed.
+/// Writes the entries of one file. The caller flushes it.
 fn write_entries(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<NamedFile> {
     let mut offsets = match file.offsets.take() {
         Some(offsets) => offsets,
@@ -448,7 +450,7 @@ fn write_entries(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<NamedFi
     Ok(offsets)
 }
 
-/// Writes what is kept of the records of one file. It is still to be flushed.
+/// Writes the checksums of the records of one file. The caller flushes it.
 fn write_sums(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<NamedFile> {
     let path = directory.sums_path(file.file_id);
     let table = file.state.sums.as_ref().map(|sums| &sums.table);
@@ -464,8 +466,8 @@ fn write_sums(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<NamedFile>
             let bytes = table.map_or(&[][..], |table| table.as_bytes());
             let (header, entries) = bytes.split_at_checked(SUMS_HEADER_BYTES).unwrap_or_default();
             sums.write_at(entries, SUMS_HEADER_BYTES as u64)?;
-            // With its header the file tells of records that are committed already: no garbage may
-            // be behind it then.
+            // Once the header is valid, the entries count for records that are already committed.
+            // So no garbage may follow the header: the entries are flushed first.
             if file.state.data_len > 0 {
                 sums.sync()?;
             }
@@ -475,8 +477,9 @@ fn write_sums(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<NamedFile>
     }
 }
 
-/// First and last index of each run of neighbouring entries, or of all of them where there are many
-/// runs: many small writes cost more than one large one. The entries between are written as they are.
+/// First and last index of each run of adjacent entries. Above [`MAX_RUNS`], returns a single run that
+/// spans them all, because many small writes cost more than one large one; the entries in between are
+/// rewritten unchanged.
 fn few_runs(indices: impl Iterator<Item = usize>) -> Vec<(usize, usize)> {
     let mut runs: Vec<(usize, usize)> = Vec::new();
     for index in indices {

@@ -1,4 +1,4 @@
-//! Whether two values are the same, without holding either in memory.
+//! Compares two values without holding either in memory.
 
 use std::io::{self, Read};
 
@@ -6,7 +6,7 @@ use crate::column::Compression;
 use crate::read::decode;
 use crate::write::column_dir::NamedFile;
 
-/// The payload of a record, read piece by piece.
+/// A reader of a record's payload.
 pub(super) struct StoredReader<'a> {
     pub(super) data: &'a NamedFile,
     pub(super) offset: u64,
@@ -23,13 +23,13 @@ impl Read for StoredReader<'_> {
     }
 }
 
-/// Which of two streams failed.
+/// The error of a comparison: one of the two streams failed.
 pub(super) enum Uncomparable {
     Held(io::Error),
     Given(io::Error),
 }
 
-/// Whether two streams have the same bytes.
+/// Whether two streams yield the same bytes.
 pub(super) fn compare(
     mut held: &mut dyn Read,
     mut given: &mut dyn Read,
@@ -50,7 +50,7 @@ pub(super) fn compare(
     }
 }
 
-/// Whether two payloads in their stored form are the same value.
+/// Whether two payloads in stored form decode to the same value.
 pub(super) fn same_value(left: &[u8], right: &[u8], compression: Compression) -> bool {
     let mut held = decode::decoder(left, compression);
     let mut given = decode::decoder(right, compression);

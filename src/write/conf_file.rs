@@ -1,4 +1,4 @@
-//! Replacing the conf, with its witness: `FORMAT.md`, sections 5.2 and 11.
+//! Replaces the conf and its witness: `FORMAT.md`, sections 5.2 and 11.
 
 use crate::error::{Error, Result};
 use crate::files::disk::Access;
@@ -8,15 +8,15 @@ use crate::format::witness::Witness;
 use crate::write::column_dir::{ColumnDir, NamedFile};
 use crate::write::fsync_pool::Flush;
 
-/// Why a step that changes files failed.
+/// The error of a step that changes files.
 #[derive(Debug)]
 pub(super) struct CommitError {
     pub(super) error: Error,
-    /// Files may have been changed: the column must be opened again.
+    /// Files may have been changed, so the column must be opened again.
     pub(super) poisons: bool,
 }
 
-/// Before the first change.
+/// Errors before the first write leave the writer usable.
 impl From<Error> for CommitError {
     fn from(error: Error) -> Self {
         Self { error, poisons: false }
@@ -27,8 +27,8 @@ pub(super) fn poisoning(error: Error) -> CommitError {
     CommitError { error, poisons: true }
 }
 
-/// Writes the conf that is about to be in force into the slot of the witness that does not speak for
-/// the present one. The file is still to be flushed.
+/// Writes the next conf into the witness slot that does not hold the conf in force. The caller flushes
+/// the file.
 pub(super) fn announce(
     directory: &ColumnDir,
     witness: &mut Witness,
@@ -38,14 +38,14 @@ pub(super) fn announce(
     let path = directory.file_path(names::CHECK);
     let found = directory.open(path.clone(), Access::Write)?;
     let names = found.as_ref().map(NamedFile::names).transpose()?;
-    // A conf that other software wrote: this writer has healed by it, and what a crash leaves from
-    // here on is its own. That must be known before the other slot speaks for what follows.
+    // Other software wrote the conf in force. This writer has healed by it, so remnants of a crash are
+    // its own from now on. The witness must hold that conf durably before its other slot is filled.
     let adopted =
         in_force.filter(|conf| !witness.knows(conf)).map(|conf| witness.fill(None, *conf));
     let write = || {
         let mut file = match (found, names) {
             (Some(file), Some(0 | 1)) => file,
-            // By its other name it is the witness of a copy.
+            // Under its other hard link, the file is the witness of a copy.
             (found, _) => {
                 found.map_or(Ok(()), |found| directory.remove(found.path()))?;
                 let mut file = directory.create(path)?;
@@ -64,9 +64,9 @@ pub(super) fn announce(
     write().map_err(poisoning)
 }
 
-/// Marks a commit as finished in the witness that [`announce`] opened, once its rename is durable. It is
-/// not flushed, and where it fails nothing has happened: without the mark the checksums of the commit's
-/// records speak for them only from the next commit on.
+/// Marks a commit as finished in the witness that [`announce`] opened, once its rename is durable. The
+/// mark is not flushed, and a failure is harmless: without the mark, the checksums of the commit's
+/// records vouch for them only after the next commit.
 pub(super) fn finish(check: &mut NamedFile, witness: &mut Witness, in_force: &Conf) {
     let Some((offset, bytes)) = witness.finish(in_force) else { return };
     if let Err(error) = check.write_at(&bytes, offset) {
@@ -74,8 +74,8 @@ pub(super) fn finish(check: &mut NamedFile, witness: &mut Witness, in_force: &Co
     }
 }
 
-/// Clears the slot of a commit that was given up: no commit is under way. It is still to be flushed,
-/// where that matters.
+/// Clears the slot of an abandoned commit: no commit is in flight. The caller flushes the file if it
+/// needs to.
 pub(super) fn settle(
     directory: &ColumnDir,
     witness: &mut Witness,
@@ -89,8 +89,8 @@ pub(super) fn settle(
     Ok(Some(file))
 }
 
-/// Replaces the conf: witness and conf are written, flushed together, the conf is renamed over the
-/// present one, the rename flushed. The rename is the commit point.
+/// Replaces the conf: writes witness and new conf, flushes both together, renames the new conf over the
+/// old one, and flushes the rename. The rename is the commit point.
 pub(super) fn replace(
     directory: &ColumnDir,
     witness: &mut Witness,
@@ -106,7 +106,7 @@ pub(super) fn replace(
     replaced.map_err(poisoning)
 }
 
-/// [`replace`] where there is nothing else to flush.
+/// [`replace`] outside a commit: flushes its two files one after the other.
 pub(super) fn replace_alone(
     directory: &ColumnDir,
     witness: &mut Witness,

@@ -1,22 +1,22 @@
-//! A consistent copy of an archive that may be written to meanwhile.
+//! Copies an archive consistently while writers may be active.
 //!
-//! What one view of each column shows is copied: of each file the bytes up to the bound that the view
-//! has established, the offset entries that are visible, their checksums, and the view's conf. Nothing of
-//! a commit that was under way is among them, so the copy has nothing to heal. (The lengths in the conf
-//! would not do: with backfill the writer may have moved on to another file.)
+//! The copy contains what one view of each column shows: the bytes of each file up to the bound that the
+//! view has established, the visible offset entries, their checksums, and the view's conf. No part of an
+//! in-flight commit is included, so the copy needs no healing. (The lengths in the conf do not suffice:
+//! with backfill, the writer may have moved on to another file.)
 //!
 //! # Order
-//! 1. Read the manifest: what it says of a column is a lower bound, which the views taken later reach.
-//! 2. Take the views, `bbr` first, then `bsr`, `bss`, `bsd`, and `blk` last. A writer that commits a block
-//!    before its roots, as an import does, has the block of every root in the view of `blk`; and an import
-//!    commits `bbr` last, so that the other views are at least as far as that of `bbr`.
-//! 3. Lock the destination by the file [`MARK`], which says that the copy is not finished.
-//! 4. Copy the files of every column, and flush them. No column has a conf yet, so none opens.
-//! 5. Write the confs, that of `bbr` last.
-//! 6. Write the manifest, remove [`MARK`].
+//! 1. Read the manifest. Its statements about a column are lower bounds, which the later views satisfy.
+//! 2. Take the views: `bbr` first, then `bsr`, `bss`, `bsd`, and `blk` last. An import commits a block
+//!    before its roots, so the view of `blk` has the block of every root. It commits `bbr` last, so the
+//!    other views are at least as far as the view of `bbr`.
+//! 3. Lock the destination with the file [`MARK`], which marks the copy as unfinished.
+//! 4. Copy and flush the files of every column. Without a conf, no column can be opened yet.
+//! 5. Write the confs, `bbr` last.
+//! 6. Write the manifest, then remove [`MARK`].
 //!
-//! A copy that was interrupted is resumed by the same call: bytes that are there are read and compared,
-//! and what is missing or differs is written.
+//! The same call resumes an interrupted copy: it compares existing bytes, and writes missing or
+//! different ones.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -40,13 +40,13 @@ use crate::slot::{FileId, Slot};
 use crate::write::column_dir::{ColumnDir, NamedFile};
 use crate::write::{conf_file, heal};
 
-/// The file in a destination that says that the copy is not finished, and keeps a second one out.
+/// The file in a destination that marks the copy as unfinished and locks out a second copy.
 pub const MARK: &str = "copy.unfinished";
 
-/// The manifest before it has its name.
+/// Temporary name of the manifest.
 const MANIFEST_TMP: &str = "archive.toml.copy";
 
-/// In which order views are taken.
+/// The order in which views are taken.
 const ORDER: [Column; 5] = [
     Column::BlockRoots,
     Column::StateRoots,
@@ -55,10 +55,10 @@ const ORDER: [Column; 5] = [
     Column::Blocks,
 ];
 
-/// Refuses an archive that is not finished: every opening of an archive asks.
+/// Fails if the archive is an unfinished copy. Called whenever an archive is opened.
 ///
 /// # Errors
-/// [`Error::UnfinishedCopy`]; [`Error::Io`] when the directory cannot be looked at.
+/// [`Error::UnfinishedCopy`]; [`Error::Io`] if the directory cannot be read.
 pub fn check_finished(archive: &Path) -> Result<()> {
     let mark = archive.join(MARK);
     match mark.try_exists() {
@@ -68,44 +68,44 @@ pub fn check_finished(archive: &Path) -> Result<()> {
     }
 }
 
-/// How far a copy has come.
+/// Progress of a copy.
 #[derive(Clone, Copy, Debug)]
 pub struct CopyProgress {
     /// The column whose files are being copied.
     pub column: Column,
-    /// Bytes of data files that are copied, or were found to be there.
+    /// Bytes of data files copied so far, or found in the destination.
     pub bytes_done: u64,
     /// Bytes of all data files.
     pub bytes_total: u64,
 }
 
-/// What was copied of one column.
+/// The result of copying one column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CopiedColumn {
     /// The column.
     pub column: Column,
     /// The highest slot of the copy, `None` in an empty column.
     pub highest: Option<Slot>,
-    /// Data files.
+    /// Number of data files.
     pub files: u64,
-    /// Records.
+    /// Number of records.
     pub records: u64,
-    /// Bytes of the data files.
+    /// Total size of the data files in bytes.
     pub bytes: u64,
-    /// Bytes of them that an earlier call had copied.
+    /// The part of `bytes` that an earlier call had copied.
     pub bytes_found: u64,
 }
 
-/// Copies an archive to a directory that is missing or empty, or holds an unfinished copy. Writers may go on
-/// meanwhile; none is waited for. `observer` may end the copy, which a later call resumes.
+/// Copies an archive to a directory that is missing or empty, or holds an unfinished copy. Writers may
+/// stay active; the copy does not wait for them. `observer` may stop the copy; a later call resumes it.
 ///
 /// # Errors
-/// [`Error::Io`] with [`AlreadyExists`](std::io::ErrorKind::AlreadyExists) when the destination holds
-/// something else, with [`Interrupted`](std::io::ErrorKind::Interrupted) when the observer ended the copy,
-/// and with the file's name when the system fails a call; [`Error::AlreadyOpen`] while another process
-/// copies to the destination; [`Error::NoSuchColumn`] when there is no column in the archive;
-/// [`Error::Replaced`] when a column is replaced meanwhile (start again); [`Error::UnfinishedCopy`] when the
-/// archive is one itself; [`Error::Corrupt`].
+/// [`Error::Io`] with [`AlreadyExists`](std::io::ErrorKind::AlreadyExists) if the destination holds
+/// anything else, with [`Interrupted`](std::io::ErrorKind::Interrupted) if the observer stopped the copy,
+/// and with the file's name if a system call fails; [`Error::AlreadyOpen`] while another process copies
+/// to the destination; [`Error::NoSuchColumn`] if the archive has no column; [`Error::Replaced`] if a
+/// column is replaced during the copy (start again); [`Error::UnfinishedCopy`] if the archive is an
+/// unfinished copy itself; [`Error::Corrupt`].
 pub fn copy(
     archive: impl AsRef<Path>,
     destination: impl AsRef<Path>,
@@ -114,7 +114,7 @@ pub fn copy(
     copy_on(Arc::new(OsDisk), archive, destination, observer)
 }
 
-/// [`copy`] to another disk than the operating system's.
+/// [`copy`] to a disk other than the operating system's.
 ///
 /// # Errors
 /// As [`copy`].
@@ -160,7 +160,8 @@ pub fn copy_on(
     for source in sources.iter().rev() {
         let target = root.sibling(&root.file_path(source.column.dir_name()));
         let (witness, mut conf) = (&mut Witness::default(), *source.conf());
-        // A file that was about to be made is none of the copy's: opening would drop it from the conf.
+        // A backfill file that is not created yet is not part of the copy. Opening would drop it from
+        // the conf.
         if conf.backfill_target().is_some_and(|target| target.data_len == 0) {
             conf.backfill = conf.backfill.map(|backfill| Backfill { target: None, ..backfill });
         }
@@ -171,7 +172,7 @@ pub fn copy_on(
     Ok(done)
 }
 
-/// The bytes of the manifest, once they were understood.
+/// Reads the manifest's bytes after parsing it, and fails if an intent is pending.
 fn read_manifest(archive: &Path) -> Result<Option<Vec<u8>>> {
     let Some(known) = Manifest::read(archive)? else { return Ok(None) };
     let path = archive.join(manifest::FILE_NAME);
@@ -187,7 +188,7 @@ fn read_manifest(archive: &Path) -> Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// Locks a destination. Whatever else than an unfinished copy is in it is left alone.
+/// Locks a destination. Fails, without changing it, if it holds anything but an unfinished copy.
 fn begin(root: &ColumnDir) -> Result<Box<dyn Lock>> {
     root.create_dirs(&mut Vec::new())?;
     let names = root.names()?;
@@ -201,7 +202,7 @@ fn begin(root: &ColumnDir) -> Result<Box<dyn Lock>> {
     let mark = root.file_path(MARK);
     match root.disk().lock(&mark).map_err(|error| Error::io(&mark, "lock", error))? {
         LockAttempt::Held(lock) => {
-            // Another process may have finished its copy, and removed the file, just now.
+            // Another process may just have finished its copy and removed the file.
             check_mark(&*lock, &mark)?;
             root.sync()?;
             Ok(lock)
@@ -214,8 +215,8 @@ fn check_mark(lock: &dyn Lock, mark: &Path) -> Result<()> {
     if lock.is_at(mark).map_err(|error| Error::io(mark, "look for", error))? {
         return Ok(());
     }
-    let source = std::io::Error::other("it was removed or replaced meanwhile");
-    Err(Error::io(mark, "go on with the copy under", source))
+    let source = std::io::Error::other("the file was removed or replaced");
+    Err(Error::io(mark, "continue the copy under the lock", source))
 }
 
 fn finish(root: &ColumnDir, manifest: Option<&[u8]>, lock: &dyn Lock) -> Result<()> {
@@ -244,7 +245,7 @@ fn remove_if_there(directory: &ColumnDir, path: &Path) -> Result<()> {
     }
 }
 
-/// A column as one view shows it.
+/// A column and the view of it that is copied.
 struct Source {
     column: Column,
     view: View,
@@ -283,14 +284,14 @@ impl Source {
         self.view.conf()
     }
 
-    /// The files without the conf, flushed.
+    /// Copies and flushes all files except the conf.
     fn copy_files(
         &self,
         target: &ColumnDir,
         advance: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<CopiedColumn> {
         target.create_dirs(&mut Vec::new())?;
-        // Confs come last: what an earlier call has left may be one of another moment.
+        // Confs come last. A conf from an interrupted call may belong to an older view.
         for name in [names::CONF, names::CONF_TMP, names::CHECK] {
             remove_if_there(target, &target.file_path(name))?;
         }
@@ -358,7 +359,7 @@ impl Source {
         Ok(())
     }
 
-    /// The checksums of those records, where any are kept.
+    /// The checksums of the records in `table`, if any are kept.
     fn sums_of(&self, file_id: FileId, table: &OffsetTable) -> Result<Option<Box<SumTable>>> {
         let directory = &self.view.files().directory;
         let name = SlotFile::Sums(file_id).name();
@@ -379,7 +380,8 @@ impl Source {
     }
 }
 
-/// Copies the first `bound` bytes of a data file and flushes them. Returns how many were there already.
+/// Copies the first `bound` bytes of a data file and flushes them. Returns the number of bytes that were
+/// already present.
 fn copy_bytes(
     source: &File,
     from: &Path,
@@ -417,7 +419,7 @@ fn copy_bytes(
     Ok(found)
 }
 
-/// Writes a file as a whole and flushes it.
+/// Writes a whole file and flushes it.
 fn write_whole(target: &ColumnDir, path: PathBuf, bytes: &[u8]) -> Result<()> {
     let mut file = open_or_create(target, path)?;
     if file.byte_len()? > bytes.len() as u64 {

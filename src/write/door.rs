@@ -1,7 +1,7 @@
-//! The door: what a value must be before any of it is written to one of the five known columns.
+//! The door: plausibility checks on values before they are written to one of the five known columns.
 //!
-//! It looks at the place of a value and at its first bytes, so it costs next to nothing. That a block
-//! or a state is the chain's is what a proof shows.
+//! The checks need only the slot and the first bytes of a value, so they cost next to nothing. They do
+//! not prove that a block or a state belongs to the chain.
 
 use crate::column::Column;
 use crate::error::{Error, Objection, ObjectionKind, Result};
@@ -14,24 +14,24 @@ use crate::slot::Slot;
 /// Bytes of a block root and of a state root.
 const ROOT_BYTES: u64 = 32;
 
-/// Slots of an era where nothing else is known: mainnet's.
+/// Default number of slots in an era: mainnet's.
 const SLOTS_PER_ERA: u64 = 8192;
 
-/// Bytes at the beginning of a value that the door looks at.
+/// Number of leading bytes of a value that the door inspects.
 pub(super) const HEAD_BYTES: usize = BLOCK_SLOT_END;
 const _: () = assert!(HEAD_BYTES >= STATE_HEAD_BYTES);
 
-/// Checks what comes into a known column: [`WriterOptions::door`](crate::WriterOptions::door).
+/// Checks values that are written to a known column: [`WriterOptions::door`](crate::WriterOptions::door).
 ///
-/// * Nothing is empty.
-/// * A root has 32 bytes. Roots are appended at the highest slot + 1 (anywhere in an empty column),
-///   or fill gaps behind it; the slots of one write follow each other without a gap.
-/// * The SSZ of a block and of a state names the slot that it is stored for, and a state the
+/// * No value is empty.
+/// * A root has 32 bytes. Roots are appended at the highest slot + 1 (anywhere in an empty column), or
+///   fill gaps below it; the slots of one write are contiguous.
+/// * The SSZ of a block or state contains the slot under which it is stored; a state also contains the
 ///   archive's genesis validators root.
-/// * A slot is no more than one era above the next slot of the archive, which is the one after the
-///   highest of all its columns. An empty archive takes any slot.
+/// * A slot is at most one era above the next slot of the archive, which follows the highest slot of all
+///   its columns. An empty archive accepts any slot.
 ///
-/// What does not pass is [`Error::Refused`], before anything is written.
+/// A value that fails a check is [`Error::Refused`], before anything is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Door {
     column: Column,
@@ -42,27 +42,27 @@ pub struct Door {
 }
 
 impl Door {
-    /// The door of a column, whose directory lies beside those of the archive's other columns.
+    /// The door of a column whose directory lies beside those of the archive's other columns.
     #[must_use]
     pub fn new(column: Column) -> Self {
         let slots_per_era = SLOTS_PER_ERA;
         Self { column, genesis_validators_root: None, slots_per_era, raw: false, far: false }
     }
 
-    /// The chain that a state must be of. Without it any chain's states pass.
+    /// Requires states to have this genesis validators root. Without it, states of any chain pass.
     #[must_use]
     pub fn genesis_validators_root(self, root: Option<Root>) -> Self {
         Self { genesis_validators_root: root, ..self }
     }
 
-    /// Slots of an era (default 8192).
+    /// Number of slots in an era (default 8192).
     #[must_use]
     pub fn slots_per_era(self, slots: u64) -> Self {
         Self { slots_per_era: slots, ..self }
     }
 
-    /// Accepts any values, and roots with gaps: for other encodings than the consensus
-    /// specification's SSZ.
+    /// Accepts any values, and roots with gaps: for encodings other than the consensus specification's
+    /// SSZ.
     #[must_use]
     pub fn raw(self, raw: bool) -> Self {
         Self { raw, ..self }
@@ -74,12 +74,12 @@ impl Door {
         Self { far, ..self }
     }
 
-    /// This door without the checks that the other one leaves out.
+    /// This door with additional checks waived.
     pub(super) fn waiving(self, raw: bool, far: bool) -> Self {
         Self { raw: self.raw || raw, far: self.far || far, ..self }
     }
 
-    /// Checks one value. `head` is its first [`HEAD_BYTES`], or all of it.
+    /// Checks one value. `head` is its first [`HEAD_BYTES`], or the whole value if it is shorter.
     pub(super) fn check_value(&self, slot: Slot, head: &[u8], byte_len: u64) -> Result<()> {
         if self.raw {
             return Ok(());
@@ -164,13 +164,13 @@ impl Door {
         Ok(())
     }
 
-    /// Whether slots at any distance pass.
+    /// Whether slots at any distance above the highest pass.
     pub(super) fn allows_far(&self) -> bool {
         self.far
     }
 
-    /// Whether a slot lies too far above the highest one. The state at the end of the era that begins
-    /// with the next slot does not.
+    /// Whether a slot lies too far above the highest one. The state at the end of the era that begins with
+    /// the next slot is not too far.
     pub(super) fn is_far(&self, highest: Slot, slot: Slot) -> bool {
         let most = highest.0.saturating_add(1).saturating_add(self.slots_per_era);
         !self.far && slot.0 > most

@@ -1,4 +1,4 @@
-//! From values to their stored form, before the commit: on all cores where a batch is worth it.
+//! Compresses values before the commit, in parallel if the batch is large enough.
 
 use std::borrow::Cow;
 use std::io::{self, Read};
@@ -8,7 +8,7 @@ use snap::write::FrameEncoder;
 
 use crate::write::commit::Record;
 
-/// From this many bytes on, a batch is compressed by several threads.
+/// Minimum size in bytes of a batch that several threads compress.
 const PARALLEL_BYTES: usize = 1 << 20;
 
 /// Replaces each value by its snappy frames.
@@ -40,7 +40,7 @@ fn compress_on(threads: usize, records: &mut [Record<'_>]) -> io::Result<()> {
     })
 }
 
-/// The snappy frames of a stream. The errors are the stream's own.
+/// Compresses a stream into snappy frames. Errors come from the stream.
 pub(super) fn encode_stream(mut value: impl Read) -> io::Result<Vec<u8>> {
     let mut encoder = FrameEncoder::new(Vec::new());
     io::copy(&mut value, &mut encoder)?;

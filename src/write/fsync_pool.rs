@@ -1,8 +1,8 @@
-//! Flushes files at the same time.
+//! Flushes files concurrently.
 //!
-//! Everything that a conf names must be on disk before the conf is renamed. The order within does not
-//! matter, since nothing is believed before. Flushed one after the other, each file costs the file
-//! system a commit of its journal; flushed at the same time, they share one.
+//! Everything that a conf names must be durable before the conf is renamed. The order of the flushes
+//! does not matter, since nothing is trusted before the rename. Flushed one after the other, each file
+//! costs the file system a journal commit; flushed concurrently, they share one.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -12,16 +12,16 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::error::{Error, Result};
 use crate::write::column_dir::{ColumnDir, NamedFile};
 
-/// Threads besides the caller's: a commit flushes four files, five with checksums.
+/// Number of threads besides the caller's: a commit flushes four files, five with checksums.
 const MAX_THREADS: usize = 4;
 
 /// Something to flush.
 #[derive(Debug)]
 pub(super) enum Flush {
     File(NamedFile),
-    /// A file that is written to once more afterwards.
+    /// A file that is written to again after the flush.
     Kept(Arc<Mutex<NamedFile>>),
-    /// The names in the directory.
+    /// The entries of the directory.
     Names(ColumnDir),
 }
 
@@ -35,11 +35,11 @@ impl Flush {
     }
 }
 
-/// A position in the caller's list, and what is there to flush; without that the thread ends.
+/// A position in the caller's list and its flush; `None` ends the thread.
 type Job = (usize, Option<Flush>);
 type Done = (usize, Result<()>);
 
-/// Threads that flush files. The first commit that needs them starts them.
+/// Threads that flush files, started by the first commit that needs them.
 #[derive(Debug, Default)]
 pub(super) struct FsyncPool {
     pool: Option<Pool>,
@@ -48,15 +48,15 @@ pub(super) struct FsyncPool {
 #[derive(Debug)]
 struct Pool {
     jobs: Sender<Job>,
-    /// The caller takes part.
+    /// The caller takes jobs too.
     queue: Receiver<Job>,
     done: Receiver<Done>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl FsyncPool {
-    /// Flushes everything in the list and returns when that is done: at the same time if the disk allows
-    /// it, else one after the other. Of several errors the first in the list is returned.
+    /// Flushes everything in the list: concurrently if the disk supports it, otherwise one after the other.
+    /// Of several errors, returns the first in the order of the list.
     pub(super) fn flush_all(&mut self, directory: &ColumnDir, flushes: Vec<Flush>) -> Result<()> {
         if !directory.disk().flushes_at_once() {
             return flushes.into_iter().try_for_each(Flush::run);
@@ -64,7 +64,7 @@ impl FsyncPool {
         let pool = self.pool.get_or_insert_with(Pool::start);
         let mut outcomes: Vec<Option<Result<()>>> = flushes.iter().map(|_| None).collect();
         for (index, flush) in flushes.into_iter().enumerate() {
-            // It cannot fail: the pool has the other end as well.
+            // Sending cannot fail: the pool holds the receiver too.
             drop(pool.jobs.send((index, Some(flush))));
         }
         while let Ok((index, Some(flush))) = pool.queue.try_recv() {
@@ -95,7 +95,7 @@ impl Pool {
             let thread = std::thread::Builder::new().name("coldstore-flush".to_owned());
             match thread.spawn(work) {
                 Ok(thread) => threads.push(thread),
-                // With fewer threads, or none, it takes longer.
+                // Fewer threads only make it slower: the caller flushes too.
                 Err(error) => tracing::debug!(%error, "no thread to flush with"),
             }
         }
@@ -103,7 +103,7 @@ impl Pool {
     }
 }
 
-/// The result of a flush. Sent when dropped, also by a panic: the commit waits for it.
+/// The result of a flush, sent on drop, so that a panic also sends one: the commit waits for it.
 struct Answer<'a> {
     index: usize,
     outcome: Option<Result<()>>,
@@ -129,7 +129,7 @@ impl Drop for Pool {
             drop(self.jobs.send((0, None)));
         }
         for thread in self.threads.drain(..) {
-            // What it panicked with was reported when it did.
+            // The panic hook has already reported a panic.
             drop(thread.join());
         }
     }

@@ -1,11 +1,11 @@
-//! Group commit: jobs that wait are merged into as few commits as the rules allow.
+//! Group commit: merges queued jobs into as few commits as the rules allow.
 //!
-//! Jobs are planned in the order in which they came. Each is checked against the column, and
-//! against the jobs before it, as if it were alone: a job that breaks a rule fails alone. (With a door,
-//! jobs with lower slots come first: roots of several producers leave no gaps.) The others are merged
-//! into one commit for every sealed file that is filled, and one for everything above the highest
-//! slot. All records of a job are in one commit, so a job is stored as a whole or not at all, unless
-//! its producer allows to split it.
+//! Jobs are planned in order of arrival. (With a door, jobs with lower slots come first, so that roots
+//! of several producers leave no gaps.) Each job is checked as if it were alone, against the column and
+//! the jobs before it, so a job that breaks a rule fails alone. The others are merged into one commit
+//! for each sealed file that is filled, and one commit for everything above the highest slot. All
+//! records of a job go into one commit, which stores the job as a whole or not at all, unless its
+//! producer allows splitting it.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -17,7 +17,7 @@ use crate::write::batch::Committed;
 use crate::write::commit::Record;
 use crate::write::rules;
 
-/// A job that waits.
+/// A queued job.
 #[derive(Clone, Copy)]
 pub(super) struct Job<'a> {
     /// Its records, checked and encoded.
@@ -40,19 +40,19 @@ impl JobPlan {
     }
 }
 
-/// One commit of the records of several jobs.
+/// One commit with the records of several jobs.
 pub(super) struct GroupCommit<'a> {
     pub(super) fills: Fills,
     pub(super) records: BTreeMap<Slot, &'a [u8]>,
 }
 
-/// What a commit fills gaps in.
+/// The file in which a commit fills gaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fills {
     Sealed(FileId),
     /// The current file alone.
     Current,
-    /// Nothing: it goes past the highest slot.
+    /// None: all slots are above the highest.
     Nothing,
 }
 
@@ -65,7 +65,7 @@ impl Fills {
     }
 }
 
-/// The commits for the jobs that wait, in order.
+/// The commits for the queued jobs, in order.
 pub(super) struct GroupPlan<'a> {
     pub(super) commits: Vec<GroupCommit<'a>>,
     pub(super) jobs: Vec<JobPlan>,
@@ -80,9 +80,9 @@ pub(super) enum Order {
     LowerSlotsFirst,
 }
 
-/// Plans the commits for `jobs`. `holds` tells whether the column holds a value, or another one
-/// ([`Error::Conflict`]), `same` compares two payloads in their stored form, `admits` tells whether a job
-/// may be written to a column with this highest slot.
+/// Plans the commits for `jobs`. `holds` returns whether the column holds a value, or
+/// [`Error::Conflict`] if it holds another one. `same` compares two payloads in stored form. `admits`
+/// fails if a job must not be written to a column with this highest slot.
 pub(super) fn plan<'a>(
     conf: &Conf,
     jobs: &[Job<'a>],
@@ -147,7 +147,7 @@ impl<'a> GroupPlan<'a> {
         Ok(JobPlan { outcome: Ok(committed), commits })
     }
 
-    /// The commit that fills this; a new one where there is none.
+    /// The index of the commit that fills this file; adds one if there is none.
     fn commit(&mut self, fills: Fills) -> usize {
         let found = self.commits.iter().position(|commit| commit.fills == fills);
         found.unwrap_or_else(|| {
@@ -156,9 +156,9 @@ impl<'a> GroupPlan<'a> {
         })
     }
 
-    /// Orders the commits: sealed files first, with the gaps in the current file merged into the
-    /// first, and what goes past the highest slot last. Until then the files are those that the jobs
-    /// were grouped by.
+    /// Orders the commits: sealed files first, then slots above the highest. Gaps in the current file are
+    /// merged into the first commit. Appending comes last because it changes which file is current, and the
+    /// jobs were grouped by the present one.
     fn sort(&mut self) {
         let mut order: Vec<usize> = (0..self.commits.len()).collect();
         order.sort_by_key(|index| match self.commits[*index].fills {
@@ -188,7 +188,7 @@ impl<'a> GroupPlan<'a> {
         }
     }
 
-    /// For every commit the jobs that can be answered after it, by ascending position.
+    /// For each commit, the positions of the jobs that can be answered after it, ascending.
     pub(super) fn answered_after(&self) -> Vec<Vec<usize>> {
         let mut after = vec![Vec::new(); self.commits.len()];
         for (position, job) in self.jobs.iter().enumerate() {
@@ -200,7 +200,7 @@ impl<'a> GroupPlan<'a> {
     }
 }
 
-/// Divides the new records of a job into those of one commit each.
+/// Divides the new records of a job into parts of one commit each.
 fn parts<T>(conf: &Conf, new: &[(Slot, T)], may_split: bool) -> Result<Vec<(Fills, Range<usize>)>> {
     let split = if may_split { rules::split(new, conf.highest) } else { Vec::new() };
     let whole = (!may_split).then_some(0..new.len());

@@ -1,4 +1,4 @@
-//! A column that is open for writing: what the writer knows of it, and its lock.
+//! The state of a column that is open for writing, and its lock.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub(super) struct OpenColumn {
     pub(super) lock: Option<Box<dyn Lock>>,
 }
 
-/// What opening has deferred to the first write.
+/// A change that opening has deferred to the first write.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Deferred {
     /// Create the column.
@@ -49,7 +49,7 @@ pub(super) enum Deferred {
 }
 
 impl OpenColumn {
-    /// The offset entry of a slot; 0 where it has no record.
+    /// The offset entry of a slot; 0 if it has no record.
     pub(super) fn entry(&self, slot: Slot) -> Result<u64> {
         self.entries()(slot)
     }
@@ -72,10 +72,10 @@ impl OpenColumn {
         }
     }
 
-    /// True when the slot holds this value, false when it has no record.
+    /// Returns true if the slot holds this value, and false if it has no record.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when it holds another value.
+    /// [`Error::Conflict`] if it holds another value.
     pub(super) fn holds(&self, slot: Slot, value: &mut dyn Read) -> Result<bool> {
         let entry = self.entry(slot)?;
         if entry == 0 {
@@ -115,36 +115,36 @@ impl OpenColumn {
         }
     }
 
-    /// Fails when the writer is poisoned, or has lost its lock.
+    /// Fails if the writer is poisoned or has lost its lock.
     pub(super) fn check_writable(&self) -> Result<()> {
         if let Some(poisoned) = self.poisoned() {
             return Err(poisoned);
         }
         // A column that is still to be created has no lock.
         let Some(lock) = &self.lock else { return Ok(()) };
-        // Files are found by their paths. Where the lock is no longer at its path, those lead into
-        // another directory, or there may be another writer.
+        // Files are opened by path. If the lock is no longer at its path, the paths may lead into another
+        // directory, or another writer may be active.
         let path = self.directory.file_path(names::LOCK);
         let source = match lock.is_at(&path) {
             Ok(true) => return Ok(()),
-            Ok(false) => io::Error::other("it, or its directory, was removed or replaced"),
+            Ok(false) => io::Error::other("the file or its directory was removed or replaced"),
             Err(error) => error,
         };
-        Err(Error::io(path, "go on under the lock", source))
+        Err(Error::io(path, "continue under the lock", source))
     }
 
-    /// [`Error::Poisoned`], when every further write is refused.
+    /// [`Error::Poisoned`] if the writer is poisoned.
     pub(super) fn poisoned(&self) -> Option<Error> {
         let cause = Box::new(self.poisoned.clone()?);
         Some(Error::Poisoned { directory: self.directory.path().into(), cause })
     }
 
-    /// Changes files. An error or a panic in the middle poisons the writer.
+    /// Runs a change of the column's files. A panic, or an error after the first write, poisons the writer.
     pub(super) fn change<T>(
         &mut self,
         change: impl FnOnce(&mut Self) -> Result<T, CommitError>,
     ) -> Result<T> {
-        // A panic on the way (in a caller's stream, say) leaves the files as they are.
+        // Poison first: a panic (in a caller's stream, say) may leave the change half done.
         let interrupted = io::Error::other("a panic interrupted it");
         let error = Error::io(self.directory.path(), "finish a commit to", interrupted);
         self.poisoned = Some(error);
@@ -163,8 +163,8 @@ impl OpenColumn {
         }
     }
 
-    /// Removes what a commit that is given up has left on disk, as the next opening would, and forgets
-    /// the states of the files: healing may have removed, extended or completed any of them.
+    /// Removes the remnants of an abandoned commit, as the next opening would, and clears the cached file
+    /// states: healing may have removed, extended or completed any file.
     pub(super) fn take_back(&mut self) -> Result<()> {
         self.change(|Self { directory, conf, witness, files, .. }| {
             let healed = heal::take_back(directory, conf);
@@ -174,12 +174,12 @@ impl OpenColumn {
         })
     }
 
-    /// True while the column is still to be created.
+    /// Whether the column is still to be created.
     pub(super) fn is_to_be_created(&self) -> bool {
         matches!(self.deferred, Some(Deferred::Column(_)))
     }
 
-    /// Turns backfill on, or raises the bound on values, where that was deferred.
+    /// Turns backfill on, or raises the bound on values, if that was deferred.
     pub(super) fn settle_conf(&mut self) -> Result<()> {
         if let Some(Deferred::Conf(in_force)) = self.deferred {
             self.replace_conf(in_force, self.conf)?;
@@ -202,8 +202,8 @@ impl OpenColumn {
         Ok(())
     }
 
-    /// Removes what was put aside and is committed again. A commit does not depend on that: after an
-    /// error the next opening does it.
+    /// Removes files that were put aside and whose records are committed again. The commit does not depend
+    /// on it: after an error, the next opening removes them.
     pub(super) fn remove_asides(&mut self) {
         let Self { directory, conf, asides, healed, .. } = self;
         if asides.is_empty() {
@@ -217,7 +217,7 @@ impl OpenColumn {
             if actions.is_empty() { Ok(()) } else { directory.sync() }
         });
         if let Err(error) = removed {
-            tracing::warn!(column = %directory.path().display(), %error, "what was put aside stays");
+            tracing::warn!(column = %directory.path().display(), %error, "files put aside remain");
         }
     }
 }

@@ -1,12 +1,12 @@
-//! Opening columns for writing, several at once.
+//! Opens one or more columns for writing.
 //!
-//! 1. Take the locks of all of them, in the order of [`Column::ALL`](crate::Column::ALL): of two processes
-//!    that begin at the same moment, the one that gets the first lock gets all of them.
-//! 2. Heal them. Whatever contradicts the format is found here.
-//! 3. Only then make the columns that are missing, again all locks first, and replace confs. What fails
-//!    here takes away what it has made.
+//! 1. Lock all columns, in the order of [`Column::ALL`](crate::Column::ALL). Of two processes that open
+//!    concurrently, the one that gets the first lock gets all of them.
+//! 2. Heal them. Contradictions of the format are found here.
+//! 3. Create missing columns, again all locks first, and replace confs. On error, remove the columns
+//!    that were created.
 //!
-//! Step 3 can be [deferred](WriterOptions::deferred) to the first write: until then nothing has changed.
+//! Step 3 can be [deferred](WriterOptions::deferred) to the first write; until then nothing has changed.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,10 +30,10 @@ use crate::write::open_column::{Deferred, OpenColumn};
 use crate::write::options::{Checksums, WriterOptions};
 use crate::write::replace;
 
-/// How often a lock is taken anew because its file was removed meanwhile.
+/// Maximum number of attempts to take a lock whose file is removed concurrently.
 const LOCK_ATTEMPTS: usize = 100;
 
-/// A column that is locked, or is missing and made later.
+/// A column that is locked, or that is missing and will be created later.
 #[derive(Debug)]
 pub(crate) struct Locked(Opening);
 
@@ -43,12 +43,12 @@ enum Opening {
     Missing(ColumnDir, WriterOptions, ColumnSpec),
 }
 
-/// What opening has found and healed.
+/// The state of a column after opening has healed it.
 struct Opened {
     conf: Conf,
     witness: Witness,
     healed: HealReport,
-    /// The conf on disk, where replacing it was deferred.
+    /// The conf on disk, if its replacement was deferred.
     in_force: Option<Conf>,
 }
 
@@ -58,7 +58,7 @@ impl Locked {
         Self::take(ColumnDir::new(Arc::new(OsDisk), directory), options)
     }
 
-    /// Locks a column, and makes its directory for that unless making it is deferred.
+    /// Locks a column. Creates a missing directory to hold the lock, unless creation is deferred.
     pub(super) fn take(directory: ColumnDir, options: WriterOptions) -> Result<Self> {
         replace::finish_renames(&directory)?;
         match options.spec {
@@ -73,7 +73,7 @@ impl Locked {
         Ok(Self(Opening::Column(directory, options, lock)))
     }
 
-    /// Gives up the opening for the lock alone, with leftovers removed.
+    /// Removes leftovers and returns the lock without opening the column.
     pub(super) fn into_lock(self) -> Result<(ColumnDir, Box<dyn Lock>)> {
         match self.0 {
             Opening::Column(directory, _, lock) => {
@@ -94,7 +94,7 @@ impl Locked {
     pub(super) fn open(self) -> Result<OpenColumn> {
         match self.0 {
             Opening::Column(directory, options, lock) => {
-                // Before healing: a file with a second name is not healed.
+                // Before healing, which refuses files with a second hard link.
                 let leftovers = replace::remove_leftovers(&directory, &*lock)?;
                 let mut column = open_locked(directory, lock, options)?;
                 let removed = |directory| HealAction::RemovedLeftover { directory };
@@ -147,13 +147,13 @@ fn has_conf(directory: &ColumnDir) -> Result<bool> {
     Ok(directory.open(directory.file_path(names::CONF), Access::Read)?.is_some())
 }
 
-/// True where there is a column, or what is left of one.
+/// Whether the directory holds a column, or the files of one that lost its conf.
 fn is_there(directory: &ColumnDir) -> Result<bool> {
     Ok(has_conf(directory)? || !directory.slot_files_if_there()?.is_empty())
 }
 
-/// The lock, at the path where the next one asks for it: whoever takes away a column that it has just
-/// made removes the lock's file while holding it.
+/// Takes the lock and checks that its file is still at its path: a process that undoes the creation of
+/// a column removes the lock's file while holding the lock.
 fn take_lock(directory: &ColumnDir) -> Result<Box<dyn Lock>> {
     let path = directory.file_path(names::LOCK);
     let failed = |error| Error::io(&path, "lock", error);
@@ -166,16 +166,16 @@ fn take_lock(directory: &ColumnDir) -> Result<Box<dyn Lock>> {
             }
         }
     }
-    Err(failed(io::Error::other("its file is removed again and again")))
+    Err(failed(io::Error::other("the lock file is removed repeatedly")))
 }
 
-/// Does what was deferred for these columns, in the order of their locks:
+/// Executes what was deferred for these columns, in the order of their locks:
 ///
-/// 1. make those that are missing, all locks first,
-/// 2. ask `last_check`, which sees them,
+/// 1. create the missing columns, all locks first,
+/// 2. call `last_check`, which sees them,
 /// 3. replace the confs of the others.
 ///
-/// After an error in 1 or 2 nothing has changed: the columns that were made are taken away.
+/// An error in step 1 or 2 changes nothing: the created columns are removed again.
 pub(super) fn settle<T, E: From<Error>>(
     columns: &mut [&mut OpenColumn],
     last_check: impl FnOnce() -> Result<T, E>,
@@ -214,16 +214,16 @@ fn make_all(columns: &mut [Made]) -> Result<Vec<Opened>> {
     columns.iter_mut().map(Made::open).collect()
 }
 
-/// A column that is being made.
+/// A column that is being created.
 struct Made {
-    /// Of its writer.
+    /// Position of its [`OpenColumn`] in the caller's list.
     index: usize,
     directory: ColumnDir,
     options: WriterOptions,
     lock: Option<Box<dyn Lock>>,
-    /// What was made for it.
+    /// The directories created for it.
     directories: Vec<PathBuf>,
-    /// The names in its directory when the lock was taken: nobody else has made any since.
+    /// The names in its directory when the lock was taken. Any later name was created under this lock.
     before: Vec<String>,
 }
 
@@ -242,17 +242,17 @@ impl Made {
 
     /// Writes the conf of an empty column.
     fn open(&mut self) -> Result<Opened> {
-        // Whoever asked for this column has acted on its being missing.
+        // The caller has acted on the column being missing.
         if self.directory.read_conf()?.is_some_and(|conf| conf.highest.is_some()) {
             let source = io::Error::other(
-                "another process has made it and written to it meanwhile; start again",
+                "another process has created it and written to it in the meantime; start again",
             );
             return Err(Error::io(self.directory.path(), "make the column", source));
         }
         open_conf(&self.directory, self.options)
     }
 
-    /// What cannot be removed stays: it is an empty column, or a directory.
+    /// Undoes the creation. Files that cannot be removed stay; they form an empty column or directory.
     fn take_away(self) {
         let Self { directory, lock, directories, before, .. } = self;
         if lock.is_some() {
@@ -271,7 +271,7 @@ impl Made {
     }
 }
 
-/// Heals a column whose lock is held; one that is missing is made.
+/// Heals a column whose lock is held, or creates it if it is missing.
 fn open_conf(directory: &ColumnDir, options: WriterOptions) -> Result<Opened> {
     let mut witness = directory.read_witness()?;
     if options.restore_conf {
@@ -283,14 +283,14 @@ fn open_conf(directory: &ColumnDir, options: WriterOptions) -> Result<Opened> {
     }
 }
 
-/// Makes the conf of an empty column. A directory with slots in it and no conf is no new column:
-/// the conf was lost, and starting empty would wipe the rest.
+/// Creates the conf of an empty column. Fails if the directory has data files but no conf: the conf was
+/// lost, and an empty conf would make healing remove the data.
 fn create(directory: &ColumnDir, mut witness: Witness, options: WriterOptions) -> Result<Opened> {
     let spec = match options.spec {
         Some(spec) if directory.slot_files()?.is_empty() => spec,
         _ => return Err(heal::no_conf(directory)),
     };
-    // There were records, and all of them are gone.
+    // The witness knows of committed records, but the data files are missing.
     if let Some(conf) = witness.confs().find(|conf| conf.highest.is_some()) {
         let wanted = format!("what column.check has ({conf})");
         let path = directory.file_path(names::CONF);
@@ -299,7 +299,7 @@ fn create(directory: &ColumnDir, mut witness: Witness, options: WriterOptions) -
     let conf = Conf::empty(spec, options.allow_backfill);
     let actions = heal::examine(directory, &conf, &Evidence::Own)?;
     heal::apply(directory, &conf, &actions)?;
-    // Before there is a conf: whoever finds one relies on the names above.
+    // Before the conf exists: a process that finds a conf relies on durable directory entries above it.
     directory.sync_parent()?;
     directory.sync_ancestors()?;
     conf_file::replace_alone(directory, &mut witness, None, conf)?;
@@ -328,7 +328,7 @@ fn open_existing(
 
     let mut asked = conf;
     if asked.backfill_target().is_some_and(|target| target.data_len == 0) {
-        // Healing has removed what was there: a file that is put back is not a leftover.
+        // Healing has removed the file. One that is restored later must not count as a remnant.
         asked.backfill = conf.backfill.map(|backfill| Backfill { target: None, ..backfill });
     }
     asked.spec.max_value_bytes = conf.spec.max_value_bytes.max(options.max_value_bytes);
@@ -349,7 +349,7 @@ fn open_existing(
     Ok(Opened { conf: asked, witness, healed, in_force: None })
 }
 
-/// Replaces the conf by the newest in the witness that fits the files.
+/// Replaces the conf by the newest one in the witness that fits the files.
 fn restore_conf(directory: &ColumnDir, witness: &mut Witness) -> Result<()> {
     let fits = |conf: &Conf| heal::examine(directory, conf, &Evidence::Own).is_ok();
     let Some(conf) = witness.confs().find(fits) else {

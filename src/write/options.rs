@@ -1,12 +1,12 @@
-//! How a column is opened for writing.
+//! Options for opening a column for writing.
 
 use crate::column::ColumnSpec;
 use crate::write::door::Door;
 
-/// How a column is opened for writing.
+/// Options for opening a column for writing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WriterOptions {
-    /// Record type and compression of the column; makes it where it is missing.
+    /// Record type and compression of the column. If set, a missing column is created.
     pub(super) spec: Option<ColumnSpec>,
     pub(super) max_value_bytes: u64,
     pub(super) allow_backfill: bool,
@@ -33,8 +33,8 @@ pub enum Checksums {
 }
 
 impl WriterOptions {
-    /// Opens a column with this record type and compression, and creates it where it is missing. A
-    /// larger bound on values than the one on disk replaces it.
+    /// Opens a column with this record type and compression, and creates it if it is missing. A larger
+    /// bound on values than the one on disk replaces it.
     #[must_use]
     pub fn create(spec: ColumnSpec) -> Self {
         Self { spec: Some(spec), max_value_bytes: spec.max_value_bytes, ..Self::default() }
@@ -59,8 +59,8 @@ impl WriterOptions {
         Self { checksums, ..self }
     }
 
-    /// Healing removes whatever the conf does not name without keeping a copy, even if no crash can
-    /// have left it, and everything that was put aside earlier. By default such data is put aside, or
+    /// Healing removes everything that the conf does not name without keeping a copy, even if no crash can
+    /// have left it, and also every file that was put aside earlier. By default such data is put aside, or
     /// opening fails.
     #[must_use]
     pub fn discard(self, discard: bool) -> Self {

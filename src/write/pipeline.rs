@@ -1,4 +1,4 @@
-//! A writer on a thread of its own, for many producers.
+//! A writer on its own thread, for many producers.
 //!
 //! Producers check and compress their values on their own threads and block while the queue is full;
 //! [`worker`](super::worker) commits them.
@@ -50,14 +50,14 @@ impl Default for PipelineOptions {
 }
 
 impl PipelineOptions {
-    /// Maximum number of jobs that wait or are being written (default 1024).
+    /// Maximum number of jobs that are queued or being written (default 1024).
     #[must_use]
     pub fn max_jobs(self, jobs: NonZeroUsize) -> Self {
         Self { max_jobs: jobs, ..self }
     }
 
-    /// Maximum bytes of payload that wait or are being written (default 256 MiB). A larger job is
-    /// taken while the queue is empty.
+    /// Maximum bytes of payload that are queued or being written (default 256 MiB). A larger job is
+    /// admitted when the queue is empty.
     #[must_use]
     pub fn max_bytes(self, bytes: u64) -> Self {
         Self { max_bytes: bytes, ..self }
@@ -70,12 +70,12 @@ impl PipelineOptions {
     }
 }
 
-/// A handle on a writer that runs on a thread of its own. Clones share the writer; it finishes the
-/// jobs it has and ends with [`Pipeline::shutdown`], or when the last handle is dropped.
+/// A handle to a writer that runs on its own thread. Clones share the writer. It finishes its jobs and
+/// stops on [`Pipeline::shutdown`], or when the last handle is dropped.
 ///
-/// Jobs that wait share commits. While fewer jobs have come than the last commits answered, the writer
-/// pauses briefly for more, in all about as long as a commit takes: producers that put, wait and put
-/// again are answered together. It never waits for a single producer.
+/// Queued jobs share commits. While fewer jobs have arrived than the last commits answered, the writer
+/// pauses briefly for more, in total about as long as a commit takes, so that producers that put, wait
+/// and put again are answered together. It never waits for a single producer.
 ///
 /// If the writer has a [`Door`], [`Pipeline::raw`] and [`Pipeline::far`] make handles whose jobs skip
 /// some of its checks.
@@ -91,16 +91,16 @@ struct Shared {
     spec: ColumnSpec,
     gate: Arc<Gate>,
     status: Arc<Status>,
-    /// `None` when no more jobs are taken.
+    /// `None` once no more jobs are accepted.
     queue: Mutex<Option<Sender<Job>>>,
     thread: Mutex<Option<JoinHandle<Writer>>>,
 }
 
-/// Why [`Pipeline::try_submit`] has queued nothing.
+/// The error of [`Pipeline::try_submit`]; nothing was queued.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrySubmitError {
-    /// The queue is full. Here are the items again.
+    /// The queue is full. Returns the items.
     #[error("the queue is full")]
     Full(Vec<(Slot, Vec<u8>)>),
     /// As [`Pipeline::submit`].
@@ -109,7 +109,7 @@ pub enum TrySubmitError {
 }
 
 impl Pipeline {
-    /// Moves a writer to a thread of its own.
+    /// Moves a writer to its own thread.
     ///
     /// # Errors
     /// [`Error::Io`] when the system cannot start a thread.
@@ -162,7 +162,7 @@ impl Pipeline {
         self.shared.spec
     }
 
-    /// The jobs that wait or are being written.
+    /// The jobs that are queued or being written.
     #[must_use]
     pub fn queue(&self) -> Queue {
         self.shared.gate.queue()
@@ -174,27 +174,27 @@ impl Pipeline {
         self.shared.status.poisoned()
     }
 
-    /// Queues a batch, to be committed as one: slots ascend, and [`Writer`]'s rules hold for it as
-    /// if it were alone. (Of batches that wait together and go past the highest slot, the one with the
-    /// lower slots comes first.) Blocks while the queue is full. The ticket tells when it is durable.
+    /// Queues a batch to be committed as a whole. Slots ascend, and the rules of [`Writer`] apply to each
+    /// batch as if it were alone. (Of queued batches above the highest slot, those with lower slots come
+    /// first.) Blocks while the queue is full. The ticket reports when the batch is durable.
     ///
-    /// [`Pipeline::submit_bulk`] is what callers want that do not need all or nothing.
+    /// Callers that do not need atomicity should use [`Pipeline::submit_bulk`].
     ///
     /// # Errors
-    /// At once: [`Error::NotAscending`], [`Error::InvalidSlot`], [`Error::TooLarge`],
-    /// [`Error::ShuttingDown`], [`Error::Refused`] for a value. All others come with the ticket.
+    /// Immediately: [`Error::NotAscending`], [`Error::InvalidSlot`], [`Error::TooLarge`],
+    /// [`Error::ShuttingDown`], [`Error::Refused`] for a value. The ticket reports all others.
     pub fn submit(&self, items: Vec<(Slot, Vec<u8>)>) -> Result<Ticket> {
         self.submit_records(self.encode(self.check(items)?)?, false)
     }
 
-    /// [`Pipeline::submit`] that does not block.
+    /// [`Pipeline::submit`] without blocking.
     ///
     /// # Errors
     /// [`TrySubmitError::Full`] returns the items when the queue is full; otherwise as
     /// [`Pipeline::submit`].
     pub fn try_submit(&self, items: Vec<(Slot, Vec<u8>)>) -> Result<Ticket, TrySubmitError> {
         let (gate, sender) = (&self.shared.gate, self.shared.sender()?);
-        // The room is taken before the values are compressed, for they are to be given back.
+        // Space is reserved before the values are compressed, so that a refusal can return them.
         let bytes = items.iter().map(|(_, value)| value.len() as u64).sum();
         if !gate.try_enter(bytes) {
             return Err(TrySubmitError::Full(items));
@@ -208,24 +208,24 @@ impl Pipeline {
         Ok(ticket)
     }
 
-    /// Queues any ascending run of slots as jobs that break no rule: gaps by file, then everything
-    /// above the highest slot. Blocks while the queue is full. Each ticket tells when its job is
-    /// durable; jobs that need several commits are answered after the last one.
+    /// Queues any ascending run of slots, divided into jobs that obey the rules: gaps by file, then
+    /// everything above the highest slot. Blocks while the queue is full. Each ticket reports when its job
+    /// is durable; a job that needs several commits is answered after the last one.
     ///
     /// # Errors
-    /// As [`Pipeline::submit`]; nothing is queued then, except when the pipeline shuts down meanwhile.
+    /// As [`Pipeline::submit`]; nothing is queued then, unless the pipeline shuts down during the call.
     pub fn submit_bulk(&self, items: Vec<(Slot, Vec<u8>)>) -> Result<Vec<Ticket>> {
-        // Slots up to the highest that is committed by now fill gaps for certain. Of the others some
-        // may do so by the time they are committed: the writer splits them then.
+        // Slots up to the highest committed one certainly fill gaps. The others may turn into gaps
+        // before they are committed, so the writer may split them.
         let parts = self.check(items)?.split(self.shared.status.highest());
         parts.into_iter().map(|part| self.submit_records(self.encode(part)?, true)).collect()
     }
 
-    /// [`Pipeline::submit`] with a function that gets the answer, on the writer's thread: it must
-    /// not block. When that thread has ended by a panic, it is dropped without being called.
+    /// [`Pipeline::submit`] with a callback for the answer. It runs on the writer's thread and must not
+    /// block. If that thread has panicked, the callback is dropped without being called.
     ///
     /// # Errors
-    /// As [`Pipeline::submit`]; the function is not called then.
+    /// As [`Pipeline::submit`]; the callback is not called then.
     pub fn submit_then(
         &self,
         items: Vec<(Slot, Vec<u8>)>,
@@ -235,14 +235,14 @@ impl Pipeline {
         self.shared.enter(self.job(batch, false, Box::new(answer)))
     }
 
-    /// Queues one value that is not held in memory: the writer's thread reads it from `source`, in a
-    /// commit of its own that other jobs of this column wait for. So the source must not be one that
-    /// makes others wait: a file rather than a connection. (In a compressed column the compressed
-    /// bytes are held meanwhile.) Blocks while the queue is full.
+    /// Queues one value without holding it in memory: the writer's thread reads it from `source`, in a
+    /// separate commit. Other jobs of the column wait for that commit, so the source must be fast: a file
+    /// rather than a connection. (In a compressed column, the compressed bytes are held in memory.) Blocks
+    /// while the queue is full.
     ///
     /// # Errors
-    /// At once: [`Error::InvalidSlot`], [`Error::TooLarge`], [`Error::ShuttingDown`]. All others, those
-    /// of [`Writer::put_from`], come with the ticket.
+    /// Immediately: [`Error::InvalidSlot`], [`Error::TooLarge`], [`Error::ShuttingDown`]. The ticket
+    /// reports all others: see [`Writer::put_from`].
     pub fn submit_from(
         &self,
         slot: Slot,
@@ -254,10 +254,10 @@ impl Pipeline {
         Ok(ticket)
     }
 
-    /// [`Pipeline::submit_from`] with a function that gets the answer: see [`Pipeline::submit_then`].
+    /// [`Pipeline::submit_from`] with a callback for the answer: see [`Pipeline::submit_then`].
     ///
     /// # Errors
-    /// As [`Pipeline::submit_from`]; the function is not called then.
+    /// As [`Pipeline::submit_from`]; the callback is not called then.
     pub fn submit_from_then(
         &self,
         slot: Slot,
@@ -275,7 +275,7 @@ impl Pipeline {
         self.shared.enter(Job { work, door: self.door, bytes: 0, answer: Box::new(answer) })
     }
 
-    /// Stores one value from a stream: [`Pipeline::submit_from`], and waits.
+    /// Stores one value from a stream with [`Pipeline::submit_from`], and waits.
     ///
     /// # Errors
     /// As [`Writer::put_from`], and [`Error::ShuttingDown`].
@@ -288,7 +288,7 @@ impl Pipeline {
         self.submit_from(slot, byte_len, source)?.wait()
     }
 
-    /// Stores one value: [`Pipeline::submit`], and waits.
+    /// Stores one value with [`Pipeline::submit`], and waits.
     ///
     /// # Errors
     /// As [`Writer::put`](crate::Writer::put), and [`Error::ShuttingDown`].
@@ -296,7 +296,7 @@ impl Pipeline {
         self.submit(vec![(slot, value)])?.wait()
     }
 
-    /// Stores a batch: [`Pipeline::submit`], and waits.
+    /// Stores a batch with [`Pipeline::submit`], and waits.
     ///
     /// # Errors
     /// As [`Writer::put_batch`](crate::Writer::put_batch), and [`Error::ShuttingDown`].
@@ -304,8 +304,8 @@ impl Pipeline {
         self.submit(items)?.wait()
     }
 
-    /// Takes no more jobs, finishes and answers those that wait, and returns the writer. `None` for
-    /// all but the first caller, and in an answer, where it does not wait.
+    /// Stops accepting jobs, finishes and answers the queued ones, and returns the writer. Returns `None`
+    /// to all but the first caller. Also returns `None`, without waiting, inside an answer callback.
     #[must_use = "dropping the writer releases its lock"]
     pub fn shutdown(&self) -> Option<Writer> {
         self.shared.shutdown()
@@ -343,13 +343,13 @@ impl Shared {
         self.send(&sender, job)
     }
 
-    /// While it is held, the writer's thread goes on.
+    /// The writer's thread keeps running while this sender is held.
     fn sender(&self) -> Result<Sender<Job>> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.clone().ok_or_else(|| self.ended())
     }
 
-    /// Sends a job that was admitted.
+    /// Sends an admitted job.
     fn send(&self, sender: &Sender<Job>, job: Job) -> Result<()> {
         let bytes = job.bytes;
         sender.send(job).map_err(|_| {
@@ -369,7 +369,7 @@ impl Shared {
         if thread.thread().id() == std::thread::current().id() {
             return None;
         }
-        // A panic there has dropped the answers, which fails the jobs that waited for them.
+        // A panic there drops the answers, which fails their jobs.
         thread.join().ok()
     }
 }

@@ -1,17 +1,17 @@
-//! The bounds of a pipeline's queue.
+//! Bounds the queue of a pipeline by jobs and bytes.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// The jobs that wait in a pipeline or are being written.
+/// The jobs that are queued in a pipeline or being written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Queue {
-    /// Jobs.
+    /// Number of jobs.
     pub jobs: u64,
-    /// Bytes of their payloads.
+    /// Total size of their payloads in bytes.
     pub bytes: u64,
 }
 
-/// Admits jobs in the order in which they came, as far as their number and bytes allow.
+/// Admits jobs in order of arrival, within limits on their number and bytes.
 #[derive(Debug)]
 pub(super) struct Gate {
     max: Queue,
@@ -72,7 +72,7 @@ impl Gate {
         inside.jobs >= self.max.jobs || inside.jobs > 0 && is_too_large
     }
 
-    /// A job that was admitted with `from` bytes has `to`.
+    /// Changes the size of an admitted job from `from` to `to` bytes.
     pub(super) fn resize(&self, from: u64, to: u64) {
         let mut state = self.state();
         state.inside.bytes = state.inside.bytes - from + to;
@@ -86,7 +86,7 @@ impl Gate {
         self.moved.notify_all();
     }
 
-    /// Stops the waiting: the writer's thread has ended, and sending to it fails.
+    /// Wakes all waiters: the writer's thread has ended, so sending to it fails.
     fn close(&self) {
         self.state().closed = true;
         self.moved.notify_all();
@@ -97,7 +97,7 @@ impl Gate {
     }
 }
 
-/// Closes the gate however the writer's thread ends.
+/// Closes the gate when the writer's thread ends, even by a panic.
 pub(super) struct CloseAtEnd(pub(super) Arc<Gate>);
 
 impl Drop for CloseAtEnd {

@@ -77,12 +77,12 @@ pub(super) fn group<T>(conf: &Conf, items: &[(Slot, T)]) -> Result<Vec<Group>> {
     Ok(groups)
 }
 
-/// How many of the ascending slots lie at or below the highest.
+/// The number of leading slots at or below the highest; `items` ascend.
 fn gaps<T>(items: &[(Slot, T)], highest: Option<Slot>) -> usize {
     items.partition_point(|(slot, _)| Some(*slot) <= highest)
 }
 
-/// Divides ascending slots into parts that may each be committed: those up to `highest` by file, then
+/// Divides ascending slots into parts that can each be committed: slots up to `highest` by file, then
 /// all others.
 pub(super) fn split<T>(items: &[(Slot, T)], highest: Option<Slot>) -> Vec<Range<usize>> {
     let gaps = gaps(items, highest);

@@ -1,4 +1,4 @@
-//! The answer to a job, when it comes: to wait for, or to await.
+//! A ticket for the answer to a job: block on it, or await it.
 
 use std::path::Path;
 use std::pin::Pin;
@@ -31,7 +31,7 @@ struct State {
 }
 
 impl Ticket {
-    /// The ticket of a job with these ascending slots, and what answers it.
+    /// Creates the ticket of a job with these ascending slots, and its answerer.
     pub(super) fn new(
         directory: &Path,
         mut slots: impl DoubleEndedIterator<Item = Slot> + ExactSizeIterator,

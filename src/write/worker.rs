@@ -1,11 +1,11 @@
 //! The thread of a pipeline's writer.
 //!
-//! It takes the jobs that wait, merges them into as few commits as the rules allow (group commit), and
-//! answers each job when its own commits are durable.
+//! It merges the queued jobs into as few commits as the rules allow (group commit), and answers each job
+//! when its own commits are durable.
 //!
-//! Producers that wait for their answers come back one by one, within a fraction of the time that a
-//! commit takes. A commit for the first of them alone would make all others wait for two; so the
-//! thread pauses briefly while they come ([`Worker::collect`]). It never waits for a single producer.
+//! Producers that put, wait and put again return one by one, within a fraction of a commit's duration. A
+//! commit for the first of them alone would make all others wait for two commits. So the thread pauses
+//! briefly while jobs keep arriving ([`Worker::collect`]). It never waits for a single producer.
 
 use std::io::Read;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -35,16 +35,16 @@ pub struct CommitInfo {
     pub bytes: u64,
     /// Duration of the commit, from the first write to the durable conf.
     pub elapsed: Duration,
-    /// The part of it spent waiting for flushes: of data, offsets, checksums and the new conf.
+    /// The part of `elapsed` spent waiting for flushes: of data, offsets, checksums and the new conf.
     pub flush: Duration,
     /// Whether backfill moved on to another sealed file.
     pub switched_file: bool,
 }
 
-/// How long the writer's thread pauses at a time while jobs come.
+/// Length of one pause of the writer's thread while jobs arrive.
 const PAUSE: Duration = Duration::from_micros(20);
 
-/// Maximum number of pauses in a row: with what timers add, about as long as a commit takes.
+/// Maximum number of consecutive pauses: with timer overhead, about as long as a commit takes.
 const MAX_PAUSES: usize = 16;
 
 pub(super) type OnCommit = Arc<dyn Fn(&CommitInfo) + Send + Sync>;
@@ -52,15 +52,15 @@ pub(super) type OnAnswer = Box<dyn FnOnce(Result<Committed>) + Send>;
 
 pub(super) struct Job {
     pub(super) work: Work,
-    /// What the job's slots have to pass, and for a stream also its value.
+    /// The door that checks the job's slots, and for a stream also its value.
     pub(super) door: Option<Door>,
-    /// Bytes of payload that it holds in memory.
+    /// Bytes of payload that the job holds in memory.
     pub(super) bytes: u64,
     pub(super) answer: OnAnswer,
 }
 
 pub(super) enum Work {
-    /// Checked and encoded records, and whether they may go into several commits.
+    /// Checked and encoded records. `may_split`: they may go into several commits.
     Records { records: Vec<Record<'static>>, may_split: bool },
     /// One value that is read while it is written, in a commit of its own.
     Stream { slot: Slot, byte_len: u64, source: Box<dyn Read + Send> },
@@ -79,7 +79,7 @@ impl Job {
     }
 }
 
-/// What the writer's thread tells the handles of its pipeline.
+/// State that the writer's thread publishes to the handles of its pipeline.
 #[derive(Debug, Default)]
 pub(super) struct Status {
     highest: Mutex<Option<Slot>>,
@@ -92,7 +92,7 @@ impl Status {
         *self.highest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// [`Error::Poisoned`], when every further write is refused.
+    /// [`Error::Poisoned`] if the writer is poisoned.
     pub(super) fn poisoned(&self) -> Option<Error> {
         self.poisoned.get().cloned()
     }
@@ -141,8 +141,8 @@ impl Worker {
         }
     }
 
-    /// Takes the jobs in the queue. While there are fewer than the last commits have answered, it pauses
-    /// for more, until none comes during a pause.
+    /// Takes the queued jobs. While there are fewer than the last commits answered, pauses for more, until
+    /// none arrives during a pause.
     fn collect(&self, answered: usize, waiting: &mut Vec<Job>) {
         self.take(waiting);
         for _ in 0..MAX_PAUSES {
@@ -158,7 +158,7 @@ impl Worker {
         }
     }
 
-    /// Takes the jobs in the queue, as many as may be committed together.
+    /// Takes queued jobs, as many as may be committed together.
     fn take(&self, waiting: &mut Vec<Job>) {
         let mut bytes: u64 = waiting.iter().map(|job| job.bytes).sum();
         while bytes < self.group_bytes
@@ -169,9 +169,9 @@ impl Worker {
         }
     }
 
-    /// Commits jobs in as few commits as the rules allow, and answers each when it is durable. Before
-    /// the last commit the jobs after them are taken into `waiting`: its conf names the sealed file
-    /// that they fill.
+    /// Commits jobs in as few commits as the rules allow, and answers each when it is durable. Before the
+    /// last commit, takes further jobs into `waiting`: the conf of the last commit already names the sealed
+    /// file that they fill.
     fn commit_records(&mut self, jobs: Vec<Job>, waiting: &mut Vec<Job>) {
         let (mut works, mut doors, mut answers) = (Vec::new(), Vec::new(), Vec::new());
         for Job { work, door, bytes, answer } in jobs {
@@ -242,7 +242,7 @@ impl Worker {
         (job.answer)(committed.map(|streamed| streamed.committed));
     }
 
-    /// Publishes the outcome of a commit, before its jobs are answered.
+    /// Publishes the outcome of a commit before its jobs are answered.
     fn committed(
         &self,
         outcome: &Result<Streamed>,
@@ -311,7 +311,7 @@ fn plan<'a>(
     group_commit::plan(&column.conf, jobs, order, holds, same, admits)
 }
 
-/// The sealed file that the first job which fills one will fill.
+/// The sealed file of the first job that fills one.
 fn first_sealed(current: FileId, jobs: &[Job]) -> Option<FileId> {
     let first = |job: &Job| job.first_slot().map(Slot::file_id);
     jobs.iter().filter_map(first).find(|file_id| *file_id < current)

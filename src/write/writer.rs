@@ -24,8 +24,8 @@ use crate::write::rules;
 /// A column that is open for writing. It is the only writer of the column, in any process, until it
 /// is dropped.
 ///
-/// Once a put has returned `Ok`, no crash and no power cut loses it. After an error, or when the
-/// process dies in a put, the column holds all of the batch or nothing of it when it is opened again.
+/// Once a put has returned `Ok`, it survives crashes and power cuts. If a put fails, or the process dies
+/// during it, the column holds all of the batch or none of it when it is opened again.
 ///
 /// # Errors of every put
 /// Errors before the first write leave the writer usable: [`Error::NotAscending`],
@@ -33,9 +33,9 @@ use crate::write::rules;
 /// [`Error::MixedBatch`], [`Error::SpansFiles`], [`Error::Corrupt`]; with a [`Door`],
 /// [`Error::Refused`].
 ///
-/// [`Error::Io`] when a system call fails, and when the writer has lost its lock: `lock` or the
-/// column's directory was removed or replaced. An error after the first change to a file poisons the
-/// writer: every later write is [`Error::Poisoned`] until the column is opened again.
+/// [`Error::Io`] if a system call fails, or if the writer has lost its lock: `lock` or the column's
+/// directory was removed or replaced. An error after the first write poisons the writer: every later
+/// write is [`Error::Poisoned`] until the column is opened again.
 #[derive(Debug)]
 pub struct Writer {
     pub(super) column: OpenColumn,
@@ -47,14 +47,14 @@ impl Writer {
     /// Opens a column for writing and heals what an earlier process left unfinished.
     ///
     /// # Errors
-    /// [`Error::AlreadyOpen`] at once when there is another writer; [`Error::NoSuchColumn`];
-    /// [`Error::ConfMismatch`]; [`Error::Unsupported`]; [`Error::Corrupt`] when conf and files do
-    /// not belong together: nothing was changed then; [`Error::Io`].
+    /// [`Error::AlreadyOpen`], without waiting, if there is another writer; [`Error::NoSuchColumn`];
+    /// [`Error::ConfMismatch`]; [`Error::Unsupported`]; [`Error::Corrupt`] if conf and files contradict
+    /// each other (nothing was changed then); [`Error::Io`].
     pub fn open(directory: impl AsRef<Path>, options: WriterOptions) -> Result<Self> {
         Self::open_on(Arc::new(OsDisk), directory, options)
     }
 
-    /// [`Writer::open`] on another disk than the operating system's.
+    /// [`Writer::open`] on a disk other than the operating system's.
     ///
     /// # Errors
     /// As [`Writer::open`].
@@ -76,7 +76,7 @@ impl Writer {
         Self { column, door, archive: ArchiveHighest::default() }
     }
 
-    /// Does what opening has [deferred](WriterOptions::deferred).
+    /// Executes what opening has [deferred](WriterOptions::deferred).
     ///
     /// # Errors
     /// As [`Writer::open`].
@@ -84,18 +84,18 @@ impl Writer {
         settle(&mut [self], || Ok(()))
     }
 
-    /// True while the column is still to be created.
+    /// Whether the column is still to be created.
     pub(crate) fn is_to_be_created(&self) -> bool {
         self.column.is_to_be_created()
     }
 
-    /// What opening healed.
+    /// The report of what opening healed.
     #[must_use]
     pub fn heal_report(&self) -> &HealReport {
         &self.column.healed
     }
 
-    /// The last commit.
+    /// The conf of the last commit.
     #[must_use]
     pub fn conf(&self) -> &Conf {
         &self.column.conf
@@ -107,7 +107,7 @@ impl Writer {
         self.column.conf.highest
     }
 
-    /// What checks the values that are written.
+    /// The door that checks values before they are written.
     #[must_use]
     pub fn door(&self) -> Option<Door> {
         self.door
@@ -119,14 +119,14 @@ impl Writer {
         self.column.directory.path()
     }
 
-    /// True when every further write is refused.
+    /// Whether the writer is poisoned, so that it refuses every further write.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
         self.column.poisoned.is_some()
     }
 
-    /// Turns backfill on, as [`WriterOptions::allow_backfill`] does when a column is opened: skipped
-    /// slots below the highest may be filled from now on. It stays on.
+    /// Turns backfill on permanently, as [`WriterOptions::allow_backfill`] does when a column is opened:
+    /// skipped slots below the highest may be filled from now on.
     ///
     /// # Errors
     /// [`Error::Io`], and the writer is poisoned.
@@ -147,13 +147,13 @@ impl Writer {
         Ok(self.column.entry(slot)? != 0)
     }
 
-    /// True when the slot holds this value, false when it has no record.
+    /// Returns true if the slot holds this value, and false if it has no record.
     pub(crate) fn holds(&self, slot: Slot, value: &mut dyn Read) -> Result<bool> {
         self.column.holds(slot, value)
     }
 
-    /// A reader of this column. Its next [`refresh`](Reader::refresh) after a put has returned shows
-    /// that put.
+    /// Opens a reader of this column. Once a put has returned, the reader's next
+    /// [`refresh`](Reader::refresh) shows it.
     ///
     /// # Errors
     /// As [`Reader::open`].
@@ -173,12 +173,12 @@ impl Writer {
         self.put_batch(&[(slot, value)])
     }
 
-    /// Stores several values in one commit: all of them, or none after an error. Slots ascend.
-    /// Slots that hold the same value already are left as they are.
+    /// Stores several values in one commit: all of them, or none after an error. Slots ascend. A slot that
+    /// already holds the same value is left unchanged.
     ///
-    /// A batch above the highest slot may span files. A batch of gaps may fill one file besides the
-    /// current one, and must not go past the highest slot: [`Writer::put_bulk`] splits any run of slots
-    /// into such batches, and is what callers want that do not need all or nothing.
+    /// A batch above the highest slot may span files. A batch of gaps may fill one file besides the current
+    /// one, and must not extend past the highest slot. Callers that do not need atomicity should use
+    /// [`Writer::put_bulk`], which splits any run of slots into such batches.
     ///
     /// # Errors
     /// See [`Writer`].
@@ -186,12 +186,12 @@ impl Writer {
         self.write(items, Form::Values)?.commit()
     }
 
-    /// The first half of [`Writer::put_batch`], with nearly all of its work and waiting: the batch is
-    /// written and flushed, and stays invisible. [`Prepared::commit`] makes it visible with the rename
-    /// of the conf; dropping it instead removes it again.
+    /// The first half of [`Writer::put_batch`], with nearly all of its work and waiting. Writes and flushes
+    /// the batch, which stays invisible until [`Prepared::commit`] renames the conf. Dropping the
+    /// [`Prepared`] removes the batch again.
     ///
-    /// A caller that has to commit to one column after others (to mark them complete, say) can run
-    /// this half beside them.
+    /// A caller that must commit to one column after others (to mark them complete, say) can run this half
+    /// concurrently with their commits.
     ///
     /// # Errors
     /// See [`Writer`].
@@ -201,8 +201,8 @@ impl Writer {
         Ok(prepared)
     }
 
-    /// [`Writer::put_batch`] of payloads in their stored form: snappy frames for a compressed
-    /// column. They are stored byte for byte.
+    /// [`Writer::put_batch`] for payloads in stored form: snappy frames for a compressed column. They are
+    /// stored byte for byte.
     ///
     /// # Errors
     /// See [`Writer`]; [`Error::Undecodable`] names a payload that does not decode.
@@ -210,12 +210,12 @@ impl Writer {
         self.write(items, Form::Stored)?.commit()
     }
 
-    /// Stores one value from a stream, `byte_len` bytes of it, without holding it in memory. (In
-    /// a compressed column the compressed bytes are held.)
+    /// Stores one value of `byte_len` bytes from a stream, without holding it in memory. (In a compressed
+    /// column, the compressed bytes are held in memory.)
     ///
     /// # Errors
-    /// See [`Writer`]; [`Error::Io`] when the stream fails or ends too early, which does not
-    /// poison the writer.
+    /// See [`Writer`]; [`Error::Io`] if the stream fails or ends too early, which does not poison the
+    /// writer.
     pub fn put_from(
         &mut self,
         slot: Slot,
@@ -225,7 +225,7 @@ impl Writer {
         Ok(self.put_from_through(self.door, slot, byte_len, source)?.committed)
     }
 
-    /// [`Writer::put_from`] through this door.
+    /// [`Writer::put_from`] with another door.
     pub(super) fn put_from_through(
         &mut self,
         door: Option<Door>,
@@ -252,13 +252,13 @@ impl Writer {
         Ok(Streamed { committed, bytes, flush })
     }
 
-    /// Stores any ascending run of slots in as few commits as the rules allow: the gaps, one commit
-    /// per file, then everything above the highest slot. `on_commit` is called after each of these
-    /// steps, also for one that finds everything there already. It is durable then.
+    /// Stores any ascending run of slots in as few commits as the rules allow: the gaps, one commit per
+    /// file, then everything above the highest slot. `on_commit` is called after each step, once it is
+    /// durable, even if all its records were already present.
     ///
     /// # Errors
-    /// The first error of a commit, and how far the run came. Mistakes in the items themselves are
-    /// found before the first commit.
+    /// The first error of a commit, with the progress up to it. Invalid items are found before the first
+    /// commit.
     pub fn put_bulk<V: AsRef<[u8]>>(
         &mut self,
         items: &[(Slot, V)],
@@ -284,7 +284,7 @@ impl Writer {
         }
     }
 
-    /// Writes a batch without waiting for the disk: everything before the flush of a commit.
+    /// Executes the commit of a batch up to, but excluding, the flush.
     pub(crate) fn write<V: AsRef<[u8]>>(
         &mut self,
         items: &[(Slot, V)],
@@ -306,12 +306,12 @@ impl Writer {
     }
 }
 
-/// A commit of one value that was read from a stream.
+/// The commit of one value that was read from a stream.
 pub(super) struct Streamed {
     pub(super) committed: Committed,
     /// Bytes of payload written.
     pub(super) bytes: u64,
-    /// How long the commit waited for its flushes.
+    /// Time that the commit spent waiting for its flushes.
     pub(super) flush: Duration,
 }
 
