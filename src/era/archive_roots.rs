@@ -1,4 +1,4 @@
-//! Compares the roots of an era with those that the archive holds.
+//! Compares the roots of an era with the roots in the archive.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::read::{Reader, ReaderOptions, View};
 use crate::slot::Slot;
 use crate::write::Writer;
 
-/// `None` where there is no column yet.
+/// A view of the writer's column; `None` if the column is still to be created.
 pub(super) fn view_of(writer: &Writer) -> Result<Option<View>> {
     if writer.is_to_be_created() {
         return Ok(None);
@@ -27,7 +27,8 @@ fn root_at(view: &View, slot: Slot) -> Result<Option<Vec<u8>>> {
     Ok(view.get(slot)?.map(std::borrow::Cow::into_owned))
 }
 
-/// The slot up to which every slot behind the last block is known to be skipped: its root repeats.
+/// The slot up to which no block is missing after the last one: every later slot up to it repeats the
+/// root of the last block, so it was skipped.
 pub(super) fn complete_blocks(end: Option<Slot>, roots: Option<&View>) -> Result<Option<Slot>> {
     let Some(roots) = roots else { return Ok(end) };
     let (Some(end), Some(highest)) = (end, roots.highest_written_slot()) else { return Ok(end) };
@@ -40,7 +41,7 @@ pub(super) fn complete_blocks(end: Option<Slot>, roots: Option<&View>) -> Result
     Ok(Some(if repeats { highest } else { end }))
 }
 
-/// What the first state in `bss` says of its chain, if it is a state at all.
+/// The genesis validators root in the first state of `bss`; `None` if it does not parse as a state.
 pub(super) fn genesis_of(snapshots: &Writer) -> Result<Option<Root>> {
     let Some(view) = view_of(snapshots)? else { return Ok(None) };
     let record = view.at_or_after(Slot(0))?;
@@ -51,8 +52,8 @@ pub(super) fn genesis_of(snapshots: &Writer) -> Result<Option<Root>> {
     Ok(head)
 }
 
-/// Refuses an era whose roots are not those in `bbr` and `bsr`, as far as these have them. `held` are the
-/// highest slots of the era that they have.
+/// Refuses an era whose roots differ from those in `bbr` and `bsr`, as far as these columns have them.
+/// `held` has the highest slot of the era in each.
 pub(super) fn check_held(
     columns: &ImportColumns<'_>,
     path: &Path,
@@ -69,7 +70,7 @@ pub(super) fn check_held(
         let Some(highest) = highest else { continue };
         let view = view_of(writer).map_err(|error| refused(path, group, column, error))?;
         let Some(view) = view else { continue };
-        // The highest first: it tells another chain, whatever else is wrong.
+        // The highest first: it reveals another chain, whatever else is wrong.
         let every_slot = (slots.first.0..).map(Slot).zip(roots);
         let last = slots.index_of(highest).and_then(|place| Some((highest, roots.get(place)?)));
         let below = every_slot.take_while(|(slot, _)| *slot < highest);
@@ -80,8 +81,8 @@ pub(super) fn check_held(
     Ok(())
 }
 
-/// The last block root before an era is the one that the era before it has, in these files or in
-/// the archive. An archive that begins with this era has none.
+/// Checks that the block root before an era equals the last block root of the preceding era, which may be
+/// in these files or in the archive. An archive that begins with this era has none.
 pub(super) fn check_link(
     columns: &ImportColumns<'_>,
     path: &Path,
@@ -112,7 +113,7 @@ pub(super) fn check_link(
     Err(mismatch.into())
 }
 
-/// Refuses an era whose root of a slot is not the one in the column, where that has one.
+/// Refuses an era whose root of a slot differs from the root in the column, if the column has one.
 fn check_root(
     view: &View,
     column: Column,

@@ -1,5 +1,5 @@
-//! What a file that is no `.era` file looks like: an operator mends a page that a server sent in
-//! place of a file otherwise than a download that stopped.
+//! Classifies files that are not `.era` files: an operator fixes an error page from a server differently
+//! from a truncated download.
 
 use std::fmt;
 use std::fs::File;
@@ -11,52 +11,52 @@ use super::e2store::{RecordFile, record_type};
 use crate::error::{Error, Result};
 use crate::format::record::{HEADER_BYTES, RecordHeader};
 
-/// Bytes at either end of a file that are looked at.
+/// Number of bytes inspected at either end of a file.
 const PROBE_BYTES: u64 = 4096;
-/// A file that was written to within this time may still be growing.
+/// A file modified within this time may still be growing.
 const RECENT: Duration = Duration::from_secs(60);
 
 /// A file that cannot be imported.
 #[derive(Debug)]
 pub struct BadFile {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// What it seems to be instead.
+    /// What the file seems to be instead.
     pub looks: Looks,
-    /// True when it was written to within the last minute.
+    /// Whether it was modified within the last minute.
     pub is_recent: bool,
-    /// Why it is no `.era` file: file, offset, what was wanted and found.
+    /// Why it is not an `.era` file: file, offset, what was wanted and found.
     pub error: Error,
 }
 
-/// What a file seems to be that is no `.era` file.
+/// What a file that is not an `.era` file seems to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Looks {
-    /// It has no bytes.
+    /// An empty file.
     Empty,
-    /// What a server sends in place of a file that it does not have.
+    /// An HTML page, as servers send it in place of a missing file.
     Html,
-    /// Likewise, as object stores send it.
+    /// An XML document, as object stores send it in place of a missing file.
     Xml,
     /// Any other text.
     Text,
-    /// It has to be unpacked first; by which name the packer goes.
+    /// A compressed file or archive, with the name of its format. It must be unpacked first.
     Packed(&'static str),
-    /// Nothing but zeros at its start: space that was reserved and not filled.
+    /// Only zeros at its start: preallocated space that was not filled.
     Zeros,
-    /// An `.era` file up to somewhere, and zeros at its end.
+    /// An `.era` file whose tail is zeros.
     ZerosAtEnd,
-    /// An `.era` file up to its end, which comes too early.
+    /// A truncated `.era` file.
     CutShort {
-        /// Bytes that are there.
+        /// Length of the file in bytes.
         byte_len: u64,
-        /// Bytes that the record at its end needs, where one is cut.
+        /// Length in bytes that the file needs to complete its last record, if that record is truncated.
         at_least: Option<u64>,
     },
-    /// The system does not let it be read.
+    /// The file cannot be read.
     Unreadable,
-    /// None of these: the error says what is wrong with it.
+    /// None of the others: see the error.
     Damaged,
 }
 
@@ -117,7 +117,7 @@ impl fmt::Display for Looks {
     }
 }
 
-/// The largest unit of which a length has at least one, and its bytes.
+/// The largest unit not above a length, and the unit's size in bytes.
 fn unit_of(byte_len: u64) -> (u64, &'static str) {
     [(1_000_000_000, "GB"), (1_000_000, "MB"), (1000, "kB")]
         .into_iter()
@@ -125,7 +125,7 @@ fn unit_of(byte_len: u64) -> (u64, &'static str) {
         .unwrap_or((1, "bytes"))
 }
 
-/// `byte_len` in units of `divisor`, with one digit behind the point.
+/// `byte_len` in units of `divisor`, with one decimal.
 fn tenths(byte_len: u64, divisor: u64) -> String {
     let whole = byte_len.checked_div(divisor).unwrap_or_default();
     if divisor == 1 {
@@ -190,7 +190,7 @@ impl Looks {
         head.iter().all(is_text).then_some(Self::Text)
     }
 
-    /// Walks the headers of the records that an `.era` file has, up to where that ends.
+    /// Walks the record headers of an `.era` file, as far as they are valid.
     fn of_walk<R: Read + Seek>(file: &mut RecordFile<R>) -> Result<Self> {
         let byte_len = file.byte_len();
         let cut = |at_least| Self::CutShort { byte_len, at_least };
@@ -224,14 +224,14 @@ impl Looks {
     }
 }
 
-/// True where so many zeros are at the end as no index has there.
+/// Whether the file ends with more zeros than an index can end with.
 fn ends_with_zeros<R: Read + Seek>(file: &mut RecordFile<R>) -> Result<bool> {
     const MOST_OF_AN_INDEX: usize = 16;
     let tail = probe(file, file.byte_len().saturating_sub(PROBE_BYTES))?;
     Ok(tail.iter().rev().take_while(|byte| **byte == 0).count() > MOST_OF_AN_INDEX)
 }
 
-/// The bytes from `offset` on, up to `PROBE_BYTES` of them.
+/// Reads up to [`PROBE_BYTES`] bytes from `offset`.
 fn probe<R: Read + Seek>(file: &mut RecordFile<R>, offset: u64) -> Result<Vec<u8>> {
     let count = file.byte_len().saturating_sub(offset).min(PROBE_BYTES);
     let mut bytes = vec![0; usize::try_from(count).unwrap_or_default()];

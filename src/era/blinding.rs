@@ -1,16 +1,15 @@
-//! Whether a block carries its execution payload, or only that one's header.
+//! Detects blinded blocks, which carry the header of their execution payload in place of the payload.
 //!
 //! Lighthouse's cold store keeps *blinded* blocks: the execution payload is replaced by an
 //! `ExecutionPayloadHeader`, which has the same `hash_tree_root`. So a blinded block has the right
-//! block root, and no check of roots tells it from a full one. Its layout does.
+//! block root, and no check of roots distinguishes it from a full one. Its layout does.
 //!
-//! # Why one number tells
-//! In SSZ the offset of a container's first part of variable size is the length of the
-//! container's fixed part, for that part begins where the fixed part ends, and a decoder refuses
-//! any other. `ExecutionPayload` and `ExecutionPayloadHeader` begin with the same fields, and in
-//! both the first one of variable size is `extra_data`, whose offset stands at byte 436. The fixed
-//! part that follows differs: a payload has offsets (4 bytes each) where its header has roots (32
-//! bytes each).
+//! # Why one number suffices
+//! In SSZ, the offset of a container's first variable-size field equals the length of the
+//! container's fixed part: the field begins where the fixed part ends, and a decoder rejects any other
+//! offset. `ExecutionPayload` and `ExecutionPayloadHeader` begin with the same fields. In both, the first
+//! variable-size field is `extra_data`, whose offset is stored at byte 436. The rest of the fixed part
+//! differs: a payload has offsets (4 bytes each) where its header has roots (32 bytes each).
 //!
 //! | fork | payload | header |
 //! |---|---|---|
@@ -18,13 +17,13 @@
 //! | capella | 512: and `withdrawals` | 568: and `withdrawals_root` |
 //! | deneb, electra, fulu | 528: and two numbers | 584: and two numbers |
 //!
-//! No length stands in both columns. So the number at that place is one of the first column in
-//! every valid full block, and one of the second in every valid blinded one.
+//! No length appears in both columns. So the offset of `extra_data` is a number of the first column in
+//! every valid full block, and a number of the second in every valid blinded one.
 //!
-//! Where the payload is follows likewise: its offset is at a fixed place of the body, behind the
-//! sync aggregate, and the body's own first offset, at byte 200 of it, is the length of the body's
-//! fixed part, which tells the fork and the preset. A value in which these numbers do not agree
-//! with each other is of no layout that is known here.
+//! The payload itself is found in the same way. Its offset is stored at a fixed place of the body, after
+//! the sync aggregate. The body's own first offset, at byte 200, is the length of the body's fixed part,
+//! which identifies the fork and the preset. If these numbers contradict each other, the layout is
+//! unknown.
 
 use super::ssz::{BLOCK_HEAD_BYTES, u32_at};
 
@@ -37,15 +36,15 @@ const LAST_OFFSET_AT: u32 = FIRST_OFFSET_AT + 4 * OFFSET_BYTES;
 const PHASE0_BYTES: u32 = LAST_OFFSET_AT + OFFSET_BYTES;
 const _: () = assert!(PHASE0_BYTES == 220);
 
-/// Bytes of a sync aggregate, the bits of the committee and a signature: mainnet's and minimal's.
+/// Length in bytes of a sync aggregate (committee bits and a signature): mainnet's and minimal's.
 const SYNC_AGGREGATE_BYTES: [u32; 2] = [512 / 8 + 96, 32 / 8 + 96];
 
-/// Where the offset of `extra_data` stands, in a payload and in a header.
+/// Position of the offset of `extra_data`, in a payload and in a header.
 const EXTRA_DATA_OFFSET_AT: u32 = 32 + 20 + 32 + 32 + 256 + 32 + 4 * 8;
 const _: () = assert!(EXTRA_DATA_OFFSET_AT == 436);
 
-/// By the number of offsets behind the sync aggregate: the lengths of the fixed part of a payload
-/// and of a header.
+/// The number of offsets after the sync aggregate, with the lengths of the fixed part of a payload and of
+/// a header.
 const FIXED_PARTS: [(u32, u32, u32); 4] = [
     (1, 508, 536), // bellatrix
     (2, 512, 568), // capella
@@ -53,21 +52,21 @@ const FIXED_PARTS: [(u32, u32, u32); 4] = [
     (4, 528, 584), // electra, fulu
 ];
 
-/// What a block has of its execution payload.
+/// The part of its execution payload that a block carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExecutionPayload {
-    /// The block is of a fork without one: phase0, altair.
+    /// None: the block's fork has no payloads (phase0, altair).
     None,
-    /// All of it.
+    /// The whole payload.
     Whole,
-    /// Its header alone: the block is blinded.
+    /// Only its header: the block is blinded.
     Header,
-    /// The layout is that of no fork from phase0 to fulu with mainnet's or minimal's preset.
+    /// Unknown: the layout matches no fork from phase0 to fulu with mainnet's or minimal's preset.
     Unknown,
 }
 
 impl ExecutionPayload {
-    /// Looks at a decoded `SignedBeaconBlock`.
+    /// Inspects a decoded `SignedBeaconBlock`.
     #[must_use]
     pub fn of_block(value: &[u8]) -> Self {
         value.get(BLOCK_HEAD_BYTES..).and_then(Self::of_body).unwrap_or(Self::Unknown)
@@ -93,10 +92,10 @@ impl ExecutionPayload {
         None
     }
 
-    /// `offset_at` is where the body has the offset of the payload.
+    /// `offset_at` is the position in the body of the payload's offset.
     fn at(body: &[u8], offset_at: u32, fixed_part: u32, whole: u32, header: u32) -> Option<Self> {
         let payload_at = number_at(body, offset_at)?;
-        // Offsets ascend: the payload lies behind the voluntary exits.
+        // Offsets ascend: the payload lies after the voluntary exits.
         if payload_at < fixed_part || payload_at < number_at(body, LAST_OFFSET_AT)? {
             return None;
         }
@@ -117,8 +116,8 @@ fn number_at(body: &[u8], at: u32) -> Option<u32> {
 mod tests {
     use super::*;
 
-    /// A block with this many offsets behind a sync aggregate of this length, whose payload says
-    /// that its fixed part has `fixed_part` bytes.
+    /// A block with this many offsets after a sync aggregate of this length, whose payload states a fixed
+    /// part of `fixed_part` bytes.
     fn block(sync_aggregate: u32, offsets: u32, fixed_part: u32) -> Vec<u8> {
         let body_fixed = 220 + sync_aggregate + 4 * offsets;
         let mut body = vec![0; body_fixed as usize];
@@ -161,7 +160,7 @@ mod tests {
         for (_, whole, _) in FIXED_PARTS {
             assert!(FIXED_PARTS.iter().all(|(_, _, header)| *header != whole));
         }
-        // No body of one preset has the length of one of the other's.
+        // The two presets have no body length in common.
         let lengths = |sync: u32| (0..=4).map(move |offsets| 220 + sync + 4 * offsets);
         assert!(lengths(160).all(|length| lengths(100).all(|other| other != length)));
     }
@@ -176,8 +175,8 @@ mod tests {
                 "{len}"
             );
         }
-        // An offset of the payload before the body's fixed part ends, before the voluntary exits,
-        // or out of the block.
+        // A payload offset within the body's fixed part, before the voluntary exits, or past the end
+        // of the block.
         let payload_offset_at = BLOCK_HEAD_BYTES + 380;
         for wrong in [0, 391, u32::MAX] {
             let mut astray = block.clone();

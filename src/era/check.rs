@@ -1,7 +1,7 @@
-//! What ties the blocks of an era to each other and to the era's state.
+//! Checks that the blocks of an era fit each other and the era's state.
 //!
-//! Everything here follows from fields at fixed places; nothing is hashed. That a root is the root
-//! of what it names is for the verification of a whole archive to say.
+//! The checks compare fields at fixed offsets; nothing is hashed. Only the verification of a whole archive
+//! proves that a root is the hash of its block or state.
 
 use std::path::Path;
 
@@ -15,11 +15,11 @@ use crate::slot::Slot;
 /// Checks an era whose blocks have ascending slots of the era.
 ///
 /// # Errors
-/// [`Error::Corrupt`] with the record and the slot when
-/// * a block's state root is not the one that the state has for its slot,
-/// * a block's parent root is not the block root of the slot before it,
-/// * a slot with a block has the block root of the slot before it,
-/// * a slot without a block has another block root than the slot before it.
+/// [`Error::Corrupt`] with the record and the slot if
+/// * a block's state root differs from the state's root of its slot,
+/// * a block's parent root differs from the block root of the preceding slot,
+/// * a slot with a block repeats the block root of the preceding slot,
+/// * a slot without a block has a block root other than the preceding slot's.
 pub(super) fn check_era(
     path: &Path,
     slots: EraSlots,
@@ -89,8 +89,7 @@ fn corrupt_state(path: &Path, state: &EraState, wanted: String, found: String) -
     Error::corrupt(path, state.record.offset, "state record", wanted, found)
 }
 
-/// The block root that an era wants at the last slot of the era before it; `None` when its first
-/// slot is slot 0.
+/// The block root that an era requires at the last slot before it; `None` if its first slot is slot 0.
 pub(super) fn wanted_before(
     slots: EraSlots,
     blocks: &[EraBlock],

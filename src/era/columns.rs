@@ -1,4 +1,4 @@
-//! What an import is told, and the columns that it writes to.
+//! The options of an import, and the columns that it writes to.
 
 use std::num::NonZeroU64;
 
@@ -8,8 +8,8 @@ use crate::manifest::StatesPolicy;
 use crate::slot::Slot;
 use crate::write::{Writer, settle};
 
-/// Which eras' states go to `bss`. The last era of an import always leaves its state there, where it
-/// is the archive's newest: what comes next is proved by it.
+/// The eras whose states are stored in `bss`. The state of an import's last era is always stored if it is
+/// the newest of the archive, because the next era is proved by it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum States {
     /// All of them.
@@ -17,12 +17,12 @@ pub enum States {
     All,
     /// None of them.
     None,
-    /// Those of eras that this number divides; era 0 is one of them.
+    /// States of eras that are multiples of this number, including era 0.
     Every(NonZeroU64),
 }
 
 impl States {
-    /// True when the state of this era is to be stored.
+    /// Whether the state of this era is to be stored.
     #[must_use]
     pub fn selects(self, era: u64) -> bool {
         match self {
@@ -44,7 +44,7 @@ impl From<States> for StatesPolicy {
 }
 
 impl StatesPolicy {
-    /// What an import is told by it; `None` where it is not known.
+    /// The policy as an import option; `None` if the policy is unknown.
     #[must_use]
     pub fn states(self) -> Option<States> {
         match self {
@@ -56,17 +56,16 @@ impl StatesPolicy {
     }
 }
 
-/// What an import is to do.
+/// Options of an import.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ImportOptions {
-    /// Which states are kept.
+    /// The states that are stored.
     pub states: States,
     /// Whether a column that lacks slots at or below its highest may be opened for backfill.
     pub backfill: bool,
-    /// By [`Column::index`]: slots below this one were removed on purpose and are not brought back.
+    /// By [`Column::index`]: slots below this one were pruned and are not restored.
     pub pruned_before: [Option<Slot>; Column::ALL.len()],
-    /// The slot with which the archive began, when what it holds now begins later because the rest was
-    /// pruned and is to be brought back.
+    /// The archive's original first slot, if pruned history below the present first slot is to be restored.
     pub first_slot: Option<Slot>,
 }
 
@@ -90,7 +89,7 @@ pub struct ImportColumns<'a> {
 }
 
 impl ImportColumns<'_> {
-    /// Makes columns and replaces confs where that was [deferred](crate::ArchiveWriter::deferred).
+    /// Creates columns and replaces confs where that was [deferred](crate::ArchiveWriter::deferred).
     pub(super) fn settle(&mut self) -> Result<(), Error> {
         let Self { blocks, block_roots, state_roots, state_snapshots } = self;
         let mut columns = vec![&mut **blocks, block_roots, state_roots];

@@ -1,4 +1,4 @@
-//! The second pass over a group: what was verified goes into the columns.
+//! The second pass over a group: commits a verified era to the columns.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -22,27 +22,28 @@ use crate::error::Error;
 use crate::slot::Slot;
 use crate::write::{Committed, Form, Prepared, Writer};
 
-/// Blocks that are held in memory for one commit, in bytes and in number.
+/// Maximum bytes and number of blocks that are held in memory for one commit.
 const BATCH_BYTES: usize = 32 << 20;
 const BATCH_BLOCKS: usize = 8192;
 
-/// Held by whoever writes and does not yet wait for the disk, and dropped by whoever does. Whatever
-/// else is to be done waits for the last of them: the sooner the disk begins, the sooner all is done.
+/// A token that a task holds until it has written its data and starts to wait for the disk. Other CPU
+/// work starts when the last token is dropped: the sooner the disk is busy, the sooner the import ends.
 pub(super) type Writing = crossbeam_channel::Sender<Infallible>;
 
 /// Commits an era:
 ///
-/// 1. at the same time its blocks to `blk`, in batches, and its state to `bss`, if it was selected; its
-///    roots are written and flushed meanwhile, and nobody sees them,
-/// 2. beside the state, its state roots to `bsr`, once its blocks are committed: no root is ever ahead of
-///    its block,
-/// 3. its block roots to `bbr`: the era is done. Both commits of roots are no more than a rename by now.
+/// 1. concurrently, commits its blocks to `blk`, in batches, and its state to `bss`, if selected; writes
+///    and flushes its roots, which stay invisible,
+/// 2. commits its state roots to `bsr` once its blocks are committed, so that no root is ever ahead of its
+///    block; the state may still be in progress,
+/// 3. commits its block roots to `bbr`, which completes the era. Both commits of roots are only renames by
+///    then.
 ///
-/// A column that lacks nothing of the era is left as it is. One that lacks slots behind its highest is
-/// opened for backfill; nothing of it is written ahead of its turn then.
+/// A column that lacks nothing of the era is not touched. A column that lacks slots below its highest is
+/// opened for backfill; its roots are then written only when it is their turn to be committed.
 ///
-/// After a crash within any of this the same call does the rest: what is there already is
-/// identical, and putting it again changes nothing.
+/// After a crash at any point, repeating the call completes the era: records that are already present are
+/// identical, and putting them again changes nothing.
 pub(super) fn commit(
     file: &mut EraFile,
     era: &Verified,
@@ -116,17 +117,17 @@ pub(super) fn commit(
     Ok(outcome)
 }
 
-/// Roots of an era on their way into their column.
+/// The roots of an era, before their commit to a column.
 enum RootsWritten<'w> {
-    /// The column has them all.
+    /// The column already has all of them.
     Nothing,
-    /// They are written and flushed, and nobody sees them.
+    /// They are written and flushed, but not visible.
     Prepared(Prepared<'w>),
-    /// Some of them belong behind its highest slot.
+    /// Some of them are at or below the column's highest slot; nothing is written yet.
     Behind(&'w mut Writer, Vec<(Slot, Root)>),
 }
 
-/// Writes them and waits for the disk; what belongs behind the highest slot is written when it is committed.
+/// Writes and flushes roots above the column's highest slot. Gaps are left to the commit.
 fn flush_roots(
     column: &mut Writer,
     lack: Lack,
@@ -157,7 +158,7 @@ impl RootsWritten<'_> {
     }
 }
 
-/// Stores items in one commit. `writing` ends when it waits for the disk.
+/// Stores items in one commit. Drops `writing` before it waits for the disk.
 fn put(
     column: &mut Writer,
     items: &[(Slot, impl AsRef<[u8]>)],
@@ -169,8 +170,8 @@ fn put(
     written.commit()
 }
 
-/// Stores items of which the column lacks some: gaps in a commit of their own, since a batch fills gaps
-/// or adds to the end. Without gaps, it has the items at or below its highest slot.
+/// Stores items of which the column lacks some. Gaps get a separate commit, since a batch either fills
+/// gaps or appends. Without gaps, the column already has the items at or below its highest slot.
 fn put_lacking(
     column: &mut Writer,
     lack: Lack,
@@ -187,7 +188,7 @@ fn put_lacking(
     put(column, above, form, writing).map(drop)
 }
 
-/// What a thread came to; its panic goes on here.
+/// Joins a thread and resumes its panic.
 pub(super) fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
@@ -253,7 +254,7 @@ fn put_blocks(
     put.map_err(|source| refused(file.path(), &era.group, Column::Blocks, source))
 }
 
-/// The next block record at or behind `offset`, which moves behind it.
+/// Returns the next block record at or after `offset`, and advances `offset` past it.
 fn next_block(file: &mut EraFile, group: &Group, offset: &mut u64) -> Result<RecordAt, Error> {
     while *offset < group.state_offset {
         let record = file.records().record_at(*offset)?;
@@ -282,7 +283,7 @@ fn commit_state(
     let committed = if let Some(value) = &era.kept.state {
         put(snapshots, &[(group.state_slot, value)], Form::Values, writing)
     } else {
-        // It is decoded piece by piece while it is written: others need not wait for that.
+        // The state is decoded while it is written, so other work need not wait for it.
         drop(writing);
         let stream = file.state_stream(record)?;
         let mut source =
@@ -318,7 +319,7 @@ impl<R: Read> Read for Reported<'_, '_, '_, R> {
     }
 }
 
-/// The file on disk is not the one that was verified any more.
+/// The error for a file that has changed since it was verified.
 fn changed(file: &EraFile, offset: u64) -> Error {
     let wanted = "the bytes that were verified before";
     Error::corrupt(file.path(), offset, "file", wanted, "other bytes: it changed meanwhile")

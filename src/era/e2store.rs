@@ -1,7 +1,7 @@
-//! e2store records of a file, read with plain reads.
+//! Reads e2store records without mapping the file.
 //!
-//! Every length is checked against the file's length before it is believed, and an operator's file
-//! on a disk that goes away is an error here, where a mapping would be a signal.
+//! Every length is checked against the file's length before it is used. If the disk of an operator's file
+//! disappears, a read returns an error, where a mapping would raise a signal.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
@@ -14,38 +14,38 @@ use crate::format::record::{HEADER_BYTES, RecordHeader};
 
 /// The types of records in `.era` files (e2store-format-specs, `formats/era.md`).
 pub mod record_type {
-    /// Begins a file and every group.
+    /// Starts every file and every group.
     pub const VERSION: [u8; 2] = [0x65, 0x32];
     /// Snappy frames of an SSZ `SignedBeaconBlock`.
     pub const BLOCK: [u8; 2] = [0x01, 0x00];
     /// Snappy frames of an SSZ `BeaconState`.
     pub const STATE: [u8; 2] = [0x02, 0x00];
-    /// Where the records of a group start, by slot.
+    /// The offsets of a group's records, by slot.
     pub const SLOT_INDEX: [u8; 2] = [0x69, 0x32];
 }
 
 /// Block records are some 100 KiB long: one read serves the end of one and the start of the next.
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// Where a record lies in its file. The file reached to its end when it was looked at.
+/// The location of a record, which lay within the file when its header was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordAt {
     /// The e2store type.
     pub record_type: [u8; 2],
     /// Where the header starts, in bytes from the start of the file.
     pub offset: u64,
-    /// Bytes of payload behind the header.
+    /// Bytes of payload after the header.
     pub payload_len: u32,
 }
 
 impl RecordAt {
-    /// Where the payload starts.
+    /// The offset of the payload.
     #[must_use]
     pub const fn payload_offset(&self) -> u64 {
         self.offset.saturating_add(HEADER_BYTES)
     }
 
-    /// The first byte behind the record.
+    /// The offset of the first byte after the record.
     #[must_use]
     pub const fn end(&self) -> u64 {
         self.payload_offset().saturating_add(self.payload_len as u64)
@@ -68,17 +68,17 @@ impl RecordFile<File> {
     /// [`Error::Io`].
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        // A pipe by the name of a file must not hang whoever opens it.
+        // NONBLOCK, so that opening a named pipe does not hang.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = rustix::io::retry_on_intr(|| rustix::fs::open(&path, flags, Mode::empty()))
             .map_err(|source| Error::io(&path, "open", source.into()))?;
         Self::new(File::from(file), path)
     }
 
-    /// Opens the same file once more, to be read at another place at the same time.
+    /// Opens the same file again, so that two offsets can be read concurrently.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when another file has taken its name; [`Error::Io`].
+    /// [`Error::Corrupt`] if another file has taken its name; [`Error::Io`].
     pub fn again(&self) -> Result<Self> {
         let again = Self::open(&self.path)?;
         let identity = |file: &Self| {
@@ -98,7 +98,7 @@ impl<R: Read + Seek> RecordFile<R> {
     /// Reads records from any source; `path` is its name in errors.
     ///
     /// # Errors
-    /// [`Error::Io`] when the source's length cannot be learned.
+    /// [`Error::Io`] if the source's length cannot be determined.
     pub fn new(mut source: R, path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let byte_len = source
@@ -121,11 +121,11 @@ impl<R: Read + Seek> RecordFile<R> {
         self.byte_len
     }
 
-    /// The record whose header starts at `offset`.
+    /// Reads the header of the record at `offset`.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when the header or the payload runs past the end of the file, or a
-    /// reserved byte is not zero; [`Error::Io`].
+    /// [`Error::Corrupt`] if the header or the payload extends past the end of the file, or a reserved byte
+    /// is not zero; [`Error::Io`].
     pub fn record_at(&mut self, offset: u64) -> Result<RecordAt> {
         let mut bytes = [0; size_of::<RecordHeader>()];
         self.read_exact_at(offset, &mut bytes, "record header")?;
@@ -176,7 +176,7 @@ impl<R: Read + Seek> RecordFile<R> {
         Ok(())
     }
 
-    /// A reader of a record's payload that ends where the payload ends.
+    /// A reader of a record's payload.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -185,7 +185,7 @@ impl<R: Read + Seek> RecordFile<R> {
         Ok(Payload { remaining: u64::from(record.payload_len), file: self })
     }
 
-    /// The whole payload of a record. The caller has bounded its length.
+    /// Reads the whole payload of a record. The caller has bounded its length.
     ///
     /// # Errors
     /// [`Error::Corrupt`] when the file ends before; [`Error::Io`].
@@ -255,13 +255,13 @@ pub struct Payload<'f, R> {
 }
 
 impl<R> Payload<'_, R> {
-    /// Where in the file the next byte comes from.
+    /// File offset of the next byte.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.file.position
     }
 
-    /// Bytes that are still to be read.
+    /// Number of bytes still to be read.
     #[must_use]
     pub fn remaining(&self) -> u64 {
         self.remaining

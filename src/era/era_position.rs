@@ -1,5 +1,4 @@
-//! What an archive lacks of each era, decided column by column and slot by slot before anything is
-//! written.
+//! Decides what an archive lacks of each era, per column and slot, before anything is written.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -18,32 +17,32 @@ use crate::occupancy::lowest_slot;
 use crate::slot::Slot;
 use crate::write::Writer;
 
-/// What the archive has of an era.
+/// How much of an era the archive has.
 #[derive(Debug)]
 pub(super) enum EraPosition {
-    /// All of it, or all but what was pruned.
+    /// All of it, or all except pruned slots.
     Complete {
-        /// Something of it was pruned.
+        /// Whether a part of it was pruned.
         pruned: bool,
     },
-    /// Not all of it.
+    /// Only a part of it, or nothing.
     Lacking(Lacks),
 }
 
-/// Follows what the columns hold through an import that has not begun.
+/// Simulates an import before it starts: tracks what the columns hold after each era.
 pub(super) struct Survey {
     options: ImportOptions,
-    /// The archive's first slot; `None` while all its columns of history are empty.
+    /// The archive's first slot; `None` while all its history columns are empty.
     first: Option<Slot>,
-    /// Where `bbr` and `bsr` end, once the eras before are imported.
+    /// The highest slots of `bbr` and `bsr` after the preceding eras are imported.
     roots_end: [Option<Slot>; 2],
     blocks_end: Option<Slot>,
-    /// The slot up to which no block is missing behind the last one.
+    /// The slot up to which no block is missing after the last one.
     blocks_complete: Option<Slot>,
     states_end: Option<Slot>,
-    /// Of the states in `bss`.
+    /// The genesis validators root of the states in `bss`.
     genesis_validators_root: Option<Root>,
-    /// The era whose state will be the archive's newest: it is kept whatever was selected.
+    /// The era whose state will be the archive's newest. It is stored even if it is not selected.
     newest: Option<u64>,
     seen: BTreeSet<u64>,
 }
@@ -82,23 +81,23 @@ impl Survey {
         self.first
     }
 
-    /// Decides what the archive lacks of each era of a file, and compares the roots of what it has.
+    /// Decides what the archive lacks of each era of a file, and compares the roots that it has.
     ///
     /// # Errors
-    /// Eras that are missing before this one, another chain, and what needs backfill.
+    /// For missing eras before this one, for another chain, and if backfill is needed but not allowed.
     pub(super) fn file(
         &mut self,
         columns: &mut ImportColumns<'_>,
         planned: &PlannedFile,
     ) -> Result<Vec<(Group, EraPosition)>, ImportError> {
         let mut file = planned.open()?;
-        // Nothing else ties era 0 to the archive; later eras have roots to compare.
+        // This is the only link between era 0 and the archive; later eras have roots to compare.
         if planned.first_era == 0 {
             self.check_genesis(planned)?;
         }
         let mut eras = Vec::new();
         for group in file.groups().to_vec() {
-            // An era that comes twice is compared with what the first brought.
+            // A repeated era is compared with the first occurrence, which is imported by then.
             let position = if self.seen.insert(group.era) {
                 self.era(columns, &mut file, &group)?
             } else {
@@ -145,7 +144,7 @@ impl Survey {
             check_held(columns, file.path(), group, &state, lacks.held)?;
         }
         let state_is_pruned = lacks.state == LackingState::Pruned;
-        // Era 0 is a state alone: it is small, and verified every time, unless it was pruned.
+        // Era 0 consists of a state only. It is small, and verified every time unless it was pruned.
         if (group.slots.is_some() || state_is_pruned)
             && first_lacking == [None; 3]
             && state_at.is_none()
@@ -164,7 +163,7 @@ impl Survey {
         Ok(EraPosition::Lacking(lacks))
     }
 
-    /// Whether the state is there, or wanted; then its slot is returned.
+    /// Decides whether the state is present, pruned or wanted. Returns its slot if it is to be stored.
     fn state_of(
         &self,
         columns: &mut ImportColumns<'_>,
@@ -180,7 +179,7 @@ impl Survey {
             lacks.state = LackingState::Held;
             return Ok(None);
         }
-        // A state that was pruned is no more wanted than a block that was.
+        // Pruned states are not restored, just as pruned blocks are not.
         let is_pruned = self.pruned_before(column).is_some_and(|pruned| slot < pruned);
         if is_pruned {
             lacks.state = LackingState::Pruned;
@@ -204,7 +203,7 @@ impl Survey {
         self.options.pruned_before[column.index()]
     }
 
-    /// No column gets a hole: what an era adds follows on what the column has.
+    /// Checks that no column gets a hole: an era must follow the column's last slot.
     fn check_consecutive(
         &self,
         path: &Path,
@@ -252,8 +251,8 @@ impl Survey {
         Ok(())
     }
 
-    /// An import that was interrupted leaves blocks and state roots of an era without its block
-    /// roots. Another era must not be put behind that torn one.
+    /// An interrupted import may leave the blocks and state roots of an era without its block roots.
+    /// Returns why no other era may follow such an unfinished one.
     fn unfinished(&self, slots: EraSlots) -> Option<String> {
         let end = self.roots_end[0];
         let next = end.map(|end| end.0.saturating_add(1)).or(self.first.map(|first| first.0))?;
@@ -275,7 +274,7 @@ impl Survey {
         })
     }
 
-    /// Backfill is turned on where it is needed, if that is allowed; else nothing has changed yet.
+    /// Fails if a column needs backfill that is not allowed. Nothing has changed yet.
     fn check_backfill(
         &self,
         columns: &ImportColumns<'_>,
@@ -314,7 +313,7 @@ impl Survey {
         Ok(())
     }
 
-    /// The era counts as imported from here on.
+    /// Records the era as imported.
     fn pass(&mut self, file: &mut EraFile, group: &Group, lacks: &Lacks) -> Result<()> {
         if let LackingState::Lacking(_) = lacks.state {
             self.states_end = self.states_end.max(Some(group.state_slot));
@@ -329,7 +328,7 @@ impl Survey {
         Ok(())
     }
 
-    /// The states that the archive has name its chain.
+    /// Checks the file's genesis validators root against the states in the archive.
     fn check_genesis(&self, planned: &PlannedFile) -> Result<(), ImportError> {
         let found = planned.genesis_validators_root;
         match self.genesis_validators_root {
@@ -348,11 +347,11 @@ impl Survey {
     }
 }
 
-/// Which of the slots that an era brings a column has.
+/// The slots of an era that a column has and lacks.
 struct Presence {
     highest: Option<Slot>,
     first_lacking: Option<Slot>,
-    /// Some of the others were pruned.
+    /// Whether some of the missing slots were pruned.
     pruned: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Why an import stopped.
+//! The errors of an import.
 
 use std::path::{Path, PathBuf};
 
@@ -11,9 +11,8 @@ use crate::column::Column;
 use crate::error::Error;
 use crate::slot::Slot;
 
-/// Every way in which an import can stop. Eras before the one that is named are in the archive
-/// and stay there; of the file that is named nothing was committed, except where
-/// [`ImportError::Column`] and [`ImportError::Stopped`] say so.
+/// Why an import stopped. Eras before the named one are in the archive and stay there. Nothing of the
+/// named file was committed, except as noted at [`ImportError::Column`] and [`ImportError::Stopped`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {
@@ -21,8 +20,8 @@ pub enum ImportError {
     #[error(transparent)]
     File(#[from] Error),
 
-    /// A column refused what a verified era brings. What the era had committed before that stays,
-    /// and a repeated import goes on from there.
+    /// A column refused the records of a verified era. Earlier commits of the era stay, and a repeated
+    /// import resumes from there.
     #[error("{}: era {era} cannot be written to {column}: {source}", file.display())]
     Column {
         /// The file that holds the era.
@@ -31,22 +30,22 @@ pub enum ImportError {
         era: u64,
         /// The column.
         column: Column,
-        /// What the column says.
+        /// The column's error.
         #[source]
         source: Error,
     },
 
-    /// A directory was given that has no `.era` file, or no path at all.
+    /// The given directory has no `.era` file, or no path was given.
     #[error("there is no .era file in {}", path.display())]
     NoFiles {
         /// The directory; empty when no path was given.
         path: PathBuf,
     },
 
-    /// None of the files can be imported.
+    /// None of the files is an `.era` file.
     #[error("{}", none_is_good(files))]
     BadFiles {
-        /// All of them, and what each looks like.
+        /// All files, and what each seems to be.
         files: Vec<BadFile>,
     },
 
@@ -67,7 +66,7 @@ pub enum ImportError {
         file: PathBuf,
     },
 
-    /// An era does not follow on what the archive holds, and is not in it either.
+    /// An era is neither in the archive nor the next one.
     #[error("{}: era {era} (slots {} to {}) cannot be imported: {why}", file.display(), slots.first, slots.last)]
     NotConsecutive {
         /// The file that holds the era.
@@ -76,12 +75,12 @@ pub enum ImportError {
         era: u64,
         /// Its slots.
         slots: EraSlots,
-        /// What the archive holds instead.
+        /// The reason, which names what the archive holds.
         why: String,
     },
 
-    /// A column lacks slots at or below its highest, and may not be opened for backfill. Nothing of
-    /// the whole import was written.
+    /// A column lacks slots at or below its highest, and backfill is not allowed. The import has written
+    /// nothing.
     #[error("{}: era {era}: {column} lacks slot {slot} behind slots that it has: import with --backfill", file.display())]
     NeedsBackfill {
         /// The file that holds the era.
@@ -90,11 +89,11 @@ pub enum ImportError {
         era: u64,
         /// The column.
         column: Column,
-        /// The first slot that it lacks of the era.
+        /// The first slot of the era that the column lacks.
         slot: Slot,
     },
 
-    /// The archive holds another state of the slot than the file.
+    /// The archive and the file hold different states of the slot.
     #[error("{}: era {era}: the archive holds another state of slot {slot} than this file{}", file.display(), of_roots(roots.as_deref()))]
     AnotherState {
         /// The file that holds the era.
@@ -103,15 +102,15 @@ pub enum ImportError {
         era: u64,
         /// The slot of the state.
         slot: Slot,
-        /// The roots of the archive's state and of the file's, where somebody can hash states.
+        /// The roots of the archive's state and of the file's, if a prover could hash them.
         roots: Option<Box<(Root, Root)>>,
     },
 
-    /// Two files of one import, or a file and the archive, are not of the same chain.
+    /// Two files of one import, or a file and the archive, belong to different chains.
     #[error(transparent)]
     AnotherChain(Box<AnotherChain>),
 
-    /// Two files of one import count eras differently: they are of different presets.
+    /// Two files of one import have eras of different lengths, because their presets differ.
     #[error("{} has eras of {found} slots, {} has eras of {wanted}", file.display(), other.display())]
     SlotsPerEra {
         /// The file that does not fit.
@@ -124,12 +123,11 @@ pub enum ImportError {
         wanted: u64,
     },
 
-    /// States were selected, but no column was given to put them into.
+    /// States were selected, but no column was given for them.
     #[error("states were selected but the column for them was not opened")]
     NoSnapshotColumn,
 
-    /// The observer asked to stop. What was committed stays, and a repeated import goes on from
-    /// there.
+    /// The observer stopped the import. Commits stay, and a repeated import resumes from there.
     #[error("the import was stopped in era {era} of {}", file.display())]
     Stopped {
         /// The file that was being read.
@@ -139,7 +137,7 @@ pub enum ImportError {
     },
 }
 
-/// Where an era and what is known of its chain contradict each other.
+/// A contradiction between an era and the known chain.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}: era {era} is of another chain: slot {slot} has the {what} {}, {other} {}", file.display(), Hex(found), has(wanted.as_ref()))]
 pub struct AnotherChain {
@@ -147,15 +145,15 @@ pub struct AnotherChain {
     pub file: PathBuf,
     /// The era that does not fit.
     pub era: u64,
-    /// The slot where the two part.
+    /// The slot at which the chains differ.
     pub slot: Slot,
     /// "block root", "genesis validators root".
     pub what: &'static str,
-    /// What the file has.
+    /// The root in the file.
     pub found: Root,
-    /// The archive, or the other file.
+    /// Description of the other side: the archive, or another file.
     pub other: String,
-    /// What that has, where it is known.
+    /// The root on the other side, if known.
     pub wanted: Option<Root>,
 }
 
@@ -165,18 +163,18 @@ impl From<AnotherChain> for ImportError {
     }
 }
 
-/// An import that stopped, and what it had done by then.
+/// An import that stopped, and its progress until then.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 pub struct ImportFailure {
-    /// The eras that are in the archive.
+    /// The eras that were completed.
     pub done: ImportReport,
     /// Why it stopped.
     #[source]
     pub error: ImportError,
 }
 
-/// The error of a column that refuses a verified era.
+/// The error for a column that refuses a verified era.
 pub(super) fn refused(path: &Path, group: &Group, column: Column, source: Error) -> ImportError {
     ImportError::Column { file: path.to_path_buf(), era: group.era, column, source }
 }

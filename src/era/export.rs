@@ -1,13 +1,13 @@
-//! Writes `.era` files out of the columns of an archive.
+//! Exports `.era` files from the columns of an archive.
 //!
-//! Block records are copied as they lie in `blk`, the state in `bss` is compressed anew, and the
-//! block index is written as in the files that are published for mainnet
-//! ([`IndexEncoding::Nimbus`](super::IndexEncoding)): deployed readers refuse or misread the 0 that
-//! e2store-format-specs has for an empty slot. A published file therefore comes out byte for byte,
+//! Block records are copied from `blk` byte for byte; the state in `bss` is compressed again. The block
+//! index is encoded as in the files published for mainnet
+//! ([`IndexEncoding::Nimbus`](super::IndexEncoding)), because deployed readers reject or misread the 0
+//! that e2store-format-specs uses for an empty slot. So a published file is reproduced byte for byte,
 //! unless its state was compressed by another encoder.
 //!
-//! An era is written in full or not at all: that each of its slots is there, or was skipped, is
-//! shown by `bbr` before the first byte is written. Nothing is hashed here.
+//! An era is written completely or not at all: before the first byte is written, `bbr` proves that each
+//! slot of the era is present or was skipped. Nothing is hashed here.
 
 use std::borrow::Cow;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -27,7 +27,7 @@ use crate::occupancy::first_slot_was_skipped;
 use crate::read::View;
 use crate::slot::Slot;
 
-/// A piece of a state on its way through the encoder: a whole number of its chunks.
+/// Bytes of a state that are passed to the encoder at a time: a whole number of its chunks.
 const PIECE_BYTES: usize = 1 << 20;
 
 /// The columns that an export reads.
@@ -41,7 +41,7 @@ pub struct ExportColumns<'a> {
     pub state_snapshots: &'a View,
 }
 
-/// An era of which everything is there.
+/// An era that is ready for export: all its values are present.
 #[derive(Debug)]
 pub struct EraExport<'a> {
     columns: ExportColumns<'a>,
@@ -51,13 +51,13 @@ pub struct EraExport<'a> {
     state: Cow<'a, [u8]>,
     head: StateHead,
     roots: Option<EraRoots>,
-    /// The root of the slot before the era, where `bbr` has it.
+    /// The root of the slot before the era, if `bbr` has it.
     before: Option<Root>,
     /// The slots that have a block, ascending.
     blocks: Vec<Slot>,
 }
 
-/// What was written.
+/// The result of an export.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exported {
     /// Blocks in the era.
@@ -66,18 +66,15 @@ pub struct Exported {
     pub skipped_slots: u64,
     /// Bytes of the file.
     pub byte_len: u64,
-    /// Blocks of a fork later than fulu, or of a preset of their own: that they are not blinded
-    /// was not shown.
+    /// Blocks of unknown layout (a fork later than fulu, or a custom preset), which may be blinded.
     pub unknown_layouts: u64,
 }
 
 impl<'a> EraExport<'a> {
-    /// Looks whether everything of an era is there. Of blocks only the offset tables are looked
-    /// at.
+    /// Checks that an era is complete. For blocks, only the offset tables are read.
     ///
     /// # Errors
-    /// [`ExportError`] with the first slot for which something is missing, or contradicts the
-    /// era's state.
+    /// [`ExportError`] with the first slot whose values are missing or contradict the era's state.
     pub fn prepare(
         columns: ExportColumns<'a>,
         slots_per_era: u64,
@@ -111,14 +108,14 @@ impl<'a> EraExport<'a> {
         self.slots
     }
 
-    /// What the era's state says of itself.
+    /// The head of the era's state.
     #[must_use]
     pub fn state_head(&self) -> StateHead {
         self.head
     }
 
-    /// The roots of the era's slots: the root of these two vectors is what the era's file is
-    /// named after. Era 0 has none and is named after the genesis validators root.
+    /// The roots of the era's slots. The era's file is named after the root of these two vectors. Era 0 has
+    /// none and is named after the genesis validators root.
     #[must_use]
     pub fn roots(&self) -> Option<&EraRoots> {
         self.roots.as_ref()
@@ -136,7 +133,7 @@ impl<'a> EraExport<'a> {
         ExportError::Unfit { era: self.era, column, slot, wanted, found }
     }
 
-    /// Finds the blocks of the era, and that all other slots were skipped.
+    /// Finds the blocks of the era, and checks that all other slots were skipped.
     fn find_blocks(&mut self) -> Result<(), ExportError> {
         let (Some(slots), Some(roots)) = (self.slots, self.roots.take()) else { return Ok(()) };
         let era = self.era;
@@ -186,7 +183,7 @@ impl<'a> EraExport<'a> {
         Ok(())
     }
 
-    /// What `bbr` has of a slot.
+    /// The root of a slot in `bbr`.
     fn root_of(&self, slot: Slot) -> Result<Option<Root>, ExportError> {
         let (era, column) = (self.era, Column::BlockRoots);
         let refused = |source| ExportError::Column { era, column, source };
@@ -199,15 +196,15 @@ impl<'a> EraExport<'a> {
         })
     }
 
-    /// Writes the era's file to `sink`, from where that stands. `watch` hears now and then how many
-    /// bytes are written, and may end it.
+    /// Writes the era's file to `sink`, at its current position. `watch` is called regularly with the
+    /// number of bytes written, and may stop the export.
     ///
-    /// The length of the state's record stands in front of it and is only known behind it: the sink
-    /// is sent past those 8 bytes, and back to them once.
+    /// The header of the state's record contains the compressed length, which is known only after the
+    /// state is written. So the export seeks past those 8 bytes, and back to them once.
     ///
     /// # Errors
-    /// [`ExportError`] with the slot of the first block that is blinded, damaged, or not the one
-    /// that the era's state wants. What was written until then is no era file.
+    /// [`ExportError`] with the slot of the first block that is blinded, damaged, or contradicts the era's
+    /// state. The bytes written so far are not a valid file.
     pub fn write_to<S: Write + Seek>(
         &self,
         sink: &mut S,
@@ -235,7 +232,7 @@ impl<'a> EraExport<'a> {
         Ok(done)
     }
 
-    /// Copies the block records and says where each of them lies.
+    /// Copies the block records and returns their slots and offsets.
     fn write_blocks<S: Write + Seek>(
         &self,
         out: &mut Out<'_, S>,
@@ -265,7 +262,7 @@ impl<'a> EraExport<'a> {
         Ok(offsets)
     }
 
-    /// The block must be the one of its slot: what the era's state has at fixed places is compared.
+    /// Checks a block's slot, state root and parent root against the era's state.
     fn check_block(&self, slot: Slot, value: &[u8]) -> Result<(), ExportError> {
         let head = BlockHead::parse(value).map_err(|mismatch| {
             self.unfit(Column::Blocks, slot, mismatch.wanted, mismatch.found)
@@ -294,7 +291,7 @@ impl<'a> EraExport<'a> {
     }
 }
 
-/// The state of an era: borrowed from the map where it lies there as it is.
+/// The state of an era, borrowed from the mapping if it is stored uncompressed.
 fn state_of(snapshots: &View, era: u64, slot: Slot) -> Result<Cow<'_, [u8]>, ExportError> {
     let column = Column::StateSnapshots;
     match snapshots.get(slot) {
@@ -327,10 +324,10 @@ fn parse_state(
     Ok((head, Some(roots.map_err(|found| unfit(found.wanted, found.found))?)))
 }
 
-/// Where the file is written to.
+/// The output file.
 struct Out<'s, S> {
     sink: &'s mut S,
-    /// Bytes of the file so far.
+    /// Bytes written so far.
     position: u64,
     era: u64,
     watch: &'s mut dyn FnMut(u64) -> ControlFlow<()>,
@@ -357,7 +354,7 @@ impl<S: Write + Seek> Out<'_, S> {
         self.write(payload)
     }
 
-    /// The length of a payload as a header has it.
+    /// The length of a payload as a record header stores it.
     fn length(&self, byte_len: u64) -> Result<u32, ExportError> {
         let era = self.era;
         u32::try_from(byte_len).map_err(|_| {
@@ -366,7 +363,7 @@ impl<S: Write + Seek> Out<'_, S> {
         })
     }
 
-    /// Compresses the state piece by piece, and writes its header when the length is known.
+    /// Compresses the state piece by piece, then writes its header with the compressed length.
     fn write_state(&mut self, state: &[u8]) -> Result<(), ExportError> {
         self.seek(HEADER_BYTES.cast_signed())?;
         self.position = self.position.saturating_add(HEADER_BYTES);
@@ -400,8 +397,8 @@ impl<S: Write + Seek> Out<'_, S> {
         moved.map(drop).map_err(|source| ExportError::Sink { era, source })
     }
 
-    /// Entries are distances from the index's header to the record's header; that of an empty slot
-    /// leads to byte 0 of the file.
+    /// Writes an index. Entries are distances from the index's header to the record's header; the entry of
+    /// an empty slot points to byte 0 of the file.
     fn write_index(&mut self, first: Slot, places: Vec<Option<u64>>) -> Result<(), ExportError> {
         let mut payload = first.0.to_le_bytes().to_vec();
         let count = places.len() as u64;
@@ -414,7 +411,7 @@ impl<S: Write + Seek> Out<'_, S> {
     }
 }
 
-/// Counts what the encoder lets go.
+/// Counts the bytes that the encoder writes.
 struct Counted<'s, S> {
     sink: &'s mut S,
     written: u64,

@@ -1,4 +1,4 @@
-//! Why an era cannot be written out.
+//! The errors of an export.
 
 use std::io;
 
@@ -6,18 +6,18 @@ use crate::column::Column;
 use crate::error::Error;
 use crate::slot::Slot;
 
-/// Every way in which the export of an era can fail. No file that is half an era is of any use.
+/// Why the export of an era failed. A partial file is of no use.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExportError {
-    /// Its last slot would be past the last possible one.
+    /// The era's last slot would exceed [`Slot::MAX`].
     #[error("there is no era {era}: its slots would be past the last possible slot")]
     NoSuchEra {
         /// The era.
         era: u64,
     },
 
-    /// `bss` does not have the state that the era ends with.
+    /// `bss` lacks the state at the end of the era.
     #[error("era {era} cannot be exported: bss has no state of slot {slot}, which it ends with")]
     NoState {
         /// The era.
@@ -26,7 +26,7 @@ pub enum ExportError {
         slot: Slot,
     },
 
-    /// `bbr` says that there is a block, and `blk` does not have it.
+    /// `blk` lacks a block that exists according to `bbr`.
     #[error(
         "era {era} cannot be exported: by bbr slot {slot} has a block, and blk does not have it"
     )]
@@ -37,14 +37,14 @@ pub enum ExportError {
         slot: Slot,
     },
 
-    /// Whether a slot has a block cannot be told.
+    /// It cannot be determined whether a slot has a block.
     #[error("era {era} cannot be exported: nothing proves what slot {slot} held: {why}")]
     Unproved {
         /// The era.
         era: u64,
         /// The slot.
         slot: Slot,
-        /// What would prove it.
+        /// The missing evidence.
         why: &'static str,
     },
 
@@ -61,7 +61,7 @@ pub enum ExportError {
         slot: Slot,
     },
 
-    /// A value is not what the era needs in its place.
+    /// A value does not fit the era.
     #[error("era {era} cannot be exported: {column}, slot {slot}: wanted {wanted}, found {found}")]
     Unfit {
         /// The era.
@@ -72,7 +72,7 @@ pub enum ExportError {
         slot: Slot,
         /// What the era needs.
         wanted: String,
-        /// What is there.
+        /// What was found.
         found: String,
     },
 
@@ -83,7 +83,7 @@ pub enum ExportError {
         era: u64,
         /// The column.
         column: Column,
-        /// What the column says.
+        /// The column's error.
         #[source]
         source: Error,
     },
@@ -93,12 +93,12 @@ pub enum ExportError {
     Sink {
         /// The era.
         era: u64,
-        /// What the sink says.
+        /// The sink's error.
         #[source]
         source: io::Error,
     },
 
-    /// Whoever watched asked to stop.
+    /// The observer stopped the export.
     #[error("the export was stopped in era {era}")]
     Stopped {
         /// The era.

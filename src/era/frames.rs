@@ -1,4 +1,4 @@
-//! Values out of snappy frames, streamed: the memory they take does not grow with the value.
+//! Decodes snappy frames as a stream, in memory that does not grow with the value.
 
 use std::io::{self, Read, Seek};
 
@@ -8,25 +8,25 @@ use crate::format::frames::{
     CHUNK_HEADER_BYTES, Chunk, Chunks, FrameFault, MAX_CHUNK_BYTES, body_len,
 };
 
-/// Chunks of a large value that are read ahead, to be decoded on all cores: 4 MiB of the value.
+/// Number of chunks of a large value that are read ahead and decoded on all cores: 4 MiB of the value.
 const CHUNKS_AHEAD: usize = 64;
 
-/// Chunks that are worth a thread of their own.
+/// Minimum number of chunks per decoding thread.
 const CHUNKS_FOR_A_THREAD: usize = 16;
 
 /// The start of a value that was decoded to its end.
 #[derive(Clone, Debug)]
 pub(super) struct Decoded {
-    /// The first bytes, as many as were asked for or as there are.
+    /// The first bytes, up to the requested number.
     pub(super) head: Vec<u8>,
-    /// Bytes of the whole value.
+    /// Length of the whole value in bytes.
     pub(super) byte_len: u64,
 }
 
-/// Why a record has no value.
+/// Why a record could not be decoded.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// The bytes are no frames, or the value is too large; the text says what was found.
+    /// The frames are damaged, or the value is too large; the text describes what was found.
     Damaged(String),
     /// The file cannot be read.
     File(Error),
@@ -58,9 +58,9 @@ pub(super) fn stream<'f, R: Read + Seek>(
     Stream::new(file, record, CHUNKS_AHEAD)
 }
 
-/// Decodes a record to its end, so that every checksum is checked, and keeps the first
-/// `head_len` bytes. A value of more than `limit` bytes is refused when it has passed them.
-/// `watch` hears now and then where in the file the decoder is.
+/// Decodes a record to its end, so that every checksum is checked, and keeps the first `head_len` bytes.
+/// Fails once the value exceeds `limit` bytes. `watch` is called regularly with the decoder's offset in
+/// the file.
 pub(super) fn decode<R: Read + Seek>(
     file: &mut RecordFile<R>,
     record: &RecordAt,
@@ -89,7 +89,7 @@ pub(super) fn too_large(limit: u64, position: u64) -> Fault {
     Fault::Damaged(format!("more than {limit} bytes decoded by byte {position} of the file"))
 }
 
-/// Decodes records that were read already, one after the other.
+/// Decodes records that are already in memory, one after the other.
 pub(super) struct Stored {
     scratch: Box<[u8; MAX_CHUNK_BYTES]>,
     decoder: snap::raw::Decoder,
@@ -100,7 +100,7 @@ impl Stored {
         Self { scratch: Box::new([0; MAX_CHUNK_BYTES]), decoder: snap::raw::Decoder::new() }
     }
 
-    /// [`decode`] of a record of which `stored` is the payload.
+    /// [`decode`] for a record whose payload is `stored`.
     pub(super) fn decode(
         &mut self,
         record: &RecordAt,
@@ -130,7 +130,7 @@ impl Stored {
     }
 }
 
-/// Decodes the first `head_len` bytes of a record's value, or the whole value when it is shorter.
+/// Decodes the first `head_len` bytes of a record's value, or the whole value if it is shorter.
 pub(super) fn decode_head<R: Read + Seek>(
     file: &mut RecordFile<R>,
     record: &RecordAt,
@@ -146,7 +146,7 @@ pub(super) fn decode_head<R: Read + Seek>(
     Ok(head)
 }
 
-/// What a stream comes upon.
+/// The error of a stream.
 #[derive(Debug)]
 pub(super) enum StreamFault {
     /// The frames are damaged somewhere before this byte of the file.
@@ -155,20 +155,20 @@ pub(super) enum StreamFault {
     Read(io::Error),
 }
 
-/// The value of a record, decoded some chunks ahead.
+/// The value of a record, decoded `chunks_ahead` chunks at a time.
 #[derive(Debug)]
 pub(super) struct Stream<'f, R> {
     payload: Payload<'f, R>,
     chunks_ahead: usize,
     stored: Vec<u8>,
     is_begun: bool,
-    /// What was decoded last, in order.
+    /// The parts that were decoded last, in order.
     parts: Vec<Vec<u8>>,
-    /// The byte of the file up to which that goes.
+    /// The offset in the file up to which the record is decoded.
     pub(super) position: u64,
     /// The part and the byte in it that are read next.
     next: (usize, usize),
-    /// What ended the reading ahead, behind what was decoded.
+    /// The error that stopped the read-ahead, to be returned after the decoded parts.
     stopped: Option<StreamFault>,
 }
 
@@ -188,7 +188,7 @@ impl<'f, R: Read + Seek> Stream<'f, R> {
 }
 
 impl<R: Read> Stream<'_, R> {
-    /// Decodes the next chunks; `false` at the end.
+    /// Decodes the next chunks. Returns `false` at the end.
     fn fill(&mut self) -> Result<bool, StreamFault> {
         loop {
             if let Some(fault) = self.stopped.take() {
@@ -206,7 +206,7 @@ impl<R: Read> Stream<'_, R> {
         }
     }
 
-    /// Reads whole chunks, up to the end of the record.
+    /// Reads up to `chunks_ahead` whole chunks of the record.
     fn read_ahead(&mut self) {
         self.stored.clear();
         for _ in 0..self.chunks_ahead {
@@ -236,7 +236,7 @@ impl<R: Read> Stream<'_, R> {
         Ok(true)
     }
 
-    /// Appends so many bytes of the record to what is stored.
+    /// Appends the next `byte_len` bytes of the record to `stored`.
     fn read(&mut self, byte_len: usize) -> Result<(), StreamFault> {
         let mut part = (&mut self.payload).take(byte_len as u64);
         match part.read_to_end(&mut self.stored) {
@@ -246,7 +246,7 @@ impl<R: Read> Stream<'_, R> {
         }
     }
 
-    /// Decodes what was read from `start` on.
+    /// Decodes the chunks that were read at `start`.
     fn decode_stored(&mut self, start: u64) -> Result<(), StreamFault> {
         let (is_begun, byte_len) = (self.is_begun, self.stored.len());
         let mut chunks =
@@ -265,7 +265,7 @@ impl<R: Read> Stream<'_, R> {
         self.is_begun = true;
         self.next = (0, 0);
         self.position = at(0);
-        // What was read first is damaged first.
+        // A fault in the chunks comes before the error that stopped the read-ahead.
         self.stopped = damaged.or(self.stopped.take());
         Ok(())
     }
@@ -281,7 +281,7 @@ impl<R: Read> Stream<'_, R> {
 }
 
 impl<R: Read> Stream<'_, R> {
-    /// Reads some of the value; 0 bytes at its end.
+    /// Reads a part of the value. Returns 0 at its end.
     pub(super) fn read_some(&mut self, buffer: &mut [u8]) -> Result<usize, StreamFault> {
         loop {
             let (part, at) = self.next;
@@ -316,8 +316,8 @@ impl<R: Read> Read for Stream<'_, R> {
     }
 }
 
-/// Decodes chunks, on all cores where they are worth it, into one part for each core. Of several
-/// faults the first is returned, with where its chunk ends.
+/// Decodes chunks into one part per thread, on all cores if there are enough chunks. Of several faults,
+/// returns the first, with the end offset of its chunk.
 fn decode_all(
     chunks: &[(Chunk<'_>, u64)],
     parts: &mut Vec<Vec<u8>>,

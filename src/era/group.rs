@@ -1,4 +1,4 @@
-//! Groups: what one era is in a file, and where a file's groups are.
+//! Groups: the records of one era in a file, and how to find them.
 //!
 //! `Version | block* | era-state | other* | slot-index(block)? | slot-index(state)`
 //! (e2store-format-specs, `formats/era.md`).
@@ -17,7 +17,7 @@ use crate::slot::Slot;
 pub struct EraSlots {
     /// The first slot of the era.
     pub first: Slot,
-    /// The last slot of the era; the era's state is that of the slot behind it.
+    /// The last slot of the era; the era's state is that of the next slot.
     pub last: Slot,
 }
 
@@ -28,7 +28,7 @@ impl EraSlots {
         self.last.0.saturating_sub(self.first.0).saturating_add(1)
     }
 
-    /// The place of a slot in the era, or `None` for a slot of another one.
+    /// The index of a slot within the era; `None` for a slot of another era.
     #[must_use]
     pub fn index_of(&self, slot: Slot) -> Option<usize> {
         if slot < self.first || slot > self.last {
@@ -37,14 +37,14 @@ impl EraSlots {
         usize::try_from(slot.0.checked_sub(self.first.0)?).ok()
     }
 
-    /// The slot at a place in the era.
+    /// The slot at an index within the era.
     #[must_use]
     pub const fn slot_at(&self, index: usize) -> Slot {
         Slot(self.first.0.saturating_add(index as u64))
     }
 }
 
-/// Where the group of one era lies in a file, as its indices say.
+/// The location of one era's group in a file, according to its indices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Group {
     /// The number of the era.
@@ -53,24 +53,24 @@ pub struct Group {
     pub slots: Option<EraSlots>,
     /// The slot of the era's state.
     pub state_slot: Slot,
-    /// Where the group's version record starts.
+    /// The offset of the group's version record.
     pub offset: u64,
-    /// The first byte behind the group.
+    /// The offset of the first byte after the group.
     pub end: u64,
-    /// Where the state's record starts.
+    /// The offset of the state's record.
     pub state_offset: u64,
-    /// Where the first index starts. The indices are the last records of the group.
+    /// The offset of the first index. The indices are the last records of the group.
     pub indices_offset: u64,
 }
 
 impl Group {
-    /// Bytes of the group.
+    /// The length of the group in bytes.
     #[must_use]
     pub const fn byte_len(&self) -> u64 {
         self.end.saturating_sub(self.offset)
     }
 
-    /// Reads the indices at the end of a group that lies between `offset` and `end`.
+    /// Locates the group between `offset` and `end` by the indices at its end.
     pub(super) fn locate<R: Read + Seek>(
         file: &mut RecordFile<R>,
         offset: u64,
@@ -101,7 +101,7 @@ impl Group {
     }
 }
 
-// The block index lies right before the state index and ends where the state begins.
+// The block index lies directly before the state index; its slots end where the state's slot begins.
 fn locate_blocks<R: Read + Seek>(
     file: &mut RecordFile<R>,
     states: &SlotIndex,
@@ -125,9 +125,8 @@ fn locate_blocks<R: Read + Seek>(
 
 /// Finds the groups of a file.
 ///
-/// A file of one group, as all that are published, costs a look at its two ends: the era of the
-/// first block and that of the last index are the same. Otherwise the headers of all records are
-/// walked.
+/// For a file of one group, as all published files are, reading its two ends suffices: the first block
+/// and the last index belong to the same era. Otherwise all record headers are walked.
 pub(super) fn locate_groups<R: Read + Seek>(file: &mut RecordFile<R>) -> Result<Vec<Group>> {
     let last = Group::locate(file, 0, file.byte_len())?;
     if first_era(file, &last)? == last.era {
@@ -147,7 +146,7 @@ pub(super) fn locate_groups<R: Read + Seek>(file: &mut RecordFile<R>) -> Result<
     Ok(groups)
 }
 
-/// The era of the first block or state in the file; slots are counted in the eras of `last`.
+/// The era of the first block or state in the file, with eras of the same length as `last`.
 fn first_era<R: Read + Seek>(file: &mut RecordFile<R>, last: &Group) -> Result<u64> {
     let mut offset = version_at(file, 0)?.end();
     while offset < last.indices_offset {
@@ -185,7 +184,7 @@ fn first_era<R: Read + Seek>(file: &mut RecordFile<R>, last: &Group) -> Result<u
     Err(file.corrupt(offset, "group", "a block or a state", "its indices"))
 }
 
-/// The first byte behind the indices of the group that starts at `offset`.
+/// The offset of the first byte after the indices of the group that starts at `offset`.
 fn group_end<R: Read + Seek>(file: &mut RecordFile<R>, offset: u64) -> Result<u64> {
     let mut offset = version_at(file, offset)?.end();
     loop {
@@ -199,7 +198,7 @@ fn group_end<R: Read + Seek>(file: &mut RecordFile<R>, offset: u64) -> Result<u6
             _ => {}
         }
     }
-    // Era 0 has the state's index alone.
+    // Era 0 has only the state's index.
     if offset < file.byte_len() {
         let second = file.record_at(offset)?;
         if second.record_type == record_type::SLOT_INDEX {
@@ -231,7 +230,7 @@ fn describe(group: &Group) -> String {
     group.slots.map_or_else(String::new, |slots| format!("of {} slots", slots.count()))
 }
 
-/// The version record at the start of a group.
+/// Reads the version record at the start of a group.
 pub(super) fn version_at<R: Read + Seek>(
     file: &mut RecordFile<R>,
     offset: u64,
@@ -243,7 +242,7 @@ pub(super) fn version_at<R: Read + Seek>(
     Ok(record)
 }
 
-/// A record in a place where it may not be.
+/// The error for a record at a place where the format does not allow it.
 pub(super) fn unexpected<R: Read + Seek>(
     file: &RecordFile<R>,
     record: &RecordAt,

@@ -1,4 +1,4 @@
-//! The records of a group: blocks and a state, with the checks that every reader makes.
+//! The records of a group: blocks and a state, with the checks that apply to every reader.
 
 use std::io::{Read, Seek};
 
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 pub(super) const BLOCK: &str = "block record";
 pub(super) const STATE: &str = "state record";
 
-/// Bounds on what is read from a file, in bytes of a decoded value.
+/// Maximum sizes of decoded values, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// One block.
@@ -20,30 +20,30 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The longest record that a block within the bound can need: frames of incompressible bytes
-    /// are a little longer than their value, and no record is held in memory beyond this.
+    /// Maximum length of a block's record. Frames of incompressible bytes are slightly longer than their
+    /// value. Longer records are never read into memory.
     fn block_record_bytes(&self) -> u64 {
         self.block_bytes.saturating_add(self.block_bytes / 8).saturating_add(1024)
     }
 }
 
-/// A block record that was decoded to its end.
+/// A block record that was fully decoded.
 #[derive(Clone, Copy, Debug)]
 pub struct EraBlock {
     /// Where it lies.
     pub record: RecordAt,
-    /// What the block says of itself.
+    /// The head of the block.
     pub head: BlockHead,
-    /// A keyed hash of the record's payload, unless that is kept.
+    /// A keyed hash of the record's payload; `None` if the payload is kept.
     pub(super) sum: Option<u64>,
 }
 
-/// A state record that was decoded, at least as far as its roots go.
+/// A state record that was decoded at least as far as its roots.
 #[derive(Clone, Debug)]
 pub struct EraState {
     /// Where it lies.
     pub record: RecordAt,
-    /// What the state says of itself.
+    /// The head of the state.
     pub head: StateHead,
     /// The roots of the era's slots; era 0 has no slots.
     pub roots: Option<EraRoots>,
@@ -53,7 +53,7 @@ pub(super) fn place_of_state(group: &Group) -> String {
     format!("slot {}", group.state_slot)
 }
 
-/// The record that the index says is the state's.
+/// Reads the header of the state's record, at the offset in the index.
 pub(super) fn state_record<R: Read + Seek>(
     file: &mut RecordFile<R>,
     group: &Group,

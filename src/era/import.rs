@@ -1,15 +1,14 @@
-//! Brings `.era` files into the columns of an archive.
+//! Imports `.era` files into the columns of an archive.
 //!
-//! Era by era, in the order of their slots; each is durable before the next is written, and of a
-//! file that does not pass every check nothing is committed. While one file is committed, the next
-//! one is verified. Block records are copied as they are,
-//! block roots and state roots come out of the era's state, and the state itself is the snapshot
-//! of its slot.
+//! Eras are imported in the order of their slots, and each is durable before the next is written. Nothing
+//! of a file is committed unless the whole file passes every check. While one file is committed, the next
+//! one is verified. Block records are copied unchanged; block roots and state roots are taken from the
+//! era's state; the state itself becomes the snapshot of its slot.
 //!
-//! What is there already is decided by column and slot, before anything is written: each column gets
-//! what it lacks, at its end or, where backfill is on, behind it. An era that is there as a whole is
-//! compared: its last roots, its state where that is stored, and that its blocks are there. Importing the
-//! same files again therefore decodes every state that the archive has.
+//! Before anything is written, the import decides per column and slot what is missing. Each column gets
+//! the records that it lacks, above its highest slot or, with backfill, below it. An era that is present
+//! as a whole is compared: its last roots, its state if stored, and the presence of its blocks. So
+//! importing the same files again decodes every state that the archive has.
 
 use std::path::{Path, PathBuf};
 
@@ -37,14 +36,14 @@ use crate::error::Error;
 use crate::slot::Slot;
 use crate::write::Writer;
 
-/// Of the blocks that were verified so much stays in memory until they are committed, and a state
-/// that has no more: they need not be read and decoded again.
+/// Maximum bytes of verified blocks that stay in memory until the commit; likewise for a state. They need
+/// not be read and decoded again.
 const KEPT_BYTES: usize = 16 << 20;
 
 /// Imports the files of a plan.
 ///
 /// # Errors
-/// [`ImportFailure`] with what was done before. A repeated import goes on from there.
+/// [`ImportFailure`] with the progress until then. A repeated import resumes from there.
 pub fn import(
     plan: &Plan,
     columns: ImportColumns<'_>,
@@ -54,10 +53,11 @@ pub fn import(
     import_with(plan, columns, options.into(), None, observer)
 }
 
-/// [`import`], with every era of which the archive lacks anything proved before it is committed.
+/// [`import`] with a prover: every era that the archive lacks, even in part, is proved before it is
+/// committed.
 ///
 /// # Errors
-/// As [`import`], and for what the prover refuses: nothing of that file is committed then.
+/// As [`import`], and if the prover refuses an era: nothing of that file is committed then.
 pub fn import_proved(
     plan: &Plan,
     columns: ImportColumns<'_>,
@@ -97,10 +97,9 @@ fn import_with(
     }
 }
 
-/// 1. looks at all files and at what the archive lacks of them: what needs backfill without leave, and
-///    what is of another chain than the archive, ends the import here; anything else when its turn
-///    comes,
-/// 2. file by file: while the eras of one are committed, those of the next are verified.
+/// 1. Surveys all files and decides what the archive lacks of them. Files that need forbidden backfill, or
+///    belong to another chain than the archive, stop the import here; other errors are reported in turn.
+/// 2. Processes the files in order: while the eras of one are committed, those of the next are verified.
 fn import_all(
     plan: &Plan,
     options: ImportOptions,
@@ -112,7 +111,7 @@ fn import_all(
     }
     // 1.
     let mut survey = Survey::new(plan, &committer.columns, options)?;
-    // Pruned history can be brought back: an archive of which no more is left has a beginning.
+    // Pruned history can be restored, so a fully pruned archive still has a first slot.
     let is_pruned = options.pruned_before.iter().any(Option::is_some);
     committer.begins = survey.first_slot().is_none() && !is_pruned;
     let (mut files, mut refused) = (Vec::new(), None);
@@ -122,7 +121,8 @@ fn import_all(
             Err(error @ (ImportError::NeedsBackfill { .. } | ImportError::AnotherChain(_))) => {
                 return Err(error);
             }
-            // The genesis state alone fits any archive of its chain: nothing is done for its sake.
+            // The genesis state alone fits any archive of its chain, so it is not imported
+            // before the error.
             Err(error) if !files.iter().any(|(_, eras)| has_slots(eras)) => return Err(error),
             Err(error) => {
                 refused = Some(error);
@@ -136,7 +136,7 @@ fn import_all(
     for (planned, eras) in files {
         let next = Next { file: planned.open()?, eras };
         if next.has_complete_eras() {
-            // They are compared with the archive, which has to be at rest.
+            // The eras are compared with the archive, so no commit may be in flight.
             committer.commit_file(ready.take())?;
         }
         ready = Some(import_file(next, ready, verifier, committer)?);
@@ -149,7 +149,7 @@ fn has_slots(eras: &[(Group, EraPosition)]) -> bool {
     eras.iter().any(|(group, _)| group.slots.is_some())
 }
 
-/// A file, and what the archive lacks of each of its eras.
+/// A file, with what the archive lacks of each era.
 struct Next {
     file: EraFile,
     eras: Vec<(Group, EraPosition)>,
@@ -161,17 +161,17 @@ impl Next {
     }
 }
 
-/// A file whose eras may be committed.
+/// A file whose eras are verified and may be committed.
 struct Ready {
     file: EraFile,
     eras: Vec<Verified>,
 }
 
-/// Takes a file as far as it can be committed:
+/// Prepares a file for its commit:
 ///
-/// 1. what it has new is verified, while the file before it is committed,
-/// 2. every era that the archive has is compared with it,
-/// 3. the others are compared with what comes before them, and with a state that is there.
+/// 1. verifies its new eras, while the preceding file is committed,
+/// 2. compares the eras that the archive already has,
+/// 3. compares the new eras with their predecessors, and with a state that is already stored.
 fn import_file(
     next: Next,
     mut ready: Option<Ready>,
@@ -184,7 +184,8 @@ fn import_file(
         let (writing, written) = crossbeam_channel::bounded(0);
         let before =
             ready.as_mut().map(|ready| scope.spawn(|| committer.commit_eras(ready, Some(writing))));
-        // Until it waits for the disk it needs the cores more. Nothing comes but the end.
+        // Until the commit waits for the disk, it has priority on the cores. The channel
+        // carries no messages; it only closes.
         let Err(_) = written.recv();
         let verified = verifier.verify_file(&mut file, &positions);
         (before.map_or(Ok(()), commit::joined), verified)
@@ -213,24 +214,24 @@ fn import_file(
     Ok(Ready { file, eras })
 }
 
-/// The first pass: nothing is written.
+/// The first pass, which verifies and writes nothing.
 struct Verifier<'t, 'a, 'p> {
     limits: Limits,
     prover: Option<&'p mut dyn Prover>,
     progress: PassProgress<'t, 'a>,
-    /// The genesis validators root, and the file that it was first seen in.
+    /// The genesis validators root, and the file in which it was first found.
     chain: Option<(Root, PathBuf)>,
 }
 
 impl Verifier<'_, '_, '_> {
-    /// Verifies the eras of a file of which the archive lacks anything.
+    /// Verifies the eras of a file that the archive lacks, even in part.
     fn verify_file(
         &mut self,
         file: &mut EraFile,
         eras: &[(Group, EraPosition)],
     ) -> Result<Vec<Verified>, ImportError> {
         self.progress.begin_file(file.path(), file.byte_len());
-        // A file may have many eras, and is committed when all of them are verified.
+        // All eras of a file are verified before the first is committed. With many, keep nothing.
         let keep = if eras.len() == 1 { KEPT_BYTES } else { 0 };
         let mut verified = Vec::new();
         for (group, position) in eras {
@@ -244,7 +245,7 @@ impl Verifier<'_, '_, '_> {
                 verified.push(era);
             }
         }
-        // An import of nothing but what is there already can be stopped too.
+        // So that an import without new eras can be stopped too.
         self.progress.report(Phase::Verify, file.byte_len())?;
         Ok(verified)
     }
@@ -277,7 +278,7 @@ impl Verifier<'_, '_, '_> {
 }
 
 impl Verifier<'_, '_, '_> {
-    /// The roots of the state that the archive has and of that in the file, where a prover tells.
+    /// The roots of the archive's state and of the file's, if a prover can compute them.
     fn both_roots(
         &mut self,
         snapshots: &Writer,
@@ -294,10 +295,10 @@ impl Verifier<'_, '_, '_> {
     }
 }
 
-/// The second pass: what was verified goes into the columns.
+/// The second pass, which commits verified eras.
 struct Committer<'t, 'a> {
     columns: ImportColumns<'a>,
-    /// The archive is empty so far.
+    /// Whether the archive is still empty.
     begins: bool,
     limits: Limits,
     progress: PassProgress<'t, 'a>,
@@ -309,13 +310,13 @@ impl Committer<'_, '_> {
         ready.map_or(Ok(()), |mut ready| self.commit_eras(&mut ready, None))
     }
 
-    /// `writing` goes to the first of them.
+    /// Commits the eras of a file. The first one gets `writing`.
     fn commit_eras(
         &mut self,
         ready: &mut Ready,
         mut writing: Option<Writing>,
     ) -> Result<(), ImportError> {
-        // A file has been verified: until now nothing has changed.
+        // The first change: deferred until a file was verified.
         self.columns.settle()?;
         self.progress.begin_file(ready.file.path(), ready.file.byte_len());
         for era in &ready.eras {
@@ -353,7 +354,7 @@ impl Committer<'_, '_> {
         Ok(())
     }
 
-    /// Compares an era that the archive has with it: the last roots, and the state byte by byte.
+    /// Compares an era that the archive has: the last roots, and the state byte by byte.
     fn compare(
         &mut self,
         file: &mut EraFile,
@@ -370,7 +371,7 @@ impl Committer<'_, '_> {
         Ok(())
     }
 
-    /// Compares the state that the archive has, byte by byte; false where it has none.
+    /// Compares the archive's state byte by byte. Returns `false` if the archive has none.
     fn compare_state(
         &mut self,
         file: &mut EraFile,

@@ -1,6 +1,6 @@
 //! Slot indices: `start slot u64 | offset i64 × count | count u64`.
 //!
-//! An index is a cross-check here and never a way to find blocks: three encodings of it exist.
+//! Three encodings of the index exist, so it is used only as a cross-check, never to find blocks.
 
 use std::fmt;
 use std::io::{Read, Seek};
@@ -10,28 +10,28 @@ use crate::error::Result;
 use crate::format::record::{HEADER_BYTES, RecordHeader};
 use crate::slot::Slot;
 
-/// The most slots of an era that are believed. The largest preset has 8192; this also keeps a
-/// slot's place in its era within 16 bits.
+/// Maximum number of slots in an era. The largest preset has 8192; the bound also keeps a slot's index in
+/// its era within 16 bits.
 pub const MAX_SLOTS_PER_ERA: u64 = 65_536;
 
 const START_SLOT_BYTES: u64 = 8;
 const ENTRY_BYTES: u64 = 8;
 const COUNT_BYTES: u64 = 8;
 
-/// How the entries of a block index say where a block is, and that there is none.
+/// How a block index encodes the offset of a block, and an empty slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IndexEncoding {
-    /// e2store-format-specs: from the index's header to the block's header; 0 is an empty slot.
+    /// e2store-format-specs: distance from the index's header to the block's header; 0 is an empty slot.
     Rule,
-    /// Nimbus, the files that are published for mainnet, and [`EraExport`](super::EraExport): the
-    /// same for blocks, but an empty slot leads to byte 0 of the file.
+    /// Nimbus, the files published for mainnet, and [`EraExport`](super::EraExport): the same for blocks,
+    /// but the entry of an empty slot points to byte 0 of the file.
     Nimbus,
-    /// An exporter proposed for Lighthouse: to the block's payload; 0 is an empty slot.
+    /// An exporter proposed for Lighthouse: distance to the block's payload; 0 is an empty slot.
     Payload,
 }
 
 impl IndexEncoding {
-    /// All of them; where a file fits several, the first is named.
+    /// All encodings; if a file fits several, the first one is reported.
     pub const ALL: [IndexEncoding; 3] =
         [IndexEncoding::Rule, IndexEncoding::Nimbus, IndexEncoding::Payload];
 }
@@ -49,24 +49,24 @@ impl fmt::Display for IndexEncoding {
 /// A slot index record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotIndex {
-    /// Where the record's header starts, in bytes from the start of the file.
+    /// File offset of the record's header.
     pub offset: u64,
     /// The slot of the first entry.
     pub start_slot: Slot,
-    /// By slot, in bytes from the start of the index's header; see [`IndexEncoding`].
+    /// One entry per slot, in bytes from the start of the index's header; see [`IndexEncoding`].
     pub entries: Vec<i64>,
 }
 
 impl SlotIndex {
-    /// Bytes of an index record with `count` entries, its header included.
+    /// Length in bytes of an index record with `count` entries, including its header.
     #[must_use]
     pub const fn record_bytes(count: u64) -> u64 {
         (HEADER_BYTES + START_SLOT_BYTES + COUNT_BYTES)
             .saturating_add(count.saturating_mul(ENTRY_BYTES))
     }
 
-    /// Reads the payload of an index record; `None` when it does not have the length that its
-    /// count demands, or its slots go past the last one.
+    /// Parses the payload of an index record; `None` if its length contradicts its count, or its slots
+    /// exceed [`Slot::MAX`].
     #[must_use]
     pub fn parse(offset: u64, payload: &[u8]) -> Option<Self> {
         let (start_slot, rest) = payload.split_first_chunk()?;
@@ -82,7 +82,7 @@ impl SlotIndex {
         Some(Self { offset, start_slot: Slot(start_slot), entries })
     }
 
-    /// The index record that ends at `end`, which is found by the count in its last bytes.
+    /// Reads the index record that ends at `end`, located by the count in its last bytes.
     pub(super) fn ending_at<R: Read + Seek>(
         file: &mut RecordFile<R>,
         end: u64,
@@ -122,24 +122,24 @@ impl SlotIndex {
         })
     }
 
-    /// How many slots the index covers.
+    /// The number of slots that the index covers.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.entries.len() as u64
     }
 
-    /// Where an entry leads, if that is a place at all.
+    /// The file offset that an entry points to; `None` if it is out of range.
     #[must_use]
     pub fn target(&self, entry: i64) -> Option<u64> {
         self.offset.checked_add_signed(entry)
     }
 
-    /// Finds the one encoding in which every entry is right: `blocks[i]` is where the header of
-    /// the block of the `i`-th slot is, `None` for an empty slot. `group_offset` is where the
-    /// index's group starts: that was byte 0 of a Nimbus file before groups were put together.
+    /// Finds the encoding in which every entry is correct. `blocks[i]` is the offset of the header of the
+    /// block of the `i`-th slot, `None` for an empty slot. `group_offset` is the start of the index's
+    /// group, which was byte 0 of a Nimbus file before several files were concatenated.
     ///
     /// # Errors
-    /// [`IndexMismatch`] at the first entry that no encoding has left that fits all before it.
+    /// [`IndexMismatch`] at the first entry at which no encoding fits it and all preceding entries.
     pub fn encoding(
         &self,
         group_offset: u64,
@@ -201,14 +201,14 @@ impl SlotIndex {
     }
 }
 
-/// An entry of an index that does not agree with the records.
+/// An index entry that contradicts the records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexMismatch {
-    /// Where the entry is, in bytes from the start of the file.
+    /// File offset of the entry.
     pub entry_offset: u64,
-    /// What it should say.
+    /// The expected entry.
     pub wanted: String,
-    /// What it says.
+    /// The entry found.
     pub found: String,
 }
 

@@ -1,4 +1,4 @@
-//! What each column of an archive lacks of an era.
+//! Describes what each column of an archive lacks of an era.
 
 use crate::column::Column;
 use crate::slot::Slot;
@@ -12,12 +12,12 @@ pub(super) struct Lacks {
     pub(super) state: LackingState,
     /// The highest slots of the era with a root in `bbr` and in `bsr`.
     pub(super) held: [Option<Slot>; 2],
-    /// The archive has some of the era.
+    /// Whether the archive has a part of the era.
     pub(super) is_begun: bool,
 }
 
 impl Lacks {
-    /// The columns that lacked something of an era of which the archive had some.
+    /// The columns that lacked records of a partly present era.
     pub(super) fn completed(&self) -> Vec<Column> {
         if !self.is_begun {
             return Vec::new();
@@ -50,13 +50,13 @@ pub(super) enum Lack {
 /// The state of an era.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum LackingState {
-    /// It is neither there nor wanted.
+    /// It is neither present nor selected.
     #[default]
     NotSelected,
     /// It was pruned.
     Pruned,
-    /// It is there.
+    /// It is present.
     Held,
-    /// It is wanted and not there.
+    /// It is selected and missing.
     Lacking(Lack),
 }

@@ -1,12 +1,12 @@
-//! `.era` files: history as clients exchange it, and its way into an archive.
+//! Import and export of `.era` files, in which clients exchange history.
 //!
-//! An `.era` file is a sequence of e2store records: the blocks of an era of slots, the state behind
-//! them, and an index (e2store-format-specs, `formats/era.md`). [`EraFile`] reads one,
-//! [`import`](import::import) brings many of them into the columns of an archive, and
-//! [`EraExport`] writes them out of the columns again. Bytes from a
-//! file are suspect: whatever is in it, the answer is a value or an error that names the place.
+//! An `.era` file is a sequence of e2store records: the blocks of an era, the state after them, and an
+//! index (e2store-format-specs, `formats/era.md`). [`EraFile`] reads a file,
+//! [`import`](import::import) writes the records of many files to the columns of an archive, and
+//! [`EraExport`] writes a file from the columns. Bytes from a file are suspect: any content yields a
+//! value, or an error that names its place.
 
-// Numbers from a disk can be anything: no arithmetic here may overflow, and none may panic.
+// Numbers from a file are untrusted, so no arithmetic here may overflow or panic.
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod archive_roots;

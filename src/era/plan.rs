@@ -1,4 +1,4 @@
-//! Which files there are, and in what order they are imported.
+//! Finds the files of an import and their order.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -11,13 +11,13 @@ use super::ssz::Root;
 use crate::error::{Error, Result};
 
 const EXTENSION: &str = "era";
-/// How much of two files is compared at a time.
+/// Bytes of two files that are compared at a time.
 const COMPARED_BYTES: usize = 1 << 20;
 
-/// An `.era` file that was looked at.
+/// An `.era` file that was inspected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedFile {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
     /// Its length in bytes.
     pub byte_len: u64,
@@ -25,9 +25,9 @@ pub struct PlannedFile {
     pub first_era: u64,
     /// The era of its last group.
     pub last_era: u64,
-    /// How many slots its eras have. A file of era 0 alone does not tell.
+    /// The number of slots in its eras; unknown for a file that contains only era 0.
     pub slots_per_era: Option<u64>,
-    /// Names the chain, by the state of its last group.
+    /// Identifies the chain; from the state of its last group.
     pub genesis_validators_root: Root,
 }
 
@@ -40,21 +40,21 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Looks at files, and at the `*.era` files of directories (not at theirs in turn). A file
-    /// may have any name; what it holds is what its indices say. Those that are no `.era` files
-    /// are left out: see [`Plan::bad_files`].
+    /// Inspects the given files, and the `*.era` files of the given directories (not recursively). A file
+    /// may have any name; its content is determined by its indices. Files that are not `.era` files are
+    /// left out: see [`Plan::bad_files`].
     ///
     /// # Errors
-    /// [`ImportError::BadFiles`] where none of them is an `.era` file; files of different presets;
-    /// a path that does not exist; a directory without an `.era` file.
+    /// [`ImportError::BadFiles`] if none of them is an `.era` file; files of different presets; a path that
+    /// does not exist; a directory without an `.era` file.
     pub fn scan<P: AsRef<Path>>(paths: &[P]) -> Result<Self, ImportError> {
         let plan = Self::look_at_all(list(paths)?)?;
         check_presets(&plan.files)?;
         Ok(plan)
     }
 
-    /// [`Plan::scan`], with the files of all other chains left out: see
-    /// [`Plan::files_of_other_chains`]. Where every file is of another chain, none is left.
+    /// [`Plan::scan`] without the files of other chains: see [`Plan::files_of_other_chains`]. The plan may
+    /// be empty.
     ///
     /// # Errors
     /// As [`Plan::scan`].
@@ -71,16 +71,16 @@ impl Plan {
         Ok(plan)
     }
 
-    /// A file of each chain that there is among the files, in no order.
+    /// Returns one file of each chain among the files, in no particular order.
     ///
     /// # Errors
-    /// As [`Plan::scan`], but files of different presets are none.
+    /// As [`Plan::scan`], except that files of different presets are allowed.
     pub fn chains<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<PlannedFile>, ImportError> {
         let mut chains: Vec<PlannedFile> = Vec::new();
         for file in Self::look_at_all(list(paths)?)?.files {
             let root = file.genesis_validators_root;
             match chains.iter_mut().find(|other| other.genesis_validators_root == root) {
-                // Era 0 does not tell how many slots an era has.
+                // Prefer a file with a known era length over era 0.
                 Some(other) if other.slots_per_era.is_none() => *other = file,
                 Some(_) => {}
                 None => chains.push(file),
@@ -107,10 +107,10 @@ impl Plan {
         Ok(Self { files, bad, of_other_chains: Vec::new() })
     }
 
-    /// Leaves out every file that has the same bytes as one that stays, and returns those.
+    /// Removes every file that has the same bytes as a remaining one, and returns the removed files.
     ///
     /// # Errors
-    /// [`ImportError::File`] when two files that may be the same cannot be read.
+    /// [`ImportError::File`] if two possibly identical files cannot be read.
     pub fn leave_out_copies(&mut self) -> Result<Vec<PlannedFile>, ImportError> {
         let mut copies = Vec::new();
         for (at, file) in self.files.iter().enumerate() {
@@ -130,13 +130,13 @@ impl Plan {
         Ok(copies.into_iter().map(|(_, file)| file).collect())
     }
 
-    /// The files that were found and are no `.era` files, in the order of their paths.
+    /// The files that are not `.era` files, sorted by path.
     #[must_use]
     pub fn bad_files(&self) -> &[BadFile] {
         &self.bad
     }
 
-    /// The files of other chains than the one that was asked for, in the order of their eras.
+    /// The files of chains other than the requested one, sorted by era.
     #[must_use]
     pub fn files_of_other_chains(&self) -> &[PlannedFile] {
         &self.of_other_chains
@@ -148,13 +148,13 @@ impl Plan {
         &self.files
     }
 
-    /// Bytes of all files.
+    /// Total size of all files in bytes.
     #[must_use]
     pub fn byte_len(&self) -> u64 {
         self.files.iter().map(|file| file.byte_len).fold(0, u64::saturating_add)
     }
 
-    /// Eras in all files; an era in two files counts twice.
+    /// Number of eras in all files; an era in two files counts twice.
     #[must_use]
     pub fn eras(&self) -> u64 {
         let eras =
@@ -167,7 +167,7 @@ impl PlannedFile {
     /// Opens the file again.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when it is no longer what it was.
+    /// [`Error::Corrupt`] if the file has changed.
     pub(super) fn open(&self) -> Result<EraFile> {
         let file = EraFile::open(&self.path)?;
         let ends = file.groups().first().zip(file.groups().last());
@@ -224,7 +224,7 @@ impl PlannedFile {
     }
 }
 
-/// Files of one import count eras alike.
+/// Checks that all files have eras of the same length.
 fn check_presets(files: &[PlannedFile]) -> Result<(), ImportError> {
     let mut sizes = files.iter().filter_map(|file| Some((file, file.slots_per_era?)));
     let Some((other, wanted)) = sizes.next() else { return Ok(()) };
@@ -246,7 +246,7 @@ fn list<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<PathBuf>, ImportError> {
         let read = |source| Error::io(path, "list", source);
         for entry in path.read_dir().map_err(read)? {
             let entry = entry.map_err(read)?.path();
-            // A link that leads nowhere, or a pipe, is no good file, and listed as that.
+            // A dangling link or a pipe is listed too, and becomes a bad file.
             if entry.extension().is_some_and(|extension| extension == EXTENSION) && !entry.is_dir()
             {
                 files.push(entry);

@@ -1,4 +1,4 @@
-//! Reports the progress of an import to its observer, and remembers that the observer wants to stop.
+//! Reports the progress of an import to its observer, and records the observer's request to stop.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,13 +8,13 @@ use super::error::ImportError;
 use super::plan::Plan;
 use super::report::{EraReport, Observer, Phase, Progress};
 
-/// States are decoded in small pieces; the observer gets a report after this many bytes.
+/// Bytes of a state between two reports; states are decoded in small pieces.
 const REPORT_BYTES: u64 = 1 << 20;
 
-/// The progress of both passes over the files, which run at the same time.
+/// The progress of both passes over the files, which run concurrently.
 pub(super) struct ImportProgress<'a> {
     observer: Mutex<&'a mut (dyn Observer + Send)>,
-    /// Bytes that both passes have processed.
+    /// Bytes processed by both passes.
     bytes_done: AtomicU64,
     bytes_total: u64,
     eras_done: AtomicU64,
@@ -41,7 +41,7 @@ impl<'a> ImportProgress<'a> {
     }
 
     fn send(&self, phase: Phase, file: &Path, era: u64, bytes: u64) {
-        // Under the lock, so that an observer sees the numbers rise.
+        // Under the lock, so that the numbers an observer sees never decrease.
         let mut observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.bytes_done.fetch_add(bytes, Ordering::Relaxed);
         let progress = Progress {
@@ -66,7 +66,7 @@ pub(super) struct PassProgress<'t, 'a> {
     file: PathBuf,
     file_len: u64,
     era: u64,
-    /// The byte of the file up to which progress was reported.
+    /// The file offset up to which progress was reported.
     position: u64,
 }
 
@@ -83,7 +83,7 @@ impl<'t, 'a> PassProgress<'t, 'a> {
         *self = Self { file: path.to_path_buf(), file_len: byte_len, ..Self::new(self.import) };
     }
 
-    /// Bytes that the pass has skipped count as processed.
+    /// Counts the bytes that the pass has skipped as processed.
     pub(super) fn end_file(&mut self) {
         let rest = self.file_len.saturating_sub(self.position);
         self.import.bytes_done.fetch_add(rest, Ordering::Relaxed);
@@ -94,17 +94,17 @@ impl<'t, 'a> PassProgress<'t, 'a> {
         self.era = era;
     }
 
-    /// Progress in the part of the file that starts at `position`, on another thread.
+    /// Tracks progress in the part of the file from `position`, for another thread.
     pub(super) fn beside(&self, position: u64) -> Self {
         Self { position, ..self.clone() }
     }
 
-    /// Skips the part that `other` has reported.
+    /// Skips the part that `other` has already reported.
     pub(super) fn skip(&mut self, other: &Self) {
         self.position = self.position.max(other.position);
     }
 
-    /// Reports, at a place where the import can stop.
+    /// Reports at a point where the import can stop.
     pub(super) fn report(&mut self, phase: Phase, position: u64) -> Result<(), ImportError> {
         self.send(phase, position);
         if self.import.stopped.load(Ordering::Relaxed) {
@@ -113,7 +113,7 @@ impl<'t, 'a> PassProgress<'t, 'a> {
         Ok(())
     }
 
-    /// Reports every [`REPORT_BYTES`], at a place where the import cannot stop.
+    /// Reports every [`REPORT_BYTES`], at a point where the import cannot stop.
     pub(super) fn note(&mut self, phase: Phase, position: u64) {
         if position.saturating_sub(self.position) >= REPORT_BYTES {
             self.send(phase, position);

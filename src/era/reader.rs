@@ -1,4 +1,4 @@
-//! An `.era` file: its groups, and a walk over the records of one of them.
+//! Reads an `.era` file: its groups, and the records of a group.
 
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -28,13 +28,13 @@ impl EraFile<File> {
     /// Opens a file and finds its groups by their indices. Nothing else is checked yet.
     ///
     /// # Errors
-    /// [`Error::Corrupt`](crate::Error::Corrupt) with file and offset when the ends of the file are not those of an
-    /// `.era` file; [`Error::Io`](crate::Error::Io).
+    /// [`Error::Corrupt`](crate::Error::Corrupt) with file and offset if the ends of the file are not those
+    /// of an `.era` file; [`Error::Io`](crate::Error::Io).
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         Self::from_records(RecordFile::open(path)?)
     }
 
-    /// The same file, opened once more, to be read at two places at the same time.
+    /// Opens the same file again, so that two offsets can be read concurrently.
     pub(super) fn again(&self) -> Result<Self> {
         Ok(Self { records: self.records.again()?, groups: self.groups.clone() })
     }
@@ -72,19 +72,20 @@ impl<R: Read + Seek> EraFile<R> {
         &self.groups
     }
 
-    /// Decodes only the start of a group's state: what it says of itself, and the era's roots.
+    /// Decodes only the start of a group's state: its head and the era's roots.
     ///
     /// # Errors
-    /// [`Error::Corrupt`](crate::Error::Corrupt) when that part is damaged or is not the state that the index promises.
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if that part is damaged, or is not the state named in the
+    /// index.
     pub fn state_head(&mut self, group: &Group) -> Result<EraState> {
         let record = state_record(&mut self.records, group)?;
         let value = frames::decode_head(&mut self.records, &record, head_bytes(group))
             .map_err(|fault| fault.error(&self.records, &record, STATE, &place_of_state(group)))?;
-        // How long the whole state is stays unknown here, and so the bound on its offset.
+        // The length of the whole state is unknown here, so its offsets are not bounded by it.
         read_state(&self.records, group, record, &value, u64::MAX)
     }
 
-    /// Names the chain of a group. Only the very start of its state is decoded.
+    /// Identifies the chain of a group. Decodes only the first bytes of its state.
     ///
     /// # Errors
     /// As [`EraFile::state_head`].
@@ -95,14 +96,14 @@ impl<R: Read + Seek> EraFile<R> {
         read_head(&self.records, group, record, &value).map(|head| head.genesis_validators_root)
     }
 
-    /// [`Self::state_head`] of a state that was decoded before.
+    /// [`Self::state_head`] for a state that is already decoded.
     pub(super) fn state_in(&mut self, group: &Group, value: &[u8]) -> Result<EraState> {
         let record = state_record(&mut self.records, group)?;
         read_state(&self.records, group, record, value, value.len() as u64)
     }
 
-    /// The slots of which the group's block index says that they have a block, ascending. Only
-    /// [`Self::walk`] shows whether that is true.
+    /// The slots with a block according to the group's block index, ascending. Only [`Self::walk`] verifies
+    /// them.
     ///
     /// # Errors
     /// [`Error::Corrupt`](crate::Error::Corrupt), [`Error::Io`].
@@ -118,11 +119,11 @@ impl<R: Read + Seek> EraFile<R> {
         Ok(places.map(|(place, _)| slots.slot_at(place)).collect())
     }
 
-    /// Walks the records of a group in order, and decodes each of them to its end.
+    /// Walks the records of a group in order, and decodes each one fully.
     ///
     /// # Errors
-    /// [`Error::Corrupt`](crate::Error::Corrupt) when the group does not start with a version record, or has a damaged
-    /// index.
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if the group does not start with a version record, or has
+    /// a damaged index.
     pub fn walk(&mut self, group: &Group, limits: Limits) -> Result<GroupWalk<'_, R>> {
         GroupWalk::new(&mut self.records, *group, limits)
     }
@@ -130,7 +131,7 @@ impl<R: Read + Seek> EraFile<R> {
     /// The stored bytes of a block record: snappy frames.
     ///
     /// # Errors
-    /// [`Error::Corrupt`](crate::Error::Corrupt) when the record is longer than any block within the limits;
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if the record is longer than any block within the limits;
     /// [`Error::Io`](crate::Error::Io).
     pub fn stored_block(&mut self, record: &RecordAt, limits: Limits) -> Result<Vec<u8>> {
         check_block_record(&self.records, record, limits)?;
@@ -140,7 +141,7 @@ impl<R: Read + Seek> EraFile<R> {
     /// The decoded state of a record as a stream.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io). The stream's own errors are those of the file and of damaged frames.
+    /// [`Error::Io`](crate::Error::Io). Reads of the stream fail on file errors and damaged frames.
     pub fn state_stream(&mut self, record: &RecordAt) -> Result<impl Read + use<'_, R>> {
         frames::stream(&mut self.records, record)
     }

@@ -1,4 +1,4 @@
-//! What an import says of itself, while it runs and at its end.
+//! Progress and results of an import.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -9,44 +9,44 @@ use super::ssz::Root;
 use crate::column::Column;
 use crate::slot::Slot;
 
-/// What is being done with a file.
+/// A phase of an import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Everything in the file is decoded and checked, nothing is written.
+    /// The file is decoded and checked; nothing is written.
     Verify,
     /// Blocks are copied to `blk`, and then state roots are written to `bsr`.
     Blocks,
-    /// Beside that, the era's state is written to `bss`.
+    /// Concurrently with [`Phase::Blocks`], the era's state is written to `bss`.
     State,
-    /// Block roots are written to `bbr`: the era is done.
+    /// Block roots are written to `bbr`, which completes the era.
     BlockRoots,
 }
 
-/// How far an import is.
+/// Progress of an import.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress<'a> {
-    /// What is being done.
+    /// The current phase.
     pub phase: Phase,
     /// The file that is being read. While one is copied to the columns, the next one is verified.
     pub file: &'a Path,
     /// The era in that file.
     pub era: u64,
-    /// Bytes of files that were worked off. Each file counts twice, for it is read twice.
+    /// Bytes of files processed. Each file counts twice, since it is read twice.
     pub bytes_done: u64,
     /// Bytes of all files, each counted twice.
     pub bytes_total: u64,
-    /// Eras that are done.
+    /// Eras completed.
     pub eras_done: u64,
     /// Eras in all files.
     pub eras_total: u64,
 }
 
-/// Watches an import. It may be called from any thread, from one at a time.
+/// Observes an import. It may be called from any thread, but never concurrently.
 pub trait Observer {
-    /// Called some times a second or more. After a `Break` the import stops as soon as it can.
+    /// Called at least a few times a second. After a `Break` the import stops as soon as it can.
     fn progress(&mut self, progress: &Progress<'_>) -> ControlFlow<()>;
 
-    /// An era is done.
+    /// Called when an era is completed.
     fn era_done(&mut self, era: &EraReport) {
         let _ = era;
     }
@@ -58,21 +58,21 @@ impl<F: FnMut(&Progress<'_>) -> ControlFlow<()>> Observer for F {
     }
 }
 
-/// What became of the state of an era.
+/// The outcome for the state of an era.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StateOutcome {
     /// It was written to `bss`.
     Stored,
-    /// `bss` held it already.
+    /// `bss` already held it.
     Present,
-    /// It was not selected, and is not there.
+    /// It was not selected, and is not stored.
     NotSelected,
 }
 
-/// What became of an era.
+/// The outcome for an era.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EraOutcome {
-    /// It was imported, or the rest of it.
+    /// It was imported, at least in part.
     Imported {
         /// Blocks in the era.
         blocks: u64,
@@ -81,12 +81,12 @@ pub enum EraOutcome {
         /// The encoding of the block index; era 0 has none.
         index_encoding: Option<IndexEncoding>,
     },
-    /// The archive has it: its blocks are there, its last roots and its state, where that is
-    /// stored, are the same.
+    /// The archive already has it: its blocks are present, and its last roots and its state, if stored, are
+    /// the same.
     Present,
-    /// Some of it, or all, was pruned and is not brought back; the rest is the same.
+    /// It was pruned, at least in part, and is not restored; the rest is the same.
     Pruned,
-    /// Era 0 consists of a state, and that was not selected.
+    /// Era 0 consists of only a state, which was not selected.
     Nothing,
 }
 
@@ -103,38 +103,37 @@ pub struct EraReport {
     pub state_slot: Slot,
     /// Bytes of the era in the file.
     pub byte_len: u64,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: EraOutcome,
-    /// What became of its state.
+    /// The outcome for its state.
     pub state: StateOutcome,
-    /// The columns that lacked something of an era of which the archive had some.
+    /// If the era was partly present: the columns that lacked records of it.
     pub completed: Vec<Column>,
 }
 
-/// An import, or what was done of it.
+/// The result of an import, or its progress until it stopped.
 #[derive(Clone, Debug, Default)]
 pub struct ImportReport {
-    /// The eras, in the order in which they were done.
+    /// The eras, in the order of completion.
     pub eras: Vec<EraReport>,
-    /// The era with which an empty archive was begun, when that is not era 0 or 1: history before
-    /// it cannot be added later.
+    /// The first era of a new archive, unless it is era 0 or 1. Earlier history cannot be added later.
     pub began_at_era: Option<u64>,
     /// The archive's first slot.
     pub first_slot: Option<Slot>,
-    /// Names the chain.
+    /// Identifies the chain.
     pub genesis_validators_root: Option<Root>,
 }
 
-/// An [`ImportReport`] in a few numbers.
+/// Totals of an [`ImportReport`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ImportSummary {
     /// Eras that were imported.
     pub imported: u64,
-    /// Eras that were there already.
+    /// Eras that were already present.
     pub present: u64,
-    /// Eras that were pruned, and left so.
+    /// Eras that stay pruned.
     pub pruned: u64,
-    /// Of the imported eras those of which the archive had some.
+    /// Imported eras that were partly present before.
     pub completed: u64,
     /// Blocks of the imported eras.
     pub blocks: u64,

@@ -1,4 +1,4 @@
-//! Decodes a value while a reader consumes it.
+//! Decodes a value fully while a reader consumes it.
 
 use std::io::{self, Read, Seek};
 
@@ -6,8 +6,8 @@ use super::e2store::{RecordAt, RecordFile};
 use super::frames::{Decoded, Fault, Stream, stream, too_large};
 use crate::error::{Error, Result};
 
-/// Decodes a record to its end as [`frames::decode`](super::frames::decode) does, and lets
-/// `reader` have the value; what it leaves is decoded all the same.
+/// Decodes a record to its end, as [`frames::decode`](super::frames::decode) does, and passes the value to
+/// `reader`. Decodes also the part that `reader` does not consume.
 pub(super) fn decode_for<R: Read + Seek, T>(
     file: &mut RecordFile<R>,
     record: &RecordAt,
@@ -25,13 +25,13 @@ pub(super) fn decode_for<R: Read + Seek, T>(
         rest.map(|_| read).map_err(|error| Error::io(path, "read", error))
     });
     match source.fault {
-        // The reader may have failed of it, and knows less.
+        // The reader may have failed because of the fault, but its error says less.
         Some(fault) => Err(fault),
         None => read.map(|read| (source.decoded, read)).map_err(Fault::File),
     }
 }
 
-/// A stream that keeps the head of the value, bounds it, and remembers why it failed.
+/// A stream that keeps the head of the value, enforces its size limit, and records its fault.
 struct TeeDecoder<'f, R> {
     stream: Stream<'f, R>,
     decoded: Decoded,

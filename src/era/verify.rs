@@ -1,4 +1,4 @@
-//! The first pass over a group: everything is decoded and checked, nothing is written.
+//! The first pass over a group: decodes and checks everything, and writes nothing.
 
 use super::check;
 use super::error::ImportError;
@@ -14,43 +14,43 @@ use super::ssz::Root;
 use super::walk::Kept;
 use crate::slot::Slot;
 
-/// A group that may be committed. A file may have many groups, and all of them are verified
-/// before the first is committed: what is kept of each is small.
+/// A verified group, which may be committed. All groups of a file are verified before the first one is
+/// committed, so little of each is kept in memory.
 #[derive(Debug)]
 pub(super) struct Verified {
     pub(super) group: Group,
-    /// What of it is to be written.
+    /// The parts of it that are to be written.
     pub(super) lacks: Lacks,
     /// The blocks of the era.
     pub(super) blocks: Vec<VerifiedBlock>,
-    /// What need not be read again, or is recognised by it.
+    /// Data kept in memory, and the hasher that recognizes the rest when it is read again.
     pub(super) kept: Kept,
-    /// Where in the file the first record lies of which nothing was kept.
+    /// File offset of the first record that was not kept.
     pub(super) kept_end: u64,
-    /// Bytes of the decoded state.
+    /// Length of the decoded state in bytes.
     pub(super) state_len: u64,
     /// `None` in era 0.
     pub(super) index_encoding: Option<IndexEncoding>,
-    /// What the era says of the last slot before it.
+    /// The last slot before the era, and its block root according to the era.
     pub(super) before: Option<(Slot, Root)>,
-    /// The block root of its own last slot; era 0 has no slots.
+    /// The block root of the era's last slot; era 0 has no slots.
     pub(super) last_root: Option<Root>,
 }
 
-/// A block that may be committed.
+/// A verified block, which may be committed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct VerifiedBlock {
-    /// Its slot, as a place in the era.
+    /// Its slot, as an index in the era.
     pub(super) place: u16,
-    /// Bytes that are stored of it.
+    /// Length of its stored bytes.
     pub(super) stored_len: u32,
-    /// A keyed hash of its stored bytes: when they have it still, they are what was verified.
-    /// `None` when they are kept.
+    /// A keyed hash of its stored bytes, which detects changes since verification. `None` if the bytes are
+    /// kept.
     pub(super) sum: Option<u64>,
 }
 
-/// Verifies a group, and keeps about `keep` stored bytes of its first blocks, and a state of no more.
-/// With a prover its state is decoded first, for that says what the blocks' roots are.
+/// Verifies a group. Keeps about `keep` stored bytes of its first blocks, and the state if it is not
+/// larger. With a prover, decodes the state first, because it contains the roots of the blocks.
 pub(super) fn verify(
     file: &mut EraFile,
     group: &Group,

@@ -16,10 +16,10 @@ use super::tee_decode;
 use crate::error::{Error, Result};
 use crate::slot::Slot;
 
-/// Payload that is read ahead, to be decoded on all cores.
+/// Bytes of payload that are read ahead and decoded on all cores.
 const AHEAD_BYTES: u64 = 4 << 20;
 
-/// A block record that was read and decoded, and is still to be looked at.
+/// A block record that was read and decoded ahead.
 #[derive(Debug)]
 struct Ahead {
     record: RecordAt,
@@ -41,12 +41,12 @@ pub struct GroupWalk<'f, R> {
     state: Option<RecordAt>,
     ahead: VecDeque<Ahead>,
     payloads: Payloads,
-    /// The whole state, where it is kept.
+    /// The whole state, if it is kept.
     state_value: Option<Vec<u8>>,
-    /// What the read ahead came upon, behind what is in `ahead`.
+    /// The error that stopped the read-ahead, to be returned after the blocks in `ahead`.
     stopped: Option<Error>,
     hasher: RandomState,
-    /// Where blocks are proved, too.
+    /// Set if blocks are proved too.
     proof: Option<&'f dyn EraProof>,
 }
 
@@ -77,26 +77,24 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
         })
     }
 
-    /// Keeps the stored bytes of the first blocks, up to about so many of them, and the state, where
-    /// it has no more.
+    /// Keeps about `byte_len` stored bytes of the first blocks, and the state if it is not larger.
     pub(super) fn keep(&mut self, byte_len: usize) {
         let of_blocks = self.group.state_offset.saturating_sub(self.group.offset);
         self.payloads.bytes.reserve(usize::try_from(of_blocks).unwrap_or(byte_len).min(byte_len));
         self.payloads.limit = byte_len;
     }
 
-    /// What was kept.
+    /// The kept data.
     pub(super) fn into_kept(self) -> Kept {
         let Self { hasher, payloads, state_value, .. } = self;
         Kept { hasher, blocks: payloads.into_kept(), state: state_value }
     }
 
-    /// The next block, or `None` at the state.
+    /// Returns the next block; `None` at the state.
     ///
     /// # Errors
-    /// [`Error::Corrupt`](crate::Error::Corrupt) for a record that does not belong here, a block
-    /// that does not decode within the bound, and a slot outside of the era or not above the one
-    /// before.
+    /// [`Error::Corrupt`](crate::Error::Corrupt) for a record that does not belong here, for a block that
+    /// does not decode within the bound, and for a slot outside the era or not above the preceding one.
     pub fn next_block(&mut self) -> Result<Option<EraBlock>> {
         if self.ahead.is_empty() && self.state.is_none() {
             if let Some(error) = self.stopped.take() {
@@ -130,7 +128,7 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
             }
         }
         let stored: Vec<_> = self.payloads.of(&records).collect();
-        // What is kept need not be recognised when it is read again.
+        // Kept blocks are not read again, so they need no hash.
         let hasher = self.payloads.is_full.then_some(&self.hasher);
         let limit = self.limits.block_bytes;
         self.ahead = decode_all(&stored, limit, hasher, self.proof).into();
@@ -156,12 +154,12 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
         Err(self.file.corrupt(self.group.indices_offset, "group", wanted, "none"))
     }
 
-    /// Decodes the state, to its end, and goes on to the indices; returns it with the bytes that
-    /// it has. `watch` hears now and then where in the file the decoder is.
+    /// Decodes the state fully and advances to the indices. Returns the state and its length in bytes.
+    /// `watch` is called regularly with the decoder's offset in the file.
     ///
     /// # Errors
-    /// [`Error::Corrupt`](crate::Error::Corrupt) when blocks or another state follow it, when it
-    /// does not decode within the bound, or is not the state that the index promises.
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if blocks or another state follow it, if it does not
+    /// decode within the bound, or if it is not the state named in the index.
     pub fn read_state(&mut self, watch: &mut dyn FnMut(u64)) -> Result<(EraState, u64)> {
         let record = self.pass_state()?;
         let (head_bytes, limit) = self.state_bytes(&record);
@@ -170,7 +168,7 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
         self.state_of(record, decoded)
     }
 
-    /// Has the state proved, before the blocks are read, and returns what proves them.
+    /// Passes the state to the prover before the blocks are read, and returns the proof for the blocks.
     ///
     /// # Errors
     /// As [`GroupWalk::read_state`], and those of the prover.
@@ -192,13 +190,13 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
         Ok((state, byte_len, proof))
     }
 
-    /// Bytes at the start of the state that are looked at, and those that it may have.
+    /// The number of leading bytes of the state to keep, and its maximum length.
     fn state_bytes(&self, record: &RecordAt) -> (usize, u64) {
         let kept = if self.may_keep(record) { self.payloads.limit } else { 0 };
         (group_records::head_bytes(&self.group).max(kept), self.limits.state_bytes)
     }
 
-    /// Frames are hardly ever longer than what they hold.
+    /// Whether a state may be small enough to keep: frames are hardly ever longer than their value.
     fn may_keep(&self, record: &RecordAt) -> bool {
         (1..=self.payloads.limit).contains(&(record.payload_len as usize))
     }
@@ -216,13 +214,13 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
         Ok((state, byte_len))
     }
 
-    /// Has the blocks that are still to be read proved.
+    /// From now on, passes blocks to this proof.
     pub(super) fn prove_blocks(&mut self, proof: &'f dyn EraProof) {
         self.proof = Some(proof);
     }
 
-    /// Goes on to the indices: behind the blocks there must be the state that the index names, and
-    /// neither blocks nor states after it.
+    /// Advances to the indices. The blocks must be followed by the state named in the index, and by no
+    /// further blocks or states.
     pub(super) fn pass_state(&mut self) -> Result<RecordAt> {
         while self.next_block()?.is_some() {}
         let Some(record) = self.state else {
@@ -246,8 +244,7 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
     /// Compares the block index with the blocks that were found; `None` in era 0, which has none.
     ///
     /// # Errors
-    /// [`Error::Corrupt`](crate::Error::Corrupt) with the slot of the first entry that fits none of
-    /// the encodings.
+    /// [`Error::Corrupt`](crate::Error::Corrupt) with the slot of the first entry that fits no encoding.
     pub fn check_index(&self, blocks: &[EraBlock]) -> Result<Option<IndexEncoding>> {
         let (Some(index), Some(slots)) = (&self.index, self.group.slots) else {
             return Ok(None);
@@ -313,7 +310,7 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
         Ok(())
     }
 
-    /// Names the slot of a block that has not been decoded, by the index or by its neighbour.
+    /// Describes the slot of an undecodable block, by the index or by its neighbor.
     fn place_of(&self, record: &RecordAt) -> String {
         let by_index = self.index.as_ref().and_then(|index| {
             let leads_here = |entry: &i64| {
@@ -331,24 +328,24 @@ impl<'f, R: Read + Seek> GroupWalk<'f, R> {
     }
 }
 
-/// What is left of a walk for those who go on with the group.
+/// Data that a walk keeps for the commit of the group.
 #[derive(Debug)]
 pub(super) struct Kept {
-    /// What the sums of the blocks were made with.
+    /// The hasher of the blocks' keyed hashes.
     pub(super) hasher: RandomState,
-    /// The stored bytes of the first blocks, one behind the other.
+    /// The stored bytes of the first blocks, concatenated.
     pub(super) blocks: Vec<u8>,
-    /// The whole state, where it is small.
+    /// The whole state, if it is small.
     pub(super) state: Option<Vec<u8>>,
 }
 
-/// The stored bytes of blocks that were read ahead, behind those that are kept.
+/// The stored bytes of blocks that were read ahead, after those that are kept.
 #[derive(Debug, Default)]
 struct Payloads {
     bytes: Vec<u8>,
-    /// Where those of the present round start.
+    /// Offset in `bytes` of the current round.
     start: usize,
-    /// Rounds that start in front of it are kept.
+    /// Rounds that start before this offset are kept.
     limit: usize,
     is_full: bool,
 }
@@ -363,7 +360,7 @@ impl Payloads {
         }
     }
 
-    /// The records of the present round with their stored bytes.
+    /// The records of the current round with their stored bytes.
     fn of<'a>(&'a self, records: &'a [RecordAt]) -> impl Iterator<Item = (RecordAt, &'a [u8])> {
         let mut rest = self.bytes.get(self.start..).unwrap_or_default();
         records.iter().map_while(move |record| {
@@ -381,7 +378,7 @@ impl Payloads {
     }
 }
 
-/// Decodes blocks, and has them proved, on all cores where they are worth it.
+/// Decodes and proves blocks, on all cores if there are enough.
 fn decode_all(
     records: &[(RecordAt, &[u8])],
     limit: u64,
