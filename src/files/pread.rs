@@ -1,5 +1,5 @@
-//! Reading files by calls, not by maps: what the medium does not give out is an error of a call, with
-//! its place, and not a signal.
+//! Reads files with `pread`, without mapping them, so that a medium error is an error of a call, with its
+//! offset, and not a signal.
 
 use std::fmt;
 use std::fs::File;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::format::corruption::data_file_too_short;
 
-/// How open files are read. Tests put a medium with bad sectors in the place of [`OsPread`].
+/// The interface for reading open files. Tests replace [`OsPread`] with a medium that has bad sectors.
 pub trait Pread: fmt::Debug + Send + Sync {
     /// Reads at most `buffer.len()` bytes of the file, opened at `path`, from `offset` on; 0 only at
     /// the end of the file.
@@ -22,7 +22,7 @@ pub trait Pread: fmt::Debug + Send + Sync {
     fn pread(&self, path: &Path, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 }
 
-/// The operating system's.
+/// The operating system's `pread`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OsPread;
 
@@ -32,34 +32,34 @@ impl Pread for OsPread {
     }
 }
 
-/// What is read at a time.
+/// Bytes that are read at a time.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// What is read at a time where a larger piece cannot be read: the unit of the page cache. What is
-/// found to be bad is as small as that.
+/// Bytes that are read at a time after a larger read failed: the unit of the page cache. Unreadable
+/// parts are located with this granularity.
 const PROBE_BYTES: u64 = 4096;
 
-/// Bytes that the medium does not give out.
+/// Bytes that cannot be read.
 #[derive(Debug)]
 pub(crate) struct Unreadable {
     pub(crate) bytes: Range<u64>,
-    /// Of the first call that failed there.
+    /// The error of the first call that failed there.
     pub(crate) error: Error,
 }
 
-/// A file that is read up to a bound, from a window that moves along with the offsets asked for.
+/// A file that is read up to a bound, through a window that follows the requested offsets.
 #[derive(Debug)]
 pub(crate) struct PreadFile {
     pread: Arc<dyn Pread>,
     path: PathBuf,
     file: File,
     bound: u64,
-    /// Where the window begins in the file.
+    /// File offset of the window.
     start: u64,
     window: Vec<u8>,
-    /// Ascending, none touching the next.
+    /// Ascending and not adjacent.
     unreadable: Vec<Unreadable>,
-    /// From here on there is no sense in trying: the file as a whole fails.
+    /// Reads from this offset on are not attempted: the file as a whole fails.
     lost_from: u64,
 }
 
@@ -69,12 +69,12 @@ impl PreadFile {
         Self { pread, path, file, bound, start: 0, window, unreadable, lost_from: u64::MAX }
     }
 
-    /// What could not be read of all that was asked for, in no order.
+    /// The unreadable parts found so far, in no particular order.
     pub(crate) fn unreadable(&self) -> &[Unreadable] {
         &self.unreadable
     }
 
-    /// Why the bytes at an offset cannot be read, which was found out.
+    /// The error that made the bytes at an offset unreadable.
     pub(crate) fn unreadable_error(&self, offset: u64) -> Error {
         let of_place = self.unreadable.iter().find(|bad| bad.bytes.end > offset);
         of_place.or(self.unreadable.last()).map_or_else(
@@ -87,11 +87,11 @@ impl PreadFile {
         self.unreadable
     }
 
-    /// Some bytes from `offset` on, at most up to `end` and to the bound; `Err` with where they end,
-    /// where the medium does not give them out.
+    /// Reads some bytes from `offset`, up to `end` and the bound at most. The inner `Err` has the offset at
+    /// which an unreadable part ends.
     ///
     /// # Errors
-    /// The outer one: [`Error::Corrupt`] when the file ends before its bound.
+    /// The outer error: [`Error::Corrupt`] if the file ends before its bound.
     pub(crate) fn piece(&mut self, offset: u64, end: u64) -> Result<Result<&[u8], u64>> {
         let end = end.min(self.bound).max(offset);
         if end == offset {
@@ -109,7 +109,7 @@ impl PreadFile {
         Ok(Ok(self.window.get(place(offset)..place(end)).unwrap_or_default()))
     }
 
-    /// So many bytes at `offset`, all below the bound; `None` where some of them cannot be read.
+    /// Reads `N` bytes at `offset`, all below the bound; `None` if some of them are unreadable.
     ///
     /// # Errors
     /// As [`Self::piece`].
@@ -128,8 +128,8 @@ impl PreadFile {
         Ok(Some(bytes))
     }
 
-    /// Where the next bytes lie that the file system keeps, from `offset` on: what lies before is a hole,
-    /// which reads as zeros.
+    /// The offset of the next allocated bytes at or after `offset`. The bytes before it are a hole, which
+    /// reads as zeros.
     #[cfg(target_os = "linux")]
     pub(crate) fn next_data(&self, offset: u64) -> u64 {
         match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(offset)) {
@@ -184,8 +184,8 @@ impl PreadFile {
         self.pread.pread(&self.path, &self.file, buffer, at)
     }
 
-    /// After a read from `at` on that failed: reads the next block alone, and keeps in mind when it is
-    /// that which cannot be read. Returns where to go on.
+    /// Handles a failed read from `at`: reads the next block alone, and records it if it is unreadable.
+    /// Returns the offset at which to resume.
     fn probe(&mut self, at: u64, end: u64, error: io::Error) -> Result<u64> {
         if !is_of_a_place(&error) {
             self.lost_from = self.lost_from.min(at);
@@ -216,16 +216,15 @@ impl PreadFile {
     }
 }
 
-/// Whether a read failed for the place that it was of: a bad sector, a block whose checksum the file
-/// system or the device found wrong. Other errors are the file's or the process's as a whole.
+/// Whether an error is local to the offset: a bad sector, or a block whose checksum is wrong according to
+/// the file system or the device. Other errors affect the whole file or process.
 fn is_of_a_place(error: &io::Error) -> bool {
     const OF_A_PLACE: [i32; 6] =
         [libc::EIO, libc::ENODATA, libc::EILSEQ, libc::EBADMSG, libc::EUCLEAN, libc::EREMOTEIO];
     error.raw_os_error().is_some_and(|code| OF_A_PLACE.contains(&code))
 }
 
-/// Whether a call failed for want of something that the whole process has too little of: the next file
-/// would fare no better.
+/// Whether a call failed because the process lacks a resource, so that the next file would fail too.
 pub(crate) fn is_of_the_process(error: &io::Error) -> bool {
     const OF_THE_PROCESS: [i32; 3] = [libc::EMFILE, libc::ENFILE, libc::ENOMEM];
     error.raw_os_error().is_some_and(|code| OF_THE_PROCESS.contains(&code))

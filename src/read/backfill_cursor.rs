@@ -1,11 +1,10 @@
 //! Tracks which backfilled slots a follower has yet to show.
 //!
-//! A follower scans forward through the slots of a view. What is filled behind it is found by the
-//! length of the file: a file's records lie in the order of their commits, so what was committed
-//! since lies between its bound then and its bound now. For every file that the follower has
-//! reached, `shown` holds the bound of the map with which its slots were shown: the forward scan and
-//! this cursor use the same map of the same view, so no record falls between them or is shown by
-//! both.
+//! A follower scans forward through the slots of a view. Records that are later filled in behind the
+//! scan are found by file length: a file's records lie in commit order, so new ones lie between the
+//! file's old bound and its new one. For every file that the follower has reached, `shown` holds the
+//! bound of the map with which its slots were shown. The forward scan and this cursor use the same map
+//! of the same view, so no record is missed or shown twice.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -19,18 +18,18 @@ use crate::slot::{FileId, Slot};
 pub(super) struct BackfillCursor {
     /// The lowest slot to show.
     lowest: Slot,
-    /// All records of a file below this offset, in slots behind the way up, were shown or there
+    /// By file: all records below this offset, in slots behind the forward scan, were shown or existed
     /// before.
     shown: HashMap<FileId, u64>,
-    /// Files to look at, in the order in which they changed.
+    /// Files to check, in the order in which they changed.
     changed: VecDeque<FileId>,
-    /// Changes were missed: with the next commit every file is looked at.
+    /// Changes were missed, so the next commit checks every file.
     incomplete: bool,
     pending: VecDeque<Slot>,
 }
 
 impl BackfillCursor {
-    /// For a way up that begins at `from` in this view.
+    /// A cursor for a forward scan that begins at `from` in this view.
     pub(super) fn new(view: &View, lowest: Slot, from: Slot) -> Result<Self> {
         let mut shown = HashMap::new();
         for file_id in files_up_to(view, Some(from))? {
@@ -44,18 +43,18 @@ impl BackfillCursor {
         Ok(Self { lowest, shown, changed, incomplete: false, pending })
     }
 
-    /// The next backfilled slot.
+    /// Removes and returns the next backfilled slot.
     pub(super) fn pop(&mut self) -> Option<Slot> {
         self.pending.pop_front()
     }
 
-    /// The way up has gone from `from` to `next` in this view.
+    /// Records that the forward scan has advanced from `from` to `next` in this view.
     pub(super) fn pass(&mut self, view: &View, from: Slot, next: Option<Slot>) -> Result<()> {
         if next.map(Slot::file_id) == Some(from.file_id()) {
             return Ok(());
         }
         for file_id in files_up_to(view, next)?.filter(|file_id| *file_id > from.file_id()) {
-            // A file that cannot be read was an error on the way; nothing of it was shown.
+            // An unreadable file was reported by the scan; nothing of it was shown.
             if let Ok(map) = view.file(file_id) {
                 self.shown.insert(file_id, map.bound());
             }
@@ -63,8 +62,8 @@ impl BackfillCursor {
         Ok(())
     }
 
-    /// Queues what was filled behind `next`: what lies ahead is met on the way up. `moved`: the
-    /// view is another than at the last look.
+    /// Queues slots that were filled behind `next`; the forward scan finds those ahead. `moved`: the view
+    /// has changed since the last call.
     pub(super) fn look(
         &mut self,
         view: &View,
@@ -116,8 +115,8 @@ impl BackfillCursor {
         }
     }
 
-    /// Queues what came into one file. True when the file is longer than its bound: it is being
-    /// written, and the commit is still to come.
+    /// Queues the new slots of one file. Returns true if the file is longer than its bound, because a
+    /// commit is in flight.
     fn queue(&mut self, view: &View, file_id: FileId, next: Option<Slot>) -> Result<bool> {
         let map = view.file(file_id)?;
         let old = self.shown.insert(file_id, map.bound()).unwrap_or(0).max(1);
@@ -136,7 +135,7 @@ impl BackfillCursor {
     }
 }
 
-/// The files that hold slots up to `slot`, all of them without one, and no more than are committed.
+/// The committed files with slots up to `slot`; all committed files if it is `None`.
 fn files_up_to(view: &View, slot: Option<Slot>) -> Result<impl Iterator<Item = FileId>> {
     let current = view.conf().current_file();
     let last = current.map(|current| slot.map_or(current, |slot| current.min(slot.file_id())));

@@ -1,18 +1,18 @@
-//! From the stored bytes of a value to the value.
+//! Decodes stored bytes to values.
 //!
-//! A buffer grows as bytes are decoded, never by what a header promises.
+//! A buffer grows as bytes are decoded, never by a length in a header.
 
 use std::io::{self, Read};
 
 use crate::column::Compression;
 use crate::format::frames::{Chunks, FrameFault, MAX_CHUNK_BYTES};
 
-/// Why stored bytes are no value.
+/// Why stored bytes could not be decoded.
 #[derive(Debug)]
 pub(crate) enum DecodeFault {
-    /// The value has more bytes than the limit.
+    /// The value exceeds the limit.
     TooLarge,
-    /// The stored bytes are no snappy frames.
+    /// The stored bytes are not valid snappy frames.
     Frames(FrameFault),
 }
 
@@ -22,7 +22,7 @@ impl From<FrameFault> for DecodeFault {
     }
 }
 
-/// The value of `stored` as a stream, without a bound.
+/// The value of `stored` as a stream, without a size limit.
 pub(crate) fn decoder<'a>(stored: &'a [u8], compression: Compression) -> Box<dyn Read + 'a> {
     match compression {
         Compression::None => Box::new(stored),
@@ -30,8 +30,7 @@ pub(crate) fn decoder<'a>(stored: &'a [u8], compression: Compression) -> Box<dyn
     }
 }
 
-/// Puts the value of `stored` into `buffer`, in place of what was there. At most `limit` bytes
-/// are kept.
+/// Replaces the content of `buffer` with the value of `stored`. Keeps at most `limit` bytes.
 pub(crate) fn decode_into(
     stored: &[u8],
     compression: Compression,
@@ -54,7 +53,7 @@ pub(crate) fn decode_into(
     Ok(())
 }
 
-/// Bytes of the value, which is decoded and thrown away.
+/// The length of the value in bytes. Decodes it and discards the bytes.
 pub(crate) fn decoded_len(
     stored: &[u8],
     compression: Compression,
@@ -79,7 +78,7 @@ pub(crate) fn decoded_len(
 struct FrameReader<'a> {
     chunks: Chunks<'a>,
     piece: Vec<u8>,
-    /// Bytes of the piece that were read.
+    /// Number of bytes of `piece` that were read.
     taken: usize,
 }
 

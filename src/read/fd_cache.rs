@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::Result;
 
-/// Maximum number of open files in a cache. Processes have few descriptors to give, and opening a
-/// file costs a hundredth of a read from the medium.
+/// Maximum number of open files in a cache. File descriptors are scarce, and opening a file costs a
+/// hundredth of a read from the medium.
 const MAX_FILES: usize = 32;
 
-/// The files used last, the latest at the end.
+/// The most recently used files, in order of use, the latest last.
 #[derive(Debug)]
 pub(super) struct FdCache<K>(Mutex<Vec<(K, Arc<File>)>>);
 
@@ -27,7 +27,7 @@ impl<K: Copy + PartialEq> FdCache<K> {
         files.last().map(|(_, file)| Arc::clone(file))
     }
 
-    /// The file that was opened for a key, or the one that `open` opens now.
+    /// Returns the cached file of a key, or opens it with `open`.
     pub(super) fn get_or_open(
         &self,
         key: K,
@@ -39,7 +39,7 @@ impl<K: Copy + PartialEq> FdCache<K> {
         Ok(open()?.map(|file| self.put(key, file)))
     }
 
-    /// Puts in a file in place of the one that was opened for this key before.
+    /// Inserts a file, replacing the one cached for this key.
     pub(super) fn put(&self, key: K, file: File) -> Arc<File> {
         let file = Arc::new(file);
         self.remove(key);
@@ -51,7 +51,7 @@ impl<K: Copy + PartialEq> FdCache<K> {
         file
     }
 
-    /// True when a file was open.
+    /// Removes the file of a key. Returns whether there was one.
     pub(super) fn remove(&self, key: K) -> bool {
         let mut files = self.files();
         let before = files.len();

@@ -1,4 +1,4 @@
-//! Which bytes of a file a snapshot may show: establishes bounds, and maps files.
+//! Establishes which bytes of a file a snapshot may show (its bound), and maps files.
 //!
 //! `FORMAT.md`, section 7, has the rule and the reason for each step.
 
@@ -26,14 +26,14 @@ use crate::read::options::Access;
 use crate::read::sums::SumFiles;
 use crate::slot::{FileId, Slot};
 
-/// A map of a file that still grows reaches this many bytes past its bound, so that it serves the
-/// next commits too.
+/// The map of a growing file extends this many bytes past its bound, so that it serves the next commits
+/// too.
 const GROWTH_BYTES: u64 = 64 << 20;
 
-/// Attempts to establish a bound while commits keep coming in between.
+/// Maximum number of attempts to establish a bound while new commits interfere.
 pub(super) const MAX_ATTEMPTS: usize = 1000;
 
-/// The files of one column, as its readers share them.
+/// The files of one column, shared by its readers.
 #[derive(Debug)]
 pub(crate) struct Files {
     pub(crate) directory: Directory,
@@ -47,12 +47,12 @@ pub(crate) struct Files {
 /// snapshot.
 #[derive(Debug, Default)]
 pub(super) struct ChangeLog {
-    /// How often changes were taken.
+    /// Number of calls of [`Files::take_changes`].
     pub(super) taken: u64,
-    /// Files that count as changed whatever the watch reports.
+    /// Files that count as changed regardless of the watch.
     pub(super) besides: Vec<FileId>,
-    /// The outer `None`: no snapshot needed it so far. The inner one: the system does not report all
-    /// changes.
+    /// The outer `None`: no snapshot has needed a watch yet. The inner `None`: the system does not report
+    /// all changes.
     watch: Option<Option<Watch>>,
 }
 
@@ -62,11 +62,11 @@ pub(super) struct OpenFiles {
     pub(super) offsets: Option<(File, FileStatus)>,
 }
 
-/// The map of a file, as it was found for a snapshot.
+/// The map of a file, as established for a snapshot.
 pub(super) struct Found {
     pub(super) map: SlotMap,
-    /// A conf that is newer than the snapshot's names the file: its bound is that conf's, and the
-    /// next commit may move it without a change of the file.
+    /// A conf newer than the snapshot's names the file and determines its bound. The next commit may
+    /// change the bound without changing the file.
     pub(super) is_named_by_later: bool,
 }
 
@@ -76,17 +76,17 @@ impl Files {
         Self { directory, access, changes, descriptors, sums: SumFiles::default() }
     }
 
-    /// Returns the sealed files that may have changed since the last call; `None` when any may.
+    /// Returns the sealed files that may have changed since the last call; `None` if any may have.
     ///
-    /// To be called after a newer conf was read: a writer changes a file before it commits, so by
-    /// then the watch has seen all changes up to that commit.
+    /// Call it after reading a newer conf: a writer changes a file before it commits, so the watch has then
+    /// seen all changes up to that commit.
     pub(super) fn take_changes(&self, conf: &Conf) -> Option<Vec<FileId>> {
         let mut log = self.changes();
         log.taken += 1;
         let mut changes = Changes { files: std::mem::take(&mut log.besides), ..Changes::default() };
         // Under V2 sealed files never change.
         if conf.backfill.is_some() {
-            // What changed before the watch began is not known.
+            // Changes before the start of the watch are unknown.
             changes.incomplete = log.watch.is_none();
             let watch = log.watch.get_or_insert_with(|| Watch::all_changes(&self.directory));
             watch.as_ref()?.take(&mut changes);
@@ -98,8 +98,8 @@ impl Files {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The data file that is mapped here, to be read with `pread`; `None` when it cannot be opened,
-    /// or its name leads to another file by now. The map serves then.
+    /// Opens the mapped data file for `pread`; `None` if it cannot be opened, or its name now leads to
+    /// another file. The caller then reads from the map.
     pub(super) fn descriptor(&self, file_id: FileId, map: &SlotMap) -> Option<Arc<File>> {
         let (inode, name) = (map.data_inode()?, names::data_file(file_id));
         let open = || {
@@ -117,9 +117,8 @@ impl Files {
         })
     }
 
-    /// The map of a file for a snapshot of `seen`: that of an earlier snapshot where it still
-    /// serves, else a new one with a bound established now.
-    /// It is an error when the conf does not fit the current file.
+    /// The map of a file for a snapshot of `seen`: the map of an earlier snapshot if it is still valid,
+    /// otherwise a new one. Fails if the conf does not fit the current file.
     pub(super) fn map(
         &self,
         seen: &OpenConf,
@@ -140,8 +139,7 @@ impl Files {
         Ok(found)
     }
 
-    /// The map of an earlier snapshot with the bound that a file has under this conf; `None` when
-    /// that must be established.
+    /// The map of an earlier snapshot with the file's bound under this conf; `None` if a new map is needed.
     fn still_serves(
         &self,
         conf: &Conf,
@@ -155,7 +153,7 @@ impl Files {
         };
         let is_same = Some(data.inode) == earlier.data_inode()
             && Some(offsets.inode) == earlier.table_inode();
-        // No writer cuts an offset file. Where somebody did, its map must not be read.
+        // No writer truncates an offset file. If another tool did, the map must not be read.
         if !is_same || offsets.byte_len < TABLE_BYTES as u64 {
             return Ok(None);
         }
@@ -168,7 +166,7 @@ impl Files {
         })
     }
 
-    /// Maps a file with a bound established now.
+    /// Establishes the bound of a file and maps it.
     pub(super) fn establish(&self, seen: &OpenConf, file_id: FileId) -> Result<Found> {
         let named = seen.conf.named_len(file_id);
         if named == Some(0) {
@@ -198,8 +196,9 @@ impl Files {
         })
     }
 
-    /// Repeats an attempt with the latest conf until that was not replaced meanwhile (`None`). An
-    /// attempt that finds corruption is repeated once, and again as long as confs are replaced.
+    /// Repeats an attempt with the latest conf until the conf was not replaced during it; the attempt
+    /// returns `None` if it was. An attempt that finds corruption is repeated once, and again as long as
+    /// confs are replaced.
     pub(super) fn settled<T>(
         &self,
         mut attempt: impl FnMut(&OpenConf) -> Result<Option<T>>,
@@ -263,7 +262,7 @@ impl Files {
         Ok(map)
     }
 
-    /// Checks that the two files are as long as this bound requires.
+    /// Checks that data and offset file are long enough for this bound.
     pub(super) fn check_lengths(
         &self,
         file_id: FileId,
@@ -288,7 +287,7 @@ impl Files {
         }
     }
 
-    /// The error for an offset file whose data file is gone.
+    /// The error for an offset file whose data file is missing.
     pub(super) fn no_data_file(&self, file_id: FileId) -> Error {
         let found = "none, though its offset file has entries";
         Error::corrupt(self.data_path(file_id), None, "column", "a data file", found)
@@ -306,7 +305,7 @@ impl Files {
             MappedData::map(file, status.inode, len, self.access.data_advice())
                 .map_err(|error| Error::io(self.data_path(file_id), "map", error))
         };
-        // Where address space is scarce, the file is mapped without room to grow.
+        // If address space is scarce, map the file without room to grow.
         let room = if grows { GROWTH_BYTES } else { 0 };
         map(bound.saturating_add(room)).or_else(|_| map(bound))
     }
@@ -362,7 +361,7 @@ impl Files {
             })
     }
 
-    /// The second half: the record at that entry ends where the conf says.
+    /// The second half: checks that the record at that entry ends at the length in the conf.
     pub(crate) fn check_last_record(
         &self,
         conf: &Conf,
@@ -378,7 +377,7 @@ impl Files {
         }
     }
 
-    /// The error for an entry that leads to no record of the file.
+    /// The error for an entry that points to no record of the file.
     pub(crate) fn no_record(
         &self,
         tag: RecordTag,
@@ -399,7 +398,7 @@ impl Files {
         Error::corrupt(path, entry, "record header", wanted, fault.describe(bound))
     }
 
-    /// Checks the length of a value in an uncompressed column against the latest bound: that may have
+    /// Checks the length of a value in an uncompressed column against the latest bound. The bound may have
     /// been raised after the snapshot, and a sealed file filled with longer values since.
     pub(crate) fn check_len(&self, slot: Slot, entry: u64, byte_len: u64) -> Result<()> {
         let limit = self.latest_conf()?.conf.spec.max_value_bytes;
@@ -420,7 +419,7 @@ impl Files {
         self.directory.file_path(&names::offset_file(file_id))
     }
 
-    /// The conf on disk now.
+    /// Reads the conf on disk.
     pub(crate) fn latest_conf(&self) -> Result<OpenConf> {
         self.directory.read_conf()?.ok_or_else(|| self.directory.conf_is_gone())
     }
@@ -431,8 +430,8 @@ impl Files {
     }
 }
 
-/// The bound of a file that the snapshot's conf does not name, and whether the latest conf names
-/// it. That conf was the latest when the file's status was read.
+/// The bound of a file that the snapshot's conf does not name, and whether `latest` names the file.
+/// `latest` was the conf in force when the file's status was read.
 pub(super) fn sealed_bound(
     latest: &Conf,
     file_id: FileId,

@@ -1,4 +1,4 @@
-//! Waiting for commits.
+//! Waits for commits and follows a column.
 
 use std::time::{Duration, Instant};
 
@@ -12,15 +12,15 @@ use crate::slot::Slot;
 /// What [`Reader::wait_for`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// The highest slot has reached the slot, and a record is there.
+    /// The highest slot has reached the slot, which has a record.
     Record,
     /// The highest slot has reached the slot, which was skipped.
     Skipped,
-    /// The time is over and the highest slot is still below.
+    /// The timeout expired while the highest slot was still below.
     TimedOut,
 }
 
-/// What a follower shows.
+/// Options of [`Reader::follow`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FollowOptions {
     backfilled: bool,
@@ -28,15 +28,15 @@ pub struct FollowOptions {
 }
 
 impl FollowOptions {
-    /// Whether slots are shown too that are filled behind the highest slot while following, those
-    /// at or above the slot from which the column is followed.
+    /// Whether to show slots that are backfilled while following, if they are at or above the slot from
+    /// which the column is followed.
     #[must_use]
     pub fn backfilled(self, backfilled: bool) -> Self {
         Self { backfilled, ..self }
     }
 
-    /// Shows slots that are filled behind the highest slot while following, those at or above
-    /// `slot`, which may lie below the slot from which the column is followed.
+    /// Shows slots that are backfilled while following, if they are at or above `slot`, which may lie below
+    /// the slot from which the column is followed.
     #[must_use]
     pub fn backfilled_from(self, slot: Slot) -> Self {
         Self { backfilled: true, backfilled_from: Some(slot) }
@@ -44,10 +44,10 @@ impl FollowOptions {
 }
 
 impl Reader {
-    /// Waits until the highest slot has reached `slot`, and says whether a record is there. The
-    /// writer may be in any process. Without a timeout it waits for ever.
+    /// Waits until the highest slot has reached `slot`, and returns whether it has a record. The writer may
+    /// be in any process. Without a timeout, waits forever.
     ///
-    /// [`Reader::view`] shows what was found.
+    /// [`Reader::view`] then shows the record.
     ///
     /// # Errors
     /// As [`Reader::refresh`] and [`View::contains`].
@@ -65,8 +65,8 @@ impl Reader {
         Ok(arrival?.unwrap_or(Arrival::TimedOut))
     }
 
-    /// Follows the column from a slot on: the slots at or above `from` that are there, in
-    /// ascending order, then each new one as soon as it is committed.
+    /// Follows the column from a slot: first shows the existing slots at or above `from`, in ascending
+    /// order, then each new one as soon as it is committed.
     ///
     /// # Errors
     /// As [`Reader::refresh`].
@@ -82,8 +82,8 @@ fn arrived(view: &View, slot: Slot) -> Result<Option<Arrival>> {
     Ok(Some(if view.contains(slot)? { Arrival::Record } else { Arrival::Skipped }))
 }
 
-/// Looks, and sleeps until something may have changed, until there is an answer or the time is
-/// over. `look` is told whether it was woken, rather than having slept to the end.
+/// Calls `look` whenever something may have changed, until it returns an answer or the timeout expires.
+/// The argument of `look` is true if the watch woke it, and false after a full sleep.
 fn wait_on<T>(
     watch: &Watch,
     timeout: Option<Duration>,
@@ -103,18 +103,17 @@ fn wait_on<T>(
     }
 }
 
-/// Shows every slot once, as soon as it is committed; made by [`Reader::follow`].
+/// Shows every slot once, as soon as it is committed; created by [`Reader::follow`].
 ///
-/// Slots above the highest come in ascending order. Backfilled slots, where they were asked for,
-/// come in the order of their commits; of two files that were both filled since the last look,
-/// the one that was written first comes first. A slot that is filled before the follower has come
-/// to it is shown in its place among the others.
+/// Slots above the highest come in ascending order. Backfilled slots, if requested, come in commit
+/// order; if two files were filled since the last check, the one written first comes first. A slot that
+/// is filled before the follower has reached it is shown in slot order.
 #[derive(Debug)]
 pub struct Follower {
     reader: Reader,
     watch: Watch,
     view: View,
-    /// The next slot to look at on the way up, `None` behind the last possible one.
+    /// The next slot of the forward scan; `None` past [`Slot::MAX`].
     next: Option<Slot>,
     backfill: Option<BackfillCursor>,
 }
@@ -138,26 +137,25 @@ impl Follower {
         Ok(Self { reader, watch, view, next: Some(from), backfill })
     }
 
-    /// The next slot. `None` when none came within the timeout; without a timeout it waits for
-    /// ever.
+    /// Waits for the next slot; `None` if the timeout expires. Without a timeout, waits forever.
     ///
     /// # Errors
-    /// As [`Reader::refresh`] and [`View::get`]. A damaged record or file is an error once; the
-    /// next call goes on behind it.
+    /// As [`Reader::refresh`] and [`View::get`]. A damaged record or file is reported once; the next call
+    /// resumes after it.
     pub fn next_slot(&mut self, timeout: Option<Duration>) -> Result<Option<Slot>> {
         let Self { reader, watch, view, next, backfill } = self;
         if let Some(slot) = ready(view, next, backfill.as_mut())? {
             return Ok(Some(slot));
         }
         wait_on(watch, timeout, |woken| {
-            // What is committed between these two calls wakes the next wait.
+            // A commit between these two calls wakes the next wait.
             let mut changes = Changes::default();
             watch.take(&mut changes);
             let latest = reader.refresh()?;
             let moved = !latest.is_same_commit(view);
             *view = latest;
             if let Some(cursor) = backfill {
-                // A commit that nobody was told of: nor will the files' changes have been.
+                // The watch missed a commit, so it may have missed changes of files too.
                 changes.incomplete |= moved && !woken && !changes.any;
                 cursor.look(view, *next, changes, moved)?;
             }
@@ -172,7 +170,7 @@ impl Follower {
     }
 }
 
-/// The next slot that the view has to show: everything in it is shown before a newer view is taken.
+/// The next slot to show in this view. All its slots are shown before a newer view is taken.
 fn ready(
     view: &View,
     next: &mut Option<Slot>,

@@ -1,22 +1,22 @@
-//! Snappy frames that come in pieces of any size: the memory they take does not grow with the value.
+//! Decodes snappy frames that arrive in pieces of any size, in memory that does not grow with the value.
 
 use crate::format::frames::{CHUNK_HEADER_BYTES, Chunks, FrameFault, body_len};
 
-/// The frames of one value, as far as they came.
+/// A decoder for the frames of one value.
 #[derive(Debug, Default)]
 pub(crate) struct FrameStream {
-    /// The beginning of a chunk that has not come to its end.
+    /// The start of a chunk that is not complete yet.
     pending: Vec<u8>,
     is_identified: bool,
-    /// What one chunk decodes to.
+    /// The decoded bytes of one chunk.
     decoded: Vec<u8>,
 }
 
 impl FrameStream {
-    /// Takes the next bytes, and hands on what those chunks decode to that are whole by now.
+    /// Takes the next bytes, and passes on the decoded bytes of every chunk that is now complete.
     ///
     /// # Errors
-    /// [`FrameFault`]; nothing more may be fed then.
+    /// [`FrameFault`]; the stream must not be fed again then.
     pub(crate) fn feed(
         &mut self,
         stored: &[u8],
@@ -42,7 +42,7 @@ impl FrameStream {
         Ok(())
     }
 
-    /// There are no more bytes.
+    /// Ends the stream.
     ///
     /// # Errors
     /// [`FrameFault::Cut`] within a chunk.
@@ -51,7 +51,7 @@ impl FrameStream {
     }
 }
 
-/// Bytes of the chunks at the beginning that are whole.
+/// Total length of the complete chunks at the start.
 fn whole_chunks(stored: &[u8]) -> Result<usize, FrameFault> {
     let mut whole = 0;
     while let Some(header) = stored[whole..].first_chunk::<CHUNK_HEADER_BYTES>() {

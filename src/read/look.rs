@@ -1,4 +1,4 @@
-//! What those need of a column who look at which slots are there, and at little else.
+//! The interface of code that needs to know which slots of a column have records, and little else.
 
 use std::fmt::Debug;
 
@@ -16,11 +16,11 @@ use crate::slot::{FileId, Slot};
 /// The offset table of a file.
 #[derive(Debug)]
 pub struct SlotTable {
-    /// By index: where the record lies, 0 for none.
+    /// By index: the offset of the record; 0 if there is none.
     pub entries: Vec<u64>,
     /// Whether each entry could be read.
     pub is_known: Vec<bool>,
-    /// What lies there or behind is not committed.
+    /// Bytes at or after this offset are not committed.
     pub bound: u64,
     /// Why some entries could not be read.
     pub fault: Option<Error>,
@@ -37,7 +37,7 @@ impl SlotTable {
     }
 }
 
-/// A column as one commit shows it: mapped ([`View`]), or read by calls ([`Unmapped`]).
+/// One commit of a column: mapped ([`View`]), or read with `pread` ([`Unmapped`]).
 pub trait Look: Debug + Sync {
     /// The commit marker.
     fn conf(&self) -> &Conf;
@@ -45,25 +45,25 @@ pub trait Look: Debug + Sync {
     /// Ids of the files that may hold records, ascending.
     ///
     /// # Errors
-    /// [`Error::Io`] when the directory cannot be listed.
+    /// [`Error::Io`] if the directory cannot be listed.
     fn file_ids(&self) -> Result<Vec<FileId>>;
 
     /// The offset table of a file at or below the current one.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when one of the two files contradicts the format; [`Error::Io`].
+    /// [`Error::Corrupt`] if one of the two files contradicts the format; [`Error::Io`].
     fn table(&self, file_id: FileId) -> Result<SlotTable>;
 
-    /// The value of a slot; `None` where it has no record. The value is copied: this is for small ones.
+    /// The value of a slot; `None` if it has no record. The value is copied, so use this for small ones.
     ///
     /// # Errors
-    /// [`Error::Corrupt`]; [`Error::Io`], also where the medium does not give it out.
+    /// [`Error::Corrupt`]; [`Error::Io`], for example for a bad sector.
     fn value(&self, slot: Slot) -> Result<Option<Vec<u8>>>;
 
-    /// False when the data file or the offset file of an id is gone.
+    /// Whether both the data file and the offset file of an id exist.
     fn has_both_files(&self, file_id: FileId) -> bool;
 
-    /// The first slot at or after another that has a record.
+    /// The first slot with a record at or after `slot`.
     ///
     /// # Errors
     /// As [`Look::table`].
@@ -142,8 +142,8 @@ impl Look for Unmapped {
 }
 
 impl Unmapped {
-    /// The first bytes of the payload stored for a slot, at most `limit`, and the payload's length; `None`
-    /// where the slot has no record.
+    /// Reads at most `limit` leading bytes of the payload stored for a slot. Returns them with the
+    /// payload's length; `None` if the slot has no record.
     ///
     /// # Errors
     /// As [`Look::value`].
@@ -172,7 +172,7 @@ impl Unmapped {
         Ok(Some(value))
     }
 
-    /// Where the payload of a slot begins, its first bytes, at most `limit`, and its length.
+    /// The offset of a slot's payload, at most `limit` leading bytes of it, and its length.
     fn start_in(
         &self,
         file: &mut UnmappedFile,

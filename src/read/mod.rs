@@ -1,8 +1,8 @@
 //! The read path: [`Reader`] → [`View`] → a slice of a mapped file.
 //!
-//! From the bottom up: `files` establishes which bytes of a file are committed and maps them, a
-//! `snapshot` is one conf with the maps of its files, `record` and `scan` are what it shows, a
-//! `view` is a handle on it, a `reader` takes the next one, and `follow` waits for it.
+//! From the bottom up: `files` establishes which bytes of a file are committed, and maps them; a
+//! `snapshot` is one conf with the maps of its files; `record` and `scan` read from a snapshot; a `view`
+//! is a handle to a snapshot; a `reader` takes the next view; `follow` waits for it.
 
 mod backfill_cursor;
 pub(crate) mod decode;

@@ -1,4 +1,4 @@
-//! Prefetches records before they are read, and nothing around them.
+//! Prefetches exactly the records that are about to be read.
 
 use std::ops::Range;
 
@@ -9,19 +9,19 @@ use crate::read::options::Access;
 use crate::read::snapshot::Snapshot;
 use crate::slot::Slot;
 
-/// Maximum length of a record, by the offset table, that is prefetched before its header is read. In
-/// a file that was not written in slot order, other records may lie between two entries.
+/// Maximum length of a record, by the offset table, for a prefetch before its header is read. In a file
+/// that was not written in slot order, other records may lie between two entries.
 const MAX_UNREAD_BYTES: u64 = 256 << 10;
 
-/// How many slots without a record may follow one until the next record is looked for no further.
+/// Maximum number of empty slots that are passed in the search for the next record.
 const MAX_SKIPPED: usize = 64;
 
-/// Bytes that are prefetched at a time, ahead of a long sequential read. Of a longer record, a point
-/// read prefetches this much where the kernel reads ahead.
+/// Bytes that are prefetched at a time, ahead of a long sequential read. If the kernel reads ahead, a point
+/// read of a longer record prefetches only this much.
 pub(super) const PIECE_BYTES: u64 = 4 << 20;
 
-/// Where a record ends at the latest, by the offset table alone: where the next slot's record
-/// begins, if that lies after it and near.
+/// An upper bound on the end of a record, from the offset table alone: the start of the next slot's
+/// record, if it lies after this one and near.
 pub(super) fn end_by_table(map: &SlotMap, index: usize, entry: u64) -> Option<u64> {
     let later = index + 1..ENTRIES.min(index + 2 + MAX_SKIPPED);
     let next = later.map(|index| map.entry(index)).find(|next| *next != 0)?;
@@ -30,7 +30,7 @@ pub(super) fn end_by_table(map: &SlotMap, index: usize, entry: u64) -> Option<u6
 }
 
 impl Snapshot {
-    /// Prefetches a part of the record that `entry` leads to, before it is read.
+    /// Prefetches a part of the record at `entry` before it is read.
     #[inline]
     pub(super) fn touch(&self, map: &SlotMap, slot: Slot, entry: u64, part: Part) {
         let is_record = (FIRST_RECORD_OFFSET..map.bound()).contains(&entry);
@@ -59,7 +59,7 @@ impl Snapshot {
         map.prefetch(payload_part(entry, 0..byte_len));
     }
 
-    /// Prefetches the payload of a record whose header was read, before all of it is.
+    /// Prefetches the payload of a record whose header was already read.
     pub(super) fn touch_payload(&self, slot: Slot, byte_len: usize) {
         let Some(map) = self.index.get(slot.file_id()) else { return };
         if self.reads_ahead() || map.is_first_touch(slot.index_in_file(), Part::Whole) {
@@ -67,7 +67,7 @@ impl Snapshot {
         }
     }
 
-    /// Prefetches some bytes of the payload of a slot's record.
+    /// Prefetches a range of a slot's payload.
     pub(super) fn prefetch_range(&self, map: &SlotMap, slot: Slot, bytes: Range<u64>) {
         let entry = map.entry(slot.index_in_file());
         if (FIRST_RECORD_OFFSET..map.bound()).contains(&entry) {
@@ -80,7 +80,7 @@ fn header_at(entry: u64) -> Range<u64> {
     entry..entry.saturating_add(HEADER_BYTES)
 }
 
-/// Where some bytes of a payload lie in their file.
+/// The file offsets of a range of a payload.
 pub(super) fn payload_part(entry: u64, bytes: Range<u64>) -> Range<u64> {
     let start = entry.saturating_add(HEADER_BYTES);
     start.saturating_add(bytes.start)..start.saturating_add(bytes.end)

@@ -14,10 +14,10 @@ use crate::read::record::Record;
 use crate::read::snapshot::Snapshot;
 use crate::slot::Slot;
 
-/// Bytes read with a record's header where the offset table does not tell its end.
+/// Bytes read together with a record's header if the offset table does not reveal its end.
 const FIRST_READ_BYTES: u64 = 4096;
 
-/// Bytes read in one call of a long record.
+/// Maximum bytes of a record that are read in one call.
 #[allow(clippy::cast_possible_truncation, reason = "4 MiB")]
 const PIECE_LEN: usize = PIECE_BYTES as usize;
 
@@ -25,8 +25,8 @@ const PIECE_LEN: usize = PIECE_BYTES as usize;
 pub(super) const WHOLE: Range<u64> = 0..u64::MAX;
 
 impl Snapshot {
-    /// Reads some bytes of the payload stored for a slot, cut at its end. `false` where the slot
-    /// has no record. A payload longer than `ceiling` is an error.
+    /// Reads a range of the payload stored for a slot, clipped to its end. Returns `false` if the slot has
+    /// no record. A payload longer than `ceiling` is an error.
     pub(super) fn read(
         &self,
         slot: Slot,
@@ -43,8 +43,8 @@ impl Snapshot {
                 return Ok(true);
             }
         }
-        // There is no record, or it is damaged, or the file is no longer at its name: the path that
-        // all reads share finds out, or reads from the map.
+        // There is no record, or it is damaged, or the file has lost its name. The path shared by all
+        // reads decides which, or reads from the map.
         buffer.clear();
         let Some(stored) = self.stored(slot, Part::Header)? else {
             return Ok(false);
@@ -57,8 +57,8 @@ impl Snapshot {
         Ok(true)
     }
 
-    /// Reads a record at an entry below the bound. `false` when there is none that a reader may
-    /// show, or the file can only be read through its map.
+    /// Reads a record at an entry below the bound. Returns `false` if there is no visible record, or the
+    /// file can only be read through its map.
     fn read_record(
         &self,
         map: &SlotMap,
@@ -79,7 +79,7 @@ impl Snapshot {
             _ => Error::io(self.files.data_path(file_id), "read", error),
         };
         let start = entry.saturating_add(HEADER_BYTES);
-        // A whole record is read together with its header as far as its length is known.
+        // For a whole record, read header and payload together as far as the length is known.
         let first_end = match prefetch::end_by_table(map, slot.index_in_file(), entry) {
             _ if *bytes != WHOLE => start,
             Some(end) => end,
@@ -112,7 +112,7 @@ impl Snapshot {
         while filled < wanted_len {
             let piece_end = wanted_len.min(filled.saturating_add(PIECE_LEN));
             if is_long {
-                // The next piece is read from the medium while this one is copied.
+                // Prefetch the next piece while this one is copied.
                 let next = wanted.start.saturating_add(piece_end as u64);
                 let next = next..wanted.end.min(next.saturating_add(PIECE_BYTES));
                 map.prefetch(prefetch::payload_part(entry, next));
@@ -127,9 +127,8 @@ impl Snapshot {
     }
 }
 
-/// Makes a buffer at least so long, of which the first bytes are kept and the others are about to
-/// be overwritten: bytes that it has are not zeroed again, and those of a new one come zeroed from
-/// the system.
+/// Grows a buffer to at least `byte_len` bytes and keeps the first `kept`; the caller overwrites the
+/// others. Existing bytes are not zeroed again, and new ones come zeroed from the system.
 fn ensure_len(buffer: &mut Vec<u8>, kept: usize, byte_len: usize) {
     if buffer.capacity() < byte_len {
         let mut longer = vec![0; byte_len];
@@ -144,7 +143,7 @@ fn to_usize(byte_len: u64) -> usize {
     usize::try_from(byte_len).unwrap_or(usize::MAX)
 }
 
-/// Fills both buffers, one after the other, from `offset` on.
+/// Fills both buffers, one after the other, with the bytes from `offset`.
 fn read_exact(file: &File, offset: u64, header: &mut [u8], payload: &mut [u8]) -> io::Result<()> {
     let (mut at, mut filled) = (offset, 0);
     let header_bytes = header.len();

@@ -12,19 +12,18 @@ use crate::read::files::Files;
 use crate::read::options::ReaderOptions;
 use crate::read::view::View;
 
-/// Attempts to open a column that is replaced meanwhile.
+/// Maximum number of attempts to open a column that is replaced concurrently.
 const MAX_ATTEMPTS: usize = 1000;
 
 /// A column, open for reading.
 ///
-/// A handle that is cheap to clone and to send: clones share the latest view and the maps. A
-/// reader takes no lock, creates no file, works on a read-only mount, and never waits for the
-/// writer. (Closing a commit marker that was replaced may wait for the file system's journal; a
-/// thread of the process does that.)
+/// Cheap to clone and to send: clones share the latest view and the maps. A reader takes no lock, creates
+/// no file, works on a read-only mount, and never waits for the writer. (Closing a replaced commit marker
+/// may wait for the file system's journal, so a thread of the process does it.)
 ///
-/// It stays with the directory it was opened on, also when that is renamed. When the column is
-/// replaced as a whole ([`Writer::cut`](crate::Writer::cut)), its views keep what they have mapped;
-/// whatever is touched for the first time, and every refresh, is [`Error::Replaced`] from then on.
+/// It stays with the directory on which it was opened, even if the directory is renamed. When the column
+/// is replaced as a whole ([`Writer::cut`](crate::Writer::cut)), its views keep the files that they have
+/// mapped. From then on, the first read of any other file and every refresh is [`Error::Replaced`].
 #[derive(Clone, Debug)]
 pub struct Reader {
     pub(super) shared: Arc<Shared>,
@@ -37,37 +36,35 @@ pub(super) struct Shared {
     latest: RwLock<View>,
     /// Held by the thread that takes the next view.
     taking: Mutex<()>,
-    /// Watches on the directory that nobody waits on at the moment.
+    /// Idle watches on the directory.
     watches: Mutex<Vec<Watch>>,
 }
 
 impl Reader {
-    /// Opens the column in `directory` and takes a first view. The cost does not depend on the
-    /// number of files: only the current one is mapped, to see whether the conf fits it.
+    /// Opens the column in `directory` and takes a first view. The cost does not depend on the number of
+    /// files: only the current one is mapped, to check that the conf fits it.
     ///
     /// # Errors
-    /// [`Error::NoSuchColumn`] when there is no conf; [`Error::ConfMismatch`] when the column is
-    /// not the one that the options expect; [`Error::Corrupt`] when the conf is damaged or does
-    /// not belong to the files beside it; [`Error::Unsupported`]; [`Error::Io`].
+    /// [`Error::NoSuchColumn`] if there is no conf; [`Error::ConfMismatch`] if the column does not match
+    /// the options; [`Error::Corrupt`] if the conf is damaged or does not fit the files;
+    /// [`Error::Unsupported`]; [`Error::Io`].
     ///
     /// # Safety
-    /// The files are mapped into memory. For as long as the reader, a view of it, or an
-    /// [`OwnedRecord`](crate::OwnedRecord) exists, in any thread, nobody may shorten or overwrite
-    /// committed bytes of the column's files. Writers of this format, in this or any other
-    /// process, never do; other tools can. When it happens all the same, a read may end in
-    /// `SIGBUS` or see bytes change under a slice.
+    /// The files are mapped into memory. As long as the reader, a view of it, or an
+    /// [`OwnedRecord`](crate::OwnedRecord) exists, in any thread, nobody may shorten or overwrite committed
+    /// bytes of the column's files. Writers of this format, in this or any other process, never do; other
+    /// tools can. If it happens, a read may end in `SIGBUS`, or bytes may change under a slice.
     ///
-    /// What can be noticed is an error instead: a file that is gone, too short, no regular file or
-    /// not readable when a view looks at it for the first time, also where an earlier view had it
-    /// mapped. (But for sealed files of a column without backfill: those never change, and a later
-    /// view takes the map over without a look.) What a view has mapped stays what it was when the
-    /// file is renamed, removed, replaced by a rename or made unreadable.
+    /// Detectable faults are errors: a file that is missing, too short, unreadable or not a regular file
+    /// when a view first reads it, even if an earlier view had it mapped. (Sealed files of a column without
+    /// backfill are exempt: they never change, so a later view takes the map over unchecked.) A view keeps
+    /// the content of a mapped file that is renamed, removed, replaced by a rename or made unreadable.
     #[expect(unsafe_code, reason = "declares the contract, does nothing unsafe itself")]
     pub unsafe fn open(directory: impl AsRef<Path>, options: ReaderOptions) -> Result<Self> {
         Self::open_mapped(directory.as_ref(), options)
     }
 
-    /// [`Reader::open`] for those who pass its contract on.
+    /// [`Reader::open`] for callers that pass its contract on.
     pub(crate) fn open_mapped(path: &Path, options: ReaderOptions) -> Result<Self> {
         for _ in 0..MAX_ATTEMPTS {
             match Self::open_once(path, options)? {
@@ -79,7 +76,7 @@ impl Reader {
         Err(Error::io(path, "open a column that is not replaced at once", source))
     }
 
-    /// `None` when the column was replaced meanwhile.
+    /// Opens a column; `None` if it was replaced during the attempt.
     fn open_once(path: &Path, options: ReaderOptions) -> Result<Option<Self>> {
         let no_column = || Error::NoSuchColumn { directory: path.into() };
         let directory = Directory::open(path)?.ok_or_else(no_column)?;
@@ -107,7 +104,7 @@ impl Reader {
         Ok(Some(seen))
     }
 
-    /// The latest view that this reader or a clone of it has taken. No system call.
+    /// The latest view taken by this reader or a clone. Costs no system call.
     #[must_use]
     pub fn view(&self) -> View {
         let view = self.shared.latest.read().unwrap_or_else(PoisonError::into_inner).clone();
@@ -121,17 +118,17 @@ impl Reader {
         latest.clone()
     }
 
-    /// A view of what is committed now: one `stat`, and where that shows a new conf, a new view.
+    /// A view of the last commit. Costs one `stat`; takes a new view if it shows a new conf.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when the conf is gone or damaged; [`Error::Replaced`]; [`Error::Io`].
+    /// [`Error::Corrupt`] if the conf is missing or damaged; [`Error::Replaced`]; [`Error::Io`].
     pub fn refresh(&self) -> Result<View> {
         let view = self.view();
         if view.is_latest()? {
             return Ok(view);
         }
-        // One thread at a time: what is read last is put in place last, so that no reader ever
-        // goes back to an older view.
+        // One thread at a time: views are published in the order in which they are read, so that no
+        // reader ever returns to an older one.
         let _taking = self.shared.taking.lock().unwrap_or_else(PoisonError::into_inner);
         let view = self.view();
         if view.is_latest()? {
@@ -145,7 +142,7 @@ impl Reader {
         Ok(view)
     }
 
-    /// The column's directory, as it was named when the reader was opened.
+    /// The column's directory, by its path when the reader was opened.
     #[must_use]
     pub fn directory(&self) -> &Path {
         self.shared.files.directory.path()
@@ -153,8 +150,8 @@ impl Reader {
 }
 
 impl Shared {
-    /// A watch that reports every commit from now on. It is given back with
-    /// [`Self::return_watch`], since ending one is slow.
+    /// A watch that reports every commit from now on. Callers return it with [`Self::return_watch`], since
+    /// closing a watch is slow.
     pub(super) fn take_watch(&self) -> Watch {
         let spare = self.watches.lock().unwrap_or_else(PoisonError::into_inner).pop();
         spare.unwrap_or_else(|| Watch::commits(&self.files.directory))

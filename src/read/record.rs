@@ -17,7 +17,7 @@ pub struct Record<'v> {
     snapshot: &'v Snapshot,
     slot: Slot,
     stored: &'v [u8],
-    /// Only its header was prefetched.
+    /// Whether only its header was prefetched.
     is_partly_prefetched: bool,
 }
 
@@ -36,7 +36,7 @@ impl<'v> Record<'v> {
         Self { snapshot, slot, stored, is_partly_prefetched: false }
     }
 
-    /// A record of which only the header was prefetched, if its column prefetches.
+    /// A record with only its header prefetched, if its column prefetches.
     #[inline]
     pub(super) fn with_header(snapshot: &'v Snapshot, slot: Slot, stored: &'v [u8]) -> Self {
         Self { snapshot, slot, stored, is_partly_prefetched: snapshot.prefetches }
@@ -49,15 +49,14 @@ impl<'v> Record<'v> {
         self.slot
     }
 
-    /// Bytes of the payload as it lies on disk. Nothing but the record's header is read.
+    /// Length in bytes of the stored payload. Reads only the record's header.
     #[must_use]
     #[inline]
     pub fn stored_len(&self) -> usize {
         self.stored.len()
     }
 
-    /// The payload as it lies on disk: the value itself in an uncompressed column, snappy frames
-    /// in a compressed one.
+    /// The stored payload: the value itself in an uncompressed column, snappy frames in a compressed one.
     #[must_use]
     #[inline]
     pub fn stored(&self) -> &'v [u8] {
@@ -67,8 +66,8 @@ impl<'v> Record<'v> {
         self.stored
     }
 
-    /// Some bytes of the payload as it lies on disk, cut at its end as `pread(2)` does. No more is
-    /// read than the pages that they lie in.
+    /// A range of the stored payload, clipped to its end as in `pread(2)`. Reads only the pages of the
+    /// range.
     ///
     /// In a column whose values may be larger than a page ([`Access`](crate::Access)) this costs a
     /// system call.
@@ -87,8 +86,8 @@ impl<'v> Record<'v> {
     /// The value: borrowed in an uncompressed column, decoded in a compressed one.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when the stored bytes do not decode, or to more than the column's bound;
-    /// [`Error::TooLarge`] when the value exceeds the reader's ceiling.
+    /// [`Error::Corrupt`] if the stored bytes do not decode, or decode to more than the column's bound;
+    /// [`Error::TooLarge`] if the value exceeds the reader's ceiling.
     pub fn value(&self) -> Result<Cow<'v, [u8]>> {
         if self.compression() == Compression::None {
             return Ok(Cow::Borrowed(self.stored()));
@@ -98,7 +97,7 @@ impl<'v> Record<'v> {
         Ok(Cow::Owned(value))
     }
 
-    /// Puts the value into `buffer`, in place of what was there.
+    /// Replaces the content of `buffer` with the value.
     ///
     /// # Errors
     /// As [`Record::value`].
@@ -123,12 +122,12 @@ impl<'v> Record<'v> {
         }
     }
 
-    /// Writes the value to `sink` piece by piece and returns its length in bytes. The reader's
-    /// ceiling does not count here, since nothing is kept.
+    /// Writes the value to `sink` piece by piece and returns its length in bytes. The reader's ceiling does
+    /// not apply, since nothing is held in memory.
     ///
     /// # Errors
-    /// As [`Record::value`], and [`Error::Io`] when the sink fails. What was written until then
-    /// stays written.
+    /// As [`Record::value`], and [`Error::Io`] if the sink fails. Bytes written before an error stay
+    /// written.
     pub fn copy_value_to(&self, sink: &mut dyn Write) -> Result<u64> {
         let mut bound = self.bound();
         let mut value = decode::decoder(self.stored(), self.compression());
@@ -150,10 +149,10 @@ impl<'v> Record<'v> {
         }
     }
 
-    /// Bytes of the value. In a compressed column it is decoded to be counted.
+    /// The length of the value in bytes. In a compressed column, decodes the value to count them.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when the stored bytes do not decode, or to more than the column's bound.
+    /// [`Error::Corrupt`] if the stored bytes do not decode, or decode to more than the column's bound.
     pub fn value_len(&self) -> Result<u64> {
         if self.compression() == Compression::None {
             return Ok(self.stored.len() as u64);
@@ -165,13 +164,13 @@ impl<'v> Record<'v> {
         self.snapshot.seen.conf.spec.compression
     }
 
-    /// The most bytes that a value may have, by this snapshot's conf.
+    /// The maximum length of a value in bytes, by this snapshot's conf.
     fn bound(&self) -> u64 {
         self.snapshot.seen.conf.spec.max_value_bytes
     }
 
-    /// The column's bound now, which must be above `bound`: it may have been raised after this
-    /// snapshot, and a sealed file filled with what it now allows.
+    /// The column's latest bound; an error unless it is above `bound`. It may have been raised after this
+    /// snapshot, and a sealed file filled with longer values since.
     fn raised_bound(&self, bound: u64) -> Result<u64> {
         let raised = self.snapshot.files.latest_conf()?.conf.spec.max_value_bytes;
         if raised > bound { Ok(raised) } else { Err(self.over_the_bound(raised)) }
@@ -204,7 +203,7 @@ impl<'v> Record<'v> {
     }
 }
 
-/// A value that stands on its own: `Send`, `'static`, and valid after view and reader are gone.
+/// An owned value: `Send`, `'static`, and valid after view and reader are dropped.
 ///
 /// In an uncompressed column it holds the map and copies nothing.
 #[derive(Clone, Debug)]

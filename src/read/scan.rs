@@ -1,4 +1,4 @@
-//! Ranges of slots, in both directions.
+//! Scans a range of slots in either direction.
 
 use std::iter::FusedIterator;
 use std::ops::{Bound, RangeBounds};
@@ -11,29 +11,28 @@ use crate::read::record::Record;
 use crate::read::snapshot::Snapshot;
 use crate::slot::{FileId, Slot};
 
-/// The records of a range of slots, in either direction; made by
+/// An iterator over the records of a range of slots, in either direction; created by
 /// [`View::range`](crate::View::range).
 ///
-/// Yields an error for a record that is damaged and goes on with the next one. A file that cannot
-/// be read at all is one error, and the iterator goes on with the next file.
+/// Yields an error for a damaged record and resumes with the next record. An unreadable file is one error,
+/// and the iterator resumes with the next file.
 pub struct Range<'v> {
     snapshot: &'v Snapshot,
-    /// The slots that are left: `front .. back`.
+    /// The remaining slots: `front .. back`.
     front: u64,
     back: u64,
-    /// The slots of `front_map` that are left, `front .. front_end`, and of `back_map`,
-    /// `back_start .. back`. Empty where another file comes first.
+    /// The remaining slots of `front_map` are `front .. front_end`, and of `back_map` `back_start .. back`.
+    /// Empty if another file comes first.
     front_end: u64,
     back_start: u64,
-    /// What the quick step looks for, where nothing else is to be done for a record.
+    /// The header that the quick step accepts; `None` if every record needs more work.
     tag: Option<BoundedTag>,
     front_map: Option<&'v SlotMap>,
     back_map: Option<&'v SlotMap>,
-    /// No record was returned. The first may be all that is wanted: a point read. With the next one
-    /// it is a scan, which readahead serves.
+    /// No record was returned yet. The first may be a point read; from the second on it is a scan, which
+    /// readahead serves.
     is_first: bool,
-    /// Data of the file at the front before this offset was prefetched, where the kernel reads
-    /// nothing ahead.
+    /// The offset up to which the file at the front is prefetched, if the kernel does not read ahead.
     prefetched_to: u64,
 }
 
@@ -74,7 +73,7 @@ impl<'v> Range<'v> {
         }
     }
 
-    /// The first slot that was not passed on the way up, `None` behind the last possible one.
+    /// The first slot that the forward scan has not passed; `None` past [`Slot::MAX`].
     pub(super) fn rest(&self) -> Option<Slot> {
         (self.front <= Slot::MAX.0).then_some(Slot(self.front))
     }
@@ -86,7 +85,8 @@ impl<'v> Range<'v> {
             let map = match self.snapshot.file(file_id) {
                 Ok(map) => map,
                 Err(error) => {
-                    // Not simply the next file: what fails for one may fail for all there could be.
+                    // Skip to the next listed file: an error that affects every file would otherwise be
+                    // repeated for every possible id.
                     let next = self.snapshot.file_after(file_id).ok().flatten();
                     self.front = next.map_or(self.back, |next| next.first_slot().0.min(self.back));
                     return Err(error);
@@ -134,11 +134,11 @@ impl<'v> Range<'v> {
         Ok(None)
     }
 
-    /// The next record in the file at the front, as long as there is nothing special about it.
+    /// The next record in the file at the front, if it needs no special handling.
     #[inline]
     fn quick_step(&mut self) -> Option<Record<'v>> {
         let map = self.front_map?;
-        // The back may have come into this file.
+        // The back may have entered this file.
         let end = self.front_end.min(self.back);
         while self.front < end {
             let slot = Slot(self.front);
@@ -153,7 +153,7 @@ impl<'v> Range<'v> {
         None
     }
 
-    /// What the quick step leaves over: the first record, the first of a file, a damaged one.
+    /// Handles what the quick step does not: the first record, the first of a file, and damaged records.
     #[inline(never)]
     fn step(&mut self) -> Result<Option<Record<'v>>> {
         loop {
@@ -216,7 +216,7 @@ impl<'v> Range<'v> {
         Ok(stored.map(|stored| Record::new(snapshot, slot, stored)))
     }
 
-    /// Prefetches ahead of a scan: half a piece or more is on its way whenever a record is read.
+    /// Prefetches ahead of a scan, by at least half a piece before each record that is read.
     fn read_ahead(&mut self, map: &SlotMap, entry: u64) {
         let wanted = entry.saturating_add(PIECE_BYTES / 2);
         if wanted > self.prefetched_to {
@@ -227,7 +227,7 @@ impl<'v> Range<'v> {
     }
 }
 
-/// Where a scan goes.
+/// The direction of a scan.
 #[derive(Clone, Copy)]
 enum Way {
     Forward,

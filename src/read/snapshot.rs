@@ -1,4 +1,4 @@
-//! What one commit shows: its conf, and the maps of its files.
+//! A snapshot of one commit: its conf, and the maps of its files.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,23 +15,22 @@ use crate::read::files::{Files, Found, MAX_ATTEMPTS};
 use crate::read::options::{Access, ReaderOptions};
 use crate::slot::{FileId, Slot};
 
-/// One commit of a column: everything that was committed then, and nothing that was not.
+/// One commit of a column. Shows everything committed by then, and nothing uncommitted.
 pub(super) struct Snapshot {
     pub(super) seen: Arc<OpenConf>,
     pub(super) files: Arc<Files>,
     pub(super) options: ReaderOptions,
-    /// One past the highest slot, 0 in an empty column.
+    /// One past the highest slot; 0 in an empty column.
     pub(super) end: u64,
     pub(super) tag: RecordTag,
-    /// Maximum length of a payload, by this conf: a later one may allow more.
+    /// Maximum length of a payload by this conf; a later conf may allow more.
     pub(super) max_stored_len: usize,
-    /// Point reads prefetch their records.
+    /// Whether point reads prefetch their records.
     pub(super) prefetches: bool,
     pub(super) index: MapIndex,
-    /// How many files have a map in `index`.
+    /// Number of maps in `index`.
     mapped: AtomicUsize,
-    /// The files past the end of `index` that were in the directory when one of them was first
-    /// read.
+    /// The files past the end of `index` that were in the directory when one of them was first read.
     far: OnceLock<Far>,
 }
 
@@ -46,11 +45,11 @@ impl Snapshot {
         Self::with_index(files, seen, options, index)
     }
 
-    /// The snapshot of a later commit. It takes over the maps of the files that stay as they are;
-    /// `changed`: those that may have changed since this snapshot, `None` when any may.
+    /// The snapshot of a later commit. Takes over the maps of unchanged files. `changed` lists the files
+    /// that may have changed since this snapshot; `None` if any may have.
     pub(super) fn next(&self, seen: OpenConf, changed: Option<Vec<FileId>>) -> Self {
         let (before, conf) = (&self.seen.conf, &seen.conf);
-        // What does not change under V2 may change with a backfill.
+        // Files that never change under V2 may change with backfill.
         let is_same_rule = before.backfill.is_some() == conf.backfill.is_some();
         let changed = changed.filter(|_| is_same_rule).map(|mut changed| {
             changed.extend(named_files(before).chain(named_files(conf)));
@@ -60,7 +59,7 @@ impl Snapshot {
         Self::with_index(Arc::clone(&self.files), Arc::new(seen), self.options, index)
     }
 
-    /// Another snapshot of the same commit, without a map.
+    /// Another snapshot of the same commit, without maps.
     pub(super) fn afresh(&self) -> Self {
         Self::new(Arc::clone(&self.files), Arc::clone(&self.seen), self.options)
     }
@@ -90,7 +89,7 @@ impl Snapshot {
         }
     }
 
-    /// What the header of a record must be that can be returned without a further check.
+    /// The headers of records that can be returned without further checks.
     pub(super) fn bounded_tag(&self) -> BoundedTag {
         self.tag.up_to(u32::try_from(self.max_stored_len).unwrap_or(u32::MAX))
     }
@@ -126,8 +125,8 @@ impl Snapshot {
         Err(Error::io(path, "read a conf that is not replaced at once", source))
     }
 
-    /// Puts in the map of a file that was found after changes were taken for the `taken`th time.
-    /// `None` when it must be found again.
+    /// Inserts a map that was established after the `taken`th call of [`Files::take_changes`]. Returns
+    /// `None` if the map must be established again.
     fn put<'s>(
         &'s self,
         leaf: &'s Leaf,
@@ -140,11 +139,11 @@ impl Snapshot {
         if let Some(map) = leaf.get(file_id) {
             return Some(map);
         }
-        // A file that a scan has passed by has no record here, even if it was made since.
+        // A file that was not listed has no record in this snapshot, even if it exists by now.
         let is_passed = leaf.is_unlisted(file_id) && !is_named;
         if found.is_named_by_later && !is_passed {
-            // Later snapshots may share this leaf: the next one must not take this map over, and
-            // one that was made meanwhile might have to.
+            // Later snapshots may share this leaf. The next one must check this map, but one taken in
+            // the meantime would use it unchecked.
             if log.taken != taken {
                 return None;
             }
@@ -178,8 +177,8 @@ impl Snapshot {
         Ok(self.far.get_or_init(|| Far { maps, absent: SlotMap::absent() }))
     }
 
-    /// Ids of the files in the directory, and of those that the conf names: one with committed
-    /// bytes that is gone is corrupt, not skipped.
+    /// Ids of the files in the directory, and of those that the conf names: a missing file with committed
+    /// bytes is corrupt, not skipped.
     fn list(&self) -> Result<Vec<FileId>> {
         let mut ids = self.files.directory.file_ids()?;
         self.files.directory.check_conf()?;
@@ -191,11 +190,10 @@ impl Snapshot {
         Ok(ids)
     }
 
-    /// Has the index know the files in the directory. A file that it does not know then has no
-    /// record in this snapshot.
+    /// Lists the directory into the index. A file that is not listed has no record in this snapshot.
     fn ensure_listed(&self) -> Result<()> {
         if !self.index.is_listed() {
-            // A map is put in before the files are listed, or by the list.
+            // Under the lock, so that a map is inserted either before the listing or according to it.
             let _log = self.files.changes();
             self.index.set_listed(&self.list()?);
         }
@@ -254,7 +252,7 @@ impl Snapshot {
         self.payload(map, slot, entry)
     }
 
-    /// The payload that `entry` leads to, if it is visible.
+    /// The payload of the record at `entry`, if it is visible.
     #[inline]
     pub(super) fn payload<'m>(
         &self,
@@ -277,9 +275,8 @@ impl Snapshot {
         Ok(payload)
     }
 
-    /// An entry that leads to no record here: it is not committed yet, or the file is corrupt.
-    /// Before anything is called corrupt, the conf is read and the bound is established once more
-    /// and the entry is loaded again.
+    /// Handles an entry that points to no record here: it is not committed yet, or the file is corrupt.
+    /// Before it reports corruption, reads the conf, establishes the bound and loads the entry again.
     #[cold]
     fn second_look<'m>(
         &self,
@@ -299,12 +296,12 @@ impl Snapshot {
             Ok(payload) => return self.long_payload(slot, entry, payload).map(Some),
             Err(fault) => fault,
         };
-        // A V2 column was upgraded under this snapshot: the record is one of a backfill.
+        // The column was upgraded from V2 after this snapshot: the record was backfilled.
         if entry >= bound && latest.conf.backfill.is_some() {
             return Ok(None);
         }
-        // A writer that does without the intent step lets a sealed file grow unannounced. What
-        // lies past the bound was not committed with this snapshot.
+        // A writer without the intent step lets a sealed file grow unannounced. Records past the
+        // bound were not committed with this snapshot.
         if matches!(fault, RecordFault::HeaderPastBound | RecordFault::PayloadPastBound(_)) {
             let again = self.files.establish(&latest, slot.file_id())?.map;
             if again.bound() > bound && self.tag.payload(again.records(), entry).is_ok() {
@@ -334,14 +331,13 @@ impl Snapshot {
         Ok(visible(map.entries(), file_id, map.bound(), self.seen.conf.highest))
     }
 
-    /// Whether the kernel reads nothing ahead, so that scans have to.
+    /// Whether scans must prefetch because the kernel does not read ahead.
     pub(super) fn reads_ahead(&self) -> bool {
         self.options.access == Access::Random
     }
 }
 
-/// Of the entries of a file, by index, those that a snapshot with this bound and highest slot
-/// shows.
+/// The entries of a file, by index, that are visible with this bound and highest slot.
 pub(crate) fn visible(
     entries: impl Iterator<Item = u64>,
     file_id: FileId,
@@ -352,12 +348,12 @@ pub(crate) fn visible(
     slots.filter(move |(slot, entry)| (1..bound).contains(entry) && Some(*slot) <= highest)
 }
 
-/// One past the highest slot, 0 in an empty column.
+/// One past the highest slot; 0 in an empty column.
 fn end_of(conf: &Conf) -> u64 {
     conf.highest.map_or(0, |slot| slot.0 + 1)
 }
 
-/// The files whose bounds the conf has.
+/// The files whose bounds the conf names.
 fn named_files(conf: &Conf) -> impl Iterator<Item = FileId> {
     let target = conf.backfill_target().map(|target| target.file_id);
     conf.current_file().into_iter().chain(target)

@@ -1,4 +1,4 @@
-//! Compares records with the checksums that were kept when they were written.
+//! Compares records with their stored checksums.
 
 use std::fs::File;
 use std::io;
@@ -22,10 +22,10 @@ use crate::slot::{FileId, Slot};
 pub(super) struct SumFiles(FdCache<FileId>);
 
 impl SumFiles {
-    /// Compares a record that lies at `offset` with the checksum that was kept of it.
+    /// Compares a record at `offset` with its stored checksum.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when it is not what was written; [`Error::Io`].
+    /// [`Error::Corrupt`] if the record is damaged; [`Error::Io`].
     pub(super) fn check(
         &self,
         directory: &Directory,
@@ -47,7 +47,7 @@ impl SumFiles {
         }
     }
 
-    /// The checksum of a record; the zero entry where none is kept.
+    /// The stored checksum of a record; the zero entry if there is none.
     fn entry(&self, directory: &Directory, record_type: [u8; 2], slot: Slot) -> Result<SumEntry> {
         let read = |file: &File| {
             let mut entry = SumEntry::new_zeroed();
@@ -66,7 +66,7 @@ impl SumFiles {
                 return Ok(entry);
             }
         }
-        // The file was not there yet, or was replaced.
+        // The file did not exist yet, or was replaced.
         match open(directory, record_type, slot.file_id())? {
             Some(file) => read(&self.0.put(slot.file_id(), file)),
             None => Ok(SumEntry::default()),
@@ -74,7 +74,7 @@ impl SumFiles {
     }
 }
 
-/// Opens a checksum file; `None` where there is none that is whole.
+/// Opens a checksum file; `None` if it is missing or broken.
 fn open(directory: &Directory, record_type: [u8; 2], file_id: FileId) -> Result<Option<File>> {
     let name = names::sums_file(file_id);
     let Some(file) = directory.open_file(&name)? else {
@@ -90,10 +90,10 @@ fn open(directory: &Directory, record_type: [u8; 2], file_id: FileId) -> Result<
     Ok((is_whole && header == wanted.as_bytes()).then_some(file))
 }
 
-/// Turns the verdict on a record that lies at `offset` into an error where it is damaged.
+/// Converts the verdict on a record at `offset` into a result.
 ///
 /// # Errors
-/// [`Error::Corrupt`] when it is not what was written.
+/// [`Error::Corrupt`] if the record is damaged.
 pub(crate) fn accept(
     directory: &Directory,
     verdict: SumVerdict,

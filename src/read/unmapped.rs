@@ -1,4 +1,4 @@
-//! A column as one commit shows it, read without mapping anything.
+//! Reads one commit of a column without mapping files.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,27 +19,27 @@ use crate::read::files::{Files, OpenFiles, sealed_bound};
 use crate::read::options::Access;
 use crate::slot::{FileId, Slot};
 
-/// A column as one commit shows it, read by calls and not by maps.
+/// One commit of a column, read with `pread` and not mapped.
 ///
-/// For those who look at everything once and must go on where the medium fails: a bad sector is an
-/// error of the call that reads it, where a map answers with a signal that ends the process. So opening
-/// one is safe. What it shows is what a [`View`](crate::View) of the same commit shows.
+/// For callers that read everything once and must survive a failing medium: a bad sector is an error of the
+/// call that reads it, where a mapping raises a signal that ends the process. So opening is safe. It shows
+/// the same records as a [`View`](crate::View) of the same commit.
 #[derive(Debug)]
 pub struct Unmapped {
     files: Files,
     seen: OpenConf,
     pread: Arc<dyn Pread>,
-    /// The file that was looked at last.
+    /// The last file used, kept open.
     last: Mutex<Option<(FileId, UnmappedFile)>>,
 }
 
-/// Both files of an id, with the bound that was established for them.
+/// Data and offset file of an id, with their bound.
 #[derive(Debug)]
 pub(crate) struct UnmappedFile {
     pub(crate) table: Box<OffsetTable>,
-    /// Whether each entry could be read; those that could not are 0 in the table.
+    /// Whether each entry could be read; unreadable entries are 0 in the table.
     pub(crate) is_known: Vec<bool>,
-    /// Bytes of the offset file, where there is one.
+    /// Length of the offset file in bytes, if it exists.
     pub(crate) table_len: Option<u64>,
     /// Parts of the offset file that could not be read.
     pub(crate) unreadable: Vec<Unreadable>,
@@ -49,17 +49,18 @@ pub(crate) struct UnmappedFile {
 }
 
 impl Unmapped {
-    /// Opens the column in `directory` as of its last commit. With `expect`, record type and
-    /// compression must be those.
+    /// Opens the column in `directory` as of its last commit. With `expect`, record type and compression
+    /// must match.
     ///
     /// # Errors
-    /// [`Error::NoSuchColumn`] when there is no conf; [`Error::Replaced`]; [`Error::ConfMismatch`]; [`Error::Corrupt`] and
-    /// [`Error::Unsupported`] for a conf that nobody can follow; [`Error::Io`].
+    /// [`Error::NoSuchColumn`] if there is no conf; [`Error::Replaced`]; [`Error::ConfMismatch`];
+    /// [`Error::Corrupt`] for an invalid conf and [`Error::Unsupported`] for one of an unknown kind;
+    /// [`Error::Io`].
     pub fn open(directory: impl AsRef<Path>, expect: Option<ColumnSpec>) -> Result<Self> {
         Self::open_on(Arc::new(OsPread), directory.as_ref(), expect)
     }
 
-    /// [`Unmapped::open`] on another medium than the operating system's.
+    /// [`Unmapped::open`] on a medium other than the operating system's.
     ///
     /// # Errors
     /// As [`Unmapped::open`].
@@ -84,7 +85,7 @@ impl Unmapped {
         Ok(Self { files, seen, pread, last: Mutex::default() })
     }
 
-    /// The commit marker that counts here.
+    /// The commit marker of this commit.
     #[must_use]
     pub fn conf(&self) -> &Conf {
         &self.seen.conf
@@ -96,11 +97,11 @@ impl Unmapped {
         self.seen.conf.highest
     }
 
-    /// Finds out whether the conf fits its current file, as opening a [`Reader`](crate::Reader) does. What
-    /// cannot be read is not held against it.
+    /// Checks that the conf fits its current file, as opening a [`Reader`](crate::Reader) does, as far as
+    /// the file is readable.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when it does not.
+    /// [`Error::Corrupt`] if it does not fit.
     pub fn check_fit(&self) -> Result<()> {
         let Some(current) = self.seen.conf.current_file() else { return Ok(()) };
         let checked = self.with_file(current, |file| {
@@ -142,11 +143,11 @@ impl Unmapped {
         Ok(ids)
     }
 
-    /// Opens the files of an id and establishes their bound. The offset table is read before it is
-    /// sure that the bound still counts: in a file that no conf names no commit was under way then.
+    /// Opens the files of an id and establishes their bound. The offset table is read before the bound is
+    /// confirmed; if no conf names the file, no commit was in flight during the read.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when one of the files is gone, too short or too long; [`Error::Io`].
+    /// [`Error::Corrupt`] if one of the files is missing, too short or too long; [`Error::Io`].
     pub(crate) fn file(&self, file_id: FileId) -> Result<UnmappedFile> {
         let named = self.seen.conf.named_len(file_id);
         if named == Some(0) {
@@ -168,7 +169,7 @@ impl Unmapped {
         })
     }
 
-    /// Looks at a file, which stays open until another is looked at.
+    /// Calls a function with a file, which stays open until another one is used.
     pub(super) fn with_file<T>(
         &self,
         file_id: FileId,
@@ -217,8 +218,8 @@ impl Unmapped {
         Ok(file)
     }
 
-    /// The whole of another file of the column, as far as it can be read, and where it cannot; `None`
-    /// when it is not there. More than `limit` bytes are not looked at.
+    /// Reads another file of the column, up to `limit` bytes. Returns its content and its unreadable parts;
+    /// `None` if the file does not exist.
     pub(crate) fn small_file(
         &self,
         name: &str,
@@ -259,7 +260,7 @@ impl UnmappedFile {
         if let Some(table) = OffsetTable::from_prefix(bytes.as_bytes()) {
             self.table = table;
         }
-        // Of an entry that was read in part nothing is known.
+        // A partly read entry is unknown.
         for at in 0..ENTRIES {
             if !self.is_known[at] {
                 self.table.set(at, 0);

@@ -1,4 +1,4 @@
-//! One commit of a column, as its readers see it.
+//! A view: the handle with which callers read one commit of a column.
 
 use std::borrow::Cow;
 use std::ops::RangeBounds;
@@ -18,31 +18,29 @@ use crate::read::scan::Range;
 use crate::read::snapshot::Snapshot;
 use crate::slot::{FileId, Slot};
 
-/// A snapshot of a column: everything that was committed when it was taken, and nothing that was
-/// not.
+/// A snapshot of a column: everything that was committed when it was taken, and nothing else.
 ///
-/// A view stays valid for as long as it is held. Nothing that it has shown changes or goes away,
-/// whatever the writer does meanwhile. Its sequential part is exactly that of its commit. A sealed
-/// file that it first reads later may show what was backfilled and committed there since. Cloning
-/// it costs two atomic increments; clones share their maps.
+/// A view stays valid as long as it is held. Nothing that it has shown changes or disappears, whatever
+/// the writer does. Slots appended after its commit are never shown. But a sealed file that it first
+/// reads later may show slots that were backfilled and committed since. Cloning a view costs two atomic
+/// increments; clones share their maps.
 ///
-/// A read that hits an uncompressed column costs no system call, no allocation, no lock and no
-/// copy once its file has been mapped, in this view, or in an earlier one if the file has not
-/// changed since. The first read of a file maps it. In a column whose values may be larger than a
-/// page, the first read of a record prefetches it, which costs a system call
-/// ([`Access`](crate::Access)).
+/// A read of a record in an uncompressed column costs no system call, no allocation, no lock and no copy
+/// once its file has been mapped, in this view, or in an earlier one if the file has not changed since.
+/// The first read of a file maps it. In a column whose values may be larger than a page, the first read
+/// of a record prefetches it, which costs a system call ([`Access`](crate::Access)).
 ///
-/// All reads fail with [`Error::Corrupt`] where the bytes on disk contradict the format, with
-/// [`Error::Io`] where a file cannot be opened or mapped, and with [`Error::Replaced`] where a file
-/// is first read after the column was replaced as a whole.
+/// All reads fail with [`Error::Corrupt`] if the bytes on disk contradict the format, with [`Error::Io`]
+/// if a file cannot be opened or mapped, and with [`Error::Replaced`] if a file is first read after the
+/// column was replaced as a whole.
 ///
 /// [`Error::Corrupt`]: crate::Error::Corrupt
 /// [`Error::Io`]: crate::Error::Io
 /// [`Error::Replaced`]: crate::Error::Replaced
 #[derive(Clone)]
 pub struct View {
-    /// The snapshot's index and tag, one load nearer, for reads that need nothing else; an index
-    /// without slots where every read has more to do.
+    /// The snapshot's index and tag, one load nearer, for reads that need nothing else. If every read needs
+    /// more work, an index without slots.
     plain: MapIndex,
     tag: BoundedTag,
     snapshot: Arc<Snapshot>,
@@ -67,7 +65,7 @@ impl View {
         Self::of(self.snapshot.next(seen, changed))
     }
 
-    /// Another view of the same commit, which maps no file yet.
+    /// Another view of the same commit, without maps.
     pub(super) fn afresh(&self) -> Self {
         Self::of(self.snapshot.afresh())
     }
@@ -93,8 +91,8 @@ impl View {
         &self.snapshot.seen.conf
     }
 
-    /// The payload stored for a slot: the value itself in an uncompressed column, snappy frames
-    /// in a compressed one. `None` where the slot has no record.
+    /// The payload stored for a slot: the value itself in an uncompressed column, snappy frames in a
+    /// compressed one. `None` if the slot has no record.
     ///
     /// # Errors
     /// See [`View`].
@@ -106,14 +104,14 @@ impl View {
         }
     }
 
-    /// The payload of a slot whose file is mapped, where there is nothing special about it.
+    /// The payload of a slot, if its file is mapped and it needs no special handling.
     #[inline]
     fn get_plainly(&self, slot: Slot) -> Option<&[u8]> {
         self.plain.payload(slot, self.tag)
     }
 
-    /// The value of a slot: borrowed from the map in an uncompressed column, decoded in a
-    /// compressed one. `None` where the slot has no record.
+    /// The value of a slot: borrowed from the map in an uncompressed column, decoded in a compressed one.
+    /// `None` if the slot has no record.
     ///
     /// # Errors
     /// See [`View`]; [`Error::TooLarge`] when a decoded value exceeds the reader's ceiling.
@@ -123,8 +121,8 @@ impl View {
         self.whole_record(slot)?.map(|record| record.value()).transpose()
     }
 
-    /// Puts the value of a slot into `buffer`, in place of what was there. `false` where the slot
-    /// has no record.
+    /// Replaces the content of `buffer` with the value of a slot. Returns `false` if the slot has no
+    /// record.
     ///
     /// # Errors
     /// See [`View`]; [`Error::TooLarge`] when the value exceeds the reader's ceiling.
@@ -140,8 +138,8 @@ impl View {
         }
     }
 
-    /// The record of a slot, or `None`. Only its header is read until its bytes are:
-    /// [`Record::stored`] prefetches all of them, [`Record::range`] those that are asked for.
+    /// The record of a slot, or `None`. Reads only its header; [`Record::stored`] then prefetches the whole
+    /// payload, [`Record::range`] the requested range.
     ///
     /// # Errors
     /// See [`View`].
@@ -159,8 +157,8 @@ impl View {
         Ok(stored.map(|stored| Record::new(&self.snapshot, slot, stored)))
     }
 
-    /// The value of a slot as a buffer of its own that may outlive view and reader: it holds the
-    /// map, or the decoded bytes.
+    /// The value of a slot as an owned buffer, which may outlive view and reader: it holds the map, or the
+    /// decoded bytes.
     ///
     /// # Errors
     /// As [`View::get`].
@@ -179,7 +177,7 @@ impl View {
         Ok(Some(OwnedRecord::mapped(slot, map.clone(), span)))
     }
 
-    /// Whether a slot has a record. Only the offset table is looked at, not the record.
+    /// Whether a slot has a record. Reads only the offset table, not the record.
     ///
     /// # Errors
     /// See [`View`].
@@ -196,14 +194,13 @@ impl View {
         Ok(snapshot.payload(map, slot, entry)?.is_some())
     }
 
-    /// Reads the payload stored for a slot into `buffer`, in place of what was there: the value
-    /// itself in an uncompressed column, snappy frames in a compressed one. `false` where the slot
-    /// has no record.
+    /// Replaces the content of `buffer` with the payload stored for a slot: the value itself in an
+    /// uncompressed column, snappy frames in a compressed one. Returns `false` if the slot has no record.
     ///
-    /// For callers that copy anyway: the record is not mapped but read (`pread`), which takes
-    /// exactly its bytes from the medium, in one request wherever the offset table tells the
-    /// length. A resident record costs about what copying out of [`View::get_stored`] costs. The
-    /// files read last in this way stay open, at most 32 of them.
+    /// For callers that copy anyway: the record is read with `pread`, bypassing the mapping. That transfers
+    /// exactly its bytes from the medium, in one request if the offset table reveals the length. A resident
+    /// record costs about as much as copying from [`View::get_stored`]. Up to 32 files that were read last
+    /// in this way stay open.
     ///
     /// # Errors
     /// See [`View`].
@@ -211,10 +208,9 @@ impl View {
         self.snapshot.read(slot, WHOLE, u64::MAX, buffer)
     }
 
-    /// Reads some bytes of the payload stored for a slot into `buffer`, in place of what was there:
-    /// those of [`View::read_stored_into`], cut at the end of the payload as `pread(2)` does. No
-    /// more is read than the record's header and the pages that these bytes lie in. `false` where
-    /// the slot has no record.
+    /// Replaces the content of `buffer` with a range of the payload stored for a slot, as
+    /// [`View::read_stored_into`] does, clipped to the payload's end as in `pread(2)`. Reads only the
+    /// record's header and the pages of the range. Returns `false` if the slot has no record.
     ///
     /// # Errors
     /// See [`View`].
@@ -227,9 +223,8 @@ impl View {
         self.snapshot.read(slot, bytes, u64::MAX, buffer)
     }
 
-    /// Reads the value of a slot into `buffer`, in place of what was there, as
-    /// [`View::read_stored_into`] does; what is stored compressed is decoded. `false` where the
-    /// slot has no record.
+    /// Replaces the content of `buffer` with the value of a slot, read as by [`View::read_stored_into`] and
+    /// decoded in a compressed column. Returns `false` if the slot has no record.
     ///
     /// # Errors
     /// See [`View`]; [`Error::TooLarge`] when the value exceeds the reader's ceiling.
@@ -249,12 +244,11 @@ impl View {
         Ok(true)
     }
 
-    /// Prefetches the records of these slots, many at once, while the caller does something else.
-    /// It is advice: nothing depends on it, and it may wait for the header of a record whose length
-    /// the offset table does not tell.
+    /// Prefetches the records of these slots, many at once, while the caller continues. It is only advice,
+    /// and may wait for the header of a record whose length the offset table does not reveal.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] and [`Error::Io`] when a file cannot be mapped.
+    /// [`Error::Corrupt`] and [`Error::Io`] if a file cannot be mapped.
     ///
     /// [`Error::Corrupt`]: crate::Error::Corrupt
     /// [`Error::Io`]: crate::Error::Io
@@ -267,10 +261,10 @@ impl View {
         Ok(())
     }
 
-    /// Prefetches some bytes of the payload of a slot's record, as they lie on disk.
+    /// Prefetches a range of the payload stored for a slot.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] and [`Error::Io`] when the file cannot be mapped.
+    /// [`Error::Corrupt`] and [`Error::Io`] if the file cannot be mapped.
     ///
     /// [`Error::Corrupt`]: crate::Error::Corrupt
     /// [`Error::Io`]: crate::Error::Io
@@ -282,14 +276,14 @@ impl View {
         Ok(())
     }
 
-    /// The records of a range of slots, in either direction. Slots without a record are left
-    /// out; after an error the iterator resumes after what was damaged.
+    /// The records of a range of slots, in either direction. Slots without a record are skipped; after an
+    /// error the iterator resumes after the damage.
     #[must_use]
     pub fn range(&self, slots: impl RangeBounds<Slot>) -> Range<'_> {
         Range::new(&self.snapshot, slots)
     }
 
-    /// The records from a slot on.
+    /// The records at or after a slot.
     #[must_use]
     pub fn iter_from(&self, slot: Slot) -> Range<'_> {
         self.range(slot..)
@@ -315,7 +309,7 @@ impl View {
     /// conf names.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) when the directory cannot be listed.
+    /// [`Error::Io`](crate::Error::Io) if the directory cannot be listed.
     pub(crate) fn file_ids(&self) -> Result<Vec<FileId>> {
         self.snapshot.file_ids()
     }
@@ -337,7 +331,7 @@ impl View {
         &self.snapshot.files
     }
 
-    /// Finds out at once whether the conf fits its current file.
+    /// Checks now that the conf fits its current file.
     pub(super) fn check_current(&self) -> Result<()> {
         match self.conf().current_file() {
             Some(file_id) => self.snapshot.file(file_id).map(drop),
@@ -350,12 +344,12 @@ impl View {
         self.snapshot.files.bound(&self.snapshot.seen, file_id)
     }
 
-    /// Whether both are of one commit.
+    /// Whether both views show the same commit.
     pub(super) fn is_same_commit(&self, other: &View) -> bool {
         Arc::ptr_eq(&self.snapshot.seen, &other.snapshot.seen)
     }
 
-    /// How many files this view holds.
+    /// Number of files that this view maps.
     pub(super) fn mapped_files(&self) -> usize {
         self.snapshot.mapped_files()
     }

@@ -9,7 +9,7 @@ use crate::format::record::BoundedTag;
 use crate::slot::{FileId, SLOTS_PER_FILE, Slot};
 
 const LEAF_BITS: u32 = 6;
-/// Files of one leaf.
+/// Number of files in a leaf.
 const LEAF_FILES: usize = 1 << LEAF_BITS;
 const FILE_BITS: u32 = SLOTS_PER_FILE.trailing_zeros();
 const _: () = assert!(1 << FILE_BITS == SLOTS_PER_FILE);
@@ -19,24 +19,23 @@ const MAX_LEAVES: u64 = 1024;
 
 /// The maps of all files below a slot, in leaves of [`LEAF_FILES`] files.
 ///
-/// A map is put in once and stays. Snapshots share the leaves in which no file changed between
-/// them.
+/// A map is inserted once and stays. Snapshots share the leaves in which no file changed between them.
 #[derive(Clone, Debug)]
 pub(crate) struct MapIndex {
     leaves: Arc<[Arc<Leaf>]>,
-    /// There is a leaf for every slot below it.
+    /// Every slot below `end` has a leaf.
     end: u64,
 }
 
 /// The maps of [`LEAF_FILES`] files with consecutive ids.
 #[derive(Debug)]
 pub(crate) struct Leaf {
-    /// What plain reads need of `maps`.
+    /// The fields of `maps` that plain reads need.
     plain: [PlainCell; LEAF_FILES],
     maps: [OnceLock<SlotMap>; LEAF_FILES],
-    /// Maps of an earlier snapshot whose files may have changed: to be checked before use.
+    /// Maps of an earlier snapshot whose files may have changed. They are checked before use.
     earlier: Vec<(usize, SlotMap)>,
-    /// One bit for each file that is in the directory, once that was listed.
+    /// One bit for each file in the directory, once the directory was listed.
     listed: OnceLock<u64>,
 }
 
@@ -51,14 +50,14 @@ impl MapIndex {
         Self { leaves, end }
     }
 
-    /// The same leaves, of which [`Self::payload`] finds none.
+    /// An index with the same leaves, in which [`Self::payload`] finds nothing.
     pub(crate) fn without_slots(&self) -> Self {
         Self { leaves: Arc::clone(&self.leaves), end: 0 }
     }
 
-    /// The index of a later snapshot. It shares the leaves without a file in `changed` and takes
-    /// the maps of all other files over. Of the files in `changed`, it keeps the maps to be checked;
-    /// `None` when any file may have changed.
+    /// The index of a later snapshot. Shares the leaves without a file in `changed`, and takes over the
+    /// maps of all other files. Maps of files in `changed` are kept to be checked. `None`: any file may
+    /// have changed.
     pub(crate) fn next(&self, end: u64, changed: Option<&[FileId]>) -> Self {
         let count = leaf_count(end);
         let mut masks = vec![if changed.is_some() { 0 } else { u64::MAX }; count];
@@ -75,8 +74,8 @@ impl MapIndex {
         Self::of(leaves.collect(), end)
     }
 
-    /// The payload of the record of a slot below the end, if the file's map was put in and the
-    /// record is as `tag` wants it.
+    /// The payload of the record of a slot below the end, if the file's map was inserted and the record
+    /// matches `tag`.
     #[inline]
     #[allow(clippy::cast_possible_truncation, reason = "64-bit targets only")]
     pub(crate) fn payload(&self, slot: Slot, tag: BoundedTag) -> Option<&[u8]> {
@@ -84,30 +83,29 @@ impl MapIndex {
             return None;
         }
         let leaf = (slot.0 >> (FILE_BITS + LEAF_BITS)) as usize;
-        // SAFETY: the slot is below `end`, and `Self::of` has seen that each of those has a leaf.
+        // SAFETY: the slot is below `end`, and `Self::of` has checked that each such slot has a leaf.
         let leaf = unsafe { self.leaves.get_unchecked(leaf) };
         let plain = &leaf.plain[(slot.0 >> FILE_BITS) as usize % LEAF_FILES];
         // SAFETY: only `Leaf::put_at` publishes maps, and the leaf keeps them in `maps`.
         unsafe { plain.payload(slot.index_in_file(), tag) }
     }
 
-    /// The map of a file, if it was put in.
+    /// The map of a file, if it was inserted.
     pub(crate) fn get(&self, file_id: FileId) -> Option<&SlotMap> {
         self.leaf(file_id)?.get(file_id)
     }
 
-    /// The leaf of a file, `None` past the end of the index.
+    /// The leaf of a file; `None` past the end of the index.
     pub(crate) fn leaf(&self, file_id: FileId) -> Option<&Leaf> {
         self.leaves.get(leaf_of(file_id)).map(|leaf| &**leaf)
     }
 
-    /// Whether every leaf knows its files in the directory.
+    /// Whether every leaf has the listing of its files in the directory.
     pub(crate) fn is_listed(&self) -> bool {
         self.leaves.iter().all(|leaf| leaf.listed.get().is_some())
     }
 
-    /// Tells the leaves which files are in the directory. Those that know it already keep what
-    /// they know.
+    /// Sets the files in the directory, in leaves that do not have a listing yet.
     pub(crate) fn set_listed(&self, ids: &[FileId]) {
         let mut masks = vec![0; self.leaves.len()];
         for file_id in ids {
@@ -120,7 +118,7 @@ impl MapIndex {
         }
     }
 
-    /// Ids of the listed files from one id up to but without another, ascending.
+    /// Ids of the listed files in a range of ids, ascending.
     pub(crate) fn listed(&self, ids: Range<FileId>) -> impl DoubleEndedIterator<Item = FileId> {
         let end = leaf_of(ids.end).saturating_add(1).min(self.leaves.len());
         let files = (leaf_of(ids.start)..end).flat_map(|leaf| {
@@ -133,7 +131,7 @@ impl MapIndex {
         files.filter(move |file_id| ids.contains(file_id))
     }
 
-    /// How many files have a map here.
+    /// Number of maps.
     pub(crate) fn len(&self) -> usize {
         self.leaves.iter().map(|leaf| leaf.len()).sum()
     }
@@ -164,13 +162,12 @@ impl Leaf {
         next
     }
 
-    /// The map of a file of this leaf, if it was put in.
+    /// The map of a file of this leaf, if it was inserted.
     pub(crate) fn get(&self, file_id: FileId) -> Option<&SlotMap> {
         self.maps[index_of(file_id)].get()
     }
 
-    /// Puts in the map of a file of this leaf, unless there is one, and returns the one that is
-    /// there.
+    /// Inserts the map of a file of this leaf unless there is one, and returns the map in the leaf.
     pub(crate) fn put(&self, file_id: FileId, map: SlotMap) -> &SlotMap {
         self.put_at(index_of(file_id), map)
     }
@@ -181,13 +178,13 @@ impl Leaf {
         map
     }
 
-    /// The map that an earlier snapshot had of a file.
+    /// The map of a file in an earlier snapshot.
     pub(crate) fn earlier(&self, file_id: FileId) -> Option<&SlotMap> {
         let index = index_of(file_id);
         self.earlier.iter().find(|(of, _)| *of == index).map(|(_, map)| map)
     }
 
-    /// Whether a file was not in the directory when that was listed.
+    /// Whether a file was missing when the directory was listed.
     pub(crate) fn is_unlisted(&self, file_id: FileId) -> bool {
         self.listed.get().is_some_and(|listed| listed & bit_of(file_id) == 0)
     }
@@ -267,7 +264,7 @@ mod tests {
     fn a_plain_read_returns_what_the_checked_one_does() {
         let (bytes, mut table) = file_of(&[b"ab", b"", b"cde"]);
         let last = bytes.len() as u64;
-        // Entries that lead nowhere, or to something that is not a header.
+        // Entries past the bound, or that do not point to a header.
         for (slot, entry) in (3..).zip([0, 1, 7, 9, last - 1, last, last + 8, u64::MAX]) {
             table.set(slot, entry);
         }
@@ -307,13 +304,13 @@ mod tests {
         };
         let kept: Vec<u64> = (0..200).filter(|file| earlier(&second, *file)).collect();
         assert_eq!((kept, second.len()), (vec![1, 130], 6));
-        // Files 64 to 127 are in one leaf; the others were made anew.
+        // Files 64 to 127 are in one leaf; the other leaves are new.
         put(&second, 100, &map);
         put(&second, 2, &map);
         put(&second, 1, &map);
         assert_eq!(mapped(&first), [0, 1, 63, 64, 70, 100, 130]);
         assert_eq!((mapped(&second), second.len()), (vec![0, 1, 2, 63, 64, 70, 100], 8));
-        // Without knowing what changed, every map is to be checked.
+        // If the changes are unknown, every map must be checked.
         let third = second.next(end, None);
         assert!(mapped(&third).is_empty() && third.len() == 8);
         assert!([0, 1, 2, 63, 64, 70, 100, 130].iter().all(|file| earlier(&third, *file)));

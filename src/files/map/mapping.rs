@@ -32,12 +32,12 @@ pub(crate) struct SlotMap {
     entries: NonNull<Entries>,
     /// Committed bytes.
     bound: usize,
-    /// Owns what the pointers lead to.
+    /// Owns the memory behind the pointers.
     owner: Arc<Owner>,
 }
 
-// SAFETY: the pointers lead to memory that `owner` keeps in place and that is written through
-// atomics only; `Owner` itself is `Send` and `Sync`.
+// SAFETY: the pointers lead to memory that `owner` keeps in place. It is written only through
+// atomics; `Owner` itself is `Send` and `Sync`.
 unsafe impl Send for SlotMap {}
 // SAFETY: as above.
 unsafe impl Sync for SlotMap {}
@@ -63,7 +63,7 @@ enum Data {
 }
 
 enum Table {
-    /// There is no offset file, and no record.
+    /// No offset file, and so no record.
     Nothing,
     Mapped(MappedFile),
     /// A copy of a file that was too short to be mapped whole.
@@ -78,7 +78,7 @@ struct MappedFile {
     is_random: bool,
 }
 
-/// How much of a record is about to be read.
+/// The part of a record that is about to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Header,
@@ -87,7 +87,7 @@ pub(crate) enum Part {
 
 type Bits = [AtomicU64; ENTRIES / 64];
 
-/// Tracks which records have been prefetched: one bit for each, and one for its header.
+/// Tracks which records have been prefetched: one bit for each record, and one for its header.
 struct Prefetched {
     headers: Bits,
     records: Bits,
@@ -167,11 +167,10 @@ fn map_file(file: &File, map_len: usize, advice: Option<Advice>) -> io::Result<M
 }
 
 impl SlotMap {
-    /// The caller has checked that the data file has at least `bound` bytes and that these bytes
-    /// are committed.
+    /// The caller has checked that the data file has at least `bound` bytes, all of them committed.
     ///
     /// # Panics
-    /// When less than `bound` bytes are mapped.
+    /// If fewer than `bound` bytes are mapped.
     pub(crate) fn new(data: MappedData, table: MappedTable, bound: usize) -> Self {
         let owner = Owner { data: data.0, table: table.0, prefetched: OnceLock::new() };
         Self::with_owner(Arc::new(owner), bound)
@@ -182,8 +181,8 @@ impl SlotMap {
         Self::new(MappedData::nothing(), MappedTable::nothing(), 0)
     }
 
-    /// The same maps with another bound, or `None` where it reaches past what is mapped. The
-    /// caller has checked the same as for [`Self::new`].
+    /// The same maps with another bound; `None` if it exceeds the mapped bytes. The caller has checked the
+    /// same as for [`Self::new`].
     pub(crate) fn rebound(&self, bound: usize) -> Option<Self> {
         let is_mapped = bound <= self.owner.data.span().1;
         is_mapped.then(|| Self::with_owner(Arc::clone(&self.owner), bound))
@@ -210,7 +209,7 @@ impl SlotMap {
         Self { records, record_bytes, entries, bound, owner }
     }
 
-    /// True when the entries are those of a live offset file.
+    /// Whether the entries are those of a live offset file.
     pub(crate) fn is_live(&self) -> bool {
         matches!(self.owner.table, Table::Mapped(_))
     }
@@ -220,7 +219,7 @@ impl SlotMap {
         !matches!(self.owner.table, Table::Nothing)
     }
 
-    /// The data file that is mapped, if any is.
+    /// The mapped data file, if any.
     pub(crate) fn data_inode(&self) -> Option<Inode> {
         match self.owner.data {
             Data::Mapped(_, inode) => Some(inode),
@@ -228,7 +227,7 @@ impl SlotMap {
         }
     }
 
-    /// The offset file that is mapped, if any is.
+    /// The mapped offset file, if any.
     pub(crate) fn table_inode(&self) -> Option<Inode> {
         match &self.owner.table {
             Table::Mapped(file) => Some(file.inode),
@@ -236,8 +235,8 @@ impl SlotMap {
         }
     }
 
-    /// Marks a part of the record at `index`, below [`ENTRIES`], as prefetched. True when it was
-    /// not marked before; two threads may both be told so, at the price of one system call.
+    /// Marks a part of the record at `index`, below [`ENTRIES`], as prefetched. Returns true if it was not
+    /// marked before. Two threads may both get true, at the cost of one extra system call.
     #[inline]
     pub(crate) fn is_first_touch(&self, index: usize, part: Part) -> bool {
         let prefetched = self.owner.prefetched.get_or_init(Prefetched::new);
@@ -252,14 +251,14 @@ impl SlotMap {
         true
     }
 
-    /// Prefetches these bytes of the data file, and no others, in the background.
+    /// Prefetches exactly these bytes of the data file in the background.
     pub(crate) fn prefetch(&self, bytes: Range<u64>) {
         if let Data::Mapped(map, _) = &self.owner.data {
             will_need(map, bytes.start..bytes.end.min(self.bound()));
         }
     }
 
-    /// Bytes of the data file that are committed.
+    /// Number of committed bytes of the data file.
     #[inline]
     pub(crate) fn bound(&self) -> u64 {
         self.bound as u64
@@ -313,7 +312,7 @@ fn set(bits: &Bits, index: usize) {
     bits[index / 64].fetch_or(1 << (index % 64), Ordering::Relaxed);
 }
 
-/// Advice is only that: reads do not depend on it.
+/// Starts readahead of these bytes. Errors are only logged, since reads do not depend on advice.
 fn will_need(map: &Mmap, bytes: Range<u64>) {
     let mut start = bytes.start;
     while start < bytes.end {
@@ -329,8 +328,8 @@ fn will_need(map: &Mmap, bytes: Range<u64>) {
     }
 }
 
-/// A relaxed load is enough: what an entry below the bound leads to was on disk before the bound
-/// was established.
+/// A relaxed load suffices: the record of an entry below the bound was on disk before the bound was
+/// established.
 #[inline]
 pub(super) fn load(entry: &AtomicU64) -> u64 {
     u64::from_le(entry.load(Ordering::Relaxed))

@@ -1,8 +1,8 @@
-//! What a plain read needs of a file, in half a cache line.
+//! The fields of a map that a plain read needs, in half a cache line.
 //!
-//! The one place besides [`SlotMap`] with pointers. Reading through the maps themselves took 46
-//! instructions and twice the cache lines in place of 43: overlapping gets of roots were at 1.40 of
-//! plain maps with it, and are at 1.20 with this (`benches/ratios.rs`).
+//! The only place besides [`SlotMap`] with pointers. Reading through the maps themselves takes 46
+//! instructions instead of 43, and twice the cache lines: overlapping gets of roots take 1.40 times as long
+//! as on plain maps, and 1.20 times with these copies (`benches/ratios.rs`).
 
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
@@ -11,15 +11,15 @@ use crate::format::record::{BoundedTag, FIRST_RECORD_OFFSET, RecordHeader};
 
 const HEADER_LEN: usize = size_of::<RecordHeader>();
 
-/// Copies of the pointers of one [`SlotMap`]. They are stored once, before anybody reads them.
+/// Copies of the pointers of one [`SlotMap`], stored once, before they are read.
 #[derive(Debug)]
 #[repr(C, align(32))]
 pub(super) struct PlainCell {
-    /// [`NO_ENTRIES`] until the map is published. What is below was stored before.
+    /// [`NO_ENTRIES`] until the map is published. The fields below are stored before it.
     entries: AtomicPtr<Entries>,
     /// The first byte after the version record.
     records: AtomicPtr<u8>,
-    /// At how many of the bytes from there a header may begin that ends at or before the bound.
+    /// The number of offsets from `records` at which a header can start and end within the bound.
     header_starts: AtomicUsize,
 }
 const _: () = assert!(size_of::<PlainCell>() == 32);
@@ -33,7 +33,7 @@ impl PlainCell {
         }
     }
 
-    /// Lets plain reads find a map: one and the same, however often this is called.
+    /// Makes a map visible to plain reads. Every call must pass the same map.
     pub(super) fn publish(&self, map: &SlotMap) {
         let records = map.records();
         self.records.store(records.as_ptr().cast_mut(), Ordering::Relaxed);
@@ -44,8 +44,8 @@ impl PlainCell {
     }
 
     /// The payload of the record at `index`, below
-    /// [`ENTRIES`](crate::format::offsets::ENTRIES); `None` where no map is published, or there is
-    /// no record that is as `tag` wants it.
+    /// [`ENTRIES`](crate::format::offsets::ENTRIES); `None` if no map is published, or no record there
+    /// matches `tag`.
     ///
     /// # Safety
     /// The map that was published must be kept for as long as this cell.
