@@ -178,7 +178,7 @@ fn read_manifest(archive: &Path) -> Result<Option<Vec<u8>>> {
     let path = archive.join(manifest::FILE_NAME);
     if let Some(intent) = known.intents().first() {
         let source = std::io::Error::other(format!(
-            "it names something that is not finished ({intent:?}): finish it first"
+            "it records an unfinished operation ({intent:?}): finish it first"
         ));
         return Err(Error::io(path, "copy an archive by", source));
     }
@@ -330,7 +330,7 @@ impl Source {
             let inode = status.transpose()?.map(|status| status.inode);
             if inode != map.data_inode() {
                 directory.check_conf()?;
-                let source = std::io::Error::other("it was replaced meanwhile; start again");
+                let source = std::io::Error::other("the file was replaced; start again");
                 return Err(Error::io(directory.file_path(&data_name), "copy", source));
             }
             file

@@ -1,4 +1,4 @@
-//! What the writer caches about the files it appends to.
+//! Caches the state of the files that the writer appends to.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -205,7 +205,7 @@ fn load_sums(
         }
         Sums::Broken(_) if keeps_sums => {
             let file = directory.sums_path(file_id);
-            tracing::warn!(file = %file.display(), "a damaged checksum file is left as it is");
+            tracing::warn!(file = %file.display(), "damaged checksum file left unchanged");
             None
         }
         _ => None,

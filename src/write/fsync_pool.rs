@@ -96,7 +96,7 @@ impl Pool {
             match thread.spawn(work) {
                 Ok(thread) => threads.push(thread),
                 // Fewer threads only make it slower: the caller flushes too.
-                Err(error) => tracing::debug!(%error, "no thread to flush with"),
+                Err(error) => tracing::debug!(%error, "cannot start a flush thread"),
             }
         }
         Self { jobs, queue, done, threads }

@@ -177,12 +177,12 @@ fn ends_with_a_record(directory: &ColumnDir, conf: &Conf) -> Result<bool> {
 
 /// The error for a conf that no writer produces from the newest one in the witness.
 fn contradiction(directory: &ColumnDir, conf: &Conf, newest: &Conf) -> Error {
-    let wanted = format!("what column.check has, or what can follow it ({newest})");
+    let wanted = format!("the conf in column.check ({newest}), or one that can follow it");
     let found = format!(
-        "another ({conf}). Nothing was changed. To put back the one in column.check: `coldstore heal \
-         --restore-conf`. To keep this one, and remove what it does not name: `coldstore heal --discard`"
+        "another conf ({conf}). Nothing was changed. `coldstore heal --restore-conf` restores the one in \
+         column.check. `coldstore heal --discard` keeps this one and removes data that it does not name"
     );
-    let what = "conf, which is not the one that was written last";
+    let what = "conf, which contradicts its witness";
     Error::corrupt(directory.file_path(names::CONF), None, what, wanted, found)
 }
 
@@ -562,8 +562,8 @@ fn stray_entry(
     let slot = file_id.slot_at(index);
     let wanted = format!("an offset below the committed {data_len} bytes (slot {slot})");
     let found = format!(
-        "{entry}, which no crash leaves without backfill: put back a copy of the file, or let \
-         `coldstore heal --discard` clear it"
+        "{entry}, which no crash can leave without backfill: restore the file from a copy, or clear \
+         the entry with `coldstore heal --discard`"
     );
     let path = directory.offset_path(file_id);
     Error::corrupt(path, entry_offset(index), "offset entry", wanted, found)
@@ -591,10 +591,10 @@ fn check_has_one_name(directory: &ColumnDir, path: PathBuf) -> Result<()> {
     match file.names()? {
         0 | 1 => Ok(()),
         names => {
-            let wanted = "one name (put a copy in its place: what is uncommitted here may be \
-                          committed there)";
+            let wanted = "one name (replace the file by a copy: data that is uncommitted here may \
+                          be committed under another name)";
             let found = format!("{names} names (hard links)");
-            Err(Error::corrupt(path, None, "file that is to be healed", wanted, found))
+            Err(Error::corrupt(path, None, "file to be healed", wanted, found))
         }
     }
 }

@@ -292,7 +292,7 @@ fn create(directory: &ColumnDir, mut witness: Witness, options: WriterOptions) -
     };
     // The witness knows of committed records, but the data files are missing.
     if let Some(conf) = witness.confs().find(|conf| conf.highest.is_some()) {
-        let wanted = format!("what column.check has ({conf})");
+        let wanted = format!("the conf in column.check ({conf})");
         let path = directory.file_path(names::CONF);
         return Err(Error::corrupt(path, None, "column", wanted, "no conf, and no data file"));
     }
@@ -353,7 +353,7 @@ fn open_existing(
 fn restore_conf(directory: &ColumnDir, witness: &mut Witness) -> Result<()> {
     let fits = |conf: &Conf| heal::examine(directory, conf, &Evidence::Own).is_ok();
     let Some(conf) = witness.confs().find(fits) else {
-        let wanted = "a conf that fits the files, to put it back";
+        let wanted = "a conf that fits the files";
         let path = directory.file_path(names::CHECK);
         return Err(Error::corrupt(path, None, "witness of the conf", wanted, "none"));
     };
