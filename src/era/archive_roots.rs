@@ -52,7 +52,7 @@ pub(super) fn genesis_of(snapshots: &Writer) -> Result<Option<Root>> {
     Ok(head)
 }
 
-/// Refuses an era whose roots differ from those in `bbr` and `bsr`, as far as these columns have them.
+/// Refuses an era whose roots differ from the roots in `bbr` and `bsr`, as far as these have them.
 /// `held` has the highest slot of the era in each.
 pub(super) fn check_held(
     columns: &ImportColumns<'_>,

@@ -89,7 +89,7 @@ pub struct ImportColumns<'a> {
 }
 
 impl ImportColumns<'_> {
-    /// Creates columns and replaces confs where that was [deferred](crate::ArchiveWriter::deferred).
+    /// Creates columns and replaces confs if that was [deferred](crate::ArchiveWriter::deferred).
     pub(super) fn settle(&mut self) -> Result<(), Error> {
         let Self { blocks, block_roots, state_roots, state_snapshots } = self;
         let mut columns = vec![&mut **blocks, block_roots, state_roots];

@@ -55,7 +55,7 @@ impl Reader {
         if let Some(arrival) = arrived(&self.refresh()?, slot)? {
             return Ok(arrival);
         }
-        // From here on no commit goes unseen: the watch comes before the look.
+        // Take the watch before the first check, so that no commit is missed.
         let watch = self.shared.take_watch();
         let arrival = wait_on(&watch, timeout, |_| {
             watch.take(&mut Changes::default());
@@ -120,7 +120,7 @@ pub struct Follower {
 
 impl Follower {
     fn new(reader: Reader, from: Slot, options: FollowOptions) -> Result<Self> {
-        // From here on no commit goes unseen: the watch comes before the look.
+        // Take the watch before the first check, so that no commit is missed.
         let directory = &reader.shared.files.directory;
         let watch = match options.backfilled {
             true => Watch::changes(directory),

@@ -238,7 +238,7 @@ impl Snapshot {
         Ok(self.index.listed(FileId(0)..file_id).next_back())
     }
 
-    /// The payload stored for a slot, of which a part is about to be read.
+    /// The payload stored for a slot; `part` is about to be read.
     #[inline(never)]
     pub(super) fn stored(&self, slot: Slot, part: Part) -> Result<Option<&[u8]>> {
         if slot.0 >= self.end {

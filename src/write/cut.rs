@@ -73,7 +73,7 @@ struct Plan {
     report: CutReport,
 }
 
-/// A file of which only some records stay.
+/// A file that keeps only some of its records.
 struct Rewritten {
     file_id: FileId,
     /// The slots that stay, ascending, with the offsets of their records.

@@ -62,7 +62,7 @@ pub(super) struct Job {
 pub(super) enum Work {
     /// Checked and encoded records. `may_split`: they may go into several commits.
     Records { records: Vec<Record<'static>>, may_split: bool },
-    /// One value that is read while it is written, in a commit of its own.
+    /// One value that is read while it is written, in a separate commit.
     Stream { slot: Slot, byte_len: u64, source: Box<dyn Read + Send> },
 }
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::ops::Range;
 
-/// Starts writing these bytes of a file to the medium, where the system can.
+/// Starts writing these bytes of a file to the medium, if the system supports it.
 #[cfg(target_os = "linux")]
 pub(crate) fn begin_flush(file: &File, bytes: Range<u64>) {
     use std::os::fd::AsRawFd;
@@ -23,6 +23,6 @@ pub(crate) fn begin_flush(file: &File, bytes: Range<u64>) {
     }
 }
 
-/// Starts writing these bytes of a file to the medium, where the system can.
+/// Starts writing these bytes of a file to the medium, if the system supports it.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn begin_flush(_: &File, _: Range<u64>) {}
