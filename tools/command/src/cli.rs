@@ -1,4 +1,4 @@
-//! The command line as clap sees it. Each verb's arguments stand beside the verb.
+//! The command line for clap. Each verb's arguments are defined in the verb's file.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -22,15 +22,15 @@ use crate::verbs;
 ARCHIVE is the archive's directory. COLUMN is one of blk bbr bsr bss bsd, or the long name: blocks, \
 block-roots, state-roots, state-snapshots, state-diffs.
 
-Results go to standard output, everything for people to standard error.
+Results go to standard output; progress, summaries and errors to standard error.
 
 Exit status: 0 done; 1 the answer is no (no record, or damage found); 2 usage; 3 the operation failed.
 
-Files are mapped into memory while they are read. Other programs than writers of this format must \
-not change or shorten the files of an archive in the meantime."
+Files are mapped into memory while they are read. Meanwhile, programs other than writers of this \
+format must not change or shorten the files of an archive."
 )]
 pub(crate) struct Cli {
-    /// Say more on standard error (-v, -vv, -vvv); `COLDSTORE_LOG` sets levels by module
+    /// More log output on standard error (-v, -vv, -vvv); `COLDSTORE_LOG` sets levels by module
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
     #[command(subcommand)]
@@ -62,7 +62,7 @@ pub(crate) enum Verb {
 }
 
 impl Verb {
-    /// A daemon has nobody before it: it tells by itself what others tell when asked.
+    /// A daemon runs unattended, so it logs without `-v`.
     pub(crate) fn is_daemon(&self) -> bool {
         matches!(self, Verb::Write(_))
     }
@@ -93,7 +93,7 @@ impl Verb {
     }
 }
 
-/// The arguments of a verb that works on one column.
+/// Arguments of a verb for one column.
 #[derive(Debug, Args)]
 pub(crate) struct ColumnOf {
     /// The archive's directory
@@ -103,12 +103,12 @@ pub(crate) struct ColumnOf {
     pub(crate) column: Column,
 }
 
-/// What a verb that writes values accepts.
+/// Options of the verbs that write values.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct DoorOptions {
-    /// Accept values in any encoding, and roots with gaps. By default a block and a state must be
-    /// the consensus specification's SSZ of that slot, roots have 32 bytes and no gaps between them,
-    /// and nothing is empty
+    /// Accept values in any encoding, and roots with gaps. By default blocks and states must be the SSZ
+    /// of the consensus specification for their slot, roots must have 32 bytes and follow each other
+    /// without gaps, and empty values are refused
     #[arg(long)]
     pub(crate) raw: bool,
     /// Accept slots more than one era above the archive's highest
@@ -124,7 +124,7 @@ impl DoorOptions {
     }
 }
 
-/// Reads a column's name, and gives the shells the names to complete.
+/// Parses a column's name; completion scripts list the names.
 pub(crate) fn column_parser() -> impl TypedValueParser<Value = Column> {
     let names = Column::ALL.into_iter().map(|column| {
         PossibleValue::new(column.dir_name()).alias(column.long_name()).help(column.long_name())
@@ -132,13 +132,13 @@ pub(crate) fn column_parser() -> impl TypedValueParser<Value = Column> {
     PossibleValuesParser::new(names).try_map(|name| name.parse::<Column>())
 }
 
-/// Reads a slot.
+/// Parses a slot.
 pub(crate) fn parse_slot(text: &str) -> Result<Slot, String> {
     let slot: Slot = text.parse().map_err(|error| format!("a slot is a number: {error}"))?;
     if slot > Slot::MAX { Err(format!("the largest slot is {}", Slot::MAX)) } else { Ok(slot) }
 }
 
-/// The slots between two that may have been given, both inclusive.
+/// The range from `from` to `to`, both inclusive; a missing end is unbounded.
 pub(crate) fn slot_range(
     from: Option<Slot>,
     to: Option<Slot>,
@@ -146,8 +146,8 @@ pub(crate) fn slot_range(
     ascending("slot", from.unwrap_or(Slot(0)), to.unwrap_or(Slot::MAX))
 }
 
-/// A range whose ends are in order. An empty one is no question that anybody means to ask: its ends
-/// were mixed up.
+/// Checks the order of a range's ends. An empty range is refused, because its ends were probably
+/// swapped.
 pub(crate) fn ascending<T: Copy + PartialOrd + Display>(
     unit: &str,
     from: T,

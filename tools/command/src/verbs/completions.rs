@@ -10,7 +10,7 @@ use crate::cli::Cli;
 use crate::failure::Answer;
 use crate::output::Output;
 
-/// Print the completion script of a shell
+/// Print the completion script for a shell
 #[derive(Debug, Args)]
 pub(crate) struct Completions {
     /// The shell

@@ -16,15 +16,15 @@ use crate::output::{self, Decimal, Output};
 use crate::progress::Progress;
 use crate::signals;
 
-/// Copy an archive, also while it is written to
+/// Make a consistent copy of an archive, even while it is written to
 ///
-/// The copy is what was committed when it began, and opens clean. One that was interrupted is resumed by
-/// the same command: until it is finished, DEST holds a file copy.unfinished.
+/// The copy holds everything committed before it began, and needs no healing. Run the same command
+/// again to resume an interrupted copy; until it is finished, DEST holds a file copy.unfinished.
 #[derive(Debug, Args)]
 pub(crate) struct Copy {
     /// The archive's directory
     archive: PathBuf,
-    /// A directory that is missing or empty, or holds an unfinished copy
+    /// The destination: a missing or empty directory, or one with an unfinished copy
     #[arg(value_name = "DEST")]
     destination: PathBuf,
     /// Print the summary as JSON
@@ -39,7 +39,7 @@ struct ColumnObject {
     files: Decimal,
     records: Decimal,
     bytes: Decimal,
-    /// Bytes that an interrupted copy had left.
+    /// Bytes left by an interrupted copy.
     bytes_found: Decimal,
 }
 

@@ -15,30 +15,29 @@ pub(super) use self::name::is_config_name;
 use crate::cli::{ascending, column_parser, parse_slot, slot_range};
 use crate::failure::{Answer, Usage};
 
-/// Write .era files again, or slot streams
+/// Export .era files or slot streams
 ///
-/// Block records are copied as they were imported, states are compressed anew. Each file is durable
-/// before the next is begun; one that is there already with the same bytes is left as it is, so an
-/// export that was interrupted goes on where it stopped. An era of which anything is missing is an
-/// error that names the slot.
+/// Block records are copied as they were imported, states are compressed again. Each file is durable
+/// before the next begins. An existing file with the same bytes is kept, so run the same command again
+/// to resume an interrupted export. An era with anything missing is an error that names the slot.
 #[derive(Debug, Args)]
 pub(crate) struct Export {
     /// The archive's directory
     archive: PathBuf,
-    /// The directory for the files, made where it is missing
+    /// The directory for the files, created if missing
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// What to write: .era files, or a file DIR/COLUMN.e2s for each column, as `load` reads it
+    /// What to write: .era files, or one slot stream DIR/COLUMN.e2s per column, readable by `load`
     #[arg(long, value_enum, default_value_t = Format::Era)]
     format: Format,
-    /// The eras, from the first to the last; without it all that are there. For .era files
+    /// The eras, both ends included (default: all). For .era files
     #[arg(long = "era", value_name = "A[..B]", value_parser = parse_eras)]
     eras: Option<RangeInclusive<u64>>,
-    /// The network, for the names of files: a known name, or a config file that names another.
-    /// Without it, what the archive says. For .era files
+    /// The network, for the file names: a known name, or a config file (default: the archive's own
+    /// network). For .era files
     #[arg(long, value_name = "NAME|FILE")]
     network: Option<String>,
-    /// The columns; without it all that are there. With one of them, `--out -` writes to standard
+    /// The columns (default: all columns of the archive). With one column, `--out -` writes to standard
     /// output. For slot streams
     #[arg(long, value_name = "COLUMN,...", value_delimiter = ',', value_parser = column_parser())]
     column: Vec<Column>,
@@ -55,7 +54,7 @@ pub(crate) struct Export {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// Files as clients exchange them
+    /// Era files, as exchanged by consensus clients
     Era,
     /// Slot streams
     Stream,

@@ -15,22 +15,22 @@ use crate::open;
 use crate::output::{self, Decimal, Output};
 use crate::signals;
 
-/// Print every slot as soon as it is committed
+/// Print each slot when it is committed
 ///
-/// Slots above the highest come in order, backfilled ones as they are committed. Ends on SIGINT,
-/// on SIGTERM, and when nobody reads its output any more.
+/// Appended slots come in order, backfilled slots as they are committed. Ends on SIGINT, on SIGTERM,
+/// and when its output is closed.
 #[derive(Debug, Args)]
 pub(crate) struct Follow {
     #[command(flatten)]
     of: ColumnOf,
-    /// The first slot, also of those that are there already; without it, what is committed from
-    /// now on is shown, wherever it lies
+    /// Start at this slot, including slots already committed (default: only slots committed from now
+    /// on, backfilled ones anywhere)
     #[arg(long, value_name = "SLOT", value_parser = parse_slot)]
     from: Option<Slot>,
-    /// Leave backfilled slots out
+    /// Omit backfilled slots
     #[arg(long)]
     sequential: bool,
-    /// Stop after this many slots; with --from, those that are there already count
+    /// Stop after this many slots; with --from, slots already committed count
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
     /// Print one JSON object per line
@@ -44,7 +44,7 @@ struct Object {
     slot: Decimal,
 }
 
-/// How long a signal or a closed pipe may go unnoticed while nothing is committed.
+/// How long the verb waits for a commit before it checks for signals and a closed pipe.
 const ATTENTION: Duration = Duration::from_millis(250);
 
 impl Follow {

@@ -19,8 +19,8 @@ use coldstore_history::roots;
 
 /// Print one value
 ///
-/// Without a record the exit status is 1, and standard error tells why: the slot was skipped, was not
-/// imported, was pruned, its record is missing, or it is beyond the end.
+/// If there is no record, the exit status is 1 and standard error says why: the slot was skipped, not
+/// imported, or pruned, its record is missing, or it is beyond the end.
 #[derive(Debug, Args)]
 pub(crate) struct Get {
     #[command(flatten)]
@@ -28,10 +28,10 @@ pub(crate) struct Get {
     /// The slot
     #[arg(value_parser = parse_slot, required_unless_present = "root")]
     slot: Option<Slot>,
-    /// The slot with this block root or state root
+    /// Look the slot up by this block root or state root
     #[arg(long, value_name = "ROOT", conflicts_with = "slot")]
     root: Option<Root>,
-    /// The bytes as they lie on disk, compressed where the column is
+    /// Print the bytes as stored on disk, compressed if the column is
     #[arg(long)]
     stored: bool,
     /// Write to this file instead of standard output
@@ -50,7 +50,7 @@ impl Get {
         let ColumnOf { archive: root, column } = &self.of;
         let view = match archive.column(*column) {
             Ok(reader) => Some(reader.view()),
-            // Whether it was lost or never made is told below.
+            // The absence below says whether the column was lost or never created.
             Err(Error::NoSuchColumn { .. }) => None,
             Err(error) => return Err(error.into()),
         };

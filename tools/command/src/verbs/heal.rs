@@ -19,7 +19,7 @@ use crate::failure::{self, Answer};
 use crate::open;
 use crate::output::{self, Decimal, Output};
 
-/// Put right what a crash left behind, as opening for writing does, and say what that was
+/// Repair what a crash left, as opening for writing does, and report it
 #[derive(Debug, Args)]
 pub(crate) struct Heal {
     /// The archive's directory
@@ -27,23 +27,22 @@ pub(crate) struct Heal {
     /// The column to replace by a copy
     #[arg(requires = "from", value_parser = column_parser())]
     column: Option<Column>,
-    /// An archive of the same chain, or its directory of this column: what it holds becomes the
-    /// column's content, when it agrees with the archive's other columns. Blocks and states are
-    /// hashed and compared with bbr and bsr, roots with blocks, states and the eras that the newest
-    /// state has
+    /// Replace the column by this copy: an archive of the same chain, or its directory of this column.
+    /// The copy must agree with the archive's other columns: blocks and states are hashed and compared
+    /// with bbr and bsr, roots with blocks, states, and the eras recorded in the newest state
     #[arg(long, value_name = "COPY", requires = "column", conflicts_with_all = ["reclaim", "dry_run"])]
     from: Option<PathBuf>,
-    /// Only say what would be changed
+    /// Report what would be changed, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Free the space of bytes that no slot refers to, too: no length and no offset changes
+    /// Also free the space of bytes that no slot refers to; lengths and offsets stay the same
     #[arg(long)]
     reclaim: bool,
-    /// Remove what the conf does not name without keeping a copy, also where a crash need not have
-    /// left it, and remove what was put aside earlier
+    /// Remove bytes and files outside the conf without keeping a copy, even if no crash explains them,
+    /// and remove copies put aside earlier
     #[arg(long)]
     discard: bool,
-    /// Put back the conf that was written last, from column.check, where it fits the files
+    /// Restore the last conf written by coldstore, from column.check, if it fits the files
     #[arg(long, conflicts_with_all = ["dry_run", "discard", "reclaim"])]
     restore_conf: bool,
     /// Print JSON
@@ -55,7 +54,7 @@ pub(crate) struct Heal {
 struct Healed {
     column: &'static str,
     actions: Vec<String>,
-    /// What was put aside and is still there.
+    /// Copies put aside and not yet removed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     put_aside: Vec<String>,
     /// With `--reclaim`.
@@ -69,7 +68,7 @@ struct ReclaimedObject {
     file: String,
     offset: Decimal,
     length: Decimal,
-    /// Bytes that the file system got back; none on a dry run.
+    /// Bytes returned to the file system; `None` on a dry run.
     freed: Option<Decimal>,
     #[serde(skip)]
     line: String,
@@ -111,7 +110,7 @@ impl Heal {
                         put_aside,
                         reclaimed,
                     });
-                    // Such a file is for `verify` to look at; what it has too much stays.
+                    // `verify` examines such a file; its surplus bytes stay.
                     failed += u64::from(!left_alone.is_empty());
                     for error in left_alone {
                         failure::tell(column, error);
@@ -132,7 +131,7 @@ impl Heal {
         failure::none_failed(failed, "column", "healed")
     }
 
-    /// What a rewind, say, began with several columns before it was interrupted.
+    /// Finishes an interrupted operation on several columns, such as a rewind.
     fn finish_intents(&self) -> Result<()> {
         let intents = match self.dry_run {
             true => Manifest::read(&self.archive)?.map_or_else(Vec::new, |m| m.intents().to_vec()),
@@ -159,7 +158,7 @@ impl Heal {
         let reclaimed = match (self.reclaim, self.dry_run) {
             (false, _) => ReclaimReport::default(),
             (true, true) => coldstore::inspect_reclaim(directory)?,
-            // It opens the column once more, and finds it healed.
+            // `reclaim` opens the column again, now healed.
             (true, false) => coldstore::reclaim(directory)?.1,
         };
         Ok((healed, reclaimed))

@@ -33,40 +33,39 @@ use crate::output::Output;
 use crate::progress::Progress;
 use crate::signals;
 
-/// Import .era files, in slot order, each era durable before the next
+/// Import .era files in slot order, each era durable before the next
 ///
-/// Every era is proved before anything of its file is committed: blocks and states hash to the
-/// roots that the states of their era and of later ones have. What is there already is skipped,
-/// and an import that was interrupted resumes where it stopped. A file that is no .era file is
-/// reported and left out; the exit status is then 3, after all others were imported.
+/// Each era is proved before anything of its file is committed: blocks and states must hash to the
+/// roots in the states of their era and of later eras. Records already stored are skipped, so run the
+/// same command again to resume. A file that is not an .era file is reported and left out; after all
+/// others are imported, the exit status is then 3.
 #[derive(Debug, Args)]
 pub(crate) struct Import {
-    /// The archive's directory, made where it is missing
+    /// The archive's directory, created if missing
     archive: PathBuf,
-    /// Files, and directories of files
+    /// Files, or directories of files
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
-    /// Open the columns of states and of state differences for backfill, and others where they lack
-    /// slots behind those that they have
+    /// Turn backfill on for states and state differences, and for other columns that lack slots below
+    /// their highest
     #[arg(long)]
     backfill: bool,
-    /// Bring back what was pruned, too; with --backfill
+    /// Also restore what was pruned; needs --backfill
     #[arg(long, requires = "backfill")]
     refill: bool,
-    /// Which states at the boundaries of eras to keep: all, none, or those of every Nth era. The
-    /// newest is kept in any case. Without this, as in the last import, else all
+    /// Which boundary states to keep: all, none, or every:N (each Nth era). The newest is always kept
+    /// (default: as in the last import, else all)
     #[arg(long, value_name = "all|none|every:N", value_parser = parse_states)]
     states: Option<States>,
-    /// The network whose files are imported; those of others are left out. A known name, or a
-    /// config file that names another: without a genesis validators root in it, its preset and
-    /// forks tell which files are meant
+    /// Import only the files of this network: a known name, or a config file. If the file has no
+    /// genesis validators root, its preset and forks select the files
     #[arg(long, value_name = "NAME|FILE")]
     network: Option<String>,
-    /// The root of the state of a slot, from a source that you trust: it proves every era up to the
-    /// state of that slot, where these files or the archive have it; within an era it is compared
+    /// The state root of a slot, from a source you trust. It proves every era up to that state, if
+    /// these files or the archive have it; a state within an era is compared with it
     #[arg(long, value_name = "SLOT:0xROOT", conflicts_with = "trust_files")]
     trusted_state_root: Vec<TrustedRoot>,
-    /// Prove nothing: believe the files as far as they agree with themselves at fixed places
+    /// Skip the proof: check only that the files agree with themselves at fixed places
     #[arg(long)]
     trust_files: bool,
     /// Print the summary as JSON
@@ -141,7 +140,7 @@ impl Import {
         let (imported, proved) = match &proof {
             Some(proof) => {
                 let columns = columns(&mut archive)?;
-                // Opening has recorded what came without an import, or by one that did not end.
+                // Opening recorded what was written by other commands or by an unfinished import.
                 let manifest = Manifest::read(&self.archive)?;
                 let unproved = manifest.and_then(|manifest| manifest.unproved_state);
                 let mut prover = proof.prover(&plan, unproved);
@@ -156,7 +155,7 @@ impl Import {
             Ok(done) => (done, None),
             Err(failure) => (failure.done, Some(failure.error)),
         };
-        // The flag holds for what is put there later, too.
+        // Backfill also applies to later imports into these columns.
         if self.backfill && stopped.is_none() {
             archive.columns([(Column::StateSnapshots, true), (Column::StateDiffs, true)])?;
         }
@@ -172,7 +171,7 @@ impl Import {
             summary.tell(&done);
         }
         let printed = if self.json { print(&summary) } else { Ok(()) };
-        // Whether the import came to its end is more than whether anybody reads of it.
+        // A failed import matters more than failed output.
         match (failed, stopped) {
             (Some(error), _) => Err(error),
             (None, Some(error)) => Err(error.into()),
@@ -183,8 +182,8 @@ impl Import {
         }
     }
 
-    /// What the files say of their chain, where neither the operator says otherwise nor what is
-    /// `kept` in the archive.
+    /// The chain according to the files, where neither the operator nor the archive's manifest (`kept`)
+    /// specifies it.
     fn chain_of(plan: &Plan, network: Option<&Network>, kept: Option<Chain>) -> Result<Chain> {
         let nothing = "there is no era in these files";
         let (first, last) = plan.files().first().zip(plan.files().last()).context(nothing)?;
@@ -194,7 +193,7 @@ impl Import {
         if let Some(network) = network {
             network.check_root(root).with_context(|| first.path.display().to_string())?;
         }
-        // Era 0 has no slots, so the first file may not tell how many an era has.
+        // Era 0 has no slots, so the first file may not give the length of an era.
         let last = EraFile::open(&last.path)?;
         let slots = last.groups().last().and_then(|group| group.slots);
         let known = KnownNetwork::by_root(&root);
@@ -213,7 +212,7 @@ impl Import {
     }
 }
 
-/// Backfill is turned on where it is needed, by the import itself.
+/// Opens the columns; the import itself turns backfill on where needed.
 fn columns(archive: &mut ArchiveWriter) -> Result<ImportColumns<'_>> {
     let [blocks, block_roots, state_roots, snapshots] = archive.columns([
         (Column::Blocks, false),

@@ -13,17 +13,17 @@ use crate::output::{Decimal, Output};
 use crate::progress::Progress;
 use coldstore_history::roots;
 
-/// Make or update the root index, with which slot-of and get --root need not read whole columns
+/// Build or update the root index, which makes slot-of and get --root fast
 ///
-/// It lies in the archive's index/ and is made from bbr and bsr. It may be removed at any time.
+/// The index is in the archive's index/ and is built from bbr and bsr. It may be removed at any time.
 #[derive(Debug, Args)]
 pub(crate) struct Index {
     /// The archive's directory
     archive: PathBuf,
-    /// Make all of it anew
+    /// Rebuild the whole index
     #[arg(long)]
     anew: bool,
-    /// Print what there is as JSON
+    /// Print a summary of the index as JSON
     #[arg(long)]
     json: bool,
 }

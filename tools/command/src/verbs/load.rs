@@ -17,27 +17,27 @@ use crate::input::Input;
 
 /// Write the items of a slot stream in durable batches
 ///
-/// After each commit one line is printed, flushed at once: COMMITTED, the first and the last slot
-/// of the commit, and how many records are in it. Records that were there already count.
+/// After each commit one line is printed and flushed: COMMITTED, the first slot, the last slot, and the
+/// number of records in the commit. Records already stored count too.
 #[derive(Debug, Args)]
 pub(crate) struct Load {
     #[command(flatten)]
     of: ColumnOf,
-    /// The slot stream; `-` or nothing is standard input
+    /// The slot stream; standard input if `-` or missing
     file: Option<PathBuf>,
-    /// Open the column for backfill: skipped slots may be filled from now on
+    /// Turn backfill on for the column: missing slots may be filled from now on
     #[arg(long)]
     backfill: bool,
-    /// The most records in one commit
+    /// Maximum number of records per commit
     #[arg(long, value_name = "N", default_value = "1024")]
     batch: NonZeroUsize,
     #[command(flatten)]
     door: DoorOptions,
 }
 
-/// The most bytes of values in one batch.
+/// Maximum bytes of values in one batch.
 const BATCH_BYTES: u64 = 64 << 20;
-/// A larger value is not gathered: it goes from the stream to the column in a commit of its own.
+/// A larger value is streamed into the column in a commit of its own.
 const STREAMED_BYTES: u64 = 8 << 20;
 const READ_BUFFER_BYTES: usize = 256 << 10;
 
@@ -61,7 +61,7 @@ impl Load {
             match stream.next_item() {
                 Ok(Some(item)) => loader.take(item)?,
                 Ok(None) => break,
-                // What came in whole before the stream broke is as good as what is committed.
+                // Items received whole before the stream broke are committed too.
                 Err(error) => {
                     loader.commit()?;
                     return Err(error.into());

@@ -11,10 +11,10 @@ use crate::cli::Cli;
 use crate::disk;
 use crate::failure::Answer;
 
-/// Write the manual pages into a directory, one for each verb
+/// Write the manual pages to a directory, one per verb
 #[derive(Debug, Args)]
 pub(crate) struct Man {
-    /// The directory, made where it is missing
+    /// The directory, created if missing
     #[arg(value_name = "DIR")]
     directory: PathBuf,
 }

@@ -20,42 +20,41 @@ use crate::map::{Axis, ColumnMap, Counts, svg};
 use crate::open;
 use crate::output::{self, Decimal, Output};
 
-/// A picture of which slots are there, skipped, pruned, missing or damaged
+/// Draw which slots are present, skipped, pruned, missing, damaged or unreadable
 ///
-/// Looks at the offset tables and at block roots, not at other data: a damage that only shows
-/// there is for `verify` to find. A slot without a block was skipped when bbr repeats the root of
-/// the slot before; otherwise it is missing. In bbr and bsr every slot is expected, in bss and bsd
-/// none is.
+/// Reads the offset tables and the block roots, no other data: other damage is found by `verify`. A
+/// slot without a block counts as skipped if bbr repeats the root of the slot before it, else as
+/// missing. In bbr and bsr every slot is expected, in bss and bsd none.
 #[derive(Debug, Args)]
 pub(crate) struct Map {
     /// The archive's directory
     archive: PathBuf,
-    /// One column; without it all that are there
+    /// The column (default: all columns of the archive)
     #[arg(value_parser = column_parser())]
     column: Option<Column>,
-    /// Write the picture as SVG to this file; `-` is standard output
+    /// Write the map as SVG to this file; `-` is standard output
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-    /// Print JSON: counts by file, and every range of slots that is missing or damaged
+    /// Print JSON: counts by file, and all ranges of missing or damaged slots
     #[arg(long, conflicts_with = "svg")]
     json: bool,
-    /// The first slot of the picture
+    /// The first slot of the map
     #[arg(long, value_name = "SLOT", value_parser = parse_slot)]
     from: Option<Slot>,
-    /// The last slot of the picture
+    /// The last slot of the map
     #[arg(long, value_name = "SLOT", value_parser = parse_slot)]
     to: Option<Slot>,
 }
 
-/// Columns of a terminal where none is asked or none tells.
+/// Assumed width if standard output is not a terminal or its size is unknown.
 const TERMINAL_COLUMNS: u16 = 80;
-/// Rows that fit a screen.
+/// Maximum number of rows on a terminal.
 const TERMINAL_ROWS: u64 = 24;
-/// What stands beside the cells of a row, at most: file, slot, era, date, and what parts them.
+/// Maximum width of a row's labels: file, slot, era, date, and separators.
 const LABEL_COLUMNS: u64 = 36;
 const SVG_CELLS: u64 = 64;
 const SVG_ROWS: u64 = 64;
-/// From here on several files share a row, however thin rows are drawn.
+/// With more files than this, several files share a row.
 const SVG_FILES: u64 = 4096;
 
 struct Opened {
@@ -83,7 +82,7 @@ impl Map {
             unreadable = maps.iter().map(|map| map.totals.of(SlotState::Unreadable)).sum();
             anyhow::Ok(maps)
         };
-        // What was pruned or lost is shown from where the archive began.
+        // Pruned and lost slots are shown from the archive's first slot.
         let is_pruned = columns.iter().any(|opened| opened.pruned_before.is_some());
         let begin = manifest.first_slot.or(is_pruned.then_some(Slot(0)));
         let shown = slots(&columns, roots.as_ref(), begin, (self.from, self.to))?;
@@ -114,7 +113,7 @@ impl Map {
         failure::none_failed(unreadable, "slot", "looked at")
     }
 
-    /// The columns that can be read, and how many cannot.
+    /// Opens the columns. Returns the readable ones and the number of failures.
     fn open_columns(&self, manifest: &Manifest) -> Result<(Vec<Opened>, u64)> {
         let asked = match self.column {
             Some(column) => vec![column],
@@ -136,13 +135,13 @@ impl Map {
         Ok((columns, failed))
     }
 
-    /// The block roots: of their own, for each column keeps the file that it looks at. Without them,
-    /// or with damaged ones, slots that were skipped are not told.
+    /// Opens the block roots as a separate reader, because each reader caches the file it looks at. If
+    /// they are missing or damaged, skipped slots are not recognized.
     fn roots(&self) -> Result<Option<Unmapped>> {
         Ok(Error::if_sound(self.open(Column::BlockRoots))?)
     }
 
-    /// A bad sector must not end the process, as it would in a map.
+    /// Opens a column unmapped: a bad sector under a mapping would end the process.
     fn open(&self, column: Column) -> coldstore::Result<Unmapped> {
         let directory = self.archive.join(column.dir_name());
         let column = Unmapped::open(directory, Some(column.spec()))?;
@@ -150,7 +149,7 @@ impl Map {
     }
 }
 
-/// The slots to show: those asked for, or all from where the archive began, as far as there are any.
+/// The slots to show: the requested range, or all slots from the archive's beginning.
 fn slots(
     columns: &[Opened],
     roots: Option<&Unmapped>,
@@ -172,7 +171,7 @@ fn slots(
     Ok((first <= last).then_some((first, last)))
 }
 
-/// Draws the columns side by side, for there are several of them and often several cores.
+/// Draws the columns in parallel, one thread each.
 fn draw(
     columns: &[Opened],
     roots: Option<&Unmapped>,
@@ -209,7 +208,7 @@ fn cells_per_row() -> u64 {
     1 << room.ilog2()
 }
 
-/// As <https://no-color.org> asks.
+/// Follows <https://no-color.org>.
 fn in_color() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

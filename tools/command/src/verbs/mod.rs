@@ -1,4 +1,4 @@
-//! One file per verb: its arguments and what it does.
+//! One file per verb, with its arguments and its work.
 
 pub(crate) mod completions;
 pub(crate) mod copy;

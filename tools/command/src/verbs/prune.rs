@@ -11,14 +11,15 @@ use crate::failure::Answer;
 
 /// Remove the files that lie wholly below a slot
 ///
-/// A file holds 8192 slots, and the one with a column's highest slot stays. Of states and state
-/// differences more may stay: a difference above the slot may build on a snapshot below it. The archive
-/// remembers what was pruned, and import does not bring it back unless it is told to.
+/// A file holds 8192 slots; the file with a column's highest slot stays. More files of states and state
+/// differences may stay, because a difference above the slot may build on a snapshot below it. The
+/// archive records the pruning, and import does not restore pruned slots unless asked to (import
+/// --backfill --refill).
 #[derive(Debug, Args)]
 pub(crate) struct Prune {
     #[command(flatten)]
     scope: Scope,
-    /// Files below this slot are removed
+    /// Remove files below this slot
     #[arg(long, value_name = "SLOT", value_parser = parse_slot)]
     before: Slot,
 }

@@ -20,9 +20,9 @@ pub(crate) struct Put {
     /// The slot
     #[arg(value_parser = parse_slot)]
     slot: Slot,
-    /// The file that holds the value; `-` or nothing is standard input
+    /// The file with the value; standard input if `-` or missing
     file: Option<PathBuf>,
-    /// Open the column for backfill: skipped slots may be filled from now on
+    /// Turn backfill on for the column: missing slots may be filled from now on
     #[arg(long)]
     backfill: bool,
     #[command(flatten)]
@@ -38,7 +38,7 @@ impl Put {
         let committed = match input.byte_len() {
             Some(byte_len) => writer.put_from(slot, byte_len, &mut input),
             None => {
-                // One byte more than fits is enough for the writer to refuse the value.
+                // One byte more than the bound is enough for the writer to refuse the value.
                 let enough = writer.conf().spec.max_value_bytes.saturating_add(1);
                 let mut value = Vec::new();
                 input.take(enough).read_to_end(&mut value)?;

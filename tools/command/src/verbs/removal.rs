@@ -1,4 +1,4 @@
-//! What `coldstore rewind` and `coldstore prune` share: what they remove, and what they say of it.
+//! Shared by `coldstore rewind` and `coldstore prune`: arguments, removal and report.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -14,15 +14,15 @@ use crate::failure::Answer;
 use crate::open;
 use crate::output::{self, Decimal, Output};
 
-/// The arguments that both have.
+/// Arguments of both verbs.
 #[derive(Debug, Args)]
 pub(super) struct Scope {
     /// The archive's directory
     archive: PathBuf,
-    /// These columns alone; without any, all that the archive has
+    /// The columns (default: all columns of the archive)
     #[arg(value_name = "COLUMN", value_parser = column_parser())]
     columns: Vec<Column>,
-    /// Only say what would be removed
+    /// Report what would be removed, and change nothing
     #[arg(long)]
     dry_run: bool,
     /// Print JSON
@@ -68,7 +68,7 @@ impl Scope {
         Ok(Answer::Yes)
     }
 
-    /// Says so when an error leaves the removal half done.
+    /// Removes, and reports when an error leaves the removal unfinished.
     fn begin(&self, removal: Removal, columns: &[Column]) -> Result<Vec<Removed>> {
         let removed = removal::remove(&self.archive, removal, columns);
         let manifest = if removed.is_err() { Manifest::read(&self.archive)? } else { None };

@@ -11,9 +11,9 @@ use crate::failure::Answer;
 
 /// Remove every record above a slot
 ///
-/// Each column is replaced as a whole, and none is left half rewound: what a crash interrupts is
-/// finished by the next command that writes. Programs that have the archive open for reading are told
-/// to open it again. The daemon must be stopped first.
+/// Each column is replaced as a whole: if a crash interrupts the command, the next command that writes
+/// finishes it. Programs that have the archive open for reading get an error and must open it again.
+/// Stop the daemon first.
 #[derive(Debug, Args)]
 pub(crate) struct Rewind {
     #[command(flatten)]

@@ -26,7 +26,7 @@ pub(crate) struct Scan {
     /// The last slot
     #[arg(long, value_name = "SLOT", value_parser = parse_slot)]
     to: Option<Slot>,
-    /// From the last slot down to the first
+    /// Print from the last slot to the first
     #[arg(long)]
     reverse: bool,
     /// Stop after this many records
@@ -39,17 +39,16 @@ pub(crate) struct Scan {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// For people: slot, length, stored length, first bytes
+    /// A table: slot, length, stored length, first bytes
     Table,
     /// One JSON object per line
     Json,
-    /// A slot stream, as `load` reads it
+    /// A slot stream, readable by `load`
     Stream,
     /// Slot, length and SHA-256 of the value, separated by tabs
     Sha256,
 }
 
-/// A record in JSON.
 #[derive(Serialize)]
 struct Object {
     slot: Decimal,
@@ -85,7 +84,7 @@ impl Scan {
         failure::none_failed(damaged, "record", "read")
     }
 
-    /// Goes on behind a damaged record, and returns how many there are.
+    /// Continues after a damaged record, and returns the number of damaged records.
     fn print_records(
         &self,
         view: &View,
@@ -106,7 +105,7 @@ impl Scan {
             match printed {
                 Ok(()) => left -= 1,
                 Err(error) if error.is::<coldstore::Error>() => {
-                    // In the order in which things were found, where both go to one terminal.
+                    // Keeps results and messages in order when both go to one terminal.
                     out.flush()?;
                     output::tell(&failure::sentence(&error));
                     damaged += 1;

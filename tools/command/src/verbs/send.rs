@@ -21,9 +21,9 @@ use crate::input::Input;
 
 /// Send a slot stream to the daemon
 ///
-/// The stream goes out in requests. After each of them is durable one line is printed, flushed at
-/// once: COMMITTED, the first and the last slot of the request, and how many records are in it.
-/// Sending a stream again is fine: records that are there already count.
+/// The stream is sent in several requests. When a request is durable, one line is printed and flushed:
+/// COMMITTED, the first slot, the last slot, and the number of records in the request. Sending a stream
+/// again is safe: records already stored count too.
 #[derive(Debug, Args)]
 pub(crate) struct Send {
     /// The daemon's socket
@@ -31,23 +31,23 @@ pub(crate) struct Send {
     /// The column's name
     #[arg(value_parser = column_parser())]
     column: Column,
-    /// The slot stream; `-` or nothing is standard input
+    /// The slot stream; standard input if `-` or missing
     file: Option<PathBuf>,
-    /// The most records in one request
+    /// Maximum number of records per request
     #[arg(long, value_name = "N", default_value = "1024")]
     batch: NonZeroUsize,
-    /// When the daemon is gone, try for this long to go on behind the last COMMITTED
+    /// If the daemon is unreachable, retry for this long, resuming after the last COMMITTED slot
     #[arg(long, value_name = "SECONDS", default_value = "0")]
     retry: u64,
     #[command(flatten)]
     door: DoorOptions,
 }
 
-/// From this many bytes of values on a request is sent. They are kept until it is answered.
+/// A request is sent when its values reach this many bytes. They are kept until it is answered.
 const REQUEST_BYTES: usize = 64 << 20;
 const READ_BUFFER_BYTES: usize = 256 << 10;
 
-/// The pauses between attempts double from the first to the last.
+/// The pause between attempts doubles from `FIRST_PAUSE` up to `LAST_PAUSE`.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -57,7 +57,7 @@ impl Send {
         let name = format!("send {}", self.column);
         let acknowledgements = Acknowledgements::of(&name, input.byte_len());
         let input = BufReader::with_capacity(READ_BUFFER_BYTES, input);
-        // The daemon knows what its column allows; a record holds no more than this.
+        // The daemon enforces the column's bound; no record exceeds this one.
         let limit = u64::from(u32::MAX);
         let mut stream = SlotStream::start(input, self.column.spec().record_type, limit)?;
         let client = Client::new(&self.socket).context("cannot start")?;
@@ -83,7 +83,7 @@ impl Send {
                     batch.push((slot, Bytes::from(value)));
                 }
                 Ok(None) => break,
-                // What came in whole before the stream broke is as good as what is committed.
+                // Items received whole before the stream broke are committed too.
                 Err(error) => {
                     sender.send(batch)?;
                     return Err(error.into());
@@ -138,7 +138,7 @@ impl Sender {
         self.acknowledgements.check()
     }
 
-    /// Prints what is durable, and returns its last slot.
+    /// Prints a `COMMITTED` line, and returns the last durable slot.
     fn acknowledge(&mut self, committed: StreamCommitted) -> Option<Slot> {
         let (first, last) = (Slot(committed.first?.0), Slot(committed.last?.0));
         self.acknowledgements.print(&BulkCommit { first, last, records: committed.committed.0 });
@@ -146,7 +146,7 @@ impl Sender {
     }
 }
 
-/// True for what another daemon, or the same one later, may not say again.
+/// True for errors that a restarted daemon, or a later attempt, may not repeat.
 fn may_pass(error: &ClientError) -> bool {
     match error {
         ClientError::Connection { .. } => true,

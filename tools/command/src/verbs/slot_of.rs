@@ -15,15 +15,15 @@ use coldstore_history::roots;
 
 /// Print the slot of a block root or a state root
 ///
-/// A block root is looked for in bbr, then the same as a state root in bsr: with the archive's root
-/// index where there is one (see `coldstore index`), else by reading the whole column.
+/// Looks in bbr, then in bsr. With the archive's root index (see `coldstore index`) the lookup is fast;
+/// otherwise it reads the whole column.
 #[derive(Debug, Args)]
 pub(crate) struct SlotOf {
     /// The archive's directory
     archive: PathBuf,
     /// The root, 64 hex digits
     root: Root,
-    /// Print slot and kind of root as JSON
+    /// Print the slot and the kind of root as JSON
     #[arg(long)]
     json: bool,
 }

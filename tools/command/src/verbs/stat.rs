@@ -18,10 +18,10 @@ use crate::open;
 use crate::output::{self, Decimal, Output, Table};
 use crate::verbs::verify::lines;
 
-/// Say what each column holds
+/// Print records, gaps, bytes and compression of each column
 ///
-/// Bytes per era and the largest records come from the offset tables. The compression ratio is that
-/// of some hundred records at even distances, which are decoded.
+/// Bytes per era and the largest records come from the offset tables. The compression ratio is measured
+/// on a few hundred evenly spaced records.
 #[derive(Debug, Args)]
 pub(crate) struct Stat {
     /// The archive's directory
@@ -36,7 +36,7 @@ struct ArchiveObject {
     config_name: Option<String>,
     genesis_validators_root: Option<Root>,
     slots_per_era: Option<Decimal>,
-    /// The slot of the newest state, while nothing proves it.
+    /// The slot of the newest state, as long as nothing proves it.
     unproved_state: Option<Decimal>,
     totals: TotalsObject,
     columns: Vec<ColumnObject>,
@@ -57,7 +57,7 @@ struct ColumnObject {
     name: &'static str,
     highest_slot: Option<Decimal>,
     lowest_slot: Option<Decimal>,
-    /// Records below this slot were removed on purpose.
+    /// Records below this slot were pruned.
     pruned_before: Option<Decimal>,
     records: Decimal,
     gaps: Decimal,
@@ -70,12 +70,12 @@ struct ColumnObject {
     conf_version: &'static str,
     backfill: BackfillObject,
     growth: GrowthObject,
-    /// Bytes of values for each byte stored; none where nothing is compressed, or there is nothing.
+    /// Bytes of values per stored byte; `None` if the column is uncompressed or empty.
     compression_ratio: Option<f64>,
-    /// Records that the ratio is of.
+    /// Number of records in the sample for the ratio.
     compression_sample: Decimal,
     largest_records: Vec<RecordObject>,
-    /// Files that healing has put aside; `heal --discard` removes them.
+    /// Files put aside by healing; `heal --discard` removes them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     put_aside: Vec<AsideObject>,
 }
@@ -115,10 +115,10 @@ struct BackfillObject {
     committed_length: Option<Decimal>,
 }
 
-/// Largest records that are named, and records that are decoded for the ratio.
+/// Number of largest records listed, and size of the sample for the ratio.
 const ASKED: RecordQuestions = RecordQuestions { largest: 5, sample: 512 };
 
-/// What is known of one column.
+/// The counts of one column.
 struct Counted {
     column: Column,
     stat: ColumnStat,
@@ -134,7 +134,7 @@ impl Stat {
         let archive = open::archive(&self.archive)?;
         let manifest = Manifest::read(&self.archive)?.unwrap_or_default();
         let network = Chain::recorded(&manifest);
-        // Where nothing tells, an era is what most are: as long as a file.
+        // If the chain is unknown, assumes the usual length of an era: that of a file.
         let slots_per_era = Chain::of(&self.archive)?.slots_per_era.unwrap_or(SLOTS_PER_FILE);
         let (mut columns, mut failed) = (Vec::new(), 0);
         for column in open::present_columns(&self.archive)? {
@@ -192,7 +192,7 @@ impl Stat {
 fn stat_of(archive: &Archive, column: Column, slots_per_era: u64) -> coldstore::Result<Counted> {
     let view = archive.column(column)?.view();
     let era_of = |slot: Slot| match column {
-        // The state behind an era is that era's.
+        // The state at an era's end belongs to that era.
         Column::StateSnapshots | Column::StateDiffs => slot.0.div_ceil(slots_per_era),
         _ => slot.0 / slots_per_era + 1,
     };
@@ -201,7 +201,7 @@ fn stat_of(archive: &Archive, column: Column, slots_per_era: u64) -> coldstore::
 }
 
 impl Counted {
-    /// Over the eras from the first to the last with a record.
+    /// Average over the eras from the first to the last with a record.
     fn average_bytes_per_era(&self) -> u64 {
         let eras = &self.records.eras;
         let Some((first, last)) = eras.first().zip(eras.last()) else { return 0 };
@@ -216,7 +216,7 @@ impl Counted {
             .then(|| sample.value_bytes as f64 / sample.stored_bytes as f64)
     }
 
-    /// The eras in a few bars, by bytes.
+    /// A bar chart of bytes by era.
     fn trend(&self) -> String {
         const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
         const WIDTH: u64 = 16;
@@ -224,7 +224,7 @@ impl Counted {
         let Some((first, last)) = eras.first().zip(eras.last()) else { return "-".to_owned() };
         let span = last.era - first.era + 1;
         let width = span.min(WIDTH);
-        // Bars stand for some eras or for one more: for the same number of bytes each.
+        // Bars may differ by one era, so each shows the average per era.
         let bar_of = |era: u64| u128::from(era) * u128::from(width) / u128::from(span);
         let bars: Vec<u64> = (0..width)
             .map(|bar| {

@@ -31,34 +31,36 @@ use crate::progress::Progress;
 
 /// Check everything and change nothing
 ///
-/// Reads every byte, and prints one line for each damage: file, offset, slot, wanted, found. Exits 1
-/// when there is any. What cannot be read (a bad sector, a permission) is no damage: it is listed as
-/// unreadable, the rest is checked all the same, and the exit status is 3. With
-/// --deep the verdict comes first: what is proved, and on what it rests; the exit status is also 1 when
-/// that is nothing. The proof of one column reads the others, too, and is skipped when one of them cannot
-/// be read.
+/// Reads every byte and prints one line per damage: file, offset, slot, wanted, found. Exits 1 if there
+/// is damage. Data that cannot be read (a bad sector, a permission) does not count as damage: it is
+/// listed as unreadable, the rest is still checked, and the exit status is 3.
+///
+/// With --deep the verdict is printed first: the proved range and the root on which the proof rests. If
+/// nothing is proved, the exit status is 1. The proof of one column also reads the other columns, and is
+/// skipped if one of them cannot be read.
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
     /// The archive's directory
     archive: PathBuf,
-    /// One column; without it all that are there
+    /// The column (default: all columns of the archive)
     #[arg(value_parser = column_parser())]
     column: Option<Column>,
-    /// Decode every value as well, and prove blocks, roots and states by each other, era by era
+    /// Also decode every value, and prove blocks, roots and states against each other, era by era
     #[arg(long)]
     deep: bool,
-    /// The first slot to prove; eras are proved whole
+    /// The first slot to prove, rounded to whole eras
     #[arg(long, value_name = "SLOT", requires = "deep", value_parser = parse_slot)]
     from: Option<Slot>,
-    /// The last slot to prove; eras are proved whole
+    /// The last slot to prove, rounded to whole eras
     #[arg(long, value_name = "SLOT", requires = "deep", value_parser = parse_slot)]
     to: Option<Slot>,
-    /// Keep in this file what was proved, and take from it what has not changed since; not in the
-    /// archive. Roots are hashed anew; blocks and states are taken where checksums are kept of them
+    /// Save the proved eras in this file, outside the archive, and skip them next time if they are
+    /// unchanged. Roots are always hashed again; blocks and states are skipped only if they have
+    /// checksums
     #[arg(long, value_name = "FILE", requires = "deep")]
     resume: Option<PathBuf>,
-    /// The root of the state of a slot, from a source that you trust: it proves every era up to the
-    /// state of that slot, where the archive has it
+    /// The state root of a slot, from a source you trust. It proves every era up to that state, if the
+    /// archive has it
     #[arg(long, value_name = "SLOT:0xROOT", requires = "deep")]
     trusted_state_root: Vec<TrustedRoot>,
     /// Print JSON
@@ -69,16 +71,16 @@ pub(crate) struct Verify {
 #[derive(Default, Serialize)]
 struct Verified {
     damages: Decimal,
-    /// Ranges and files that could not be read.
+    /// Number of ranges and files that could not be read.
     unreadable: Decimal,
-    /// Of the archive itself, and of columns that were read for the proof alone.
+    /// Findings for the archive itself, and for columns read only for the proof.
     findings: Vec<FindingObject>,
-    /// The slot of the newest state, while nothing proves it, as the manifest has it.
+    /// The slot of the newest state according to the manifest, as long as nothing proves it.
     unproved_state: Option<Decimal>,
-    /// What the archive lacks as a whole.
+    /// Columns and ranges that the archive as a whole lacks.
     lacking: Vec<LackingObject>,
     columns: Vec<ColumnObject>,
-    /// Of `--deep` alone.
+    /// Only with `--deep`.
     #[serde(skip_serializing_if = "Option::is_none")]
     proof: Option<ProofObject>,
 }
@@ -99,14 +101,14 @@ struct ColumnObject {
     column: &'static str,
     records: Decimal,
     with_checksum: Decimal,
-    /// Whole records that no checksum vouches for.
+    /// Records read whole that have no checksum.
     not_compared: Decimal,
     /// Records that could not be read to their end.
     unread_records: Decimal,
     files: Decimal,
     damages: Decimal,
     unreadable: Decimal,
-    /// Notes of which nothing tells whether a record was lost.
+    /// Notes that leave open whether a record was lost.
     undecided: Decimal,
     findings: Vec<FindingObject>,
 }
@@ -148,7 +150,7 @@ impl Verify {
         if report.failed == 0 {
             proved = self.verify_manifest(&mut report);
         }
-        // A proof maps what it reads: a bad sector would end the process.
+        // The proof maps the columns, where a bad sector would end the process.
         let is_readable = report.verified.unreadable.0 == 0 && report.failed == 0;
         if self.deep && is_readable {
             let deep = proved.and_then(|()| Deep::prepare(&self, &columns));
@@ -170,14 +172,14 @@ impl Verify {
         failure::none_failed(verified.unreadable.0, "place", "read")
     }
 
-    /// What `archive.toml` says of the chain must be what the states say.
+    /// Checks that `archive.toml` agrees with the states about the chain.
     fn verify_manifest(&self, report: &mut Report) -> Result<()> {
         let Some(manifest) = Manifest::read(&self.archive)? else { return Ok(()) };
         let of_states = self.column.is_none_or(|column| column == Column::StateSnapshots);
         if of_states {
             report.verified.unproved_state = manifest.unproved_state.map(|slot| Decimal(slot.0));
         }
-        // A proof has its own words for it.
+        // The proof reports the unproved state itself.
         if of_states && !self.deep && !self.json {
             lines::unproved_state(&manifest).iter().for_each(|line| output::tell(line));
         }
@@ -190,7 +192,7 @@ impl Verify {
                 let file = self.archive.join(manifest::FILE_NAME);
                 (Severity::Damage, file, (what, wanted, found))
             }
-            // It may have been told with its column.
+            // The file may have been reported with its column.
             Err(Error::Io(io)) if report.told.iter().any(|(file, _)| *file == io.path) => {
                 return Ok(());
             }
@@ -254,17 +256,17 @@ impl Verify {
     }
 }
 
-/// What is printed as it is found, and what is kept for the end.
+/// Prints findings as they come, and collects the rest for the end.
 struct Report {
     out: Output,
     json: bool,
     verified: Verified,
-    /// Files and slots of what was told already.
+    /// Files and slots already reported.
     told: HashSet<(PathBuf, Option<Slot>)>,
     is_deep: bool,
-    /// A line for each column, where the verdict of the proof comes first.
+    /// One line per column, held back until the verdict of the proof is printed.
     summaries: Vec<String>,
-    /// Columns with records and without a checksum.
+    /// Columns with records but no checksums.
     without_sums: Vec<&'static str>,
     failed: u64,
 }
@@ -283,7 +285,7 @@ impl Report {
         }
     }
 
-    /// What cannot be read of a column that was not asked for.
+    /// Reports an unreadable place in a column read only for the proof.
     fn unreadable(&mut self, column: Column, finding: &Finding) -> Result<()> {
         self.verified.unreadable.0 += 1;
         self.told.insert((finding.file.clone(), finding.slot));
@@ -294,7 +296,7 @@ impl Report {
         self.print(column, finding)
     }
 
-    /// Damage and what cannot be read are the result; a note is for people.
+    /// Prints a finding: damage and unreadable places to standard output, notes to standard error.
     fn print(&mut self, column: Column, finding: &Finding) -> Result<()> {
         let Finding { what, wanted, found, .. } = finding;
         let mut line = finding.file.display().to_string();
@@ -315,7 +317,8 @@ impl Report {
         Ok(self.out.flush()?)
     }
 
-    /// Records that are gone are damage; what is not finished is for people.
+    /// Reports what the archive lacks: lost records as damage on standard output, unfinished work on
+    /// standard error.
     fn lacking(&mut self, archive: &Path, lacking: &[Lacking]) -> Result<()> {
         for lacking in lacking {
             let is_damage = lacking.severity == Severity::Damage;
@@ -365,7 +368,7 @@ impl Report {
         }
     }
 
-    /// The verdict first, and then what it comes from. True unless it is that nothing is proved.
+    /// Prints the verdict, then the details. Returns false if nothing is proved.
     fn tell_verdict(&mut self) -> bool {
         let damages = self.verified.damages.0;
         let mut proof = self.verified.proof.as_mut();
@@ -385,7 +388,7 @@ impl Report {
     }
 }
 
-/// As it stands in JSON.
+/// The severity's name in JSON.
 pub(crate) fn name_of(severity: Severity) -> &'static str {
     match severity {
         Severity::Damage => "damage",
@@ -424,7 +427,7 @@ impl FindingObject {
     }
 }
 
-/// A column's files without the conf that says what of them is committed.
+/// The finding for a column with files but no conf.
 fn lost_conf(directory: &Path) -> Finding {
     Finding {
         severity: Severity::Damage,

@@ -15,19 +15,19 @@ use crate::daemon::{self, Options};
 use crate::failure::Answer;
 use crate::open;
 
-/// Own the archive's writers and serve them, and its readers, over HTTP on a Unix socket
+/// Run the writer daemon: own the archive's writers and serve HTTP on a Unix socket
 ///
-/// Ends on SIGINT and on SIGTERM, once everything that was accepted is durable and acknowledged; a
-/// second signal ends it at once.
+/// Ends on SIGINT and SIGTERM after all accepted writes are durable and acknowledged; a second signal
+/// ends it at once.
 #[derive(Debug, Args)]
 pub(crate) struct Write {
-    /// The archive's directory, made where it is missing
+    /// The archive's directory, created if missing
     archive: PathBuf,
-    /// The socket; one that a dead daemon has left there is replaced
+    /// The socket; a stale socket of a dead daemon is replaced
     #[arg(long, value_name = "PATH")]
     socket: PathBuf,
-    /// Open columns for backfill: skipped slots may be filled from now on. Without names, the
-    /// columns of states and of state differences
+    /// Turn backfill on for columns (default without names: states and state differences): missing
+    /// slots may be filled from now on
     #[arg(
         long,
         value_name = "COLUMN,...",
@@ -38,20 +38,20 @@ pub(crate) struct Write {
         value_parser = column_parser()
     )]
     backfill: Vec<Column>,
-    /// The most connections at once; others wait
+    /// Maximum number of concurrent connections; further ones wait
     #[arg(long, value_name = "N", default_value = "256")]
     max_connections: NonZeroU16,
-    /// Drop a client that neither sends nor reads for this long
+    /// Drop a client after this long without sending or reading
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = clap::value_parser!(u64).range(1..))]
     stall_timeout: u64,
-    /// Drop a client that sends a value of more than 64 KiB more slowly than this, in KiB a second
+    /// Drop a client that sends a value of more than 64 KiB at a lower rate, in KiB per second
     #[arg(long, value_name = "KIB", default_value = "256")]
     min_rate: NonZeroU32,
-    /// Memory for request bodies under way, in MiB. An eighth is for those of up to 64 KiB alone;
-    /// values of more than 16 MiB arrive in unnamed files in the archive's directory
+    /// Memory for request bodies in flight, in MiB. An eighth is reserved for bodies of up to 64 KiB;
+    /// values of more than 16 MiB are spooled to unnamed files in the archive's directory
     #[arg(long, value_name = "MIB", default_value_t = daemon::BUDGET_MIB, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     budget: u32,
-    /// Answer /metrics over TCP too, for Prometheus: a port of the loopback interface, or ADDRESS:PORT
+    /// Serve /metrics over TCP too, for Prometheus: a port of the loopback interface, or ADDRESS:PORT
     #[arg(long, value_name = "ADDR", value_parser = parse_metrics)]
     metrics: Option<SocketAddr>,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `.era` files.
+//! Exports `.era` files.
 
 use std::ops::{ControlFlow, RangeInclusive};
 use std::path::Path;
@@ -31,7 +31,7 @@ struct Summary {
     skipped_slots: Decimal,
     bytes: Decimal,
     seconds: f64,
-    /// Blocks that were not shown to be whole: their fork or preset is not known here.
+    /// Blocks of an unknown fork or preset, which may be blinded.
     unknown_layouts: Decimal,
     config_name: String,
     genesis_validators_root: Option<Root>,
@@ -69,7 +69,7 @@ pub(super) fn export(
         .context("the archive does not say how many slots an era has, and no state in bss tells")?;
     let config_name = config_name(&chain, network.as_ref())?;
     let pruned = Pruned { manifest: Manifest::read(root)?.unwrap_or_default(), slots_per_era };
-    // Pruned eras are left out, unless they are asked for.
+    // Pruned eras are left out, unless requested.
     let (eras, left_out) = match asked {
         Some(eras) => (eras, None),
         None => {
@@ -110,7 +110,7 @@ pub(super) fn export(
         summary.tell();
     }
     let printed = if json { print(&summary) } else { Ok(()) };
-    // Whether the export came to its end is more than whether anybody reads of it.
+    // A failed export matters more than failed output.
     exported?;
     printed.map(|()| Answer::Yes)
 }
@@ -145,7 +145,8 @@ struct Views {
 }
 
 impl Views {
-    /// The view of the block roots is taken first: an era whose roots it has is whole in the others.
+    /// Takes the view of the block roots first, so the other views have every era whose roots are in
+    /// it.
     fn open(archive: &Archive) -> Result<Self> {
         let block_roots = archive.column(Column::BlockRoots)?.view();
         let blocks = archive.column(Column::Blocks)?.view();
@@ -161,7 +162,7 @@ impl Views {
         }
     }
 
-    /// The eras of which `bbr` has all slots, at its two ends; and era 0, where there is its state.
+    /// The eras whose slots are all within the two ends of `bbr`, and era 0 if its state is stored.
     fn eras(&self, slots_per_era: u64) -> Result<RangeInclusive<u64>> {
         let has_genesis = self.state_snapshots.contains(Slot(0))?;
         let first = self.block_roots.at_or_after(Slot(0))?.map(|record| record.slot().0);
@@ -174,14 +175,14 @@ impl Views {
     }
 }
 
-/// What was removed on purpose.
+/// The pruned slots.
 struct Pruned {
     manifest: Manifest,
     slots_per_era: u64,
 }
 
 impl Pruned {
-    /// A column of which an era needs a slot that was pruned, and the slot before which all were.
+    /// A pruned column with slots that an era needs, and the slot below which it was pruned.
     fn of(&self, era: u64) -> Option<(Column, Slot)> {
         let state = era.saturating_mul(self.slots_per_era);
         let first = era.checked_sub(1).map(|before| before.saturating_mul(self.slots_per_era));
@@ -196,8 +197,7 @@ impl Pruned {
         })
     }
 
-    /// The first and the last era that was pruned, of these and of those before them that the archive
-    /// once had.
+    /// The first and the last pruned era, among `eras` and those before it that the archive once had.
     fn within(&self, eras: &RangeInclusive<u64>) -> Option<(u64, u64)> {
         let begun = self.manifest.first_slot.map(|first| match first.0 {
             0 => 0,
@@ -209,7 +209,7 @@ impl Pruned {
         Some((first, pruned.next_back().unwrap_or(first)))
     }
 
-    /// Why an era has no block, root or state.
+    /// Explains a missing block, root or state by pruning, if that is the reason.
     fn explain(&self, era: u64, error: ExportError) -> anyhow::Error {
         let is_absence = matches!(
             error,

@@ -1,4 +1,4 @@
-//! What an `.era` file is called: `<config name>-<era>-<short root>.era` (e2store-format-specs,
+//! File names of `.era` files: `<config name>-<era>-<short root>.era` (e2store-format-specs,
 //! `formats/era.md`).
 
 use anyhow::{Result, ensure};
@@ -7,10 +7,10 @@ use coldstore_consensus::{Root, era_root};
 
 /// The name of an era's file.
 ///
-/// The short root is the beginning of the era's entry in `historical_roots` or
-/// `historical_summaries`. Both have the `hash_tree_root` of the two vectors of roots that the
-/// era's state has, whatever its fork: `HistoricalBatch` and `HistoricalSummary` hash alike. So
-/// what stands in the state's fixed places is enough. Era 0 has the genesis validators root.
+/// The short root is the first bytes of the era's entry in `historical_roots` or
+/// `historical_summaries`. Each entry is the `hash_tree_root` of the two root vectors in the era's
+/// state; `HistoricalBatch` and `HistoricalSummary` hash alike. The fixed fields of the state therefore
+/// suffice, whatever its fork. For era 0 it is the genesis validators root.
 pub(super) fn of(config_name: &str, export: &EraExport<'_>) -> String {
     let root = match export.roots() {
         Some(roots) => era_root(&roots.block_roots, &roots.state_roots),
@@ -25,7 +25,7 @@ pub(in crate::verbs) fn is_config_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(fits)
 }
 
-/// Refuses a name that would lead out of the directory, or that others could not read.
+/// Refuses a name that would lead out of the directory, or that other software could not parse.
 pub(super) fn check_config(name: &str) -> Result<()> {
     ensure!(
         is_config_name(name),

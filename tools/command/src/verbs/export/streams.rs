@@ -1,4 +1,4 @@
-//! Slot streams of whole columns, or of a range of slots of them.
+//! Exports slot streams of columns, or of a range of their slots.
 
 use std::io::Write;
 use std::ops::RangeInclusive;
@@ -108,8 +108,8 @@ fn stopped(stop: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-/// Writes a stream, and says how many records and bytes it has. The first record that cannot be
-/// read ends it: half a stream is no copy of a column.
+/// Writes a stream, and returns the number of records and bytes. Stops with an error at the first
+/// unreadable record, because a partial stream is not a copy of a column.
 fn write_stream(
     view: &View,
     slots: &RangeInclusive<Slot>,

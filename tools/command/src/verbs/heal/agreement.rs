@@ -1,4 +1,4 @@
-//! Whether a copy of a column agrees with the archive's other columns.
+//! Checks whether a copy of a column agrees with the archive's other columns.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,33 +12,33 @@ use crate::open;
 
 /// Bytes of a signed block up to its message: an offset and a signature.
 const MESSAGE: usize = 100;
-/// Where in the message the roots lie, behind slot and proposer.
+/// Offsets of the roots in the message, after slot and proposer.
 const PARENT_ROOT: usize = MESSAGE + 16;
 const STATE_ROOT: usize = PARENT_ROOT + 32;
-/// The newest states among which one that can be hashed is looked for, at most.
+/// Maximum number of states tried, newest first, to find one that can be hashed.
 const STATES_LOOKED_AT: usize = 1000;
 
-/// What was compared.
+/// Counts of comparisons.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Compared {
     /// Comparisons of two roots.
     pub(super) roots: u64,
-    /// Records of the copy that were compared as a whole.
+    /// Records of the copy that were compared whole.
     pub(super) records: u64,
 }
 
 /// Compares the content of a column in the directory `new` with the other columns:
 ///
-/// 1. the parent root and the state root in each block with `bbr` and `bsr`, and what the block hashes
-///    to with `bbr`,
-/// 2. what each state hashes to with `bsr`,
-/// 3. the roots of each era with what the newest state has for it,
+/// 1. the parent root and the state root in each block with `bbr` and `bsr`, and the hash of the block
+///    with `bbr`,
+/// 2. the hash of each state with `bsr`,
+/// 3. the roots of each era with those in the newest state.
 ///
-/// as far as the column has a part in it. Nothing is hashed without a preset.
+/// Only comparisons that involve the column are made. Without a preset nothing is hashed.
 ///
 /// # Errors
-/// [`Error::Corrupt`] with the slot where the two differ, [`Error::Io`]; what of the other columns is
-/// damaged or cannot be hashed is passed over.
+/// [`Error::Corrupt`] with the slot of the first difference, [`Error::Io`]. Damaged records of the other
+/// columns, and records that cannot be hashed, are skipped.
 pub(super) fn compare(
     archive: &Path,
     column: Column,
@@ -87,7 +87,7 @@ struct Comparison {
     state_roots: Option<View>,
     snapshots: Option<View>,
     roots: u64,
-    /// Slots of the copy whose record was compared, by file.
+    /// Whether the record of each slot of the copy was compared, by file.
     compared: BTreeMap<FileId, Vec<bool>>,
 }
 
@@ -185,7 +185,7 @@ impl Comparison {
         Ok(())
     }
 
-    /// The newest state that can be hashed: its slot, the slots of an era, and what it has of eras.
+    /// The newest state that can be hashed: its slot, the slots per era, and its accumulators.
     fn newest_state(&self) -> Option<(Slot, u64, Accumulators)> {
         let (snapshots, preset) = (self.snapshots.as_ref()?, self.preset?);
         let newest = snapshots.range(..).rev().flatten().take(STATES_LOOKED_AT);
@@ -198,9 +198,9 @@ impl Comparison {
         hashed.next()
     }
 
-    /// Compares a root with that of a slot in a column; false where that has none.
+    /// Compares a root with the one stored for a slot; false if none is stored.
     fn root(&mut self, of: Column, at: Slot, told: &[u8], whose: &str) -> Result<bool> {
-        // A comparison in which the copy has no part says nothing of it.
+        // A comparison between two other columns does not concern the copy.
         let is_copy = of == self.column;
         if !is_copy && matches!(self.column, Column::BlockRoots | Column::StateRoots) {
             return Ok(false);
@@ -224,7 +224,7 @@ impl Comparison {
         })
     }
 
-    /// A record of the copy must be readable, one of the other columns may be damaged.
+    /// Skips a damaged record of another column; in the copy it is an error.
     fn passed_over<T>(&self, of: Column, read: Result<T>) -> Result<Option<T>> {
         match read {
             Ok(read) => Ok(Some(read)),

@@ -22,21 +22,21 @@ struct ReplacedObject {
     column: &'static str,
     records: Decimal,
     highest_slot: Option<Decimal>,
-    /// Comparisons of roots with those of the archive's other columns.
+    /// Roots compared with the archive's other columns.
     compared_roots: Decimal,
-    /// Records that were compared as a whole, by what they or others hash to.
+    /// Records compared whole, by their own hash or by another record that contains their root.
     compared_records: Decimal,
     not_compared_records: Decimal,
 }
 
-/// Replaces a column by a copy that agrees with the others.
+/// Replaces a column by a copy that agrees with the other columns.
 pub(super) fn replace(archive: &Path, column: Column, copy: &Path, json: bool) -> Result<Answer> {
     removal::finish_intents(archive)?;
     let inside = copy.join(column.dir_name());
     let copy = if check::is_there(&inside.join(names::CONF))? { &*inside } else { copy };
     let view = open::directory(copy, column)?.view();
     let known = Manifest::read(archive)?.unwrap_or_default();
-    // Any distance from what is left of the archive.
+    // The copy may end far above what is left of the archive.
     let door = Door::new(column).genesis_validators_root(known.genesis_validators_root).far(true);
     let options = WriterOptions::create(column.spec()).checksums(Checksums::On).door(door);
     let preset = preset_of(archive, column)?;
@@ -91,8 +91,8 @@ pub(super) fn replace(archive: &Path, column: Column, copy: &Path, json: bool) -
     Ok(Answer::Yes)
 }
 
-/// The preset of the archive's chain, or why it cannot be told. What cannot be looked at is an error,
-/// unless it may be what is to be replaced.
+/// The preset of the archive's chain, or why it is unknown. A column that cannot be read is an error,
+/// unless it may be the one to replace.
 fn preset_of(archive: &Path, replaced: Column) -> Result<std::result::Result<Preset, String>> {
     let look = || {
         let opened = open::archive(archive)?;

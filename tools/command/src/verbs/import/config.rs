@@ -1,4 +1,4 @@
-//! Whether the files are what the operator's config says: its preset, its forks, its name.
+//! Checks the files against the operator's config: preset, forks and name.
 
 use anyhow::{Context, Result, bail, ensure};
 use coldstore::era::{EraFile, Plan, PlannedFile};
@@ -11,8 +11,8 @@ const NOTHING: &str = "there is no era in these files";
 const AS_THEY_ARE: &str =
     "nothing can be proved of these files, --trust-files imports them as they are";
 
-/// The preset of the chain: the one that is named, which the files must not contradict, or else what
-/// the files tell.
+/// The preset of the chain: `named`, if the files do not contradict it, or else the preset that the
+/// files imply.
 pub(super) fn preset_of(
     plan: &Plan,
     slots_per_era: Option<u64>,
@@ -58,7 +58,7 @@ fn possible_presets(planned: &PlannedFile, slots_per_era: Option<u64>) -> Result
     Preset::of_chain(Some(&root), slots_per_era, &mut bytes).context(path)
 }
 
-/// Refuses files that contradict the config which names their network.
+/// Refuses files that contradict the network's config.
 pub(super) fn check(plan: &Plan, slots_per_era: Option<u64>, network: &Network) -> Result<()> {
     if network.file.is_none() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Which of the files that were given are imported, and which are left out.
+//! Chooses the files to import; the others are left out.
 
 use std::path::{Path, PathBuf};
 
@@ -16,19 +16,19 @@ use crate::open;
 use crate::output;
 use crate::verbs::export;
 
-/// What an operator does about files of several chains.
+/// Advice for files of several chains.
 const WHICH: &str = "--network NAME|FILE says which of them to import";
 
-/// A file that is not imported, and why.
+/// A file that is left out, and the reason.
 #[derive(Serialize)]
 pub(super) struct LeftOut {
     file: PathBuf,
     why: String,
-    /// False where it is good, and not wanted or not needed.
+    /// Whether the file is no valid `.era` file; false if it is merely not needed.
     bad: bool,
 }
 
-/// The files that are imported, and those that are not, which are reported.
+/// Chooses the files to import; reports the others.
 pub(super) fn choose(paths: &[PathBuf], network: Option<&Network>) -> Result<(Plan, Vec<LeftOut>)> {
     let chain = match network {
         Some(network) => chain_of_network(paths, network)?,
@@ -70,13 +70,13 @@ pub(super) fn choose(paths: &[PathBuf], network: Option<&Network>) -> Result<(Pl
     Ok((plan, left_out))
 }
 
-/// The chain of a network among those of the files. A beacon config does not say its genesis
-/// validators root: there it is the only one of several chains that the config does not contradict.
+/// The chain of a network among those of the files. A beacon config has no genesis validators root.
+/// Then the chain is found only if the config contradicts all others.
 fn chain_of_network(paths: &[PathBuf], network: &Network) -> Result<Option<Root>> {
     if network.genesis_validators_root.is_some() {
         return Ok(network.genesis_validators_root);
     }
-    // Bad files are reported by whoever looks at all of them.
+    // The scan of all files reports bad ones.
     let chains = Plan::chains(paths).unwrap_or_default();
     if chains.len() < 2 {
         return Ok(None);
@@ -89,8 +89,8 @@ fn chain_of_network(paths: &[PathBuf], network: &Network) -> Result<Option<Root>
     })
 }
 
-/// The config name that the files have in their names, `<config name>-<era>-<short root>.era`, if they
-/// agree. What chain they are of it does not say.
+/// The config name in the file names, `<config name>-<era>-<short root>.era`, if they agree. It does
+/// not identify the chain.
 pub(super) fn config_name(plan: &Plan) -> Option<String> {
     let mut names = plan.files().iter().filter_map(config_name_of);
     let name = names.next()?;
@@ -107,15 +107,15 @@ pub(super) fn config_name_of(file: &PlannedFile) -> Option<&str> {
     (is_hex && is_era && export::is_config_name(name)).then_some(name)
 }
 
-/// Refuses to begin an archive behind a bad file: the eras before its first one cannot be added
-/// later. What era a bad file would have been is a guess by its name.
+/// Refuses to begin an archive after a bad file, since the eras before the first one cannot be added
+/// later. The era of a bad file is guessed from its name.
 pub(super) fn check_beginning(plan: &Plan, archive: &Path) -> Result<()> {
     let is_begun = check::is_there(archive)? && {
         let archive = open::archive(archive)?;
         let roots = archive.column_if_there(Column::BlockRoots)?;
         roots.is_some_and(|roots| roots.view().highest_written_slot().is_some())
     };
-    // Era 0 has no blocks: with era 1 nothing is lost but its state.
+    // Era 0 has no blocks: an archive that begins with era 1 lacks only the genesis state.
     let first = plan.files().iter().filter(|file| file.last_era > 0).map(|file| file.first_era);
     let Some(first) = first.min().filter(|first| !is_begun && *first > 0) else { return Ok(()) };
     let may_be_before = |file: &&BadFile| match era_by_name(&file.path) {
@@ -137,7 +137,7 @@ fn era_by_name(path: &Path) -> Option<u64> {
     path.file_name()?.to_str()?.rsplit('-').nth(1)?.parse().ok()
 }
 
-/// Exit status 3, unless every file that was left out is a good one.
+/// Fails (exit status 3) if a file was left out as bad.
 pub(super) fn check_left_out(left_out: &[LeftOut]) -> Result<()> {
     match left_out.iter().filter(|file| file.bad).count() {
         0 => Ok(()),

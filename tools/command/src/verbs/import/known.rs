@@ -1,4 +1,4 @@
-//! What the manifest learns when an import has ended.
+//! Updates the manifest at the end of an import.
 
 use std::path::Path;
 
@@ -10,18 +10,18 @@ use coldstore::{Archive, Column, Error, Manifest, Result, Slot, View};
 use super::proof::Proof;
 use crate::open;
 
-/// What was asked for, as far as it decides what is known afterwards.
+/// The inputs of the update.
 pub(super) struct Known<'a> {
     pub(super) done: &'a ImportReport,
     pub(super) proof: Option<&'a Proof>,
-    /// Which states a refill brings back, and how many slots an era has. `None` without a refill.
+    /// The states restored by a refill, and the slots per era; `None` without a refill.
     pub(super) refilled: Option<(States, Option<u64>)>,
 }
 
 impl Known<'_> {
-    /// Records it.
+    /// Writes the manifest.
     pub(super) fn record(&self, root: &Path) -> Result<Manifest> {
-        // A newest state is called unproved there, until it is known better.
+        // This marks the newest state as unproved; below, a proof clears the mark.
         coldstore::archive::record(root)?;
         let archive = open::archive(root)?;
         Manifest::update(root, |manifest| {
@@ -33,7 +33,7 @@ impl Known<'_> {
             for column in Column::ALL {
                 let Some(pruned) = manifest.column(column).pruned_before else { continue };
                 let left = match (column, slots_per_era) {
-                    // No .era file has state differences.
+                    // Era files have no state differences.
                     (Column::StateDiffs, _) | (Column::StateSnapshots, None) => Some(pruned),
                     (Column::StateSnapshots, Some(slots)) => {
                         let boundaries = Boundaries { first, slots, states };
@@ -64,8 +64,8 @@ fn view_of(archive: &Archive, column: Column) -> Result<Option<View>> {
     }
 }
 
-/// Down to which slot a column of blocks or roots has again everything from `first` on that was
-/// pruned; `None` when it has all of it.
+/// The slot below which a column of blocks or roots still lacks pruned records from `first` on; `None`
+/// if it has all of them.
 fn lacking_before(
     archive: &Archive,
     column: Column,
@@ -91,7 +91,7 @@ fn lacking_before(
     Ok(Some(left).filter(|left| *left > first))
 }
 
-/// The slots whose states an import keeps.
+/// The boundary states that an import keeps.
 struct Boundaries {
     first: Slot,
     slots: u64,
@@ -99,10 +99,10 @@ struct Boundaries {
 }
 
 impl Boundaries {
-    /// As [`lacking_before`].
+    /// Like the function [`lacking_before`], for states.
     fn lacking_before(&self, view: Option<&View>, pruned: Slot) -> Result<Option<Slot>> {
         let Some(view) = view else { return Ok(Some(pruned)) };
-        // The state that an era begins with belongs to the era before it.
+        // The state at the start of an era belongs to the era before it.
         let first_era = match self.first.0 {
             0 => 0,
             first => first / self.slots + 1,

@@ -18,7 +18,7 @@ use crate::networks;
 use crate::open;
 use crate::output::{self, Decimal, count};
 
-/// What the prover borrows.
+/// The inputs borrowed by the prover.
 pub(super) struct Proof {
     preset: Preset,
     trust: Trust,
@@ -26,14 +26,14 @@ pub(super) struct Proof {
 }
 
 impl Proof {
-    /// Reads what is trusted, and hashes its states.
+    /// Reads the trusted roots, and hashes the states of the archive for them.
     pub(super) fn prepare(
         plan: &Plan,
         archive: &Path,
         preset: Preset,
         trusted: &[TrustedRoot],
     ) -> Result<Self> {
-        // What is not there yet has nothing that an import could be tied to.
+        // A new archive has nothing to compare with.
         let archive = if check::is_there(archive)? { Some(open::archive(archive)?) } else { None };
         let trust = Trust::establish(trusted.to_vec(), preset, Some(plan), archive.as_ref());
         let trust = trust.map_err(|fault| match fault {
@@ -56,14 +56,14 @@ impl Proof {
             .unproved_state(unproved_state)
     }
 
-    /// True when a trusted root is that of the state of a slot, or of a state above a slot whose
-    /// state was `stored` by this import: that one was compared with it.
+    /// Whether a trusted root proves the state of a slot: it is the root of this state, or of a later
+    /// one, and this import `stored` the state after comparing the two.
     pub(super) fn vouches_for(&self, slot: Slot, stored: bool) -> bool {
         self.trust.state_root(slot).is_some() || (stored && self.trust.proves_up_to() >= Some(slot))
     }
 }
 
-/// An era twice is not one history: which of the two files is right?
+/// Refuses an era that is in two files: the proof cannot tell which one is right.
 pub(super) fn check_once(plan: &Plan) -> Result<()> {
     let mut last: Option<&coldstore::era::PlannedFile> = None;
     for file in plan.files() {
@@ -132,7 +132,7 @@ impl ProofObject {
         }
     }
 
-    /// One line: what was proved, and what that rests on.
+    /// One line: the proved range, and the root on which the proof rests.
     pub(super) fn verdict(&self) -> String {
         let (trusted, agreeing) = (self.trusted_eras.0, self.agreeing_eras.0);
         if trusted + agreeing == 0 {
@@ -164,7 +164,7 @@ impl ProofObject {
         }
     }
 
-    /// What the verdict leaves out.
+    /// Prints the details.
     pub(super) fn tell_details(&self) {
         if self.trusted_eras.0 + self.agreeing_eras.0 == 0 {
             return;
@@ -196,7 +196,7 @@ impl ProofObject {
     }
 }
 
-/// No file of a Gnosis network was at hand when the preset was made.
+/// Warns about the gnosis preset, which was written without a file of a Gnosis network at hand.
 pub(in crate::verbs) fn tell_of_preset(preset: Preset) {
     if preset == Preset::Gnosis {
         output::tell(

@@ -1,4 +1,4 @@
-//! What an import did.
+//! The summary of an import.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,9 +17,9 @@ use crate::output::{self, Decimal};
 pub(super) struct Summary {
     imported_eras: Decimal,
     present_eras: Decimal,
-    /// Pruned, and left so.
+    /// Eras that were pruned and not restored.
     pruned_eras: Decimal,
-    /// Of the imported ones those of which the archive had some.
+    /// Imported eras of which the archive already had a part.
     completed_eras: Decimal,
     blocks: Decimal,
     skipped_slots: Decimal,
@@ -28,11 +28,11 @@ pub(super) struct Summary {
     last_slot: Option<Decimal>,
     bytes: Decimal,
     seconds: f64,
-    /// How many eras have their block index written in which way.
+    /// Number of eras by encoding of their block index.
     index_encodings: BTreeMap<String, u64>,
     config_name: Option<String>,
     genesis_validators_root: Option<Root>,
-    /// `null` when the files were trusted.
+    /// `null` with `--trust-files`.
     proof: Option<ProofObject>,
     pub(super) left_out: Vec<LeftOut>,
 }
@@ -113,7 +113,7 @@ impl Summary {
     }
 }
 
-/// How many eras, of which the archive had some, each column lacked something of.
+/// For each column, the number of eras in which it lacked something that was added.
 fn completed(done: &ImportReport) -> BTreeMap<Column, u64> {
     let mut eras = BTreeMap::new();
     for column in done.eras.iter().flat_map(|era| &era.completed) {

@@ -1,4 +1,4 @@
-//! What goes on beside an import.
+//! Progress, signals and manifest updates during an import.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -13,16 +13,15 @@ use coldstore::{Manifest, archive};
 use crate::chain::Chain;
 use crate::progress::Progress as Bar;
 
-/// How often the manifest learns how far the columns are. It is made durable each time.
+/// Interval between two updates of the columns' highest slots in the manifest. Each is made durable.
 const RECORD_EVERY: Duration = Duration::from_secs(60);
 
-/// Draws the progress, listens for signals, and records the chain before the first state
-/// is committed.
+/// Draws the progress, checks for signals, and records the chain before the first state is committed.
 pub(super) struct Watch<'a> {
     pub(super) archive: &'a Path,
-    /// `None` once the manifest has it.
+    /// `None` once it is in the manifest.
     pub(super) to_keep: Option<(&'a Chain, States)>,
-    /// When the manifest was written last.
+    /// Time of the last write of the manifest.
     pub(super) recorded_at: Instant,
     pub(super) failed: Option<anyhow::Error>,
     pub(super) stop: Arc<AtomicBool>,
@@ -39,7 +38,7 @@ impl Observer for Watch<'_> {
         };
         let Progress { era, eras_done, eras_total, .. } = progress;
         self.bar.set_message(format!("era {era} ({eras_done} of {eras_total} done): {doing}"));
-        // The library counts each file twice, for it is read twice.
+        // Each file is read twice, and the library counts both.
         self.bar.set_position(progress.bytes_done / 2);
         if progress.phase != Phase::Verify {
             self.keep();
@@ -61,8 +60,8 @@ impl Observer for Watch<'_> {
 }
 
 impl Watch<'_> {
-    /// Records the chain, once: whether a newest state is at the end of an era can only be told with the
-    /// length of eras, however the import ends.
+    /// Records the chain, once. If the import stops early, the length of an era is needed to tell
+    /// whether the newest state is at an era's end.
     fn keep(&mut self) {
         let Some((chain, states)) = self.to_keep.take() else { return };
         let recorded = Manifest::update(self.archive, |manifest| {
@@ -99,8 +98,8 @@ mod tests {
         }
     }
 
-    /// Guards against a manifest that learns the length of eras only after the first of them: the archive
-    /// would not be known to end with a state that nothing proves.
+    /// The manifest got the length of an era only after the first era: the newest state was not
+    /// recorded as unproved.
     #[test]
     fn a_first_import_that_ends_within_an_era_records_its_state_as_unproved() {
         let scratch = tempfile::tempdir().unwrap();

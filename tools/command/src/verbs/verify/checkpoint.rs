@@ -1,9 +1,9 @@
-//! What an earlier proof came to, in a file that the operator names.
+//! The result of an earlier proof, in the file of `--resume`.
 //!
-//! The file is believed as little as possible. Roots are hashed anew; an era's blocks and states are
-//! taken when its roots and the checksums of its records are those that were proved (`seal`), and the
-//! records have just been compared with their checksums. So it does no harm to give the file of
-//! another archive, of a copy that is older, or of one that somebody changed.
+//! The file is not trusted. Roots are always hashed again. An era's blocks and states are skipped only
+//! if its roots and the checksums of its records are those that were proved (`seal`), and its records
+//! were just compared with their checksums. The file of another archive, an outdated file or a forged
+//! one therefore does no harm.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,10 +19,10 @@ use serde::{Deserialize, Serialize};
 use crate::disk;
 use crate::failure::Usage;
 
-/// The file is written this often at most, and at the end.
+/// Minimum time between two writes of the file; it is also written at the end.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a proof is of. A file serves proofs of the same.
+/// The subject of a proof. A file only serves proofs of the same subject.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ProofOf {
     pub(super) genesis_validators_root: Option<Root>,
@@ -47,7 +47,7 @@ pub(super) struct Checkpoint {
     written: Instant,
 }
 
-/// Refuses a file in the archive: whoever reads an archive does not write into it.
+/// Refuses a file inside the archive, which is opened for reading only.
 pub(super) fn check_place(path: &Path, archive: &Path) -> Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
@@ -62,7 +62,7 @@ pub(super) fn check_place(path: &Path, archive: &Path) -> Result<()> {
 }
 
 impl Checkpoint {
-    /// Reads the file, if there is one.
+    /// Reads the file, if it exists.
     pub(super) fn open(path: PathBuf, of: ProofOf) -> Result<Self> {
         let eras = match disk::read_checkpoint(&path) {
             Ok(text) => parse(&text, &of).with_context(|| path.display().to_string())?,
@@ -79,12 +79,12 @@ impl Checkpoint {
         &self.path
     }
 
-    /// What was proved of an era earlier.
+    /// The earlier result for an era.
     pub(super) fn earlier(&self, era: u64) -> Option<ProvedEra> {
         self.eras.get(&era).copied()
     }
 
-    /// Keeps what was proved of an era; `None` forgets it.
+    /// Saves the result for an era; `None` removes it.
     pub(super) fn keep(&mut self, era: u64, proved: Option<ProvedEra>) -> Result<()> {
         match proved {
             Some(proved) => self.eras.insert(era, proved),

@@ -22,19 +22,19 @@ use crate::output;
 use crate::progress::Progress;
 use crate::signals;
 
-/// The newest states by whose layout the preset is recognised, at most.
+/// Maximum number of states tried, newest first, to recognize the preset by layout.
 const STATES_LOOKED_AT: usize = 1000;
 
-/// What is to be proved.
+/// The proof to run, or why there is none.
 pub(super) enum Deep {
-    /// No root covers what is in this column.
+    /// No root covers the column's records.
     Nothing,
-    /// It cannot be: the reason.
+    /// Nothing can be proved, for this reason.
     NotProved(String),
     Proof(Box<Proof>),
 }
 
-/// A proof, and what it is made with.
+/// A proof and its inputs.
 pub(super) struct Proof {
     archive: Archive,
     options: DeepOptions,
@@ -45,17 +45,17 @@ pub(super) struct Proof {
     stop: Arc<AtomicBool>,
 }
 
-/// The columns whose contents roots cover. The proof maps all of them, whichever one it is asked for.
+/// The columns covered by roots. A proof maps all of them, even if only one was requested.
 const PROVED: [Column; 4] =
     [Column::Blocks, Column::BlockRoots, Column::StateRoots, Column::StateSnapshots];
 
-/// True when roots cover what is in one of the columns.
+/// Whether one of the columns is covered by roots.
 fn is_provable(columns: &[Column]) -> bool {
     columns.iter().any(|column| PROVED.contains(column))
 }
 
-/// Reads the other columns that a proof of `columns` maps, and reports what cannot be read. Damage in them
-/// is not reported: their own verification does that.
+/// Reads the other columns that a proof of `columns` maps, and reports unreadable places. Damage in
+/// them is left to their own verification.
 pub(super) fn read_others(
     archive: &Path,
     columns: &[Column],
@@ -88,8 +88,8 @@ pub(super) fn read_others(
 }
 
 impl Deep {
-    /// Refuses wrong arguments before hours of reading. Maps nothing: whether all can be read is not
-    /// known yet.
+    /// Refuses wrong arguments before hours of reading. Maps nothing, because unread data may be
+    /// unreadable.
     pub(super) fn check_arguments(asked: &Verify, columns: &[Column]) -> Result<()> {
         if !is_provable(columns) {
             return Ok(());
@@ -105,7 +105,7 @@ impl Deep {
         Ok(())
     }
 
-    /// Maps what it reads: call it after every column of the proof has been read without an error.
+    /// Maps the columns: call it only after every column of the proof was read without an error.
     pub(super) fn prepare(asked: &Verify, columns: &[Column]) -> Result<Self> {
         if !is_provable(columns) {
             return Ok(Self::Nothing);
@@ -145,7 +145,7 @@ impl Deep {
         })))
     }
 
-    /// Proves, and puts the verdict into the report.
+    /// Runs the proof, and adds its verdict to the report.
     pub(super) fn run(self, report: &mut Report) -> Result<()> {
         let proof = match self {
             Self::Nothing => {
@@ -169,7 +169,7 @@ impl Proof {
             let first = self.from.map_or(0, era_of).max(*eras.start());
             (first, self.to.map_or(u64::MAX, era_of).min(*eras.end()))
         });
-        // What an earlier proof says of records holds as long as they are what they were.
+        // Earlier results only hold for unchanged records.
         let may_take = report.verified.damages.0 == 0;
         let mut findings = Vec::new();
         let progress = Progress::waiting("prove");
@@ -208,7 +208,7 @@ impl Proof {
         }
         report.verified.damages.0 += verifier.report().damages;
         let taken_from = self.checkpoint.as_ref().map(Checkpoint::path).map(Path::to_path_buf);
-        // Where no era was asked for, none can be proved.
+        // An empty range of eras has no reason.
         let why_not = verifier.why_not_proved().filter(|_| first <= last);
         let preset = Some(self.options.preset);
         let mut proof = ProofObject::new(preset, verifier.report(), why_not, findings);
@@ -229,7 +229,7 @@ fn nowhere(slot: Slot) -> Usage {
     Usage(format!("trusted state root of slot {slot}: it is not in the archive"))
 }
 
-/// False when the archive has neither the state of a slot nor its root. What cannot be read may have it.
+/// Whether the archive may have the state of a slot or its root. An unreadable column may have it.
 fn may_have(archive: &Path, slot: Slot) -> bool {
     [Column::StateRoots, Column::StateSnapshots].into_iter().any(|column| {
         let opened = Unmapped::open(archive.join(column.dir_name()), Some(column.spec()));
@@ -241,7 +241,7 @@ fn may_have(archive: &Path, slot: Slot) -> bool {
     })
 }
 
-/// The preset of the archive's chain, or why it cannot be told.
+/// The preset of the archive's chain, or why it is unknown.
 pub(in crate::verbs) fn preset_of(
     chain: &Chain,
     archive: &Archive,
@@ -253,7 +253,7 @@ pub(in crate::verbs) fn preset_of(
     let possible = |slots, mut state: &[u8]| {
         Preset::of_chain(root.as_ref(), slots, &mut state).unwrap_or_default()
     };
-    // The newest state may be of a later fork, or damaged: then one before it tells.
+    // The newest state may be damaged or of a later fork: then an older one decides.
     let mut by_layout = Vec::new();
     for record in
         view.as_ref().into_iter().flat_map(|view| view.range(..).rev()).take(STATES_LOOKED_AT)
@@ -294,7 +294,7 @@ mod tests {
 
     use super::*;
 
-    /// A medium on which nothing of a data file of `bbr` can be read.
+    /// A medium with an unreadable data file of `bbr`.
     #[derive(Debug)]
     struct BadSector;
 
@@ -307,8 +307,8 @@ mod tests {
         }
     }
 
-    /// Guards against a proof of one column that maps the others unread: a bad sector there would end
-    /// the process.
+    /// A proof of one column mapped the others without reading them first: a bad sector there ended the
+    /// process.
     #[test]
     fn a_bad_sector_in_a_column_that_was_not_asked_for_is_reported_before_the_proof() {
         let scratch = tempfile::tempdir().unwrap();
@@ -329,7 +329,7 @@ mod tests {
         assert_eq!(finding.file, root.join("bbr/data_00000").display().to_string());
         assert_eq!((finding.severity, finding.what.as_str()), ("unreadable", "bytes"));
         assert!(finding.found.contains("os error 5"), "{}", finding.found);
-        // Without a proof nothing is mapped, and what was asked for has been read already.
+        // Without a proof nothing is mapped, and the requested columns were already read.
         for columns in [&[Column::StateDiffs][..], &PROVED] {
             assert_eq!(read(columns).unreadable.0, 0);
         }

@@ -1,9 +1,9 @@
-//! What a column comes to, in one line.
+//! The lines of `verify` about columns.
 
 use coldstore::verify::Summary;
 use coldstore::{Column, Manifest};
 
-/// What was checked of a column, what was found, and what is not known.
+/// The summary of a column: records checked, findings, and what remains unknown.
 pub(super) fn of_column(column: Column, summary: &Summary, damages: u64) -> String {
     let Summary { records, files, with_checksum, unread_records, unreadable, undecided, .. } =
         *summary;
@@ -28,7 +28,7 @@ pub(super) fn of_column(column: Column, summary: &Summary, damages: u64) -> Stri
     line
 }
 
-/// That a record is as it was written, only its checksum tells.
+/// Warns that only checksums show whether a record is unchanged.
 pub(super) fn without_sums(columns: &[&str]) -> Option<String> {
     let columns = columns.join(", ");
     (!columns.is_empty()).then(|| {
@@ -36,7 +36,7 @@ pub(super) fn without_sums(columns: &[&str]) -> Option<String> {
     })
 }
 
-/// That the newest state may still turn out to be another one.
+/// Warns that the newest state is unproved and may be replaced.
 pub(in crate::verbs) fn unproved_state(manifest: &Manifest) -> Option<String> {
     manifest.unproved_state.map(|slot| {
         format!(

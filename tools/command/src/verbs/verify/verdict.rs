@@ -1,4 +1,4 @@
-//! What a proof came to: the verdict in one line, then the details.
+//! The result of a proof: the verdict in one line, then the details.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ pub(super) struct ProofObject {
     rests_on: &'static str,
     trusted_slot: Option<Decimal>,
     trusted_root: Option<String>,
-    /// The slot of the archive's own state that it rests on.
+    /// The slot of the state of the archive on which the proof rests.
     own_state: Option<Decimal>,
     trusted_eras: Decimal,
     agreeing_eras: Decimal,
@@ -37,15 +37,15 @@ pub(super) struct ProofObject {
     states: Decimal,
     unproved_states: Decimal,
     last_unproved_state: Option<Decimal>,
-    /// Newer states than the one that it rests on, which cannot be hashed.
+    /// States newer than that one, which cannot be hashed.
     passed_over_states: Decimal,
-    /// What is tied to no state.
+    /// Eras without a state that has their roots.
     loose_eras: Decimal,
     loose_blocks: Decimal,
     loose_roots: Decimal,
     loose_first_slot: Option<Decimal>,
     loose_last_slot: Option<Decimal>,
-    /// What was taken from the file of `--resume`.
+    /// Eras skipped thanks to the file of `--resume`.
     taken_eras: Decimal,
     taken_blocks: Decimal,
     taken_states: Decimal,
@@ -116,8 +116,7 @@ impl ProofObject {
         }
     }
 
-    /// Settles the verdict, when all damages of the archive are known. True when it is that nothing
-    /// is proved.
+    /// Sets the verdict once all damage of the archive is known. Returns true if nothing is proved.
     pub(super) fn settle(&mut self, damages: u64) -> bool {
         self.verdict = match (&self.reason, self.report.tied_eras()) {
             (Some(_), _) => "not-proved",
@@ -128,7 +127,7 @@ impl ProofObject {
         self.reason.is_some()
     }
 
-    /// One line: what is proved, and on what it rests.
+    /// One line: the proved range, and the root on which the proof rests.
     pub(super) fn verdict(&self, damages: u64) -> String {
         let damaged = match damages {
             0 => String::new(),
@@ -175,7 +174,7 @@ impl ProofObject {
         }
     }
 
-    /// What the verdict leaves out.
+    /// Prints the details.
     pub(super) fn tell_details(&self) {
         let report = &self.report;
         if let Some(path) = self.taken_from.as_ref().filter(|_| report.taken.eras > 0) {
