@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Draws src/docs/map.svg: the minimal chain of tests/data, the states of slots 1 to 255 filled in behind
-# the imported ones. Run from the top of the checkout; needs tar, zstd and cargo.
+# Draws src/docs/map.svg: the minimal chain of tests/data, with the states of slots 1 to 255 backfilled.
+# Run from the root of the checkout; needs tar, zstd and cargo.
 set -euo pipefail
 coldstore() { cargo run --quiet --release --package coldstore-tools --bin coldstore -- "$@"; }
 scratch=$(mktemp -d)

@@ -1,5 +1,5 @@
-//! Why there is no record of a slot. "Skipped", "pruned", "not imported", "missing" and "beyond the
-//! end" are different answers: what is done about each is different.
+//! Why a slot has no record. "Skipped", "pruned", "not imported", "missing" and "beyond the end" are
+//! distinct answers, because the remedies differ.
 
 use std::fmt;
 use std::path::Path;
@@ -8,19 +8,19 @@ use anyhow::{Context, Result};
 use coldstore::occupancy::{Expected, SlotState, lowest_slot, slots_of_file};
 use coldstore::{Archive, Column, Error, Manifest, Reader, Slot, View};
 
-/// A slot without a record in a column that can be read.
+/// A slot without a record in a readable column.
 #[derive(Debug)]
 pub(crate) struct Absence {
     column: Column,
     slot: Slot,
     why: Why,
-    /// The records next to the slot, in columns that need not have every slot.
+    /// The nearest records below and above, in columns that need not have every slot.
     nearest: Option<(Option<Slot>, Option<Slot>)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Why {
-    /// The archive was made without it.
+    /// The archive has no such column.
     NoColumn,
     EmptyColumn,
     BeyondEnd {
@@ -33,21 +33,21 @@ enum Why {
         before: Slot,
     },
     Skipped,
-    /// `bbr` has a root of its own for it.
+    /// `bbr` has a new root for the slot, so there was a block.
     LostBlock,
-    /// The column has every slot up to here, or should.
+    /// The column has, or should have, every slot up to this one.
     Lost {
         first: Slot,
         last: Slot,
     },
-    /// States are kept for some slots only.
+    /// Only some slots have states.
     NotKept,
-    /// Without block roots nobody knows.
+    /// Without block roots the reason is unknown.
     Unknown,
 }
 
 impl Absence {
-    /// Looks for the reason.
+    /// Finds the reason.
     pub(crate) fn of(root: &Path, archive: &Archive, column: Column, slot: Slot) -> Result<Self> {
         let manifest = Manifest::read(root)?.unwrap_or_default();
         let view = match archive.column(column) {
@@ -77,7 +77,7 @@ impl Absence {
     }
 }
 
-/// These columns need not have every slot, nor be there at all.
+/// Whether a column is optional and sparse.
 fn is_of_states(column: Column) -> bool {
     matches!(column, Column::StateSnapshots | Column::StateDiffs)
 }
@@ -90,12 +90,12 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// `first` is the slot with which the archive begins, where it is recorded.
+    /// `first` is the archive's first slot, if recorded.
     fn why(&self, first: Option<Slot>) -> Result<Why> {
         let Self { column, slot, view, roots } = *self;
         let Some(highest) = view.highest_written_slot() else { return Ok(Why::EmptyColumn) };
         let is_of_states = is_of_states(column);
-        // The state behind the last block is that of the slot after it.
+        // The state after the last block belongs to the next slot.
         let of_roots = roots.and_then(View::highest_written_slot);
         let behind = of_roots.and_then(|last| if is_of_states { last.next() } else { Some(last) });
         let end = behind.map_or(highest, |behind| behind.max(highest));

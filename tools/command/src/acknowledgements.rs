@@ -1,4 +1,4 @@
-//! The lines that tell what is durable: `COMMITTED first last records`.
+//! `COMMITTED first last records`: one line per durable batch.
 
 use std::io::Write;
 
@@ -9,16 +9,16 @@ use crate::failure;
 use crate::output::Output;
 use crate::progress::Progress;
 
-/// Prints the lines, each flushed at once, and draws the progress around them.
+/// Prints the lines, each flushed at once, and pauses the progress bar meanwhile.
 pub(crate) struct Acknowledgements {
-    /// `None` once nobody reads the lines any more: what they tell of goes on all the same.
+    /// `None` once the output is closed; the writes continue without it.
     out: Option<Output>,
     failed: Option<anyhow::Error>,
     progress: Progress,
 }
 
 impl Acknowledgements {
-    /// `what` is being done, to so many bytes.
+    /// `what` is the label of the progress bar.
     pub(crate) fn of(what: &str, total_bytes: Option<u64>) -> Self {
         let progress = Progress::of_bytes(what, total_bytes);
         Self { out: Some(Output::stdout()), failed: None, progress }
@@ -40,7 +40,7 @@ impl Acknowledgements {
         }
     }
 
-    /// The first line that could not be written.
+    /// Returns the error of the first failed write.
     pub(crate) fn check(&mut self) -> Result<()> {
         self.failed.take().map_or(Ok(()), Err)
     }

@@ -1,4 +1,4 @@
-//! Which chain an archive is of, as far as it tells by itself.
+//! The chain of an archive, from its manifest and its states.
 
 use std::fmt;
 use std::path::Path;
@@ -9,32 +9,32 @@ use coldstore::manifest::FILE_NAME;
 use coldstore::{Column, Error, FileId, Look, Manifest, Slot, Unmapped};
 use coldstore_consensus::{KnownNetwork, Preset, Root};
 
-/// What is known.
+/// The known facts about a chain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Chain {
-    /// By `archive.toml`, or a known network's.
+    /// From `archive.toml`, or of a known network.
     pub(crate) config_name: Option<String>,
-    /// By `archive.toml`, or a state.
+    /// From `archive.toml`, or a state.
     pub(crate) genesis_validators_root: Option<Root>,
-    /// By `archive.toml`, a known network, or a state that has the block roots of `bbr`.
+    /// From `archive.toml`, a known network, or a state whose block roots match `bbr`.
     pub(crate) slots_per_era: Option<u64>,
-    /// By `archive.toml`, or a known network's. It may be one that is not known here.
+    /// From `archive.toml`, or of a known network. It may be an unknown preset.
     pub(crate) preset: Option<String>,
 }
 
-/// What `archive.toml` says of a chain and the archive's states deny.
+/// A value in `archive.toml` contradicted by the archive's states.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Contradiction {
     /// "genesis validators root" …
     pub(crate) what: &'static str,
-    /// What it is by a state in `bss`.
+    /// The value in a state in `bss`.
     pub(crate) wanted: String,
-    /// What `archive.toml` has.
+    /// The value in `archive.toml`.
     pub(crate) found: String,
 }
 
 impl Chain {
-    /// What the manifest alone says.
+    /// The facts in the manifest.
     pub(crate) fn recorded(manifest: &Manifest) -> Self {
         Self {
             config_name: manifest.config_name.clone(),
@@ -44,12 +44,12 @@ impl Chain {
         }
     }
 
-    /// Looks at `archive.toml` first, then at the states in `bss`. Maps nothing.
+    /// Reads `archive.toml` first, then the states in `bss`. Maps nothing.
     pub(crate) fn of(root: &Path) -> Result<Self> {
         let manifest = Manifest::read(root)?;
         let mut chain = manifest.as_ref().map_or_else(Self::default, Self::recorded);
         if chain.genesis_validators_root.is_none() || chain.slots_per_era.is_none() {
-            // Without such a column, or with one of another's states, nothing more is known.
+            // Without `bss`, or with states of another chain, nothing more is known.
             chain.ask_states(&States::of(root)?)?;
         }
         if let Some(known) = chain.genesis_validators_root.as_ref().and_then(KnownNetwork::by_root)
@@ -61,8 +61,8 @@ impl Chain {
         Ok(chain)
     }
 
-    /// What is denied by the oldest and the newest state of the archive. A state that does not say its
-    /// own slot says nothing.
+    /// The first contradiction by the archive's oldest or newest state. A state with the wrong slot is
+    /// ignored.
     pub(crate) fn contradiction(
         &self,
         states: &States,
@@ -87,7 +87,7 @@ impl Chain {
     ) -> Option<Contradiction> {
         let known = KnownNetwork::by_root(&root);
         let slots_per_era = known.map(|known| known.preset.slots_per_era()).or(slots_per_era);
-        // The name of a preset tells how many slots an era has.
+        // The preset determines the slots per era.
         let preset = self.preset.as_deref().and_then(|name| name.parse::<Preset>().ok());
         let other_preset = preset.zip(slots_per_era).and_then(|(preset, slots)| {
             (preset.slots_per_era() != slots).then(|| format!("one with eras of {slots} slots"))
@@ -112,7 +112,7 @@ impl Chain {
         })
     }
 
-    /// Refuses an archive whose `archive.toml` is of another chain than its states.
+    /// Refuses an archive if `archive.toml` and the states are of different chains.
     pub(crate) fn check_states(&self, root: &Path) -> Result<()> {
         let Some(Contradiction { what, wanted, found }) = self.contradiction(&States::of(root)?)?
         else {
@@ -139,12 +139,12 @@ impl Chain {
         Ok(())
     }
 
-    /// When a slot began, in seconds since 1970, of a known network.
+    /// Start time of a slot in seconds since 1970; `None` unless the network is known.
     pub(crate) fn time_of(&self, slot: Slot) -> Option<u64> {
         self.genesis_validators_root.as_ref().and_then(KnownNetwork::by_root)?.time_of(slot.0)
     }
 
-    /// Refuses an import of another chain than the archive's; else what is known afterwards.
+    /// Merges in the facts from an import; refuses an import of another chain.
     pub(crate) fn merged(self, imported: Self) -> Result<Self> {
         Ok(Self {
             genesis_validators_root: agreed(
@@ -162,7 +162,7 @@ impl Chain {
         })
     }
 
-    /// Records what is known here.
+    /// Writes the known facts to the manifest.
     pub(crate) fn record(&self, manifest: &mut Manifest) {
         manifest.config_name.clone_from(&self.config_name);
         manifest.genesis_validators_root = self.genesis_validators_root.map(|root| root.0);
@@ -193,7 +193,7 @@ fn agreed<T: PartialEq + fmt::Display>(
     Ok(ours.or(theirs))
 }
 
-/// In one line, for people.
+/// One line of text.
 impl fmt::Display for Chain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.config_name.as_deref().unwrap_or("unknown"))?;
@@ -204,15 +204,15 @@ impl fmt::Display for Chain {
     }
 }
 
-/// The columns that tell of a chain, read by calls: a bad sector in them is an error and no signal.
-/// `None` where there is no such column, or a damaged one.
+/// The columns that identify a chain, read with `pread`: a bad sector is an error and not a signal. A
+/// missing or damaged column is `None`.
 #[derive(Debug)]
 pub(crate) struct States {
     snapshots: Option<Unmapped>,
     block_roots: Option<Unmapped>,
 }
 
-/// With which state is begun.
+/// Which end of the states to start from.
 #[derive(Clone, Copy)]
 enum End {
     Oldest,
@@ -220,7 +220,7 @@ enum End {
 }
 
 impl End {
-    /// Begins with this end of what is ascending.
+    /// Orders an ascending iterator from this end.
     fn ordered<T>(
         self,
         ascending: coldstore::Result<Vec<T>>,
@@ -236,7 +236,7 @@ impl End {
     }
 }
 
-/// The beginning of a state, with the roots that it has of an era.
+/// The fixed head of a state, with its era's roots.
 struct State {
     slot: Slot,
     start: Vec<u8>,
@@ -244,7 +244,7 @@ struct State {
 }
 
 impl State {
-    /// `None` for a state that does not say its own slot.
+    /// `None` for a state with the wrong slot.
     fn head(&self) -> Option<StateHead> {
         let head = StateHead::parse(self.start.get(..STATE_HEAD_BYTES)?).ok()?;
         (head.slot == self.slot).then_some(head)
@@ -270,7 +270,7 @@ impl States {
         })
     }
 
-    /// The states that are not damaged.
+    /// The undamaged states.
     fn from(&self, end: End) -> impl Iterator<Item = coldstore::Result<State>> {
         self.snapshots.iter().flat_map(move |snapshots| {
             let slots = end.ordered(files_of(snapshots)).flat_map(move |file_id| {
@@ -283,7 +283,7 @@ impl States {
         })
     }
 
-    /// The length of the eras whose states have their roots where this one has those of `bbr`.
+    /// The slots per era for which the state's block roots match `bbr`.
     fn slots_per_era(&self, state: &State) -> coldstore::Result<Option<u64>> {
         let (Some(last), Some(roots)) = (state.slot.previous(), &self.block_roots) else {
             return Ok(None);
@@ -302,7 +302,7 @@ impl States {
     }
 }
 
-/// Files that may hold records. The conf may claim to go far beyond those that are there.
+/// Files that may hold records. The conf may point far beyond the existing ones.
 fn files_of(column: &Unmapped) -> coldstore::Result<Vec<FileId>> {
     let current = column.highest_written_slot().map(Slot::file_id);
     let mut file_ids = column.file_ids()?;
@@ -310,7 +310,7 @@ fn files_of(column: &Unmapped) -> coldstore::Result<Vec<FileId>> {
     Ok(file_ids)
 }
 
-/// Slots of a file that have a record, or whose entry cannot be read.
+/// Slots of a file that have a record or an unreadable entry.
 fn slots_of(column: &Unmapped, file_id: FileId) -> coldstore::Result<Vec<Slot>> {
     let Some(table) = Error::if_sound(column.table(file_id))? else { return Ok(Vec::new()) };
     let entries = table.entries.into_iter().zip(table.is_known).enumerate();
@@ -338,7 +338,7 @@ mod tests {
 
     use super::*;
 
-    /// Nothing of a file can be read.
+    /// A medium on which one file is unreadable.
     #[derive(Debug)]
     struct BadSectors(&'static str);
 
@@ -351,8 +351,7 @@ mod tests {
         }
     }
 
-    /// Guards against states that are mapped to find out of which chain they are: a bad sector would end
-    /// the process.
+    /// States were mapped to identify the chain: a bad sector ended the process.
     #[test]
     fn a_bad_sector_under_what_tells_of_the_chain_is_an_error_with_its_path() {
         let scratch = tempfile::tempdir().unwrap();

@@ -1,11 +1,11 @@
-//! Days of the calendar, for people. Nothing here is asked of the system: the time is UTC.
+//! Calendar dates in UTC, computed without the system's time zone.
 
 const DAY_SECONDS: u64 = 86_400;
 
-/// The day of a moment in seconds since 1970, as `2020-12-01`.
+/// The date of a time in seconds since 1970, as `2020-12-01`.
 pub(crate) fn day(seconds: u64) -> String {
-    // Days are counted from a first of March, so that a leap day is the last of its year, and in
-    // eras of 400 years, which all have the same number of days (H. Hinnant, `civil_from_days`).
+    // Days are counted from March 1, so a leap day is the last day of its year, in eras of 400 years,
+    // which all have the same number of days (H. Hinnant, `civil_from_days`).
     let days = seconds / DAY_SECONDS + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era =

@@ -1,5 +1,5 @@
-//! Files that the command itself reads and writes, beside those of the library: the file of `get --out`,
-//! indices, checkpoints, the manual pages.
+//! Files of the command, outside the columns: the output of `get --out`, indices, checkpoints, manual
+//! pages.
 #![expect(clippy::disallowed_methods, reason = "these are no files of a column")]
 
 use std::ffi::{OsStr, OsString};
@@ -13,13 +13,13 @@ use coldstore_history::atomic_file::{rename, write_flushed};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-/// No checkpoint is longer: it has some 250 bytes for an era.
+/// Upper bound on the length of a checkpoint (about 250 bytes per era).
 const CHECKPOINT_BYTES: u64 = 1 << 26;
-/// Of a file that an operator has written; the umask takes from it.
+/// Mode of a file written for the operator, before the umask.
 const NEW_FILE_MODE: u32 = 0o666;
 
-/// Reads the checkpoint of a proof. Nothing waits for what is not a regular file, and what is longer
-/// than any checkpoint is not read.
+/// Reads the checkpoint of a proof. Refuses anything but a regular file, without blocking, and any file
+/// longer than `CHECKPOINT_BYTES`.
 pub(crate) fn read_checkpoint(path: &Path) -> io::Result<String> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
@@ -35,9 +35,9 @@ pub(crate) fn read_checkpoint(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Writes a file that the operator names: after a crash or an error it is the old one or the new
-/// one. Where that is a link, what it leads to is replaced. What is no regular file, as a pipe or
-/// `/dev/stdout`, is written to as it is.
+/// Writes a file named by the operator; after a crash or an error it is the old or the new one. A
+/// symbolic link is followed and its target replaced. Anything but a regular file, such as a pipe or
+/// `/dev/stdout`, is written in place.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let named = || format!("{}: cannot write", path.display());
     let (target, permissions) = match fs::metadata(path) {
@@ -62,13 +62,14 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     written.with_context(named)
 }
 
-/// A new file without a name in a directory: it is gone with its descriptor, however the process ends.
+/// Creates an unnamed file in a directory; it is removed when its descriptor is closed, however the
+/// process ends.
 pub(crate) fn unnamed_file(directory: &Path) -> io::Result<File> {
     let access = OFlags::RDWR | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR;
     match rustix::fs::open(directory, access | OFlags::TMPFILE, mode) {
         Ok(file) => return Ok(File::from(file)),
-        // A file system, or a kernel, that offers no such files.
+        // The file system or the kernel has no `O_TMPFILE`.
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {}
         Err(error) => return Err(error.into()),
     }

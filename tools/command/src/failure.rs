@@ -1,4 +1,4 @@
-//! How a verb ends: the exit status, and the sentence on standard error.
+//! Exit status, and the error on standard error.
 
 use std::fmt;
 use std::io;
@@ -8,12 +8,12 @@ use anyhow::{Error, Result, bail};
 
 use crate::output;
 
-/// The exit status of a wrong command line.
+/// Exit status for wrong usage.
 const USAGE: u8 = 2;
-/// The exit status of an operation that failed.
+/// Exit status for a failed operation.
 pub(crate) const FAILED: u8 = 3;
 
-/// What a verb that did its work has to say.
+/// The result of a verb that ran to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// Done.
@@ -31,7 +31,7 @@ impl From<Answer> for ExitCode {
     }
 }
 
-/// Arguments that only turn out to be wrong when they are used.
+/// Wrong arguments found after parsing.
 #[derive(Debug)]
 pub(crate) struct Usage(pub(crate) String);
 
@@ -43,8 +43,7 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-/// Says what went wrong and picks the exit status. A reader that closed the pipe has seen enough:
-/// that is no failure and needs no words.
+/// Prints the error and returns the exit status. A closed pipe is not a failure and prints nothing.
 pub(crate) fn report(error: &Error) -> ExitCode {
     if is_closed_pipe(error) {
         return ExitCode::SUCCESS;
@@ -53,21 +52,22 @@ pub(crate) fn report(error: &Error) -> ExitCode {
     ExitCode::from(if error.is::<Usage>() { USAGE } else { FAILED })
 }
 
-/// Prints what clap answers itself: the help, the version, what is wrong with the arguments.
+/// Prints clap's own output: help, version, usage errors.
 pub(crate) fn answer(answer: &clap::Error) -> ExitCode {
     match answer.print() {
-        // Standard error may be closed; there is nobody to tell that to.
+        // Standard error may be closed; then the error is lost.
         Err(error) if !answer.use_stderr() => report(&output::named(&error).into()),
         _ => ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(USAGE)),
     }
 }
 
-/// Says what went wrong with one of several things.
+/// Prints the error of one of several things.
 pub(crate) fn tell(thing: impl fmt::Display + Send + Sync + 'static, error: coldstore::Error) {
     output::tell(&sentence(&Error::from(error).context(thing)));
 }
 
-/// Done, unless some things failed that were reported one by one. "3 columns could not be healed".
+/// An error such as "3 columns could not be healed" if any of the things failed; each was already
+/// reported.
 pub(crate) fn none_failed(failed: u64, thing: &str, done: &str) -> Result<Answer> {
     match failed {
         0 => Ok(Answer::Yes),
@@ -83,8 +83,7 @@ pub(crate) fn is_closed_pipe(error: &Error) -> bool {
         .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// The error and its causes in one line. Some errors already tell their cause, and then it is not
-/// told again.
+/// The error and its causes in one line, without causes already included in the error's own text.
 pub(crate) fn sentence(error: &Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {

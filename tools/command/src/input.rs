@@ -1,4 +1,4 @@
-//! Bytes that come in from a file or from standard input.
+//! Input from a file or standard input.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// A file, or standard input: of that nothing is buffered, so a file that it was redirected from
-/// is read like any other.
+/// A file, or standard input unbuffered: if it is redirected from a file, it is read like one.
 #[derive(Debug)]
 pub(crate) struct Input {
     file: File,
@@ -17,7 +16,7 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    /// `-` and nothing are standard input.
+    /// Opens the file; `-` or `None` is standard input.
     pub(crate) fn open(path: Option<&Path>) -> Result<Self> {
         let path = path.filter(|path| *path != Path::new("-"));
         let file = match path {
@@ -32,7 +31,7 @@ impl Input {
         Ok(Self { file, path: path.map(Path::to_path_buf) })
     }
 
-    /// How many bytes there are to read, where that is known: not of a pipe.
+    /// Number of bytes left, if known; unknown for a pipe.
     pub(crate) fn byte_len(&mut self) -> Option<u64> {
         let metadata = self.file.metadata().ok().filter(std::fs::Metadata::is_file)?;
         let position = self.file.stream_position().ok()?;

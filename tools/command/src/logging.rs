@@ -1,4 +1,4 @@
-//! What the library traces, on standard error.
+//! Writes the library's traces to standard error.
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -12,7 +12,7 @@ use crate::output;
 
 const VARIABLE: &str = "COLDSTORE_LOG";
 
-/// `COLDSTORE_LOG` (as `info` or `coldstore::write=debug,warn`) wins over the count of `-v`.
+/// `COLDSTORE_LOG` (such as `info` or `coldstore::write=debug,warn`) overrides `-v`.
 pub(crate) fn start(verbose: u8) {
     let level = match verbose {
         0 => LevelFilter::WARN,

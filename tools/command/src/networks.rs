@@ -1,5 +1,5 @@
-//! Networks, as the operator names them. One is recognised by its genesis validators root, never by the
-//! name of a file.
+//! Networks as named by the operator. A network is recognized by its genesis validators root, never by
+//! a file name.
 
 use std::fs;
 use std::ops::Deref;
@@ -16,16 +16,16 @@ pub(crate) fn name_of(root: Root) -> Option<&'static str> {
     KnownNetwork::by_root(&root).map(|known| known.name)
 }
 
-/// A network as the operator names it.
+/// A network named by the operator.
 #[derive(Clone, Debug)]
 pub(crate) struct Network {
     config: NetworkConfig,
-    /// Where the config stands, when it was read from a file.
+    /// Path of the config, if it was read from a file.
     pub(crate) file: Option<String>,
 }
 
 impl Network {
-    /// A known name, or else a config file.
+    /// Resolves a known name, or else reads a config file.
     pub(crate) fn named(name_or_file: &str) -> Result<Self> {
         if let Some(known) = KnownNetwork::by_name(name_or_file) {
             return Ok(Self { config: NetworkConfig::of_known(known), file: None });

@@ -1,4 +1,4 @@
-//! Opening an archive. Mapping is `unsafe`; every verb comes through here for it.
+//! Opens archives. Mapping is `unsafe`, and this file is its only place.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -15,16 +15,16 @@ use crate::verbs::verify::name_of;
 
 /// Opens an archive for reading; creates nothing.
 pub(crate) fn archive(root: &Path) -> coldstore::Result<Archive> {
-    // SAFETY: the maps are only sound while nobody but writers of this format changes or shortens
-    // the files. A command cannot see to that; it is what its manual asks of whoever names the
-    // directory. The maps end with the process, after one verb.
+    // SAFETY: the maps are sound while only writers of this format change or shorten the files. The
+    // command cannot enforce that; its manual requires it of the operator. The maps end with the
+    // process, after one verb.
     #[expect(unsafe_code, reason = "readers map the files; this is the command's one door to them")]
     unsafe {
         Archive::open(root, ReaderOptions::default())
     }
 }
 
-/// Refuses a directory that is no archive; else says what the archive lacks.
+/// Refuses a directory that is not an archive; returns what the archive lacks.
 pub(crate) fn lacking(root: &Path) -> Result<Vec<Lacking>> {
     if !check::is_archive(root)? {
         bail!("{} is no archive: {}", root.display(), check::what_it_is(root));
@@ -32,7 +32,7 @@ pub(crate) fn lacking(root: &Path) -> Result<Vec<Lacking>> {
     Ok(check::check(root)?)
 }
 
-/// Refuses a directory that is no archive; else tells people what the archive lacks.
+/// Refuses a directory that is not an archive; prints what the archive lacks.
 pub(crate) fn tell_lacking(root: &Path) -> Result<()> {
     for lacking in lacking(root)? {
         output::tell(&format!("{}: {lacking}", name_of(lacking.severity)));
@@ -55,8 +55,7 @@ pub(crate) fn column(of: &ColumnOf) -> coldstore::Result<Reader> {
     archive(&of.archive)?.column(of.column).cloned()
 }
 
-/// The columns that an archive has, or had: those without a conf count where their files are left.
-/// An archive that is not there is an error.
+/// The columns of an archive, including those with files but no conf. A missing archive is an error.
 pub(crate) fn present_columns(root: &Path) -> Result<Vec<Column>> {
     let listed = fs::read_dir(root).with_context(|| format!("{}: cannot open", root.display()));
     drop(listed?);
@@ -70,7 +69,7 @@ pub(crate) fn present_columns(root: &Path) -> Result<Vec<Column>> {
     Ok(columns)
 }
 
-/// True when there are files in the directory that hold a column's slots.
+/// Whether the directory has files with slots of a column.
 pub(crate) fn has_slot_files(directory: &Path) -> coldstore::Result<bool> {
     let failed = |error| coldstore::Error::io(directory, "list the directory", error);
     let entries = match fs::read_dir(directory) {

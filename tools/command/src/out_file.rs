@@ -1,4 +1,4 @@
-//! Files that are there in full or not at all, and are never replaced by others.
+//! Output files that appear complete or not at all, and are never overwritten.
 #![expect(clippy::disallowed_methods, reason = "these are no files of a column")]
 
 use std::fmt;
@@ -11,26 +11,26 @@ use anyhow::{Context, Result, ensure};
 use rustix::fs::{Mode, OFlags};
 
 const BUFFER_BYTES: usize = 1 << 20;
-/// Others may read what is made to be given away; the umask may forbid it.
+/// Mode of an output file, readable by others, before the umask.
 const MODE: u32 = 0o644;
 
-/// What became of a file.
+/// The outcome for a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It was written, and is durable.
+    /// Written, and durable.
     Written,
-    /// It was there already with the same bytes.
+    /// A file with the same bytes already existed.
     Present,
 }
 
-/// A file in the making: new, or compared with the one that has the name already.
+/// A file in progress: new, or compared with the existing one.
 #[derive(Debug)]
 pub(crate) enum OutFile {
     New(NewFile),
     Same(SameFile),
 }
 
-/// Written under another name until it is finished.
+/// Written under a temporary name until it is finished.
 #[derive(Debug)]
 pub(crate) struct NewFile {
     file: BufWriter<File>,
@@ -39,7 +39,7 @@ pub(crate) struct NewFile {
     is_finished: bool,
 }
 
-/// A file that must turn out to have the bytes that are "written" to it.
+/// An existing file, compared with the bytes "written" to it.
 #[derive(Debug)]
 pub(crate) struct SameFile {
     file: BufReader<File>,
@@ -47,7 +47,7 @@ pub(crate) struct SameFile {
     position: u64,
 }
 
-/// The file that is there is not the one that would be written.
+/// The existing file differs from the one to be written.
 #[derive(Debug)]
 struct Differs {
     path: PathBuf,
@@ -68,7 +68,7 @@ impl fmt::Display for Differs {
 impl std::error::Error for Differs {}
 
 impl OutFile {
-    /// Begins a file. What an attempt that was interrupted left behind is thrown away.
+    /// Begins a file, and removes the leftover of an interrupted attempt.
     pub(crate) fn begin(path: &Path) -> Result<Self> {
         let named = || format!("{}: cannot write", path.display());
         if let Some(file) = open_existing(path).with_context(named)? {
@@ -89,7 +89,7 @@ impl OutFile {
         Ok(Self::New(NewFile { file, path: path.to_owned(), tmp, is_finished: false }))
     }
 
-    /// Brings it under its name, durably:
+    /// Publishes the file under its name, durably:
     ///
     /// 1. flush the bytes,
     /// 2. rename,
@@ -115,7 +115,7 @@ impl NewFile {
     fn finish(&mut self) -> io::Result<()> {
         self.file.flush()?;
         self.file.get_ref().sync_all()?;
-        // Another process that writes the same file threw this one away for a leftover.
+        // Another process writing the same file may have removed this one as a leftover.
         let (ours, there) = (self.file.get_ref().metadata()?, fs::symlink_metadata(&self.tmp)?);
         if (ours.dev(), ours.ino()) != (there.dev(), there.ino()) {
             self.is_finished = true;
@@ -134,19 +134,19 @@ impl NewFile {
 impl Drop for NewFile {
     fn drop(&mut self) {
         if !self.is_finished {
-            // The next attempt throws it away when this one cannot.
+            // If this fails, the next attempt removes the file.
             let _ = fs::remove_file(&self.tmp);
         }
     }
 }
 
-/// An error of a file, with its path and the call. What writes records hands on nothing else.
+/// An error with path and call. The record writer passes nothing else on.
 fn named(path: &Path, operation: &str, error: &io::Error) -> io::Error {
     let message = format!("{}: cannot {operation}: {error}", path.display());
     io::Error::new(error.kind(), message)
 }
 
-/// The regular file by this name, if there is one.
+/// Opens the regular file of this name, if it exists.
 fn open_existing(path: &Path) -> io::Result<Option<File>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
@@ -221,7 +221,7 @@ mod tests {
 
     fn written(path: &Path, bytes: &[u8]) -> Result<Outcome> {
         let mut file = OutFile::begin(path)?;
-        // As a writer of records does that learns a length last.
+        // Like a record writer that writes a length last.
         file.seek(SeekFrom::Current(4))?;
         file.write_all(bytes.get(4..).unwrap_or_default())?;
         file.seek(SeekFrom::Start(0))?;
@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(written(&path, b"whole").unwrap(), Outcome::Written);
         assert_eq!(names(directory.path()), ["a"]);
         assert!(OutFile::begin(directory.path()).is_err(), "a directory is no such file");
-        // Two at once: the later one has the name.
+        // Two processes at once: the later one gets the name.
         let other = directory.path().join("b");
         let (first, mut second) =
             (OutFile::begin(&other).unwrap(), OutFile::begin(&other).unwrap());

@@ -1,4 +1,4 @@
-//! Standard output for results, standard error for people.
+//! Results on standard output, messages on standard error.
 
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
@@ -13,8 +13,8 @@ use crate::failure::Usage;
 
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// Standard output, buffered. Whoever writes must [`flush`](Write::flush): what is still in the
-/// buffer when it is dropped may be lost without a word.
+/// Buffered standard output. Callers must [`flush`](Write::flush): dropping it may lose buffered bytes
+/// without an error.
 pub(crate) struct Output(BufWriter<StdoutLock<'static>>);
 
 impl Output {
@@ -22,7 +22,7 @@ impl Output {
         Self(BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock()))
     }
 
-    /// Standard output for bytes that are not text; `to_file` is how to write them to a file.
+    /// Standard output for binary data; `to_file` is the hint for writing it to a file instead.
     ///
     /// # Errors
     /// [`Usage`] when it is a terminal.
@@ -37,7 +37,7 @@ impl Output {
         Ok(Self::stdout())
     }
 
-    /// One JSON value in one line.
+    /// Writes one JSON value on one line.
     pub(crate) fn json_line(&mut self, value: &impl Serialize) -> Result<()> {
         let mut line = serde_json::to_vec(value)?;
         line.push(b'\n');
@@ -56,12 +56,12 @@ impl Write for Output {
     }
 }
 
-/// An error of standard output, said to be that.
+/// Adds "standard output" to an error.
 pub(crate) fn named(error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot write to standard output: {error}"))
 }
 
-/// True when standard output is a pipe or a socket that nobody reads any more.
+/// Whether standard output is a pipe or socket without a reader.
 pub(crate) fn is_closed() -> bool {
     let stdout = io::stdout();
     let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
@@ -87,18 +87,17 @@ pub(crate) fn amount_and_rate(byte_len: u64, seconds: f64) -> String {
     format!("{amount} ({}/s)", bytes_for_people(rate))
 }
 
-/// A sentence for the operator. Standard error may be closed; there is nobody to tell that to.
+/// Prints a message for the operator. If standard error is closed, the message is lost.
 pub(crate) fn tell(sentence: &str) {
     let _ = writeln!(io::stderr(), "coldstore: {sentence}");
 }
 
-/// Bytes with a binary unit, for people.
+/// A byte count with a binary unit.
 pub(crate) fn bytes_for_people(byte_len: u64) -> String {
     indicatif::BinaryBytes(byte_len).to_string()
 }
 
-/// A table for people: every column as wide as its widest cell, text to the left and numbers to
-/// the right.
+/// A text table: columns as wide as their widest cell, text aligned left and numbers right.
 #[derive(Debug)]
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,

@@ -1,4 +1,4 @@
-//! Progress bars, drawn on standard error and only where that is a terminal.
+//! Progress bars on standard error, drawn only on a terminal.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ const KNOWN: &str = "{msg} [{wide_bar}] {bytes}/{total_bytes} {bytes_per_sec}, {
 const UNKNOWN: &str = "{msg} {spinner} {bytes} {bytes_per_sec}";
 const WAITING: &str = "{msg} {spinner} {elapsed}";
 
-/// Redraws per second cost nothing that matters, and a line that stands still looks dead.
+/// Interval between redraws: cheap, and the line never looks frozen.
 const TICK: Duration = Duration::from_millis(200);
 
-/// One line that shows how far a verb has come. It is gone from the terminal when it is dropped.
+/// One line of progress, erased on drop.
 #[derive(Debug)]
 pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
-    /// Counts bytes, towards a total where that is known.
+    /// Counts bytes, up to a total if known.
     pub(crate) fn of_bytes(what: &str, total: Option<u64>) -> Self {
         let bar = match total {
             Some(total) => ProgressBar::new(total).with_style(style(KNOWN)),
@@ -25,7 +25,7 @@ impl Progress {
         Self::started(bar, what)
     }
 
-    /// Only shows that something goes on.
+    /// Shows activity without a count.
     pub(crate) fn waiting(what: &str) -> Self {
         Self::started(ProgressBar::new_spinner().with_style(style(WAITING)), what)
     }
@@ -44,7 +44,7 @@ impl Progress {
         self.0.set_message(what);
     }
 
-    /// Takes the bar away while something else is written to the terminal.
+    /// Hides the bar while `write` writes to the terminal.
     pub(crate) fn suspend<T>(&self, write: impl FnOnce() -> T) -> T {
         self.0.suspend(write)
     }
@@ -57,6 +57,6 @@ impl Drop for Progress {
 }
 
 fn style(template: &str) -> ProgressStyle {
-    // A template that indicatif does not take is worth a plainer bar, not a failed verb.
+    // An invalid template gives a plainer bar instead of a failed verb.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }

@@ -1,4 +1,4 @@
-//! Ending in an orderly way.
+//! Orderly shutdown on signals.
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use signal_hook::low_level::pipe;
 
 use crate::failure;
 
-/// A flag that is raised by SIGINT and SIGTERM. A second signal ends the process at once.
+/// A flag raised by SIGINT and SIGTERM. A second signal ends the process at once.
 pub(crate) fn stop_flag() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         let status = i32::from(failure::FAILED);
-        // In this order: at the first signal the flag is still down when it is looked at.
+        // Order matters: on the first signal the shutdown check must run while the flag is still unset.
         flag::register_conditional_shutdown(signal, status, Arc::clone(&stop))
             .and_then(|_| flag::register(signal, Arc::clone(&stop)))
             .context("cannot wait for signals")?;
@@ -24,8 +24,7 @@ pub(crate) fn stop_flag() -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-/// A stream that can be read from as soon as SIGINT or SIGTERM has come. A second signal ends the
-/// process at once.
+/// A stream that becomes readable on SIGINT or SIGTERM. A second signal ends the process at once.
 pub(crate) fn stop_signal() -> Result<UnixStream> {
     drop(stop_flag()?);
     let (ours, handlers) = UnixStream::pair().context("cannot wait for signals")?;

@@ -1,4 +1,4 @@
-//! Receiving the body of a request: piece by piece, for as long as its sender keeps up a minimum rate.
+//! Receives the body of a request piece by piece, and enforces a minimum rate.
 
 use std::time::{Duration, Instant};
 
@@ -15,33 +15,33 @@ use super::limits::{Held, SMALL_BYTES, SPOOL_FROM};
 use super::refused::Refused;
 use super::spool::{Spool, Spools};
 
-/// What is allocated for a value before its bytes have come in.
+/// Bytes allocated for a value before any of it has arrived.
 const FIRST_ALLOCATION: usize = 4 << 20;
 
-/// How much of a body is still read after the request was refused, so that a client that sends
-/// before it reads gets to read the answer.
+/// Bytes of a body still read after a refusal, so that a client that sends before it reads gets the
+/// answer.
 const DRAIN_BYTES: usize = 64 << 20;
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
-/// A body on its way in.
+/// A body being received.
 #[derive(Debug)]
 pub(super) struct Incoming {
     body: Body,
-    /// What came in and nobody has taken yet.
+    /// Received bytes not yet taken.
     piece: Bytes,
     patience: Patience,
-    /// How long the value that is being received was waited for.
+    /// Time spent waiting for the current value.
     waited: Duration,
     stop: watch::Receiver<bool>,
 }
 
-/// How long a client is waited for.
+/// Time limits for a client.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
-    /// The longest silence.
+    /// Maximum time without a byte.
     pub(super) stall: Duration,
-    /// Bytes a second that a value longer than `SMALL_BYTES` has to come in with, on average and once
-    /// `stall` has passed: until it is there it holds memory, or a spool file, that others wait for.
+    /// Minimum average rate in bytes per second for values longer than `SMALL_BYTES`, enforced after
+    /// `stall`: an incomplete value holds memory or a spool file that others wait for.
     pub(super) min_rate: u64,
 }
 
@@ -53,7 +53,7 @@ impl Patience {
     }
 }
 
-/// A value that came in.
+/// A received value.
 #[derive(Debug)]
 pub(super) enum Value {
     Held(Vec<u8>),
@@ -69,18 +69,18 @@ impl Value {
     }
 }
 
-/// Why a body did not come in whole.
+/// Why a body was not received whole.
 #[derive(Debug)]
 pub(super) enum BodyError {
-    /// The client sent nothing for too long.
+    /// The client sent nothing for this long.
     Stalled(Duration),
-    /// It sends less than this many bytes a second.
+    /// The client sends fewer bytes per second than this.
     TooSlow(u64),
-    /// What it sends cannot be spooled.
+    /// The value cannot be spooled.
     Spool(coldstore::Error),
-    /// The connection broke, or what it carries is no HTTP.
+    /// The connection broke, or the client sent invalid HTTP.
     Broken(String),
-    /// The daemon was told to stop.
+    /// The daemon is shutting down.
     Stopping,
 }
 
@@ -107,7 +107,7 @@ impl Incoming {
         Self { body, piece: Bytes::new(), patience, waited: Duration::ZERO, stop }
     }
 
-    /// The length that the client promises, in bytes.
+    /// The declared length in bytes.
     pub(super) fn promised_len(&self) -> Option<u64> {
         self.body.size_hint().exact()
     }
@@ -116,12 +116,12 @@ impl Incoming {
         *self.stop.borrow()
     }
 
-    /// True when there is a byte; waits for one.
+    /// Waits for the next byte; false at the end of the body.
     async fn fill(&mut self) -> Result<bool, BodyError> {
         while self.piece.is_empty() {
             let (stall, started) = (self.patience.stall, Instant::now());
             let frame = tokio::select! {
-                // What is there already is taken, also when the daemon is to stop.
+                // Bytes already received are taken even during shutdown.
                 biased;
                 frame = timeout(stall, self.body.frame()) => frame,
                 _ = self.stop.wait_for(|stop| *stop) => return Err(BodyError::Stopping),
@@ -131,14 +131,14 @@ impl Incoming {
                 Err(_) => return Err(BodyError::Stalled(stall)),
                 Ok(None) => return Ok(false),
                 Ok(Some(Err(error))) => return Err(BodyError::Broken(error.to_string())),
-                // Trailers are of no use here.
+                // Trailers are ignored.
                 Ok(Some(Ok(frame))) => self.piece = frame.into_data().unwrap_or_default(),
             }
         }
         Ok(true)
     }
 
-    /// The next word: whole, or as many bytes of it as there are.
+    /// The next word, and how many of its bytes were received.
     pub(super) async fn word(&mut self) -> Result<([u8; WORD_BYTES], usize), BodyError> {
         let mut word = [0; WORD_BYTES];
         let mut filled = 0;
@@ -150,7 +150,7 @@ impl Incoming {
         Ok((word, filled))
     }
 
-    /// Whether there is something to read, or the body's end, within this time.
+    /// Whether a byte, or the end of the body, arrives within this time.
     pub(super) async fn is_ready_within(&mut self, time: Duration) -> Result<bool, BodyError> {
         match timeout(time, self.fill()).await {
             Ok(filled) => filled.map(|_| true),
@@ -158,9 +158,9 @@ impl Incoming {
         }
     }
 
-    /// The next value: `byte_len` bytes, or fewer when the body ends. `promised` says how many there
-    /// will be, where that is known: memory is taken as they come in. What is too large to be held is
-    /// spooled, and `held` given back.
+    /// Receives the next value: `byte_len` bytes, or fewer if the body ends. `promised` is the declared
+    /// length, if known; memory is taken as bytes arrive. A value too large for memory is spooled, and
+    /// `held` is released.
     pub(super) async fn receive(
         &mut self,
         byte_len: u64,
@@ -170,7 +170,7 @@ impl Incoming {
     ) -> Result<Value, BodyError> {
         self.waited = Duration::ZERO;
         let is_large = |byte_len: u64| byte_len > SPOOL_FROM as u64;
-        // Of what will be spooled in the end nothing but its beginning is held.
+        // Of a value that will be spooled, only the beginning is held.
         let most = if promised.is_some_and(is_large) { SMALL_BYTES } else { SPOOL_FROM };
         let mut value = Value::Held(Vec::new());
         while value.byte_len() < byte_len && self.fill().await? {
@@ -202,12 +202,12 @@ impl Incoming {
         Ok(value)
     }
 
-    /// True when the body has ended; waits to know.
+    /// Waits until it is known whether the body has ended.
     pub(super) async fn has_ended(&mut self) -> Result<bool, BodyError> {
         Ok(!self.fill().await?)
     }
 
-    /// Reads on for a while, without keeping any of it.
+    /// Reads and discards the rest, up to a bound.
     pub(super) fn drain(mut self) {
         let drained = async move {
             let mut left = DRAIN_BYTES;
@@ -221,8 +221,8 @@ impl Incoming {
     }
 }
 
-/// Grows by doubling, but not past what was promised. (The allocator moves the pages of a large
-/// value, it does not copy them.)
+/// Grows by doubling, up to the declared length. (For a large value the allocator remaps pages and does
+/// not copy.)
 fn make_room(value: &mut Vec<u8>, count: usize, promised: u64) {
     let promised = usize::try_from(promised).unwrap_or(usize::MAX);
     let wanted = value.len() + count;

@@ -1,5 +1,5 @@
-//! A range of slots on its way out, as a slot stream. A thread reads, a few pieces wait between it
-//! and the client: a slow client costs no more than these.
+//! Sends a range of slots as a slot stream. A thread reads, and a few pieces are queued for the client:
+//! a slow client costs no more memory than these.
 
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
@@ -19,13 +19,13 @@ use super::refused::{Refused, no_answer};
 const PIECE_BYTES: usize = 256 << 10;
 const PIECES_IN_FLIGHT: usize = 2;
 
-/// The records of a range. What fails before the first piece is refused; what fails later breaks
-/// the connection, so that nobody takes a part for the whole.
+/// The records of a range. An error before the first piece is an HTTP error; a later one breaks the
+/// connection, so that the client does not take a part for the whole.
 pub(super) async fn export(view: View, slots: RangeInclusive<Slot>) -> Result<Body, Refused> {
     let (sender, mut pieces) = mpsc::channel(PIECES_IN_FLIGHT);
     spawn_blocking(move || {
         if let Err(error) = send(&view, slots, &sender) {
-            // A client that is gone needs no reason.
+            // A disconnected client needs no reason.
             drop(sender.blocking_send(Err(error)));
         }
     });
@@ -55,7 +55,7 @@ fn send(
     out.flush().map_err(lost)
 }
 
-/// Collects what is written into pieces and sends them.
+/// Collects written bytes into pieces and sends them.
 struct Pieced<'a> {
     sender: &'a mpsc::Sender<Piece>,
     piece: Vec<u8>,

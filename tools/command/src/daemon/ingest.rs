@@ -1,4 +1,4 @@
-//! Values on their way from a request into a column: one with `PUT`, a slot stream with `POST`.
+//! Stores values from requests: one with `PUT`, a slot stream with `POST`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,21 +16,20 @@ use super::limits::{Held, Memory, SPOOL_FROM};
 use super::refused::{Refused, no_answer};
 use super::spool::{Spool, Spools};
 
-/// The most records that are queued at once, and the bytes of values from which on they are.
+/// Maximum number of records in a batch, and the number of value bytes that completes one.
 const BATCH_RECORDS: usize = 256;
 const BATCH_BYTES: usize = 8 << 20;
 
-/// How many batches of one stream may wait for their answers: enough that the next commit has
-/// something to write while one is flushed.
+/// Maximum number of unanswered batches per stream, so that the next commit has work during a flush.
 const BATCHES_IN_FLIGHT: usize = 8;
 
-/// How long a batch that has begun waits for more of its stream.
+/// How long an incomplete batch waits for more of its stream.
 const BATCH_LINGER: Duration = Duration::from_secs(1);
 
-/// What an item takes in memory beside its value.
+/// Memory of an item beside its value.
 const ITEM_BYTES: usize = 64;
 
-/// What requests share.
+/// Resources shared by all requests.
 #[derive(Debug)]
 pub(super) struct Room {
     pub(super) memory: Memory,
@@ -99,13 +98,13 @@ async fn submit(
     held: Held,
 ) -> Result<Vec<Answer>, Refused> {
     let intake = Arc::clone(intake);
-    // It compresses, and blocks while the queue is full.
+    // Compresses, and blocks while the queue is full.
     let submitted = spawn_blocking(move || intake.submit(items, admission, held)).await;
     Ok(submitted.unwrap_or_else(|_| Err(no_answer()))?)
 }
 
-/// Receives a slot stream and stores its items in batches, several of them on their way at once.
-/// After a failure the answer tells what is durable from the beginning of the stream on.
+/// Receives a slot stream and stores its items in batches, several of them in flight. After a failure
+/// the answer has the durable prefix of the stream.
 pub(super) async fn post(
     intake: &Arc<Intake>,
     body: Incoming,
@@ -128,7 +127,7 @@ pub(super) async fn post(
     };
     let mut received = stream.receive().await;
     if !matches!(received, Err(Stop::Commit(_))) {
-        // What came in whole before the stream broke is as good as what is committed.
+        // Items received whole before the stream broke are committed too.
         if let Err(refused) = stream.finish().await {
             received = Err(Stop::Commit(refused));
         }
@@ -142,11 +141,11 @@ pub(super) async fn post(
     }
 }
 
-/// Why a stream ended before its end.
+/// Why a stream stopped early.
 enum Stop {
-    /// No more of it comes in.
+    /// The stream cannot be read further.
     Stream(Refused),
-    /// Something of it cannot be stored.
+    /// An item cannot be stored.
     Commit(Refused),
 }
 
@@ -158,9 +157,9 @@ struct Stream<'a> {
     room: &'a Room,
     batch: Items,
     batch_bytes: usize,
-    /// What the batch holds of the memory.
+    /// Memory held by the batch.
     held: Held,
-    /// Batches that are queued, in the order of the stream.
+    /// Queued batches, in the order of the stream.
     in_flight: VecDeque<Vec<Answer>>,
     done: StreamCommitted,
 }
@@ -171,14 +170,14 @@ impl Stream<'_> {
             if !self.batch.is_empty() {
                 let ready = self.body.is_ready_within(BATCH_LINGER).await;
                 if !ready.map_err(|error| Stop::Stream(error.into()))? {
-                    // Its sender rests; what came in before does not wait for more.
+                    // The sender pauses; items received so far do not wait for more.
                     self.submit().await.map_err(Stop::Commit)?;
                 }
             }
             let Some(head) = self.head().await.map_err(Stop::Stream)? else { return Ok(()) };
             let ItemHead { slot, byte_len } = head;
             if byte_len > SPOOL_FROM as u64 {
-                // It may take long, and what is held would wait for it.
+                // The next value may take long, and would keep memory held by this batch.
                 self.submit().await.map_err(Stop::Commit)?;
             }
             match self.value(head).await.map_err(Stop::Stream)? {
@@ -196,7 +195,7 @@ impl Stream<'_> {
         }
     }
 
-    /// The head of the next item, `None` at the end of the stream.
+    /// Reads the head of the next item; `None` at the end of the stream.
     async fn head(&mut self) -> Result<Option<ItemHead>, Refused> {
         if self.body.is_stopping() {
             return Err(Refused::shutting_down());
@@ -248,7 +247,7 @@ impl Stream<'_> {
         self.settle_behind(answers).await
     }
 
-    /// Notes what was queued, and waits while too much of the stream is on its way.
+    /// Adds a queued batch, and waits while too many are in flight.
     async fn settle_behind(&mut self, answers: Vec<Answer>) -> Result<(), Refused> {
         self.in_flight.push_back(answers);
         while self.in_flight.len() > BATCHES_IN_FLIGHT {
@@ -257,7 +256,7 @@ impl Stream<'_> {
         Ok(())
     }
 
-    /// Waits for the first batch that is on its way.
+    /// Waits for the oldest batch in flight.
     async fn settle(&mut self) -> Result<(), Refused> {
         for mut answer in self.in_flight.pop_front().unwrap_or_default() {
             answer.wait().await?;
@@ -270,7 +269,7 @@ impl Stream<'_> {
     }
 
     async fn finish(&mut self) -> Result<(), Refused> {
-        // What was queued before is settled also when nothing more is taken.
+        // Queued batches are settled even if the rest is refused.
         let submitted = self.submit().await;
         while !self.in_flight.is_empty() {
             self.settle().await?;
@@ -279,7 +278,7 @@ impl Stream<'_> {
     }
 }
 
-/// What a `PUT` answers: whether the value is new.
+/// The status of a `PUT`: whether the value is new.
 pub(super) fn put_status(committed: Committed) -> StatusCode {
     if committed.written > 0 { StatusCode::CREATED } else { StatusCode::OK }
 }

@@ -1,4 +1,4 @@
-//! From values that came in to jobs of the library's pipeline, one intake for each column.
+//! Turns received values into jobs of the library's pipeline; one intake per column.
 
 use std::sync::Arc;
 
@@ -12,16 +12,16 @@ use super::spool::Spool;
 /// Slots with their values.
 pub(super) type Items = Vec<(Slot, Vec<u8>)>;
 
-/// What a request says of its values.
+/// Write options of a request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Admission {
-    /// They may be in any encoding.
+    /// Values may be in any encoding.
     pub(super) raw: bool,
-    /// Their slots may lie far above the archive's highest.
+    /// Slots may lie far above the archive's highest.
     pub(super) far: bool,
 }
 
-/// One column's way in, and its readers.
+/// The pipeline of one column, and its readers.
 #[derive(Debug)]
 pub(super) struct Intake {
     pub(super) column: Column,
@@ -29,7 +29,7 @@ pub(super) struct Intake {
     reader: Reader,
 }
 
-/// The answer to one job, when it comes.
+/// The future answer to one job.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) first: Slot,
@@ -39,7 +39,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Releases what the job holds when it is answered, even if nobody waits for it any more.
+    /// Releases `held` when the job is answered, even if nobody waits for it.
     fn new<H: Send + 'static>(ticket: Ticket, held: H) -> Self {
         let (first, last) = ticket.slots().unwrap_or_default();
         let records = ticket.records();
@@ -62,7 +62,7 @@ impl Intake {
         Self { column, pipeline, reader }
     }
 
-    /// A view of what is committed now. Makes system calls.
+    /// A view of the current commit. Makes system calls.
     pub(super) fn view(&self) -> Result<View> {
         self.reader.refresh()
     }
@@ -80,7 +80,7 @@ impl Intake {
         Ok(tickets.into_iter().map(|ticket| Answer::new(ticket, Arc::clone(&held))).collect())
     }
 
-    /// Queues one value that was spooled; blocks while the queue is full.
+    /// Queues one spooled value; blocks while the queue is full.
     pub(super) fn submit_spool(
         &self,
         slot: Slot,

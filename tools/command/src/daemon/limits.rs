@@ -1,28 +1,28 @@
-//! How much memory the bodies of all requests may take together.
+//! Bounds the memory held by all request bodies together.
 //!
-//! A body takes bytes from one budget as they arrive and gives them back when what they became is
-//! durable. What is too large to be held is spooled to a file instead ([`SPOOL_FROM`]) and takes next
-//! to nothing. An eighth of the budget is for small bodies alone ([`SMALL_BYTES`]): however many larger
-//! ones are under way, a root gets in.
+//! A body takes bytes from one budget as they arrive, and returns them when its values are durable.
+//! Values above [`SPOOL_FROM`] are spooled to a file and take next to nothing. An eighth of the budget
+//! is reserved for small bodies ([`SMALL_BYTES`]), so a root is accepted however many larger bodies are
+//! in flight.
 //!
-//! Bodies that wait for each other's bytes would wait for ever, so one of them at a time may go past
-//! the budget: whoever waits takes what comes first, free bytes or that one lane. What is held is at
-//! most the budget and one body. Beside it there is what the pipelines have answered and not yet let go
-//! of (one round, at most half of a pipeline's bound), and for every connection its socket buffers and
-//! hyper's read buffer (some 400 KiB).
+//! Bodies waiting for each other's bytes would deadlock. One body at a time may therefore exceed the
+//! budget: a waiting body takes free bytes or this one lane, whichever comes first. The memory held is
+//! at most the budget and one body. In addition, each pipeline has answered values not yet freed (one
+//! round, at most half of its bound), and each connection has socket buffers and hyper's read buffer
+//! (about 400 KiB).
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The budget of the daemon where nothing else is said, in MiB.
+/// Default budget of the daemon, in MiB.
 pub(crate) const BUDGET_MIB: u32 = 256;
 
-/// The longest body that may take of what is reserved for small ones. Those of the default number of
-/// connections fit into the reserve of the default budget twice.
+/// Maximum length of a body that may use the reserve. Bodies of this length from the default number of
+/// connections fit twice into the reserve of the default budget.
 pub(super) const SMALL_BYTES: usize = 64 << 10;
 
-/// Values that are longer are spooled.
+/// Longer values are spooled.
 pub(super) const SPOOL_FROM: usize = 16 << 20;
 
 /// The budget. Clones share it.
@@ -34,7 +34,7 @@ pub(super) struct Memory {
     lane: Arc<Semaphore>,
 }
 
-/// What one body holds; given back when it is dropped.
+/// Memory held by one body; released on drop.
 #[derive(Debug)]
 pub(super) struct Held {
     memory: Memory,
@@ -55,13 +55,13 @@ impl Memory {
         Self { budget_bytes, shared, reserve: semaphore(reserve_bytes), lane: semaphore(1) }
     }
 
-    /// Nothing, to begin with, of a body with this length, where it is known.
+    /// Holds nothing yet, for a body of this length, if known.
     pub(super) fn hold(&self, byte_len: Option<u64>) -> Held {
         let is_small = byte_len.is_some_and(|byte_len| byte_len <= SMALL_BYTES as u64);
         Held { memory: self.clone(), is_small, bytes: None, reserved: None, lane: None }
     }
 
-    /// What is taken of the budget.
+    /// Bytes taken from the budget.
     pub(super) fn held_bytes(&self) -> u64 {
         let free = self.shared.available_permits() + self.reserve.available_permits();
         (self.budget_bytes - free) as u64
@@ -69,7 +69,7 @@ impl Memory {
 }
 
 impl Held {
-    /// Takes this many more bytes, as soon as they are to be had.
+    /// Waits until this many more bytes are available, and takes them.
     pub(super) async fn grow(&mut self, byte_count: usize) {
         if self.lane.is_some() {
             return;
@@ -81,7 +81,7 @@ impl Held {
         }
         let reserved = self.reserved.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let may_reserve = self.is_small && reserved.saturating_add(byte_count) <= 2 * SMALL_BYTES;
-        // No semaphore is ever closed.
+        // The semaphores are never closed.
         tokio::select! {
             Ok(more) = Arc::clone(shared).acquire_many_owned(count) => keep(&mut self.bytes, more),
             Ok(more) = Arc::clone(reserve).acquire_many_owned(count), if may_reserve => {
@@ -92,14 +92,14 @@ impl Held {
         }
     }
 
-    /// Gives back what goes beyond this many bytes.
+    /// Releases all but this many bytes.
     pub(super) fn shrink_to(&mut self, byte_count: usize) {
         if let Some(bytes) = &mut self.bytes {
             drop(bytes.split(bytes.num_permits().saturating_sub(byte_count)));
         }
     }
 
-    /// Gives back all of it.
+    /// Releases everything.
     pub(super) fn release(&mut self) {
         (self.bytes, self.reserved, self.lane) = (None, None, None);
     }

@@ -1,4 +1,4 @@
-//! What `/metrics` tells, in Prometheus' text format.
+//! The metrics of `/metrics`, in Prometheus' text format.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use prometheus::{
 use super::ingest::Room;
 use super::intake::Intake;
 
-/// A flush to a disk takes from half a millisecond to many seconds, and so does a request.
+/// Buckets in seconds: flushes and requests take from half a millisecond to many seconds.
 const SECONDS: [f64; 13] =
     [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 20.0];
 const COMMIT_JOBS: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
@@ -50,13 +50,13 @@ pub(super) struct CommitMetrics {
     commit_jobs: Histogram,
 }
 
-/// A request with its answer.
+/// A request and its answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Answered<'a> {
     pub(super) method: &'a str,
     pub(super) route: &'a str,
     pub(super) status: &'a str,
-    /// The kind of error, where it was refused.
+    /// The kind of error, if the request was refused.
     pub(super) refusal: Option<&'a str>,
     pub(super) elapsed: Duration,
 }
@@ -138,7 +138,7 @@ impl Metrics {
         })
     }
 
-    /// Those of one column; from here on it is in the text, with zeros.
+    /// The metrics of one column, which appear in the text from now on, starting with zeros.
     pub(super) fn of_commits(&self, column: Column) -> CommitMetrics {
         let label = &[column.dir_name()];
         CommitMetrics {
@@ -152,7 +152,7 @@ impl Metrics {
         }
     }
 
-    /// Counts a request that is answered. The labels are of a small number of values each.
+    /// Counts an answered request. Each label has few distinct values.
     pub(super) fn count_request(&self, request: &Answered<'_>) {
         let Answered { method, route, status, refusal, elapsed } = *request;
         self.requests.with_label_values(&[method, route, status]).inc();
@@ -162,7 +162,7 @@ impl Metrics {
         }
     }
 
-    /// The text. Makes system calls.
+    /// Renders the text. Makes system calls.
     pub(super) fn text<'a>(
         &self,
         intakes: impl Iterator<Item = &'a Intake>,

@@ -1,7 +1,7 @@
 //! The writer daemon: HTTP over a Unix socket in front of one archive.
 //!
-//! `server` accepts and ends, `routes` answers, `body` receives, `intake` hands on to the
-//! library's pipelines. Nothing here knows how a column is written.
+//! `server` accepts connections and shuts down, `routes` answers, `body` receives, `intake` submits to
+//! the library's pipelines. Nothing here depends on how a column is written.
 
 mod body;
 mod export;

@@ -1,4 +1,4 @@
-//! Why a request was not done, as an answer.
+//! Error answers.
 
 use std::fmt::Display;
 use std::io;
@@ -44,8 +44,8 @@ impl Refused {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "ShuttingDown", None, message)
     }
 
-    /// With what is durable of the stream all the same. Its parts, each the items of one file in one
-    /// batch, are committed as wholes, and those behind one that failed may have been.
+    /// Adds the durable prefix of the stream. A part is the items of one file in one batch, committed
+    /// as a whole; parts after a failed one may be durable too.
     pub(super) fn behind(mut self, prefix: StreamCommitted) -> Self {
         let durable = match prefix.last {
             Some(Decimal(last)) => format!("everything up to slot {last} is durable"),
@@ -75,7 +75,7 @@ impl IntoResponse for Refused {
     }
 }
 
-/// The kind of error that a response tells of, for whoever counts them.
+/// The kind of error of a response, for the metrics.
 #[derive(Clone, Debug)]
 pub(super) struct RefusalKind(pub(super) String);
 
@@ -109,7 +109,7 @@ impl From<Error> for Refused {
     }
 }
 
-/// True when there is no room, also where that is what poisoned the writer.
+/// Whether the disk is full, or a full disk poisoned the writer.
 fn is_disk_full(error: &Error) -> bool {
     let full = [Errno::NOSPC, Errno::DQUOT].map(Errno::raw_os_error);
     match error {
@@ -141,7 +141,7 @@ impl From<StreamError> for Refused {
     }
 }
 
-/// The writer's thread is gone without an answer: a defect, and no word on what is durable.
+/// The writer's thread ended without an answer: a defect. It is unknown what is durable.
 pub(super) fn no_answer() -> Error {
     Error::io("", "get an answer from the writer", io::ErrorKind::BrokenPipe.into())
 }

@@ -1,4 +1,4 @@
-//! The requests that the daemon answers.
+//! The routes of the daemon.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ use crate::cli::slot_range;
 const OCTETS: [(header::HeaderName, &str); 1] =
     [(header::CONTENT_TYPE, "application/octet-stream")];
 
-/// What every request works with.
+/// State shared by all requests.
 #[derive(Debug)]
 pub(super) struct Daemon {
     pub(super) root: PathBuf,
@@ -73,7 +73,7 @@ pub(super) fn router(daemon: Arc<Daemon>) -> Router {
         .with_state(daemon)
 }
 
-/// The metrics and nothing else.
+/// A router for the metrics only.
 pub(super) fn metrics_router(daemon: Arc<Daemon>) -> Router {
     Router::new()
         .route("/metrics", get(get_metrics))
@@ -107,7 +107,7 @@ fn parse_slot(text: &str) -> Result<Slot, Refused> {
     crate::cli::parse_slot(text).map_err(refused)
 }
 
-/// What is asked for behind the path of a request that brings values.
+/// Query parameters of a write request.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawAndFar {
@@ -124,7 +124,7 @@ fn parse_admission(asked: Asked) -> Result<Admission, Refused> {
     Ok(Admission { raw, far })
 }
 
-/// Refuses a body that is not the bytes of a value or a slot stream as they are: what is stored stays.
+/// Refuses an encoded body: its bytes are stored as they are.
 fn check_headers(headers: &HeaderMap) -> Result<(), Refused> {
     let values = |name| headers.get_all(name).iter().map(HeaderValue::as_bytes);
     for encoding in values(header::CONTENT_ENCODING) {
@@ -149,7 +149,7 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Refused> {
     Ok(())
 }
 
-/// HTTP/1.1 has a body where one of these is said, be it an empty one.
+/// In HTTP/1.1, either header announces a body, possibly empty.
 fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING)
 }
@@ -214,7 +214,7 @@ async fn get_value(
     let mut held = daemon.room.memory.hold(None);
     let spec = column.spec();
     if spec.compression != Compression::None {
-        // What a value is decoded to is only known when it is there.
+        // The decoded length is only known after decoding.
         held.grow(usize::try_from(spec.max_value_bytes).unwrap_or(usize::MAX)).await;
     }
     let found = blocking(move || Ok(intake.view()?.owned(slot)?)).await?;
@@ -227,7 +227,7 @@ async fn get_value(
     Ok((OCTETS, value).into_response())
 }
 
-/// A value on its way out. Of an uncompressed column it is the map itself.
+/// A value to send. In an uncompressed column it is the mapping itself.
 struct Value {
     record: OwnedRecord,
     _held: Held,
@@ -274,7 +274,7 @@ async fn get_metrics(State(daemon): State<Arc<Daemon>>) -> Result<Response, Refu
     Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text.await?).into_response())
 }
 
-/// Does what makes system calls on a thread that may wait for them.
+/// Runs blocking system calls on a thread of the blocking pool.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Refused> + Send + 'static,
 ) -> Result<T, Refused> {

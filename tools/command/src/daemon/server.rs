@@ -1,4 +1,4 @@
-//! Starting, accepting connections, and ending with nothing left to heal.
+//! Starts the daemon, accepts connections, and shuts down with nothing left to heal.
 
 use std::net::SocketAddr;
 use std::os::unix::net::UnixListener;
@@ -30,55 +30,55 @@ use super::spool::Spools;
 use crate::open;
 use crate::signals;
 
-/// How long accepting rests after it failed: out of file descriptors, say.
+/// Pause after a failed `accept`, for example for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long the last answers may take to be read once everything is durable.
+/// How long clients may take to read the last answers, once everything is durable.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// Connections at once that ask for metrics over TCP.
+/// Maximum number of concurrent TCP connections for metrics.
 const METRICS_CONNECTIONS: usize = 8;
 
-/// Threads that may block, beside one for each connection.
+/// Blocking threads in addition to one per connection.
 const SPARE_THREADS: usize = 16;
 
 #[derive(Debug)]
 pub(crate) struct Options {
     pub(crate) socket: PathBuf,
-    /// The columns that are opened for backfill.
+    /// Columns to turn backfill on for.
     pub(crate) backfill: Vec<Column>,
     pub(crate) max_connections: u16,
-    /// How long a client may neither send what is waited for nor read what is sent.
+    /// Maximum time without progress by a client, sending or reading.
     pub(crate) stall: Duration,
-    /// Bytes a second that a larger value has to come in with.
+    /// Minimum rate in bytes per second for larger values.
     pub(crate) min_rate: u64,
-    /// Where the metrics are answered over TCP too.
+    /// Address for metrics over TCP.
     pub(crate) metrics: Option<SocketAddr>,
-    /// The most bytes of request bodies that are held at once.
+    /// Maximum bytes of request bodies held at once.
     pub(crate) budget_bytes: usize,
 }
 
-/// Serves until the process is told to stop.
+/// Serves until a signal arrives.
 ///
-/// 1. take the locks of all columns that are there and heal them, make those that are missing, open all
-///    for reading, bind the socket: what fails until here leaves the archive as it was,
-/// 2. turn backfill on where asked: whoever finds the socket waits for that,
-/// 3. serve until a signal comes,
-/// 4. remove the socket, accept no more connections, take no more values in,
-/// 5. wait for the answers that are on their way,
-/// 6. finish what is queued and give the locks back.
+/// 1. lock and heal all existing columns, create missing ones, open all for reading, bind the socket;
+///    an error up to here leaves the archive unchanged,
+/// 2. turn backfill on where requested; clients that connect meanwhile wait,
+/// 3. serve until a signal arrives,
+/// 4. remove the socket, stop accepting connections and values,
+/// 5. wait for the answers in flight,
+/// 6. finish the queued jobs and release the locks.
 pub(crate) fn run(archive: ArchiveWriter, options: &Options) -> Result<()> {
     let metrics = Metrics::new()?;
     let root = archive.root().to_owned();
     let mut archive = archive.deferred(true);
     archive.columns(Column::ALL.map(|column| (column, options.backfill.contains(&column))))?;
-    // Whoever finds the socket may already tell the process to stop.
+    // A client that sees the socket may already send a signal.
     let signal = signals::stop_signal()?;
     let (readers, metrics_listener, (socket, listener)) = archive.settle_with(|| {
         let readers = open::archive(&root)?;
         Column::ALL.into_iter().try_for_each(|column| readers.column(column).map(drop))?;
         let metrics_listener = options.metrics.map(bind_metrics).transpose()?;
-        // Threads come after it: nobody else may make files meanwhile.
+        // Threads start later: binding sets the umask, so no other thread may create files meanwhile.
         anyhow::Ok((readers, metrics_listener, Socket::bind(&options.socket)?))
     })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -120,10 +120,10 @@ pub(crate) fn run(archive: ArchiveWriter, options: &Options) -> Result<()> {
     served
 }
 
-/// How often the manifest learns how far the columns are.
+/// Interval between two updates of the columns' highest slots in the manifest.
 const RECORD_EVERY: Duration = Duration::from_secs(60);
 
-/// No commit waits for this; a daemon that is killed leaves it to the next opening.
+/// Commits do not wait for this; after a kill the next opening does it.
 async fn record_from_time_to_time(archive: PathBuf) {
     let mut ticks = tokio::time::interval(RECORD_EVERY);
     loop {
@@ -180,7 +180,7 @@ fn tokio_listener(listener: std::net::TcpListener) -> Result<tokio::net::TcpList
         .context("cannot listen for requests of metrics")
 }
 
-/// Answers requests of the metrics until the daemon is told to stop.
+/// Serves metrics until shutdown.
 async fn serve_metrics(listener: tokio::net::TcpListener, daemon: Arc<Daemon>) {
     let slots = Arc::new(Semaphore::new(METRICS_CONNECTIONS));
     let router = metrics_router(Arc::clone(&daemon));
@@ -234,7 +234,7 @@ async fn serve(
     drop(socket);
     drop(listener);
     let ended = timeout(options.stall, slots.acquire_many(all)).await.is_ok();
-    // Whoever waits for an answer gets it while the pipelines drain.
+    // Pending requests are answered while the pipelines drain.
     let draining = pipeline.clone();
     let drained = tokio::task::spawn_blocking(move || draining.shutdown());
     drop(drained.await);
@@ -244,7 +244,7 @@ async fn serve(
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // Whoever would tell is gone: that is an end too.
+    // A dropped sender also means shutdown.
     drop(stop.wait_for(|stop| *stop).await);
 }
 
@@ -279,7 +279,7 @@ async fn serve_connection<S>(stream: S, router: Router, daemon: &Daemon)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
-    // Reading has timeouts of its own: while a commit is awaited nothing comes in.
+    // Reads have their own timeouts, because nothing arrives while a client waits for a commit.
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(daemon.patience.stall));
     let service = TowerToHyperService::new(router);
@@ -302,7 +302,7 @@ where
     }
 }
 
-/// Tells the service manager, where there is one.
+/// Notifies the service manager, if there is one.
 fn notify(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::warn!(%error, "cannot notify the service manager");

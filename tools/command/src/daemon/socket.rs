@@ -1,4 +1,4 @@
-//! The daemon's socket: open to its owner alone, and never taken from a daemon that lives.
+//! The daemon's socket: accessible to its owner only, and never taken from a live daemon.
 #![expect(clippy::disallowed_methods, reason = "a socket is no file of a column")]
 
 use std::fs::{self, File};
@@ -15,18 +15,18 @@ use rustix::fs::{FlockOperation, Mode, flock};
 const LOCK_ATTEMPTS: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
-/// A socket that is listened on; its file is gone when it is dropped.
+/// A listening socket; its file is removed on drop.
 #[derive(Debug)]
 pub(super) struct Socket {
     path: PathBuf,
-    /// Device and inode: what is removed in the end must be this one.
+    /// Device and inode, to remove only this socket.
     identity: (u64, u64),
 }
 
 impl Socket {
-    /// Binds the socket, in place of one that a dead process has left.
+    /// Binds the socket, and replaces a stale one of a dead process.
     ///
-    /// The umask is the process's own: no other thread may make files meanwhile.
+    /// The umask is process-wide: no other thread may create files meanwhile.
     pub(super) fn bind(path: &Path) -> Result<(Self, UnixListener)> {
         let told = || path.display().to_string();
         let _lock = lock_directory(path).with_context(told)?;
@@ -51,7 +51,7 @@ impl Drop for Socket {
     }
 }
 
-/// Two daemons that start at once must not both find a stale socket: the second would remove what
+/// Prevents a race of two starting daemons over a stale socket: the second would remove the socket that
 /// the first has bound.
 fn lock_directory(path: &Path) -> Result<File> {
     let directory = match path.parent() {

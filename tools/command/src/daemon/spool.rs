@@ -1,13 +1,12 @@
-//! Large values on their way in: files that hold what has arrived until all of it is there.
+//! Spools large values to files until they have arrived whole.
 //!
-//! # Why not straight into the data file
-//! The records of a column lie behind each other, and nothing but the last can grow. A value that is
-//! written where it will stay occupies the end of the file, and so the column's writer, for as long as
-//! its sender takes; one that breaks off has to be cut away again, which is what healing is for. From a
-//! spool file the writer copies at the speed of the disk, mostly from the page cache: it was written
-//! moments before, and what was removed before the kernel wrote it back costs no I/O.
+//! # Why not directly into the data file
+//! The records of a column are contiguous, and only the last can grow. A value written in place would
+//! occupy the end of the file, and the column's writer, for as long as its sender takes; an aborted one
+//! would have to be healed away. From a spool file the writer copies at the speed of the disk, mostly
+//! from the page cache: the data is recent, and a file removed before writeback costs no I/O.
 //!
-//! The files have no names and lie in the archive's directory, so that a full disk is noticed there.
+//! The files are unnamed and in the archive's directory, so that a full disk is noticed there.
 
 use std::fs::File;
 use std::io::{self, Seek, Write};
@@ -20,11 +19,11 @@ use tokio::task::block_in_place;
 
 use crate::disk;
 
-/// Spool files at once; further large values wait for one. They are what bounds the space taken: each
+/// Maximum number of spool files; further large values wait. This bounds the disk space, since a file
 /// is no longer than the column's bound on values.
 const MAX_SPOOLS: usize = 8;
 
-/// Where the spool files are. Clones share them.
+/// The spool files. Clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct Spools {
     directory: PathBuf,
@@ -32,7 +31,7 @@ pub(super) struct Spools {
     bytes: Arc<AtomicU64>,
 }
 
-/// A value that arrives in a file.
+/// A value being received into a file.
 #[derive(Debug)]
 pub(super) struct Spool {
     file: File,
@@ -52,7 +51,7 @@ impl Spools {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Opens a spool file that begins with these bytes, as soon as there may be another one.
+    /// Waits for a free place, and opens a spool file that begins with these bytes.
     pub(super) async fn open(&self, bytes: &[u8]) -> coldstore::Result<Spool> {
         // The semaphore is never closed.
         let place = Arc::clone(&self.free).acquire_owned().await;
@@ -82,7 +81,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Back to the beginning, to be read.
+    /// Rewinds the file for reading.
     pub(super) fn rewind(&mut self) -> coldstore::Result<()> {
         self.file.rewind().map_err(|error| self.spools.failed(error))
     }

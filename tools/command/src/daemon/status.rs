@@ -1,11 +1,11 @@
-//! What `/v1/status` tells.
+//! The answer to `/v1/status`.
 
 use coldstore_client::wire::{ColumnStatus, Decimal, Status};
 
 use super::intake::Intake;
 use super::routes::Daemon;
 
-/// Makes system calls.
+/// Collects the status. Makes system calls.
 pub(super) fn status(daemon: &Daemon) -> coldstore::Result<Status> {
     let columns = daemon.intakes.iter().map(|intake| column(intake));
     Ok(Status {

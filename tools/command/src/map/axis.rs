@@ -1,4 +1,4 @@
-//! Which slots a picture shows, in rows of cells.
+//! The slots of a map, in rows of cells.
 
 use std::ops::RangeInclusive;
 
@@ -7,13 +7,13 @@ use coldstore::{SLOTS_PER_FILE, Slot};
 use crate::chain::Chain;
 use crate::dates;
 
-/// Rows of cells, one slot behind the other. A row has as many slots as a power of two says, so
-/// that it is a part of one file, one file, or some whole files.
+/// Rows of cells in the order of slots. The slots per row are a power of two, so a row is a part of a
+/// file, a file, or several whole files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Axis {
-    /// The first slot that is shown.
+    /// The first slot of the map.
     pub(crate) first: Slot,
-    /// The last slot that is shown.
+    /// The last slot of the map.
     pub(crate) last: Slot,
     /// The first slot of the first row: at or before `first`.
     start: u64,
@@ -22,7 +22,7 @@ pub(crate) struct Axis {
 }
 
 impl Axis {
-    /// The fewest slots for each row with which there are at most `max_rows` of them.
+    /// Chooses the smallest number of slots per row that needs at most `max_rows` rows.
     pub(crate) fn new(first: Slot, last: Slot, cells_per_row: u64, max_rows: u64) -> Self {
         let mut slots_per_row = cells_per_row;
         while rows(first, last, slots_per_row) > max_rows && slots_per_row < 1 << 62 {
@@ -32,7 +32,7 @@ impl Axis {
         Self { first, last, start, slots_per_row, cells_per_row }
     }
 
-    /// The same with a row for each file, where there would be several files in a row.
+    /// Switches to one row per file, if rows would hold several files.
     pub(crate) fn by_files(self, max_rows: u64) -> Self {
         if self.slots_per_row <= SLOTS_PER_FILE || self.cells_per_row > SLOTS_PER_FILE {
             return self;
@@ -56,7 +56,7 @@ impl Axis {
         self.slots_per_row / self.cells_per_row
     }
 
-    /// The cell of a slot that is shown.
+    /// The cell of a slot; `None` outside the axis.
     pub(crate) fn cell_of(&self, slot: Slot) -> Option<usize> {
         if slot < self.first || slot > self.last {
             return None;
@@ -64,7 +64,7 @@ impl Axis {
         usize::try_from((slot.0 - self.start) / self.slots_per_cell()).ok()
     }
 
-    /// The parts of a range of slots that share a cell, with that cell.
+    /// Splits a range of slots by cell.
     pub(crate) fn cells_in(
         &self,
         slots: RangeInclusive<Slot>,
@@ -92,12 +92,12 @@ impl Axis {
     }
 }
 
-/// What is written beside a row.
+/// The label of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RowLabel {
     pub(crate) file: String,
     pub(crate) slot: String,
-    /// The era whose file has the slot's block.
+    /// The era whose file holds the slot's block.
     pub(crate) era: Option<String>,
     pub(crate) day: Option<String>,
 }

@@ -1,5 +1,4 @@
-//! What is there of an archive: every slot of every column looked at once, and counted into the
-//! cells of a picture.
+//! Counts the states of all slots of each column into the cells of a map.
 
 pub(crate) mod axis;
 pub(crate) mod svg;
@@ -14,7 +13,7 @@ use coldstore::{Column, Error, FileId, Slot, Unmapped};
 pub(crate) use self::axis::Axis;
 use crate::failure;
 
-/// How many slots are in which state.
+/// Number of slots by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts([u64; SlotState::ALL.len()]);
 
@@ -45,9 +44,8 @@ impl AddAssign for Counts {
     }
 }
 
-/// What a cell of a picture shows of its slots. The worst shows, however small: a damaged slot, one that
-/// cannot be read, then a missing one; then records, in four shades by how many of the slots
-/// have one; then what was pruned and what was skipped.
+/// The shade of a cell, by the worst state of its slots, even of a single one: damaged, unreadable,
+/// missing; then records, in four shades by the share of slots with a record; then pruned and skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shade {
     Empty,
@@ -91,13 +89,13 @@ impl Shade {
     }
 }
 
-/// Slots in a row that are missing or damaged; skipped ones between them do not part them.
+/// Consecutive slots that are missing or damaged; skipped slots do not separate them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
     pub(crate) state: SlotState,
     pub(crate) first: Slot,
     pub(crate) last: Slot,
-    /// What the first file that cannot be read is said to have.
+    /// The error of the first unreadable file.
     pub(crate) why: Option<String>,
 }
 
@@ -110,17 +108,16 @@ pub(crate) struct ColumnMap {
     pub(crate) totals: Counts,
     pub(crate) files: Vec<(FileId, Counts)>,
     pub(crate) findings: Vec<Finding>,
-    /// Records below this slot were removed on purpose.
+    /// Records below this slot were pruned.
     pruned_before: Slot,
-    /// By the axis.
+    /// Counts by cell of the axis.
     pub(crate) cells: Vec<Counts>,
-    /// Where the last finding goes on, when it does.
+    /// The slot at which the last finding may continue.
     open_end: Option<Slot>,
 }
 
 impl ColumnMap {
-    /// Looks at the slots of a column that are on the axis: `begin` is the archive's first slot, where
-    /// that is recorded.
+    /// Counts the slots of a column on the axis. `begin` is the archive's first slot, if recorded.
     pub(crate) fn draw(
         column: Column,
         view: &Unmapped,
@@ -175,7 +172,7 @@ impl ColumnMap {
         Ok(())
     }
 
-    /// Counts slots for which there is no file, from `next` on up to `end`.
+    /// Counts slots without a file, from `next` to before `end`.
     fn skip_to(
         &mut self,
         end: Slot,
@@ -214,7 +211,7 @@ impl ColumnMap {
         }
     }
 
-    /// Takes note of what is missing or damaged.
+    /// Adds missing or damaged slots to the findings.
     fn find(&mut self, first: Slot, end: Slot, state: SlotState, fault: Option<&Error>) {
         let goes_on = self.open_end == Some(first);
         if state == SlotState::Skipped && goes_on {
@@ -226,7 +223,7 @@ impl ColumnMap {
             return;
         }
         self.open_end = end.next();
-        // A file that cannot be read begins a finding of its own.
+        // An unreadable file starts a new finding.
         let is_new_fault = fault.is_some() && first.index_in_file() == 0;
         match self.findings.last_mut() {
             Some(last) if last.state == state && goes_on && !is_new_fault => last.last = end,

@@ -1,7 +1,7 @@
-//! The picture as SVG: a panel for each column, side by side, with one axis.
+//! Draws the map as SVG: one panel per column, side by side, with one axis.
 //!
-//! Cells in a row that look alike are one rectangle, and all rectangles of a shade are one path, so
-//! a whole history of 1,800 files stays a small file.
+//! Adjacent cells of one shade in a row are one rectangle, and all rectangles of a shade are one path,
+//! which keeps the file of a history of 1,800 files small.
 
 use std::fmt::Write as _;
 
@@ -16,10 +16,10 @@ const TOP: f64 = 96.0;
 const BOTTOM: f64 = 30.0;
 const PANEL: f64 = 160.0;
 const GAP: f64 = 26.0;
-/// How high all rows together are made, where a row is not too thin or too thick by it.
+/// Target height of all rows together, within the bounds for a row.
 const ROWS_HEIGHT: f64 = 1100.0;
 const ROW_HEIGHTS: (f64, f64) = (0.6, 14.0);
-/// Labels closer than this run into each other.
+/// Minimum distance between labels.
 const LABEL_HEIGHT: f64 = 15.0;
 
 const STYLE: &str = "\
@@ -36,7 +36,7 @@ text{font:12px ui-monospace,monospace;fill:currentColor}\
 .b0{fill:#0f2c44}.b1{fill:#174e7a}.b2{fill:#2173b0}.b3{fill:#4ba3e3}\
 .s{fill:#4a5058}.r{fill:#6b5f48}}";
 
-/// The classes of shades, in the order in which they are drawn, and what the legend says of them.
+/// The shades in drawing order, with their classes and their texts in the legend.
 const CLASSES: [(Shade, &str, &str); 13] = [
     (Shade::Present(0), "p0", ""),
     (Shade::Present(1), "p1", ""),
@@ -77,7 +77,7 @@ pub(crate) fn draw(maps: &[ColumnMap], axis: &Axis, chain: &Chain) -> String {
 
 fn title(axis: &Axis, chain: &Chain) -> String {
     let name = chain.config_name.as_deref().unwrap_or("archive");
-    // The name may come from a file that anybody wrote.
+    // The name may come from an untrusted file.
     let plain: String =
         name.chars().filter(|c| c.is_ascii_alphanumeric() || "-_ ".contains(*c)).collect();
     format!("{plain}, slots {} to {}", axis.first, axis.last)
@@ -187,7 +187,7 @@ fn path_of(shades: &[Shade], axis: &Axis, wanted: Shade) -> String {
     path
 }
 
-/// A thin row may be invisible: what is wrong in it is marked beside the panel too.
+/// Marks bad rows beside the panel, since a thin row may be invisible.
 fn marks(svg: &mut String, map: &ColumnMap, axis: &Axis, x: f64, height: f64) {
     for (state, class) in
         [(SlotState::Missing, "m"), (SlotState::Damaged, "d"), (SlotState::Unreadable, "u")]

@@ -1,4 +1,4 @@
-//! The picture in a terminal. Every state has a glyph of its own: colours only help.
+//! Draws the map in a terminal. Each state has its own glyph; colours are optional.
 
 use std::io::{self, Write};
 
@@ -8,7 +8,7 @@ use super::axis::RowLabel;
 use super::{Axis, ColumnMap, Finding, Shade};
 use crate::chain::Chain;
 
-/// Findings that are told of each column; `--json` has all.
+/// Maximum number of findings listed per column; `--json` has all.
 const MAX_FINDINGS: usize = 8;
 
 const PRESENT: [char; 4] = ['░', '▒', '▓', '█'];
@@ -112,7 +112,7 @@ impl Terminal<'_> {
         if color == "0" { Ok(()) } else { write!(out, "\x1b[0m") }
     }
 
-    /// Slots from the start of a row, at each quarter.
+    /// The slot offsets at each quarter of a row.
     fn ticks(&self) -> String {
         let quarter = self.axis.cells_per_row / 4;
         let mut line = String::new();
@@ -179,7 +179,7 @@ impl Terminal<'_> {
     }
 }
 
-/// How wide the labels of the rows are.
+/// Widths of the rows' labels.
 struct Widths {
     file: usize,
     slot: usize,
