@@ -1,4 +1,4 @@
-//! A client of the daemon, for programs that embed it.
+//! A client of the daemon, for programs that embed one.
 //!
 //! ```no_run
 //! use coldstore::{Column, Slot};
@@ -6,7 +6,7 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let mut client = Client::new("/run/coldstore/socket")?;
-//! // Durable when it returns. Doing it again is fine.
+//! // Durable on return. Repeating it is safe.
 //! client.put(Column::StateDiffs, Slot(7), b"a difference".to_vec())?;
 //! assert_eq!(client.get(Column::StateDiffs, Slot(7))?.as_deref(), Some(&b"a difference"[..]));
 //! # Ok(())
@@ -38,43 +38,43 @@ use tokio::runtime::Runtime;
 use crate::slot_stream::item_head;
 use crate::wire::{Refusal, Status, StreamCommitted};
 
-/// What is read from a stream at once.
+/// Bytes read from a stream at a time.
 const PIECE_BYTES: usize = 256 << 10;
-/// What is allocated for an answer before its bytes have come in.
+/// Bytes allocated for an answer before any of it has arrived.
 const FIRST_ALLOCATION: u64 = 4 << 20;
 
-/// What can go wrong.
+/// Errors of a client.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The daemon cannot be reached, or the connection broke before it had answered. What was
-    /// being written may be there or not: writing it again is right in both cases.
+    /// The daemon is unreachable, or the connection broke before the answer. The write may or may not
+    /// have happened; repeating it is safe.
     #[error("{}: {what}: {source}", socket.display())]
     Connection {
         /// The daemon's socket.
         socket: PathBuf,
-        /// What was not possible.
+        /// The operation that failed.
         what: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
         source: Box<dyn StdError + Send + Sync>,
     },
-    /// The daemon said no.
+    /// The daemon refused the request.
     #[error("{}", refusal.message)]
     Refused {
         /// The HTTP status.
         status: u16,
-        /// What it said.
+        /// The daemon's refusal.
         refusal: Box<Refusal>,
     },
-    /// The daemon's answer is none that this client knows.
+    /// The daemon's answer is unknown to this client.
     #[error("{}: cannot make sense of an answer with status {status}: {message}", socket.display())]
     Answer {
         /// The socket.
         socket: PathBuf,
         /// The HTTP status.
         status: u16,
-        /// What is wrong with it.
+        /// The problem with the answer.
         message: String,
     },
 }
@@ -84,8 +84,8 @@ pub type Result<T, E = ClientError> = std::result::Result<T, E>;
 
 type Outgoing = UnsyncBoxBody<Bytes, io::Error>;
 
-/// A connection to the daemon, made when it is first needed and again when it was lost. Calls
-/// block; use one client for each thread.
+/// A connection to the daemon, opened on first use and reopened after a loss. Calls block; use one
+/// client per thread.
 #[derive(Debug)]
 pub struct Client {
     socket: PathBuf,
@@ -96,17 +96,17 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the daemon that listens on `socket`. Nothing is connected yet.
+    /// Creates a client for the daemon that listens on `socket`, without connecting.
     ///
     /// # Errors
-    /// When the system has no file descriptors to give.
+    /// If the process is out of file descriptors.
     pub fn new(socket: impl AsRef<Path>) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         Ok(Self { socket: socket.as_ref().to_owned(), runtime, connection: None, query: "" })
     }
 
-    /// Has the daemon accept values in any encoding and roots with gaps (`raw`), and slots more than one
-    /// era above the archive's highest (`far`), in every write of this client.
+    /// Makes every write of this client accept values in any encoding and roots with gaps (`raw`), and
+    /// slots more than one era above the archive's highest (`far`).
     #[must_use]
     pub fn admit(self, raw: bool, far: bool) -> Self {
         let query = match (raw, far) {
@@ -118,7 +118,7 @@ impl Client {
         Self { query, ..self }
     }
 
-    /// Stores one value, durably. `false` when it was there already.
+    /// Stores one value, durably. Returns `false` if the same value was already stored.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -132,10 +132,10 @@ impl Client {
         Ok(status == StatusCode::CREATED)
     }
 
-    /// Stores values, durably; slots ascend. What was there already counts as committed.
+    /// Stores values with ascending slots, durably. Values already stored count as committed.
     ///
     /// # Errors
-    /// See [`ClientError`]; a [`Refusal`] tells how much is durable all the same.
+    /// See [`ClientError`]; a [`Refusal`] has the durable prefix.
     pub fn put_batch(
         &mut self,
         column: Column,
@@ -153,7 +153,7 @@ impl Client {
     }
 
     /// Stores the items of a slot stream, durably. The stream is read while it is sent; the daemon
-    /// gives up on one that stands still for too long.
+    /// drops a stream that stalls for too long.
     ///
     /// # Errors
     /// As [`Client::put_batch`].
@@ -162,14 +162,14 @@ impl Client {
         column: Column,
         stream: impl Read + Send + Unpin + 'static,
     ) -> Result<StreamCommitted> {
-        // A stream cannot be sent twice, so it is not tried on a connection that may be stale.
+        // A stream cannot be sent twice, so a connection that may be stale is not used.
         self.connection = None;
         let path = format!("/v1/{column}{}", self.query);
         let answer = self.ask_once(&Method::POST, &path, Streamed(stream).boxed_unsync())?;
         self.json(answer)
     }
 
-    /// The value of a slot, `None` where it has no record.
+    /// The value of a slot, or `None` if it has no record.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -183,7 +183,7 @@ impl Client {
         }
     }
 
-    /// What the daemon says of itself.
+    /// The daemon's status.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -200,8 +200,8 @@ impl Client {
         ClientError::Connection { socket: self.socket.clone(), what, source: source.into() }
     }
 
-    /// Asks on the connection that is there. The daemon drops those that are idle, so when that one
-    /// breaks the question is asked once more on a new one: every request may be repeated.
+    /// Sends a request on the existing connection. The daemon drops idle connections, so after a
+    /// failure the request is repeated once on a new one; every request is idempotent.
     fn ask(
         &mut self,
         method: &Method,
@@ -243,7 +243,7 @@ impl Client {
         });
         let (sender, connection) =
             connected.map_err(|error| self.failed("cannot connect", error))?;
-        // It ends with an error of which the request hears too.
+        // The request gets the connection's error.
         self.runtime.spawn(async { drop(connection.await) });
         Ok(sender)
     }
@@ -258,7 +258,7 @@ impl Client {
     }
 }
 
-/// The body of an answer, or the refusal that it is.
+/// The body of an answer, or its refusal.
 async fn received(socket: &Path, answer: Response<Incoming>) -> Result<Vec<u8>> {
     let (status, mut body) = (answer.status(), answer.into_body());
     let promised = body.size_hint().lower().min(FIRST_ALLOCATION);
@@ -284,7 +284,7 @@ async fn received(socket: &Path, answer: Response<Incoming>) -> Result<Vec<u8>> 
     }
 }
 
-/// A body whose bytes are there.
+/// A body held in memory.
 struct Pieces(VecDeque<Bytes>);
 
 impl Pieces {
@@ -314,7 +314,7 @@ impl Body for Pieces {
     }
 }
 
-/// A body that is read while it is sent. The thread has nothing else to do, so it may block.
+/// A body read while it is sent. Its thread has nothing else to do, so it may block.
 struct Streamed<R>(R);
 
 impl<R: Read + Unpin> Body for Streamed<R> {

@@ -1,11 +1,10 @@
 //! The slot stream: a column's items as an e2store file.
 //!
-//! The version record, then for each item a record of type `sl` with the slot as 8 bytes
-//! little-endian and a record of the column's own type with the *value*, not compressed. Slots
-//! ascend. A further version record may stand before an item, as in any e2store file, so that
-//! streams can be put one behind the other.
+//! The version record, then for each item a record of type `sl` with the slot as 8 bytes little-endian,
+//! and a record of the column's own type with the *uncompressed* value. Slots ascend. Another version
+//! record may precede an item, as in any e2store file, so streams can be concatenated.
 
-// Numbers from a stream can be anything: no arithmetic here may overflow, and none may panic.
+// Numbers from a stream are untrusted: arithmetic here must neither overflow nor panic.
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 use std::io::{self, Read, Write};
@@ -17,50 +16,49 @@ const SLOT_TYPE: [u8; 2] = *b"sl";
 const SLOT_BYTES: u32 = 8;
 const VERSION_TYPE: [u8; 2] = *b"e2";
 
-/// Everything in a stream but the values comes in words of this many bytes: record headers and
-/// slots.
+/// Everything but the values comes in words of this many bytes: record headers and slots.
 pub const WORD_BYTES: usize = 8;
 const _: () = assert!(HEADER_BYTES == WORD_BYTES as u64 && SLOT_BYTES as usize == WORD_BYTES);
 
-/// What is allocated for a value before any byte of it has come in.
+/// Bytes allocated for a value before any of it has arrived.
 const FIRST_ALLOCATION: u64 = 64 << 10;
 
-/// What is wrong with a stream, and at which byte of it.
+/// An error in a stream, with its byte offset.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StreamError {
-    /// There is not a single byte.
+    /// The stream has no bytes.
     #[error("slot stream: wanted a version record, found no byte")]
     Empty,
-    /// Something else stands where a record should.
+    /// A record header other than the expected one.
     #[error("{}slot stream at byte {at}: wanted {}, found {}", of_slot(*slot), described(*wanted), described(*found))]
     Record {
         /// Byte offset of the record's header.
         at: u64,
-        /// The slot whose value was wanted.
+        /// The slot whose value was expected.
         slot: Option<Slot>,
-        /// The header that was wanted.
+        /// The expected header.
         wanted: RecordHeader,
-        /// The header that was found.
+        /// The header found.
         found: RecordHeader,
     },
-    /// `u64::MAX` is no slot.
+    /// `u64::MAX` is not a valid slot.
     #[error("slot stream at byte {at}: {} is not a slot", u64::MAX)]
     InvalidSlot {
         /// Byte offset of the slot.
         at: u64,
     },
-    /// Slots must strictly ascend.
+    /// The slots do not strictly ascend.
     #[error("slot stream at byte {at}: slots must ascend: {slot} follows {previous}")]
     NotAscending {
         /// Byte offset of the slot.
         at: u64,
-        /// The slot before.
+        /// The previous slot.
         previous: Slot,
         /// The slot that is not above it.
         slot: Slot,
     },
-    /// A value is longer than the column allows.
+    /// A value exceeds the column's bound.
     #[error(
         "slot stream at byte {at}: the value of slot {slot} has {byte_len} bytes, more than the \
          {limit} that the column allows"
@@ -70,7 +68,7 @@ pub enum StreamError {
         at: u64,
         /// The slot.
         slot: Slot,
-        /// Length of the value in bytes, as its header says.
+        /// Length of the value in bytes, from its header.
         byte_len: u64,
         /// The column's bound in bytes.
         limit: u64,
@@ -88,15 +86,15 @@ pub enum StreamError {
     Cut {
         /// Byte offset of the end.
         at: u64,
-        /// The slot whose value is cut.
+        /// The slot of the truncated value.
         slot: Option<Slot>,
     },
     /// The stream cannot be read.
     #[error("slot stream at byte {at}: cannot read")]
     Read {
-        /// Bytes read until then.
+        /// Number of bytes read before the error.
         at: u64,
-        /// The error of the reader below.
+        /// The error of the underlying reader.
         source: io::Error,
     },
 }
@@ -114,7 +112,7 @@ fn described(header: RecordHeader) -> String {
     )
 }
 
-/// Writes what a stream begins with.
+/// Writes the start of a stream.
 ///
 /// # Errors
 /// Those of `out`.
@@ -136,7 +134,7 @@ pub fn write_item(
     out.write_all(value)
 }
 
-/// What stands before the value of an item.
+/// The bytes that precede the value of an item.
 ///
 /// # Errors
 /// [`io::ErrorKind::InvalidInput`] for a value that no record can hold.
@@ -162,7 +160,7 @@ pub fn item_head(
     Ok(head)
 }
 
-/// What an item begins with; its value follows.
+/// The head of an item; its value follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ItemHead {
     /// The slot.
@@ -171,19 +169,18 @@ pub struct ItemHead {
     pub byte_len: u64,
 }
 
-/// The rules of a stream, word by word and without a source: whoever reads one, in whatever way,
-/// asks here. Nothing is believed: neither types nor order nor lengths.
+/// Parses a stream word by word, independent of the source, and checks types, order and lengths.
 #[derive(Debug)]
 pub struct Parser {
     record_type: [u8; 2],
     max_value_bytes: u64,
     next: Next,
-    /// Bytes taken so far.
+    /// Number of bytes taken so far.
     offset: u64,
     previous: Option<Slot>,
 }
 
-/// What the next word is.
+/// The kind of the next word.
 #[derive(Clone, Copy, Debug)]
 enum Next {
     Start,
@@ -193,20 +190,20 @@ enum Next {
 }
 
 impl Parser {
-    /// For a stream with values of this record type, none of them longer than that.
+    /// Creates a parser for values of this record type, of at most `max_value_bytes` bytes.
     #[must_use]
     pub fn new(record_type: [u8; 2], max_value_bytes: u64) -> Self {
         Self { record_type, max_value_bytes, next: Next::Start, offset: 0, previous: None }
     }
 
-    /// Bytes taken so far.
+    /// Number of bytes taken so far.
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Takes the next word. When that completes the head of an item, its value follows, and is
-    /// counted with [`Parser::skip`] before the next word.
+    /// Takes the next word. If it completes the head of an item, the value follows; count it with
+    /// [`Parser::skip`] before the next word.
     ///
     /// # Errors
     /// All but those of the source.
@@ -241,10 +238,10 @@ impl Parser {
         self.offset = self.offset.saturating_add(byte_count as u64);
     }
 
-    /// The stream ends before the next word.
+    /// Reports the end of the stream.
     ///
     /// # Errors
-    /// When it may not end here.
+    /// If the stream must not end here.
     pub fn end(&self) -> Result<(), StreamError> {
         let at = self.offset;
         match self.next {
@@ -292,7 +289,7 @@ fn expect(
 pub struct SlotStream<R> {
     input: R,
     parser: Parser,
-    /// Bytes of the last item's value that nobody has read yet.
+    /// Unread bytes of the last item's value.
     value_left: u64,
 }
 
@@ -307,10 +304,10 @@ pub struct Item<'s, R> {
 }
 
 impl<R: Read> SlotStream<R> {
-    /// Reads what a stream begins with.
+    /// Reads the start of a stream.
     ///
     /// # Errors
-    /// When that is no slot stream, or cannot be read.
+    /// If it is not a slot stream, or cannot be read.
     pub fn start(
         input: R,
         record_type: [u8; 2],
@@ -325,7 +322,7 @@ impl<R: Read> SlotStream<R> {
         Ok(stream)
     }
 
-    /// Bytes read so far.
+    /// Number of bytes read so far.
     pub fn offset(&self) -> u64 {
         self.parser.offset()
     }
@@ -336,7 +333,7 @@ impl<R: Read> SlotStream<R> {
     /// See [`StreamError`].
     ///
     /// # Panics
-    /// When the value of the item before has not been read whole.
+    /// If the value of the previous item was not read whole.
     pub fn next_item(&mut self) -> Result<Option<Item<'_, R>>, StreamError> {
         assert_eq!(self.value_left, 0, "the value before was read");
         loop {
@@ -350,7 +347,7 @@ impl<R: Read> SlotStream<R> {
         }
     }
 
-    /// The next word, or `None` where the stream ends.
+    /// The next word, or `None` at the end.
     fn word(&mut self) -> Result<Option<[u8; WORD_BYTES]>, StreamError> {
         let mut word = [0; WORD_BYTES];
         let mut filled = 0;
@@ -378,7 +375,7 @@ impl<R: Read> SlotStream<R> {
 }
 
 impl<R: Read> Item<'_, R> {
-    /// The whole value. It grows as bytes come in, whatever the header promises.
+    /// Reads the whole value. Memory grows as bytes arrive, regardless of the header's length.
     ///
     /// # Errors
     /// When the stream ends within it, or cannot be read.
@@ -392,7 +389,7 @@ impl<R: Read> Item<'_, R> {
     }
 }
 
-/// The bytes of the value; a stream that ends within it is an error.
+/// Reads the value; a stream that ends within it is an error.
 impl<R: Read> Read for Item<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let stream = &mut *self.stream;

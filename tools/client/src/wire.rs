@@ -1,10 +1,9 @@
-//! The JSON that the daemon and its clients exchange.
+//! JSON types of the daemon's protocol.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A number that JSON must carry as a decimal string: many readers of JSON keep no more than 53
-/// bits of a number.
+/// A number as a decimal string in JSON, because many JSON readers keep only 53 bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Decimal(pub u64);
 
@@ -21,18 +20,18 @@ impl<'de> Deserialize<'de> for Decimal {
     }
 }
 
-/// The answer to a slot stream. All of it is durable.
+/// The answer to a slot stream, all of it durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamCommitted {
-    /// Records, those included that were there already.
+    /// Number of records, including those already stored.
     pub committed: Decimal,
-    /// The first slot, unless the stream had none.
+    /// The first slot; `None` if the stream was empty.
     pub first: Option<Decimal>,
     /// The last slot.
     pub last: Option<Decimal>,
 }
 
-/// Why a request was not done.
+/// Why a request was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// The kind, for programs: the name of a variant of `coldstore::Error` or of
@@ -40,14 +39,14 @@ pub struct Refusal {
     /// `UnsupportedMediaType`, `NoRecord`, `Stalled`, `TooSlow`,
     /// `DiskFull`.
     pub error: String,
-    /// One sentence, for people.
+    /// One sentence of explanation.
     pub message: String,
-    /// The slot that it is about.
+    /// The slot concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slot: Option<Decimal>,
-    /// Of a stream that failed midway: what is durable of it, from its beginning. Behind that, the items
-    /// of one file in one batch of the daemon may be durable too, all of them or none, and such parts in
-    /// any order. Sending the stream again is safe.
+    /// For a stream that failed midway: its durable prefix. After it, the items of one file in one
+    /// batch of the daemon may be durable too, all of them or none, and such parts in any order.
+    /// Sending the stream again is safe.
     #[serde(flatten)]
     pub prefix: Option<StreamCommitted>,
 }
@@ -63,13 +62,13 @@ pub struct Status {
     pub archive: String,
     /// Open connections, this one included.
     pub connections: Decimal,
-    /// Bytes of request bodies that are held at the moment.
+    /// Bytes of request bodies currently held.
     pub held_bytes: Decimal,
     /// The five columns.
     pub columns: Vec<ColumnStatus>,
 }
 
-/// One column, as `/v1/status` tells of it.
+/// The status of one column.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ColumnStatus {
     /// The short name.
@@ -78,15 +77,15 @@ pub struct ColumnStatus {
     pub name: String,
     /// The highest slot with a record.
     pub highest_slot: Option<Decimal>,
-    /// Whether skipped slots behind the highest may be filled.
+    /// Whether missing slots below the highest may be filled.
     pub backfill: bool,
     /// The bound on one value, in bytes.
     pub max_value_bytes: Decimal,
-    /// Jobs that wait or are being written.
+    /// Number of jobs waiting or being written.
     pub queued_jobs: Decimal,
     /// Bytes of their payloads.
     pub queued_bytes: Decimal,
-    /// The failure after which nothing more is written until a restart.
+    /// The failure that stopped all writes until a restart.
     pub poisoned: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Files beside the columns that are replaced in one step: after a crash the old one or the new one is there.
+//! Atomic replacement of files outside the columns: after a crash the old or the new file is there.
 #![expect(clippy::disallowed_methods, reason = "these are no files of a column")]
 
 use std::fs::{self, File, OpenOptions};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use coldstore::files::disk::{Access, Disk as _, OsDisk, write_all_at};
 use coldstore::{Error, Result};
 
-/// Makes a directory and those above it, where they are missing.
+/// Creates a directory and its missing parents.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -17,7 +17,7 @@ pub fn create_dir(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(|source| Error::io(path, "create", source))
 }
 
-/// Makes a directory of an archive, where it is missing: it belongs to whom the archive belongs to.
+/// Creates a directory of an archive if missing, with the archive's owner.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -30,8 +30,8 @@ pub fn create_dir_in_archive(path: &Path) -> Result<()> {
     }
 }
 
-/// Replaces a file in one step: after a crash it is the old one or the new one. No link is followed.
-/// In a directory of another user the file is made that user's, as the files of a column are.
+/// Replaces a file atomically: after a crash it is the old or the new one. Symbolic links are not
+/// followed. In another user's directory the file gets that owner, like the files of a column.
 ///
 /// 1. write the bytes to a new file beside it and flush them,
 /// 2. rename over it,
@@ -47,7 +47,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     replaced.map_err(|source| Error::io(path, "replace", source))
 }
 
-/// Renames within a directory, and flushes that.
+/// Renames within a directory, and flushes the directory.
 ///
 /// # Errors
 /// Those of the system.
@@ -67,7 +67,7 @@ fn write_adopted(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync()
 }
 
-/// What a crash left there is in the way; a link might lead anywhere.
+/// Removes the leftover of a crash; a link could point anywhere.
 fn remove_leftover(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -75,7 +75,7 @@ fn remove_leftover(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes a new file and flushes it; what had its name before is removed.
+/// Removes the file of this name, then writes a new one and flushes it.
 ///
 /// # Errors
 /// Those of the system.

@@ -1,8 +1,8 @@
-//! What an archive of finalized consensus history means.
+//! Semantics of an archive of finalized consensus history.
 //!
-//! [`import`] proves `.era` files on their way into an archive, [`deep`] proves an archive from its
-//! own columns, [`roots`] finds the slot of a root. What blocks and states hash to is told by
-//! `coldstore_consensus`; how values lie on the disk by `coldstore`.
+//! [`import`] proves `.era` files during an import, [`deep`] proves an archive from its own columns,
+//! [`roots`] finds the slot of a root. `coldstore_consensus` hashes blocks and states; `coldstore`
+//! stores values.
 
 pub mod atomic_file;
 pub mod deep;

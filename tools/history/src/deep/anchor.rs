@@ -1,4 +1,4 @@
-//! What the eras of an archive are compared with.
+//! The roots that the eras of an archive are compared with.
 
 use coldstore::{Error, Result, Slot};
 use coldstore_consensus::{HashedState, Preset, Root, StateFault, hash_state};
@@ -7,19 +7,19 @@ use super::Views;
 use super::report::{NotProved, PassedOver};
 use crate::import::{Anchor, Trust};
 
-/// The roots of eras, from a trusted state or else from a state of the archive.
+/// The roots of eras, from a trusted state or else from a state in the archive.
 #[derive(Debug)]
 pub(super) struct Known {
     trust: Trust,
     /// The newest state in `bss` that can be hashed, unless a trusted one is as new.
     own: Option<(Slot, HashedState)>,
-    /// The states in `bss` that are newer.
+    /// The newer states in `bss`, which cannot be hashed.
     passed_over: PassedOver,
 }
 
 impl Known {
-    /// Looks for the newest state whose fork is known. A newer one that cannot be hashed must not
-    /// keep what is below it from being proved: every archive has such states after the next fork.
+    /// Finds the newest state of a known fork. A newer state that cannot be hashed must not prevent the
+    /// proof of older eras: every archive has such states after the next fork.
     pub(super) fn of(views: &Views, preset: Preset, trust: Trust) -> Result<Self> {
         let mut known = Self { trust, own: None, passed_over: PassedOver::default() };
         let Some(view) = &views.snapshots else { return Ok(known) };
@@ -54,7 +54,7 @@ impl Known {
         Ok(known)
     }
 
-    /// The root of an era's roots, and who says so.
+    /// The root of an era's roots, and its source.
     pub(super) fn era_root(&self, era: u64) -> Option<(Root, String)> {
         if let Some(root) = self.trust.era_root(era) {
             return Some((root, "the state of the trusted root".to_owned()));
@@ -64,7 +64,7 @@ impl Known {
         Some((root, format!("the state of slot {slot} in bss")))
     }
 
-    /// The state of a slot, where it was hashed already.
+    /// The state of a slot, if already hashed.
     pub(super) fn hashed(&self, slot: Slot) -> Option<HashedState> {
         let (_, state) = self.own.as_ref().filter(|(own, _)| *own == slot)?;
         Some(state.clone())

@@ -1,4 +1,4 @@
-//! Blocks, by the roots of their slots.
+//! Proves blocks by the roots of their slots.
 
 use std::num::NonZero;
 use std::path::Path;
@@ -16,26 +16,26 @@ use coldstore_consensus::{BlockFault, BlockHasher, HashedBlock, Root, StatePrefi
 use super::roots::EraColumns;
 use super::{DeepVerifier, Findings, damage, finding_of};
 
-/// What became of a slot.
+/// The result for a slot.
 enum Outcome {
     /// The block hashes to the root of its slot.
     Fits { is_blinded: bool },
-    /// The block root of the slot before is repeated, and there is no block.
+    /// There is no block, and the block root repeats that of the slot before.
     Skipped,
-    /// There is another block root than before, and no block.
+    /// There is no block, but a new block root.
     Missing,
-    /// There is a block, and nothing to prove it with.
+    /// There is a block, but nothing to prove it with.
     Unproved,
-    /// There is no block any more: it was removed on purpose.
+    /// The block was pruned.
     Pruned,
     /// There is neither block nor root.
     Unknown,
-    /// The block is not the one that it should be; the finding is told.
+    /// The block is wrong, and the finding is reported.
     Refused,
 }
 
 impl Outcome {
-    /// The same where blocks are pruned: none is missing there.
+    /// Adjusts the result for pruned blocks, of which none count as missing.
     fn pruned(self, is_pruned: bool) -> Self {
         match self {
             Outcome::Missing | Outcome::Unknown if is_pruned => Outcome::Pruned,
@@ -52,8 +52,8 @@ struct Looked {
 }
 
 impl DeepVerifier<'_> {
-    /// Hashes the blocks of an era, on all cores. `roots_hold` says that its roots are right: then it
-    /// is the block that is wrong where the two differ, and a block that fits its root is proved.
+    /// Hashes the blocks of an era, on all cores. If `roots_hold`, the era's roots are proved: a block
+    /// with another root is wrong, and a block with the same root is proved.
     pub(super) fn verify_blocks(
         &mut self,
         columns: &EraColumns,
@@ -138,20 +138,20 @@ impl DeepVerifier<'_> {
         self.options.blocks_pruned_before.is_some_and(|first_kept| slot < first_kept)
     }
 
-    /// What the roots say of a slot without a block.
+    /// The result for a slot without a block, from the roots.
     fn without_block(&self, at: &At<'_>) -> Result<Outcome> {
         let root = at.columns.block_root(at.slot);
         Ok(match (root, at.columns.block_root_before(at.slot)) {
             (Some(root), Some(before)) if root == before => Outcome::Skipped,
             (Some(_), Some(_)) => Outcome::Missing,
-            // The genesis block is always there.
+            // The genesis block always exists.
             (Some(_), None) if at.slot == Slot(0) => Outcome::Missing,
             (Some(_), None) => self.first_without_block(at)?,
             _ => Outcome::Unknown,
         })
     }
 
-    /// The slot that an archive begins with: its state tells, or else the next block.
+    /// The result for the archive's first slot, from its state or else from the next block.
     fn first_without_block(&self, at: &At<'_>) -> Result<Outcome> {
         let state = match &self.views.snapshots {
             Some(view) => Error::if_sound(view.record(at.slot))?.flatten(),
@@ -219,7 +219,7 @@ impl DeepVerifier<'_> {
             return Ok(Outcome::Refused);
         }
         let is_blinded = hashed.is_blinded;
-        // From here on the block is right, and what it says of others is too.
+        // From here on the block is right, and may be compared with others.
         let before = at.columns.block_root_before(at.slot);
         if let Some(before) = before.filter(|before| *before != hashed.header.parent_root) {
             let wanted = format!("{}, the block's parent", hashed.header.parent_root);
@@ -239,8 +239,8 @@ impl DeepVerifier<'_> {
         Ok(Outcome::Fits { is_blinded })
     }
 
-    /// True when a block whose root is not the one in `bbr` is right all the same: the era's roots
-    /// hash to what they should with it, or the block after it has it as its parent.
+    /// Whether a block is right although `bbr` has another root: the era's roots with it hash to the
+    /// wanted root, or it is the parent of the next block.
     fn is_right(&self, at: &At<'_>, root: &Root) -> Result<bool> {
         if at.roots_hold {
             return Ok(false);
@@ -259,8 +259,8 @@ impl DeepVerifier<'_> {
         Ok(is_read && head.is_ok_and(|head| head.parent_root == root.0))
     }
 
-    /// Tells of slots that had a block: those above the last block were never imported. In front
-    /// of others they were lost, with their file or by themselves.
+    /// Reports missing blocks. Those above the last block were never imported; others were lost, alone
+    /// or with their file.
     fn tell_missing_blocks(
         &mut self,
         missing: &[Slot],
@@ -303,7 +303,7 @@ impl DeepVerifier<'_> {
     }
 }
 
-/// A slot, and what is known of its era.
+/// A slot with the columns of its era.
 struct At<'e> {
     columns: &'e EraColumns,
     roots_hold: bool,

@@ -1,9 +1,9 @@
 //! The proof of an archive from its own columns, era by era.
 //!
-//! A late state in `bss` says what the block roots and state roots of every era below it hash to.
-//! These are in `bbr` and `bsr`; blocks are proved by the former and snapshots by the latter. What
-//! a repeated block root proves is a skipped slot; where there is another one there was a block.
-//! History after that state agrees with itself at best, and is counted apart.
+//! A late state in `bss` has the root of the block roots and state roots of every era below it. These
+//! are compared with `bbr` and `bsr`; block roots prove blocks, state roots prove snapshots. A repeated
+//! block root proves a skipped slot; a new one proves that there was a block. History after that state
+//! can only be checked for consistency, and is counted separately.
 
 mod anchor;
 mod blocks;
@@ -26,18 +26,18 @@ use self::anchor::Known;
 use self::roots::EraColumns;
 use crate::import::Trust;
 
-/// What is to be proved.
+/// Options of a proof.
 #[derive(Clone, Copy, Debug)]
 pub struct DeepOptions {
     /// The preset of the archive's chain.
     pub preset: Preset,
     /// One column, or all of them.
     pub column: Option<Column>,
-    /// Blocks of slots below this one were removed on purpose.
+    /// Blocks of slots below this one were pruned.
     pub blocks_pruned_before: Option<Slot>,
 }
 
-/// Proves an archive. Nothing is changed, and what is seen is one moment of each column.
+/// Proves an archive, read-only, on one snapshot of each column.
 #[derive(Debug)]
 pub struct DeepVerifier<'a> {
     archive: &'a Archive,
@@ -45,14 +45,14 @@ pub struct DeepVerifier<'a> {
     known: Known,
     views: Views,
     report: DeepReport,
-    /// The report before the era that was verified last.
+    /// The report as it was before the last era.
     before: DeepReport,
-    /// The root of the last era whose slots' roots are all there: what its state must have.
+    /// The root of the last era with complete roots, which its state must have.
     last_era: Option<(u64, Root)>,
 }
 
-/// The columns as they were when it began; `None` where the archive has no such column, or a damaged
-/// one: that is told by the plain verification.
+/// The views of the columns; `None` if a column is missing or damaged, which the plain verification
+/// reports.
 #[derive(Debug)]
 struct Views {
     blocks: Option<View>,
@@ -82,8 +82,8 @@ impl Views {
 }
 
 impl<'a> DeepVerifier<'a> {
-    /// Looks for the newest state in `bss` that can be hashed: what it says of the eras below it is
-    /// what they are compared with, unless a trusted state says it.
+    /// Finds the newest state in `bss` that can be hashed. Its roots of older eras are the reference,
+    /// unless a trusted state has them.
     ///
     /// # Errors
     /// [`Error::Io`] when the archive cannot be read.
@@ -99,8 +99,8 @@ impl<'a> DeepVerifier<'a> {
         Ok(Self { archive, options, known, views, report, before: report, last_era: None })
     }
 
-    /// The eras that any column has slots of: era N is made of the slots before
-    /// `N * slots_per_era`. `None` in an empty archive.
+    /// The eras with slots in any column: era N consists of the slots before `N * slots_per_era`.
+    /// `None` in an empty archive.
     ///
     /// # Errors
     /// [`Error::Io`] when the archive cannot be read.
@@ -118,8 +118,8 @@ impl<'a> DeepVerifier<'a> {
         Ok(Some(lowest.0 / slots + 1..=highest.0 / slots + 1))
     }
 
-    /// Proves what the columns have of one era. Eras come in ascending order. `report` says whether
-    /// a finding is new: what is known already is not counted.
+    /// Proves the records of one era. Eras must ascend. `report` returns whether a finding is new;
+    /// known findings are not counted.
     ///
     /// # Errors
     /// [`Error::Io`] when the archive cannot be read. Damage is reported.
@@ -156,20 +156,20 @@ impl<'a> DeepVerifier<'a> {
         Ok(())
     }
 
-    /// What was proved so far.
+    /// The report so far.
     #[must_use]
     pub fn report(&self) -> &DeepReport {
         &self.report
     }
 
-    /// Why nothing is proved, when no era was tied to a state.
+    /// Why nothing is proved, if no era was tied to a state.
     #[must_use]
     pub fn why_not_proved(&self) -> Option<NotProved> {
         (self.report.tied_eras() == 0).then(|| self.known.why_not())
     }
 }
 
-/// Where findings go.
+/// Collects findings.
 struct Findings<'r> {
     report: &'r mut dyn FnMut(Column, Finding) -> bool,
     damages: u64,
@@ -188,7 +188,7 @@ fn damage(file: PathBuf, slot: Slot, what: &'static str, wanted: String, found: 
     Finding { severity, file, offset: None, byte_len: None, slot, what, wanted, found }
 }
 
-/// The finding that an error of the library tells of.
+/// Turns an error of the library into a finding.
 fn finding_of(error: Error, slot: Slot) -> Result<Finding> {
     match error {
         Error::Corrupt(corruption) => {

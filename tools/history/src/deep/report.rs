@@ -1,4 +1,4 @@
-//! What the proof of an archive came to.
+//! The result of the proof of an archive.
 
 use std::fmt;
 
@@ -6,61 +6,61 @@ use coldstore::Slot;
 
 use crate::import::Anchor;
 
-/// What was proved, and what was not.
+/// Counts of what was proved and what was not.
 ///
-/// An era is *tied* when the roots of its slots hash to what a state has for it: a trusted one, or
-/// the archive's own. Only there a block or a state that hashes to its root is proved.
+/// An era is *tied* if the roots of its slots hash to the root in a state, either a trusted one or the
+/// archive's own. Blocks and states are proved only in tied eras.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeepReport {
-    /// What it rests on.
+    /// The anchor of the proof.
     pub anchor: Anchor,
-    /// The slot of the archive's own state that eras are compared with, where no trusted state is as
-    /// new. Nothing proves that state.
+    /// The slot of the archive's own state used as the reference, if no trusted state is as new.
+    /// Nothing proves that state.
     pub own_state: Option<Slot>,
-    /// States in `bss` that are newer and cannot be hashed.
+    /// Newer states in `bss`, which cannot be hashed.
     pub passed_over: PassedOver,
-    /// Eras that are tied to a trusted state.
+    /// Eras tied to a trusted state.
     pub trusted_eras: u64,
-    /// Eras that are tied to the archive's own state.
+    /// Eras tied to the archive's own state.
     pub agreeing_eras: u64,
     /// Blocks that hash to the roots of their slots, in tied eras.
     pub blocks: u64,
-    /// Of these, blocks with the header of their payload in place of the payload.
+    /// Blinded blocks among these, with the header of the payload only.
     pub blinded_blocks: u64,
-    /// Blocks whose slots have no root, or that are of a fork that is not known here.
+    /// Blocks without a root for their slot, or of an unknown fork.
     pub unproved_blocks: u64,
-    /// Slots of tied eras whose block root is that of the slot before: they were skipped.
+    /// Skipped slots in tied eras: the block root repeats that of the slot before.
     pub skipped_slots: u64,
-    /// Slots that had a block which is not there: above the last block that is.
+    /// Slots above the last block that had a block.
     pub never_imported: u64,
-    /// Slots that had a block which is not there, in front of others that are.
+    /// Slots below the last block whose block is lost.
     pub lost_blocks: u64,
-    /// Slots that had a block, or may have had one, which was removed on purpose.
+    /// Slots that had, or may have had, a block that was pruned.
     pub pruned_slots: u64,
-    /// Slots of which nothing can be told: neither block nor root is there.
+    /// Slots with neither block nor root.
     pub unknown_slots: u64,
-    /// States that hash to the state root of their slot, in tied eras or by a trusted root.
+    /// States that hash to the state root of their slot, in tied eras or with a trusted root.
     pub states: u64,
-    /// States whose slots have no proved state root, or that are of a fork that is not known here.
+    /// States without a proved state root, or of an unknown fork.
     pub unproved_states: u64,
     /// The last slot of such a state.
     pub last_unproved_state: Option<Slot>,
-    /// What is in eras that are not tied.
+    /// Counts of eras that are not tied.
     pub loose: Loose,
-    /// What was taken from an earlier proof, and is counted above too.
+    /// Counts taken from an earlier proof, included above.
     pub taken: Taken,
     /// Bytes of values that were hashed.
     pub bytes: u64,
-    /// Damages that were found.
+    /// Number of damages found.
     pub damages: u64,
 }
 
-/// States in `bss` that were passed over when one was looked for that says what eras hash to.
+/// States in `bss` passed over in the search for the reference state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PassedOver {
-    /// Of forks later than those that are known here.
+    /// Of unknown, later forks.
     pub of_unknown_forks: u64,
-    /// Laid out as in no fork of the preset.
+    /// With the layout of no fork of the preset.
     pub of_unknown_layout: u64,
     /// Damaged.
     pub damaged: u64,
@@ -93,7 +93,7 @@ impl fmt::Display for PassedOver {
     }
 }
 
-/// What agrees with itself and is tied to no state: history after the newest state that is known.
+/// Records that are consistent but tied to no state: history after the reference state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Loose {
     /// Eras.
@@ -102,14 +102,14 @@ pub struct Loose {
     pub blocks: u64,
     /// Roots in `bbr` and `bsr`.
     pub roots: u64,
-    /// The first and the last slot of such an era that has a root or a block.
+    /// The first and the last slot with a root or block in such eras.
     pub slots: Option<(Slot, Slot)>,
 }
 
-/// What was taken from an earlier proof.
+/// Counts taken from an earlier proof.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Taken {
-    /// Eras. Their roots were hashed anew.
+    /// Eras, whose roots were hashed again.
     pub eras: u64,
     /// Blocks.
     pub blocks: u64,
@@ -124,8 +124,7 @@ pub enum NotProved {
     NoState,
     /// No state can be hashed.
     NoKnownState(PassedOver),
-    /// The state of this slot has the roots of no era that was asked for and whose roots are all
-    /// there.
+    /// The state of this slot has the roots of no requested era with complete roots.
     NoEra {
         /// The slot.
         slot: Slot,
@@ -149,7 +148,7 @@ impl fmt::Display for NotProved {
 }
 
 impl DeepReport {
-    /// Eras that are tied to a state.
+    /// Number of eras tied to a state.
     #[must_use]
     pub fn tied_eras(&self) -> u64 {
         self.trusted_eras + self.agreeing_eras

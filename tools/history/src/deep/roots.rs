@@ -1,4 +1,4 @@
-//! The roots of an era's slots, as `bbr` and `bsr` have them.
+//! The roots of an era's slots in `bbr` and `bsr`.
 
 use std::ops::Range;
 
@@ -8,15 +8,15 @@ use coldstore_consensus::{Preset, Root, era_root};
 
 use super::{DeepVerifier, Findings, Views, damage};
 
-/// What the columns of roots have of an era.
+/// The roots of one era in the two columns.
 #[derive(Debug)]
 pub(super) struct EraColumns {
     pub(super) era: u64,
     pub(super) first: Slot,
-    /// By slot, with the slot before the era in front.
+    /// By slot, preceded by the slot before the era.
     block_roots: Vec<Option<Root>>,
     state_roots: Vec<Option<Root>>,
-    /// Records of the era that are no roots: they have another length.
+    /// Records of the era with another length than a root.
     odd: Vec<(Column, Slot, usize)>,
 }
 
@@ -34,7 +34,7 @@ impl EraColumns {
             )?,
             None => vec![None],
         };
-        // That slot is of the era before, and reported there.
+        // That slot belongs to the era before, and is reported there.
         odd.clear();
         let block_roots =
             roots((views.block_roots.as_ref(), Column::BlockRoots), first.0..end, &mut odd)?;
@@ -66,19 +66,19 @@ impl EraColumns {
         usize::try_from(slot.0.checked_sub(self.first.0)?).ok()
     }
 
-    /// The root of all of them with another block root for one slot.
+    /// The era's root with another block root for one slot.
     pub(super) fn era_root_with(&self, slot: Slot, root: Root) -> Option<Root> {
         let mut block_roots = self.block_roots.clone();
         *block_roots.get_mut(self.place(slot)? + 1)? = Some(root);
         root_of(&block_roots, &self.state_roots)
     }
 
-    /// The root of all of them, where all are there.
+    /// The era's root, if all roots are present.
     pub(super) fn era_root(&self) -> Option<Root> {
         root_of(&self.block_roots, &self.state_roots)
     }
 
-    /// Slots of the era without a root below the highest of its column.
+    /// Slots of the era without a root, below the column's highest.
     fn missing(&self, view: Option<&View>, roots: &[Option<Root>]) -> Option<(Slot, Slot, u64)> {
         let highest = view?.highest_written_slot()?;
         let missing =
@@ -88,14 +88,13 @@ impl EraColumns {
     }
 }
 
-/// The root of the roots of an era, with the block root before it in front.
+/// The root of an era's roots; `block_roots` starts with the slot before the era.
 fn root_of(block_roots: &[Option<Root>], state_roots: &[Option<Root>]) -> Option<Root> {
     let all = |roots: &[Option<Root>]| roots.iter().copied().collect::<Option<Vec<Root>>>();
     Some(era_root(&all(block_roots.get(1..)?)?, &all(state_roots)?))
 }
 
-/// What a column of roots has. Damage is for the plain verification to tell: here it is a root
-/// that is not there.
+/// Reads a column of roots. A damaged record counts as missing; the plain verification reports it.
 fn roots(
     (view, column): (Option<&View>, Column),
     slots: Range<u64>,
@@ -117,8 +116,8 @@ fn roots(
 }
 
 impl DeepVerifier<'_> {
-    /// Compares the roots of an era with what a later state says that they hash to. True when they
-    /// do: then each of them is right.
+    /// Compares the era's root with the one in a later state. If they are equal, returns true: every
+    /// root is proved.
     pub(super) fn verify_roots(
         &mut self,
         columns: &EraColumns,
@@ -159,7 +158,7 @@ impl DeepVerifier<'_> {
         false
     }
 
-    /// Every slot has roots, also a skipped one. Why one has none cannot be told.
+    /// Reports missing roots: every slot has roots, even a skipped one. The reason is unknown.
     fn tell_missing(&mut self, columns: &EraColumns, findings: &mut Findings<'_>) {
         let block_roots = columns.block_roots.get(1..).unwrap_or_default();
         for (column, view, roots) in [
@@ -177,7 +176,7 @@ impl DeepVerifier<'_> {
         }
     }
 
-    /// Counts what an era has that is tied to no state, but for its blocks.
+    /// Counts the roots of an era that is not tied.
     pub(super) fn count_loose(&mut self, columns: &EraColumns) {
         let block_roots = columns.block_roots.iter().skip(1);
         let has_roots = block_roots.zip(&columns.state_roots);

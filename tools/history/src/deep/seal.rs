@@ -1,4 +1,4 @@
-//! What was proved of an era, in a form that a later run can take up.
+//! The proof of an era, saved for a later run.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,26 +14,26 @@ use super::report::Taken;
 use super::roots::EraColumns;
 use super::{DeepVerifier, Findings};
 
-/// Begins every digest, with the version of what is hashed.
+/// Prefix of every digest, with the version of its input.
 const TAG: &[u8] = b"coldstore era proof 2";
 
-/// An era that was proved as a whole.
+/// An era proved as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProvedEra {
     /// Its number.
     pub era: u64,
-    /// What it was when it was proved: the digest of its roots, of the checksums that are kept of its
-    /// blocks and states, and of the numbers below.
+    /// Digest of the era's roots, of the checksums of its blocks and states, and of the numbers below,
+    /// at the time of the proof.
     pub seal: Root,
     /// Its blocks.
     pub blocks: u64,
-    /// Of these, blocks with the header of their payload in place of the payload.
+    /// Blinded blocks among these, with the header of the payload only.
     pub blinded_blocks: u64,
     /// Its skipped slots.
     pub skipped_slots: u64,
     /// Its states.
     pub states: u64,
-    /// Bytes that were hashed.
+    /// Number of bytes hashed.
     pub bytes: u64,
 }
 
@@ -44,13 +44,12 @@ impl ProvedEra {
 }
 
 impl DeepVerifier<'_> {
-    /// Takes an era from an earlier proof, in place of [`DeepVerifier::verify_era`]. Its roots are
-    /// hashed and compared anew. Blocks and states are taken when nothing about them can have
-    /// changed: the roots and the checksums are those of then. That the records have these checksums
-    /// is for the caller to see to, with [`coldstore::verify`].
+    /// Takes an era from an earlier proof, instead of [`DeepVerifier::verify_era`]. Its roots are
+    /// hashed and compared again. Its blocks and states are taken if the roots and checksums are
+    /// unchanged. The caller must check the records against their checksums, with
+    /// [`coldstore::verify`].
     ///
-    /// `false`, and nothing is counted, when the era is not the one that was proved, or no state has
-    /// its roots.
+    /// Returns `false` and counts nothing if the era has changed since, or no state has its roots.
     ///
     /// # Errors
     /// [`Error::Io`] when the archive cannot be read.
@@ -80,7 +79,7 @@ impl DeepVerifier<'_> {
         Ok(true)
     }
 
-    /// The era that was verified last, when all of it was proved and checksums are kept of it.
+    /// The last verified era, if it was proved whole and all its records have checksums.
     ///
     /// # Errors
     /// [`Error::Io`] when the archive cannot be read.
@@ -109,8 +108,7 @@ impl DeepVerifier<'_> {
         Ok(seal.map(|seal| ProvedEra { seal, ..proved }))
     }
 
-    /// The digest of an era's roots, of the checksums of its records and of their numbers; `None` when
-    /// there are records without a checksum.
+    /// The digest of an era's roots, checksums and counts; `None` if a record has no checksum.
     fn seal(&self, columns: &EraColumns, counts: [u64; 5]) -> Result<Option<Root>> {
         let mut digest = Sha256::new();
         digest.update(TAG);
@@ -126,7 +124,7 @@ impl DeepVerifier<'_> {
         let covered = match self.options.column {
             None => [Some(Column::Blocks), Some(Column::StateSnapshots)],
             Some(column @ (Column::Blocks | Column::StateSnapshots)) => [Some(column), None],
-            // Blocks are hashed there too, and nobody compares them with their checksums.
+            // Blocks there are hashed too, but not compared with their checksums.
             Some(_) => return Ok(None),
         };
         for column in covered.into_iter().flatten() {
@@ -149,7 +147,7 @@ impl DeepVerifier<'_> {
         Ok(Some(Root(digest.finalize().into())))
     }
 
-    /// Adds the checksums of a column's records; `false` when a record has none.
+    /// Adds the checksums of a column's records; `false` if one has none.
     fn add_sums(
         &self,
         digest: &mut Sha256,

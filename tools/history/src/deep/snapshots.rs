@@ -1,4 +1,4 @@
-//! Snapshots of states.
+//! Proves snapshots of states.
 
 use coldstore::{Column, Error, Result, Slot};
 use coldstore_consensus::{HashedState, StateFault, hash_state};
@@ -9,8 +9,7 @@ use super::{DeepVerifier, Findings, damage};
 const WHAT: &str = "state snapshot";
 
 impl DeepVerifier<'_> {
-    /// Every snapshot of the era hashes to the state root of its slot; it is proved where
-    /// `roots_hold`.
+    /// Compares each snapshot of the era with the state root of its slot; it is proved if `roots_hold`.
     pub(super) fn verify_snapshots(
         &mut self,
         columns: &EraColumns,
@@ -36,7 +35,7 @@ impl DeepVerifier<'_> {
             };
             let refused = match hashed {
                 Ok(state) => self.compare_snapshot(columns, roots_hold, slot, &state),
-                // Nothing shows that the archive is of this preset.
+                // The archive may be of another preset.
                 Err(StateFault::UnknownLayout(_)) if self.known.own_slot().is_none() => {
                     self.report.unproved_states += 1;
                     self.report.last_unproved_state = Some(slot);
@@ -53,7 +52,7 @@ impl DeepVerifier<'_> {
         Ok(())
     }
 
-    /// What should be there, and what is, when a snapshot is not the state that it should be.
+    /// Describes the difference if a snapshot is the wrong state.
     fn compare_snapshot(
         &mut self,
         columns: &EraColumns,
@@ -67,7 +66,7 @@ impl DeepVerifier<'_> {
                 format!("slot {}", state.prefix.slot),
             ));
         }
-        // The state at the first slot of an era has the roots of the era before.
+        // The state at the first slot of an era has the roots of the previous era.
         let (era, found) = (columns.era.saturating_sub(1), state.prefix.era_root());
         if let Some((_, wanted)) =
             self.last_era.filter(|(of, _)| *of == era && slot == columns.first)

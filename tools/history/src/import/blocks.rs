@@ -1,4 +1,4 @@
-//! The blocks of an era.
+//! Proves the blocks of an era.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use super::era::Era;
 use super::{BLOCK, ImportProver};
 
 thread_local! {
-    /// Each thread that decodes blocks has its own memory to hash them in.
+    /// A hasher per decoding thread, so that its memory is reused.
     static HASHER: RefCell<Option<(Preset, BlockHasher)>> = const { RefCell::new(None) };
 }
 
@@ -23,7 +23,7 @@ pub(super) struct BlocksProof<'p, 'a> {
     prover: &'p mut ImportProver<'a>,
     era: Era,
     voucher: Voucher,
-    /// The first slot whose block may be of a fork that is not known here.
+    /// The first slot whose block may be of an unknown fork.
     unknown_from: Option<Slot>,
     blocks: AtomicU64,
     blinded: AtomicU64,
@@ -64,7 +64,7 @@ impl EraProof for BlocksProof<'_, '_> {
         let slot = coldstore::era::ssz::block_slot(block).unwrap_or_default();
         let place = self.era.slots.and_then(|slots| slots.index_of(slot));
         let root = place.and_then(|place| self.era.state.prefix.block_roots.get(place));
-        // A block of another era is for the import to refuse.
+        // The import itself refuses a block of another era.
         let Some(wanted) = root else { return Ok(()) };
         let preset = self.prover.preset;
         let hashed = HASHER.with_borrow_mut(|hasher| match hasher {
@@ -79,7 +79,7 @@ impl EraProof for BlocksProof<'_, '_> {
                 self.known_among_unknown.fetch_add(may_be_unknown.into(), Ordering::Relaxed);
                 Ok(())
             }
-            // A later fork may have the layout of this one and hash otherwise.
+            // A later fork may have the same layout and hash differently.
             Ok(_) | Err(BlockFault::UnknownLayout(_)) if may_be_unknown => {
                 self.unknown.fetch_add(1, Ordering::Relaxed);
                 Ok(())

@@ -1,4 +1,4 @@
-//! What an era is tied to: the state before it, and the one after it.
+//! Ties an era to the states before and after it.
 
 use std::path::{Path, PathBuf};
 
@@ -9,18 +9,18 @@ use coldstore_consensus::{Preset, Root, era_root, hash_state};
 use super::era::Era;
 use super::{ImportProver, hashed};
 
-/// The state before an era: that of the era's first slot.
+/// The state at the first slot of an era.
 #[derive(Clone, Debug)]
 pub(super) struct Previous {
-    /// Whose state it is: "era 3", "the snapshot in bss".
+    /// The source of the state: "era 3", "the snapshot in bss".
     whose: String,
     pub(super) slot: Slot,
     pub(super) genesis_validators_root: Root,
-    /// `None` where the layout of that state is not known.
+    /// `None` if the layout of the state is unknown.
     state_root: Option<Root>,
     /// The block root of its slot.
     block_root: Option<Root>,
-    /// The archive that holds the state, when nothing proves it.
+    /// The archive that holds the state, if nothing proves it.
     unproved_in: Option<PathBuf>,
 }
 
@@ -36,7 +36,7 @@ impl Previous {
         }
     }
 
-    /// The era begins with the root of that state, and with the block that it has seen last.
+    /// Checks that the era begins with the root of that state and with its latest block.
     pub(super) fn check(&self, era: &Era) -> Result<()> {
         let prefix = &era.state.prefix;
         let whose = &self.whose;
@@ -57,7 +57,8 @@ impl Previous {
         Ok(())
     }
 
-    /// The era agrees with itself, and nothing vouches for the state: the state is to be replaced.
+    /// The error for an unproved state that a consistent era contradicts; it names the state to
+    /// replace.
     fn contradicted(
         &self,
         archive: &Path,
@@ -86,7 +87,7 @@ impl Previous {
     }
 }
 
-/// The state of a slot that the archive holds as a snapshot.
+/// Reads the state of a slot from a snapshot in the archive.
 pub(super) fn in_archive(
     archive: &Archive,
     preset: Preset,
@@ -98,7 +99,7 @@ pub(super) fn in_archive(
     };
     let view = snapshots.view();
     let Some(record) = view.record(slot)? else { return Ok(None) };
-    // What is in the archive is for its own verification to judge.
+    // Verification of the archive reports a damaged snapshot.
     let Ok(state) = hash_state(preset, &mut record.stored()) else { return Ok(None) };
     let Some(body) = state.body else { return Ok(None) };
     let latest = state.prefix.latest_block;
@@ -112,20 +113,20 @@ pub(super) fn in_archive(
     }))
 }
 
-/// Who says of an era's state that it is the one it should be.
+/// The source that vouches for an era's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Voucher {
-    /// A root that the operator trusts, of this state or of a later one.
+    /// A trusted root, of this state or of a later one.
     Trusted,
-    /// The era after it, which no trusted root covers.
+    /// The next era, which no trusted root covers.
     Next,
     /// Nobody.
     None,
 }
 
 impl ImportProver<'_> {
-    /// The first of the next era's state roots is that of this era's state. `is_of_chain` says
-    /// that the era before this one is of the same chain.
+    /// Compares this era's state with the first of the next era's state roots. `is_of_chain` says that
+    /// the previous era is of the same chain.
     pub(super) fn vouched_by_next(
         &self,
         era: &Era,
@@ -146,7 +147,7 @@ impl ImportProver<'_> {
             return Ok(Voucher::None);
         };
         let next = EraFile::open(&path).and_then(|mut file| file.state_head(&group));
-        // What is wrong with the next era is found when its turn comes.
+        // Errors of the next era are reported in its own turn.
         let Ok(next) = next else { return Ok(Voucher::None) };
         let Some(roots) = &next.roots else { return Ok(Voucher::None) };
         let wanted = self.trust.era_root(group.era);
@@ -158,7 +159,7 @@ impl ImportProver<'_> {
             Some(found) if found == *root => return Ok(Voucher::Next),
             _ => {}
         }
-        // One of the two is damaged. The next one is heard only when it is sound itself.
+        // One of the two is damaged. The next era counts only if it is consistent itself.
         let is_sound = match wanted {
             Some(_) => is_trusted,
             None => {
@@ -181,7 +182,7 @@ impl ImportProver<'_> {
         }
     }
 
-    /// True when an era's roots are those that its own state has for them.
+    /// Whether an era's roots match its own state.
     fn is_sound(&self, path: &Path, group: &Group) -> bool {
         let state = || {
             let mut file = EraFile::open(path)?;
@@ -196,7 +197,7 @@ impl ImportProver<'_> {
         })
     }
 
-    /// Where an era is: in the same file, or in another one of the plan.
+    /// Finds an era in the same file, or in another one of the plan.
     fn group_of(&self, number: u64, at: &EraAt<'_>) -> Option<(PathBuf, Group)> {
         let here = at.groups.iter().find(|group| group.era == number);
         if let Some(group) = here {
@@ -206,7 +207,7 @@ impl ImportProver<'_> {
     }
 }
 
-/// Where a plan has an era.
+/// Finds an era in a plan.
 pub(super) fn find_group(plan: &coldstore::era::Plan, number: u64) -> Option<(PathBuf, Group)> {
     let has =
         |file: &&coldstore::era::PlannedFile| (file.first_era..=file.last_era).contains(&number);

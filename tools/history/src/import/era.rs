@@ -1,4 +1,4 @@
-//! One era of an import, and what can be said of it by itself.
+//! One era of an import, and the checks that need no other era.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ pub(crate) struct Era {
     pub(crate) number: u64,
     pub(crate) slots: Option<EraSlots>,
     pub(crate) state_slot: Slot,
-    /// Where the state's record starts.
+    /// Offset of the state's record.
     pub(crate) state_offset: u64,
     pub(crate) state: HashedState,
 }
@@ -33,17 +33,17 @@ impl Era {
         }
     }
 
-    /// `hash_tree_root` of the state, where its layout is known.
+    /// `hash_tree_root` of the state, if its layout is known.
     pub(crate) fn state_root(&self) -> Option<&Root> {
         self.state.body.as_ref().map(|body| &body.root)
     }
 
-    /// The root of its slots' roots, as its state has them.
+    /// The root of the roots of its slots, from its state.
     pub(crate) fn era_root(&self) -> Root {
         self.state.prefix.era_root()
     }
 
-    /// The state is damaged, or not what it should be.
+    /// The error for a damaged or wrong state.
     pub(crate) fn refuse(&self, slot: Slot, wanted: &str, found: impl Into<String>) -> Error {
         let wanted = format!("era {}, slot {slot}: {wanted}", self.number);
         Error::corrupt(&self.path, self.state_offset, STATE, wanted, found)
@@ -58,7 +58,7 @@ impl Era {
         Err(self.refuse(self.state_slot, wanted, format!("slot {found}")))
     }
 
-    /// The genesis validators root is that of the validators of the genesis state.
+    /// Checks the genesis validators root against the validators of the genesis state.
     pub(super) fn check_genesis(&self) -> Result<()> {
         let (Slot(0), Some(body)) = (self.state_slot, &self.state.body) else { return Ok(()) };
         let named = &self.state.prefix.genesis_validators_root;
@@ -70,7 +70,7 @@ impl Era {
         Err(self.refuse(self.state_slot, &wanted, body.validators_root.to_string()))
     }
 
-    /// A state of a fork that had known states has a known layout.
+    /// Refuses a state with an unknown layout if its fork version had known layouts before.
     pub(super) fn check_layout(&self, known_versions: &[[u8; 4]]) -> Result<()> {
         let version = &self.state.prefix.fork.version;
         if self.state.body.is_some() || !known_versions.contains(version) {
@@ -80,8 +80,8 @@ impl Era {
         Err(self.refuse(self.state_slot, wanted, "another length of its fixed part"))
     }
 
-    /// The roots of the era's slots are those that a later, trusted state has, or else those that
-    /// its own has.
+    /// Compares the roots of the era's slots with those in a later, trusted state, or else with its own
+    /// state.
     pub(super) fn check_roots(&self, trust: &Trust) -> Result<()> {
         let Some(slots) = self.slots else { return Ok(()) };
         let own = self.state.body.as_ref().and_then(|body| body.accumulators.era_root(self.number));
@@ -109,7 +109,7 @@ impl Era {
         self.check_latest_block(slots)
     }
 
-    /// The header of the last block is that of the last block root.
+    /// Checks that the header of the latest block hashes to the last block root.
     fn check_latest_block(&self, slots: EraSlots) -> Result<()> {
         let (prefix, slot) = (&self.state.prefix, self.state_slot);
         let Some(last_root) = prefix.block_roots.last() else { return Ok(()) };
@@ -125,7 +125,7 @@ impl Era {
         Err(self.refuse(slot, &wanted, found.to_string()))
     }
 
-    /// The block root of the slot behind the era, where its state tells.
+    /// The block root of the slot after the era, if its state has it.
     pub(crate) fn next_block_root(&self) -> Option<Root> {
         let prefix = &self.state.prefix;
         if prefix.latest_block.slot == self.state_slot.0 {

@@ -1,9 +1,9 @@
-//! The proof of `.era` files on their way into an archive.
+//! Proves `.era` files during an import.
 //!
-//! An era is proved by its state: the blocks hash to its `block_roots`, these and `state_roots`
-//! hash to an entry of `historical_roots` or `historical_summaries`, and the state itself hashes
-//! to the first of the next era's `state_roots`. So one root that is trusted proves all below it;
-//! without one, a chain of eras agrees with itself and no more.
+//! An era is proved by its state: the blocks hash to its `block_roots`; these and its `state_roots`
+//! hash to an entry of `historical_roots` or `historical_summaries`; the state itself hashes to the
+//! first of the next era's `state_roots`. One trusted root therefore proves all older history. Without
+//! one, the chain of eras is merely consistent.
 
 mod blocks;
 mod chain;
@@ -31,19 +31,19 @@ pub struct ImportProver<'a> {
     plan: &'a Plan,
     preset: Preset,
     trust: &'a Trust,
-    /// What the archive held before the import.
+    /// The archive before the import.
     archive: Option<&'a Archive>,
-    /// The slot of the archive's newest state, while nothing proves it.
+    /// The slot of the archive's newest state, if nothing proves it.
     unproved_state: Option<Slot>,
-    /// The era that was proved last.
+    /// The last proved era.
     previous: Option<Previous>,
-    /// Fork versions whose states were hashed: states of those forks are known.
+    /// Fork versions of hashed states; their layouts are known.
     known_versions: Vec<[u8; 4]>,
     report: ProofReport,
 }
 
 impl<'a> ImportProver<'a> {
-    /// A prover for the files of a plan.
+    /// Creates a prover for the files of a plan.
     #[must_use]
     pub fn new(
         plan: &'a Plan,
@@ -64,22 +64,22 @@ impl<'a> ImportProver<'a> {
         }
     }
 
-    /// The slot of the archive's newest state, while nothing proves it: an era that contradicts
-    /// that state is believed rather than the state.
+    /// Sets the slot of the archive's newest state, if nothing proves it: an era that contradicts this
+    /// state takes precedence.
     #[must_use]
     pub fn unproved_state(mut self, slot: Option<Slot>) -> Self {
         self.unproved_state = slot;
         self
     }
 
-    /// What was proved, and what it rests on.
+    /// The report of the proof.
     #[must_use]
     pub fn into_report(self) -> ProofReport {
         self.report
     }
 
-    /// Once a state of these files was hashed, a state of another layout is damaged: their preset is
-    /// known.
+    /// After one state of these files was hashed, the preset is known, and a state with an unknown
+    /// layout is damaged.
     fn known_preset(&self, at: &EraAt<'_>, error: Error) -> Error {
         match error {
             Error::Unsupported { what: PRESET, found, .. } if !self.known_versions.is_empty() => {
@@ -90,7 +90,7 @@ impl<'a> ImportProver<'a> {
         }
     }
 
-    /// What the era is to be tied to: the state at its first slot.
+    /// The state at the era's first slot, to which the era is tied.
     fn previous_of(&self, group: &Group) -> Result<Option<Previous>> {
         let Some(slots) = group.slots else { return Ok(None) };
         if let Some(previous) = &self.previous
@@ -109,13 +109,13 @@ impl<'a> ImportProver<'a> {
 }
 
 impl Prover for ImportProver<'_> {
-    /// Proves all of an era but its blocks:
+    /// Proves all of an era except its blocks:
     ///
-    /// 1. its state is hashed,
-    /// 2. the file's name fits,
-    /// 3. the roots of its slots hash to what a trusted state has for it, or else its own,
-    /// 4. it follows on the state before it,
-    /// 5. the state after it has its root.
+    /// 1. hash its state,
+    /// 2. check the file's name,
+    /// 3. compare the roots of its slots with a trusted state, or else with its own,
+    /// 4. tie it to the state before it,
+    /// 5. tie its state to the next era.
     fn begin<'p>(
         &'p mut self,
         at: EraAt<'_>,
@@ -151,7 +151,7 @@ impl Prover for ImportProver<'_> {
     }
 }
 
-/// The state of an era, from its stream.
+/// Hashes the state of an era from its stream.
 fn hashed(at: &EraAt<'_>, preset: Preset, state: &mut dyn Read) -> Result<HashedState> {
     hash_state(preset, state).map_err(|fault| match fault {
         StateFault::Source(error) => Error::io(at.path, "read", error),

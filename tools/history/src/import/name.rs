@@ -5,22 +5,22 @@ use coldstore::{Error, Result};
 
 use super::era::Era;
 
-/// What the name of a published file says.
+/// The parts of a published file's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Named<'a> {
     era: &'a str,
     short_root: &'a str,
 }
 
-/// Reads a name that ends like those of published files do. A file may have any other, and then
-/// the name says nothing. The name of the network is not looked at: nothing depends on it.
+/// Parses the end of a published file's name. A file may have any other name, which is then not
+/// checked. The network's name is ignored.
 fn parse(name: &str) -> Option<Named<'_>> {
     let (rest, short_root) = name.strip_suffix(".era")?.rsplit_once('-')?;
     let (_, era) = rest.rsplit_once('-')?;
     (era.len() >= 5 && short_root.len() == 8).then_some(Named { era, short_root })
 }
 
-/// The number is that of the first era of the file, the short root that of the last.
+/// Checks that the number is that of the first era, and the short root that of the last.
 pub(super) fn check(at: &EraAt<'_>, era: &Era) -> Result<()> {
     let name = at.path.file_name().and_then(|name| name.to_str());
     let Some(named) = name.and_then(parse) else { return Ok(()) };

@@ -1,16 +1,16 @@
-//! What an import proved, and what that rests on.
+//! The result of the proof of an import, and its anchor.
 
 use coldstore::Slot;
 
 use super::trust::TrustedRoot;
 
-/// What a proof rests on.
+/// The anchor of a proof.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Anchor {
-    /// Nothing but the files themselves, which agree with each other.
+    /// The files themselves, which are consistent with each other.
     #[default]
     Itself,
-    /// A state root that the operator trusts: of everything up to that state.
+    /// A trusted state root, which covers everything up to that state.
     Trusted {
         /// The root.
         root: TrustedRoot,
@@ -19,27 +19,27 @@ pub enum Anchor {
     },
 }
 
-/// What was proved of the eras that were imported.
+/// Counts for the imported eras.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProofReport {
-    /// What it rests on.
+    /// The anchor of the proof.
     pub anchor: Anchor,
-    /// Eras whose roots a trusted state has, and that were hashed to them.
+    /// Eras proved by a trusted state.
     pub trusted_eras: u64,
-    /// Eras that agree with themselves and with those beside them.
+    /// Eras consistent with themselves and with their neighbours.
     pub agreeing_eras: u64,
     /// True when the genesis validators were hashed to their root.
     pub genesis_validators: bool,
     /// Blocks that hash to the roots of their slots.
     pub blocks: u64,
-    /// Of these, blocks that have the header of their payload and not the payload.
+    /// Blinded blocks among these, with the header of the payload only.
     pub blinded_blocks: u64,
-    /// Blocks of forks that are not known here: of them only fields at fixed places were compared.
+    /// Blocks of unknown forks, of which only the fixed fields were compared.
     pub unknown_blocks: u64,
-    /// States that hash to a root that a trusted state or the era after them has.
+    /// States that hash to a root in a trusted state or in the next era.
     pub states: u64,
-    /// Slots of states of forks that are not known here.
+    /// Slots of states of unknown forks.
     pub unknown_states: Vec<Slot>,
-    /// Slots of states whose root nobody has told: they rest on themselves.
+    /// Slots of states whose root is in no other era and not trusted.
     pub lone_states: Vec<Slot>,
 }

@@ -1,4 +1,4 @@
-//! What the operator trusts: roots of states.
+//! State roots trusted by the operator.
 
 use std::fmt;
 use std::str::FromStr;
@@ -40,21 +40,21 @@ impl fmt::Display for TrustedRoot {
     }
 }
 
-/// The trusted roots, and what follows from them.
+/// The trusted roots, and the eras they prove.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
     roots: Vec<TrustedRoot>,
-    /// The latest state whose root is trusted and that is there, and the eras that it proves.
+    /// The latest available state with a trusted root, and the eras that it proves.
     proves: Option<(TrustedRoot, Accumulators)>,
 }
 
-/// Why there is nothing to be made of what is trusted.
+/// Why a trusted root cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustFault {
     /// The state is there and has another root, or cannot be read.
     #[error(transparent)]
     State(#[from] Error),
-    /// The slot is nowhere in what is to be proved.
+    /// The slot is in none of the files and not in the archive.
     #[error(
         "trusted state root of slot {0}: it is neither in an era of these files nor in the archive"
     )]
@@ -62,8 +62,8 @@ pub enum TrustFault {
 }
 
 impl Trust {
-    /// Reads the states of those trusted roots that are at the end of an era: in a file of the
-    /// plan, or a snapshot in the archive. Each must have its root.
+    /// Reads the states of the trusted roots at the ends of eras, from a file of the plan or a snapshot
+    /// in the archive. Each must hash to its root.
     ///
     /// # Errors
     /// [`TrustFault`]
@@ -99,13 +99,13 @@ impl Trust {
         self.roots.iter().find(|trusted| trusted.slot == slot).map(|trusted| &trusted.root)
     }
 
-    /// The slot of the latest state that is trusted and there.
+    /// The slot of the latest available state with a trusted root.
     #[must_use]
     pub fn proves_up_to(&self) -> Option<Slot> {
         self.proves.as_ref().map(|(trusted, _)| trusted.slot)
     }
 
-    /// The root of an era's roots, where a trusted state proves it.
+    /// The root of an era's roots, if a trusted state proves it.
     #[must_use]
     pub fn era_root(&self, era: u64) -> Option<Root> {
         self.proves.as_ref().and_then(|(_, accumulators)| accumulators.era_root(era))
@@ -120,7 +120,7 @@ impl Trust {
         }
     }
 
-    /// Trusted roots inside of an era are compared with its state roots. That proves nothing more:
+    /// Compares trusted roots within an era with its state roots. This proves nothing further, because
     /// anybody can know the root of a state.
     pub(super) fn check_compared(&self, era: &Era) -> Result<(), Error> {
         let Some(slots) = era.slots else { return Ok(()) };
@@ -188,13 +188,13 @@ fn state_in_archive(
     }
 }
 
-/// True when an era of the plan has the slot: its root is compared when the era comes by.
+/// Whether an era of the plan has the slot; its root is compared when that era is imported.
 fn is_somewhere(plan: Option<&Plan>, preset: Preset, slot: Slot) -> bool {
     let era = slot.0 / preset.slots_per_era() + 1;
     plan.is_some_and(|plan| find_group(plan, era).is_some())
 }
 
-/// Compares a trusted root with what `bsr` has for its slot; `false` when it has nothing.
+/// Compares a trusted root with the record in `bsr`; `false` if there is none.
 fn compare(archive: Option<&Archive>, trusted: &TrustedRoot) -> Result<bool, Error> {
     let Some(archive) = archive else { return Ok(false) };
     let Some(reader) = archive.column_if_there(Column::StateRoots)? else { return Ok(false) };

@@ -1,9 +1,8 @@
-//! From a root to its slot: a side index over `bbr` and `bsr`, in the archive's `index/`.
+//! Finds the slot of a root: a side index over `bbr` and `bsr`, in the archive's `index/`.
 //!
-//! The columns are the truth and the index only makes them quick to search: what it finds is looked
-//! up in the column before it is believed, and what it does not find is searched for there. So an
-//! index that is missing, old or damaged costs time and never an answer, and no reader has to write
-//! one.
+//! The columns are authoritative, and the index only speeds up the search. A hit is checked in the
+//! column; after a miss the column is searched. A missing, outdated or damaged index therefore costs
+//! time and never a wrong answer, and no reader has to write one.
 
 mod segment;
 
@@ -16,10 +15,10 @@ use coldstore_consensus::Root;
 use self::segment::Segment;
 use crate::atomic_file;
 
-/// Slots of one segment: 128 files of a column, and 12 MiB of index.
+/// Number of slots per segment: 128 files of a column, 12 MiB of index.
 pub const SEGMENT_SLOTS: u64 = 1 << 20;
 
-/// Which root of a slot it is.
+/// The kind of a root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A block's root, in `bbr`.
@@ -72,7 +71,7 @@ pub fn find(archive: &Archive, root: &Root) -> Result<Option<(Kind, Slot)>> {
 
 fn find_in(index: &Path, kind: Kind, view: &View, root: &Root) -> Result<Option<Slot>> {
     for number in numbers(view) {
-        // A damaged segment is as good as none.
+        // A damaged segment is ignored.
         let Some(segment) = Segment::open(&path_of(index, kind, number), kind, number) else {
             continue;
         };
@@ -91,7 +90,7 @@ fn numbers(view: &View) -> std::ops::Range<u64> {
     0..end
 }
 
-/// Whether the root is that of a slot, and not repeated from the slot before.
+/// Whether the root is new at this slot, not repeated from the slot before.
 fn is_first(view: &View, slot: Slot, root: &Root) -> Result<bool> {
     let has = |slot: Slot| -> Result<bool> {
         Ok(view.get_stored(slot)?.is_some_and(|stored| stored == root.0))
@@ -110,21 +109,21 @@ fn search(view: &View, root: &Root) -> Result<Option<Slot>> {
     Ok(None)
 }
 
-/// What updating an index did.
+/// The result of an update.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Updated {
-    /// Segments written; those that were complete stay as they are.
+    /// Segments written; complete ones are kept.
     pub written: u64,
-    /// Segments in all.
+    /// Total number of segments.
     pub segments: u64,
-    /// Roots in all.
+    /// Total number of roots.
     pub roots: u64,
-    /// Bytes in all.
+    /// Total number of bytes.
     pub byte_len: u64,
 }
 
-/// Brings the index of an archive up to what its columns hold; `anew`: whatever there is of it.
-/// `watch` hears of each slot that is worked off, some of them left out.
+/// Updates the index of an archive to its columns; with `anew`, rebuilds it. `watch` is called with the
+/// current slot from time to time.
 ///
 /// # Errors
 /// Those of reading the two columns and of writing the index.
@@ -156,7 +155,7 @@ fn update_kind(
     watch: &mut dyn FnMut(Kind, Slot),
 ) -> Result<Updated> {
     let mut updated = Updated::default();
-    // A column that can be filled behind its highest slot may have changed anywhere.
+    // A column with backfill may have changed anywhere.
     let is_steady = view.conf().backfill.is_none();
     for number in numbers(view) {
         let end = covered_end(view, number);
@@ -187,7 +186,7 @@ fn covered_end(view: &View, number: u64) -> u64 {
     view.highest_written_slot().map_or(0, |slot| end.min(slot.0.saturating_add(1)))
 }
 
-/// The prefix of each root of a segment, and where in the segment its slot is; sorted.
+/// The sorted entries of a segment: prefix of the root, and the slot's index in the segment.
 fn entries_of(
     view: &View,
     number: u64,

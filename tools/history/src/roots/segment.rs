@@ -1,10 +1,10 @@
 //! One file of the index: the roots of 1,048,576 slots, sorted.
 //!
-//! A header of 48 bytes: `CSTROOT1`, the record type of the column (2 bytes) and six zeros, the
-//! number of the segment, one past the last slot that it covers, the number of entries, four zeros
-//! and the CRC-32C of what comes before; all little-endian. Then the entries, ascending, of 12
-//! bytes: the first eight bytes of the root (big-endian, so that bytes sort as numbers do) and
-//! where in the segment the slot is.
+//! The header has 48 bytes, all little-endian: `CSTROOT1`, the record type of the column (2 bytes) and
+//! six zeros, the number of the segment, one past the last slot covered, the number of entries, four
+//! zeros, and the CRC-32C of the preceding bytes. Then come the entries of 12 bytes, ascending: the
+//! first eight bytes of the root (big-endian, so they sort as numbers) and the slot's index in the
+//! segment.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -20,11 +20,11 @@ const MAGIC: [u8; 8] = *b"CSTROOT1";
 const HEADER_BYTES: usize = 48;
 const ENTRY_BYTES: usize = 12;
 
-/// Entries that are read at a time: roots are spread so evenly that the first guess is mostly no
-/// further off than that.
+/// Number of entries per read. Roots are so evenly distributed that the first guess is usually within
+/// this distance.
 const WINDOW: u64 = 1024;
 
-/// The eight bytes of a root that it is sorted by; `None` for what is no root.
+/// The first eight bytes of a root, by which it is sorted; `None` if it is not a root.
 pub(super) fn prefix_of(root: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(*root.first_chunk()?))
 }
@@ -41,7 +41,7 @@ fn header(kind: Kind, number: u64, end: u64, count: u64) -> [u8; HEADER_BYTES] {
     header
 }
 
-/// A whole file of sorted entries.
+/// Encodes a whole file of sorted entries.
 pub(super) fn encode(kind: Kind, number: u64, end: u64, entries: &[(u64, u32)]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER_BYTES + entries.len() * ENTRY_BYTES);
     bytes.extend_from_slice(&header(kind, number, end, entries.len() as u64));
@@ -62,7 +62,7 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// `None` where there is no file that is whole and of this kind and number.
+    /// Opens a segment; `None` unless the file is complete and of this kind and number.
     pub(super) fn open(path: &Path, kind: Kind, number: u64) -> Option<Self> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
@@ -76,12 +76,12 @@ impl Segment {
         is_whole.then_some(Self { file, number, end, count })
     }
 
-    /// One past the last slot that it covers.
+    /// One past the last slot covered.
     pub(super) fn end(&self) -> u64 {
         self.end
     }
 
-    /// How many roots it has.
+    /// Number of roots.
     pub(super) fn count(&self) -> u64 {
         self.count
     }
@@ -90,12 +90,12 @@ impl Segment {
         HEADER_BYTES as u64 + self.count * ENTRY_BYTES as u64
     }
 
-    /// The slots whose roots begin like this one; mostly there is one or none.
+    /// The slots whose roots have this root's prefix; usually one or none.
     pub(super) fn slots_of(&self, root: &Root) -> Vec<Slot> {
         let Some(prefix) = prefix_of(&root.0) else { return Vec::new() };
         let mut slots = Vec::new();
         let Some(mut from) = self.lower_bound(prefix) else { return slots };
-        // Mostly there is one, and it takes a second entry to see that.
+        // Usually one entry matches, and a second one shows that it is the last.
         let mut count = 2;
         while let Some(window) = self.read(from, count).filter(|window| window.count() > 0) {
             for (found, at) in window.entries() {
@@ -110,10 +110,9 @@ impl Segment {
         slots
     }
 
-    /// The place of the first entry that is not below `prefix`. Roots are spread evenly, so the
-    /// place is near where the prefix stands among all there could be.
+    /// Index of the first entry not below `prefix`, by interpolation: roots are evenly distributed.
     fn lower_bound(&self, prefix: u64) -> Option<u64> {
-        // The entries below `low` are below the prefix, those from `high` on are not.
+        // Entries before `low` are below the prefix, entries from `high` on are not.
         let (mut low, mut high) = (0, self.count);
         let (mut least, mut most) = (0_u64, u64::MAX);
         while high - low > WINDOW {
@@ -131,7 +130,7 @@ impl Segment {
             } else {
                 return Some(start + window.below(prefix));
             }
-            // Entries that are not spread evenly: then the middle is as good a guess as any.
+            // The entries are not evenly distributed, so bisect.
             if high - low > (high_before - low_before) / 2 {
                 let middle = low + (high - low) / 2;
                 let (found, _) = self.read(middle, 1)?.entries().next()?;
@@ -145,7 +144,7 @@ impl Segment {
         Some(low + self.read(low, high - low)?.below(prefix))
     }
 
-    /// At most [`WINDOW`] entries from a place on, as far as there are any.
+    /// Reads up to [`WINDOW`] entries from an index on.
     fn read(&self, from: u64, count: u64) -> Option<Window> {
         let count = usize::try_from(count.min(WINDOW).min(self.count.checked_sub(from)?)).ok()?;
         let mut bytes = vec![0; count * ENTRY_BYTES];
@@ -156,7 +155,7 @@ impl Segment {
     }
 }
 
-/// Entries as they lie in the file.
+/// Entries in their encoded form.
 struct Window(Vec<u8>);
 
 impl Window {
@@ -172,7 +171,7 @@ impl Window {
         self.all().iter().map(entry)
     }
 
-    /// How many entries are below a prefix.
+    /// Number of entries below a prefix.
     fn below(&self, prefix: u64) -> u64 {
         self.all().partition_point(|bytes| entry(bytes).0 < prefix) as u64
     }
