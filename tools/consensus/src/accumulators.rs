@@ -1,4 +1,4 @@
-//! What a late state says of all eras below it.
+//! The roots of past eras in a state.
 
 use crate::Root;
 use crate::hash::Hasher;
@@ -7,18 +7,18 @@ use crate::ssz::depth_for;
 
 /// `historical_roots` and `historical_summaries` of a state: the roots of all eras up to it.
 ///
-/// Capella froze the former; each era behind the last of them has a summary. Both have the same
-/// root for the same era: a `HistoricalBatch` is two vectors, a `HistoricalSummary` their roots.
+/// Capella froze the former; each later era has a summary. Both give the same root for an era: a
+/// `HistoricalBatch` is two vectors, a `HistoricalSummary` their roots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Accumulators {
-    /// One root for each era before capella, era 1 first.
+    /// One root per era before capella, from era 1 on.
     pub historical_roots: Vec<Root>,
-    /// The root of the block roots and that of the state roots of each era since.
+    /// The roots of the block roots and of the state roots of each era since.
     pub historical_summaries: Vec<[Root; 2]>,
 }
 
 impl Accumulators {
-    /// Eras that are covered, from era 1 on.
+    /// Number of eras covered, from era 1 on.
     #[must_use]
     pub fn eras(&self) -> u64 {
         (self.historical_roots.len() + self.historical_summaries.len()) as u64

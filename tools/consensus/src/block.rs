@@ -1,4 +1,4 @@
-//! The root of a block, from the bytes of a `SignedBeaconBlock`.
+//! Computes the root of a block from the bytes of a `SignedBeaconBlock`.
 
 use crate::Root;
 use crate::containers::{BlockLayout, Layouts};
@@ -15,32 +15,32 @@ const _: () = assert!(MESSAGE_AT == 100 && BODY_AT == 184);
 /// The first variable field of every body: its offset is the length of the body's fixed part.
 const PROPOSER_SLASHINGS_OFFSET_AT: usize = BODY_AT + 96 + 72 + 32;
 
-/// A block whose root is known.
+/// A hashed block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HashedBlock {
-    /// `hash_tree_root` of the block. Its signature has no part in it.
+    /// `hash_tree_root` of the block, without its signature.
     pub root: Root,
     /// Its header.
     pub header: BlockHeader,
-    /// The first fork that has such blocks; those of fulu are electra's.
+    /// The first fork with this layout; for fulu blocks it is electra.
     pub fork: Fork,
-    /// True where the block has the header of its execution payload and not the payload. The root
-    /// is the same.
+    /// Whether the block has the header of its execution payload in place of the payload. The root is
+    /// the same.
     pub is_blinded: bool,
 }
 
-/// Why a block has no root.
+/// Why a block cannot be hashed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BlockFault {
-    /// Its body is laid out like that of no fork that is known here: it is damaged, or newer.
+    /// The body has the layout of no known fork: it is damaged or newer.
     #[error("{0}")]
     UnknownLayout(Malformed),
-    /// It is laid out like the blocks of a fork, and is none.
+    /// The body has the layout of a known fork, but is malformed.
     #[error("{0}")]
     Malformed(#[from] Malformed),
 }
 
-/// Hashes blocks of one preset, one after the other.
+/// Hashes blocks of one preset; reuses its memory.
 #[derive(Debug)]
 pub struct BlockHasher {
     layouts: &'static Layouts,
@@ -48,7 +48,7 @@ pub struct BlockHasher {
 }
 
 impl BlockHasher {
-    /// Nothing is hashed yet.
+    /// Creates a hasher.
     #[must_use]
     pub fn new(preset: Preset) -> Self {
         Self { layouts: Layouts::of(preset), hasher: Hasher::default() }
@@ -57,7 +57,7 @@ impl BlockHasher {
     /// The root of the block in the bytes of a `SignedBeaconBlock`.
     ///
     /// # Errors
-    /// [`BlockFault`]; whatever the bytes are, they are refused or hashed, all but the signature.
+    /// [`BlockFault`]. All bytes but the signature are checked or hashed.
     pub fn hash(&mut self, signed_block: &[u8]) -> Result<HashedBlock, BlockFault> {
         let message = message_of(signed_block)?;
         let fixed_len = offset_at(signed_block, PROPOSER_SLASHINGS_OFFSET_AT)
@@ -71,7 +71,7 @@ impl BlockHasher {
                     let BlockLayout { fork, is_blinded, .. } = *layout;
                     return Ok(HashedBlock { root: header.root(), header, fork, is_blinded });
                 }
-                // With the payload is how blocks are, and what the operator wants to hear of.
+                // Full blocks are the normal case, so report the error for that layout.
                 Err(malformed) => fault = fault.or(Some(malformed.inside("body"))),
             }
         }
@@ -87,7 +87,7 @@ impl BlockHasher {
     }
 }
 
-/// The header of the block in the bytes of a `SignedBeaconBlock`, but for the root of its body.
+/// The header of the block in the bytes of a `SignedBeaconBlock`, without the root of its body.
 fn message_of(signed_block: &[u8]) -> Result<BlockHeader, Malformed> {
     let Some(fixed) = signed_block.first_chunk::<BODY_AT>() else {
         let wanted = format!("a signed block of at least {BODY_AT} bytes");

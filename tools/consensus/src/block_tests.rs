@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::ssz::{Field, OFFSET_BYTES};
 
-/// The fields of a container in bytes, one by one.
+/// The encoded fields of a container, one by one.
 pub(super) fn fields_of<'b>(fields: &[Field], bytes: &'b [u8]) -> Vec<&'b [u8]> {
     let (mut at, mut spans, mut starts) = (0, Vec::new(), Vec::new());
     for field in fields {
@@ -23,7 +23,7 @@ pub(super) fn fields_of<'b>(fields: &[Field], bytes: &'b [u8]) -> Vec<&'b [u8]> 
     spans.into_iter().map(|span| &bytes[span.unwrap_or_else(|| variable.next().unwrap())]).collect()
 }
 
-/// A container of these fields, in bytes.
+/// The encoding of a container with these fields.
 fn container(fields: &[Field], values: &[Vec<u8>]) -> Vec<u8> {
     let (mut fixed, mut rest) = (Vec::new(), Vec::new());
     for (field, value) in fields.iter().zip(values) {
@@ -74,7 +74,7 @@ pub(super) fn blinded(full: &BlockLayout, bare: &BlockLayout, block: &[u8]) -> V
     [head, &container(fields(bare), &bare_values)].concat()
 }
 
-/// The values of `random-values` whose names begin and go on like this.
+/// The values of `random-values` with this start and kind in their names.
 pub(super) fn random_values(start: &str, kind: &str) -> Vec<(String, Vec<u8>)> {
     let path =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/random-values/values.tar.zst");

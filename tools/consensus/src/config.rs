@@ -1,4 +1,4 @@
-//! The configuration of a network, as clients read it (`config.yaml`) or in TOML.
+//! The configuration of a network, as TOML or as the `config.yaml` of clients.
 
 use std::fmt;
 
@@ -12,14 +12,14 @@ const NAME_KEY: &str = "CONFIG_NAME";
 const PRESET_KEY: &str = "PRESET_BASE";
 const ROOT_KEY: &str = "GENESIS_VALIDATORS_ROOT";
 
-/// What a configuration says of a network.
+/// The settings of a network.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct NetworkConfig {
     /// `CONFIG_NAME`
     pub config_name: String,
-    /// A beacon `config.yaml` does not say it.
+    /// `None` from a beacon `config.yaml`, which does not have it.
     pub genesis_validators_root: Option<Root>,
-    /// `PRESET_BASE`. It may be one that is not known here.
+    /// `PRESET_BASE`, possibly an unknown preset.
     #[serde(default)]
     pub preset: Option<String>,
     /// The forks.
@@ -27,36 +27,36 @@ pub struct NetworkConfig {
     pub schedule: Schedule,
 }
 
-/// Why a text is not a network's configuration, or not that of the network at hand.
+/// Why a text is not a valid configuration, or not that of the network at hand.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigFault {
-    /// It is not TOML with the wanted keys.
+    /// Not TOML with the required keys.
     #[error("{0}")]
     Toml(String),
-    /// It is not YAML with keys and values.
+    /// Not YAML with keys and values.
     #[error("wanted a beacon config.yaml, or TOML with config_name: {0}")]
     Yaml(String),
     /// A key is missing.
     #[error("there is no {0}")]
     Missing(&'static str),
-    /// The network has no name.
+    /// The network's name is empty.
     #[error("the config name is empty")]
     EmptyName,
     /// The genesis validators root is not a root.
     #[error(transparent)]
     Root(#[from] NotARoot),
-    /// A value is not what its key wants.
+    /// A value has the wrong form.
     #[error("{key}: wanted {wanted}, found '{found}'")]
     Value {
         /// The key.
         key: String,
-        /// What it wants.
+        /// The required form.
         wanted: &'static str,
-        /// What it has.
+        /// The value found.
         found: String,
     },
-    /// The root is that of another network.
+    /// The root belongs to another network.
     #[error("network {name} has the genesis validators root {wanted}, found {found}{}", of(found))]
     AnotherRoot {
         /// The name in the configuration.
@@ -66,7 +66,7 @@ pub enum ConfigFault {
         /// The root that was found.
         found: Root,
     },
-    /// The root is that of a network with another name.
+    /// The root belongs to a known network with another name.
     #[error("the genesis validators root {root} is {known}'s, not {name}'s")]
     AnotherName {
         /// The root.
@@ -85,7 +85,7 @@ fn of(root: &Root) -> String {
 }
 
 impl NetworkConfig {
-    /// What is known of a public network.
+    /// The settings of a known network.
     #[must_use]
     pub fn of_known(known: &KnownNetwork) -> Self {
         Self {
@@ -96,7 +96,7 @@ impl NetworkConfig {
         }
     }
 
-    /// Reads TOML, or a beacon `config.yaml`.
+    /// Parses TOML, or a beacon `config.yaml`.
     ///
     /// # Errors
     /// [`ConfigFault`]
@@ -127,7 +127,7 @@ impl NetworkConfig {
         })
     }
 
-    /// Refuses a genesis validators root that is another network's.
+    /// Refuses the genesis validators root of another network.
     ///
     /// # Errors
     /// [`ConfigFault::AnotherRoot`], [`ConfigFault::AnotherName`]
@@ -145,8 +145,8 @@ impl NetworkConfig {
     }
 }
 
-/// The settings of a `config.yaml` that are looked at, as they are written: keys in capitals, and values.
-/// Whatever else is there (lists of blob parameters, numbers, names of later forks) is passed over.
+/// The uppercase keys of a `config.yaml` and their values, as written. Everything else (lists of blob
+/// parameters, numbers, names of later forks) is ignored.
 struct Settings(Vec<(String, String)>);
 
 pub(crate) fn value_of<'s>(settings: &'s [(String, String)], key: &str) -> Option<&'s String> {
@@ -227,12 +227,12 @@ mod tests {
         ] {
             assert_eq!(config(text), named("mekong"), "{text:?}");
         }
-        // A key inside of a list, of a map, or of a text is not the network's.
+        // A key inside a list, a map or a text is not the network's.
         let nested = "BLOB_SCHEDULE:\n  - EPOCH: 412672\n    CONFIG_NAME: wrong\n  - {EPOCH: 1, \
                       PRESET_BASE: wrong}\nNOTE: |\n  CONFIG_NAME: wrong\n  PRESET_BASE: wrong\n\
                       CONFIG_NAME: mekong\nPRESET_BASE: mainnet\n";
         assert_eq!(config(nested), named("mekong"));
-        // Numbers stay as they are written, with and without quotes.
+        // Numbers are kept as written, with or without quotes.
         let forks = "CONFIG_NAME: x\nGENESIS_FORK_VERSION: 0x10000038\nALTAIR_FORK_VERSION: \
                      '0x20000038'\nALTAIR_FORK_EPOCH: 0\nFULU_FORK_VERSION: 0x80000038\n\
                      FULU_FORK_EPOCH: 18446744073709551615\n";

@@ -1,5 +1,5 @@
-//! The gnosis preset. No value of a Gnosis network is at hand, so what is tested is where its values
-//! differ from mainnet's, and that nothing else does.
+//! Tests of the gnosis preset. Without values of a Gnosis network at hand, they test that roots differ
+//! from mainnet's exactly where the sizes do.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ const ETH1_DATA_BYTES: usize = 32 + 8 + 32;
 /// `EPOCHS_PER_ETH1_VOTING_PERIOD` times `SLOTS_PER_EPOCH`.
 const MAX_VOTES: usize = 64 * 16;
 
-/// The root of a list with room for `limit` elements, hashed without any short cut.
+/// The root of a list with room for `limit` elements, hashed naively.
 fn root_of_list(roots: &[Node], limit: usize) -> Node {
     let mut nodes = roots.to_vec();
     nodes.resize(limit, [0; 32]);
@@ -28,7 +28,7 @@ fn root_of_list(roots: &[Node], limit: usize) -> Node {
     mix_in_length(&nodes[0], roots.len() as u64)
 }
 
-/// The fields that have another root as a field of `ours` than as one of `theirs`.
+/// The fields whose root as a field of `ours` differs from their root as one of `theirs`.
 fn differing<'b>(
     ours: &[Field],
     theirs: &[Field],
@@ -52,7 +52,7 @@ fn container(of: &Type) -> &'static [Field] {
     }
 }
 
-/// The root of a list of withdrawals, of which a payload has at most `limit`.
+/// The root of a list of withdrawals with at most `limit` elements.
 fn withdrawals_root(of: &Type, bytes: &[u8], limit: usize) -> Node {
     let Kind::List { element, .. } = of.kind else { panic!("{:?}", of.kind) };
     let mut hasher = Hasher::default();
@@ -99,7 +99,7 @@ fn gnosis_blocks_differ_from_those_of_mainnet_by_their_withdrawals_alone() {
         }
         let by_gnosis = withdrawals_root(ours_of, withdrawals, MAX_WITHDRAWALS);
         assert_eq!(hasher.root(ours_of, withdrawals).unwrap(), by_gnosis, "{name}");
-        // With that root in its header the block is one of mainnet: no limit of gnosis is asked.
+        // With that root in its header the block is one of mainnet: no limit of gnosis applies.
         let bare = blinded(ours, of(Preset::Mainnet, true), &block);
         let wanted = BlockHasher::new(Preset::Mainnet).hash(&bare).unwrap().root;
         assert_eq!(gnosis.unwrap().root, wanted, "{name}");
@@ -120,7 +120,7 @@ fn gnosis_states_differ_from_those_of_mainnet_by_what_depends_on_the_length_of_a
         let mainnet = hash_state(Preset::Mainnet, &mut &state[..]).unwrap();
         let fork = mainnet.body.as_ref().unwrap().fork;
         if fork == Fork::Fulu {
-            // Its proposer lookahead is longer than that of gnosis.
+            // Its proposer lookahead is longer than in gnosis.
             let unknown = hash_state(Preset::Gnosis, &mut &state[..]);
             assert!(unknown.unwrap().body.is_none(), "{name}: longer than any state of gnosis");
             continue;
@@ -166,7 +166,7 @@ fn gnosis_lists_end_where_the_preset_says() {
     assert_eq!(lookahead.of.fixed_len, Some(2 * 16 * 8));
 }
 
-/// Of an unknown network with eras of 8192 slots, the fixed part of a fulu state tells.
+/// For an unknown network with eras of 8192 slots, the length of a fulu state's fixed part decides.
 #[test]
 fn the_preset_of_a_chain_follows_from_its_root_or_from_its_states() {
     let of_chain = |root: Option<&str>, slots, fixed_len: u32| {

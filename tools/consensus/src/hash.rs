@@ -1,18 +1,18 @@
-//! `hash_tree_root` of bytes that are said to be a value of some type.
+//! `hash_tree_root` of an encoded value of a given type.
 //!
-//! The bytes may be anything. They are refused unless they are the one encoding of a value: then
-//! no byte is without its part in the root.
+//! The bytes are untrusted. They are refused unless they are the canonical encoding of a value, so the
+//! root covers every byte.
 
 use crate::sha256::{Node, hash_block, hash_pair, mix_in_length, zero_root};
 use crate::ssz::{
     CHUNK_BYTES, Field, Kind, OFFSET_BYTES, Type, depth_for, fixed_part_len, packed_depth,
 };
 
-/// Bytes that are no value of the type that was asked for.
+/// The bytes are not a value of the requested type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{place}wanted {wanted}, found {found}")]
 pub struct Malformed {
-    /// The fields that lead to the place, each with a colon behind it.
+    /// The path of fields to the place, each followed by a colon.
     place: String,
     wanted: String,
     found: String,
@@ -23,13 +23,13 @@ impl Malformed {
         Self { place: String::new(), wanted: wanted.into(), found: found.into() }
     }
 
-    /// What was wanted, behind the place, and what was found.
+    /// What was wanted, preceded by the place, and what was found.
     #[must_use]
     pub fn wanted_and_found(&self) -> (String, String) {
         (format!("{}{}", self.place, self.wanted), self.found.clone())
     }
 
-    /// The same inside of a field.
+    /// Prepends a field to the place.
     pub(crate) fn inside(mut self, name: &str) -> Self {
         self.place = format!("{name}: {}", self.place);
         self
@@ -38,12 +38,12 @@ impl Malformed {
 
 type Result<T> = std::result::Result<T, Malformed>;
 
-/// Hashes values. What it keeps between them is memory.
+/// Hashes values; keeps only its buffers between them.
 #[derive(Debug, Default)]
 pub(crate) struct Hasher {
-    /// Nodes that are still to be hashed, those of the innermost value last.
+    /// Nodes still to be hashed, those of the innermost value last.
     nodes: Vec<Node>,
-    /// The bits of a list of bits, without the mark at their end.
+    /// The bits of a bitlist, without the end mark.
     bits: Vec<u8>,
 }
 
@@ -88,7 +88,7 @@ impl Hasher {
         }
     }
 
-    /// The root of a part of a list: of so many leaves that they are a tree of this depth.
+    /// The root of a part of a list that fills a subtree of this depth.
     pub(crate) fn subtree(&mut self, element: &Type, bytes: &[u8], depth: usize) -> Result<Node> {
         if element.is_packed() {
             return Ok(self.packed(bytes, depth));
@@ -97,7 +97,7 @@ impl Hasher {
         Ok(self.reduce(base, 0, depth))
     }
 
-    /// The root of a tree from its nodes that stand `below` leaves.
+    /// The root of a tree from its nodes at height `below`.
     pub(crate) fn of_nodes(
         &mut self,
         nodes: impl IntoIterator<Item = Node>,
@@ -109,12 +109,12 @@ impl Hasher {
         self.reduce(base, below, depth)
     }
 
-    /// The root of a container from those of its fields.
+    /// The root of a container from the roots of its fields.
     pub(crate) fn of_fields(&mut self, roots: &[Node]) -> Node {
         self.of_nodes(roots.iter().copied(), 0, depth_for(roots.len() as u64))
     }
 
-    /// The root of elements, and how many there are. There may be `limit`.
+    /// The root of the elements and their number, at most `limit`.
     fn elements(&mut self, element: &Type, bytes: &[u8], limit: u64) -> Result<(Node, u64)> {
         let Some(element_len) = element.fixed_len else {
             return self.elements_by_offset(element, bytes, limit);
@@ -171,7 +171,7 @@ impl Hasher {
     fn container(&mut self, fields: &[Field], bytes: &[u8]) -> Result<Node> {
         let base = self.nodes.len();
         let mut fixed_at = 0;
-        // The part behind the offsets is worked off from its start, without a gap.
+        // The variable part is consumed from its start, without gaps.
         let mut variable_at = fixed_part_len(fields);
         for (index, field) in fields.iter().enumerate() {
             let bytes = match field.of.fixed_len {
@@ -214,7 +214,7 @@ impl Hasher {
         Ok(mix_in_length(&root, count))
     }
 
-    /// The root of bytes as leaves of a tree of this depth.
+    /// The root of bytes packed into the leaves of a tree of this depth.
     fn packed(&mut self, bytes: &[u8], depth: usize) -> Node {
         if depth == 0 {
             return chunk(bytes);
@@ -230,7 +230,7 @@ impl Hasher {
         self.reduce(base, 1, depth)
     }
 
-    /// Puts a node behind those from `base` on, or takes all of them away.
+    /// Pushes a node, or on an error truncates the nodes to `base`.
     fn push(&mut self, base: usize, root: Result<Node>) -> Result<()> {
         match root {
             Ok(root) => self.nodes.push(root),
@@ -239,7 +239,7 @@ impl Hasher {
         root.map(drop)
     }
 
-    /// Takes the nodes from `base` on, that stand `below` leaves, up to the root of their tree.
+    /// Reduces the nodes from `base` on, at height `below`, to the root of their tree.
     fn reduce(&mut self, base: usize, below: usize, depth: usize) -> Node {
         let nodes = &mut self.nodes[base..];
         let mut count = nodes.len();
@@ -265,7 +265,7 @@ impl Hasher {
     }
 }
 
-/// Where the field at `index` ends, whose offset is at `fixed_at`.
+/// The end of the field at `index`, whose offset is at `fixed_at`.
 fn variable_span(
     fields: &[Field],
     index: usize,
@@ -303,7 +303,7 @@ pub(crate) fn offset_at(bytes: &[u8], at: usize) -> Result<usize> {
     }
 }
 
-/// How many elements of one length there are in so many bytes.
+/// The number of elements of this length in `byte_len` bytes.
 pub(crate) fn count_of(byte_len: u64, element_len: usize) -> Result<u64> {
     let element_len = element_len as u64;
     if byte_len.is_multiple_of(element_len) {

@@ -1,18 +1,18 @@
-//! The header of a block: what a block and the state after it both say of it.
+//! The header of a block, contained in the block and in the state after it.
 
 use crate::Root;
 use crate::hash::Hasher;
 
-/// `BeaconBlockHeader`. Its `hash_tree_root` is that of the block.
+/// `BeaconBlockHeader`. It has the block's `hash_tree_root`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BlockHeader {
     /// The block's slot.
     pub slot: u64,
     /// `proposer_index`
     pub proposer_index: u64,
-    /// The root of the block before it.
+    /// The root of the parent block.
     pub parent_root: Root,
-    /// The root of the state after it. Zeros in that state's own `latest_block_header`.
+    /// The root of the state after the block; zeros in that state's own `latest_block_header`.
     pub state_root: Root,
     /// The root of its body.
     pub body_root: Root,
@@ -21,8 +21,7 @@ pub struct BlockHeader {
 impl BlockHeader {
     pub(crate) const BYTES: usize = 8 + 8 + 3 * 32;
 
-    /// Reads the fixed-size encoding, or as much of it as a block begins with: a `BeaconBlock` has its
-    /// first four fields at the same places.
+    /// Parses the fixed-size encoding. A `BeaconBlock` begins with the same first four fields.
     pub(crate) fn read(bytes: &[u8; Self::BYTES]) -> Self {
         let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|index| bytes[at + index]));
         let root = |at: usize| Root(std::array::from_fn(|index| bytes[at + index]));
@@ -52,7 +51,7 @@ impl BlockHeader {
         ]))
     }
 
-    /// The root of the block whose state has this root: what a state does not say of its own block.
+    /// The root of the block, with the state root filled in; a state's own latest header lacks it.
     #[must_use]
     pub fn root_with_state(&self, state_root: Root) -> Root {
         Self { state_root, ..*self }.root()

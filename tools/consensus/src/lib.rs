@@ -1,16 +1,17 @@
-//! What the Ethereum consensus protocol says: presets, networks, containers, roots. No storage, no files.
+//! Rules of the Ethereum consensus protocol: presets, networks, containers, roots. No storage, no
+//! files.
 //!
-//! [`BlockHasher`] and [`hash_state`] give the `hash_tree_root` of the SSZ of blocks and states, of
+//! [`BlockHasher`] and [`hash_state`] compute the `hash_tree_root` of encoded blocks and states of
 //! every fork from phase0 to fulu, in the mainnet, minimal and gnosis presets. No fork schedule is
-//! needed: forks are told apart by how their containers are laid out, and no root is right by
-//! accident. [`Accumulators`] are what a state says of all eras below it.
+//! needed: forks are told apart by the layout of their containers, and a wrong layout cannot give the
+//! right root. [`Accumulators`] are the roots of past eras in a state.
 //!
 //! Nothing is decoded into objects. The types of the consensus specification are constants
-//! (`containers`), and a value is hashed from its bytes with its type beside it (`hash`), in a few
-//! hundred kilobytes of memory for a state of any size. Bytes are suspect: they are refused unless
-//! they are the one encoding of a value, so that no byte is without its part in the root.
+//! (`containers`), and a value is hashed from its bytes and its type (`hash`), in a few hundred
+//! kilobytes of memory for a state of any size. The bytes are untrusted: they are refused unless they
+//! are the canonical encoding of a value, so the root covers every byte.
 //!
-//! What no root covers is not proved: the signatures of blocks, and how a file is compressed.
+//! Roots do not cover the signatures of blocks, nor the compression of files.
 
 mod accumulators;
 mod block;

@@ -1,4 +1,4 @@
-//! The networks that are recognised by their genesis validators root.
+//! The known networks, recognized by their genesis validators root.
 
 use crate::Root;
 use crate::preset::Preset;
@@ -6,13 +6,13 @@ use crate::preset::Preset;
 /// A public network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownNetwork {
-    /// `CONFIG_NAME`, with which the names of its files begin.
+    /// `CONFIG_NAME`, the first part of its file names.
     pub name: &'static str,
     /// The root of its genesis validators.
     pub genesis_validators_root: Root,
-    /// Its sizes.
+    /// Its preset.
     pub preset: Preset,
-    /// When slot 0 began, in seconds since 1970.
+    /// Start time of slot 0, in seconds since 1970.
     pub genesis_time: u64,
     /// `SECONDS_PER_SLOT`
     pub seconds_per_slot: u64,
@@ -71,13 +71,13 @@ impl KnownNetwork {
         Self::all().find(|known| known.genesis_validators_root == *root)
     }
 
-    /// The network of this name.
+    /// The network with this name.
     #[must_use]
     pub fn by_name(name: &str) -> Option<&'static Self> {
         Self::all().find(|known| known.name == name)
     }
 
-    /// When a slot begins, in seconds since 1970.
+    /// Start time of a slot, in seconds since 1970.
     #[must_use]
     pub fn time_of(&self, slot: u64) -> Option<u64> {
         self.genesis_time.checked_add(slot.checked_mul(self.seconds_per_slot)?)

@@ -1,10 +1,10 @@
-//! The presets, and the forks.
+//! Presets and forks.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The sizes that differ between presets (consensus specification, `presets/`): mainnet's, unless a
-/// preset has its own. What is the same in all of them stands at the containers that use it.
+/// The sizes that differ between presets (consensus specification, `presets/`), with mainnet's as
+/// defaults. Sizes common to all presets are defined beside their containers.
 pub(crate) trait Sizes {
     const SLOTS_PER_EPOCH: u64 = 32;
     const SLOTS_PER_HISTORICAL_ROOT: usize = 8192;
@@ -22,13 +22,13 @@ pub(crate) trait Sizes {
     const PENDING_CONSOLIDATIONS_LIMIT: u64 = 1 << 18;
 }
 
-/// The mainnet preset: the public networks.
+/// The mainnet preset, used by the public networks.
 #[derive(Debug)]
 pub(crate) struct Mainnet;
 
 impl Sizes for Mainnet {}
 
-/// The minimal preset: small networks for tests.
+/// The minimal preset, for small test networks.
 #[derive(Debug)]
 pub(crate) struct Minimal;
 
@@ -45,8 +45,8 @@ impl Sizes for Minimal {
     const PENDING_CONSOLIDATIONS_LIMIT: u64 = 64;
 }
 
-/// The gnosis preset: Gnosis Chain and its test network Chiado. Epochs are half as long as mainnet's
-/// and payloads carry half as many withdrawals.
+/// The gnosis preset, for Gnosis Chain and its test network Chiado. Epochs are half as long as
+/// mainnet's, and payloads carry half as many withdrawals.
 ///
 /// Source: github.com/gnosischain/configs, `presets/gnosis/`; what that leaves out (altair, capella)
 /// is in github.com/sigp/lighthouse, `consensus/types/presets/gnosis/`, and electra in
@@ -66,16 +66,15 @@ pub enum Preset {
     Mainnet,
     /// Eras of 64 slots.
     Minimal,
-    /// Eras of 8192 slots. No file of a Gnosis network was at hand to test it with.
+    /// Eras of 8192 slots. Untested with files of a Gnosis network.
     Gnosis,
 }
 
 impl Preset {
-    /// All of them. Of two presets with eras of the same length, the one that an unknown network is
-    /// taken for comes first.
+    /// All presets. Among presets with equal eras, the default for an unknown network comes first.
     pub const ALL: [Self; 3] = [Self::Mainnet, Self::Minimal, Self::Gnosis];
 
-    /// What a config calls it (`PRESET_BASE`).
+    /// The name in a config (`PRESET_BASE`).
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -85,7 +84,7 @@ impl Preset {
         }
     }
 
-    /// The names of all of them: "mainnet, minimal, gnosis".
+    /// The names of all presets: "mainnet, minimal, gnosis".
     #[must_use]
     pub fn names() -> String {
         Self::ALL.map(Self::name).join(", ")
@@ -132,7 +131,7 @@ impl FromStr for Preset {
     }
 }
 
-/// The forks whose containers are known.
+/// The known forks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Fork {
@@ -153,7 +152,7 @@ pub enum Fork {
 }
 
 impl Fork {
-    /// All of them, in their order.
+    /// All forks in order.
     pub const ALL: [Self; 7] = [
         Self::Phase0,
         Self::Altair,

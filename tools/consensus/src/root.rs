@@ -1,11 +1,11 @@
-//! A `hash_tree_root`, and how it is written.
+//! A `hash_tree_root` and its text form.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A `hash_tree_root`. As text, `0x` and 64 hex digits; read with and without the `0x`.
+/// A `hash_tree_root`. Its text form is `0x` and 64 hex digits; parsing accepts it without the `0x`.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Root(pub [u8; 32]);
 
@@ -15,7 +15,7 @@ pub struct Root(pub [u8; 32]);
 pub struct NotARoot(String);
 
 impl Root {
-    /// The root in a byte slice of exactly its length.
+    /// The root in a slice of exactly 32 bytes, else `None`.
     #[must_use]
     pub fn of_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)

@@ -1,4 +1,4 @@
-//! The forks that a network schedules, and whether a chain's states are of these forks.
+//! The fork schedule of a network, and the check of a chain's states against it.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ pub(crate) const VERSION_KEY: &str = "_FORK_VERSION";
 pub(crate) const EPOCH_KEY: &str = "_FORK_EPOCH";
 const GENESIS: &str = "GENESIS";
 
-/// Forks by their epochs. Those that are not scheduled yet have an epoch that never comes.
+/// Forks by epoch. Unscheduled forks have an epoch that is never reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Schedule(Vec<ScheduledFork>);
 
@@ -21,20 +21,20 @@ pub struct ScheduledFork {
     epoch: u64,
 }
 
-/// A state of another fork than the one that is scheduled for its slot.
+/// A state has another fork than scheduled for its slot.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the config has {wanted} at slot {slot}, the state of that slot has version {} from epoch {} on", const_hex::encode_prefixed(found.version), found.epoch)]
 pub struct NotScheduled {
     /// The state's slot.
     pub slot: u64,
-    /// The fork that is scheduled.
+    /// The scheduled fork.
     pub wanted: ScheduledFork,
-    /// The fork that the state has.
+    /// The state's fork.
     pub found: StateFork,
 }
 
 impl Schedule {
-    /// The forks in the settings of a config.
+    /// The forks in a config's settings.
     pub(crate) fn of(settings: &[(String, String)]) -> Result<Self, ConfigFault> {
         let mut forks = Vec::new();
         for (key, version) in settings {
@@ -55,12 +55,12 @@ impl Schedule {
             };
             forks.push(ScheduledFork { name: name.to_owned(), version, epoch });
         }
-        // Of several forks at one epoch, the one that is listed last is in force.
+        // Among forks at one epoch, the last one listed is in force.
         forks.sort_by_key(|fork| fork.epoch);
         Ok(Self(forks))
     }
 
-    /// Refuses a state of another fork than the one that is scheduled for its slot.
+    /// Refuses a state of another fork than scheduled for its slot.
     ///
     /// # Errors
     /// [`NotScheduled`]
@@ -72,7 +72,7 @@ impl Schedule {
     ) -> Result<(), NotScheduled> {
         let epoch = slot / slots_per_epoch;
         let Some(wanted) = self.0.iter().rfind(|fork| fork.epoch <= epoch) else { return Ok(()) };
-        // A config without the later forks says nothing of their states.
+        // A config without later forks does not restrict their states.
         let is_genesis_alone = self.0.len() == 1 && wanted.name == GENESIS;
         if is_genesis_alone && found.previous_version != found.version {
             return Ok(());

@@ -1,4 +1,4 @@
-//! SHA-256 of two nodes of a Merkle tree, and the roots of trees of nothing.
+//! SHA-256 of two nodes of a Merkle tree, and the roots of zero trees.
 
 use std::sync::LazyLock;
 
@@ -7,11 +7,11 @@ use sha2::block_api::compress256;
 /// A node of a Merkle tree.
 pub(crate) type Node = [u8; 32];
 
-/// Levels of the deepest tree that a container has: `MAX_BYTES_PER_TRANSACTION` and the registry
-/// of validators stay well below.
+/// Upper bound on the depth of a container's tree; `MAX_BYTES_PER_TRANSACTION` and the registry of
+/// validators stay well below.
 pub(crate) const MAX_DEPTH: usize = 64;
 
-/// The state that SHA-256 starts from (FIPS 180-4, 5.3.3).
+/// Initial state of SHA-256 (FIPS 180-4, 5.3.3).
 const INITIAL: [u32; 8] = [
     0x6a09_e667,
     0xbb67_ae85,
@@ -23,7 +23,7 @@ const INITIAL: [u32; 8] = [
     0x5be0_cd19,
 ];
 
-/// What follows a message of 64 bytes: the end mark, and the length in bits (5.1.1).
+/// Padding of a 64-byte message: the end mark, and the length in bits (5.1.1).
 const PADDING: [u8; 64] = {
     let mut padding = [0; 64];
     padding[0] = 0x80;
@@ -31,9 +31,9 @@ const PADDING: [u8; 64] = {
     padding
 };
 
-/// The hash of exactly one block: of two nodes that stand beside each other.
+/// The hash of exactly one block: two adjacent nodes.
 ///
-/// Every message here has this length, so nothing has to be buffered or padded at run time.
+/// Every message has this length, so nothing is buffered or padded at run time.
 pub(crate) fn hash_block(block: &[u8; 64]) -> Node {
     let mut state = INITIAL;
     compress256(&mut state, &[*block, PADDING]);
@@ -44,7 +44,7 @@ pub(crate) fn hash_block(block: &[u8; 64]) -> Node {
     root
 }
 
-/// The node above two nodes.
+/// The parent of two nodes.
 pub(crate) fn hash_pair(left: &Node, right: &Node) -> Node {
     let mut block = [0; 64];
     block[..32].copy_from_slice(left);
@@ -52,14 +52,14 @@ pub(crate) fn hash_pair(left: &Node, right: &Node) -> Node {
     hash_block(&block)
 }
 
-/// The root of a list: that of its elements and their number.
+/// The root of a list, from the root of its elements and their number.
 pub(crate) fn mix_in_length(root: &Node, length: u64) -> Node {
     let mut chunk = [0; 32];
     chunk[..8].copy_from_slice(&length.to_le_bytes());
     hash_pair(root, &chunk)
 }
 
-/// The root of a tree of this depth without a leaf that is not zero.
+/// The root of a tree of this depth whose leaves are all zero.
 pub(crate) fn zero_root(depth: usize) -> &'static Node {
     static ROOTS: LazyLock<[Node; MAX_DEPTH + 1]> = LazyLock::new(|| {
         let mut roots = [[0; 32]; MAX_DEPTH + 1];

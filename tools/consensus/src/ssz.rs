@@ -1,8 +1,7 @@
-//! SSZ types as values: what a container looks like in bytes, and no bytes.
+//! SSZ types as constants.
 //!
-//! A type is a constant, made of other constants. That is all the hashing needs: it goes over the
-//! bytes of a value with the type beside it and never builds the value (`hash`). A whole mainnet
-//! state would be some gigabytes of small objects otherwise.
+//! Hashing walks the bytes of a value along its type and never builds the value (`hash`). Decoded, a
+//! mainnet state would be some gigabytes of small objects.
 
 /// Bytes of an offset in the fixed part of a container or of a list.
 pub(crate) const OFFSET_BYTES: usize = 4;
@@ -14,9 +13,9 @@ pub(crate) const CHUNK_BYTES: usize = 32;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Type {
     pub(crate) kind: Kind,
-    /// Bytes of every value, or `None` where they differ in length.
+    /// Length of every value in bytes; `None` if lengths differ.
     pub(crate) fixed_len: Option<usize>,
-    /// Bytes of the longest value, as far as they can be counted.
+    /// Maximum length of a value in bytes, saturated.
     pub(crate) max_len: u64,
 }
 
@@ -77,7 +76,7 @@ impl Type {
         Self { kind: Kind::ByteList { limit }, fixed_len: None, max_len: limit }
     }
 
-    /// A vector of elements of one length. (No container has another.)
+    /// A vector of fixed-length elements. (No container has another kind.)
     pub(crate) const fn vector(element: &'static Type, length: usize) -> Self {
         let Some(byte_len) = element.fixed_len else {
             panic!("a vector of elements whose length differs")
@@ -116,7 +115,7 @@ impl Type {
         Self { kind: Kind::Container(fields), fixed_len, max_len }
     }
 
-    /// True where values are leaves as they stand, several in one where they are short.
+    /// Whether values are leaves themselves, several per leaf if they are short.
     pub(crate) const fn is_packed(&self) -> bool {
         match self.kind {
             Kind::Uint => true,
@@ -126,7 +125,7 @@ impl Type {
     }
 }
 
-/// Bytes of a container's fixed part: values of one length, and an offset for each other.
+/// Length of a container's fixed part: fixed-length values, and an offset for each other.
 pub(crate) const fn fixed_part_len(fields: &[Field]) -> usize {
     let (mut byte_len, mut index) = (0, 0);
     while index < fields.len() {
@@ -139,7 +138,7 @@ pub(crate) const fn fixed_part_len(fields: &[Field]) -> usize {
     byte_len
 }
 
-/// The depth of a tree that has room for so many leaves.
+/// The depth of a tree with room for this many leaves.
 pub(crate) const fn depth_for(leaves: u64) -> usize {
     match leaves.checked_next_power_of_two() {
         Some(room) => room.trailing_zeros() as usize,
@@ -147,7 +146,7 @@ pub(crate) const fn depth_for(leaves: u64) -> usize {
     }
 }
 
-/// The depth of the tree of a list of packed elements, each of so many bytes.
+/// The depth of the tree of a list of packed elements.
 pub(crate) const fn packed_depth(limit: u64, element_len: usize) -> usize {
     let per_chunk = (CHUNK_BYTES / element_len) as u64;
     depth_for(limit.div_ceil(per_chunk))

@@ -1,4 +1,4 @@
-//! Bodies of blocks, with a payload and with its header alone.
+//! Block bodies, with the payload or only its header.
 
 use super::Containers;
 use super::operations::{
@@ -9,7 +9,7 @@ use super::payload::{HEADER_BELLATRIX, HEADER_CAPELLA, HEADER_DENEB, PAYLOAD_BEL
 use crate::preset::Sizes;
 use crate::ssz::{Field, ROOT, Type, field};
 
-/// What every body starts with, and then these fields.
+/// The common fields of all bodies, followed by these.
 macro_rules! body {
     ($attester_slashings:expr, $attestations:expr $(, $more:expr)*) => {
         Type::container(&[

@@ -18,27 +18,27 @@ use crate::ssz::{Field, Type, fixed_part_len};
 /// The containers of a preset, as constants.
 struct Containers<P>(PhantomData<P>);
 
-/// The signed blocks that one fork or more have.
+/// The layout of signed blocks of one or more forks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BlockLayout {
-    /// Its message: the block, by its body.
+    /// Type of the block's body.
     pub(crate) body: &'static Type,
-    /// The first fork that has it.
+    /// The first fork with this layout.
     pub(crate) fork: Fork,
-    /// True where the payload's header stands in for the payload.
+    /// Whether the payload's header replaces the payload.
     pub(crate) is_blinded: bool,
 }
 
-/// The state of a fork.
+/// The layout of a fork's state.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StateLayout {
     pub(crate) fields: &'static [Field],
     pub(crate) fork: Fork,
-    /// Bytes of the fixed part, which tell forks apart.
+    /// Length of the fixed part in bytes, by which forks are told apart.
     pub(crate) fixed_len: usize,
 }
 
-/// What is known of a preset's containers.
+/// The layouts of a preset.
 #[derive(Debug)]
 pub(crate) struct Layouts {
     pub(crate) blocks: &'static [BlockLayout],
@@ -95,7 +95,7 @@ mod tests {
         Layouts::of(preset).states.iter().map(|state| state.fixed_len).collect()
     }
 
-    // The sizes that states of real networks have, up to deneb.
+    // The sizes of real mainnet states, up to deneb.
     #[test]
     fn the_fixed_parts_of_states_are_as_long_as_those_of_mainnet() {
         let lens = fixed_lens(Preset::Mainnet);
@@ -103,7 +103,7 @@ mod tests {
     }
 
     // Up to electra no vector of a state depends on the length of an epoch; fulu's proposer lookahead
-    // has a number for each slot of two epochs.
+    // has an entry per slot of two epochs.
     #[test]
     fn the_fixed_parts_of_gnosis_states_are_as_long_as_those_of_mainnet_up_to_electra() {
         let (mut gnosis, mut mainnet) = (fixed_lens(Preset::Gnosis), fixed_lens(Preset::Mainnet));

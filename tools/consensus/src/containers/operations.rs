@@ -1,4 +1,4 @@
-//! What a block carries, and what states and blocks share.
+//! Operations in blocks, and types shared by states and blocks.
 
 use super::Containers;
 use crate::preset::Sizes;
@@ -11,7 +11,7 @@ pub(super) const VERSION: Type = Type::bytes(4);
 
 /// `MAX_VALIDATORS_PER_COMMITTEE`
 const MAX_VALIDATORS_PER_COMMITTEE: u64 = 2048;
-/// `DEPOSIT_CONTRACT_TREE_DEPTH`, and the number of deposits.
+/// `DEPOSIT_CONTRACT_TREE_DEPTH`, plus one for the number of deposits.
 const DEPOSIT_PROOF_LENGTH: usize = 32 + 1;
 
 pub(super) const CHECKPOINT: Type = Type::container(&[field("epoch", &U64), field("root", &ROOT)]);

@@ -42,7 +42,7 @@ const CONSOLIDATION_REQUEST: Type = Type::container(&[
 const BLOB_GAS_USED: Field = field("blob_gas_used", &U64);
 const EXCESS_BLOB_GAS: Field = field("excess_blob_gas", &U64);
 
-/// What bellatrix has, with these fields behind it.
+/// The fields of bellatrix, followed by these.
 macro_rules! payload {
     ($($more:expr),+) => {
         Type::container(&[
@@ -64,7 +64,8 @@ macro_rules! payload {
     };
 }
 
-/// Where a payload's header says how long its fixed part is: the offset of `extra_data`.
+/// Position of the offset of `extra_data` in a payload's header; that offset is the length of the fixed
+/// part.
 pub(crate) const EXTRA_DATA_OFFSET_AT: usize = 4 * 32 + 20 + 256 + 4 * 8;
 
 const HEADER_TRANSACTIONS: Field = field("transactions_root", &ROOT);

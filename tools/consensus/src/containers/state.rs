@@ -1,5 +1,5 @@
-//! States. Every fork's fields follow on those of the fork before, except for the attestations of
-//! phase0 and the payload's header.
+//! States. Each fork appends to the fields of the one before, except for the attestations of phase0 and
+//! the payload's header.
 
 use super::Containers;
 use super::operations::{
@@ -16,7 +16,7 @@ const REGISTRY_LIMIT: u64 = 1 << 40;
 const HISTORICAL_ROOTS_LIMIT: u64 = 1 << 24;
 /// `PENDING_DEPOSITS_LIMIT`
 const PENDING_DEPOSITS_LIMIT: u64 = 1 << 27;
-/// `MIN_SEED_LOOKAHEAD`, and the epoch itself.
+/// `MIN_SEED_LOOKAHEAD`, plus the current epoch.
 const LOOKAHEAD_EPOCHS: u64 = 1 + 1;
 
 const FORK: Type = Type::container(&[
@@ -60,13 +60,13 @@ const PARTICIPATION: Type = Type::list(&U8, REGISTRY_LIMIT);
 const PENDING_DEPOSITS: Type = Type::list(&PENDING_DEPOSIT, PENDING_DEPOSITS_LIMIT);
 const JUSTIFICATION_BITS: Type = Type::bitvector(4);
 
-/// Names of fields that are looked at one by one.
+/// Names of fields handled individually.
 pub(crate) const HISTORICAL_ROOTS_FIELD: &str = "historical_roots";
 pub(crate) const HISTORICAL_SUMMARIES_FIELD: &str = "historical_summaries";
 pub(crate) const VALIDATORS_FIELD: &str = "validators";
 pub(crate) const PAYLOAD_HEADER_FIELD: &str = "latest_execution_payload_header";
 
-/// What every state starts with, and then these fields.
+/// The common fields of all states, followed by these.
 macro_rules! state {
     ($previous_epoch:expr, $current_epoch:expr $(, $more:expr)*) => {
         &[

@@ -1,4 +1,4 @@
-//! Reads a state's fields in their order, and hands them to all cores.
+//! Reads a state's fields in order, and distributes them to all cores.
 
 use std::borrow::Cow;
 use std::io::Read;
@@ -19,8 +19,8 @@ use crate::hash::{Hasher, Malformed, check_count, count_of, offset_at};
 use crate::sha256::Node;
 use crate::ssz::{Field, Kind, OFFSET_BYTES, Type, fixed_part_len};
 
-/// Hashes the state whose fixed part is `fixed`, and whose other fields come from `source`.
-/// `layouts` are those that have a fixed part of this length.
+/// Hashes the state with the fixed part `fixed`; the variable fields come from `source`. `layouts` are
+/// those with a fixed part of this length.
 pub(super) fn hash_fields(
     layouts: &[&'static StateLayout],
     fixed: &[u8],
@@ -70,13 +70,13 @@ fn field_roots(
 }
 
 struct Feed<'a, 's> {
-    /// Those that are still possible: one, once the payload's header was seen.
+    /// Layouts still possible; one, after the payload's header was read.
     layouts: Vec<&'static StateLayout>,
     fixed: &'a [u8],
     source: &'s mut dyn Read,
     pieces: Sender<Piece<'a>>,
     spare: Receiver<Vec<u8>>,
-    /// The lists that came in pieces, and their elements.
+    /// The lists read in pieces, and their numbers of elements.
     lists: Vec<(usize, PiecedList, u64)>,
 }
 
@@ -104,7 +104,7 @@ impl<'a> Feed<'a, '_> {
         Ok(accumulators)
     }
 
-    /// A field of any length; of the last one it is not known where it ends.
+    /// Reads a variable field; the end of the last one is unknown.
     fn variable(
         &mut self,
         index: usize,
@@ -130,7 +130,7 @@ impl<'a> Feed<'a, '_> {
             }
             return Ok(());
         }
-        // What has elements of different lengths is small, or the bytes are no state.
+        // A list of variable-length elements is small, or the bytes are not a state.
         let longest = self.layouts.iter().map(|layout| layout.fields[index].of.max_len).max();
         let longest = longest.unwrap_or_default();
         let asked = byte_len.unwrap_or(longest.saturating_add(1));
@@ -154,7 +154,7 @@ impl<'a> Feed<'a, '_> {
         Ok(())
     }
 
-    /// Capella and deneb states differ in the payload's header alone.
+    /// Capella and deneb states differ only in the payload's header.
     fn settle_layout(&mut self, index: usize, header: &[u8]) -> Result<&'static Type, Malformed> {
         let fixed_len = offset_at(header, EXTRA_DATA_OFFSET_AT)?;
         let fits = |layout: &&StateLayout| match layout.fields[index].of.kind {
@@ -215,14 +215,13 @@ impl<'a> Feed<'a, '_> {
     }
 
     fn send(&self, field: usize, index: usize, of: PieceOf, bytes: Cow<'a, [u8]>) {
-        // The receivers live until this sender is dropped, unless they panicked: that is seen
-        // when they are joined.
+        // The receivers live until this sender is dropped, unless they panicked; joining them shows
+        // that.
         let _ = self.pieces.send(Piece { field, index, of, bytes });
     }
 }
 
-/// The fields that differ in length, in their order, with their bytes: of the last one they are
-/// not known.
+/// The variable fields in order with their lengths; the length of the last one is unknown.
 fn variable_lens(fields: &[Field], fixed: &[u8]) -> Result<Vec<(usize, Option<u64>)>, Malformed> {
     if fixed.len() < fixed_part_len(fields) {
         let wanted = format!("at least {} bytes", fixed_part_len(fields));
@@ -254,7 +253,7 @@ fn variable_lens(fields: &[Field], fixed: &[u8]) -> Result<Vec<(usize, Option<u6
     Ok(lens)
 }
 
-/// A field must be as long as the offsets around it say.
+/// Checks a field's length against the offsets around it.
 fn check_whole(found: u64, wanted: Option<u64>) -> Result<(), Malformed> {
     match wanted {
         Some(wanted) if wanted != found => {

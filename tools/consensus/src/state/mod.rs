@@ -1,7 +1,7 @@
-//! The root of a state, from a stream of its bytes.
+//! Computes the root of a state from a stream of its bytes.
 //!
-//! A mainnet state has some hundred megabytes. It goes through here once, in pieces that are
-//! hashed on all cores while the next are read, and is never in memory as a whole.
+//! A mainnet state has a few hundred megabytes. It is read once, in pieces that are hashed on all cores
+//! while the next are read, and is never in memory as a whole.
 
 mod feed;
 mod piece;
@@ -24,10 +24,10 @@ const HEADER_AT: usize = 64;
 const BLOCK_ROOTS_AT: usize = HEADER_AT + BlockHeader::BYTES;
 const _: () = assert!(BLOCK_ROOTS_AT == 176);
 
-/// `fork`: which fork a state is of.
+/// The field `fork` of a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateFork {
-    /// `previous_version`; in the first fork of a chain it is the same.
+    /// `previous_version`; equal to `version` in the first fork of a chain.
     pub previous_version: [u8; 4],
     /// `current_version`
     pub version: [u8; 4],
@@ -55,16 +55,16 @@ impl StateFork {
     }
 }
 
-/// The fields that a state of every fork has at the same places: all up to its roots.
+/// The leading fields, at the same offsets in every fork: all up to the roots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatePrefix {
-    /// Names the chain.
+    /// Identifies the chain.
     pub genesis_validators_root: Root,
     /// The state's slot.
     pub slot: u64,
     /// `fork`
     pub fork: StateFork,
-    /// `latest_block_header`: of the last block up to the state.
+    /// `latest_block_header`, of the last block before or at the state.
     pub latest_block: BlockHeader,
     /// `block_roots`, of the era up to the state.
     pub block_roots: Vec<Root>,
@@ -72,12 +72,12 @@ pub struct StatePrefix {
     pub state_roots: Vec<Root>,
 }
 
-/// A state that was read to its end.
+/// A state read to its end.
 #[derive(Clone, Debug)]
 pub struct HashedState {
-    /// Fields at fixed places.
+    /// The leading fields.
     pub prefix: StatePrefix,
-    /// What needs to know the state's fork; `None` where no layout fits.
+    /// The fields that depend on the fork; `None` if no layout matches.
     pub body: Option<StateBody>,
 }
 
@@ -88,13 +88,13 @@ pub struct StateBody {
     pub root: Root,
     /// The state's fork.
     pub fork: Fork,
-    /// The root of the list of validators: in the genesis state the genesis validators root.
+    /// The root of the list of validators; in the genesis state it is the genesis validators root.
     pub validators_root: Root,
-    /// What it says of the eras below it.
+    /// The roots of the eras below it.
     pub accumulators: Accumulators,
 }
 
-/// Why a state has no root.
+/// Why a state cannot be hashed.
 #[derive(Debug, thiserror::Error)]
 pub enum StateFault {
     /// The source failed.
@@ -103,20 +103,19 @@ pub enum StateFault {
     /// The bytes are not a state.
     #[error("{0}")]
     Malformed(#[from] Malformed),
-    /// Its fixed part is as long as that of no fork: the state is damaged, or its preset is not
-    /// known here.
+    /// The fixed part has the length of no known fork: the state is damaged, or of an unknown preset.
     #[error("{0}")]
     UnknownLayout(Malformed),
 }
 
 impl StatePrefix {
-    /// Bytes at the start of a state that are needed, with the offset after them.
+    /// Number of bytes that [`StatePrefix::parse`] needs, including the offset after the prefix.
     #[must_use]
     pub fn byte_len(preset: Preset) -> usize {
         roots_end(preset) + 4
     }
 
-    /// Reads the start of a state: at least [`StatePrefix::byte_len`] bytes.
+    /// Parses the start of a state: at least [`StatePrefix::byte_len`] bytes.
     ///
     /// # Errors
     /// [`Malformed`] when there are fewer.
@@ -146,8 +145,8 @@ impl StatePrefix {
 }
 
 impl HashedState {
-    /// Where the state contradicts itself: what its accumulators should say of the eras up to its
-    /// slot, and what they do. Nothing is known of a state whose layout is not.
+    /// A contradiction within the state: the wanted and the found accumulators for the eras up to its
+    /// slot. `None` for an unknown layout.
     #[must_use]
     pub fn contradiction(&self, preset: Preset) -> Option<(String, String)> {
         let accumulators = &self.body.as_ref()?.accumulators;
@@ -157,7 +156,7 @@ impl HashedState {
             let wanted = format!("historical roots and summaries of {era} eras");
             return Some((wanted, accumulators.eras().to_string()));
         }
-        // Later in an era its vectors of roots have slots of two eras.
+        // Within an era, the root vectors have slots of two eras.
         let own = accumulators.era_root(era).filter(|_| slot.is_multiple_of(slots_per_era))?;
         let found = self.prefix.era_root();
         let wanted = || format!("roots of era {era} that hash to {own}, as its summaries say");
@@ -169,7 +168,7 @@ impl HashedState {
 ///
 /// # Errors
 /// [`StateFault`]. A state with a longer fixed part than any known fork's may be of a later fork:
-/// that is no error, and then it has a prefix alone.
+/// then there is no error, and only the prefix is returned.
 pub fn hash_state(preset: Preset, source: &mut dyn Read) -> Result<HashedState, StateFault> {
     let mut fixed = Vec::new();
     read_up_to(source, &mut fixed, StatePrefix::byte_len(preset))?;
@@ -194,13 +193,13 @@ pub fn hash_state(preset: Preset, source: &mut dyn Read) -> Result<HashedState, 
 }
 
 impl Preset {
-    /// The presets that a chain can be of:
+    /// The possible presets of a chain:
     ///
-    /// 1. that of a known network,
-    /// 2. those in which a state of the chain has the fixed part of a known fork,
-    /// 3. those with eras of `slots_per_era` slots.
+    /// 1. the preset of a known network,
+    /// 2. the presets in which a state of the chain has the fixed part of a known fork,
+    /// 3. the presets with eras of `slots_per_era` slots.
     ///
-    /// Where nothing else tells, the first is meant. There is none when the preset is not known here.
+    /// The first one is the default. An unknown preset gives an empty list.
     ///
     /// # Errors
     /// Those of `state`.
@@ -231,7 +230,7 @@ impl Preset {
     }
 }
 
-/// Reads until there are `byte_len` bytes, or the source has no more.
+/// Reads until `bytes` has `byte_len` bytes, or the source ends.
 fn read_up_to(source: &mut dyn Read, bytes: &mut Vec<u8>, byte_len: usize) -> io::Result<()> {
     let missing = byte_len.saturating_sub(bytes.len()) as u64;
     source.take(missing).read_to_end(bytes).map(drop)
@@ -242,12 +241,12 @@ fn roots_end(preset: Preset) -> usize {
     slots.saturating_mul(2 * ROOT_BYTES).saturating_add(BLOCK_ROOTS_AT)
 }
 
-/// The roots in bytes that hold nothing else.
+/// Splits bytes into roots.
 fn roots_in(bytes: &[u8]) -> Vec<Root> {
     bytes.as_chunks().0.iter().copied().map(Root).collect()
 }
 
-/// Bytes at a place that is known to be there.
+/// The bytes at an offset known to be in range.
 fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     std::array::from_fn(|index| bytes[at + index])
 }

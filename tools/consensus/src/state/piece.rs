@@ -1,4 +1,4 @@
-//! Pieces of a state's fields: what one core hashes at a time.
+//! Pieces of a state's fields, the unit of work of one core.
 
 use std::borrow::Cow;
 
@@ -8,13 +8,12 @@ use crate::hash::{Hasher, Malformed};
 use crate::sha256::{Node, mix_in_length};
 use crate::ssz::{CHUNK_BYTES, Type, depth_for, packed_depth};
 
-/// Elements of a piece that are not leaves as they stand: 4096 validators are 484 KiB.
+/// Number of elements in a piece of composite elements: 4096 validators are 484 KiB.
 const PIECE_ELEMENTS_LOG2: usize = 12;
-/// Leaves of a piece whose elements are: 512 KiB.
+/// Number of leaves in a piece of packed elements: 512 KiB.
 const PIECE_LEAVES_LOG2: usize = 14;
 
-/// A list whose elements have one length, which is hashed piece by piece: each piece but the last
-/// is a whole subtree.
+/// A list of fixed-length elements, hashed piece by piece; each piece but the last is a whole subtree.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PiecedList {
     pub(super) element: &'static Type,
@@ -30,7 +29,7 @@ impl PiecedList {
         }
     }
 
-    /// The depth of the list's tree, without the node that its length is mixed in with.
+    /// The depth of the list's tree, without the length node.
     fn depth(&self) -> usize {
         match self.element.is_packed() {
             true => packed_depth(self.limit, self.element_len),
