@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Instructions for each warm get and for its floor, counted by callgrind: the difference between
-# two runs that differ by a million gets. Needs valgrind and bc.
+# Counts instructions per warm get and per get of its floor with callgrind, as the difference between
+# two runs a million gets apart. Needs valgrind and bc.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bench=$(cargo bench --bench ratios --no-run --message-format=json 2>/dev/null |
@@ -15,7 +15,7 @@ each() { # subject
     echo "($(count "$1" 2000000) - $(count "$1" 1000000)) / 1000000" | bc -l
 }
 
-# Making the list of random slots and walking along it costs the same for every subject.
+# The cost of creating and walking the list of random slots is the same for every subject.
 nothing=$(each nothing)
 for subject in get floor checked; do
     printf '%s: %.1f instructions each\n' "$subject" "$(echo "$(each $subject) - $nothing" | bc -l)"

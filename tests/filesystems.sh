@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
-# Runs the tests that are about crashes, kills and full disks on other file systems than the one that
-# the machine happens to have. Needs to be root (images are mounted through loop devices), mkfs.xfs
-# (xfsprogs) and mkfs.btrfs (btrfs-progs).
+# Runs the tests of crashes, kills and full disks on other file systems than the machine's own. Needs
+# root (images are mounted through loop devices), mkfs.xfs (xfsprogs) and mkfs.btrfs (btrfs-progs).
 #
-#   tests/filesystems.sh [ext4 | xfs | btrfs | tmpfs]...        all of them unless said otherwise
+#   tests/filesystems.sh [ext4 | xfs | btrfs | tmpfs]...        default: all
 #
-# COLDSTORE_SCRATCH  where the images are made (default /var/tmp)
-# COLDSTORE_KILLS    how often each kind of writer is killed (default 60)
-# PROPTEST_CASES     how many cases each test against a model makes (default 2,000, on btrfs 200)
-# TESTS              the test binaries to run (default: those below that there are)
+# COLDSTORE_SCRATCH  directory for the images (default /var/tmp)
+# COLDSTORE_KILLS    kills per kind of writer (default 60)
+# PROPTEST_CASES     cases per model test (default 2,000, on btrfs 200)
+# TESTS              test binaries to run (default: those listed below, if present)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,7 +26,7 @@ done
 cargo test --locked -p coldstore "${tests[@]}" --test full_disk --no-run
 
 scratch=$(mktemp -d "${COLDSTORE_SCRATCH:-/var/tmp}/coldstore-filesystems-XXXXXX")
-# Some tests are another user for a while.
+# Some tests switch to another user and need access.
 chmod 755 "$scratch"
 clean_up() {
     for mount in "$scratch"/large "$scratch"/small; do
@@ -38,7 +37,7 @@ clean_up() {
 trap clean_up EXIT
 mkdir "$scratch/large" "$scratch/small"
 
-# image KIND SIZE MOUNT: makes a file system of a size (as `truncate` takes it) and mounts it.
+# image KIND SIZE MOUNT: creates a file system of this size (in `truncate` syntax) and mounts it.
 image() {
     local kind=$1 size=$2 mount=$3
     if [ "$kind" = tmpfs ]; then
@@ -59,12 +58,12 @@ image() {
     mount -o loop "$mount.image" "$mount"
 }
 
-# A full btrfs takes its time over every call.
+# Calls on a full btrfs are slow.
 declare -A step=([btrfs]=65536)
-# A case of the model flushes some 22 times. Two tests side by side flush a hundred times in a second
-# there, so 2,000 cases would take a quarter of an hour.
+# A case of the model flushes about 22 times, and btrfs does a hundred flushes per second for two tests
+# in parallel: 2,000 cases would take a quarter of an hour.
 declare -A cases=([btrfs]=200)
-# The smallest that each of them can be.
+# Minimum size of each file system.
 declare -A smallest=([ext4]=16M [xfs]=300M [btrfs]=128M [tmpfs]=4M)
 
 for kind; do

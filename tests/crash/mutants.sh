@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
-# Applies each patch in mutants/ to a copy of the sources, alone, and runs the campaigns on it until
-# one fails: one of them must. Prints what caught each. Names of patches as arguments: only those.
+# Applies each patch in mutants/ alone to a copy of the sources, and runs the campaigns until one fails.
+# Prints the campaign that caught each patch; a patch that no campaign catches is an error. Arguments
+# select patches by name.
 #   tests/crash/mutants.sh [NAME…]
-# MUTANTS_DIR: where the copy and its build go (default: /tmp/coldstore-mutants, which is kept).
-# MUTANTS_RUN: a command to put before cargo. One that takes over an hour counts as not caught.
-# A line "campaign: NAME" above a patch names the campaign to begin with, which is the one that catches it.
+# MUTANTS_DIR: directory for the copy and its build (default /tmp/coldstore-mutants); it is kept.
+# MUTANTS_RUN: a command prefix for cargo. A campaign that takes over an hour counts as not caught.
+# A line "campaign: NAME" above a patch names the campaign to try first.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 scratch=${MUTANTS_DIR:-/tmp/coldstore-mutants}
 tree=$scratch/tree
 rm -rf "$tree"
 mkdir -p "$tree"
-# The copies are newer than whatever an earlier run has built of changed sources.
+# The copies are newer than the build of an earlier run.
 git ls-files -z --cached --others --exclude-standard |
     xargs -0 cp --preserve=mode --parents -t "$tree"
 patches=$PWD/tests/crash/mutants
@@ -21,7 +22,7 @@ if [ $# -eq 0 ]; then
         names+=("$(basename "$patch" .patch)")
     done
 fi
-# A quick look at everything comes first, what takes a minute last: `limit campaign`.
+# `limit campaign`: quick runs of all campaigns first, the slow one last.
 campaigns=(
     "150 no_power_cut_tears_the_manifest"
     "150 no_power_cut_loses_or_tears_anything"
@@ -32,7 +33,7 @@ campaigns=(
     "24000 no_power_cut_loses_or_tears_anything"
 )
 export CARGO_TARGET_DIR=$scratch/target
-# The campaigns take a fraction of the time; checks for overflow and the like stay.
+# Optimization speeds the campaigns up; overflow checks and assertions stay on.
 export CARGO_PROFILE_DEV_OPT_LEVEL=${CARGO_PROFILE_DEV_OPT_LEVEL:-1}
 export COLDSTORE_TESTS=whole
 cd "$tree"
@@ -40,7 +41,7 @@ survived=()
 for name in "${names[@]}"; do
     log=$scratch/$name.log
     patch -s -p1 -F1 --no-backup-if-mismatch <"$patches/$name.patch"
-    # What is restored below must look newer than what was built.
+    # Files restored below must be newer than the build.
     sleep 1
     if ! ${MUTANTS_RUN:-} cargo test -q -p coldstore --test crash --no-run >"$log" 2>&1; then
         echo "$name: does not build, see $log" >&2
@@ -54,7 +55,7 @@ for name in "${names[@]}"; do
         COLDSTORE_CRASH_LIMIT=$limit ${MUTANTS_RUN:-} timeout 3600 \
             cargo test -q -p coldstore --test crash -- "$campaign" >"$log" 2>&1 || code=$?
         if [ "$code" -eq 124 ]; then
-            # Nothing says that it would have failed.
+            # A timeout is not a failure of the test.
             break
         elif [ "$code" -ne 0 ]; then
             caught=$campaign

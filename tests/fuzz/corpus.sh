@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The corpus of a target is one file in the repository and a folder for the fuzzers.
-#   tests/fuzz/corpus.sh unpack [TARGET]...   corpus/TARGET.tar.zst into corpus/TARGET
-#   tests/fuzz/corpus.sh pack [TARGET]...     the folder into the file, byte for byte the same every time
+# Converts the corpus of a target between one file in the repository and a folder for the fuzzers.
+#   tests/fuzz/corpus.sh unpack [TARGET]...   corpus/TARGET.tar.zst to corpus/TARGET
+#   tests/fuzz/corpus.sh pack [TARGET]...     the folder to the file, reproducibly
 set -euo pipefail
 cd "$(dirname "$0")/corpus"
 what=${1:?unpack or pack}

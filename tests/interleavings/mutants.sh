@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Applies each patch in mutants/ to a copy of the sources, alone, and tries the interleavings of it:
-# a test must fail. Prints which. Names of patches as arguments: only those.
+# Applies each patch in mutants/ alone to a copy of the sources, and runs the interleavings: a test must
+# fail. Prints the tests that failed. Arguments select patches by name.
 #   tests/interleavings/mutants.sh [NAME…]
-# MUTANTS_DIR: where the copy and its build go (default: /tmp/coldstore-mutants, which is kept).
-# MUTANTS_RUN: a command to put before cargo.
+# MUTANTS_DIR: directory for the copy and its build (default /tmp/coldstore-mutants); it is kept.
+# MUTANTS_RUN: a command prefix for cargo.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 scratch=${MUTANTS_DIR:-/tmp/coldstore-mutants}
@@ -24,7 +24,7 @@ survived=()
 for name in "${names[@]}"; do
     log=$scratch/$name.log
     patch -s -p1 -F3 --no-backup-if-mismatch <"$patches/$name.patch"
-    # What is restored below must look newer than what was built.
+    # Files restored below must be newer than the build.
     sleep 1
     if ! ${MUTANTS_RUN:-} cargo test -q -p coldstore-interleavings --no-run >"$log" 2>&1; then
         echo "$name: does not build, see $log" >&2

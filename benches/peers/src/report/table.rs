@@ -20,8 +20,8 @@ pub(super) fn render(
     let _ = writeln!(text, "Mode `{mode}`, {minutes:.1} minutes. {machine}.\n");
     let _ = writeln!(
         text,
-        "Less is better everywhere. A ratio is the median of the ratios of all rounds, with the \
-         quartiles behind it; the floor is the line with 1.00.\n"
+        "Less is better everywhere. A ratio is the median of the ratios of all rounds, followed by \
+         the quartiles; the floor is the line with 1.00.\n"
     );
     let _ = writeln!(text, "| | subject | median | ratio to the floor | rounds |");
     let _ = writeln!(text, "|---|---|---:|---:|---:|");
