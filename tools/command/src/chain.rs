@@ -119,8 +119,8 @@ impl Chain {
             return Ok(());
         };
         bail!(
-            "{}: the {what} is {wanted}, not {found}: correct the file, or bring back the one of this \
-             archive",
+            "{}: the {what} is {wanted}, not {found}: correct the file, or restore this archive's \
+             own",
             root.join(FILE_NAME).display()
         )
     }

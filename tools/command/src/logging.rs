@@ -23,7 +23,7 @@ pub(crate) fn start(verbose: u8) {
     let by_count = Targets::new().with_default(level);
     let filter = match env::var(VARIABLE) {
         Ok(text) if !text.is_empty() => text.parse().unwrap_or_else(|error| {
-            output::tell(&format!("{VARIABLE} is not understood and left aside: {error}"));
+            output::tell(&format!("{VARIABLE} is invalid and ignored: {error}"));
             by_count
         }),
         _ => by_count,

@@ -45,7 +45,7 @@ impl Scope {
     pub(super) fn remove(&self, removal: Removal) -> Result<Answer> {
         let present = open::present_columns(&self.archive)?;
         if present.is_empty() {
-            bail!("{}: there is no column in it", self.archive.display());
+            bail!("{}: the archive has no columns", self.archive.display());
         }
         if let Some(missing) = self.columns.iter().find(|column| !present.contains(column)) {
             bail!("{}: the archive has no column {missing}", self.archive.display());

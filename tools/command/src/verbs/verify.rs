@@ -198,7 +198,7 @@ impl Verify {
             }
             Err(Error::Io(io)) => {
                 report.verified.unreadable.0 += 1;
-                let wanted = "what tells of which chain it is".to_owned();
+                let wanted = "a file that identifies the chain".to_owned();
                 let found = format!("cannot {}: {}", io.operation, io.source);
                 (Severity::Unreadable, io.path, ("file", wanted, found))
             }

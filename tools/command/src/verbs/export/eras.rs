@@ -129,8 +129,8 @@ fn config_name(chain: &Chain, network: Option<&Network>) -> Result<String> {
         }
         (None, Some(kept)) => kept,
         (None, None) => {
-            let message = "the archive does not say what its network is called: say it with \
-                           --network, a known name or a config file";
+            let message = "the archive does not name its network: give --network, a known name \
+                           or a config file";
             return Err(Usage(message.to_owned()).into());
         }
     };
@@ -316,8 +316,7 @@ impl Summary {
         output::tell(&text);
         if self.unknown_layouts.0 > 0 {
             output::tell(&format!(
-                "{} blocks are of a fork or preset that is not known here: that they are not \
-                 blinded was not shown",
+                "{} blocks are of an unknown fork or preset, and may be blinded",
                 self.unknown_layouts.0
             ));
         }

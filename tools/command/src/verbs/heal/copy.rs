@@ -72,7 +72,7 @@ pub(super) fn replace(archive: &Path, column: Column, copy: &Path, json: bool) -
         output::tell(&format!("nothing was hashed: {why}"));
     }
     output::tell(&match (compared.roots, compared.records) {
-        (0, _) => "there was nothing in the archive to compare them with".to_owned(),
+        (0, _) => "the archive has nothing to compare them with".to_owned(),
         (roots, records) => format!(
             "{} and {} agree with the other columns",
             count(records, "record"),
@@ -81,12 +81,12 @@ pub(super) fn replace(archive: &Path, column: Column, copy: &Path, json: bool) -
     });
     if not_compared > 0 && compared.roots > 0 {
         output::tell(&format!(
-            "not compared: {}, for which the other columns have no root, or of a fork not known here",
+            "not compared: {} without a root in the other columns, or of an unknown fork",
             count(not_compared, "record"),
         ));
     }
     if known.column(column).highest > mended.highest {
-        output::tell("the copy ends before the column did: import the eras after it again");
+        output::tell("the copy ends before the old column: import the later eras again");
     }
     Ok(Answer::Yes)
 }

@@ -124,8 +124,8 @@ pub(super) fn check_beginning(plan: &Plan, archive: &Path) -> Result<()> {
     };
     if let Some(file) = plan.bad_files().iter().find(may_be_before) {
         bail!(
-            "the archive would begin with era {first}, and eras before it, which {} may be one of, \
-             could not be added later: get that file again, or take it away to begin there",
+            "the archive would begin with era {first}, but {} may be an earlier era, which cannot be \
+             added later: download that file again, or remove it to begin with era {first}",
             file.path.display()
         );
     }

@@ -171,15 +171,15 @@ impl ProofObject {
         }
         for slot in &self.lone_states {
             output::tell(&format!(
-                "not proved: the state of slot {}, whose root no later era and no trusted root \
-                 tells",
+                "not proved: the state of slot {}, whose root is in no later era and no trusted \
+                 root",
                 slot.0
             ));
         }
         if let [first, ..] = self.unknown_states[..] {
             output::tell(&format!(
-                "not proved: {} from slot {} on and {}, of a fork that is not known here; their \
-                 fixed fields were compared",
+                "not proved: {} from slot {} on and {}, of an unknown fork; their fixed fields \
+                 were compared",
                 count(self.unknown_states.len() as u64, "state"),
                 first.0,
                 count(self.unknown_blocks.0, "block"),

@@ -149,7 +149,7 @@ impl Deep {
     pub(super) fn run(self, report: &mut Report) -> Result<()> {
         let proof = match self {
             Self::Nothing => {
-                output::tell("nothing is proved: no root covers what is in this column");
+                output::tell("nothing is proved: no root covers this column");
                 return Ok(());
             }
             Self::NotProved(why) => ProofObject::not_proved(why),

@@ -180,8 +180,8 @@ impl ProofObject {
         if let Some(path) = self.taken_from.as_ref().filter(|_| report.taken.eras > 0) {
             let taken = report.taken;
             output::tell(&format!(
-                "taken from {}: {} with {} and {}; their roots were hashed anew, and the checksums of \
-                 their records are those of then",
+                "taken from {}: {} with {} and {}; their roots were hashed again, and the checksums \
+                 of their records are unchanged",
                 path.display(),
                 count(taken.eras, "era"),
                 count(taken.blocks, "block"),
@@ -189,7 +189,7 @@ impl ProofObject {
             ));
         }
         if report.passed_over.count() > 0 {
-            output::tell(&format!("not proved: newer in bss, {}", report.passed_over));
+            output::tell(&format!("not proved: newer states in bss: {}", report.passed_over));
         }
         if let Some((first, last)) = report.loose.slots {
             let loose = report.loose;
@@ -210,7 +210,7 @@ impl ProofObject {
             ),
             (report.never_imported, "block", "never imported"),
             (report.pruned_slots, "slot", "whose blocks were pruned"),
-            (report.unknown_slots, "slot", "without block and root, of which nothing can be told"),
+            (report.unknown_slots, "slot", "with neither block nor root"),
         ] {
             if number > 0 {
                 output::tell(&format!("not proved: {} {what}", count(number, thing)));
