@@ -1,4 +1,4 @@
-//! The daemon under load, against its floor where there is one.
+//! The daemon under load, against its floor if there is one.
 //!
 //! `cargo bench -p coldstore-tools --bench daemon` prints a table, `-- puts flushes streams latency`
 //! parts of it; without `--bench` it is a quick run that only sees that everything works. Flushes are counted by `strace`, where that may be
@@ -68,7 +68,7 @@ impl Daemon {
         };
         let directory = directory.unwrap();
         let socket = directory.path().join("socket");
-        // To compare with another build.
+        // Set to compare with another build.
         let binary = env::var("COLDSTORE_BENCH_BINARY");
         let child = Command::new(binary.unwrap_or(env!("CARGO_BIN_EXE_coldstore").to_owned()))
             .arg("write")
@@ -89,7 +89,7 @@ impl Daemon {
         Client::new(&self.socket).unwrap()
     }
 
-    /// With a record in the last slot of each file, so that everything else fills a gap.
+    /// Starts with a record in the last slot of each file, so every other put fills a gap.
     fn with_files(files: u64) -> Self {
         let daemon = Self::start();
         let mut client = daemon.client();
@@ -158,7 +158,7 @@ fn puts(jobs: u64) {
     }
 }
 
-/// Calls of fsync and fdatasync by the daemon while `work` runs.
+/// Number of fsync and fdatasync calls by the daemon while `work` runs.
 fn count_flushes(daemon: &Daemon, work: impl FnOnce()) -> Option<u64> {
     let report = daemon.directory.path().join("strace");
     let mut strace = Command::new("strace")
@@ -199,7 +199,7 @@ fn flushes(jobs: u64) {
         let what = format!("{clients} clients, four sealed files");
         told(&what, jobs, 1000, flushes);
     }
-    // Four streams, each a producer with several jobs on their way.
+    // Four streams, each a producer with several jobs in flight.
     let daemon = Daemon::with_files(5);
     let records = if jobs < 640 { 512 } else { 8000 };
     let flushes = count_flushes(&daemon, || {
@@ -227,7 +227,7 @@ fn stream(slots: impl Iterator<Item = u64>, byte_len: usize) -> Vec<u8> {
     bytes
 }
 
-/// Sends bytes that are there, so that nothing but the daemon is measured.
+/// Sends bytes held in memory, so that only the daemon is measured.
 fn post(socket: &Path, bytes: &[u8]) {
     let mut stream = UnixStream::connect(socket).unwrap();
     let length = bytes.len();
@@ -246,8 +246,8 @@ fn median(mut figures: Vec<f64>) -> f64 {
     figures[figures.len() / 2]
 }
 
-/// MB/s of a stream, beside plain appends of the same bytes, with one fdatasync in the end and with
-/// one for each 8 MiB.
+/// MB/s of a stream, beside plain appends of the same bytes, with one fdatasync at the end or one per 8
+/// MiB.
 fn streams(byte_len: usize, quick: bool) {
     let (total, rounds) = if quick { (32 << 20, 1) } else { (512 << 20, 7) };
     let count = (total / byte_len) as u64;
@@ -260,7 +260,7 @@ fn streams(byte_len: usize, quick: bool) {
         post(&daemon.socket, &bytes);
         rates[0].push(rate(started));
         for (place, each) in [(1, usize::MAX), (2, 8 << 20)] {
-            // It grows as the column does: memory that was just given back is faster than new.
+            // The file grows like the column: recently freed memory is faster than new memory.
             let path = daemon.directory.path().join(format!("floor-{place}"));
             let mut file = File::options().append(true).create(true).open(path).unwrap();
             let started = Instant::now();
@@ -300,8 +300,8 @@ fn streams(byte_len: usize, quick: bool) {
     many_streams(byte_len);
 }
 
-/// What any daemon has to do at the least: bytes come in through a socket, go into a file, and are
-/// flushed once at the end.
+/// The minimum work of any daemon: bytes arrive through a socket, go into a file, and are flushed once
+/// at the end.
 fn append_from_socket(bytes: &[u8], file: &mut File) {
     let (mut client, mut server) = UnixStream::pair().unwrap();
     thread::scope(|scope| {
@@ -317,10 +317,10 @@ fn append_from_socket(bytes: &[u8], file: &mut File) {
     });
 }
 
-/// What 64 clients that all stream at once cost in memory.
+/// Memory for 64 concurrent streams.
 fn many_streams(byte_len: usize) {
     let daemon = Daemon::with_files(1);
-    // All in the one file.
+    // All in one file.
     const MOST: u64 = SLOTS_PER_FILE / 64 - 1;
     let each = MOST.min(((32 << 20) / byte_len) as u64);
     let ready = Barrier::new(65);
@@ -348,7 +348,7 @@ fn now() -> u128 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()
 }
 
-/// Another process: tells each slot with the moment at which it was seen.
+/// Another process: prints each slot with the time at which it was seen.
 fn follow(directory: &Path) {
     // SAFETY: nobody but the daemon writes in this directory.
     #[expect(unsafe_code, reason = "a reader maps the files")]
@@ -363,7 +363,7 @@ fn follow(directory: &Path) {
     }
 }
 
-/// From the answer to a put to the moment at which a following process sees it.
+/// Time from the answer to a put until a following process sees it.
 fn latency(puts: u64) {
     for (what, backfill) in [("sequential", false), ("backfill", true)] {
         let daemon = Daemon::with_files(u64::from(backfill));
@@ -403,7 +403,7 @@ fn latency(puts: u64) {
     }
 }
 
-/// Sends one value, at this rate in bytes a second.
+/// Sends one value at this rate in bytes per second.
 fn upload(socket: &Path, slot: u64, value: &[u8], rate: f64) {
     const PIECE_BYTES: usize = 64 << 10;
     let mut stream = UnixStream::connect(socket).unwrap();
@@ -423,8 +423,8 @@ fn upload(socket: &Path, slot: u64, value: &[u8], rate: f64) {
     assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
 }
 
-/// How long roots of 32 bytes take, one every 20 ms, beside two slow and two fast uploads to another
-/// column. Each is timed from the moment at which it was due: one that waits delays those behind it.
+/// Latency of roots of 32 bytes, one every 20 ms, beside two slow and two fast uploads to another
+/// column. Each is timed from its due time, so a late one delays those after it.
 fn uploads(byte_len: usize, quick: bool) {
     const EVERY: Duration = Duration::from_millis(20);
     const SLOW: f64 = 3e6;

@@ -1,5 +1,5 @@
-//! What a proof costs: hashing by itself, imports with and without it, `verify --deep`; against
-//! SHA-256 of the same bytes.
+//! Cost of a proof: hashing alone, imports with and without it, `verify --deep`, against SHA-256 of the
+//! same bytes.
 //!
 //! `cargo bench -p coldstore-tools --bench proof` prints a table, `-- hash import deep` parts of
 //! it; without `--bench` it is a quick run that only sees that everything works.
@@ -19,7 +19,7 @@ use coldstore_consensus::{BlockHasher, Preset, hash_state};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-/// Slots per era of the chain that is measured.
+/// Slots per era of the measured chain.
 const SLOTS_PER_ERA: u64 = 8192;
 const LIMITS: Limits = Limits { block_bytes: 10 << 20, state_bytes: 1 << 30 };
 
@@ -90,7 +90,7 @@ fn state_of(path: &Path) -> Vec<u8> {
     state
 }
 
-/// Where a deneb state of the mainnet preset has the offsets of its variable fields:
+/// Positions of the offsets of the variable fields in a deneb state of the mainnet preset:
 /// `historical_roots`, `eth1_data_votes`, `validators`, `balances`, both participations,
 /// `inactivity_scores`, the payload's header, `historical_summaries`.
 const OFFSETS_AT: [usize; 9] = {
@@ -104,7 +104,7 @@ const OFFSETS_AT: [usize; 9] = {
     [roots_end, votes, validators, balances, participation, current, scores, header, summaries]
 };
 
-/// The state with so many validators, of bytes that do not compress where mainnet's do not.
+/// The state with `count` validators, incompressible where mainnet's are.
 fn with_validators(state: &[u8], count: usize) -> Vec<u8> {
     let offset = |at: usize| u32::from_le_bytes(state[at..at + 4].try_into().unwrap()) as usize;
     let starts = OFFSETS_AT.map(offset);
@@ -142,8 +142,8 @@ fn with_validators(state: &[u8], count: usize) -> Vec<u8> {
     whole
 }
 
-/// An `.era` file with another state in place of its own. The blocks stay where they are, so the
-/// index needs the state's place and its own alone.
+/// Replaces the state of an `.era` file. The blocks keep their offsets, so only the state's entry and
+/// the index's own offset change.
 fn with_state(file: &[u8], state: &[u8]) -> Vec<u8> {
     let record = |record_type: [u8; 2], payload: &[u8]| {
         let byte_len = u32::try_from(payload.len()).unwrap();

@@ -1,7 +1,7 @@
-//! The inputs that the fuzzers have found are run again, on a stable compiler and without a fuzzer.
+//! Runs the fuzzers' inputs on a stable compiler, without a fuzzer.
 //!
-//! `tests/fuzz/corpus` holds the smallest inputs that together reach what the fuzzers reached, packed into
-//! one file per target, `tests/fuzz/regressions` those that made a target fail once.
+//! `tests/fuzz/corpus` has a minimal set of inputs with the fuzzers' full coverage, packed into one
+//! file per target. `tests/fuzz/regressions` has inputs that once failed.
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
 #[path = "../../../tests/support/size.rs"]
@@ -83,11 +83,11 @@ fn operations() {
     replay("operations");
 }
 
-/// A corpus without a target would be run by nobody.
+/// A corpus without a target would never run.
 #[test]
 fn every_corpus_and_every_folder_of_regressions_belongs_to_a_target() {
     for kind in ["corpus", "regressions"] {
-        // There is no folder of regressions as long as there are none.
+        // The folder of regressions is missing if there are none.
         for entry in fs::read_dir(fuzz().join(kind)).into_iter().flatten() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let of = name.strip_suffix(".tar.zst").unwrap_or(&name);

@@ -1,4 +1,4 @@
-//! An archive is one thing: what it lacks as a whole is said by every verb.
+//! Every verb reports what the archive as a whole lacks.
 
 use std::fs;
 use std::path::Path;
@@ -59,7 +59,7 @@ fn a_column_that_is_gone_is_damage_by_slot_range_to_every_verb() {
     }
 }
 
-/// The columns alone tell as much: blocks and roots are there together.
+/// The columns alone show it, since blocks and roots are written together.
 #[test]
 fn a_column_that_is_gone_beside_others_is_damage_without_a_manifest_too() {
     for column in ["blk", "bbr", "bsr"] {
@@ -117,7 +117,7 @@ fn nothing_is_begun_afresh_where_records_were() {
     }
 }
 
-/// `bbr` is committed last. What an import that was killed before that leaves is no loss.
+/// `bbr` is committed last, so the leftovers of a killed import are not a loss.
 #[test]
 fn what_an_interrupted_import_leaves_is_unfinished_and_no_damage() {
     let archive = imported();
@@ -128,7 +128,7 @@ fn what_an_interrupted_import_leaves_is_unfinished_and_no_damage() {
     let first: Vec<&str> = files[..=8].iter().map(String::as_str).collect();
     let arg = old.arg();
     coldstore(&[&["import", arg.as_str()], &first[..]].concat()).exits(0);
-    // The manifest of then, which knows nothing of the era that was being imported.
+    // The older manifest, without the era being imported.
     for column in ["blk", "bsr", "bss"] {
         lose(&old, column);
         copy_dir(&archive.path().join(column), &old.path().join(column));
@@ -249,7 +249,7 @@ fn files_of_roots_that_are_gone_are_damage_wherever_they_lay() {
     }
 }
 
-/// A manifest tells what was begun; what this version cannot finish, it does not promise to.
+/// The manifest has an intent that this version cannot finish, so nothing is promised.
 #[test]
 fn something_unfinished_that_names_no_known_column_is_told_too() {
     let archive = imported();

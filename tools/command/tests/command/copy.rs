@@ -100,7 +100,7 @@ fn a_copy_that_is_killed_is_resumed_by_the_same_command() {
         if mark.exists() {
             break;
         }
-        // It had finished.
+        // The copy had finished.
         fs::remove_dir_all(&copied).unwrap();
     }
     assert!(!Path::new(&copied).join("bss/column.conf").exists(), "it does not open");

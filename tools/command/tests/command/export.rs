@@ -20,7 +20,7 @@ fn names(directory: &str) -> Vec<String> {
     names
 }
 
-/// An archive of a chain whose network has a name.
+/// An archive of a chain with a named network.
 fn imported(chain: &str, more: &[&str]) -> Archive {
     let archive = Archive::new();
     let config = archive.beside("config.yaml");
@@ -53,7 +53,7 @@ fn exported_files_have_the_names_of_the_imported_ones_and_import_to_the_same_arc
         assert_eq!(names(&out), wanted);
         for path in &sources {
             let exported = fs::read(Path::new(&out).join(path.file_name().unwrap())).unwrap();
-            // The files of the minimal chain have another index, where a slot was skipped.
+            // The files of the minimal chain have another index at skipped slots.
             let is_same =
                 chain == "chain-mainnet-preset" || path.to_str().unwrap().contains("-00000-");
             assert_eq!(exported == fs::read(path).unwrap(), is_same, "{}", path.display());
@@ -161,7 +161,7 @@ fn a_network_without_a_name_or_with_a_strange_one_is_refused() {
     assert_eq!(names(&archive.beside("out")), ["devnet-4-00001-c3b5fb85.era"]);
 }
 
-/// The config name is the one that the imported files carry in their names.
+/// The config name comes from the names of the imported files.
 #[test]
 fn an_archive_of_published_files_is_exported_under_their_names() {
     for chain in ["chain-minimal", "chain-mainnet-preset"] {

@@ -9,7 +9,7 @@ use crate::support::{Archive, PATIENCE, Run, coldstore, roots, spawn, stream};
 
 const STATES: [u8; 2] = [4, 0];
 
-/// A load that commits each item as it is fed.
+/// A `load` that commits each item when it is fed.
 struct Feed {
     child: Child,
     stdin: ChildStdin,
@@ -61,7 +61,7 @@ impl Following {
         (0..count).map(|_| self.next()).collect()
     }
 
-    /// Waits for the end, but not for ever.
+    /// Waits for the end, with a timeout.
     fn ends(mut self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -132,7 +132,7 @@ fn follow_starts_behind_the_highest_slot() {
     let archive = Archive::new().with("bss", &roots([0, 4]));
     let mut follow = Following::start(&archive, &["--limit", "1"]);
     let mut feed = Feed::start(&archive);
-    // It may come to look late: commit until it has seen one.
+    // The follower may start late: commit until it has seen a slot.
     let seen = thread::spawn(move || {
         let slot = follow.next();
         follow.ends();
@@ -151,7 +151,7 @@ fn follow_starts_behind_the_highest_slot() {
     assert!(seen.join().unwrap() >= 5);
 }
 
-/// As in the README: whether it begins before or after the others have written makes no difference.
+/// As in the README: the order of the follower and the writers does not matter.
 #[test]
 fn follow_from_a_slot_counts_what_is_there_already() {
     let archive = Archive::new().with("bss", &roots([0, 4, 9000]));

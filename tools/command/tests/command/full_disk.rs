@@ -1,4 +1,4 @@
-//! A disk that is full under a file that the command itself writes: the file is named.
+//! A full disk under a file written by the command: the error names the file.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -6,13 +6,13 @@ use std::process::{Command, Output};
 
 use crate::support::{Archive, Run, coldstore, roots, test_data};
 
-/// Runs the command where no regular file may grow. A limit stands for the full disk: every call that
-/// would write fails, in the first byte, with an error of its own.
+/// Runs the command with a file size limit of 0 in place of a full disk: every write fails at the first
+/// byte, with its own error.
 fn without_room(args: &[&str], redirected: Option<&OsStr>) -> Run {
     with_room_for(0, args, redirected)
 }
 
-/// Runs the command where a file has at most so many blocks of 512 bytes.
+/// Runs the command with a file size limit in blocks of 512 bytes.
 fn with_room_for(blocks: u32, args: &[&str], redirected: Option<&OsStr>) -> Run {
     let script =
         format!(r#"trap "" XFSZ; ulimit -f {blocks}; [ -z "$OUT" ] || exec >"$OUT"; exec "$@""#);
@@ -29,7 +29,7 @@ fn a_full_disk_is_told_with_the_file_that_it_was_full_for() {
     let imported = Archive::new();
     let archive = imported.arg();
     coldstore(&["import", &archive, chain.to_str().unwrap()]).exits(0);
-    // Longer than what is buffered, so that it fails while it is written.
+    // Longer than the buffer, so that it fails while it is written.
     let large = Archive::new().with("bsd", &[(1, vec![7; 3 << 20])]);
     let (value, picture) = (imported.beside("value"), imported.beside("map.svg"));
     let (manuals, proof) = (imported.beside("man"), imported.beside("proof.json"));
@@ -88,7 +88,7 @@ fn a_full_disk_is_told_with_the_file_that_it_was_full_for() {
 fn a_removal_that_fails_halfway_says_what_finishes_it() {
     let archive = Archive::new().with("bbr", &roots(0..500)).with("bsr", &roots(0..500));
     let arg = archive.arg();
-    // The manifest has room, and no column.
+    // The manifest fits, a column does not.
     let run = with_room_for(4, &["rewind", &arg, "--to", "400"], None).exits(3);
     let told = "what was begun is not finished: the next command that writes finishes it";
     assert!(run.stderr.contains(told), "{}", run.stderr);

@@ -167,7 +167,7 @@ fn a_scan_reports_a_damaged_record_and_goes_on_behind_it() {
 fn a_value_that_does_not_decode_is_reported_with_its_slot() {
     let archive = blocks();
     let data = OpenOptions::new().write(true).open(archive.path().join("blk/data_00000")).unwrap();
-    // Within the first record, behind its header, the stream identifier and a chunk header.
+    // Within the first record, after its header, the stream identifier and a chunk header.
     data.write_all_at(&[0xAA; 4], 8 + 8 + 10 + 4).unwrap();
     let run = archive.scan("blk", &["--format", "sha256"]).exits(3);
     assert!(run.stderr.contains("slot 1"), "{}", run.stderr);
@@ -327,7 +327,7 @@ fn get_out_replaces_a_file_at_once_and_keeps_its_mode_and_links() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// Runs the command with a terminal for its standard output.
+/// Runs the command with a terminal as standard output.
 fn on_a_terminal(args: &[&str]) -> Run {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();

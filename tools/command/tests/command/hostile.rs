@@ -1,5 +1,5 @@
-//! What somebody may have put into the archive, or among the files to import, to make the command
-//! write elsewhere, wait for ever, or take all memory.
+//! Hostile content of an archive or of files to import, meant to make the command write elsewhere,
+//! hang, or exhaust memory.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -15,7 +15,7 @@ pub(crate) fn make_pipe(path: impl AsRef<Path>) {
     assert!(Command::new("mkfifo").arg(path.as_ref()).status().unwrap().success());
 }
 
-/// Runs the command with 2 GiB of address space, and not for ever.
+/// Runs the command with 2 GiB of address space and a timeout.
 fn coldstore(args: &[&str]) -> Run {
     let mut limited = Command::new("sh");
     limited.args(["-c", r#"ulimit -v 2097152; exec "$0" "$@""#]).arg(command(&[]).get_program());
@@ -50,7 +50,7 @@ fn archive_toml_is_written_through_no_link() {
     let written = archive.path().join("archive.toml");
     assert!(fs::symlink_metadata(&written).unwrap().is_file());
 
-    // A link by its own name is read, and replaced when there is something to write.
+    // A link as the manifest is read, and replaced on the next write.
     let text = fs::read_to_string(&written).unwrap();
     let others = text.lines().filter(|line| !line.starts_with("slots_per_era"));
     fs::write(&another, others.collect::<Vec<_>>().join("\n")).unwrap();
@@ -90,7 +90,7 @@ fn an_archive_toml_that_is_no_file_or_has_no_end_is_refused() {
     symlink("/dev/zero", &path).unwrap();
     import(&archive).exits(3).complains_of("archive.toml");
     fs::remove_file(&path).unwrap();
-    // Sparse: one TiB that takes no room.
+    // A sparse file of 1 TiB.
     File::create(&path).unwrap().set_len(1 << 40).unwrap();
     import(&archive).exits(3).complains_of("longer than");
     assert!(!archive.path().join("blk").exists(), "nothing was begun");
@@ -149,8 +149,7 @@ fn verbs_that_read_do_not_wait_for_pipes() {
     coldstore(&["verify", &archive.arg()]).exits(0);
 }
 
-/// The file is the operator's choice: a link there leads where it leads. One that cannot be written
-/// is told of.
+/// The operator chose the file, so a link is followed. A failure to write is reported.
 #[test]
 fn what_get_cannot_write_to_is_told() {
     let archive = Archive::new().with("bbr", &roots([1]));
@@ -160,7 +159,7 @@ fn what_get_cannot_write_to_is_told() {
     run.complains_of("out");
 }
 
-/// A header may promise 4 GiB: it is the bytes that are there which take memory.
+/// A header may claim 4 GiB: memory is taken only for bytes received.
 #[test]
 fn a_stream_that_promises_much_and_has_little_is_refused_in_little_memory() {
     let archive = Archive::new();

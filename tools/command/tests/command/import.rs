@@ -114,7 +114,7 @@ fn states_that_are_wanted_later_are_filled_in_with_backfill_and_the_choice_is_ke
     let archive = Archive::new();
     import(&archive, "chain-minimal", &["--states", "every:4"]).exits(0);
     assert_eq!(slots(&archive), 4);
-    // Without the option it is as it was: nothing is lacking.
+    // Without the option nothing is lacking.
     let again = import(&archive, "chain-minimal", &["--json"]).exits(0).json();
     assert_eq!((&again["imported_eras"], &again["present_eras"]), (&"0".into(), &"10".into()));
     let files = || {
@@ -176,7 +176,7 @@ fn a_root_within_an_era_that_differs_is_refused_with_both_roots() {
         import(&archive, "chain-minimal", &[]).exits(0);
         let path = archive.path().join(column).join("data_00000");
         let mut data = fs::read(&path).unwrap();
-        // Each root has a header of 8 bytes; the first lies behind the version record.
+        // Each root has a header of 8 bytes; the first follows the version record.
         data[8 + 300 * 40 + 8 + 31] ^= 1;
         fs::write(&path, &data).unwrap();
         let run = import(&archive, "chain-minimal", &[]).exits(3);
@@ -339,7 +339,8 @@ fn an_archive_does_not_begin_behind_a_bad_file() {
     let wanted = format!("begin with era 3, and eras before it, which {} may", first.display());
     assert!(run.stderr.contains(&wanted), "{}", run.stderr);
     assert!(!archive.path().exists());
-    // With the first one there it begins where it should, and the other one keeps later eras out.
+    // With the first one present the archive begins where it should, and the other one keeps later eras
+    // out.
     fs::copy(&era_files("chain-minimal")[1], &first).unwrap();
     let run = coldstore(&import).exits(3);
     assert!(run.stderr.contains("era 2 is missing"), "{}", run.stderr);
@@ -421,7 +422,7 @@ fn a_file_of_another_chain_than_the_archive_is_named() {
         .complains_of(other.file_name().unwrap().to_str().unwrap());
 }
 
-/// Every file below the archive but the lock's text.
+/// Every file of the archive except the text of the lock.
 fn tree(
     archive: &Archive,
 ) -> std::collections::BTreeMap<std::path::PathBuf, impl PartialEq + std::fmt::Debug> {
@@ -450,7 +451,7 @@ pub(crate) fn some_eras(archive: &Archive, name: &str, chain: &str, eras: &[usiz
 
 #[test]
 fn an_import_that_is_refused_has_changed_nothing() {
-    // What is there, and what is to come.
+    // Eras present, and eras to import.
     type Case = (&'static str, &'static [usize], &'static [usize]);
     let cases: [Case; 5] = [
         ("the first file is damaged, there is no archive", &[], &[1, 2]),

@@ -81,7 +81,7 @@ fn acknowledgements_come_at_once_while_the_stream_is_still_open() {
         stdin.write_all(&stream(ROOTS, std::slice::from_ref(&item))[8..]).unwrap();
         let wanted = format!("COMMITTED {0} {0} 1", item.0);
         assert_eq!(lines.next().unwrap().unwrap(), wanted);
-        // Durable, and there for another process, while the writer goes on.
+        // Durable, and visible to another process while the writer continues.
         let run = coldstore(&["get", &archive.arg(), "bbr", &item.0.to_string()]).exits(0);
         assert_eq!(run.stdout, item.1);
     }
@@ -227,7 +227,7 @@ fn put_fills_a_gap_where_the_column_was_once_opened_for_backfill() {
     put("5").exits(0);
 }
 
-/// The beginning of a state and of a signed block, from the consensus specification alone.
+/// The start of a state and of a signed block, built from the consensus specification alone.
 fn state(slot: u64) -> Vec<u8> {
     [&[0; 40][..], &slot.to_le_bytes(), &[9; 500]].concat()
 }

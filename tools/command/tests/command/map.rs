@@ -1,4 +1,4 @@
-//! `map`, and what both it and `stat` say of archives that are known: `tests/snapshots`.
+//! `map`, and snapshots of `map` and `stat` for known archives (`tests/snapshots`).
 
 use std::fs::{self, OpenOptions};
 use std::io::Read;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::support::{Archive, Run, coldstore, coldstore_fed, command, roots, stream, test_data};
 
-/// Compares with what is kept, or keeps it anew when `UPDATE_SNAPSHOTS` is set.
+/// Compares with the snapshot, or rewrites it if `UPDATE_SNAPSHOTS` is set.
 #[track_caller]
 pub(crate) fn assert_snapshot(name: &str, found: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots").join(name);
@@ -31,8 +31,8 @@ pub(crate) fn minimal() -> Archive {
     archive
 }
 
-/// Three files of the mainnet preset; of the second one, blocks are gone and block roots are cut.
-/// The archive claims to be mainnet's, so that it has dates.
+/// Three files of the mainnet preset; the second lacks blocks and has truncated block roots. The
+/// archive claims to be mainnet's, so that it has dates.
 fn damaged() -> Archive {
     let archive = Archive::new();
     let files = test_data("chain-mainnet-preset").join("era");
@@ -49,7 +49,7 @@ fn damaged() -> Archive {
     archive
 }
 
-/// What is printed, without the directory that it was made in.
+/// The output, without the archive's directory.
 fn map(archive: &Archive, more: &[&str]) -> String {
     let path = archive.arg();
     let run = coldstore(&[&["map", path.as_str()], more].concat()).exits(0);
@@ -139,7 +139,7 @@ fn a_column_that_cannot_be_read_is_an_error_beside_the_others() {
     coldstore(&["map", &archive.arg()]).exits(3);
 }
 
-/// A conf says how high a column goes; nobody looks at files that are not there.
+/// The conf's highest slot may be huge; files that do not exist are not examined.
 #[test]
 fn a_column_that_claims_to_go_very_high_is_drawn_at_once() {
     let far = u64::MAX - 1;

@@ -1,4 +1,4 @@
-//! What is said of a network must be what the files and the states are.
+//! The stated network must match the files and the states.
 
 use std::fs;
 use std::path::Path;
@@ -77,7 +77,7 @@ fn a_config_that_contradicts_the_chain_is_refused_and_nothing_is_made() {
     }
 }
 
-/// A beacon config does not say the genesis validators root.
+/// A beacon config has no genesis validators root.
 #[test]
 fn a_config_without_the_root_tells_its_files_among_others() {
     let other = test_data("chain-mainnet-preset/era");
@@ -117,7 +117,7 @@ fn a_preset_that_is_not_known_is_called_that_and_not_damage() {
     assert_eq!(run.text(), "", "that is no damage");
 }
 
-/// Eras of 8192 slots are those of two presets. The config chooses, and the roots show which is right.
+/// Two presets have eras of 8192 slots. The config chooses, and the roots show which is right.
 #[test]
 fn eras_of_8192_slots_are_of_the_preset_that_the_config_names() {
     let files = test_data("chain-mainnet-preset/era");

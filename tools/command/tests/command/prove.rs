@@ -1,4 +1,4 @@
-//! `import` and `verify --deep` prove history, and say what that rests on.
+//! `import` and `verify --deep` prove history, and name the anchor of the proof.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -143,7 +143,7 @@ fn verify_deep_names_what_nothing_but_a_proof_finds() {
     for (column, slot) in [("bbr", "575"), ("bsr", "575")] {
         let path = data(&archive, column);
         let last = fs::read(&path).unwrap().len() - 1;
-        // The checksums that an import keeps would tell; an archive of others has none.
+        // Checksums kept by an import would show it; an archive of other software has none.
         let sums = path.with_extension("sum");
         let kept = fs::read(&sums).ok();
         let _ = fs::remove_file(&sums);
@@ -192,7 +192,7 @@ fn a_proof_takes_what_was_proved_before_and_never_writes_into_the_archive() {
     assert!(!inside.exists());
 }
 
-/// Half of the archive's files, in an archive of their own.
+/// Half of the archive's files, in a separate archive.
 fn first_half() -> Archive {
     let archive = Archive::new();
     let mut files: Vec<_> =
@@ -228,7 +228,7 @@ fn the_file_of_another_archive_or_of_a_changed_copy_is_not_believed() {
         verify(&forged, &proof).exits(1);
         flip(&data(&forged, column), at);
     }
-    // With checksums it is they that tell, and nothing is taken then.
+    // With checksums the change is detected, and nothing is taken.
     flip(&data(&archive, "blk"), 9000);
     fs::write(&file, &kept).unwrap();
     let damaged = verify(&archive, &proof).exits(1).json()["proof"].clone();
@@ -237,7 +237,7 @@ fn the_file_of_another_archive_or_of_a_changed_copy_is_not_believed() {
 
 #[test]
 fn a_proof_that_rests_on_nothing_is_none() {
-    // No state: what the archive is of stands in archive.toml alone.
+    // Without a state, only archive.toml identifies the chain.
     let archive = imported();
     fs::remove_dir_all(archive.path().join("bss")).unwrap();
     let toml = archive.path().join("archive.toml");
@@ -251,7 +251,7 @@ fn a_proof_that_rests_on_nothing_is_none() {
     assert_eq!((&proof["verdict"], &proof["rests_on"]), (&"not-proved".into(), &"nothing".into()));
     assert_eq!((&proof["blocks"], &proof["loose_blocks"]), (&"0".into(), &"516".into()));
 
-    // Nothing tells the preset.
+    // The preset is unknown.
     fs::remove_file(&toml).unwrap();
     let run = verify(&archive, &["--deep"]).exits(1);
     assert!(
@@ -266,7 +266,7 @@ fn a_proof_that_rests_on_nothing_is_none() {
     assert_eq!(verify(&archive, &["blk"]).exits(0).text(), "", "the column itself is whole");
 }
 
-/// Garbage as the newest state, which was put by another program.
+/// Garbage as the newest state, written by another program.
 #[test]
 fn a_newest_state_that_cannot_be_hashed_does_not_switch_the_proof_off() {
     let archive = imported();
@@ -295,7 +295,7 @@ fn a_newest_state_that_cannot_be_hashed_does_not_switch_the_proof_off() {
                    state root would; not proved: 62 blocks of 1 era";
     assert_eq!(run.stderr.lines().next(), Some(verdict));
     assert!(run.stderr.contains("1 state of a later fork than is known here"), "{}", run.stderr);
-    // Nor does it hide the preset, which the states before it tell.
+    // The older states still show the preset.
     fs::remove_file(archive.path().join("archive.toml")).unwrap();
     let run = verify(&archive, &["--deep"]).exits(0);
     assert_eq!(run.stderr.lines().next(), Some(verdict));
@@ -374,16 +374,16 @@ fn an_unproved_state_that_the_next_era_contradicts_is_named_with_the_way_out() {
     assert!(manifest(&archive).contains("unproved_state = 320\n"), "{}", manifest(&archive));
     assert_eq!(highest().first_words(), ["319"]);
     verify(&archive, &["--deep", "--trusted-state-root", &trusted(320)]).exits(0);
-    // What a trusted root vouches for is proved.
+    // A trusted root proves the state.
     coldstore(&["import", &arg, &again, "--trusted-state-root", &trusted(320)]).exits(0);
     assert!(!manifest(&archive).contains("unproved_state"), "{}", manifest(&archive));
-    // It is recorded beside a rewind of other columns, and moves on with the next era.
+    // It is recorded beside a rewind of other columns, and advances with the next era.
     import(&archive, &[]).exits(0);
     coldstore(&["rewind", &arg, "--to", "500", "bsr"]).exits(0);
     assert!(manifest(&archive).contains("unproved_state = 576\n"), "{}", manifest(&archive));
 }
 
-/// Era 5 is refused for the sake of the state of slot 256, and nothing of it is committed.
+/// Era 5 is refused because of the state of slot 256, and nothing of it is committed.
 #[track_caller]
 fn assert_state_is_named_by_the_fifth_era(archive: &Archive) {
     let (arg, next) = (archive.arg(), some_eras(archive, "next", "chain-minimal", &[5]));
@@ -399,7 +399,7 @@ fn assert_state_is_named_by_the_fifth_era(archive: &Archive) {
     assert!(manifest(archive).contains("unproved_state = 256\n"), "{}", manifest(archive));
 }
 
-/// An import records what it knows of the newest state at its end; one that is killed has none.
+/// An import records its knowledge of the newest state at its end; a killed import does not get there.
 #[test]
 fn an_unproved_state_that_a_killed_import_left_is_named_by_the_next_era() {
     let archive = Archive::new();
@@ -424,11 +424,11 @@ fn an_unproved_state_that_a_killed_import_left_is_named_by_the_next_era() {
         if newest.first_words() == ["256"] && !manifest(&archive).contains("unproved_state = 256") {
             break;
         }
-        // The state was not committed yet, or the import had come to its end.
+        // The state was not committed yet, or the import had ended.
         fs::remove_dir_all(archive.path()).unwrap();
         copy_dir(&before, &archive.path());
     }
-    // What the import had left is brought in by one that goes on.
+    // Another import imports the rest.
     coldstore(&["import", &arg, &held]).exits(0);
     assert_state_is_named_by_the_fifth_era(&archive);
 }
@@ -438,7 +438,7 @@ fn an_unproved_state_that_was_put_is_named_by_the_next_era() {
     let archive = Archive::new();
     let (arg, state) = (archive.arg(), archive.beside("state"));
     let held = some_eras(&archive, "held", "chain-minimal", &[0, 1, 2, 3, 4]);
-    // What a trusted root vouches for is proved.
+    // A trusted root proves the state.
     coldstore(&["import", &arg, &held, "--trusted-state-root", &trusted(256)]).exits(0);
     assert!(!manifest(&archive).contains("unproved_state"), "{}", manifest(&archive));
     coldstore(&["get", &arg, "bss", "256", "--out", &state]).exits(0);
@@ -450,14 +450,14 @@ fn an_unproved_state_that_was_put_is_named_by_the_next_era() {
     let verified = verify(&archive, &[]).exits(0);
     assert!(verified.stderr.contains(line), "{}", verified.stderr);
     assert_state_is_named_by_the_fifth_era(&archive);
-    // The way that was named leads out.
+    // The named remedy works.
     coldstore(&["rewind", &arg, "--to", "255", "bss"]).exits(0);
     coldstore(&["import", &arg, &minimal()]).exits(0);
     verify(&archive, &["--deep", "--trusted-state-root", &trusted(576)]).exits(0);
 }
 
-/// The proof maps what it reads, and hashes the newest state first: a bad sector there would end the
-/// process. So all is read by calls before it, and every value that can be read is decoded.
+/// The proof maps the columns and hashes the newest state first: a bad sector there would end the
+/// process. Everything is therefore read with `pread` before, and every readable value is decoded.
 #[test]
 fn what_cannot_be_read_is_listed_before_a_state_is_mapped_for_the_proof() {
     let archive = imported();
@@ -483,7 +483,7 @@ fn what_cannot_be_read_is_listed_before_a_state_is_mapped_for_the_proof() {
     let damaged = format!("{} at offset ", blocks.display());
     assert!(run.text().starts_with(&damaged), "{}", run.text());
     assert!(run.text().contains(", slot 575: payload"), "{}", run.text());
-    // Arguments that are wrong in themselves are refused before anything is read.
+    // Invalid arguments are refused before anything is read.
     let nowhere = format!("9999:0x{}", "07".repeat(32));
     let deep = ["verify", &path, "--deep", "--trusted-state-root", &nowhere];
     fs::set_permissions(&state, fs::Permissions::from_mode(0o644)).unwrap();

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::support::{Archive, Run, coldstore, copy_dir, listing, roots, test_data};
 
-/// A crash's leftovers are there: whoever healed on the way would be seen.
+/// An archive with the leftovers of a crash, so that healing would show.
 fn archive() -> Archive {
     let archive = Archive::new().with("bbr", &roots([0, 1, 2]));
     let golden = test_data("golden/crash/backfill-new-file-conf-tmp/bss");

@@ -9,10 +9,10 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// No block takes longer, however busy the machine is.
+/// Timeout for a block, with a wide margin for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// A `sh` block, and the `text` block right behind it: what it prints.
+/// A `sh` block, and the `text` block that follows it with the expected output.
 struct Block {
     line: usize,
     script: String,
@@ -45,7 +45,7 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
-/// Stands for cargo: what the README builds is there already.
+/// Replaces cargo: the README's builds are already done.
 const CARGO: &str = r#"#!/bin/bash
 case "$1" in
 build | test) ;;
@@ -61,7 +61,7 @@ run)
 esac
 "#;
 
-/// A place with nothing but what the blocks need, instead of /tmp and the checkout.
+/// A directory with only the files that the blocks need, in place of /tmp and the checkout.
 struct Place {
     scratch: tempfile::TempDir,
 }
@@ -111,7 +111,7 @@ impl Place {
                 None => thread::sleep(Duration::from_millis(20)),
             }
         };
-        // What a block leaves running would hold the pipe open.
+        // A process left by a block would hold the pipe open.
         let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         let printed = printed.join().unwrap();
         let ended = match status {

@@ -119,7 +119,7 @@ fn heal_finishes_an_interrupted_rewind() {
     let archive = two_columns();
     let arg = archive.arg();
     coldstore(&["rewind", &arg, "--to", "16990"]).exits(0);
-    // As a process leaves it that died after the intent, and after the exchange of one column.
+    // The state after a process died between the intent and the end, with one column exchanged.
     let manifest = archive.path().join("archive.toml");
     let text = fs::read_to_string(&manifest).unwrap();
     let intent = "\n[[intents]]\nkind = \"rewind\"\ncolumns = [\"bbr\", \"bsr\"]\nslot = 100\n";
@@ -151,7 +151,7 @@ fn three_eras() -> Archive {
     archive
 }
 
-/// What `map` counts of a column: pruned, skipped, missing, damaged.
+/// The counts of `map` for a column: pruned, skipped, missing, damaged.
 fn counts(archive: &Archive, column: &str) -> [String; 4] {
     let map = coldstore(&["map", &archive.arg(), column, "--json"]).exits(0).json();
     let of = &map["columns"][0];
@@ -189,7 +189,7 @@ fn what_was_pruned_is_called_that_by_map_stat_and_export() {
     let left_out = "era 1 is left out: pruned";
     assert!(exported.stderr.contains(left_out), "{}", exported.stderr);
 
-    // All columns: the picture still begins where the archive did.
+    // All columns: the map still begins at the archive's first slot.
     coldstore(&["prune", &arg, "--before", "16384"]).exits(0);
     for column in ["blk", "bbr", "bsr", "bss"] {
         assert_eq!(counts(&archive, column)[0], "16384", "{column}");
@@ -287,7 +287,7 @@ fn a_copy_is_hashed_and_refused_by_the_slot_that_differs() {
     let before = ["blk", "bbr", "bsr", "bss"].map(held);
     let good = archive.beside("good");
     copy_dir(&archive.path(), good.as_ref());
-    // Of slot 576 there is no root yet.
+    // Slot 576 has no root yet.
     for (column, compared, not_compared) in
         [("blk", "516", "0"), ("bbr", "576", "0"), ("bsr", "576", "0"), ("bss", "9", "1")]
     {
@@ -352,7 +352,7 @@ fn import_and_export_call_pruned_eras_that() {
     let told = "3 eras left out: pruned; --backfill --refill brings back what was pruned";
     assert!(imported.stderr.contains(told), "{}", imported.stderr);
 
-    // Nothing is left, and what comes next begins where the prune ended.
+    // Nothing is left, and the next import begins where the prune ended.
     coldstore(&["rewind", &arg, "--to", "10000"]).exits(0);
     let imported = coldstore(&import).exits(0);
     assert_eq!(imported.json()["pruned_eras"], "2", "{}", imported.stderr);

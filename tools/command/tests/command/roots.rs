@@ -34,7 +34,7 @@ fn an_index_belongs_to_whom_the_archive_belongs_to() {
     const NOBODY: u32 = 65_534;
     let archive = imported();
     fs::set_permissions(archive.path(), fs::Permissions::from_mode(0o750)).unwrap();
-    // Only root may give a file away.
+    // Only root may change the owner of a file.
     if chown(archive.path(), Some(NOBODY), Some(NOBODY)).is_err() {
         return;
     }
@@ -87,7 +87,7 @@ fn a_root_leads_to_its_slot_with_and_without_an_index() {
     assert_eq!(index()[1]["written"], "0", "what is complete stays");
     check(&archive);
 
-    // Whatever becomes of it, the answers stay.
+    // Damage to the index does not change the answers.
     let file = archive.path().join("index/bbr_00000.roots");
     let whole = fs::read(&file).unwrap();
     for cut in [0, 30, 48, whole.len() - 5] {

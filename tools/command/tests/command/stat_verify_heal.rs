@@ -99,7 +99,7 @@ fn stat_of_an_empty_directory_says_that_it_is_no_archive() {
 #[test]
 fn verify_of_a_sound_archive_prints_nothing_on_standard_output() {
     let archive = two_columns();
-    // What is in it is of no chain, so nothing of it is proved.
+    // Its values belong to no chain, so nothing is proved.
     for (deep, code) in [(&[][..], 0), (&["--deep"], 1)] {
         let run = coldstore(&[&["verify", &archive.arg()], deep].concat()).exits(code);
         assert_eq!(run.text(), "");
@@ -226,7 +226,7 @@ fn every_crash_of_the_golden_stores_is_healed_to_what_a_reader_saw() {
         coldstore(&["heal", &archive.arg()]).exits(0);
         assert_eq!(scan().text(), wanted, "{} after", golden.display());
         let left = coldstore(&["heal", &archive.arg(), "--dry-run"]).exits(0);
-        // No witness says that a crash left them: what may hold records was put aside.
+        // No witness shows that a crash left them: bytes that may hold records were put aside.
         let text = left.text();
         let mut lines = text.lines();
         assert_eq!(lines.next(), Some("bss: nothing to heal"), "{}", golden.display());
@@ -361,7 +361,7 @@ fn verify_says_when_there_was_nothing_to_compare_with() {
 fn what_was_put_aside_is_listed_until_it_is_discarded() {
     let archive = Archive::new().with("bss", &[(1, vec![1; 50]), (9000, vec![2; 50])]);
     let column = archive.path().join("bss");
-    // Nobody vouches for the conf, so what follows its end may have been committed.
+    // Nothing vouches for the conf, so bytes past its end may have been committed.
     fs::remove_file(column.join("column.check")).unwrap();
     append(&archive, "bss/data_00001", &fs::read(column.join("data_00001")).unwrap()[8..]);
     coldstore(&["heal", &archive.arg()]).exits(0);
@@ -394,7 +394,7 @@ fn what_was_put_aside_is_listed_until_it_is_discarded() {
     let run = coldstore(&["stat", &archive.arg()]).exits(0);
     assert!(run.text().contains(&format!("bss: {tail}: {words}\n")), "{}", run.text());
 
-    // The dry run says what goes, and leaves it.
+    // The dry run reports removals, and removes nothing.
     let discard = ["heal", &archive.arg(), "--discard", "--reclaim"];
     let dry = coldstore(&[&discard[..], &["--dry-run"]].concat()).exits(0);
     let gone = format!("{tail}: 58 bytes that were put aside earlier removed");

@@ -16,10 +16,10 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-/// Far more than anything here takes, also on a busy machine.
+/// Timeout with a wide margin, even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a run of the command left.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) code: Option<i32>,
@@ -47,12 +47,12 @@ impl Run {
         self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// The first of each line's words.
+    /// The first word of each line.
     pub(crate) fn first_words(&self) -> Vec<&str> {
         self.text().lines().filter_map(|line| line.split_whitespace().next()).collect()
     }
 
-    /// The error is one sentence, names the command, and tells what is asked for.
+    /// Asserts that the error is one sentence that names the command and contains `what`.
     #[track_caller]
     pub(crate) fn complains_of(self, what: &str) -> Self {
         let lines: Vec<&str> = self.stderr.lines().collect();
@@ -82,7 +82,7 @@ pub(crate) fn coldstore(args: &[&str]) -> Run {
     command(args).output().unwrap().into()
 }
 
-/// Runs the command as somebody who may not read what its mode forbids: root may read everything.
+/// Runs the command as a user without permission, because root may read everything.
 pub(crate) fn coldstore_without_privileges(args: &[&str]) -> Run {
     let mut command = command(args);
     if rustix::process::geteuid().is_root() {
@@ -94,7 +94,7 @@ pub(crate) fn coldstore_without_privileges(args: &[&str]) -> Run {
 /// Runs the command with these bytes on its standard input.
 pub(crate) fn coldstore_fed(args: &[&str], stdin: &[u8]) -> Run {
     let mut child = spawn(args, Stdio::piped());
-    // A command that needs no more of it closes the pipe.
+    // A command that stops reading closes the pipe.
     let _ = child.stdin.take().unwrap().write_all(stdin);
     child.wait_with_output().unwrap().into()
 }
@@ -105,7 +105,7 @@ pub(crate) fn spawn(args: &[&str], stdin: Stdio) -> Child {
     command.spawn().unwrap()
 }
 
-/// A directory for one archive, not yet made.
+/// A directory for one archive, not created yet.
 pub(crate) struct Archive {
     directory: TempDir,
 }
@@ -119,7 +119,7 @@ impl Archive {
         self.directory.path().join("archive")
     }
 
-    /// As an argument.
+    /// The archive's path as an argument.
     pub(crate) fn arg(&self) -> String {
         self.path().to_str().unwrap().to_owned()
     }
@@ -129,7 +129,7 @@ impl Archive {
         self.directory.path().join(name).to_str().unwrap().to_owned()
     }
 
-    /// With these items loaded into a column, whatever they are.
+    /// Loads these items into a column, unchecked.
     pub(crate) fn with(self, column: &str, items: &[(u64, Vec<u8>)]) -> Self {
         let stream = stream(record_type(column), items);
         coldstore_fed(&["load", &self.arg(), column, "--raw", "--far"], &stream).exits(0);
@@ -153,7 +153,7 @@ fn record(record_type: [u8; 2], payload: &[u8]) -> Vec<u8> {
     [&record_type[..], &length.to_le_bytes(), &[0, 0], payload].concat()
 }
 
-/// A slot stream, put together from its specification alone.
+/// A slot stream, built from its specification alone.
 pub(crate) fn stream(record_type: [u8; 2], items: &[(u64, Vec<u8>)]) -> Vec<u8> {
     let mut bytes = record(*b"e2", &[]);
     for (slot, value) in items {
@@ -172,7 +172,7 @@ pub(crate) fn test_data(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(path)
 }
 
-/// Copies a directory, as deep as it goes.
+/// Copies a directory recursively.
 pub(crate) fn copy_dir(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -186,7 +186,7 @@ pub(crate) fn copy_dir(from: &Path, to: &Path) {
     }
 }
 
-/// Every file and directory, with what would show that somebody touched it.
+/// Every file and directory, with attributes that show a change.
 pub(crate) fn listing(directory: &Path) -> BTreeMap<PathBuf, (SystemTime, String)> {
     let mut all = BTreeMap::new();
     let mut open = vec![directory.to_owned()];

@@ -1,4 +1,4 @@
-//! Requests that are wrong, and clients that go away. The daemon goes on each time.
+//! Invalid requests and disconnecting clients. The daemon survives each.
 
 use std::io::Write;
 use std::net::Shutdown;
@@ -64,7 +64,7 @@ fn a_body_that_is_too_large_is_refused_by_its_promise_and_by_its_bytes() {
     let daemon = Daemon::raw(&archive, &[]);
     daemon.ask("PUT", "/v1/bbr/1", &[0; 65]).refuses(413, "TooLarge");
     daemon.ask("PUT", "/v1/bbr/1", &[0; 64]).exits_with(201);
-    // Nobody waits for the bytes of a promise like that.
+    // The daemon does not wait for such a body.
     let mut stream = daemon.connect();
     stream.write_all(&head("PUT", "/v1/bss/1", 1u64 << 40)).unwrap();
     read_reply(stream, false).refuses(413, "TooLarge");

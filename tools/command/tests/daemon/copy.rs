@@ -17,7 +17,7 @@ use crate::support::{Archive, Run, coldstore, record_type, spawn, test_data};
 
 type Content = BTreeMap<(Column, u64), Vec<u8>>;
 
-/// Everything that the daemon has acknowledged.
+/// Everything acknowledged by the daemon.
 type Acknowledged = Arc<Mutex<Content>>;
 
 fn content(archive: &str, column: Column) -> Content {
@@ -36,7 +36,7 @@ fn put(client: &mut Client, acknowledged: &Acknowledged, column: Column, slot: u
     acknowledged.lock().unwrap().insert((column, slot), value.to_vec());
 }
 
-/// Sends the chain slot by slot: the block, its roots, and the state where there is one.
+/// Sends the chain slot by slot: the block, its roots, and the state if there is one.
 fn appender(
     socket: &str,
     chain: Content,
@@ -56,7 +56,7 @@ fn appender(
     })
 }
 
-/// Fills gaps in one file after the other, until it is told to stop.
+/// Fills gaps in one file after another until told to stop.
 fn backfiller(socket: &str, acknowledged: &Acknowledged, stop: &Arc<AtomicBool>) -> JoinHandle<()> {
     let (mut client, stop) = (Client::new(socket).unwrap(), Arc::clone(stop));
     let acknowledged = Arc::clone(acknowledged);
@@ -74,7 +74,7 @@ fn backfiller(socket: &str, acknowledged: &Acknowledged, stop: &Arc<AtomicBool>)
     })
 }
 
-/// A copy that hangs is a failure, and ends.
+/// Runs a copy with a timeout.
 fn copy(from: &str, to: &str) -> Run {
     let mut child = spawn(&["copy", from, to], Stdio::null());
     let started = Instant::now();
@@ -120,7 +120,7 @@ fn a_copy_beside_the_daemon_has_what_was_acknowledged_before_it_and_is_an_archiv
                 && !shown.contains_key(&(Column::Blocks, *slot));
             assert!(!is_ahead, "the root of slot {slot} in {column} is ahead of its block");
         }
-        // What the daemon has still to write is unfinished, and no damage.
+        // Unwritten records are unfinished, not damage.
         coldstore(&["verify", &copied, "--deep"]).exits(0);
         let healed = coldstore(&["heal", &copied, "--dry-run"]).exits(0);
         let is_clean = |line: &str| line.ends_with("nothing to heal");

@@ -1,4 +1,4 @@
-//! A disk that is full, played by a small tmpfs in a mount namespace of its own.
+//! A full disk: a small tmpfs in its own mount namespace.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,8 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::host::{Daemon, PATIENCE};
 use crate::support::Archive;
 
-/// Runs the daemon on a file system of 6 MiB, after its end once more on a larger one, and then
-/// looks whether all is well.
+/// Runs the daemon on a file system of 6 MiB, then again on a larger one, and verifies the archive.
 const SCRIPT: &str = r#"
 set -e
 mount -t tmpfs -o size=6m tmpfs "$1"
@@ -30,7 +29,7 @@ fn in_namespace(arguments: &[&str]) -> Command {
     command
 }
 
-/// The daemon's own process: the child is the shell around it.
+/// The daemon's own process id; the child is the shell around it.
 fn daemon_pid(daemon: &Daemon) -> i32 {
     let pid = daemon.get("/v1/status").exits_with(200).json()["pid"].clone();
     pid.as_str().unwrap().parse().unwrap()
@@ -71,7 +70,7 @@ fn a_full_disk_is_told_clearly_reads_go_on_and_a_restart_heals() {
     daemon.ask("PUT", "/v1/bbr/1", &[1; 32]).exits_with(201);
     let full = daemon.ask("PUT", "/v1/bss/2", &vec![2; 8 << 20]).refuses(507, "DiskFull");
     assert!(full["message"].as_str().unwrap().contains("data_00000"), "{full}");
-    // The writer of the column is poisoned, and says why; its readers go on.
+    // The column's writer is poisoned and says why; its readers continue.
     let again = daemon.ask("PUT", "/v1/bss/3", b"small").refuses(507, "DiskFull");
     assert!(again["message"].as_str().unwrap().contains("poisoned"), "{again}");
     assert_eq!(daemon.metric("poisoned", "bss"), 1.0);

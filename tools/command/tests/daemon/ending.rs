@@ -1,4 +1,4 @@
-//! The daemon's end, asked for or not: nothing acknowledged is lost.
+//! Shutdown and kill of the daemon: nothing acknowledged is lost.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -22,7 +22,7 @@ fn value(slot: u64) -> Vec<u8> {
     slot.to_be_bytes().repeat(1 + usize::try_from(slot % 500).unwrap())
 }
 
-/// Sends slots `of, of + 8, …` of one file after another until the daemon is gone, or for ever.
+/// Sends slots `of, of + 8, …` of one file after another until the daemon ends.
 fn sender(
     of: u64,
     socket: &str,

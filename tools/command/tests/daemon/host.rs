@@ -1,4 +1,4 @@
-//! Running the daemon, and asking it things in plain HTTP.
+//! Runs the daemon, and sends it plain HTTP requests.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -13,7 +13,7 @@ use serde_json::Value;
 pub(crate) use crate::support::PATIENCE;
 use crate::support::{Archive, Run, command};
 
-/// A daemon that is killed when it is dropped.
+/// A daemon, killed on drop.
 pub(crate) struct Daemon {
     pub(crate) child: Child,
     pub(crate) socket: String,
@@ -30,7 +30,7 @@ impl Daemon {
         daemon
     }
 
-    /// One that takes any values at any slots: tests of its own are about what it refuses.
+    /// A daemon that accepts any values at any slots; other tests cover its checks.
     pub(crate) fn raw(archive: &Archive, more: &[&str]) -> Self {
         Self::start(archive, &[&["--raw", "--far"], more].concat())
     }
@@ -56,7 +56,7 @@ impl Daemon {
         self.ask("GET", path, b"")
     }
 
-    /// Waits until so many connections are open, the one that asks included.
+    /// Waits until this many connections are open, including its own.
     pub(crate) fn wait_for_connections(&self, count: &str) {
         let started = Instant::now();
         while self.get("/v1/status").json()["connections"] != count {
@@ -65,8 +65,7 @@ impl Daemon {
         }
     }
 
-    /// Waits until that many bytes of values have been taken in and are not answered yet; the
-    /// number there is then.
+    /// Waits until at least this many bytes of unanswered values are held; returns the number.
     pub(crate) fn wait_for_held_bytes(&self, at_least: u64) -> u64 {
         let started = Instant::now();
         loop {
@@ -80,7 +79,7 @@ impl Daemon {
         }
     }
 
-    /// Waits until it accepts no more connections.
+    /// Waits until the daemon accepts no more connections.
     pub(crate) fn wait_until_it_is_stopping(&self) {
         let started = Instant::now();
         while Path::new(&self.socket).exists() {
@@ -115,7 +114,7 @@ impl Daemon {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits for the end that was asked for.
+    /// Waits for the requested end.
     pub(crate) fn wait(mut self) -> Run {
         let started = Instant::now();
         while self.child.try_wait().unwrap().is_none() {
@@ -128,7 +127,7 @@ impl Daemon {
         Run { code, stdout: Vec::new(), stderr }
     }
 
-    /// Tells it to end and sees it do so.
+    /// Stops the daemon and waits for its end.
     pub(crate) fn stop(self) -> Run {
         self.signal(Signal::TERM);
         self.wait().exits(0)
@@ -148,13 +147,13 @@ impl Drop for Daemon {
     }
 }
 
-/// What came back.
+/// The reply to a request.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
-    /// False when the connection broke before the end of the body.
+    /// False if the connection broke before the end of the body.
     pub(crate) is_whole: bool,
 }
 
@@ -165,7 +164,7 @@ impl Reply {
         self
     }
 
-    /// An error of this kind, as JSON.
+    /// Asserts an error of this kind; returns its JSON.
     #[track_caller]
     pub(crate) fn refuses(self, status: u16, kind: &str) -> Value {
         let json = self.exits_with(status).json();
@@ -199,12 +198,12 @@ pub(crate) fn ask(socket: &Path, method: &str, path: &str, body: &[u8]) -> Reply
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(&head(method, path, body.len())).unwrap();
-    // It may answer before it has heard everything.
+    // The daemon may answer before it has read everything.
     let _ = stream.write_all(body);
     read_reply(stream, method == "HEAD")
 }
 
-/// Reads an answer, put together from the specification of HTTP alone.
+/// Reads an answer; written from the HTTP specification alone.
 pub(crate) fn read_reply(stream: impl Read, is_head: bool) -> Reply {
     let mut stream = BufReader::new(stream);
     let mut line = || {
@@ -235,7 +234,7 @@ pub(crate) fn read_reply(stream: impl Read, is_head: bool) -> Reply {
     reply
 }
 
-/// False when the connection ends before the last chunk.
+/// False if the connection ends before the last chunk.
 fn read_chunks(stream: &mut impl BufRead, body: &mut Vec<u8>) -> bool {
     loop {
         let mut line = String::new();

@@ -1,4 +1,4 @@
-//! What requests may cost in memory.
+//! Memory used by requests.
 
 use std::io::Write;
 
@@ -74,7 +74,7 @@ fn large_uploads_that_are_under_way_hold_up_nobody() {
             (client, &body[body.len() / 2..])
         })
         .into();
-    // What they have sent is in files that nobody sees, and not in memory.
+    // Their data is in unnamed files and not in memory.
     let started = std::time::Instant::now();
     while daemon.plain_metric("spooled_bytes") < (BYTES - (4 << 20)) as f64 {
         assert!(started.elapsed() < crate::host::PATIENCE, "nothing is spooled");
@@ -92,7 +92,7 @@ fn large_uploads_that_are_under_way_hold_up_nobody() {
         daemon.ask("PUT", &format!("/v1/bbr/{slot}"), &[7; 32]).exits_with(201);
         daemon.ask("PUT", &format!("/v1/bss/{}", 10 + slot), &[7; 32]).exits_with(201);
     }
-    // What came before the large value of a stream does not wait for it.
+    // Items before the large value of a stream do not wait for it.
     assert_eq!(daemon.get("/v1/bss/3").exits_with(200).body, b"small");
     for (client, rest) in &mut clients {
         client.write_all(rest).unwrap();
@@ -120,7 +120,7 @@ fn small_bodies_get_in_while_larger_ones_wait_for_memory() {
             let mut client = daemon.connect();
             client.write_all(&head("PUT", &format!("/v1/bsd/{slot}"), 800_000)).unwrap();
             client.set_nonblocking(true).unwrap();
-            // As much as the daemon takes.
+            // Sends as much as the daemon accepts.
             let _ = client.write_all(&vec![1; 700_000]);
             client
         })
@@ -141,12 +141,12 @@ fn a_large_value_that_trickles_in_is_dropped() {
     let mut client = daemon.connect();
     client.write_all(&head("PUT", "/v1/bss/1", 100 << 20)).unwrap();
     let started = std::time::Instant::now();
-    // Never silent for as long as a second.
+    // Never silent for a second.
     let mut sender = client.try_clone().unwrap();
     let reader = std::thread::spawn(move || crate::host::read_reply(client, false));
     while !reader.is_finished() {
         assert!(started.elapsed() < crate::host::PATIENCE, "it is still heard");
-        // The daemon reads on for a while after it has answered.
+        // The daemon continues to read for a while after its answer.
         let _ = sender.write_all(&[1; 1000]);
         std::thread::sleep(std::time::Duration::from_millis(100));
     }

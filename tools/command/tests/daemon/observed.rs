@@ -74,13 +74,13 @@ fn the_metrics_move_with_the_commits() {
     let seconds = |name: &str| daemon.metric(&format!("{name}_seconds_sum"), "bss");
     assert!(seconds("flush") > 0.0 && seconds("flush") < seconds("commit"), "a part of it");
     assert_eq!(daemon.metric("commits_total", "bsd"), 0.0);
-    // What is there already is no commit.
+    // A put of an existing value is not a commit.
     let commits = daemon.metric("commits_total", "bss");
     daemon.ask("POST", "/v1/bss", &states(&[1, 8193])).exits_with(200);
     assert_eq!(daemon.metric("commits_total", "bss"), commits);
 }
 
-/// A line of the metrics, whatever its labels.
+/// Asserts a line of the metrics, with any labels.
 #[track_caller]
 fn assert_counts(text: &str, line: &str) {
     let wanted = format!("coldstore_{line}");
@@ -119,7 +119,7 @@ fn requests_and_refusals_are_counted_by_route_status_and_kind() {
 #[test]
 fn metrics_are_answered_over_tcp_and_nothing_else_is() {
     let archive = Archive::new();
-    // A port that was free a moment ago.
+    // A recently free port.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let daemon = Daemon::start(&archive, &["--metrics", &port.to_string()]);
     daemon.ask("PUT", "/v1/bbr/5", &[1; 32]).exits_with(201);

@@ -1,4 +1,4 @@
-//! What each request answers.
+//! The answer to each request.
 
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
@@ -158,12 +158,12 @@ fn a_range_that_meets_damage_breaks_off() {
     let archive = Archive::new().with("bss", &[(1, vec![1; 1 << 20]), (2, vec![2; 100])]);
     let data = archive.path().join("bss/data_00000");
     let daemon = Daemon::raw(&archive, &[]);
-    // The type of the second record, found behind version record, header and value of the first.
+    // The type of the second record, after version record, header and value of the first.
     let file = OpenOptions::new().write(true).open(data).unwrap();
     file.write_all_at(&[9], 8 + 8 + (1 << 20)).unwrap();
     let (mut stream, mut answer) = (daemon.connect(), Vec::new());
     stream.write_all(&head("GET", "/v1/bss", 0)).unwrap();
-    // The connection may be reset before anything of the answer is out.
+    // The connection may be reset before any of the answer is sent.
     let _ = stream.read_to_end(&mut answer);
     assert!(!answer.ends_with(b"0\r\n\r\n"), "a part is not taken for the whole");
     daemon.get("/v1/bss?from=2").refuses(500, "Corrupt");
@@ -185,7 +185,7 @@ fn a_large_value_goes_in_and_out_unchanged() {
     daemon.stop();
 }
 
-/// The beginning of a state, from the consensus specification alone.
+/// The start of a state, built from the consensus specification alone.
 fn state(slot: u64) -> Vec<u8> {
     [&[0; 40][..], &slot.to_le_bytes(), &[9; 500]].concat()
 }
@@ -282,13 +282,13 @@ fn curl_is_a_client() {
     std::fs::write(&file, scanned).unwrap();
     let data = format!("@{file}");
     let post = ["--data-binary", &data, "http://localhost/v1/bss"];
-    // Without a type of its own curl says that it sends a form.
+    // Without an explicit type curl declares a form.
     let form = curl(&post).unwrap();
     assert!(form.ends_with("415") && form.contains("application/octet-stream"), "{form}");
     let octets = ["-H", "Content-Type: application/octet-stream"];
     let posted = curl(&[&octets[..], &post].concat()).unwrap();
     assert_eq!(posted, "{\"committed\":\"1\",\"first\":\"7\",\"last\":\"7\"}200");
-    // The answer to what is refused comes through, before and behind the body.
+    // The client gets the answer to a refused request, before and after the body.
     let refused = curl(&["-T", &file, "http://localhost/v1/bbr/7"]).unwrap();
     assert!(refused.ends_with("413") && refused.contains("TooLarge"), "{refused}");
     let conflict = curl(&["-T", &file, url]).unwrap();

@@ -28,7 +28,7 @@ fn a_stream_is_acknowledged_request_by_request() {
     assert_eq!(run.text(), "COMMITTED 10 10 1\n");
 }
 
-/// The daemon's own flags are off.
+/// The daemon itself runs without these flags.
 #[test]
 fn raw_and_far_are_asked_for_with_every_request() {
     let archive = Archive::new();
@@ -43,7 +43,7 @@ fn raw_and_far_are_asked_for_with_every_request() {
     let run = send(&roots([5, 9]), &["--raw"]).exits(0);
     assert_eq!(run.text(), "COMMITTED 5 5 1\nCOMMITTED 9 9 1\n");
     send(&roots([9000]), &["--raw"]).exits(3).complains_of("slot 9000");
-    // `--far` alone does not let the gap pass.
+    // `--far` alone does not allow the gap.
     send(&roots([9000]), &["--far"]).exits(3).complains_of("slot 9000");
     let run = send(&roots([9000]), &["--raw", "--far"]).exits(0);
     assert_eq!(run.text(), "COMMITTED 9000 9000 1\n");
@@ -85,7 +85,7 @@ fn what_the_daemon_refuses_is_told_with_what_is_durable() {
     let mut items = roots(0..1000);
     items[700].1 = vec![1; 32];
     let run = coldstore_fed(&["send", &daemon.socket, "bbr"], &stream(ROOTS, &items)).exits(3);
-    // Of the one request, the batches before the one with the conflict.
+    // The durable batches of the request, before the one with the conflict.
     assert_eq!(run.complains_of("slot 700").text(), "COMMITTED 0 511 512\n");
     let wrong = stream([1, 0], &roots([1]));
     coldstore_fed(&["send", &daemon.socket, "bbr"], &wrong).exits(3).complains_of("type 02 00");

@@ -1,4 +1,4 @@
-//! Clients that do not keep up must cost nobody else anything.
+//! Slow clients must not affect others.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -26,7 +26,7 @@ fn sixty_four_slow_clients_do_not_hold_up_another() {
                     stream.write_all(&head("POST", "/v1/bss", large.len())).unwrap();
                     stream.write_all(&large[..9000]).unwrap();
                 }
-                // Asks for much and reads nothing of it.
+                // Requests a lot and reads none of it.
                 _ => stream.write_all(&head("GET", "/v1/bss", 0)).unwrap(),
             }
             stream
@@ -79,7 +79,7 @@ fn a_client_that_reads_nothing_is_dropped() {
 #[test]
 fn a_client_that_trickles_is_heard_to_its_end() {
     let archive = Archive::new();
-    // Longer than the timeout in all, and ten times as fast between two bytes.
+    // The whole takes longer than the timeout, the gaps between bytes a tenth of it.
     let daemon = Daemon::raw(&archive, &["--stall-timeout", "3"]);
     let mut stream = daemon.connect();
     let value = b"slow as can be";
@@ -98,6 +98,6 @@ fn connections_beyond_the_most_wait_for_their_turn() {
     let daemon = Daemon::raw(&archive, &["--max-connections", "2", "--stall-timeout", "1"]);
     let _one = daemon.connect();
     let _other = daemon.connect();
-    // The two are dropped after a second, then this one is heard.
+    // The two are dropped after a second, then this request is answered.
     daemon.get("/v1/status").exits_with(200);
 }

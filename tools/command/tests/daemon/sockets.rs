@@ -1,4 +1,4 @@
-//! The socket and the archive's locks: who may start, and what is left behind.
+//! The socket and the archive's locks: when a daemon may start, and what it leaves.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -138,7 +138,7 @@ fn a_daemon_that_cannot_start_leaves_the_archive_as_it_was() {
     let tree = || {
         let mut tree = listing(&archive.path());
         tree.retain(|path, _| path.file_name().unwrap() != "lock");
-        // A directory that was made and taken away again shows in the time of the one above.
+        // A directory created and removed again changes the time of its parent.
         tree.into_iter().map(|(path, (_, content))| (path, content)).collect::<Vec<_>>()
     };
     let start = |socket: &str| {
@@ -148,7 +148,7 @@ fn a_daemon_that_cannot_start_leaves_the_archive_as_it_was() {
     start(&no_socket).complains_of("no socket");
     start(&archive.beside("no directory/socket")).complains_of("no directory");
     assert_eq!(tree(), before);
-    // The columns before it are whole, and stay as they are.
+    // The columns before it are intact, and unchanged.
     let conf = archive.path().join("bss/column.conf");
     let bytes = fs::read(&conf).unwrap();
     fs::write(&conf, b"LHSTBLK9").unwrap();
@@ -162,7 +162,7 @@ fn a_daemon_that_cannot_start_leaves_the_archive_as_it_was() {
     start(&archive.beside("socket")).complains_of("bss is open for writing");
     assert_eq!(tree(), before);
     drop(elsewhere);
-    // Inside the archive is a place for a socket too.
+    // The socket may be inside the archive.
     let new = Archive::new();
     let inside = new.path().join("socket");
     let mut daemon = command(&["write", &new.arg(), "--socket", inside.to_str().unwrap()]);

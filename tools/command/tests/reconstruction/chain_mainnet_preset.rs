@@ -1,4 +1,4 @@
-//! Eras of 8192 slots, each with a sealed file of its own: a difference for every slot, made up.
+//! Eras of 8192 slots, each with its own sealed file: a synthetic difference for every slot.
 
 use crate::flow::{Flow, Stream, assert_imported, import, write_file};
 use crate::host::Daemon;
@@ -9,7 +9,7 @@ const CHAIN: &str = "chain-mainnet-preset";
 const SLOTS_PER_ERA: u64 = 8192;
 const ERAS: u64 = 3;
 
-/// From one byte to some 500: an empty difference is refused.
+/// From one byte to about 500: an empty difference is refused.
 fn difference(slot: u64) -> Vec<u8> {
     let seed = slot.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     (0..=seed >> 55).map(|n| (seed >> (n % 56)).to_le_bytes()[0]).collect()
@@ -29,7 +29,7 @@ fn a_difference_for_every_slot_of_three_sealed_files_is_filled_in_by_four_sender
     let boundaries = stream([5, 0], &items((0..=ERAS).map(|era| era * SLOTS_PER_ERA)));
     daemon.ask("POST", "/v1/bsd", &boundaries).exits_with(200);
     daemon.stop();
-    // Each begins with another era, so that at any time several files are filled.
+    // Each sender begins with another era, so several files are filled at the same time.
     let sender = |of: u64| {
         let eras = (0..ERAS).map(|era| (era + of) % ERAS);
         let streams = eras.map(|era| {

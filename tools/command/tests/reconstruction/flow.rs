@@ -21,7 +21,7 @@ pub(crate) struct Stream {
     pub(crate) slots: Vec<u64>,
 }
 
-/// The random numbers that say when the daemon is killed (xorshift).
+/// Random numbers for the times of the kills (xorshift).
 struct Moments(u64);
 
 impl Moments {
@@ -49,7 +49,7 @@ pub(crate) fn held(archive: &Archive, column: &str) -> Truth {
     Truth::of_lines(archive.scan(column, &["--format", "sha256"]).exits(0).text())
 }
 
-/// What importing brought in is unchanged.
+/// Asserts that the imported records are unchanged.
 pub(crate) fn assert_imported(archive: &Archive, chain: &str, columns: &[&str]) {
     for column in columns {
         let expected = Truth::read(test_data(chain).join(format!("expect/{column}.tsv")));
@@ -59,7 +59,7 @@ pub(crate) fn assert_imported(archive: &Archive, chain: &str, columns: &[&str]) 
 
 type Acknowledged = Arc<Mutex<BTreeSet<u64>>>;
 
-/// Sends streams one behind the other with `send`, and notes what it acknowledges.
+/// Sends streams one after another with `send`, and records the acknowledgements.
 fn sender(
     streams: Vec<Stream>,
     column: &'static str,
@@ -81,7 +81,7 @@ fn sender(
     })
 }
 
-/// Takes down the `COMMITTED` lines.
+/// Records the `COMMITTED` lines.
 fn note(child: &mut Child, slots: &[u64], acknowledged: &Acknowledged) {
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
         let line = line.unwrap();
@@ -95,12 +95,12 @@ fn note(child: &mut Child, slots: &[u64], acknowledged: &Acknowledged) {
     }
 }
 
-/// What is filled, and how.
+/// A column to fill, and how.
 pub(crate) struct Flow<'a> {
     pub(crate) archive: &'a Archive,
     pub(crate) column: &'static str,
     pub(crate) truth: &'a Truth,
-    /// For each of the senders its streams.
+    /// The streams of each sender.
     pub(crate) senders: Vec<Vec<Stream>>,
     /// Records in one request.
     pub(crate) batch: &'static str,
@@ -108,7 +108,7 @@ pub(crate) struct Flow<'a> {
 }
 
 impl Flow<'_> {
-    /// Fills the column, and returns how often the daemon was killed on the way.
+    /// Fills the column; returns the number of kills.
     pub(crate) fn run(self) -> usize {
         let Self { archive, column, truth, .. } = self;
         let mut daemon = Daemon::start(archive, &["--backfill"]);
@@ -120,7 +120,7 @@ impl Flow<'_> {
             .map(|streams| sender(streams, column, self.batch, &daemon.socket, &acknowledged))
             .collect();
         let mut moments = Moments::new();
-        // The kills take place in the first half of the work, however fast that goes.
+        // The kills happen in the first half of the work, at any speed.
         let most_between_kills = (truth.len() / (2 * self.kills)).max(1);
         let started = Instant::now();
         let wait_for = |slots: usize| {
@@ -135,12 +135,12 @@ impl Flow<'_> {
         while kills < self.kills && !senders.iter().all(JoinHandle::is_finished) {
             let before = acknowledged.lock().unwrap().len();
             wait_for(before + moments.up_to(most_between_kills));
-            // At any moment of the commits that follow.
+            // At a random time during the following commits.
             sleep(Duration::from_micros(moments.up_to(4000) as u64));
             readers.assert_alive();
             daemon.kill();
             kills += 1;
-            // Before anything is healed: what a reader finds now is what counts.
+            // Before any healing, as a reader sees it now.
             let promised = acknowledged.lock().unwrap().clone();
             truth.check_all(&held(archive, column), promised);
             daemon = Daemon::start(archive, &["--backfill"]);

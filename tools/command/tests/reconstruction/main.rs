@@ -1,5 +1,5 @@
-//! Reconstruction as it is done: `.era` files first, then many senders fill what lies between, all
-//! through one daemon, while readers serve. The daemon is killed again and again on the way.
+//! Reconstruction as in production: `.era` files first, then many senders fill the gaps through one
+//! daemon while readers serve. The daemon is killed repeatedly.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![expect(
     clippy::disallowed_methods,

@@ -1,5 +1,5 @@
-//! Readers in processes of their own, which check every value they see against the truth. They are
-//! this test binary, run with a variable that tells what to read.
+//! Readers in separate processes, which check every value against the truth. They are this test binary,
+//! started with a variable that names the column.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -17,7 +17,7 @@ use crate::truth::{Truth, line_of};
 const VARIABLE: &str = "COLDSTORE_TEST_READER";
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Two readers of a column: one looks at everything again and again, the other follows.
+/// Two readers of a column: one scans it repeatedly, the other follows it.
 pub(crate) struct Readers {
     children: Vec<Child>,
     stop: String,
@@ -45,7 +45,7 @@ impl Readers {
         }
     }
 
-    /// Lets them come to their end, which is when they have seen every slot.
+    /// Waits for their end, after they have seen every slot.
     pub(crate) fn finish(mut self) {
         fs::write(&self.stop, b"").unwrap();
         for child in self.children.drain(..) {
@@ -67,7 +67,7 @@ impl Drop for Readers {
     }
 }
 
-/// Does nothing unless it is started as a reader.
+/// Does nothing unless started as a reader.
 #[test]
 fn a_reader_sees_nothing_but_the_truth() {
     let Ok(told) = env::var(VARIABLE) else { return };
@@ -89,7 +89,7 @@ fn check(truth: &Truth, slot: u64, value: &[u8]) {
     truth.check(slot, &line_of(slot, value));
 }
 
-/// Nothing that was seen once is gone later, in no view.
+/// A slot seen once is in every later view.
 fn scan(reader: &Reader, truth: &Truth, stops: impl Fn() -> bool) {
     let mut seen = BTreeSet::new();
     let mut rounds = 0;
@@ -119,7 +119,7 @@ fn slots_of(view: &View, truth: &Truth) -> BTreeSet<u64> {
     records.collect()
 }
 
-/// Every slot is told of, once, and its value can be read at once.
+/// Every slot is reported once, and its value is readable immediately.
 fn follow(reader: &Reader, truth: &Truth, stops: impl Fn() -> bool) {
     let options = FollowOptions::default().backfilled_from(Slot(0));
     let mut follower = reader.follow(Slot(0), options).unwrap();

@@ -1,4 +1,4 @@
-//! What each slot must hold, as `slot length sha256` in a file that any process can read.
+//! The expected value of each slot, as `slot length sha256` in a file readable by any process.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-/// For each slot the line that `scan --format sha256` must print.
+/// For each slot the expected line of `scan --format sha256`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Truth(BTreeMap<u64, String>);
 
@@ -53,7 +53,7 @@ impl Truth {
         assert_eq!(line, wanted, "slot {slot} holds a wrong value");
     }
 
-    /// What is found is right, and all of these slots are among it.
+    /// Asserts that every found slot is right, and that all wanted slots are found.
     #[track_caller]
     pub(crate) fn check_all(&self, found: &Truth, wanted: impl IntoIterator<Item = u64>) {
         found.0.iter().for_each(|(slot, line)| self.check(*slot, line));

@@ -92,7 +92,7 @@ pub(crate) fn all_states() -> BTreeMap<u64, Vec<u8>> {
     packed.into_iter().map(|(name, state)| (slot(&name), state)).collect()
 }
 
-/// The files of an archive, by their names without the ending.
+/// The files of a packed archive, by name without extension.
 pub(crate) fn packed(path: &str) -> Vec<(String, Vec<u8>)> {
     let mut unpacked = zstd::Decoder::new(fs::File::open(data(path)).unwrap()).unwrap();
     unpacked.window_log_max(27).unwrap();

@@ -1,4 +1,4 @@
-//! Bytes that are not those of the chain: no other bytes have its roots, and none make a panic.
+//! Changed bytes never have the chain's roots, and never cause a panic.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ fn state_root(bytes: &[u8]) -> Option<Root> {
     hash_state(Preset::Minimal, &mut &bytes[..]).ok()?.body.map(|body| body.root)
 }
 
-/// A generator of numbers that are the same every time (xorshift64*).
+/// Reproducible random numbers (xorshift64*).
 struct Numbers(u64);
 
 impl Numbers {
@@ -38,7 +38,7 @@ impl Numbers {
     }
 }
 
-/// Cut, lengthened, with a run of bytes taken out, doubled or overwritten.
+/// Truncates or extends bytes, or removes, doubles or overwrites a run of them.
 fn mangled(bytes: &[u8], numbers: &mut Numbers) -> Vec<u8> {
     let at = numbers.below(bytes.len());
     let end = (at + 1 + numbers.below(64)).min(bytes.len());
@@ -78,7 +78,7 @@ fn a_state_with_one_other_byte_has_another_root_or_none() {
     for (fork, slot) in longest_of_each_fork("STATES.tsv") {
         let mut state = states[&slot].clone();
         let wanted = state_root(&state).unwrap();
-        // A prime, so that every place in the small elements has its turn.
+        // A prime step, so that every offset in small elements is covered.
         for at in (0..state.len()).step_by(29) {
             let bit = 1 << (at % 8);
             state[at] ^= bit;

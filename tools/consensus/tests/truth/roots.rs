@@ -1,4 +1,4 @@
-//! Every root is the one that the specification's code gave.
+//! Every root equals the one from the specification's code.
 
 use std::collections::BTreeSet;
 
@@ -53,7 +53,7 @@ fn the_last_block_of_a_state_is_the_one_with_its_root() {
         let head = hash_state(Preset::Minimal, &mut &state[..]).unwrap().prefix;
         let last = head.latest_block;
         let state_root = if last.slot == slot { states[&slot].root } else { last.state_root };
-        // The genesis block is in the first era, and 576 is behind the last.
+        // The genesis block is in the first era, and slot 576 is after the last.
         assert_eq!(last.root_with_state(state_root), blocks[&last.slot].root, "slot {slot}");
     }
 }
@@ -115,7 +115,7 @@ fn eras_of_the_mainnet_preset_have_their_roots() {
     }
 }
 
-/// Operations of every kind and lists of every length, which a short chain does not come by.
+/// Operations of every kind and lists of every length, which a short chain does not contain.
 #[test]
 fn random_values_of_every_fork_and_both_presets_have_their_roots() {
     let mut seen = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! What a proof rests on, and what it does not reach.
+//! The anchor of a proof, and its limits.
 
 use coldstore::{Column, Slot};
 use coldstore_consensus::Preset;
@@ -15,7 +15,7 @@ fn minimal() -> Held {
     Held::imported(MINIMAL, Preset::Minimal)
 }
 
-/// A state with eight more bytes in its fixed part than fulu's, as a later fork could have.
+/// A state with eight more bytes in its fixed part than fulu's, as of a later fork.
 fn of_later_fork(state: &[u8]) -> Vec<u8> {
     const FIXED_LEN: usize = 10_441;
     const OFFSETS_AT: [usize; 12] =
@@ -37,7 +37,7 @@ fn rests_on_512(proved: &Proved) {
     assert_eq!((report.agreeing_eras, report.blocks), (8, BLOCKS[0]));
     let slots = Some((Slot(512), Slot(575)));
     assert_eq!(report.loose, Loose { eras: 1, blocks: BLOCKS[1], roots: 128, slots });
-    // Those of slots 0 to 448 have their roots in proved eras; that of slot 512 has not.
+    // The states of slots 0 to 448 have their roots in proved eras; the state of slot 512 does not.
     assert_eq!(report.states, 8);
     assert_eq!(proved.why_not, None);
 }
@@ -138,11 +138,11 @@ fn a_skipped_first_slot_is_counted_as_an_import_counts_it() {
     let report = held.proved().report;
     // 62 + 60 + 62 + 56 blocks of 256 slots.
     assert_eq!((report.blocks, report.skipped_slots, report.unknown_slots), (240, 16, 0));
-    // Without the next block nothing tells.
+    // Without the next block it is unknown.
     held.remake(Column::Blocks, |slot, block| (slot != 323).then_some(block));
     let proved = held.proved();
     assert_eq!((proved.report.skipped_slots, proved.report.unknown_slots), (15, 1));
-    // The state of the slot tells what the next block cannot: slot 256 had a block.
+    // The state of the slot shows what the next block cannot: slot 256 had a block.
     let held = Held::of(&era_files(MINIMAL)[5..], Preset::Minimal);
     held.remake(Column::Blocks, |slot, block| (slot != 256).then_some(block));
     let states = Held::of(&era_files(MINIMAL)[4..], Preset::Minimal);

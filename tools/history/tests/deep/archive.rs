@@ -1,4 +1,4 @@
-//! Archives that are damaged and looked at.
+//! Archives to damage and prove.
 
 use std::cell::Cell;
 use std::fs;
@@ -22,23 +22,23 @@ use crate::scratch::scratch;
 pub(crate) struct Held {
     directory: TempDir,
     preset: Preset,
-    /// What an archive's manifest says of its blocks.
+    /// The slot below which blocks were pruned, from the manifest.
     pub(crate) pruned: Cell<Option<Slot>>,
 }
 
-/// What a proof came to.
+/// The result of a proof.
 #[derive(Debug)]
 pub(crate) struct Proved {
     pub(crate) report: DeepReport,
     pub(crate) why_not: Option<NotProved>,
-    /// The eras that a later proof may take.
+    /// The eras that a later proof may reuse.
     pub(crate) kept: Vec<ProvedEra>,
     pub(crate) damages: Vec<(Column, Finding)>,
     pub(crate) notes: Vec<(Column, Finding)>,
 }
 
 impl Proved {
-    /// One damage was found, of this column and slot.
+    /// Asserts a single damage, of this column and slot.
     #[track_caller]
     pub(crate) fn names(&self, column: Column, slot: u64) -> &Finding {
         let is_it =
@@ -49,12 +49,12 @@ impl Proved {
 }
 
 impl Held {
-    /// The files of a chain, imported.
+    /// Imports the files of a chain.
     pub(crate) fn imported(chain: &str, preset: Preset) -> Self {
         Self::of(&era_files(chain), preset)
     }
 
-    /// These files, imported.
+    /// Imports these files.
     pub(crate) fn of(files: &[PathBuf], preset: Preset) -> Self {
         let held = Self { directory: scratch(), preset, pruned: Cell::new(None) };
         let mut archive = ArchiveWriter::open(held.path()).checksums(Checksums::On);
@@ -94,7 +94,7 @@ impl Held {
         self.proved_after(&[], column, trusted)
     }
 
-    /// Takes what it can of an earlier proof.
+    /// Proves the archive, and reuses an earlier proof as far as possible.
     pub(crate) fn proved_after(
         &self,
         earlier: &[ProvedEra],
@@ -126,15 +126,14 @@ impl Held {
         Proved { report, why_not, kept, damages, notes }
     }
 
-    /// Replaces a column by that of another archive.
+    /// Replaces a column by the one of another archive.
     pub(crate) fn take_column(&self, column: Column, other: &Self) {
         let name = column.dir_name();
         fs::remove_dir_all(self.path().join(name)).unwrap();
         fs::rename(other.path().join(name), self.path().join(name)).unwrap();
     }
 
-    /// Makes a column anew from the records that it has, changed by `change`; `None` leaves one out.
-    /// Checksums are kept of it.
+    /// Rebuilds a column from its records, changed by `change`, with checksums; `None` omits a record.
     pub(crate) fn remake(
         &self,
         column: Column,
@@ -158,7 +157,7 @@ impl Held {
         }
     }
 
-    /// Where a slot's stored bytes are in the column's first file.
+    /// The offset of a slot's stored bytes in the column's first file.
     pub(crate) fn place_of(&self, column: Column, slot: u64) -> usize {
         let file = fs::read(self.file(column, "data_00000")).unwrap();
         let view = self.open().column(column).unwrap().view();
@@ -171,7 +170,7 @@ impl Held {
         places.nth(skipped.count()).unwrap().0
     }
 
-    /// Flips a bit of a file while something is looked at.
+    /// Flips a bit of a file during `look`.
     pub(crate) fn flipped<T>(&self, path: &Path, at: usize, look: impl FnOnce(&Self) -> T) -> T {
         let mut bytes = fs::read(path).unwrap();
         bytes[at] ^= 1 << (at % 8);

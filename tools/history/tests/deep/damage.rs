@@ -55,7 +55,7 @@ fn every_block_root_that_differs_is_found() {
         let proved = held.flipped(&path, at, Held::proved);
         let era_first = slot / 64 * 64;
         proved.names(Column::BlockRoots, era_first);
-        // Where there is a block, or one behind it, the slot itself is named.
+        // If the slot or the next one has a block, the slot itself is named.
         let has_block = held.open().column(Column::Blocks).unwrap().view().contains(Slot(slot));
         if has_block.unwrap() {
             proved.names(Column::BlockRoots, slot);
@@ -78,8 +78,8 @@ fn every_state_root_that_differs_is_found() {
     }
 }
 
-/// Both records are whole and both slots have one. A column that is only appended to shows by itself that
-/// its entries do not ascend; of one that is open for backfill nothing but the proof tells.
+/// Both records are intact and both slots have one. In a column without backfill the unordered entries
+/// show it; with backfill only the proof does.
 #[test]
 fn two_swapped_offset_entries_of_roots_are_found_at_both_slots() {
     const ENTRY_BYTES: usize = 8;
@@ -130,7 +130,7 @@ fn a_snapshot_that_differs_is_found_by_its_slot() {
             assert_eq!(proved.damages.len(), 1, "{:?}", proved.damages);
         }
     }
-    // The last one rests on itself, unless its root is trusted.
+    // The last state is unproved unless its root is trusted.
     let start = held.place_of(Column::StateSnapshots, 576);
     let proved = held.flipped(&path, start + 9000, Held::proved);
     assert!(proved.damages.is_empty(), "{:?}", proved.damages);
@@ -151,7 +151,7 @@ fn a_block_that_differs_is_found_by_its_slot() {
     }
 }
 
-/// A block with right frames and checksums, and one byte of its body changed.
+/// A block with valid frames and checksums, and one changed byte in its body.
 #[test]
 fn a_block_that_decodes_and_is_another_one_is_found_by_its_root() {
     let held = minimal();
@@ -184,7 +184,7 @@ fn a_missing_file_is_told_from_blocks_that_were_never_imported() {
     assert_eq!(finding.slot.unwrap().file_id().0, 1);
     assert_eq!(proved.report.skipped_slots, 705, "skipped slots are proved without the file");
 
-    // The same when they were pruned: the roots prove the eras, and no block is missing.
+    // The same with pruned blocks: the roots prove the eras, and no block is missing.
     held.pruned.set(Some(Slot(16384)));
     let pruned = held.proved();
     assert!(pruned.damages.is_empty(), "{:?}", pruned.damages);

@@ -1,4 +1,4 @@
-//! What a later proof takes from an earlier one.
+//! Reuse of an earlier proof.
 
 use std::fs;
 
@@ -25,7 +25,7 @@ fn a_later_proof_takes_what_has_not_changed_and_counts_the_same() {
         ..of.report
     };
     assert_eq!(counts(&first), counts(&again));
-    // An archive that has grown: what was there before is taken.
+    // An archive that has grown: the older eras are reused.
     let smaller = Held::of(&era_files("chain-minimal")[..=5], Preset::Minimal);
     let early = smaller.proved();
     assert_eq!(early.kept.len(), 5);
@@ -37,7 +37,7 @@ fn a_later_proof_takes_what_has_not_changed_and_counts_the_same() {
 fn what_differs_from_the_earlier_proof_is_proved_anew() {
     let held = minimal();
     let kept = held.proved().kept;
-    // Another block in era 5, with right frames and a right checksum.
+    // Another block in era 5, with valid frames and a valid checksum.
     held.remake(Column::Blocks, |slot, mut block| {
         if slot == 300 {
             *block.last_mut().unwrap() ^= 1;
@@ -46,11 +46,11 @@ fn what_differs_from_the_earlier_proof_is_proved_anew() {
     });
     let proved = held.proved_after(&kept, None, &[]);
     proved.names(Column::Blocks, 300);
-    // The column was written anew: from there on records lie elsewhere or are others.
+    // The column was rewritten: from there on the records have moved or changed.
     assert!(proved.report.taken.eras < 9, "{:?}", proved.report.taken);
     assert_eq!(proved.report.blocks, 515);
 
-    // Another root: the state does not have it, whatever was proved before.
+    // Another root: the state does not have it, whatever the earlier proof says.
     let held = minimal();
     let kept = held.proved().kept;
     held.remake(Column::BlockRoots, |slot, mut root| {
@@ -98,10 +98,10 @@ fn without_checksums_everything_is_proved_anew() {
         assert!(proved.kept.is_empty(), "{column}: a proof that cannot be taken is not kept");
         fs::write(&sums, bytes).unwrap();
     }
-    // Roots are hashed anew in any case.
+    // Roots are always hashed again.
     fs::remove_file(held.file(Column::BlockRoots, "data_00000.sum")).unwrap();
     assert_eq!(held.proved_after(&kept, None, &[]).report.taken.eras, 9);
-    // What is kept of blocks alone says nothing of states, and the other way round.
+    // A proof of blocks alone does not cover states, nor the reverse.
     let blocks = held.proved_with(Some(Column::Blocks), &[]).kept;
     let states = held.proved_after(&blocks, Some(Column::StateSnapshots), &[]);
     assert_eq!((states.report.taken, blocks.len()), (Taken::default(), 9));

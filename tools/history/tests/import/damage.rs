@@ -12,7 +12,7 @@ const DAMAGED: [u64; 3] = [1, 4, 7];
 
 const SIGNATURE: std::ops::Range<usize> = 4..100;
 
-/// Puts `bytes` in place of an era's file, and wants the import to refuse it.
+/// Replaces an era's file by `bytes`, and expects the import to refuse it.
 #[track_caller]
 fn assert_refused(place: &Place, era: u64, bytes: &[u8], words: &[&str], what: &str) -> String {
     let path = place.file(era);
@@ -24,7 +24,7 @@ fn assert_refused(place: &Place, era: u64, bytes: &[u8], words: &[&str], what: &
     for word in [&[name], words].concat() {
         assert!(error.contains(word), "{what}: no '{word}' in: {error}");
     }
-    // What the indices show to be damaged is refused before there is an archive.
+    // Damage visible in the indices is refused before the archive is created.
     if era > 1 && place.has_archive() {
         place.assert_ends_with_era(era - 1, what);
     }
@@ -36,7 +36,7 @@ fn around(era: u64) -> Place {
     Place::with_eras(era - 1..=era + 1)
 }
 
-/// Places all over a value, a prime apart, and close to each other among its first fields.
+/// Offsets throughout a value, a prime apart, and denser among its first fields.
 fn places(byte_len: usize, first: usize, step: usize) -> impl Iterator<Item = usize> {
     (0..first.min(byte_len)).step_by(3).chain((first..byte_len).step_by(step))
 }
@@ -76,7 +76,7 @@ fn a_block_with_another_byte_is_refused_by_its_slot() {
             damaged.blocks[at][byte] ^= 1 << (byte % 8);
             let slot = u64::from_le_bytes(parts.blocks[at][100..108].try_into().unwrap());
             let slot = format!("slot {slot}");
-            // Without its slot a block is found by what is around it.
+            // A block without its slot is located by its neighbours.
             let words: &[&str] = if (100..108).contains(&byte) { &[] } else { &[&slot] };
             assert_refused(&place, era, &damaged.to_bytes(), words, &format!("{era}: {byte}"));
         }

@@ -1,5 +1,5 @@
-//! An `.era` file of one era, taken apart to be damaged and put together again: frames and
-//! checksums are right whatever is in them, and the index fits.
+//! An `.era` file of one era, disassembled for damage and reassembled: frames, checksums and index are
+//! always valid.
 
 use std::fs;
 use std::io::Write as _;
@@ -64,7 +64,7 @@ impl EraParts {
         u64::from_le_bytes(block[100..108].try_into().unwrap())
     }
 
-    /// The place of the longest block among the blocks.
+    /// The index of the longest block.
     pub(crate) fn longest(&self) -> usize {
         (0..self.blocks.len()).max_by_key(|at| self.blocks[*at].len()).unwrap()
     }
@@ -103,7 +103,7 @@ fn index(first_slot: u64, offsets: impl Iterator<Item = i64>) -> Vec<u8> {
     record(INDEX, &payload)
 }
 
-/// A file of era 0, with this state.
+/// A file of era 0 with this state.
 pub(crate) fn genesis_file(state: &[u8]) -> Vec<u8> {
     let mut bytes = [record(VERSION, &[]), record(STATE, &framed(state))].concat();
     let index_at = i64::try_from(bytes.len()).unwrap();

@@ -1,4 +1,4 @@
-//! Imports into archives that are thrown away.
+//! Imports into temporary archives.
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -22,7 +22,7 @@ pub(crate) struct Place {
     directory: TempDir,
 }
 
-/// What an import came to.
+/// The result of an import.
 #[derive(Debug)]
 pub(crate) struct Imported {
     pub(crate) error: Option<String>,
@@ -38,7 +38,7 @@ impl Imported {
 }
 
 impl Place {
-    /// With these eras of the minimal chain.
+    /// Creates a place with these eras of the minimal chain.
     pub(crate) fn with_eras(eras: std::ops::RangeInclusive<u64>) -> Self {
         let place = Self { directory: scratch() };
         fs::create_dir(place.files()).unwrap();
@@ -69,7 +69,7 @@ impl Place {
         self.archive().exists()
     }
 
-    /// Another archive, still empty.
+    /// Removes the archive.
     pub(crate) fn clear(&self) {
         let _ = fs::remove_dir_all(self.archive());
     }
@@ -97,7 +97,7 @@ impl Place {
             ImportColumns { blocks, block_roots, state_roots, state_snapshots: Some(snapshots) };
         let mut observer = |_: &Progress<'_>| ControlFlow::Continue(());
         let done = import_proved(&plan, columns, States::All, &mut prover, &mut observer);
-        // A file that was left out is the reason for whatever is missing behind it.
+        // A file left out explains everything missing after it.
         let left_out = plan.bad_files().first().map(|file| file.error.to_string());
         let error = left_out.or(done.err().map(|failure| failure.error.to_string()));
         Ok((error, prover.into_report()))
@@ -111,7 +111,7 @@ impl Place {
         }
     }
 
-    /// The archive holds the eras up to this one and nothing behind them.
+    /// Asserts that the archive ends with this era.
     #[track_caller]
     pub(crate) fn assert_ends_with_era(&self, era: u64, what: &str) {
         let archive = self.open();

@@ -1,4 +1,4 @@
-//! What a trusted state root proves, and what nothing proves without one.
+//! The effect of a trusted state root, and what remains unproved without one.
 
 use std::fs;
 use std::path::Path;
@@ -22,7 +22,7 @@ fn roots_at(state: &[u8], at: usize) -> Vec<[u8; 32]> {
 const BLOCK_ROOTS_AT: usize = 176;
 const STATE_ROOTS_AT: usize = BLOCK_ROOTS_AT + 64 * 32;
 
-/// Makes era 4 (deneb) another one that agrees with itself: its last block has other graffiti.
+/// Forges a consistent era 4 (deneb): its last block has other graffiti.
 fn forge(path: &Path) {
     let mut parts = EraParts::read(path);
     let graffiti_at = 100 + 84 + 96 + 72;
@@ -32,11 +32,11 @@ fn forge(path: &Path) {
     let state = &mut parts.state;
     let last_root_at = STATE_ROOTS_AT - 32;
     state[last_root_at..STATE_ROOTS_AT].copy_from_slice(&root.0);
-    // The state's last block is the one of slot 256, whose parent this is.
+    // The state's latest block is that of slot 256, whose parent this is.
     let parent_at = 64 + 16;
     state[parent_at..parent_at + 32].copy_from_slice(&root.0);
     let (blocks, states) = (roots_at(state, BLOCK_ROOTS_AT), roots_at(state, STATE_ROOTS_AT));
-    // The last field of a deneb state are its historical summaries.
+    // The last field of a deneb state is its historical summaries.
     let summary_at = state.len() - 64;
     state[summary_at..summary_at + 32].copy_from_slice(&vector_root(&blocks).0);
     let short_root = format!("0x{}", era_root(&blocks, &states).short());
@@ -87,7 +87,7 @@ fn the_last_state_is_proved_by_a_trusted_root_alone() {
     let place = Place::with_eras(7..=9);
     let path = place.file(9);
     let mut parts = EraParts::read(&path);
-    // A balance, or whatever is in the middle: nothing else says what it should be.
+    // A balance or another field in the middle, which nothing else determines.
     let middle = parts.state.len() / 2;
     parts.state[middle] ^= 1;
     fs::write(&path, parts.to_bytes()).unwrap();
@@ -109,7 +109,7 @@ fn a_trusted_root_within_an_era_is_compared() {
     let nowhere = TrustedRoot { slot: Slot(10 * ERA_SLOTS + 1), root: Root([7; 32]) };
     let error = place.import(&[nowhere]).error.unwrap();
     assert!(error.contains("slot 641"), "{error}");
-    // What the archive has is compared as well.
+    // The archive's own records are compared too.
     let held = TrustedRoot { root: Root([7; 32]), ..true_root(10) };
     fs::remove_file(place.file(1)).unwrap();
     let error = place.import(&[held]).error.unwrap();
@@ -144,7 +144,7 @@ fn an_import_that_goes_on_is_tied_to_the_snapshot_before_it() {
     fs::remove_file(&forged).unwrap();
     fs::write(&path, whole).unwrap();
     let proved = place.import(&[]).succeeded();
-    // Era 0 has no slots by which the archive could tell that it is done.
+    // Era 0 has no slots that would show that it is complete.
     assert_eq!(proved.agreeing_eras, 3 + 1);
     place.assert_ends_with_era(6, "all");
 }

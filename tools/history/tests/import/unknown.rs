@@ -1,4 +1,4 @@
-//! Forks that are not known here: what is at fixed places is compared, and the rest is told.
+//! Unknown forks: fixed fields are compared, and the rest is reported.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ const ERA: u64 = 9;
 const STATE_SLOT: u64 = ERA * ERA_SLOTS;
 const SLOTS_PER_EPOCH: u64 = 8;
 
-/// Where a fulu state of the minimal preset has the offsets of its variable fields.
+/// Positions of the offsets of the variable fields in a fulu state of the minimal preset.
 const OFFSETS_AT: [usize; 12] =
     [4272, 4348, 4360, 4364, 6928, 6932, 7057, 10_229, 10_249, 10_301, 10_305, 10_309];
 const FIXED_LEN: usize = 10_441;
@@ -20,7 +20,7 @@ fn offset_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
 }
 
-/// A state that a fork after fulu could have: one more number in its fixed part.
+/// A state as of a fork after fulu: one more number in its fixed part.
 fn of_later_fork(state: &[u8], version: [u8; 4], epoch: u64) -> Vec<u8> {
     assert_eq!(offset_at(state, OFFSETS_AT[0]) as usize, FIXED_LEN);
     let mut state = state.to_vec();
@@ -34,7 +34,7 @@ fn of_later_fork(state: &[u8], version: [u8; 4], epoch: u64) -> Vec<u8> {
     state
 }
 
-/// A body whose fixed part is longer than that of any known fork.
+/// Makes the body's fixed part longer than that of any known fork.
 fn make_unknown(block: &mut [u8]) {
     let proposer_slashings_at = 184 + 200;
     let longer = offset_at(block, proposer_slashings_at) + 4;
@@ -58,7 +58,7 @@ fn a_state_of_a_later_fork_is_taken_and_told_of() {
     assert_eq!(proved.unknown_blocks, 0, "all of them were before the fork");
     assert!(proved.blocks > blocks);
 
-    // The fork three epochs before: its blocks are laid out anew, too.
+    // The fork starts three epochs earlier: its blocks have a new layout too.
     let epoch = STATE_SLOT / SLOTS_PER_EPOCH - 3;
     let mut parts = EraParts::read(&path);
     parts.state[56..64].copy_from_slice(&epoch.to_le_bytes());
@@ -71,7 +71,7 @@ fn a_state_of_a_later_fork_is_taken_and_told_of() {
     let proved = place.import(&[]).succeeded();
     assert_eq!((proved.unknown_blocks, count > 0), (count, true));
 
-    // A block in front of the fork is of a known one, or damaged.
+    // A block before the fork is of a known one, or damaged.
     let first = parts.blocks.iter_mut().find(|block| slot_of(block) < epoch * SLOTS_PER_EPOCH);
     make_unknown(first.unwrap());
     fs::write(&path, parts.to_bytes()).unwrap();
@@ -103,7 +103,7 @@ fn a_damaged_state_is_not_taken_for_one_of_a_later_fork() {
     }
 }
 
-/// The first state of the files does not tell their preset; a later one is damaged.
+/// The first state does not show the preset; a later one is damaged.
 #[test]
 fn a_state_of_no_known_preset_is_called_that_and_one_among_known_ones_is_damaged() {
     for (eras, wanted) in [(ERA..=ERA, "unsupported preset"), (7..=ERA, "corrupt state record")] {
