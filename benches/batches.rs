@@ -1,8 +1,7 @@
-//! What the size of a batch does: to the puts, and to the first touch of what they wrote, which is
-//! in memory still. The page cache keeps what comes in one write in large pages, and those are mapped
-//! at once.
+//! Effect of the batch size on puts, and on the first touch of the written records, still resident. The
+//! page cache stores one write in large pages, which are mapped at once.
 //!
-//! `cargo bench --bench batches` prints a table; medians of 7 rounds, in which the sizes take turns.
+//! `cargo bench --bench batches` prints a table with medians of 7 rounds, in which the sizes alternate.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod support;
@@ -76,7 +75,7 @@ fn measure(blocks: &[(Slot, &[u8])], size: usize) -> [f64; NAMES.len()] {
     [put, first, plain(path, blocks.len()), second]
 }
 
-/// A byte of each page: nanoseconds for each.
+/// Touches a byte of each page; returns nanoseconds per page.
 fn touch_all<'a>(values: impl Iterator<Item = &'a [u8]>) -> f64 {
     let (mut pages, mut sum) = (0, 0_u64);
     let start = Instant::now();
@@ -88,7 +87,7 @@ fn touch_all<'a>(values: impl Iterator<Item = &'a [u8]>) -> f64 {
     start.elapsed().as_secs_f64() * 1e9 / f64::from(pages)
 }
 
-/// The first pass over a map of the first data file with nothing around it.
+/// The first pass over a plain map of the first data file.
 fn plain(directory: &Path, blocks: usize) -> f64 {
     let map = map(&File::open(directory.join("data_00000")).unwrap());
     touch_all(map[8..].chunks_exact(8 + BLOCK_BYTES).take(blocks).map(|record| &record[8..]))

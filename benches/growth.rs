@@ -1,6 +1,6 @@
-//! What things cost as a column grows: 10 to 10,000 sealed files.
+//! Cost of operations as a column grows: 10 to 10,000 sealed files.
 //!
-//! `cargo bench --bench growth` prints a table; medians of 21 rounds, in which the sizes take turns.
+//! `cargo bench --bench growth` prints a table with medians of 21 rounds, in which the sizes alternate.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod support;
@@ -13,7 +13,7 @@ use coldstore::{Column, Reader, ReaderOptions, SLOTS_PER_FILE, Slot, Writer, Wri
 use support::{Random, digest, open, open_with, root_of};
 use tempfile::TempDir;
 
-/// One column, open for both.
+/// One column, open for reading and writing.
 struct Subject {
     files: u64,
     directory: TempDir,
@@ -32,11 +32,11 @@ const NAMES: [&str; 6] = [
     "commit of a root, ms",
 ];
 
-/// When a record of every file has been touched in one view.
+/// Measured after a record of every file was touched in one view.
 struct Touched {
-    /// Resident bytes for each file.
+    /// Resident bytes per file.
     bytes: u64,
-    /// All maps.
+    /// Number of maps.
     maps: usize,
     /// Refresh after a commit, in µs.
     refresh: f64,
@@ -78,7 +78,7 @@ impl Subject {
     fn new(files: u64) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let writer = grow(directory.path(), files);
-        // All of them may stay mapped.
+        // All files may stay mapped.
         let options = ReaderOptions::default().max_mapped_files(usize::MAX);
         let reader = open_with(directory.path(), options);
         let random = Random::new();

@@ -21,7 +21,7 @@ fn main() {
     if let Some(at) = arguments.iter().position(|argument| argument == "--instructions") {
         return instructions(&arguments[at + 1], arguments[at + 2].parse().unwrap());
     }
-    // Without `--bench` this is `cargo test`: see that it runs.
+    // Without `--bench` this is `cargo test`: a smoke test.
     let quick = !arguments.iter().any(|argument| argument == "--bench");
     let (records, gets, rounds) =
         if quick { (1 << 14, 1 << 10, 2) } else { (RECORDS, GETS, ROUNDS) };
@@ -30,7 +30,7 @@ fn main() {
     refresh_and_open(if quick { 10 } else { 1000 }, rounds);
 }
 
-/// Nanoseconds for each of `count` operations.
+/// Nanoseconds per operation, for `count` operations.
 fn time(count: usize, work: impl FnOnce() -> u64) -> f64 {
     let start = Instant::now();
     black_box(work());
@@ -50,13 +50,13 @@ fn report(what: &str, subject: Vec<f64>, floor: &[f64]) {
     println!("{what:<44} {ours:>9.1} ns  floor {floor:>7.1} ns  {ratio:.3}× ({low:.3}–{high:.3})");
 }
 
-/// Sums up what `get` returns for each slot. With a `mask` of 0 that the compiler does not know
-/// each slot depends on the root before it: no get begins before the last one is done.
+/// Sums the results of `get` for all slots. With a `mask` of 0 unknown to the compiler, each slot
+/// depends on the previous root, so gets do not overlap.
 fn sum(slots: &[Slot], mask: u64, get: impl Fn(Slot) -> u64) -> u64 {
     slots.iter().fold(0, |sum, slot| sum ^ get(Slot(slot.0 + (sum & mask))))
 }
 
-/// The floor is part of its loop as well.
+/// Inlined, because the floor is part of its loop too.
 #[inline]
 fn get(view: &View, slot: Slot) -> u64 {
     digest(view.get_stored(slot).unwrap().unwrap())
@@ -81,12 +81,12 @@ fn warm_gets<const DEPENDENT: bool>(
     slots: &[Slot],
     rounds: usize,
 ) {
-    // The compiler knows the one mask and not the other.
+    // `black_box` hides the 0 from the compiler.
     let mask = if DEPENDENT { black_box(0) } else { 0 };
     let mut times = [(); 3].map(|()| Vec::new());
     for round in 0..rounds {
         for turn in 0..3 {
-            // Every other round goes backwards: none of them always runs behind the same one.
+            // Every other round runs backwards, so that no subject always follows the same one.
             let turn = if round % 2 == 0 { turn } else { 3 - turn };
             let index = (round + turn) % 3;
             times[index].push(time(slots.len(), || match index {

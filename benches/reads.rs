@@ -1,6 +1,6 @@
 //! Criterion benches of the read path, with their floor in the same run.
 //!
-//! `cargo bench --bench reads`; for ratios that a noisy machine does not spoil, `--bench ratios`.
+//! Run with `cargo bench --bench reads`. On a noisy machine use `--bench ratios`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;

@@ -1,8 +1,8 @@
 //! Random reads of blocks with less memory than data, by each [`Access`] and by `pread`.
 //!
-//! The limit comes from outside, for it takes rights that a bench does not have:
-//! `systemd-run --scope -p MemoryMax=1G cargo bench --bench short_memory`. Each subject runs in a process of
-//! its own, so that none finds what another one has mapped.
+//! The limit is set from outside, since it needs privileges: `systemd-run --scope -p MemoryMax=1G cargo
+//! bench --bench short_memory`. Each subject runs in a separate process, so that none benefits from the
+//! maps of another.
 #![allow(missing_docs, unsafe_code, clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod support;
@@ -29,8 +29,8 @@ const SUBJECTS: [(&str, Option<Access>); 5] = [
     ("pread", None),
 ];
 
-/// How many blocks of 20 to 150 KB there are, how long each subject gets to come to rest and again
-/// to be measured, and how often.
+/// Number of blocks of 20 to 150 KB, time for each subject to settle and again to be measured, and
+/// number of rounds.
 struct Scale {
     blocks: u64,
     time: Duration,
@@ -80,7 +80,7 @@ fn main() {
     }
 }
 
-/// Blocks that lie one behind the other, some hundred MB in a file.
+/// Writes consecutive blocks, some hundred MB per file.
 fn write(directory: &Path, blocks: u64) {
     let spec = ColumnSpec {
         record_type: [0x7E, 0],
@@ -98,7 +98,7 @@ fn write(directory: &Path, blocks: u64) {
     }
 }
 
-/// Reads for twice the time, and prints what was measured in the second half.
+/// Reads for twice the time, and prints the measurements of the second half.
 fn measure(directory: &Path, subject: &str, skewed: bool, scale: &Scale) {
     for entry in std::fs::read_dir(directory).unwrap() {
         fadvise(File::open(entry.unwrap().path()).unwrap(), 0, None, Advice::DontNeed).unwrap();
@@ -121,7 +121,7 @@ fn measure(directory: &Path, subject: &str, skewed: bool, scale: &Scale) {
         _ => touch(stored(&view, slot)),
     };
     let mut random = Random::new();
-    // Nine in ten of the skewed ones are of an eighth of the blocks.
+    // Nine in ten of the skewed reads hit an eighth of the blocks.
     let mut pick = || match random.next() {
         number if skewed && (number >> 40) % 10 < 9 => number % (scale.blocks / 8) * 8,
         number => number % scale.blocks,
@@ -148,7 +148,7 @@ fn stored(view: &View, slot: Slot) -> &[u8] {
     view.get_stored(slot).unwrap().unwrap()
 }
 
-/// Looks at a byte of each page, and returns the length.
+/// Reads a byte of each page, and returns the length.
 fn touch(block: &[u8]) -> usize {
     black_box(block.iter().step_by(4096).fold(0_u64, |sum, byte| sum + u64::from(*byte)));
     block.len()

@@ -1,8 +1,8 @@
 //! The daemon under load, against its floor if there is one.
 //!
 //! `cargo bench -p coldstore-tools --bench daemon` prints a table, `-- puts flushes streams latency`
-//! parts of it; without `--bench` it is a quick run that only sees that everything works. Flushes are counted by `strace`, where that may be
-//! used. `COLDSTORE_BENCH_DIR` names a directory on the disk that is to be measured.
+//! parts of it; without `--bench` it is a quick smoke test. Flushes are counted by `strace`, if
+//! permitted. `COLDSTORE_BENCH_DIR` names a directory on the disk to measure.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 

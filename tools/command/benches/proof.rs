@@ -2,8 +2,8 @@
 //! same bytes.
 //!
 //! `cargo bench -p coldstore-tools --bench proof` prints a table, `-- hash import deep` parts of
-//! it; without `--bench` it is a quick run that only sees that everything works.
-//! `COLDSTORE_BENCH_DIR` names a directory on the disk that is to be measured.
+//! it; without `--bench` it is a quick smoke test. `COLDSTORE_BENCH_DIR` names a directory on the disk
+//! to measure.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
