@@ -178,7 +178,8 @@ fn read_manifest(archive: &Path) -> Result<Option<Vec<u8>>> {
     let path = archive.join(manifest::FILE_NAME);
     if let Some(intent) = known.intents().first() {
         let source = std::io::Error::other(format!(
-            "it records an unfinished operation ({intent:?}): finish it first"
+            "it records an unfinished {}: run the command that began it again, then copy",
+            intent.kind
         ));
         return Err(Error::io(path, "copy an archive by", source));
     }

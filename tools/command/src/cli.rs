@@ -55,8 +55,8 @@ pub(crate) enum Verb {
     SlotOf(verbs::slot_of::SlotOf),
     Index(verbs::index::Index),
     Follow(verbs::follow::Follow),
-    Write(verbs::write::Write),
-    Send(verbs::send::Send),
+    Write(verbs::write::WriterDaemon),
+    Send(verbs::send::SendStream),
     Completions(verbs::completions::Completions),
     Man(verbs::man::Man),
 }

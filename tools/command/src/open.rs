@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use coldstore::archive::check::{self, Lacking};
 use coldstore::format::names::{self, SlotFile};
-use coldstore::{Archive, Column, Reader, ReaderOptions};
+use coldstore::{Archive, Column, Manifest, Reader, ReaderOptions, manifest};
 
 use crate::cli::ColumnOf;
 use crate::output;
@@ -37,6 +37,21 @@ pub(crate) fn tell_lacking(root: &Path) -> Result<()> {
     for lacking in lacking(root)? {
         output::tell(&format!("{}: {lacking}", name_of(lacking.severity)));
     }
+    Ok(())
+}
+
+/// Prints what is unknown because the manifest is missing, or was lost and rebuilt.
+pub(crate) fn tell_unknown(root: &Path) -> Result<()> {
+    let fate = match Manifest::read(root)? {
+        None => "is missing; the next command that writes rebuilds it",
+        Some(manifest) if manifest.rebuilt => "was lost and rebuilt",
+        Some(_) => return Ok(()),
+    };
+    output::tell(&format!(
+        "note: {} {fate}; which states were to be kept, what was pruned and what was unfinished is \
+         unknown",
+        manifest::FILE_NAME
+    ));
     Ok(())
 }
 

@@ -25,7 +25,7 @@ use crate::input::Input;
 /// COMMITTED, the first slot, the last slot, and the number of records in the request. Sending a stream
 /// again is safe: records already stored count too.
 #[derive(Debug, Args)]
-pub(crate) struct Send {
+pub(crate) struct SendStream {
     /// The daemon's socket
     socket: PathBuf,
     /// The column's name
@@ -51,7 +51,7 @@ const READ_BUFFER_BYTES: usize = 256 << 10;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
 
-impl Send {
+impl SendStream {
     pub(crate) fn run(self) -> Result<Answer> {
         let mut input = Input::open(self.file.as_deref())?;
         let name = format!("send {}", self.column);

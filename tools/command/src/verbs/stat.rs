@@ -131,6 +131,7 @@ struct Counted {
 impl Stat {
     pub(crate) fn run(self) -> Result<Answer> {
         open::tell_lacking(&self.archive)?;
+        open::tell_unknown(&self.archive)?;
         let archive = open::archive(&self.archive)?;
         let manifest = Manifest::read(&self.archive)?.unwrap_or_default();
         let network = Chain::recorded(&manifest);

@@ -136,6 +136,9 @@ impl Verify {
         };
         let mut report = Report::new(self.json, self.deep);
         report.lacking(&self.archive, &lacking)?;
+        if !self.json {
+            open::tell_unknown(&self.archive)?;
+        }
         if self.deep {
             Deep::check_arguments(&self, &columns)?;
         }

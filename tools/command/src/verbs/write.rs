@@ -20,7 +20,7 @@ use crate::open;
 /// Ends on SIGINT and SIGTERM after all accepted writes are durable and acknowledged; a second signal
 /// ends it at once.
 #[derive(Debug, Args)]
-pub(crate) struct Write {
+pub(crate) struct WriterDaemon {
     /// The archive's directory, created if missing
     archive: PathBuf,
     /// The socket; a stale socket of a dead daemon is replaced
@@ -65,7 +65,7 @@ fn parse_metrics(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_| "a port, or an IP address and a port (127.0.0.1:9464, [::1]:9464)".to_owned())
 }
 
-impl Write {
+impl WriterDaemon {
     pub(crate) fn run(self) -> Result<Answer> {
         if check::is_there(&self.archive)? && check::is_archive(&self.archive)? {
             open::tell_lacking(&self.archive)?;
