@@ -336,7 +336,7 @@ fn an_archive_does_not_begin_behind_a_bad_file() {
     }
     let import = ["import", &archive.arg(), &directory];
     let run = coldstore(&import).exits(3);
-    let wanted = format!("begin with era 3, and eras before it, which {} may", first.display());
+    let wanted = format!("begin with era 3, but {} may be an earlier era", first.display());
     assert!(run.stderr.contains(&wanted), "{}", run.stderr);
     assert!(!archive.path().exists());
     // With the first one present the archive begins where it should, and the other one keeps later eras
