@@ -136,9 +136,6 @@ impl Verify {
         };
         let mut report = Report::new(self.json, self.deep);
         report.lacking(&self.archive, &lacking)?;
-        if !self.json {
-            open::tell_unknown(&self.archive)?;
-        }
         if self.deep {
             Deep::check_arguments(&self, &columns)?;
         }
@@ -162,6 +159,9 @@ impl Verify {
             output::tell("not proved: not all of the archive can be read");
         }
         let is_proved = report.tell_verdict();
+        if !self.json {
+            open::tell_unknown(&self.archive)?;
+        }
         proved?;
         let Report { mut out, verified, failed, .. } = report;
         if self.json {
