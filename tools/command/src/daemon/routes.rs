@@ -24,7 +24,7 @@ use super::export::export;
 use super::ingest::{self, Room};
 use super::intake::{Admission, Intake};
 use super::limits::Held;
-use super::metrics::{Answered, Metrics};
+use super::metrics::{self, Answered, Metrics};
 use super::refused::{RefusalKind, Refused, no_answer};
 use super::status;
 use crate::cli::slot_range;
@@ -271,7 +271,7 @@ async fn get_metrics(State(daemon): State<Arc<Daemon>>) -> Result<Response, Refu
             Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal", None, error.to_string())
         })
     });
-    Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text.await?).into_response())
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text.await?).into_response())
 }
 
 /// Runs blocking system calls on a thread of the blocking pool.

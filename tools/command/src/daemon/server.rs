@@ -68,7 +68,7 @@ pub(crate) struct Options {
 /// 5. wait for the answers in flight,
 /// 6. finish the queued jobs and release the locks.
 pub(crate) fn run(archive: ArchiveWriter, options: &Options) -> Result<()> {
-    let metrics = Metrics::new()?;
+    let metrics = Metrics::new();
     let root = archive.root().to_owned();
     let mut archive = archive.deferred(true);
     archive.columns(Column::ALL.map(|column| (column, options.backfill.contains(&column))))?;

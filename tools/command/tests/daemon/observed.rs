@@ -6,7 +6,7 @@ use crate::host::Daemon;
 use crate::support::{Archive, roots, stream};
 
 #[test]
-fn the_status_tells_of_every_column() {
+fn the_status_has_every_column() {
     let archive = Archive::new();
     let daemon = Daemon::raw(&archive, &["--backfill"]);
     daemon.ask("PUT", "/v1/bss/77", b"x").exits_with(201);
@@ -24,7 +24,7 @@ fn the_status_tells_of_every_column() {
 }
 
 #[test]
-fn every_metric_is_there_from_the_start_in_prometheus_text() {
+fn every_metric_is_present_from_the_start_in_prometheus_text() {
     let archive = Archive::new();
     let daemon = Daemon::raw(&archive, &[]);
     let reply = daemon.get("/metrics").exits_with(200);
@@ -85,6 +85,66 @@ fn the_metrics_move_with_the_commits() {
 fn assert_counts(text: &str, line: &str) {
     let wanted = format!("coldstore_{line}");
     assert!(text.lines().any(|found| found == wanted), "no {wanted} in {text}");
+}
+
+/// Dashboards and alerts depend on these.
+const METRICS: [(&str, &str, &str); 18] = [
+    (
+        "backfill_file_switches_total",
+        "counter",
+        "Commits after which backfill had moved on to another sealed file",
+    ),
+    ("build_info", "gauge", "1, with the version of the daemon"),
+    ("commit_jobs", "histogram", "Jobs that were answered by one commit"),
+    (
+        "commit_seconds",
+        "histogram",
+        "How long a commit took, from its first write to the durable conf",
+    ),
+    ("commits_total", "counter", "Durable commits"),
+    ("connections", "gauge", "Open connections"),
+    (
+        "flush_seconds",
+        "histogram",
+        "How long a commit waited for its flushes: data, offsets, checksums, the new conf",
+    ),
+    ("held_bytes", "gauge", "Bytes of request bodies held at the moment"),
+    ("highest_slot", "gauge", "The highest slot with a record, -1 without any"),
+    (
+        "http_request_seconds",
+        "histogram",
+        "From the head of a request to that of its answer; a body is received in between",
+    ),
+    ("http_requests_total", "counter", "Requests that were answered"),
+    ("payload_bytes_total", "counter", "Bytes of payload written, as stored"),
+    ("poisoned", "gauge", "1 when nothing more is written until a restart"),
+    ("queue_bytes", "gauge", "Bytes of payload that wait or are being written"),
+    ("queue_jobs", "gauge", "Jobs that wait or are being written"),
+    ("records_total", "counter", "Records written"),
+    ("refusals_total", "counter", "Requests that were refused, by kind of error"),
+    ("spooled_bytes", "gauge", "Bytes of large values in spool files"),
+];
+
+#[test]
+fn metrics_keep_their_names_types_help_and_bucket_labels() {
+    let archive = Archive::new();
+    let daemon = Daemon::raw(&archive, &[]);
+    daemon.ask("PUT", "/v1/bbr/5", &[1; 32]).exits_with(201);
+    daemon.get("/v1/bbr/6").refuses(404, "NoRecord");
+    let text = daemon.get("/metrics").exits_with(200).text();
+    let heads: Vec<&str> = text.lines().filter(|line| line.starts_with('#')).collect();
+    for (name, kind, help) in METRICS {
+        let (help, kind) =
+            (format!("# HELP coldstore_{name} {help}"), format!("# TYPE coldstore_{name} {kind}"));
+        assert!(heads.windows(2).any(|pair| pair == [&help, &kind]), "no {help}, {kind} in {text}");
+    }
+    assert_eq!(heads.len(), 2 * METRICS.len(), "{text}");
+    for bound in ["0.0005", "0.1", "1", "20", "+Inf"] {
+        assert!(text.contains(&format!("flush_seconds_bucket{{column=\"bbr\",le=\"{bound}\"}} ")));
+    }
+    for bound in ["1", "1024", "+Inf"] {
+        assert_counts(&text, &format!("commit_jobs_bucket{{column=\"bbr\",le=\"{bound}\"}} 1"));
+    }
 }
 
 #[test]
