@@ -78,6 +78,7 @@ pub mod read;
 pub mod removal;
 pub mod slot;
 pub mod stat;
+mod sync;
 pub mod verify;
 // Parts of the writer are used by the importer only.
 #[cfg_attr(not(feature = "era"), allow(dead_code))]

@@ -15,6 +15,7 @@ use crate::column::Column;
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
 use crate::removal;
+use crate::sync::thread;
 use crate::write::{
     Checksums, Door, Locked, Pipeline, PipelineOptions, Writer, WriterOptions, settle,
 };
@@ -340,12 +341,12 @@ fn open_writers(
     if locked.len() == 1 {
         return locked.drain(..).map(Writer::open_locked).collect();
     }
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let threads: Vec<_> = locked
             .into_iter()
             .map(|column| scope.spawn(move || Writer::open_locked(column)))
             .collect();
-        let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
+        let joined = threads.into_iter().map(thread::ScopedJoinHandle::join);
         joined.map(|opened| opened.unwrap_or_else(|p| std::panic::resume_unwind(p))).collect()
     })
 }

@@ -1,12 +1,12 @@
 //! An archive, open for reading.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::check;
 use crate::column::Column;
 use crate::error::{Error, Result};
 use crate::read::{Reader, ReaderOptions};
+use crate::sync::{Mutex, OnceLock, PoisonError};
 use crate::write::copy;
 
 /// An archive, open for reading. Creates nothing; each column is opened on first use.

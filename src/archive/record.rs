@@ -1,7 +1,6 @@
 //! Updates the manifest while an archive is open for writing.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::check::Held;
 use crate::column::Column;
@@ -12,6 +11,7 @@ use crate::manifest::{Manifest, StatesPolicy};
 use crate::occupancy::lowest_slot;
 use crate::read::{Reader, ReaderOptions};
 use crate::slot::{SLOTS_PER_FILE, Slot};
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Records the highest slots of an archive's columns, and whether the newest state is proved. Does nothing
 /// without a manifest. The caller must hold the columns' locks, so that no commit is undone meanwhile.

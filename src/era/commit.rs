@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::convert::Infallible;
 use std::hash::BuildHasher;
 use std::io::{self, Read};
-use std::thread::ScopedJoinHandle;
 
 use super::columns::ImportColumns;
 use super::e2store::{RecordAt, record_type};
@@ -20,6 +19,8 @@ use super::verify::Verified;
 use crate::column::Column;
 use crate::error::Error;
 use crate::slot::Slot;
+use crate::sync::channel;
+use crate::sync::thread::{self, ScopedJoinHandle};
 use crate::write::{Committed, Form, Prepared, Writer};
 
 /// Maximum bytes and number of blocks that are held in memory for one commit.
@@ -28,7 +29,7 @@ const BATCH_BLOCKS: usize = 8192;
 
 /// A token that a task holds until it has written its data and starts to wait for the disk. Other CPU
 /// work starts when the last token is dropped: the sooner the disk is busy, the sooner the import ends.
-pub(super) type Writing = crossbeam_channel::Sender<Infallible>;
+pub(super) type Writing = channel::Sender<Infallible>;
 
 /// Commits an era:
 ///
@@ -67,7 +68,7 @@ pub(super) fn commit(
     let mut of_state = progress.beside(state.record.offset);
     let refused_roots = |source| refused(&path, &group, Column::BlockRoots, source);
     let lacks = era.lacks;
-    let (outcome, block_roots) = std::thread::scope(|scope| {
+    let (outcome, block_roots) = thread::scope(|scope| {
         let state = if let LackingState::Lacking(_) = lacks.state {
             let snapshots = state_snapshots.as_deref_mut().ok_or(ImportError::NoSnapshotColumn)?;
             let (mut file, record, progress) = (file.again()?, state.record, &mut of_state);

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::format::frames::{
     CHUNK_HEADER_BYTES, Chunk, Chunks, FrameFault, MAX_CHUNK_BYTES, body_len,
 };
+use crate::sync::thread;
 
 /// Number of chunks of a large value that are read ahead and decoded on all cores: 4 MiB of the value.
 const CHUNKS_AHEAD: usize = 64;
@@ -322,11 +323,11 @@ fn decode_all(
     chunks: &[(Chunk<'_>, u64)],
     parts: &mut Vec<Vec<u8>>,
 ) -> Result<(), (FrameFault, u64)> {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = chunks.len().div_euclid(CHUNKS_FOR_A_THREAD).clamp(1, cores);
     parts.resize_with(threads, Vec::new);
     let mut shares = chunks.chunks(chunks.len().div_ceil(threads).max(1));
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let (mut first, mut helpers) = (None, Vec::new());
         for part in parts {
             part.clear();

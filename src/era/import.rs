@@ -34,6 +34,8 @@ use super::verify::{Verified, verify};
 use crate::column::Column;
 use crate::error::Error;
 use crate::slot::Slot;
+use crate::sync::channel;
+use crate::sync::thread;
 use crate::write::Writer;
 
 /// Maximum bytes of verified blocks that stay in memory until the commit; likewise for a state. They need
@@ -180,8 +182,8 @@ fn import_file(
 ) -> Result<Ready, ImportError> {
     let Next { mut file, eras: positions } = next;
     // 1.
-    let (committed, verified) = std::thread::scope(|scope| {
-        let (writing, written) = crossbeam_channel::bounded(0);
+    let (committed, verified) = thread::scope(|scope| {
+        let (writing, written) = channel::bounded(0);
         let before =
             ready.as_mut().map(|ready| scope.spawn(|| committer.commit_eras(ready, Some(writing))));
         // Until the commit waits for the disk, it has priority on the cores. The channel

@@ -1,12 +1,12 @@
 //! Reports the progress of an import to its observer, and records the observer's request to stop.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use super::error::ImportError;
 use super::plan::Plan;
 use super::report::{EraReport, Observer, Phase, Progress};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Mutex, PoisonError};
 
 /// Bytes of a state between two reports; states are decoded in small pieces.
 const REPORT_BYTES: u64 = 1 << 20;

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, Seek};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::e2store::{RecordAt, RecordFile, record_type};
 use super::frames::{self, Decoded, Fault};
@@ -15,6 +14,8 @@ use super::ssz::{self, BlockHead};
 use super::tee_decode;
 use crate::error::{Error, Result};
 use crate::slot::Slot;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::thread;
 
 /// Bytes of payload that are read ahead and decoded on all cores.
 const AHEAD_BYTES: u64 = 4 << 20;
@@ -385,7 +386,7 @@ fn decode_all(
     hasher: Option<&RandomState>,
     proof: Option<&dyn EraProof>,
 ) -> Vec<Ahead> {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let next = AtomicUsize::new(0);
     let work = || {
         let (mut done, mut decoder) = (Vec::new(), frames::Stored::new());
@@ -404,7 +405,7 @@ fn decode_all(
         }
         done
     };
-    let mut all = std::thread::scope(|scope| {
+    let mut all = thread::scope(|scope| {
         let helpers: Vec<_> = (1..cores.min(records.len())).map(|_| scope.spawn(work)).collect();
         let mut all = work();
         for helper in helpers {

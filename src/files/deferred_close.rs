@@ -4,6 +4,11 @@
 //! waits while the journal commits; on one that discards freed blocks at once, it waits for the
 //! medium. Beside a writer that commits continuously it takes 0.2 to 0.4 ms: enough for a reader to
 //! read thousands of records, and nearly the time to flush a small commit.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "its thread outlives the tests that `crate::sync` exists for"
+)]
 
 use std::fs::File;
 use std::sync::OnceLock;

@@ -12,6 +12,7 @@ use crate::files::deferred_close;
 use crate::format::conf::{Conf, V3_BYTES};
 use crate::format::names::{self, Aside, SlotFile};
 use crate::slot::FileId;
+use crate::sync::yield_point;
 
 /// The inode and length of a file at the time of a `stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +74,7 @@ const SEARCH: OFlags = OFlags::RDONLY;
 impl Directory {
     /// `None` if there is no such directory.
     pub(crate) fn open(path: &Path) -> Result<Option<Self>> {
+        yield_point();
         let flags = SEARCH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let open = || rustix::fs::open(path, flags, Mode::empty());
         let fd = match deferred_close::with_descriptor(open) {
@@ -106,6 +108,7 @@ impl Directory {
 
     /// `None` if there is no such file.
     pub(crate) fn open_file(&self, name: &str) -> Result<Option<File>> {
+        yield_point();
         // With `NONBLOCK`, opening a named pipe in place of a file does not hang.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let open = || rustix::fs::openat(&self.fd, name, flags, Mode::empty());
@@ -123,6 +126,7 @@ impl Directory {
 
     /// `None` if there is no such file.
     pub(crate) fn status(&self, name: &str) -> Result<Option<FileStatus>> {
+        yield_point();
         match rustix::fs::statat(&self.fd, name, AtFlags::empty()) {
             Ok(stat) => Ok(Some(stat.into())),
             Err(rustix::io::Errno::NOENT) => Ok(None),
@@ -232,6 +236,7 @@ impl Directory {
     }
 
     fn each_name(&self, mut take: impl FnMut(&str)) -> Result<()> {
+        yield_point();
         let failed = |error: io::Error| Error::io(&self.path, "list the directory", error);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let open = || rustix::fs::openat(&self.fd, ".", flags, Mode::empty());

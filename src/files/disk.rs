@@ -28,6 +28,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use crate::files::{deferred_close, map, owner};
+use crate::sync::thread;
 
 /// How to open a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -515,7 +516,7 @@ impl Disk for OsDisk {
                 let message = "another process holds the lock of the directory";
                 return Err(io::Error::new(io::ErrorKind::WouldBlock, message));
             }
-            std::thread::sleep(DIRECTORY_LOCK_POLL);
+            thread::sleep(DIRECTORY_LOCK_POLL);
         }
         Ok(Box::new(OsLock(directory)))
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::files::directory::Directory;
 use crate::slot::FileId;
+use crate::sync::thread;
 
 /// Maximum sleep with inotify.
 const SLOW_POLL: Duration = Duration::from_millis(100);
@@ -54,7 +55,7 @@ impl Watch {
         match &self.inotify {
             Some(inotify) => inotify.wait(timeout.min(SLOW_POLL)),
             None => {
-                std::thread::sleep(timeout.min(POLL));
+                thread::sleep(timeout.min(POLL));
                 false
             }
         }
@@ -109,6 +110,9 @@ mod system {
         }
 
         fn with_mask(directory: &Directory, mask: WatchFlags) -> Option<Self> {
+            if !crate::sync::MAY_BLOCK_IN_KERNEL {
+                return None;
+            }
             let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
             inotify::add_watch(&fd, directory.open_path(), mask).ok()?;
             Some(Self(fd))

@@ -1,9 +1,9 @@
 //! A cache of open files.
 
 use std::fs::File;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::Result;
+use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Maximum number of open files in a cache. File descriptors are scarce, and opening a file costs a
 /// hundredth of a read from the medium.

@@ -5,7 +5,6 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use memmap2::Advice;
 
@@ -25,6 +24,7 @@ use crate::read::fd_cache::FdCache;
 use crate::read::options::Access;
 use crate::read::sums::SumFiles;
 use crate::slot::{FileId, Slot};
+use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The map of a growing file extends this many bytes past its bound, so that it serves the next commits
 /// too.

@@ -1,7 +1,6 @@
 //! A column, open for reading.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::error::{Error, Result};
 use crate::files::directory::{Directory, OpenConf};
@@ -11,6 +10,8 @@ use crate::format::names;
 use crate::read::files::Files;
 use crate::read::options::ReaderOptions;
 use crate::read::view::View;
+use crate::sync::thread;
+use crate::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// Maximum number of attempts to open a column that is replaced concurrently.
 const MAX_ATTEMPTS: usize = 1000;
@@ -69,7 +70,7 @@ impl Reader {
         for _ in 0..MAX_ATTEMPTS {
             match Self::open_once(path, options)? {
                 Some(reader) => return Ok(reader),
-                None => std::thread::yield_now(),
+                None => thread::yield_now(),
             }
         }
         let source = std::io::ErrorKind::TimedOut.into();

@@ -1,8 +1,6 @@
 //! A snapshot of one commit: its conf, and the maps of its files.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use crate::column::Compression;
 use crate::error::{Error, Result};
@@ -14,6 +12,8 @@ use crate::format::record::{BoundedTag, HEADER_BYTES, RecordFault, RecordTag};
 use crate::read::files::{Files, Found, MAX_ATTEMPTS};
 use crate::read::options::{Access, ReaderOptions};
 use crate::slot::{FileId, Slot};
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Arc, OnceLock};
 
 /// One commit of a column. Shows everything committed by then, and nothing uncommitted.
 pub(super) struct Snapshot {

@@ -1,7 +1,6 @@
 //! Reads one commit of a column without mapping files.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use zerocopy::IntoBytes;
 
@@ -14,6 +13,7 @@ use crate::format::conf_check::record_end;
 use crate::format::corruption::check_spec;
 use crate::format::names;
 use crate::format::offsets::{ENTRIES, ENTRY_BYTES, OffsetTable};
+use crate::sync::{Arc, Mutex, PoisonError};
 
 use crate::read::files::{Files, OpenFiles, sealed_bound};
 use crate::read::options::Access;

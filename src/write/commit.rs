@@ -19,7 +19,6 @@
 
 use std::borrow::Cow;
 use std::io::{self, IoSlice, Read};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::files::disk::{Access, CHUNK_BYTES};
@@ -29,6 +28,7 @@ use crate::format::offsets::{TABLE_BYTES, entry_offset};
 use crate::format::record::{HEADER_BYTES, RecordHeader};
 use crate::format::sums::{RecordSum, SUMS_BYTES, SUMS_HEADER_BYTES, sum_entry_offset};
 use crate::slot::{FileId, Slot};
+use crate::sync::{Arc, Mutex, PoisonError};
 use crate::write::append_buffer::AppendBuffer;
 use crate::write::column_dir::{ColumnDir, NamedFile};
 use crate::write::conf_file::{self, CommitError, poisoning};

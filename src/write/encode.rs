@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 use std::io::{self, Read};
-use std::sync::{Mutex, PoisonError};
 
 use snap::write::FrameEncoder;
 
+use crate::sync::thread;
+use crate::sync::{Mutex, PoisonError};
 use crate::write::commit::Record;
 
 /// Minimum size in bytes of a batch that several threads compress.
@@ -14,7 +15,7 @@ const PARALLEL_BYTES: usize = 1 << 20;
 /// Replaces each value by its snappy frames.
 pub(super) fn compress_all(records: &mut [Record<'_>]) -> io::Result<()> {
     let total: usize = records.iter().map(|(_, value)| value.len()).sum();
-    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cores = || thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = if total < PARALLEL_BYTES { 1 } else { cores().min(records.len()) };
     compress_on(threads, records)
 }
@@ -30,10 +31,10 @@ fn compress_on(threads: usize, records: &mut [Record<'_>]) -> io::Result<()> {
     let queue = Mutex::new(records.iter_mut());
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || std::iter::from_fn(next).try_for_each(compress);
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let own = work();
-        let joined = helpers.into_iter().map(std::thread::ScopedJoinHandle::join);
+        let joined = helpers.into_iter().map(thread::ScopedJoinHandle::join);
         let mut outcomes =
             joined.map(|outcome| outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         outcomes.try_fold((), |(), outcome| outcome).and(own)

@@ -1,7 +1,6 @@
 //! Caches the state of the files that the writer appends to.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::files::disk::Access;
@@ -11,6 +10,7 @@ use crate::format::offsets::{OffsetTable, TABLE_BYTES, entry_offset};
 use crate::format::record::FIRST_RECORD_OFFSET;
 use crate::format::sums::SumTable;
 use crate::slot::{FileId, Slot};
+use crate::sync::{Arc, Mutex, PoisonError};
 use crate::write::column_dir::{ColumnDir, NamedFile, Sums};
 use crate::write::orphan;
 

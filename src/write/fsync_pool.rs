@@ -4,12 +4,10 @@
 //! does not matter, since nothing is trusted before the rename. Flushed one after the other, each file
 //! costs the file system a journal commit; flushed concurrently, they share one.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-
-use crossbeam_channel::{Receiver, Sender};
-
 use crate::error::{Error, Result};
+use crate::sync::channel::{self, Receiver, Sender};
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Arc, Mutex, PoisonError};
 use crate::write::column_dir::{ColumnDir, NamedFile};
 
 /// Number of threads besides the caller's: a commit flushes four files, five with checksums.
@@ -81,8 +79,8 @@ impl FsyncPool {
 
 impl Pool {
     fn start() -> Self {
-        let (jobs, queue) = crossbeam_channel::unbounded::<Job>();
-        let (sender, done) = crossbeam_channel::unbounded();
+        let (jobs, queue) = channel::unbounded::<Job>();
+        let (sender, done) = channel::unbounded();
         let mut threads = Vec::new();
         for _ in 0..MAX_THREADS {
             let (queue, done) = (queue.clone(), sender.clone());
@@ -92,7 +90,7 @@ impl Pool {
                     answer.outcome = Some(flush.run());
                 }
             };
-            let thread = std::thread::Builder::new().name("coldstore-flush".to_owned());
+            let thread = thread::Builder::new().name("coldstore-flush".to_owned());
             match thread.spawn(work) {
                 Ok(thread) => threads.push(thread),
                 // Fewer threads only make it slower: the caller flushes too.

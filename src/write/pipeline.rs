@@ -6,14 +6,13 @@
 use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-
-use crossbeam_channel::Sender;
 
 use crate::column::{ColumnSpec, Compression};
 use crate::error::{Error, Result};
 use crate::slot::Slot;
+use crate::sync::channel::{self, Sender};
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Arc, Mutex, PoisonError};
 use crate::write::batch::{Batch, Committed, Form};
 use crate::write::door::Door;
 use crate::write::queue::{Gate, Queue};
@@ -117,7 +116,7 @@ impl Pipeline {
         let (directory, spec) = (writer.directory().to_owned(), writer.conf().spec);
         let (door, status) = (writer.door(), Arc::<Status>::default());
         status.note(&writer);
-        let (sender, queue) = crossbeam_channel::bounded(options.max_jobs.get());
+        let (sender, queue) = channel::bounded(options.max_jobs.get());
         let max = Queue { jobs: options.max_jobs.get() as u64, bytes: options.max_bytes };
         let gate = Arc::new(Gate::new(max));
         let worker = Worker {
@@ -130,7 +129,7 @@ impl Pipeline {
         };
         let name =
             directory.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
-        let thread = std::thread::Builder::new()
+        let thread = thread::Builder::new()
             .name(format!("coldstore-{name}"))
             .spawn(move || worker.run())
             .map_err(|error| Error::io(&directory, "start a thread for", error))?;
@@ -366,7 +365,7 @@ impl Shared {
         drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         // An answer that drops the last handle runs on the writer's thread, which ends by itself.
-        if thread.thread().id() == std::thread::current().id() {
+        if thread.thread().id() == thread::current().id() {
             return None;
         }
         // A panic there drops the answers, which fails their jobs.

@@ -1,6 +1,6 @@
 //! Bounds the queue of a pipeline by jobs and bytes.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// The jobs that are queued in a pipeline or being written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::error::{Error, Result};
 use crate::slot::Slot;
+use crate::sync::{Arc, Condvar, Mutex, PoisonError};
 use crate::write::batch::Committed;
 
 /// The answer to one job. Wait for it on this thread ([`Ticket::wait`]), or await it in any runtime: a

@@ -8,14 +8,14 @@
 //! briefly while jobs keep arriving ([`Worker::collect`]). It never waits for a single producer.
 
 use std::io::Read;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
-
-use crossbeam_channel::Receiver;
 
 use crate::error::{Error, Result};
 use crate::read::decode;
 use crate::slot::{FileId, Slot};
+use crate::sync::channel::Receiver;
+use crate::sync::thread;
+use crate::sync::{Arc, Mutex, OnceLock, PoisonError};
 use crate::write::batch::{Batch, Committed};
 use crate::write::commit::Record;
 use crate::write::compare::same_value;
@@ -150,7 +150,7 @@ impl Worker {
                 break;
             }
             let before = waiting.len();
-            std::thread::sleep(PAUSE);
+            thread::sleep(PAUSE);
             self.take(waiting);
             if waiting.len() == before {
                 break;

@@ -1,12 +1,12 @@
 //! The maps of a snapshot, by file.
 
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
 
 use super::mapping::SlotMap;
 use super::plain::PlainCell;
 use crate::format::record::BoundedTag;
 use crate::slot::{FileId, SLOTS_PER_FILE, Slot};
+use crate::sync::{Arc, OnceLock};
 
 const LEAF_BITS: u32 = 6;
 /// Number of files in a leaf.

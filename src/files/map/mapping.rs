@@ -1,11 +1,11 @@
 //! One file mapped up to a bound, with its offset table.
 
+use crate::sync::{Arc, OnceLock};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use memmap2::{Advice, Mmap, MmapOptions};
 

@@ -1,5 +1,5 @@
-//! Many producers, one writer's thread: every job is answered, what is acknowledged is there, and
-//! nobody waits for ever (Shuttle reports a deadlock as a failure).
+//! Many producers, one writer thread: every job is answered, an acknowledged record can be read, and
+//! no thread waits forever (Shuttle reports a deadlock as a failure).
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
 mod support;
@@ -12,17 +12,17 @@ use coldstore_interleavings::{Error, Pipeline, PipelineOptions, Slot};
 use shuttle::thread;
 use support::{Steps, explore, reader, scratch, writer};
 
-/// Room for two jobs, or for nine bytes of them.
+/// At most two jobs and nine bytes.
 fn narrow() -> PipelineOptions {
     PipelineOptions::default().max_jobs(NonZeroUsize::new(2).unwrap()).max_bytes(9)
 }
 
-/// Submits a job for each slot, then waits for all of them; the slots that were acknowledged.
+/// Submits a job for each slot and waits for all. Returns the acknowledged slots.
 fn produce(pipeline: Pipeline, slots: [u64; 2]) -> thread::JoinHandle<Vec<u64>> {
     thread::spawn(move || {
         let mut tickets = Vec::new();
         for slot in slots {
-            match pipeline.submit(vec![(Slot(slot), vec![slot as u8; 5])]) {
+            match pipeline.submit(vec![(Slot(slot), slot.to_le_bytes()[..5].to_vec())]) {
                 Ok(ticket) => tickets.push((slot, ticket)),
                 Err(Error::ShuttingDown { .. }) => {}
                 Err(error) => panic!("{error}"),
@@ -45,7 +45,7 @@ fn produce(pipeline: Pipeline, slots: [u64; 2]) -> thread::JoinHandle<Vec<u64>> 
 }
 
 #[test]
-fn every_job_that_was_accepted_is_done_also_beside_a_shutdown() {
+fn every_accepted_job_is_answered_during_a_shutdown() {
     explore(|| {
         let scratch = scratch();
         let reader = reader_of(&scratch);
@@ -54,7 +54,7 @@ fn every_job_that_was_accepted_is_done_also_beside_a_shutdown() {
         let pipeline = Pipeline::start(writer, narrow()).unwrap();
         let producers = [[1, 9000], [2, 9001], [20_000, 3]];
         let producers = producers.map(|slots| produce(pipeline.clone(), slots));
-        let writer = pipeline.shutdown().expect("the first who asks");
+        let writer = pipeline.shutdown().expect("the first call gets the writer");
         assert!(pipeline.shutdown().is_none());
         assert_eq!((pipeline.queue().jobs, pipeline.queue().bytes), (0, 0));
         assert!(matches!(pipeline.put(Slot(7), vec![7]), Err(Error::ShuttingDown { .. })));
@@ -63,13 +63,13 @@ fn every_job_that_was_accepted_is_done_also_beside_a_shutdown() {
         acknowledged.sort_unstable();
         let view = reader.refresh().unwrap();
         let there: Vec<u64> = view.range(..).map(|record| record.unwrap().slot().0).collect();
-        assert_eq!(there, acknowledged, "what is acknowledged and what is there");
+        assert_eq!(there, acknowledged, "the acknowledged slots are those that can be read");
         drop(writer);
     });
 }
 
 #[test]
-fn the_last_handle_ends_the_writer_once_all_is_answered() {
+fn dropping_the_last_handle_ends_the_writer_after_the_last_answer() {
     explore(|| {
         let scratch = scratch();
         let told = Arc::new(AtomicU64::new(0));
@@ -82,7 +82,7 @@ fn the_last_handle_ends_the_writer_once_all_is_answered() {
         let producers = [[1, 2], [3, 4]].map(|slots| produce(pipeline.clone(), slots));
         let (last, count) = (pipeline.clone(), Arc::new(AtomicU64::new(0)));
         let answered = Arc::clone(&count);
-        // This answer may drop the last handle, on the writer's own thread.
+        // This answer may drop the last handle on the writer thread.
         pipeline
             .submit_then(vec![(Slot(5), vec![5; 5])], move |outcome| {
                 assert!(outcome.is_ok());
@@ -94,11 +94,11 @@ fn the_last_handle_ends_the_writer_once_all_is_answered() {
         let acknowledged: usize =
             producers.into_iter().map(|producer| producer.join().unwrap().len()).sum();
         assert_eq!(acknowledged, 4);
-        // The lock is given back when the writer's thread is at its end, whoever ends it.
+        // The writer thread releases the lock when it ends.
         let mut attempts = 0;
         while support::is_locked(scratch.path()) {
             attempts += 1;
-            assert!(attempts < 100_000, "the writer does not end");
+            assert!(attempts < 100_000, "the writer thread still holds the lock");
             thread::yield_now();
         }
         assert_eq!(count.load(Ordering::SeqCst), 1);
@@ -107,7 +107,7 @@ fn the_last_handle_ends_the_writer_once_all_is_answered() {
 }
 
 #[test]
-fn a_failing_disk_fails_what_waits_and_nobody_hangs() {
+fn a_failing_disk_fails_every_waiting_job() {
     explore(|| {
         let scratch = scratch();
         let reader = reader_of(&scratch);
@@ -129,7 +129,7 @@ fn a_failing_disk_fails_what_waits_and_nobody_hangs() {
     });
 }
 
-/// A reader of a column that is made for it.
+/// A reader of a new column.
 fn reader_of(scratch: &tempfile::TempDir) -> coldstore_interleavings::Reader {
     drop(writer(scratch.path(), Steps::default()));
     reader(scratch.path())

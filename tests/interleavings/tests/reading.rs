@@ -1,4 +1,4 @@
-//! Views are taken, shared and filled by several threads while a writer goes on.
+//! Several threads take, share and fill views while a writer commits.
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
 mod support;
@@ -11,7 +11,7 @@ use coldstore_interleavings::{FollowOptions, Slot};
 use shuttle::thread;
 use support::{Steps, explore, highest, reader, scratch, writer};
 
-/// A file's slots, and that of the file after the next.
+/// Slots per file.
 const FILE: u64 = 8192;
 
 #[test]
@@ -49,9 +49,9 @@ fn the_latest_view_never_goes_back() {
     });
 }
 
-/// Whoever touches a file of a view first settles what the view shows of it, for all.
+/// The first access to a file decides what the view shows of it, for all threads.
 #[test]
-fn threads_that_share_a_view_see_the_same_in_it() {
+fn threads_sharing_a_view_see_the_same_records() {
     explore(|| {
         let scratch = scratch();
         let mut writer = writer(scratch.path(), Steps::default());
@@ -63,7 +63,7 @@ fn threads_that_share_a_view_see_the_same_in_it() {
         let one_by_one = {
             let view = view.clone();
             thread::spawn(move || {
-                let value = |slot| view.get(Slot(slot)).unwrap().map(|value| value.into_owned());
+                let value = |slot| view.get(Slot(slot)).unwrap().map(std::borrow::Cow::into_owned);
                 slots.map(value)
             })
         };
@@ -123,7 +123,7 @@ fn a_follower_shows_every_slot_once() {
 }
 
 #[test]
-fn whoever_waits_for_a_slot_is_told() {
+fn wait_for_returns_when_the_slot_is_committed() {
     explore(|| {
         let scratch = scratch();
         let mut writer = writer(scratch.path(), Steps::default());

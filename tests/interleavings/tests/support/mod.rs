@@ -1,4 +1,4 @@
-//! What the tests share: schedulers, a disk whose every step lets others have their turn, columns.
+//! Shared by the tests: schedulers, a disk that yields to other threads at every step, columns.
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 #![allow(unsafe_code, reason = "opening a reader maps files")]
 
@@ -16,9 +16,8 @@ use tempfile::TempDir;
 
 const SEED: u64 = 20_301_126;
 
-/// Runs `test` under many orders of steps: any at all, and those in which few preemptions come at
-/// the worst places. `INTERLEAVINGS` sets how many of each. When one fails, Shuttle prints the
-/// order, which `shuttle::replay` runs again.
+/// Runs `test` under `INTERLEAVINGS` (default 100) random schedules, and as many with few preemptions
+/// at adversarial places. Shuttle prints a failing schedule, which `shuttle::replay` runs again.
 pub(crate) fn explore(test: impl Fn() + Send + Sync + Clone + 'static) {
     let count = std::env::var("INTERLEAVINGS").ok().and_then(|count| count.parse().ok());
     let count = count.unwrap_or(100);
@@ -51,15 +50,14 @@ pub(crate) fn highest(view: &View) -> u64 {
     view.highest_written_slot().map_or(0, |slot| slot.0)
 }
 
-/// The system's disk, but that others may have their turn before each step, and that one write of
-/// those to come may fail.
+/// The system's disk, which lets other threads run before each step and can fail one write.
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
-    /// Only before a commit: fewer steps, so that more of their orders are tried.
+    /// Yields before renames only: fewer steps, so more of their orders are tried.
     pub(crate) only_commits: bool,
-    /// What a commit flushes is flushed by several threads.
+    /// Several threads flush the files of a commit.
     pub(crate) flushes_at_once: bool,
-    /// So many writes succeed, and then one fails.
+    /// The number of writes that succeed before all fail.
     pub(crate) fails_after: Option<Arc<std::sync::atomic::AtomicU64>>,
 }
 

@@ -1,69 +1,72 @@
-//! What stands in for the standard library, crossbeam and the system.
+//! Stand-ins for the standard library, crossbeam and the system, made of Shuttle's locks and threads.
+//! See `src/sync.rs`.
+#![allow(clippy::disallowed_types, reason = "a stand-in wraps what it stands for")]
 
-pub mod sync {
-    pub use shuttle::sync::*;
+pub(crate) use shuttle::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, atomic};
+pub(crate) use shuttle::thread::yield_now as yield_point;
 
-    /// As `std::sync::OnceLock`: looking at it is a step, and so is every wait for another thread
-    /// that is filling it.
-    pub struct OnceLock<T> {
-        value: std::sync::OnceLock<T>,
-        filling: Mutex<()>,
+/// Inotify is not used: a thread that sleeps in the kernel would block all others.
+pub(crate) const MAY_BLOCK_IN_KERNEL: bool = false;
+
+/// Like `std::sync::OnceLock`. Other threads may run before each access and while the value is made.
+pub(crate) struct OnceLock<T> {
+    value: std::sync::OnceLock<T>,
+    filling: Mutex<()>,
+}
+
+impl<T> OnceLock<T> {
+    pub(crate) fn new() -> Self {
+        Self { value: std::sync::OnceLock::new(), filling: Mutex::new(()) }
     }
 
-    impl<T> OnceLock<T> {
-        pub fn new() -> Self {
-            Self { value: std::sync::OnceLock::new(), filling: Mutex::new(()) }
-        }
-
-        pub fn get(&self) -> Option<&T> {
-            shuttle::thread::yield_now();
-            self.value.get()
-        }
-
-        pub fn get_or_init(&self, fill: impl FnOnce() -> T) -> &T {
-            if let Some(value) = self.get() {
-                return value;
-            }
-            let _filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
-            self.value.get_or_init(fill)
-        }
+    pub(crate) fn get(&self) -> Option<&T> {
+        shuttle::thread::yield_now();
+        self.value.get()
     }
 
-    impl<T> Default for OnceLock<T> {
-        fn default() -> Self {
-            Self::new()
+    pub(crate) fn get_or_init(&self, fill: impl FnOnce() -> T) -> &T {
+        if let Some(value) = self.get() {
+            return value;
         }
-    }
-
-    impl<T: std::fmt::Debug> std::fmt::Debug for OnceLock<T> {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            self.value.fmt(f)
-        }
+        let _filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
+        self.value.get_or_init(fill)
     }
 }
 
-pub mod thread {
-    pub use shuttle::thread::*;
+impl<T> Default for OnceLock<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
-    /// Whoever asks wants to know how many threads to start.
-    pub fn available_parallelism() -> std::io::Result<std::num::NonZeroUsize> {
+impl<T: std::fmt::Debug> std::fmt::Debug for OnceLock<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.value.fmt(f)
+    }
+}
+
+pub(crate) mod thread {
+    pub(crate) use shuttle::thread::*;
+
+    /// The engine starts this many threads.
+    pub(crate) fn available_parallelism() -> std::io::Result<std::num::NonZeroUsize> {
         std::num::NonZeroUsize::new(2).ok_or_else(|| std::io::ErrorKind::Unsupported.into())
     }
 }
 
-/// As crossbeam's: a message that nobody can receive any more is dropped at once.
-pub mod channel {
+/// Like crossbeam's: a message is dropped as soon as the last receiver is.
+pub(crate) mod channel {
     use std::collections::VecDeque;
 
-    use super::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+    use super::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-    pub struct Sender<T>(Arc<Channel<T>>);
-    pub struct Receiver<T>(Arc<Channel<T>>);
+    pub(crate) struct Sender<T>(Arc<Channel<T>>);
+    pub(crate) struct Receiver<T>(Arc<Channel<T>>);
 
     #[derive(Debug)]
-    pub struct SendError<T>(pub T);
+    pub(crate) struct SendError<T>(pub(crate) T);
     #[derive(Debug)]
-    pub struct RecvError;
+    pub(crate) struct RecvError;
 
     struct Channel<T> {
         bound: usize,
@@ -87,19 +90,19 @@ pub mod channel {
         }
     }
 
-    pub fn bounded<T>(bound: usize) -> (Sender<T>, Receiver<T>) {
+    pub(crate) fn bounded<T>(bound: usize) -> (Sender<T>, Receiver<T>) {
         let state = State { queue: VecDeque::new(), senders: 1, receivers: 1 };
         let channel = Channel { bound, state: Mutex::new(state), moved: Condvar::new() };
         let channel = Arc::new(channel);
         (Sender(Arc::clone(&channel)), Receiver(channel))
     }
 
-    pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
+    pub(crate) fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
         bounded(usize::MAX)
     }
 
     impl<T> Sender<T> {
-        pub fn send(&self, message: T) -> Result<(), SendError<T>> {
+        pub(crate) fn send(&self, message: T) -> Result<(), SendError<T>> {
             let mut state = self.0.state();
             while state.receivers > 0 && state.queue.len() >= self.0.bound {
                 state = self.0.wait(state);
@@ -114,7 +117,7 @@ pub mod channel {
     }
 
     impl<T> Receiver<T> {
-        pub fn recv(&self) -> Result<T, RecvError> {
+        pub(crate) fn recv(&self) -> Result<T, RecvError> {
             let mut state = self.0.state();
             loop {
                 if let Some(message) = state.queue.pop_front() {
@@ -128,7 +131,7 @@ pub mod channel {
             }
         }
 
-        pub fn try_recv(&self) -> Result<T, RecvError> {
+        pub(crate) fn try_recv(&self) -> Result<T, RecvError> {
             let message = self.0.state().queue.pop_front();
             self.0.moved.notify_all();
             message.ok_or(RecvError)
@@ -181,44 +184,4 @@ pub mod channel {
             f.write_str("Receiver")
         }
     }
-}
-
-/// The calls by which a reader looks at its directory: others may have their turn before each.
-pub mod fs {
-    use std::os::fd::{AsFd, OwnedFd};
-
-    pub use rustix::fs::*;
-
-    pub fn open(
-        path: impl rustix::path::Arg,
-        flags: OFlags,
-        mode: Mode,
-    ) -> rustix::io::Result<OwnedFd> {
-        shuttle::thread::yield_now();
-        rustix::fs::open(path, flags, mode)
-    }
-
-    pub fn openat(
-        directory: impl AsFd,
-        path: impl rustix::path::Arg,
-        flags: OFlags,
-        mode: Mode,
-    ) -> rustix::io::Result<OwnedFd> {
-        shuttle::thread::yield_now();
-        rustix::fs::openat(directory, path, flags, mode)
-    }
-
-    pub fn statat(
-        directory: impl AsFd,
-        path: impl rustix::path::Arg,
-        flags: AtFlags,
-    ) -> rustix::io::Result<Stat> {
-        shuttle::thread::yield_now();
-        rustix::fs::statat(directory, path, flags)
-    }
-}
-
-/// There is none: followers poll.
-pub fn no_inotify(_: rustix::fs::inotify::CreateFlags) -> rustix::io::Result<std::os::fd::OwnedFd> {
-    Err(rustix::io::Errno::NOSYS)
 }
