@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use coldstore::archive::check;
-use coldstore_consensus::{KnownNetwork, NetworkConfig, Root};
+use coldstore_consensus::{Config, KnownNetwork, Root};
 
 use crate::failure::Usage;
 
@@ -19,7 +19,7 @@ pub(crate) fn name_of(root: Root) -> Option<&'static str> {
 /// A network named by the operator.
 #[derive(Clone, Debug)]
 pub(crate) struct Network {
-    config: NetworkConfig,
+    config: Config,
     /// Path of the config, if it was read from a file.
     pub(crate) file: Option<String>,
 }
@@ -28,7 +28,7 @@ impl Network {
     /// Resolves a known name, or else reads a config file.
     pub(crate) fn named(name_or_file: &str) -> Result<Self> {
         if let Some(known) = KnownNetwork::by_name(name_or_file) {
-            return Ok(Self { config: NetworkConfig::of_known(known), file: None });
+            return Ok(Self { config: Config::of_known(known), file: None });
         }
         let path = Path::new(name_or_file);
         if !check::is_there(path)? {
@@ -37,16 +37,16 @@ impl Network {
             return Err(Usage(message).into());
         }
         let text = fs::read_to_string(path).context("cannot read");
-        let config = text.and_then(|text| Ok(NetworkConfig::parse(&text)?));
+        let config = text.and_then(|text| Ok(Config::parse(&text)?));
         let config = config.with_context(|| format!("network config {name_or_file}"))?;
         Ok(Self { config, file: Some(name_or_file.to_owned()) })
     }
 }
 
 impl Deref for Network {
-    type Target = NetworkConfig;
+    type Target = Config;
 
-    fn deref(&self) -> &NetworkConfig {
+    fn deref(&self) -> &Config {
         &self.config
     }
 }

@@ -1,7 +1,7 @@
 //! The roots of past eras in a state.
 
-use crate::Root;
 use crate::hash::Hasher;
+use crate::root::Root;
 use crate::sha256::hash_pair;
 use crate::ssz::depth_for;
 

@@ -1,10 +1,11 @@
 //! Computes the root of a block from the bytes of a `SignedBeaconBlock`.
 
-use crate::Root;
 use crate::containers::{BlockLayout, Layouts};
+use crate::fork::Fork;
 use crate::hash::{Hasher, Malformed, offset_at};
 use crate::header::BlockHeader;
-use crate::preset::{Fork, Preset};
+use crate::preset::Preset;
+use crate::root::Root;
 use crate::ssz::{Kind, OFFSET_BYTES, fixed_part_len};
 
 // SignedBeaconBlock { message: BeaconBlock, signature }, then the message.

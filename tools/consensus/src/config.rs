@@ -1,20 +1,21 @@
 //! The configuration of a network, as TOML or as the `config.yaml` of clients.
 
-use std::fmt;
+use serde::Deserialize;
 
-use serde::de::{IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-
-use crate::schedule::{EPOCH_KEY, Schedule, VERSION_KEY};
-use crate::{KnownNetwork, NotARoot, Root};
+use crate::config_fault::ConfigFault;
+use crate::config_values::ConfigValues;
+use crate::network::KnownNetwork;
+use crate::root::Root;
+use crate::schedule::{self, Schedule};
+use crate::settings::Settings;
 
 const NAME_KEY: &str = "CONFIG_NAME";
 const PRESET_KEY: &str = "PRESET_BASE";
 const ROOT_KEY: &str = "GENESIS_VALIDATORS_ROOT";
 
-/// The settings of a network.
+/// The configuration of a network.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct NetworkConfig {
+pub struct Config {
     /// `CONFIG_NAME`
     pub config_name: String,
     /// `None` from a beacon `config.yaml`, which does not have it.
@@ -22,77 +23,28 @@ pub struct NetworkConfig {
     /// `PRESET_BASE`, possibly an unknown preset.
     #[serde(default)]
     pub preset: Option<String>,
-    /// The forks.
+    /// The forks. Empty from TOML, which does not have them.
     #[serde(skip)]
     pub schedule: Schedule,
+    /// The values; those of the preset's own network where the configuration lacks them.
+    #[serde(skip, default = "mainnet_values")]
+    pub values: ConfigValues,
 }
 
-/// Why a text is not a valid configuration, or not that of the network at hand.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigFault {
-    /// Not TOML with the required keys.
-    #[error("{0}")]
-    Toml(String),
-    /// Not YAML with keys and values.
-    #[error("wanted a beacon config.yaml, or TOML with config_name: {0}")]
-    Yaml(String),
-    /// A key is missing.
-    #[error("there is no {0}")]
-    Missing(&'static str),
-    /// The network's name is empty.
-    #[error("the config name is empty")]
-    EmptyName,
-    /// The genesis validators root is not a root.
-    #[error(transparent)]
-    Root(#[from] NotARoot),
-    /// A value has the wrong form.
-    #[error("{key}: wanted {wanted}, found '{found}'")]
-    Value {
-        /// The key.
-        key: String,
-        /// The required form.
-        wanted: &'static str,
-        /// The value found.
-        found: String,
-    },
-    /// The root belongs to another network.
-    #[error("network {name} has the genesis validators root {wanted}, found {found}{}", of(found))]
-    AnotherRoot {
-        /// The name in the configuration.
-        name: String,
-        /// The root in the configuration.
-        wanted: Root,
-        /// The root that was found.
-        found: Root,
-    },
-    /// The root belongs to a known network with another name.
-    #[error("the genesis validators root {root} is {known}'s, not {name}'s")]
-    AnotherName {
-        /// The root.
-        root: Root,
-        /// The network that has it.
-        known: &'static str,
-        /// The name in the configuration.
-        name: String,
-    },
+fn mainnet_values() -> ConfigValues {
+    ConfigValues::MAINNET
 }
 
-fn of(root: &Root) -> String {
-    KnownNetwork::by_root(root)
-        .map(|known| format!(", which is {}", known.name))
-        .unwrap_or_default()
-}
-
-impl NetworkConfig {
-    /// The settings of a known network.
+impl Config {
+    /// The configuration of a known network.
     #[must_use]
     pub fn of_known(known: &KnownNetwork) -> Self {
         Self {
             config_name: known.name.to_owned(),
             genesis_validators_root: Some(known.genesis_validators_root),
             preset: Some(known.preset.to_string()),
-            schedule: Schedule::default(),
+            schedule: Schedule::of_known(known),
+            values: known.values,
         }
     }
 
@@ -103,7 +55,7 @@ impl NetworkConfig {
     pub fn parse(text: &str) -> Result<Self, ConfigFault> {
         let text = text.trim_start_matches('\u{feff}');
         let config = match text.parse::<toml::Table>() {
-            Ok(table) => table.try_into().map_err(|fault| ConfigFault::Toml(fault.to_string()))?,
+            Ok(table) => Self::of_toml(table)?,
             Err(_) => Self::of_yaml(text)?,
         };
         if config.config_name.is_empty() {
@@ -115,15 +67,26 @@ impl NetworkConfig {
         Ok(config)
     }
 
+    fn of_toml(table: toml::Table) -> Result<Self, ConfigFault> {
+        let config: Self =
+            table.try_into().map_err(|fault| ConfigFault::Toml(fault.to_string()))?;
+        let values = ConfigValues::of_preset(config.preset.as_deref());
+        Ok(Self { values, ..config })
+    }
+
     fn of_yaml(text: &str) -> Result<Self, ConfigFault> {
-        let Settings(settings) = serde_saphyr::from_str(text)
-            .map_err(|fault| ConfigFault::Yaml(fault.without_snippet().to_string()))?;
-        let value = |key: &str| value_of(&settings, key).cloned();
+        let settings = Settings::parse(text, &|key| {
+            [NAME_KEY, PRESET_KEY, ROOT_KEY].contains(&key)
+                || ConfigValues::KEYS.contains(&key)
+                || schedule::is_key(key)
+        })?;
+        let preset = settings.get(PRESET_KEY);
         Ok(Self {
-            config_name: value(NAME_KEY).ok_or(ConfigFault::Missing(NAME_KEY))?,
-            genesis_validators_root: value(ROOT_KEY).map(|root| root.parse()).transpose()?,
-            preset: value(PRESET_KEY),
+            config_name: settings.get(NAME_KEY).ok_or(ConfigFault::Missing(NAME_KEY))?.to_owned(),
+            genesis_validators_root: settings.get(ROOT_KEY).map(str::parse).transpose()?,
+            preset: preset.map(str::to_owned),
             schedule: Schedule::of(&settings)?,
+            values: ConfigValues::read(&settings, &ConfigValues::of_preset(preset))?,
         })
     }
 
@@ -145,56 +108,17 @@ impl NetworkConfig {
     }
 }
 
-/// The uppercase keys of a `config.yaml` and their values, as written. Everything else (lists of blob
-/// parameters, numbers, names of later forks) is ignored.
-struct Settings(Vec<(String, String)>);
-
-pub(crate) fn value_of<'s>(settings: &'s [(String, String)], key: &str) -> Option<&'s String> {
-    settings.iter().find(|(found, _)| found == key).map(|(_, value)| value)
-}
-
-impl<'de> Deserialize<'de> for Settings {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(SettingsVisitor)
-    }
-}
-
-struct SettingsVisitor;
-
-impl<'de> Visitor<'de> for SettingsVisitor {
-    type Value = Settings;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("keys and values")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Settings, A::Error> {
-        let mut settings = Vec::new();
-        while let Some(key) = map.next_key::<String>()? {
-            let key = key.to_ascii_uppercase();
-            let is_wanted = [NAME_KEY, PRESET_KEY, ROOT_KEY].contains(&key.as_str())
-                || key.ends_with(VERSION_KEY)
-                || key.ends_with(EPOCH_KEY);
-            if !is_wanted {
-                map.next_value::<IgnoredAny>()?;
-            } else if let Some(value) = map.next_value::<Option<String>>()? {
-                settings.push((key, value));
-            }
-        }
-        Ok(Settings(settings))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn named(name: &str) -> NetworkConfig {
-        NetworkConfig {
+    fn named(name: &str) -> Config {
+        Config {
             config_name: name.to_owned(),
             genesis_validators_root: None,
             preset: Some("mainnet".to_owned()),
             schedule: Schedule::default(),
+            values: ConfigValues::MAINNET,
         }
     }
 
@@ -202,19 +126,19 @@ mod tests {
     fn a_beacon_config_and_a_toml_file_name_a_network() {
         let yaml = "# Extends mainnet\nPRESET_BASE: 'mainnet'\nCONFIG_NAME: 'mekong' # devnet\n\
                     MIN_GENESIS_TIME: 0\n";
-        assert_eq!(NetworkConfig::parse(yaml).unwrap(), named("mekong"));
+        assert_eq!(Config::parse(yaml).unwrap(), named("mekong"));
         let root = "11".repeat(32);
         let toml = format!("config_name = \"mekong\"\ngenesis_validators_root = \"0x{root}\"\n");
         let root = Some(Root([0x11; 32]));
         assert_eq!(
-            NetworkConfig::parse(&toml).unwrap(),
-            NetworkConfig { genesis_validators_root: root, preset: None, ..named("mekong") }
+            Config::parse(&toml).unwrap(),
+            Config { genesis_validators_root: root, preset: None, ..named("mekong") }
         );
     }
 
     #[test]
     fn yaml_is_read_as_yaml() {
-        let config = |text: &str| NetworkConfig::parse(text).unwrap();
+        let config = |text: &str| Config::parse(text).unwrap();
         for text in [
             "---\nCONFIG_NAME: mekong\nPRESET_BASE: mainnet\n",
             "\u{feff}CONFIG_NAME: mekong\nPRESET_BASE: mainnet\n",
@@ -249,11 +173,23 @@ mod tests {
     }
 
     #[test]
+    fn values_that_a_config_lacks_are_those_of_its_preset() {
+        let values = |text: &str| Config::parse(text).unwrap().values;
+        let gnosis = "CONFIG_NAME: x\nPRESET_BASE: gnosis\nEJECTION_BALANCE: '17000000000'\n";
+        let wanted = ConfigValues { ejection_balance: 17_000_000_000, ..ConfigValues::GNOSIS };
+        assert_eq!(values(gnosis), wanted);
+        assert_eq!(values("CONFIG_NAME: x\n"), ConfigValues::MAINNET);
+        assert_eq!(values("config_name = \"x\"\npreset = \"minimal\"\n"), ConfigValues::MINIMAL);
+        let refused = Config::parse("CONFIG_NAME: x\nCHURN_LIMIT_QUOTIENT: 0x10\n").unwrap_err();
+        assert_eq!(refused.to_string(), "CHURN_LIMIT_QUOTIENT: wanted a number, found '0x10'");
+    }
+
+    #[test]
     fn a_config_that_gives_a_known_root_another_name_is_refused() {
         let [mainnet, sepolia, ..] = KnownNetwork::ALL.map(|known| known.genesis_validators_root);
         let toml = format!("config_name = \"x\"\ngenesis_validators_root = \"{sepolia}\"\n");
-        assert!(NetworkConfig::parse(&toml).unwrap_err().to_string().contains("sepolia"));
-        let nameless = NetworkConfig::parse("CONFIG_NAME: x\n").unwrap();
+        assert!(Config::parse(&toml).unwrap_err().to_string().contains("sepolia"));
+        let nameless = Config::parse("CONFIG_NAME: x\n").unwrap();
         assert!(nameless.check_root(mainnet).is_err());
         assert!(nameless.check_root(Root([1; 32])).is_ok());
     }
@@ -272,7 +208,7 @@ mod tests {
             "CONFIG_NAME: a\nCONFIG_NAME: b\n",
             "- CONFIG_NAME: x",
         ] {
-            assert!(NetworkConfig::parse(text).is_err(), "{text}");
+            assert!(Config::parse(text).is_err(), "{text}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The header of a block, contained in the block and in the state after it.
 
-use crate::Root;
 use crate::hash::Hasher;
+use crate::root::Root;
 
 /// `BeaconBlockHeader`. It has the block's `hash_tree_root`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,72 +1,176 @@
-//! Presets and forks.
+//! Presets: protocol parameters fixed at compile time of a client.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The sizes that differ between presets (consensus specification, `presets/`), with mainnet's as
-/// defaults. Sizes common to all presets are defined beside their containers.
-pub(crate) trait Sizes {
-    const SLOTS_PER_EPOCH: u64 = 32;
-    const SLOTS_PER_HISTORICAL_ROOT: usize = 8192;
-    const EPOCHS_PER_HISTORICAL_VECTOR: usize = 65536;
-    const EPOCHS_PER_SLASHINGS_VECTOR: usize = 8192;
-    const EPOCHS_PER_ETH1_VOTING_PERIOD: u64 = 64;
-    const MAX_COMMITTEES_PER_SLOT: usize = 64;
-    const SYNC_COMMITTEE_SIZE: usize = 512;
-    const MAX_WITHDRAWALS_PER_PAYLOAD: u64 = 16;
-    const MAX_BLOB_COMMITMENTS_PER_BLOCK: u64 = 4096;
-    const MAX_DEPOSIT_REQUESTS_PER_PAYLOAD: u64 = 8192;
-    const MAX_WITHDRAWAL_REQUESTS_PER_PAYLOAD: u64 = 16;
-    const MAX_CONSOLIDATION_REQUESTS_PER_PAYLOAD: u64 = 2;
-    const PENDING_PARTIAL_WITHDRAWALS_LIMIT: u64 = 1 << 27;
-    const PENDING_CONSOLIDATIONS_LIMIT: u64 = 1 << 18;
+/// The values of a preset (consensus specification, `presets/`), by their names there.
+///
+/// A value that a later fork replaces keeps its first name; the later ones have the fork's name as suffix.
+/// Limits that are equal in all presets, such as `MAX_DEPOSITS`, are defined beside their containers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the specification defines the names; amounts are in Gwei")]
+pub struct PresetValues {
+    pub max_committees_per_slot: u64,
+    pub target_committee_size: u64,
+    pub shuffle_round_count: u64,
+    pub hysteresis_quotient: u64,
+    pub hysteresis_downward_multiplier: u64,
+    pub hysteresis_upward_multiplier: u64,
+    pub max_effective_balance: u64,
+    pub effective_balance_increment: u64,
+    pub min_attestation_inclusion_delay: u64,
+    pub slots_per_epoch: u64,
+    pub min_seed_lookahead: u64,
+    pub max_seed_lookahead: u64,
+    pub epochs_per_eth1_voting_period: u64,
+    pub slots_per_historical_root: u64,
+    pub min_epochs_to_inactivity_penalty: u64,
+    pub epochs_per_historical_vector: u64,
+    pub epochs_per_slashings_vector: u64,
+    pub base_reward_factor: u64,
+    pub whistleblower_reward_quotient: u64,
+    pub whistleblower_reward_quotient_electra: u64,
+    pub proposer_reward_quotient: u64,
+    pub inactivity_penalty_quotient: u64,
+    pub inactivity_penalty_quotient_altair: u64,
+    pub inactivity_penalty_quotient_bellatrix: u64,
+    pub min_slashing_penalty_quotient: u64,
+    pub min_slashing_penalty_quotient_altair: u64,
+    pub min_slashing_penalty_quotient_bellatrix: u64,
+    pub min_slashing_penalty_quotient_electra: u64,
+    pub proportional_slashing_multiplier: u64,
+    pub proportional_slashing_multiplier_altair: u64,
+    pub proportional_slashing_multiplier_bellatrix: u64,
+    pub sync_committee_size: u64,
+    pub epochs_per_sync_committee_period: u64,
+    pub max_withdrawals_per_payload: u64,
+    pub max_validators_per_withdrawals_sweep: u64,
+    pub max_blob_commitments_per_block: u64,
+    pub min_activation_balance: u64,
+    pub max_effective_balance_electra: u64,
+    pub pending_partial_withdrawals_limit: u64,
+    pub pending_consolidations_limit: u64,
+    pub max_deposit_requests_per_payload: u64,
+    pub max_withdrawal_requests_per_payload: u64,
+    pub max_consolidation_requests_per_payload: u64,
+    pub max_pending_partials_per_withdrawals_sweep: u64,
+    pub max_pending_deposits_per_epoch: u64,
 }
 
-/// The mainnet preset, used by the public networks.
+const MAINNET: PresetValues = PresetValues {
+    max_committees_per_slot: 64,
+    target_committee_size: 128,
+    shuffle_round_count: 90,
+    hysteresis_quotient: 4,
+    hysteresis_downward_multiplier: 1,
+    hysteresis_upward_multiplier: 5,
+    max_effective_balance: 32_000_000_000,
+    effective_balance_increment: 1_000_000_000,
+    min_attestation_inclusion_delay: 1,
+    slots_per_epoch: 32,
+    min_seed_lookahead: 1,
+    max_seed_lookahead: 4,
+    epochs_per_eth1_voting_period: 64,
+    slots_per_historical_root: 8192,
+    min_epochs_to_inactivity_penalty: 4,
+    epochs_per_historical_vector: 65_536,
+    epochs_per_slashings_vector: 8192,
+    base_reward_factor: 64,
+    whistleblower_reward_quotient: 512,
+    whistleblower_reward_quotient_electra: 4096,
+    proposer_reward_quotient: 8,
+    inactivity_penalty_quotient: 1 << 26,
+    inactivity_penalty_quotient_altair: 3 << 24,
+    inactivity_penalty_quotient_bellatrix: 1 << 24,
+    min_slashing_penalty_quotient: 128,
+    min_slashing_penalty_quotient_altair: 64,
+    min_slashing_penalty_quotient_bellatrix: 32,
+    min_slashing_penalty_quotient_electra: 4096,
+    proportional_slashing_multiplier: 1,
+    proportional_slashing_multiplier_altair: 2,
+    proportional_slashing_multiplier_bellatrix: 3,
+    sync_committee_size: 512,
+    epochs_per_sync_committee_period: 256,
+    max_withdrawals_per_payload: 16,
+    max_validators_per_withdrawals_sweep: 16_384,
+    max_blob_commitments_per_block: 4096,
+    min_activation_balance: 32_000_000_000,
+    max_effective_balance_electra: 2_048_000_000_000,
+    pending_partial_withdrawals_limit: 1 << 27,
+    pending_consolidations_limit: 1 << 18,
+    max_deposit_requests_per_payload: 8192,
+    max_withdrawal_requests_per_payload: 16,
+    max_consolidation_requests_per_payload: 2,
+    max_pending_partials_per_withdrawals_sweep: 8,
+    max_pending_deposits_per_epoch: 16,
+};
+
+const MINIMAL: PresetValues = PresetValues {
+    max_committees_per_slot: 4,
+    target_committee_size: 4,
+    shuffle_round_count: 10,
+    slots_per_epoch: 8,
+    epochs_per_eth1_voting_period: 4,
+    slots_per_historical_root: 64,
+    epochs_per_historical_vector: 64,
+    epochs_per_slashings_vector: 64,
+    inactivity_penalty_quotient: 1 << 25,
+    min_slashing_penalty_quotient: 64,
+    proportional_slashing_multiplier: 2,
+    sync_committee_size: 32,
+    epochs_per_sync_committee_period: 8,
+    max_withdrawals_per_payload: 4,
+    max_validators_per_withdrawals_sweep: 16,
+    pending_partial_withdrawals_limit: 64,
+    pending_consolidations_limit: 64,
+    max_pending_partials_per_withdrawals_sweep: 2,
+    ..MAINNET
+};
+
+// Sources: github.com/gnosischain/specs, `consensus/preset/gnosis/`, and for the forks that it leaves out
+// github.com/sigp/lighthouse, `consensus/types/presets/gnosis/`.
+const GNOSIS: PresetValues = PresetValues {
+    slots_per_epoch: 16,
+    base_reward_factor: 25,
+    epochs_per_sync_committee_period: 512,
+    max_withdrawals_per_payload: 8,
+    max_validators_per_withdrawals_sweep: 8192,
+    ..MAINNET
+};
+
+/// A preset as a type, so that containers are constants of it.
+pub(crate) trait ValuesOf {
+    const VALUES: PresetValues;
+}
+
 #[derive(Debug)]
 pub(crate) struct Mainnet;
-
-impl Sizes for Mainnet {}
-
-/// The minimal preset, for small test networks.
 #[derive(Debug)]
 pub(crate) struct Minimal;
-
-impl Sizes for Minimal {
-    const SLOTS_PER_EPOCH: u64 = 8;
-    const SLOTS_PER_HISTORICAL_ROOT: usize = 64;
-    const EPOCHS_PER_HISTORICAL_VECTOR: usize = 64;
-    const EPOCHS_PER_SLASHINGS_VECTOR: usize = 64;
-    const EPOCHS_PER_ETH1_VOTING_PERIOD: u64 = 4;
-    const MAX_COMMITTEES_PER_SLOT: usize = 4;
-    const SYNC_COMMITTEE_SIZE: usize = 32;
-    const MAX_WITHDRAWALS_PER_PAYLOAD: u64 = 4;
-    const PENDING_PARTIAL_WITHDRAWALS_LIMIT: u64 = 64;
-    const PENDING_CONSOLIDATIONS_LIMIT: u64 = 64;
-}
-
-/// The gnosis preset, for Gnosis Chain and its test network Chiado. Epochs are half as long as
-/// mainnet's, and payloads carry half as many withdrawals.
-///
-/// Source: github.com/gnosischain/configs, `presets/gnosis/`; what that leaves out (altair, capella)
-/// is in github.com/sigp/lighthouse, `consensus/types/presets/gnosis/`, and electra in
-/// github.com/gnosischain/specs, `consensus/preset/gnosis/electra.yaml`.
 #[derive(Debug)]
 pub(crate) struct Gnosis;
 
-impl Sizes for Gnosis {
-    const SLOTS_PER_EPOCH: u64 = 16;
-    const MAX_WITHDRAWALS_PER_PAYLOAD: u64 = 8;
+impl ValuesOf for Mainnet {
+    const VALUES: PresetValues = MAINNET;
 }
 
-/// A set of sizes.
+impl ValuesOf for Minimal {
+    const VALUES: PresetValues = MINIMAL;
+}
+
+impl ValuesOf for Gnosis {
+    const VALUES: PresetValues = GNOSIS;
+}
+
+/// A set of protocol parameters that are fixed at compile time of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preset {
-    /// Eras of 8192 slots.
+    /// Used by mainnet and its test networks; eras of 8192 slots.
     Mainnet,
-    /// Eras of 64 slots.
+    /// For small test networks; eras of 64 slots.
     Minimal,
-    /// Eras of 8192 slots. Untested with files of a Gnosis network.
+    /// Used by Gnosis Chain and its test network Chiado; eras of 8192 slots. Untested with files of a Gnosis
+    /// network.
     Gnosis,
 }
 
@@ -95,24 +199,26 @@ impl Preset {
         Self::ALL.into_iter().filter(move |preset| preset.slots_per_era() == slots)
     }
 
-    /// `SLOTS_PER_HISTORICAL_ROOT`.
+    /// Its values.
     #[must_use]
-    pub const fn slots_per_era(self) -> u64 {
+    pub const fn values(self) -> &'static PresetValues {
         match self {
-            Preset::Mainnet => Mainnet::SLOTS_PER_HISTORICAL_ROOT as u64,
-            Preset::Minimal => Minimal::SLOTS_PER_HISTORICAL_ROOT as u64,
-            Preset::Gnosis => Gnosis::SLOTS_PER_HISTORICAL_ROOT as u64,
+            Preset::Mainnet => &MAINNET,
+            Preset::Minimal => &MINIMAL,
+            Preset::Gnosis => &GNOSIS,
         }
     }
 
-    /// `SLOTS_PER_EPOCH`.
+    /// `SLOTS_PER_HISTORICAL_ROOT`
+    #[must_use]
+    pub const fn slots_per_era(self) -> u64 {
+        self.values().slots_per_historical_root
+    }
+
+    /// `SLOTS_PER_EPOCH`
     #[must_use]
     pub const fn slots_per_epoch(self) -> u64 {
-        match self {
-            Preset::Mainnet => Mainnet::SLOTS_PER_EPOCH,
-            Preset::Minimal => Minimal::SLOTS_PER_EPOCH,
-            Preset::Gnosis => Gnosis::SLOTS_PER_EPOCH,
-        }
+        self.values().slots_per_epoch
     }
 }
 
@@ -128,52 +234,5 @@ impl FromStr for Preset {
     fn from_str(name: &str) -> Result<Self, String> {
         let unknown = || format!("preset '{name}' is none of {}", Self::names());
         Self::ALL.into_iter().find(|preset| preset.name() == name).ok_or_else(unknown)
-    }
-}
-
-/// The known forks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Fork {
-    /// From genesis.
-    Phase0,
-    /// Sync committees.
-    Altair,
-    /// Execution payloads.
-    Bellatrix,
-    /// Withdrawals.
-    Capella,
-    /// Blobs.
-    Deneb,
-    /// Requests of the execution layer.
-    Electra,
-    /// The proposer lookahead.
-    Fulu,
-}
-
-impl Fork {
-    /// All forks in order.
-    pub const ALL: [Self; 7] = [
-        Self::Phase0,
-        Self::Altair,
-        Self::Bellatrix,
-        Self::Capella,
-        Self::Deneb,
-        Self::Electra,
-        Self::Fulu,
-    ];
-}
-
-impl fmt::Display for Fork {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Fork::Phase0 => "phase0",
-            Fork::Altair => "altair",
-            Fork::Bellatrix => "bellatrix",
-            Fork::Capella => "capella",
-            Fork::Deneb => "deneb",
-            Fork::Electra => "electra",
-            Fork::Fulu => "fulu",
-        })
     }
 }

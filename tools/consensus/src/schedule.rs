@@ -2,12 +2,19 @@
 
 use std::fmt;
 
-use crate::StateFork;
-use crate::config::{ConfigFault, value_of};
+use crate::config_fault::ConfigFault;
+use crate::fork::Fork;
+use crate::network::KnownNetwork;
+use crate::settings::Settings;
+use crate::state::StateFork;
 
-pub(crate) const VERSION_KEY: &str = "_FORK_VERSION";
-pub(crate) const EPOCH_KEY: &str = "_FORK_EPOCH";
-const GENESIS: &str = "GENESIS";
+const VERSION_KEY: &str = "_FORK_VERSION";
+const EPOCH_KEY: &str = "_FORK_EPOCH";
+
+/// Whether a key of a config is about a fork.
+pub(crate) fn is_key(key: &str) -> bool {
+    key.ends_with(VERSION_KEY) || key.ends_with(EPOCH_KEY)
+}
 
 /// Forks by epoch. Unscheduled forks have an epoch that is never reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,9 +23,12 @@ pub struct Schedule(Vec<ScheduledFork>);
 /// A fork of a [`Schedule`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScheduledFork {
-    name: String,
-    version: [u8; 4],
-    epoch: u64,
+    /// Its name in the keys of the config ([`Fork::config_key`]); possibly an unknown fork.
+    pub name: String,
+    /// Its version.
+    pub version: [u8; 4],
+    /// Its first epoch.
+    pub epoch: u64,
 }
 
 /// A state has another fork than scheduled for its slot.
@@ -34,30 +44,49 @@ pub struct NotScheduled {
 }
 
 impl Schedule {
+    /// The forks of a known network.
+    #[must_use]
+    pub fn of_known(known: &KnownNetwork) -> Self {
+        let forks = Fork::ALL.into_iter().zip(known.fork_versions).zip(known.fork_epochs);
+        let scheduled = |((fork, version), epoch): ((Fork, _), _)| ScheduledFork {
+            name: fork.config_key(),
+            version,
+            epoch,
+        };
+        Self(forks.map(scheduled).collect())
+    }
+
     /// The forks in a config's settings.
-    pub(crate) fn of(settings: &[(String, String)]) -> Result<Self, ConfigFault> {
+    pub(crate) fn of(settings: &Settings) -> Result<Self, ConfigFault> {
         let mut forks = Vec::new();
-        for (key, version) in settings {
+        for (key, version) in settings.iter() {
             let Some(name) = key.strip_suffix(VERSION_KEY) else { continue };
-            let fault = |key: &str, wanted, found: &str| ConfigFault::Value {
-                key: key.to_owned(),
-                wanted,
-                found: found.to_owned(),
-            };
             let is_prefixed = version.starts_with("0x");
             let parsed = const_hex::decode_to_array(version).ok().filter(|_| is_prefixed);
-            let version = parsed.ok_or_else(|| fault(key, "0x and 8 hex digits", version))?;
-            let key = format!("{name}{EPOCH_KEY}");
-            let epoch = match value_of(settings, &key) {
-                None if name == GENESIS => 0,
+            let wanted = "0x and 8 hex digits";
+            let version = parsed.ok_or_else(|| ConfigFault::value(key, wanted, version))?;
+            let epoch = match settings.number(&format!("{name}{EPOCH_KEY}"))? {
+                None if name == Fork::Phase0.config_key() => 0,
                 None => continue,
-                Some(epoch) => epoch.parse().map_err(|_| fault(&key, "a number", epoch))?,
+                Some(epoch) => epoch,
             };
             forks.push(ScheduledFork { name: name.to_owned(), version, epoch });
         }
         // Among forks at one epoch, the last one listed is in force.
         forks.sort_by_key(|fork| fork.epoch);
         Ok(Self(forks))
+    }
+
+    /// The forks, in the order of their epochs.
+    #[must_use]
+    pub fn forks(&self) -> &[ScheduledFork] {
+        &self.0
+    }
+
+    /// The fork in force in an epoch.
+    #[must_use]
+    pub fn at(&self, epoch: u64) -> Option<&ScheduledFork> {
+        self.0.iter().rfind(|fork| fork.epoch <= epoch)
     }
 
     /// Refuses a state of another fork than scheduled for its slot.
@@ -71,9 +100,9 @@ impl Schedule {
         slots_per_epoch: u64,
     ) -> Result<(), NotScheduled> {
         let epoch = slot / slots_per_epoch;
-        let Some(wanted) = self.0.iter().rfind(|fork| fork.epoch <= epoch) else { return Ok(()) };
+        let Some(wanted) = self.at(epoch) else { return Ok(()) };
         // A config without later forks does not restrict their states.
-        let is_genesis_alone = self.0.len() == 1 && wanted.name == GENESIS;
+        let is_genesis_alone = self.0.len() == 1 && wanted.fork() == Some(Fork::Phase0);
         if is_genesis_alone && found.previous_version != found.version {
             return Ok(());
         }
@@ -81,6 +110,14 @@ impl Schedule {
             return Ok(());
         }
         Err(NotScheduled { slot, wanted: wanted.clone(), found: *found })
+    }
+}
+
+impl ScheduledFork {
+    /// The fork; `None` if it is unknown.
+    #[must_use]
+    pub fn fork(&self) -> Option<Fork> {
+        Fork::ALL.into_iter().find(|fork| fork.config_key() == self.name)
     }
 }
 
@@ -96,9 +133,8 @@ impl fmt::Display for ScheduledFork {
 mod tests {
     use super::*;
 
-    fn schedule(config: &[(&str, &str)]) -> Result<Schedule, ConfigFault> {
-        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
-        Schedule::of(&config.iter().map(owned).collect::<Vec<_>>())
+    fn schedule<const N: usize>(config: [(&str, &str); N]) -> Result<Schedule, ConfigFault> {
+        Schedule::of(&config.into())
     }
 
     fn fork(previous: u8, version: u8, epoch: u64) -> StateFork {
@@ -107,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_state_is_of_the_fork_that_is_scheduled_for_its_slot() {
-        let schedule = schedule(&[
+        let schedule = schedule([
             ("GENESIS_FORK_VERSION", "0x00000001"),
             ("ALTAIR_FORK_VERSION", "0x01000001"),
             ("ALTAIR_FORK_EPOCH", "6"),
@@ -139,17 +175,31 @@ mod tests {
     }
 
     #[test]
+    fn a_known_network_has_all_forks_in_order() {
+        for known in &KnownNetwork::ALL {
+            let schedule = Schedule::of_known(known);
+            let forks: Vec<_> = schedule.forks().iter().filter_map(ScheduledFork::fork).collect();
+            assert_eq!(forks, Fork::ALL, "{}", known.name);
+            assert!(schedule.forks().is_sorted_by_key(|fork| fork.epoch), "{}", known.name);
+        }
+        let mainnet = Schedule::of_known(KnownNetwork::by_name("mainnet").unwrap());
+        assert_eq!(mainnet.at(74_239).unwrap().fork(), Some(Fork::Phase0));
+        assert_eq!(mainnet.at(74_240).unwrap().fork(), Some(Fork::Altair));
+        assert_eq!(mainnet.at(u64::MAX).unwrap().version, [6, 0, 0, 0]);
+    }
+
+    #[test]
     fn a_config_without_forks_says_nothing_of_them() {
-        assert_eq!(schedule(&[]).unwrap(), Schedule::default());
-        let genesis = schedule(&[("GENESIS_FORK_VERSION", "0x00000001")]).unwrap();
+        assert_eq!(schedule([]).unwrap(), Schedule::default());
+        let genesis = schedule([("GENESIS_FORK_VERSION", "0x00000001")]).unwrap();
         assert!(genesis.check(&fork(0, 1, 6), 48, 8).is_ok());
         assert!(genesis.check(&fork(0, 0, 0), 0, 8).is_ok());
         assert!(genesis.check(&fork(7, 7, 0), 0, 8).is_err());
         for wrong in ["", "0x", "1", "0x0000000g", "0x+0000001", "0x000000011"] {
-            let refused = schedule(&[("GENESIS_FORK_VERSION", wrong)]).unwrap_err().to_string();
+            let refused = schedule([("GENESIS_FORK_VERSION", wrong)]).unwrap_err().to_string();
             assert!(refused.contains("GENESIS_FORK_VERSION"), "{refused}");
         }
         let forks = [("ALTAIR_FORK_VERSION", "0x01000001"), ("ALTAIR_FORK_EPOCH", "soon")];
-        assert!(schedule(&forks).unwrap_err().to_string().contains("ALTAIR_FORK_EPOCH"));
+        assert!(schedule(forks).unwrap_err().to_string().contains("ALTAIR_FORK_EPOCH"));
     }
 }

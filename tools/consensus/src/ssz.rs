@@ -77,11 +77,11 @@ impl Type {
     }
 
     /// A vector of fixed-length elements. (No container has another kind.)
-    pub(crate) const fn vector(element: &'static Type, length: usize) -> Self {
+    pub(crate) const fn vector(element: &'static Type, length: u64) -> Self {
         let Some(byte_len) = element.fixed_len else {
-            panic!("a vector of elements whose length differs")
+            panic!("the elements of a vector have a fixed length")
         };
-        Self::fixed(Kind::Vector { element }, byte_len * length)
+        Self::fixed(Kind::Vector { element }, byte_len * to_usize(length))
     }
 
     pub(crate) const fn list(element: &'static Type, limit: u64) -> Self {
@@ -93,7 +93,8 @@ impl Type {
         Self { kind: Kind::List { element, limit }, fixed_len: None, max_len }
     }
 
-    pub(crate) const fn bitvector(bits: usize) -> Self {
+    pub(crate) const fn bitvector(bits: u64) -> Self {
+        let bits = to_usize(bits);
         Self::fixed(Kind::Bitvector { bits }, bits.div_ceil(8))
     }
 
@@ -123,6 +124,13 @@ impl Type {
             _ => false,
         }
     }
+}
+
+/// The length of a vector; evaluated at compile time.
+#[expect(clippy::cast_possible_truncation, reason = "the assertion excludes it")]
+const fn to_usize(length: u64) -> usize {
+    assert!(length <= u32::MAX as u64);
+    length as usize
 }
 
 /// Length of a container's fixed part: fixed-length values, and an offset for each other.

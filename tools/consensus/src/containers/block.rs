@@ -6,7 +6,7 @@ use super::operations::{
     PROPOSER_SLASHINGS, SIGNATURE, VOLUNTARY_EXITS,
 };
 use super::payload::{HEADER_BELLATRIX, HEADER_CAPELLA, HEADER_DENEB, PAYLOAD_BELLATRIX};
-use crate::preset::Sizes;
+use crate::preset::ValuesOf;
 use crate::ssz::{Field, ROOT, Type, field};
 
 /// The common fields of all bodies, followed by these.
@@ -28,7 +28,7 @@ macro_rules! body {
 
 const BLS_CHANGES: Field = field("bls_to_execution_changes", &BLS_TO_EXECUTION_CHANGES);
 
-impl<P: Sizes> Containers<P> {
+impl<P: ValuesOf> Containers<P> {
     const SYNC: Field = field("sync_aggregate", &Self::SYNC_AGGREGATE);
     const COMMITMENTS: Field = field("blob_kzg_commitments", &Self::BLOB_KZG_COMMITMENTS);
     const REQUESTS: Field = field("execution_requests", &Self::EXECUTION_REQUESTS);

@@ -12,7 +12,8 @@ pub(crate) use self::state::{
 
 use std::marker::PhantomData;
 
-use crate::preset::{Fork, Gnosis, Mainnet, Minimal, Preset, Sizes};
+use crate::fork::Fork;
+use crate::preset::{Gnosis, Mainnet, Minimal, Preset, ValuesOf};
 use crate::ssz::{Field, Type, fixed_part_len};
 
 /// The containers of a preset, as constants.
@@ -55,7 +56,7 @@ impl Layouts {
     }
 }
 
-impl<P: Sizes> Containers<P> {
+impl<P: ValuesOf> Containers<P> {
     const LAYOUTS: Layouts = Layouts { blocks: Self::BLOCKS, states: Self::STATES };
 
     // Electra and fulu have the same blocks.

@@ -1,7 +1,7 @@
 //! Operations in blocks, and types shared by states and blocks.
 
 use super::Containers;
-use crate::preset::Sizes;
+use crate::preset::ValuesOf;
 use crate::ssz::{BOOLEAN, ROOT, Type, U64, field};
 
 pub(super) const SIGNATURE: Type = Type::bytes(96);
@@ -12,7 +12,7 @@ pub(super) const VERSION: Type = Type::bytes(4);
 /// `MAX_VALIDATORS_PER_COMMITTEE`
 const MAX_VALIDATORS_PER_COMMITTEE: u64 = 2048;
 /// `DEPOSIT_CONTRACT_TREE_DEPTH`, plus one for the number of deposits.
-const DEPOSIT_PROOF_LENGTH: usize = 32 + 1;
+const DEPOSIT_PROOF_LENGTH: u64 = 32 + 1;
 
 pub(super) const CHECKPOINT: Type = Type::container(&[field("epoch", &U64), field("root", &ROOT)]);
 
@@ -118,12 +118,12 @@ pub(super) const ATTESTER_SLASHINGS: Type = Type::list(&ATTESTER_SLASHING, 2);
 pub(super) const ATTESTATIONS: Type = Type::list(&ATTESTATION, MAX_ATTESTATIONS);
 
 // The same from electra on: all committees of a slot.
-impl<P: Sizes> Containers<P> {
+impl<P: ValuesOf> Containers<P> {
     const MAX_VALIDATORS_PER_SLOT: u64 =
-        MAX_VALIDATORS_PER_COMMITTEE * P::MAX_COMMITTEES_PER_SLOT as u64;
+        MAX_VALIDATORS_PER_COMMITTEE * P::VALUES.max_committees_per_slot;
 
     const SLOT_BITS: Type = Type::bitlist(Self::MAX_VALIDATORS_PER_SLOT);
-    const COMMITTEES: Type = Type::bitvector(P::MAX_COMMITTEES_PER_SLOT);
+    const COMMITTEES: Type = Type::bitvector(P::VALUES.max_committees_per_slot);
 
     const ATTESTATION_ELECTRA: Type = Type::container(&[
         field("aggregation_bits", &Self::SLOT_BITS),
@@ -149,7 +149,7 @@ impl<P: Sizes> Containers<P> {
         Type::list(&Self::ATTESTER_SLASHING_ELECTRA, 1);
     pub(super) const ATTESTATIONS_ELECTRA: Type = Type::list(&Self::ATTESTATION_ELECTRA, 8);
 
-    const SYNC_COMMITTEE_BITS: Type = Type::bitvector(P::SYNC_COMMITTEE_SIZE);
+    const SYNC_COMMITTEE_BITS: Type = Type::bitvector(P::VALUES.sync_committee_size);
 
     pub(super) const SYNC_AGGREGATE: Type = Type::container(&[
         field("sync_committee_bits", &Self::SYNC_COMMITTEE_BITS),

@@ -2,7 +2,7 @@
 
 use super::Containers;
 use super::operations::{ADDRESS, PUBKEY, SIGNATURE};
-use crate::preset::Sizes;
+use crate::preset::ValuesOf;
 use crate::ssz::{Field, ROOT, Type, U64, U256, field};
 
 const LOGS_BLOOM: Type = Type::bytes(256);
@@ -80,8 +80,8 @@ const PAYLOAD_TRANSACTIONS: Field = field("transactions", &TRANSACTIONS);
 
 pub(super) const PAYLOAD_BELLATRIX: Type = payload!(PAYLOAD_TRANSACTIONS);
 
-impl<P: Sizes> Containers<P> {
-    const WITHDRAWALS: Type = Type::list(&WITHDRAWAL, P::MAX_WITHDRAWALS_PER_PAYLOAD);
+impl<P: ValuesOf> Containers<P> {
+    const WITHDRAWALS: Type = Type::list(&WITHDRAWAL, P::VALUES.max_withdrawals_per_payload);
     const PAYLOAD_WITHDRAWALS: Field = field("withdrawals", &Self::WITHDRAWALS);
 
     pub(super) const PAYLOAD_CAPELLA: Type =
@@ -90,11 +90,11 @@ impl<P: Sizes> Containers<P> {
         payload!(PAYLOAD_TRANSACTIONS, Self::PAYLOAD_WITHDRAWALS, BLOB_GAS_USED, EXCESS_BLOB_GAS);
 
     const DEPOSIT_REQUESTS: Type =
-        Type::list(&DEPOSIT_REQUEST, P::MAX_DEPOSIT_REQUESTS_PER_PAYLOAD);
+        Type::list(&DEPOSIT_REQUEST, P::VALUES.max_deposit_requests_per_payload);
     const WITHDRAWAL_REQUESTS: Type =
-        Type::list(&WITHDRAWAL_REQUEST, P::MAX_WITHDRAWAL_REQUESTS_PER_PAYLOAD);
+        Type::list(&WITHDRAWAL_REQUEST, P::VALUES.max_withdrawal_requests_per_payload);
     const CONSOLIDATION_REQUESTS: Type =
-        Type::list(&CONSOLIDATION_REQUEST, P::MAX_CONSOLIDATION_REQUESTS_PER_PAYLOAD);
+        Type::list(&CONSOLIDATION_REQUEST, P::VALUES.max_consolidation_requests_per_payload);
 
     pub(super) const EXECUTION_REQUESTS: Type = Type::container(&[
         field("deposits", &Self::DEPOSIT_REQUESTS),
@@ -103,5 +103,5 @@ impl<P: Sizes> Containers<P> {
     ]);
 
     pub(super) const BLOB_KZG_COMMITMENTS: Type =
-        Type::list(&PUBKEY, P::MAX_BLOB_COMMITMENTS_PER_BLOCK);
+        Type::list(&PUBKEY, P::VALUES.max_blob_commitments_per_block);
 }

@@ -7,7 +7,7 @@ use super::operations::{
     PUBKEY, SIGNATURE, VALIDATOR, VERSION,
 };
 use super::payload::{HEADER_BELLATRIX, HEADER_CAPELLA, HEADER_DENEB};
-use crate::preset::Sizes;
+use crate::preset::ValuesOf;
 use crate::ssz::{Field, ROOT, Type, U8, U64, field};
 
 /// `VALIDATOR_REGISTRY_LIMIT`
@@ -16,8 +16,6 @@ const REGISTRY_LIMIT: u64 = 1 << 40;
 const HISTORICAL_ROOTS_LIMIT: u64 = 1 << 24;
 /// `PENDING_DEPOSITS_LIMIT`
 const PENDING_DEPOSITS_LIMIT: u64 = 1 << 27;
-/// `MIN_SEED_LOOKAHEAD`, plus the current epoch.
-const LOOKAHEAD_EPOCHS: u64 = 1 + 1;
 
 const FORK: Type = Type::container(&[
     field("previous_version", &VERSION),
@@ -139,26 +137,25 @@ macro_rules! electra {
     };
 }
 
-impl<P: Sizes> Containers<P> {
-    const ROOTS: Type = Type::vector(&ROOT, P::SLOTS_PER_HISTORICAL_ROOT);
+impl<P: ValuesOf> Containers<P> {
+    const ROOTS: Type = Type::vector(&ROOT, P::VALUES.slots_per_historical_root);
     const ETH1_DATA_VOTES: Type =
-        Type::list(&ETH1_DATA, P::EPOCHS_PER_ETH1_VOTING_PERIOD * P::SLOTS_PER_EPOCH);
-    const RANDAO_MIXES: Type = Type::vector(&ROOT, P::EPOCHS_PER_HISTORICAL_VECTOR);
-    const SLASHINGS: Type = Type::vector(&U64, P::EPOCHS_PER_SLASHINGS_VECTOR);
+        Type::list(&ETH1_DATA, P::VALUES.epochs_per_eth1_voting_period * P::VALUES.slots_per_epoch);
+    const RANDAO_MIXES: Type = Type::vector(&ROOT, P::VALUES.epochs_per_historical_vector);
+    const SLASHINGS: Type = Type::vector(&U64, P::VALUES.epochs_per_slashings_vector);
     const PENDING_ATTESTATIONS: Type =
-        Type::list(&PENDING_ATTESTATION, MAX_ATTESTATIONS * P::SLOTS_PER_EPOCH);
-    const SYNC_PUBKEYS: Type = Type::vector(&PUBKEY, P::SYNC_COMMITTEE_SIZE);
+        Type::list(&PENDING_ATTESTATION, MAX_ATTESTATIONS * P::VALUES.slots_per_epoch);
+    const SYNC_PUBKEYS: Type = Type::vector(&PUBKEY, P::VALUES.sync_committee_size);
     const SYNC_COMMITTEE: Type = Type::container(&[
         field("pubkeys", &Self::SYNC_PUBKEYS),
         field("aggregate_pubkey", &PUBKEY),
     ]);
     const PENDING_PARTIAL_WITHDRAWALS: Type =
-        Type::list(&PENDING_PARTIAL_WITHDRAWAL, P::PENDING_PARTIAL_WITHDRAWALS_LIMIT);
+        Type::list(&PENDING_PARTIAL_WITHDRAWAL, P::VALUES.pending_partial_withdrawals_limit);
     const PENDING_CONSOLIDATIONS: Type =
-        Type::list(&PENDING_CONSOLIDATION, P::PENDING_CONSOLIDATIONS_LIMIT);
-    #[expect(clippy::cast_possible_truncation, reason = "two epochs of slots")]
+        Type::list(&PENDING_CONSOLIDATION, P::VALUES.pending_consolidations_limit);
     const PROPOSER_LOOKAHEAD: Type =
-        Type::vector(&U64, (LOOKAHEAD_EPOCHS * P::SLOTS_PER_EPOCH) as usize);
+        Type::vector(&U64, (P::VALUES.min_seed_lookahead + 1) * P::VALUES.slots_per_epoch);
 
     pub(super) const STATE_PHASE0: &'static [Field] = state!(
         field("previous_epoch_attestations", &Self::PENDING_ATTESTATIONS),

@@ -8,16 +8,31 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::piece::{Done, Piece, PieceOf, PiecedList, work};
-use super::{StateBody, StateFault, read_up_to, roots_in};
-use crate::Root;
+use super::prefix::roots_in;
+use super::source::{StateFault, read_up_to};
 use crate::accumulators::Accumulators;
 use crate::containers::{
     EXTRA_DATA_OFFSET_AT, HISTORICAL_ROOTS_FIELD, HISTORICAL_SUMMARIES_FIELD, PAYLOAD_HEADER_FIELD,
     StateLayout, VALIDATORS_FIELD,
 };
+use crate::fork::Fork;
 use crate::hash::{Hasher, Malformed, check_count, count_of, offset_at};
+use crate::root::Root;
 use crate::sha256::Node;
 use crate::ssz::{Field, Kind, OFFSET_BYTES, Type, fixed_part_len};
+
+/// The rest of a state.
+#[derive(Clone, Debug)]
+pub struct StateBody {
+    /// `hash_tree_root` of the state.
+    pub root: Root,
+    /// The state's fork.
+    pub fork: Fork,
+    /// The root of the list of validators; in the genesis state it is the genesis validators root.
+    pub validators_root: Root,
+    /// The roots of the eras below it.
+    pub accumulators: Accumulators,
+}
 
 /// Hashes the state with the fixed part `fixed`; the variable fields come from `source`. `layouts` are
 /// those with a fixed part of this length.

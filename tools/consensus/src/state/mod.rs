@@ -5,72 +5,23 @@
 
 mod feed;
 mod piece;
+mod prefix;
+mod source;
 
 use std::io::{self, Read};
 
-use crate::accumulators::Accumulators;
+use self::feed::hash_fields;
+use self::prefix::roots_end;
+use self::source::read_up_to;
 use crate::containers::{Layouts, StateLayout};
-use crate::hash::Malformed;
-use crate::header::BlockHeader;
+use crate::hash::{Malformed, offset_at};
 use crate::network::KnownNetwork;
-use crate::preset::{Fork, Preset};
-use crate::{Root, era_root};
+use crate::preset::Preset;
+use crate::root::Root;
 
-const ROOT_BYTES: usize = 32;
-const GENESIS_VALIDATORS_ROOT_AT: usize = 8;
-const SLOT_AT: usize = 40;
-const FORK_AT: usize = 48;
-const HEADER_AT: usize = 64;
-const BLOCK_ROOTS_AT: usize = HEADER_AT + BlockHeader::BYTES;
-const _: () = assert!(BLOCK_ROOTS_AT == 176);
-
-/// The field `fork` of a state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StateFork {
-    /// `previous_version`; equal to `version` in the first fork of a chain.
-    pub previous_version: [u8; 4],
-    /// `current_version`
-    pub version: [u8; 4],
-    /// `epoch`: the first with that version.
-    pub epoch: u64,
-}
-
-impl StateFork {
-    /// Reads the start of a state.
-    ///
-    /// # Errors
-    /// Those of the source, and [`io::ErrorKind::UnexpectedEof`].
-    pub fn read(state: &mut dyn Read) -> io::Result<Self> {
-        let mut bytes = [0; HEADER_AT];
-        state.read_exact(&mut bytes)?;
-        Ok(Self::at(&bytes))
-    }
-
-    fn at(state: &[u8]) -> Self {
-        Self {
-            previous_version: array_at(state, FORK_AT),
-            version: array_at(state, FORK_AT + 4),
-            epoch: u64_at(state, FORK_AT + 8),
-        }
-    }
-}
-
-/// The leading fields, at the same offsets in every fork: all up to the roots.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StatePrefix {
-    /// Identifies the chain.
-    pub genesis_validators_root: Root,
-    /// The state's slot.
-    pub slot: u64,
-    /// `fork`
-    pub fork: StateFork,
-    /// `latest_block_header`, of the last block before or at the state.
-    pub latest_block: BlockHeader,
-    /// `block_roots`, of the era up to the state.
-    pub block_roots: Vec<Root>,
-    /// `state_roots`, of the same slots.
-    pub state_roots: Vec<Root>,
-}
+pub use self::feed::StateBody;
+pub use self::prefix::{StateFork, StatePrefix};
+pub use self::source::StateFault;
 
 /// A state read to its end.
 #[derive(Clone, Debug)]
@@ -79,69 +30,6 @@ pub struct HashedState {
     pub prefix: StatePrefix,
     /// The fields that depend on the fork; `None` if no layout matches.
     pub body: Option<StateBody>,
-}
-
-/// The rest of a state.
-#[derive(Clone, Debug)]
-pub struct StateBody {
-    /// `hash_tree_root` of the state.
-    pub root: Root,
-    /// The state's fork.
-    pub fork: Fork,
-    /// The root of the list of validators; in the genesis state it is the genesis validators root.
-    pub validators_root: Root,
-    /// The roots of the eras below it.
-    pub accumulators: Accumulators,
-}
-
-/// Why a state cannot be hashed.
-#[derive(Debug, thiserror::Error)]
-pub enum StateFault {
-    /// The source failed.
-    #[error(transparent)]
-    Source(#[from] io::Error),
-    /// The bytes are not a state.
-    #[error("{0}")]
-    Malformed(#[from] Malformed),
-    /// The fixed part has the length of no known fork: the state is damaged, or of an unknown preset.
-    #[error("{0}")]
-    UnknownLayout(Malformed),
-}
-
-impl StatePrefix {
-    /// Number of bytes that [`StatePrefix::parse`] needs, including the offset after the prefix.
-    #[must_use]
-    pub fn byte_len(preset: Preset) -> usize {
-        roots_end(preset) + 4
-    }
-
-    /// Parses the start of a state: at least [`StatePrefix::byte_len`] bytes.
-    ///
-    /// # Errors
-    /// [`Malformed`] when there are fewer.
-    pub fn parse(preset: Preset, bytes: &[u8]) -> Result<Self, Malformed> {
-        let end = roots_end(preset);
-        let Some(bytes) = bytes.get(..end) else {
-            let wanted = format!("a state of at least {end} bytes");
-            return Err(Malformed::new(wanted, format!("{} bytes", bytes.len())));
-        };
-        let roots = &bytes[BLOCK_ROOTS_AT..];
-        let (block_roots, state_roots) = roots.split_at(roots.len() / 2);
-        Ok(Self {
-            genesis_validators_root: Root(array_at(bytes, GENESIS_VALIDATORS_ROOT_AT)),
-            slot: u64_at(bytes, SLOT_AT),
-            fork: StateFork::at(bytes),
-            latest_block: BlockHeader::read(&array_at(bytes, HEADER_AT)),
-            block_roots: roots_in(block_roots),
-            state_roots: roots_in(state_roots),
-        })
-    }
-
-    /// The root of the era's block roots and state roots.
-    #[must_use]
-    pub fn era_root(&self) -> Root {
-        era_root(&self.block_roots, &self.state_roots)
-    }
 }
 
 impl HashedState {
@@ -173,7 +61,7 @@ pub fn hash_state(preset: Preset, source: &mut dyn Read) -> Result<HashedState, 
     let mut fixed = Vec::new();
     read_up_to(source, &mut fixed, StatePrefix::byte_len(preset))?;
     let prefix = StatePrefix::parse(preset, &fixed)?;
-    let fixed_len = crate::hash::offset_at(&fixed, roots_end(preset))?;
+    let fixed_len = offset_at(&fixed, roots_end(preset))?;
     let states = Layouts::of(preset).states;
     let layouts: Vec<&StateLayout> =
         states.iter().filter(|layout| layout.fixed_len == fixed_len).collect();
@@ -188,7 +76,7 @@ pub fn hash_state(preset: Preset, source: &mut dyn Read) -> Result<HashedState, 
         return Ok(HashedState { prefix, body: None });
     }
     read_up_to(source, &mut fixed, fixed_len)?;
-    let body = feed::hash_fields(&layouts, &fixed, source)?;
+    let body = hash_fields(&layouts, &fixed, source)?;
     Ok(HashedState { prefix, body: Some(body) })
 }
 
@@ -216,7 +104,7 @@ impl Preset {
         let mut bytes = Vec::new();
         read_up_to(state, &mut bytes, StatePrefix::byte_len(Self::Mainnet))?;
         let has_layout = |preset: &Self| {
-            let fixed_len = crate::hash::offset_at(&bytes, roots_end(*preset)).ok();
+            let fixed_len = offset_at(&bytes, roots_end(*preset)).ok();
             let states = Layouts::of(*preset).states;
             states.iter().any(|layout| Some(layout.fixed_len) == fixed_len)
         };
@@ -228,29 +116,4 @@ impl Preset {
             (true, None) => Vec::new(),
         })
     }
-}
-
-/// Reads until `bytes` has `byte_len` bytes, or the source ends.
-fn read_up_to(source: &mut dyn Read, bytes: &mut Vec<u8>, byte_len: usize) -> io::Result<()> {
-    let missing = byte_len.saturating_sub(bytes.len()) as u64;
-    source.take(missing).read_to_end(bytes).map(drop)
-}
-
-fn roots_end(preset: Preset) -> usize {
-    let slots = usize::try_from(preset.slots_per_era()).unwrap_or(0);
-    slots.saturating_mul(2 * ROOT_BYTES).saturating_add(BLOCK_ROOTS_AT)
-}
-
-/// Splits bytes into roots.
-fn roots_in(bytes: &[u8]) -> Vec<Root> {
-    bytes.as_chunks().0.iter().copied().map(Root).collect()
-}
-
-/// The bytes at an offset known to be in range.
-fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    std::array::from_fn(|index| bytes[at + index])
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(array_at(bytes, at))
 }
