@@ -80,6 +80,13 @@ pub enum Error {
         cause: Box<Error>,
     },
 
+    /// The archive was opened for writing without this column.
+    #[error("column {column} is not open: name it in the options of the archive's writer")]
+    NotOpened {
+        /// The column.
+        column: Column,
+    },
+
     /// The pipeline is stopping and accepts no more jobs.
     #[error("the writer of {} is shutting down", directory.display())]
     ShuttingDown {

@@ -84,7 +84,7 @@ pub mod verify;
 #[cfg_attr(not(feature = "era"), allow(dead_code))]
 pub mod write;
 
-pub use archive::{Archive, ArchivePipeline, ArchiveWriter};
+pub use archive::{Archive, ArchivePipeline, ArchiveWriter, ArchiveWriterOptions};
 pub use column::{Column, ColumnSpec, Compression};
 pub use error::{Corruption, Error, IoError, Objection, ObjectionKind, Result};
 pub use manifest::{Manifest, StatesPolicy};

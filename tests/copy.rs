@@ -13,19 +13,23 @@ use coldstore::archive::check;
 use coldstore::verify::{Severity, VerifyOptions, verify_column};
 use coldstore::write::copy::{MARK, copy};
 use coldstore::{
-    Archive, ArchiveWriter, Checksums, Column, Error, ReaderOptions, Slot, View, WriterOptions,
-    removal,
+    Archive, ArchiveWriter, ArchiveWriterOptions, Checksums, Column, Error, ReaderOptions, Result,
+    Slot, View, WriterOptions, removal,
 };
 use common::{StopOnDrop, temp_dir};
-
-const BACKFILLED: [Column; 2] = [Column::StateSnapshots, Column::StateDiffs];
 
 fn value(slot: u64) -> Vec<u8> {
     common::value_of_len(slot, 500 + usize::try_from(slot % 3000).unwrap())
 }
 
 fn open(root: &Path) -> ArchiveWriter {
-    ArchiveWriter::open(root).checksums(Checksums::On).raw(true).far(true)
+    try_open(root).unwrap()
+}
+
+fn try_open(root: &Path) -> Result<ArchiveWriter> {
+    let options = ArchiveWriterOptions::new().columns([Column::Blocks, Column::BlockRoots]);
+    let options = options.backfill(Column::StateSnapshots).checksums(Checksums::On);
+    ArchiveWriter::open(root, options.raw(true).far(true))
 }
 
 fn put(archive: &mut ArchiveWriter, column: Column, slots: &[u64]) {
@@ -35,7 +39,7 @@ fn put(archive: &mut ArchiveWriter, column: Column, slots: &[u64]) {
             (Slot(*slot), if column == Column::BlockRoots { vec![7; 32] } else { value(*slot) })
         })
         .collect();
-    let writer = archive.column(column, BACKFILLED.contains(&column)).unwrap();
+    let writer = archive.writer(column).unwrap();
     writer.put_bulk(&batch, |_| {}).unwrap();
 }
 
@@ -103,7 +107,7 @@ fn leftovers_of_a_commit_that_never_happened_are_not_copied() {
     let mut archive = open(&root);
     put(&mut archive, Column::StateSnapshots, &[10, 9000, 30_000]);
     let before = views(&root);
-    let writer = archive.column(Column::StateSnapshots, true).unwrap();
+    let writer = archive.writer(Column::StateSnapshots).unwrap();
     // Written, flushed, and not committed: into the sealed file, and into the current one.
     let prepared =
         writer.prepare_batch(&[(Slot(9001), value(9001)), (Slot(29_000), value(1))]).unwrap();
@@ -205,14 +209,13 @@ fn a_copy_that_was_interrupted_anywhere_is_resumed() {
 
 /// Whoever opens an archive: a reader, a writer, the checks of the verbs, what finishes a removal, another copy.
 fn openings(root: &Path) -> Vec<(&'static str, coldstore::Result<()>)> {
-    let mut writer = open(root);
     let beside = root.with_extension("again");
     // SAFETY: nothing is read.
     #[expect(unsafe_code, reason = "opening is what is tested")]
     let read = unsafe { Archive::open(root, ReaderOptions::default()) };
     vec![
         ("read", read.map(drop)),
-        ("write", writer.column(Column::Blocks, false).map(drop)),
+        ("write", try_open(root).map(drop)),
         ("is_archive", check::is_archive(root).map(drop)),
         ("check", check::check(root).map(drop)),
         ("finish_intents", removal::finish_intents(root).map(drop)),

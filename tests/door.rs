@@ -8,8 +8,8 @@ use std::sync::{Arc, Barrier};
 use std::time::Instant;
 
 use coldstore::{
-    ArchivePipeline, ArchiveWriter, Column, Committed, Error, Manifest, ObjectionKind,
-    PipelineOptions, Result, Slot, Writer, WriterOptions,
+    ArchivePipeline, ArchiveWriter, ArchiveWriterOptions, Column, Committed, Error, Manifest,
+    ObjectionKind, PipelineOptions, Result, Slot, Writer, WriterOptions,
 };
 use common::{HANG, temp_dir};
 
@@ -37,14 +37,19 @@ fn right(column: Column, slot: u64) -> Vec<u8> {
     }
 }
 
+/// All columns, with backfill.
+fn all() -> ArchiveWriterOptions {
+    Column::ALL.into_iter().fold(ArchiveWriterOptions::new(), ArchiveWriterOptions::backfill)
+}
+
 /// An archive whose manifest names its chain.
-fn archive(root: &Path) -> ArchiveWriter {
+fn archive(root: &Path, options: ArchiveWriterOptions) -> ArchiveWriter {
     let known = Manifest::update(root, |manifest| {
         (manifest.genesis_validators_root, manifest.slots_per_era) = (Some(CHAIN), Some(64));
         Ok(())
     });
     known.unwrap();
-    ArchiveWriter::open(root)
+    ArchiveWriter::open(root, options).unwrap()
 }
 
 fn snappy(value: &[u8]) -> Vec<u8> {
@@ -100,8 +105,8 @@ fn a_value_that_is_none_of_the_columns_is_refused_however_it_comes() {
     ];
     for (column, values) in wrong {
         let dir = temp_dir();
-        let mut archive = archive(dir.path());
-        let writer = archive.column(column, true).unwrap();
+        let mut archive = archive(dir.path(), all());
+        let writer = archive.writer(column).unwrap();
         let before = *writer.conf();
         for value in &values {
             for outcome in ways(writer, 5, value) {
@@ -114,8 +119,7 @@ fn a_value_that_is_none_of_the_columns_is_refused_however_it_comes() {
             let written = u64::from(way == 0);
             assert_eq!(outcome.unwrap(), Committed { written, unchanged: 1 - written });
         }
-        let pipeline =
-            ArchivePipeline::start(archive, &[], |_| PipelineOptions::default()).unwrap();
+        let pipeline = ArchivePipeline::start(archive, |_| PipelineOptions::default()).unwrap();
         let pipeline = pipeline.column(column);
         for value in values {
             let from = Box::new(std::io::Cursor::new(value.clone()));
@@ -131,9 +135,9 @@ fn a_value_that_is_none_of_the_columns_is_refused_however_it_comes() {
 #[test]
 fn an_objection_names_the_column_the_slot_both_values_and_the_way_out() {
     let dir = temp_dir();
-    let mut archive = archive(dir.path());
+    let mut archive = archive(dir.path(), all());
     let refused = |error: Result<Committed>| error.unwrap_err().to_string();
-    let blocks = archive.column(Column::Blocks, false).unwrap();
+    let blocks = archive.writer(Column::Blocks).unwrap();
     assert_eq!(
         refused(blocks.put(Slot(5), &block(6))),
         "blk slot 5 is refused: wanted the SSZ of the signed block of slot 5, found that of slot 6; \
@@ -152,11 +156,11 @@ fn an_objection_names_the_column_the_slot_both_values_and_the_way_out() {
 fn roots_are_appended_without_gaps_and_may_fill_gaps_from_behind() {
     for column in [Column::BlockRoots, Column::StateRoots] {
         let dir = temp_dir();
-        let mut archive = archive(dir.path());
+        let mut archive = archive(dir.path(), all());
         let roots = |slots: &[u64]| -> Vec<(Slot, Vec<u8>)> {
             slots.iter().map(|slot| (Slot(*slot), root(*slot))).collect()
         };
-        let writer = archive.column(column, true).unwrap();
+        let writer = archive.writer(column).unwrap();
         let gap = ObjectionKind::RootGap;
         assert_refused(writer.put_batch(&roots(&[100, 102])), gap, 102);
         writer.put_batch(&roots(&[100, 101])).unwrap();
@@ -181,7 +185,8 @@ fn roots_are_appended_without_gaps_and_may_fill_gaps_from_behind() {
 fn roots_of_many_producers_share_commits_and_leave_no_gap() {
     const PRODUCERS: u64 = 8;
     let dir = temp_dir();
-    let open = || ArchivePipeline::start(archive(dir.path()), &[], |_| PipelineOptions::default());
+    let open =
+        || ArchivePipeline::start(archive(dir.path(), all()), |_| PipelineOptions::default());
     let pipeline = open().unwrap();
     let roots = pipeline.column(Column::BlockRoots);
     roots.put(Slot(9), root(9)).unwrap();
@@ -210,8 +215,8 @@ fn roots_of_many_producers_share_commits_and_leave_no_gap() {
     let far = 10 + 50 * PRODUCERS + 1;
     assert_refused(roots.put(Slot(far), root(far)), ObjectionKind::RootGap, far);
     pipeline.shutdown();
-    let mut archive = archive(dir.path());
-    let column = archive.column(Column::BlockRoots, false).unwrap();
+    let mut archive = archive(dir.path(), all());
+    let column = archive.writer(Column::BlockRoots).unwrap();
     assert!((9..far - 1).all(|slot| column.contains(Slot(slot)).unwrap()));
     assert_eq!(column.highest_written_slot(), Some(Slot(far - 2)));
 }
@@ -221,10 +226,10 @@ fn roots_of_many_producers_share_commits_and_leave_no_gap() {
 fn a_slot_far_above_the_archives_highest_has_to_be_meant() {
     let dir = temp_dir();
     let too_far = ObjectionKind::TooFar;
-    let mut archive = archive(dir.path());
-    archive.column(Column::Blocks, false).unwrap().put(Slot(1000), &block(1000)).unwrap();
+    let mut archive = archive(dir.path(), all());
+    archive.writer(Column::Blocks).unwrap().put(Slot(1000), &block(1000)).unwrap();
     // The era that begins with slot 1001 and the state behind it.
-    let states = archive.column(Column::StateSnapshots, false).unwrap();
+    let states = archive.writer(Column::StateSnapshots).unwrap();
     for outcome in ways(states, 1066, &state(1066)) {
         assert_refused(outcome, too_far, 1066);
     }
@@ -232,9 +237,9 @@ fn a_slot_far_above_the_archives_highest_has_to_be_meant() {
     assert_refused(states.put_batch(&batch), too_far, 1196);
     states.put_batch(&batch[..2]).unwrap();
     // Another column has grown meanwhile.
-    let blocks = archive.column(Column::Blocks, false).unwrap();
+    let blocks = archive.writer(Column::Blocks).unwrap();
     blocks.put(Slot(1195), &block(1195)).unwrap();
-    let pipeline = ArchivePipeline::start(archive, &[], |_| PipelineOptions::default()).unwrap();
+    let pipeline = ArchivePipeline::start(archive, |_| PipelineOptions::default()).unwrap();
     let blocks = pipeline.column(Column::Blocks);
     assert_refused(blocks.put(Slot(1_000_000), block(1_000_000)), too_far, 1_000_000);
     blocks.put(Slot(1200), block(1200)).unwrap();
@@ -252,9 +257,9 @@ fn a_slot_far_above_the_archives_highest_has_to_be_meant() {
 #[test]
 fn raw_writers_and_columns_of_ones_own_take_anything() {
     let dir = temp_dir();
-    let mut archive = archive(dir.path()).raw(true);
+    let mut archive = archive(dir.path(), all().raw(true));
     for column in Column::ALL {
-        let writer = archive.column(column, true).unwrap();
+        let writer = archive.writer(column).unwrap();
         for (way, outcome) in ways(writer, 5, b"").into_iter().enumerate() {
             assert_eq!(outcome.unwrap().written, u64::from(way == 0), "{column}");
         }

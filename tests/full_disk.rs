@@ -23,7 +23,8 @@ use std::process::Command;
 use coldstore::verify::{VerifyOptions, verify_column};
 use coldstore::write::copy::{self, MARK};
 use coldstore::{
-    ArchiveWriter, Column, Compression, Error, Reader, Result, Slot, Writer, WriterOptions,
+    ArchiveWriter, ArchiveWriterOptions, Column, Compression, Error, Reader, Result, Slot, Writer,
+    WriterOptions,
 };
 use rustix::fs::{FallocateFlags, fallocate, syncfs};
 use rustix::io::Errno;
@@ -252,12 +253,14 @@ fn attempt(
 fn copy_to_a_full_disk(directory: &Path) {
     let elsewhere = tempfile::tempdir_in("/var/tmp").unwrap();
     let archive = elsewhere.path().join("archive");
-    let mut writer = ArchiveWriter::open(&archive).raw(true).far(true);
+    let options = ArchiveWriterOptions::new().raw(true).far(true);
+    let options = options.backfill(Column::Blocks).backfill(Column::StateSnapshots);
+    let mut writer = ArchiveWriter::open(&archive, options).unwrap();
     for (column, slots) in
         [(Column::Blocks, [1, 9000, 20_000]), (Column::StateSnapshots, [1, 2, 3])]
     {
         let items = slots.map(|slot| (Slot(slot), value(slot)));
-        writer.column(column, true).unwrap().put_bulk(&items, |_| {}).unwrap();
+        writer.writer(column).unwrap().put_bulk(&items, |_| {}).unwrap();
     }
     drop(writer);
     let destination = directory.join("copied");

@@ -8,7 +8,10 @@ use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use coldstore::{ArchiveWriter, Checksums, Column, Committed, Error, Slot, Writer, WriterOptions};
+use coldstore::{
+    ArchiveWriter, ArchiveWriterOptions, Checksums, Column, Committed, Error, Slot, Writer,
+    WriterOptions,
+};
 use common::{Call, Fault, PLAIN, TestDisk, files, temp_dir};
 
 /// Ten bytes, then what it is told to do.
@@ -304,14 +307,17 @@ fn healing_writes_the_whole_table_before_it_cuts_the_data_file() {
 #[test]
 fn an_archive_opens_a_poisoned_column_again() {
     let dir = temp_dir();
-    let mut archive = ArchiveWriter::open(dir.path());
-    archive.column(Column::StateDiffs, false).unwrap().put(Slot(1), b"one").unwrap();
+    let options = ArchiveWriterOptions::new().column(Column::StateDiffs);
+    let mut archive = ArchiveWriter::open(dir.path(), options).unwrap();
+    archive.writer(Column::StateDiffs).unwrap().put(Slot(1), b"one").unwrap();
     // Somebody's file is in the way of the next conf.
     std::fs::write(dir.path().join("bsd/column.conf.tmp"), b"in the way").unwrap();
-    let writer = archive.column(Column::StateDiffs, false).unwrap();
+    let writer = archive.writer(Column::StateDiffs).unwrap();
     assert!(matches!(writer.put(Slot(2), b"two"), Err(Error::Io(_))));
     assert!(matches!(writer.put(Slot(2), b"two"), Err(Error::Poisoned { .. })));
-    let writer = archive.column(Column::StateDiffs, false).unwrap();
+    drop(archive);
+    let mut archive = ArchiveWriter::open(dir.path(), options).unwrap();
+    let writer = archive.writer(Column::StateDiffs).unwrap();
     assert!(!writer.heal_report().is_clean());
     writer.put(Slot(2), b"two").unwrap();
 }

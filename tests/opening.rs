@@ -10,19 +10,14 @@ use std::hash::{Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 
-use coldstore::{ArchiveWriter, Column, Error, Slot, Writer, WriterOptions};
+use coldstore::{ArchiveWriter, ArchiveWriterOptions, Column, Error, Slot, Writer, WriterOptions};
 use scratch::scratch;
 
-const ALL: [(Column, bool); 5] = {
-    use Column::{BlockRoots, Blocks, StateDiffs, StateRoots, StateSnapshots};
-    [
-        (Blocks, false),
-        (BlockRoots, false),
-        (StateRoots, false),
-        (StateSnapshots, true),
-        (StateDiffs, true),
-    ]
-};
+/// All columns; `bss` and `bsd` with backfill.
+fn all() -> ArchiveWriterOptions {
+    let all = ArchiveWriterOptions::new().columns(Column::ALL);
+    all.backfill(Column::StateSnapshots).backfill(Column::StateDiffs)
+}
 
 /// Every file with a digest of its bytes, and every directory; not the locks.
 fn tree(directory: &Path) -> BTreeSet<(PathBuf, u64)> {
@@ -52,22 +47,17 @@ fn of_two_that_open_an_archive_at_the_same_moment_one_wins() {
         let root = scratch.path().join("archive");
         if round % 2 == 0 {
             // There already.
-            ArchiveWriter::open(&root).columns(ALL).unwrap();
+            ArchiveWriter::open(&root, all()).unwrap();
         }
         let (begin, end) = (Barrier::new(2), Barrier::new(2));
-        let open = |reversed: bool| {
-            let mut archive = ArchiveWriter::open(&root);
-            let mut asked = ALL;
-            if reversed {
-                asked.reverse();
-            }
+        let open = || {
             begin.wait();
-            let opened = archive.columns(asked).map(|_| ()).map_err(|error| error.to_string());
+            let archive = ArchiveWriter::open(&root, all()).map_err(|error| error.to_string());
             end.wait();
-            opened
+            archive.map(drop)
         };
         let outcomes = std::thread::scope(|scope| {
-            let threads = [false, true].map(|reversed| scope.spawn(move || open(reversed)));
+            let threads = [(); 2].map(|()| scope.spawn(open));
             threads.map(|thread| thread.join().unwrap())
         });
         let refused: Vec<_> =
@@ -84,36 +74,35 @@ fn where_a_lock_is_held_nothing_is_made_and_no_conf_is_replaced() {
     let root = scratch.path().join("archive");
     let held = WriterOptions::create(Column::StateSnapshots.spec());
     let held = Writer::open(root.join("bss"), held).unwrap();
-    ArchiveWriter::open(&root).column(Column::StateDiffs, false).unwrap();
+    ArchiveWriter::open(&root, ArchiveWriterOptions::new().column(Column::StateDiffs)).unwrap();
     let before = tree(&root);
-    let refused = ArchiveWriter::open(&root).columns(ALL).map(|_| ()).unwrap_err();
+    let refused = ArchiveWriter::open(&root, all()).unwrap_err();
     assert!(matches!(refused, Error::AlreadyOpen { .. }), "{refused}");
     assert_eq!(tree(&root), before);
     drop(held);
-    ArchiveWriter::open(&root).columns(ALL).unwrap();
+    ArchiveWriter::open(&root, all()).unwrap();
 }
 
 #[test]
 fn what_is_deferred_is_done_by_the_first_write_or_on_demand() {
     let scratch = scratch();
     let root = scratch.path().join("a/archive");
-    let mut archive = ArchiveWriter::open(&root).deferred(true);
-    let [_, block_roots, ..] = archive.columns(ALL).unwrap();
+    let mut archive = ArchiveWriter::open(&root, all().deferred(true)).unwrap();
+    let block_roots = archive.writer(Column::BlockRoots).unwrap();
     assert!(!block_roots.contains(Slot(1)).unwrap());
     assert!(!scratch.path().join("a").exists());
     block_roots.put(Slot(1), &[1; 32]).unwrap();
     assert!(root.join("bbr/column.conf").exists() && !root.join("blk").exists());
     archive.settle().unwrap();
     drop(archive);
-    let mut archive = ArchiveWriter::open(&root).deferred(true);
     let before = tree(&root);
-    let asked = ALL.map(|(column, _)| (column, true));
-    let [.., snapshots, _] = archive.columns(asked).unwrap();
-    assert!(snapshots.conf().allows_backfill());
-    let [_, block_roots, ..] = archive.columns(asked).unwrap();
+    let asked = Column::ALL.into_iter().fold(all(), ArchiveWriterOptions::backfill);
+    let mut archive = ArchiveWriter::open(&root, asked.deferred(true)).unwrap();
+    assert!(archive.writer(Column::StateSnapshots).unwrap().conf().allows_backfill());
+    let block_roots = archive.writer(Column::BlockRoots).unwrap();
     assert_eq!(block_roots.put(Slot(1), &[1; 32]).unwrap().unchanged, 1, "a look");
     assert_eq!(tree(&root), before);
-    let [_, block_roots, ..] = archive.columns(asked).unwrap();
+    let block_roots = archive.writer(Column::BlockRoots).unwrap();
     block_roots.put_batch(&[(Slot(0), [0; 32])]).unwrap();
     drop(archive);
     let confs = |column: &str| fs::read(root.join(column).join("column.conf")).unwrap();
@@ -126,8 +115,7 @@ fn what_is_deferred_is_done_by_the_first_write_or_on_demand() {
 fn a_column_that_cannot_be_made_leaves_nothing_of_the_others() {
     let scratch = scratch();
     let root = scratch.path().join("a/archive");
-    let mut archive = ArchiveWriter::open(&root).deferred(true);
-    archive.columns(ALL).unwrap();
+    let mut archive = ArchiveWriter::open(&root, all().deferred(true)).unwrap();
     // The last of them is another's by now.
     let other = WriterOptions::create(Column::StateDiffs.spec());
     let mut other = Writer::open(root.join("bsd"), other).unwrap();
@@ -151,6 +139,6 @@ fn a_column_that_cannot_be_made_leaves_nothing_of_the_others() {
     fs::remove_dir_all(scratch.path().join("a")).unwrap();
     archive.settle().unwrap();
     assert!(
-        ALL.iter().all(|(column, _)| root.join(column.dir_name()).join("column.conf").exists())
+        Column::ALL.iter().all(|column| root.join(column.dir_name()).join("column.conf").exists())
     );
 }

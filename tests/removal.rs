@@ -17,7 +17,8 @@ use coldstore::files::disk::{Access, Disk, DiskFile, Lock, LockAttempt, OsDisk};
 use coldstore::manifest::Intent;
 use coldstore::removal::{Removal, finish_intents, inspect, remove, remove_on};
 use coldstore::{
-    ArchiveWriter, Column, Error, Manifest, ReaderOptions, Slot, Writer, WriterOptions,
+    ArchiveWriter, ArchiveWriterOptions, Column, Error, Manifest, ReaderOptions, Slot, Writer,
+    WriterOptions,
 };
 use common::*;
 
@@ -165,14 +166,15 @@ fn whoever_writes_next_finishes_what_was_begun() {
         .unwrap();
     };
     begin("rewind");
-    ArchiveWriter::open(&root).column(Column::Blocks, false).unwrap();
+    ArchiveWriter::open(&root, ArchiveWriterOptions::new().column(Column::Blocks)).unwrap();
     assert_holds(&root, &SLOTS[..2], "finished by a writer of another column");
     assert!(Manifest::read(&root).unwrap().unwrap().intents().is_empty());
     assert_eq!(finish_intents(&root).unwrap(), []);
 
     // Of a later version.
     begin("rewrite");
-    let refused = ArchiveWriter::open(&root).column(Column::Blocks, false).unwrap_err();
+    let blocks = ArchiveWriterOptions::new().column(Column::Blocks);
+    let refused = ArchiveWriter::open(&root, blocks).unwrap_err();
     assert!(matches!(refused, Error::Unsupported { .. }), "{refused}");
     assert!(refused.to_string().contains("rewrite"), "{refused}");
 }
@@ -261,9 +263,7 @@ fn a_rewind_that_is_killed_at_any_step_is_all_or_is_finished_by_the_next_writer(
             let (old, new) = (content(SLOTS), content(SLOTS[..3].iter().copied()));
             assert!(found == old || found == new, "{context}: {column}: {:?}", found.keys());
         }
-        let mut writer = ArchiveWriter::open(&root);
-        writer.columns(COLUMNS.map(|column| (column, false))).unwrap();
-        drop(writer);
+        ArchiveWriter::open(&root, ArchiveWriterOptions::new().columns(COLUMNS)).unwrap();
         let is_old = shown_of(&root, COLUMNS[0]) == content(SLOTS);
         let left = if is_old { &SLOTS[..] } else { &SLOTS[..3] };
         assert_holds(&root, left, &context);

@@ -81,15 +81,9 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
+    /// For an archive whose columns are open.
     pub(super) fn new(root: &Path) -> Self {
-        Self { root: root.to_owned(), is_open: AtomicBool::new(false) }
-    }
-}
-
-impl Recorder {
-    /// Notes that columns were opened.
-    pub(super) fn begin(&self) {
-        self.is_open.store(true, Ordering::Relaxed);
+        Self { root: root.to_owned(), is_open: AtomicBool::new(true) }
     }
 
     /// Records a last time, before the locks are released. After an error, the next opening of the

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU64;
 
+use crate::archive::{ArchiveWriter, ArchiveWriterOptions};
 use crate::column::Column;
 use crate::error::Error;
 use crate::manifest::StatesPolicy;
@@ -88,8 +89,32 @@ pub struct ImportColumns<'a> {
     pub state_snapshots: Option<&'a mut Writer>,
 }
 
-impl ImportColumns<'_> {
-    /// Creates columns and replaces confs if that was [deferred](crate::ArchiveWriter::deferred).
+impl<'a> ImportColumns<'a> {
+    /// Options that name the four columns of an import.
+    #[must_use]
+    pub fn options() -> ArchiveWriterOptions {
+        use Column::{BlockRoots, Blocks, StateRoots, StateSnapshots};
+        ArchiveWriterOptions::new().columns([Blocks, BlockRoots, StateRoots, StateSnapshots])
+    }
+
+    /// The columns of an archive. Its options must name all but `bss`.
+    ///
+    /// # Errors
+    /// [`Error::NotOpened`].
+    pub fn of(archive: &'a mut ArchiveWriter) -> Result<Self, Error> {
+        let mut writers = archive.writers();
+        let mut writer =
+            |column: Column| writers[column.index()].take().ok_or(Error::NotOpened { column });
+        Ok(Self {
+            blocks: writer(Column::Blocks)?,
+            block_roots: writer(Column::BlockRoots)?,
+            state_roots: writer(Column::StateRoots)?,
+            state_snapshots: writer(Column::StateSnapshots).ok(),
+        })
+    }
+
+    /// Creates columns and replaces confs if that was
+    /// [deferred](crate::ArchiveWriterOptions::deferred).
     pub(super) fn settle(&mut self) -> Result<(), Error> {
         let Self { blocks, block_roots, state_roots, state_snapshots } = self;
         let mut columns = vec![&mut **blocks, block_roots, state_roots];

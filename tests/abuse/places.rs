@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use coldstore::{Archive, ArchiveWriter, Column, ReaderOptions, Slot};
+use coldstore::{Archive, ArchiveWriter, ArchiveWriterOptions, Column, ReaderOptions, Slot};
 
 use crate::column::{
     CASE, COLUMN, SLOTS, make, open, open_scratch, outcome, read, run_well, say, told, value,
@@ -202,10 +202,12 @@ fn an_archive_and_its_columns_may_lie_behind_symbolic_links() {
     fs::create_dir_all(&elsewhere).unwrap();
     symlink(&archive, &link).unwrap();
     symlink(&elsewhere, archive.join("bss")).unwrap();
-    let mut writer = ArchiveWriter::open(&link).raw(true).far(true);
+    let options = ArchiveWriterOptions::new().raw(true).far(true);
+    let options = options.backfill(Column::StateSnapshots).backfill(Column::BlockRoots);
+    let mut writer = ArchiveWriter::open(&link, options).unwrap();
     for slot in SLOTS {
-        writer.column(Column::StateSnapshots, true).unwrap().put(slot, &value(slot)).unwrap();
-        writer.column(Column::BlockRoots, true).unwrap().put(slot, &[7; 32]).unwrap();
+        writer.writer(Column::StateSnapshots).unwrap().put(slot, &value(slot)).unwrap();
+        writer.writer(Column::BlockRoots).unwrap().put(slot, &[7; 32]).unwrap();
     }
     assert!(elsewhere.join("column.conf").exists() && archive.join("bbr/column.conf").exists());
     // SAFETY: nobody but the writer above changes the files.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use coldstore::verify::{Severity, VerifyOptions, verify_column};
 use coldstore::write::copy::{MARK, copy_on};
-use coldstore::{ArchiveWriter, Checksums, Column, Slot};
+use coldstore::{ArchiveWriter, ArchiveWriterOptions, Checksums, Column, Slot};
 
 use crate::common;
 use crate::disk::{CrashDisk, Mark};
@@ -61,12 +61,14 @@ fn files_on_disk(root: &Path) -> Files {
 
 /// Columns with one file and with two, with and without backfill, with checksums and a manifest.
 fn make_archive(root: &Path) {
-    let mut archive = ArchiveWriter::open(root).checksums(Checksums::On).raw(true).far(true);
+    let options = ArchiveWriterOptions::new().checksums(Checksums::On).raw(true).far(true);
+    let options = options.columns([Column::Blocks, Column::BlockRoots]);
+    let mut archive = ArchiveWriter::open(root, options.backfill(Column::StateSnapshots)).unwrap();
     let value = |slot| (Slot(slot), common::value_of_len(slot, 40));
     let items = [1, 2].map(|slot| (Slot(slot), vec![7; 32]));
-    archive.column(Column::Blocks, false).unwrap().put_batch(&[1, 2].map(value)).unwrap();
-    archive.column(Column::BlockRoots, false).unwrap().put_batch(&items).unwrap();
-    let states = archive.column(Column::StateSnapshots, true).unwrap();
+    archive.writer(Column::Blocks).unwrap().put_batch(&[1, 2].map(value)).unwrap();
+    archive.writer(Column::BlockRoots).unwrap().put_batch(&items).unwrap();
+    let states = archive.writer(Column::StateSnapshots).unwrap();
     states.put_batch(&[3, 9000].map(value)).unwrap();
     states.put_batch(&[value(1)]).unwrap();
 }

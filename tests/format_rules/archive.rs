@@ -15,10 +15,10 @@ fn the_five_columns_have_the_names_tags_and_bounds_of_the_table() {
     ];
     assert_eq!(Column::ALL, table.map(|(column, ..)| column));
     let root = temp_dir();
-    let mut archive = ArchiveWriter::open(root.path());
+    let archive =
+        ArchiveWriter::open(root.path(), ArchiveWriterOptions::new().columns(Column::ALL)).unwrap();
     for (column, name, record_type, compression, max) in table {
         assert_eq!(column.dir_name(), name);
-        archive.column(column, false).unwrap();
         let conf = RawConf {
             highest: u64::MAX,
             len: 0,
@@ -61,8 +61,9 @@ fn unknown_names_in_the_archive_and_in_a_column_are_left_alone() {
         fs::write(bss.join(name), b"not ours").unwrap();
     }
     fs::create_dir(bss.join("directory")).unwrap();
-    let mut archive = ArchiveWriter::open(root.path()).raw(true);
-    let writer = archive.column(Column::StateSnapshots, true).unwrap();
+    let options = ArchiveWriterOptions::new().raw(true).backfill(Column::StateSnapshots);
+    let mut archive = ArchiveWriter::open(root.path(), options).unwrap();
+    let writer = archive.writer(Column::StateSnapshots).unwrap();
     assert!(writer.heal_report().is_clean(), "{:?}", writer.heal_report());
     writer.put(Slot(5), &value(5)).unwrap();
     writer.put(Slot(17_000), &value(17_000)).unwrap();

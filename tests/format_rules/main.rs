@@ -21,8 +21,8 @@ use std::io::Write as _;
 use std::path::Path;
 
 use coldstore::{
-    ArchiveWriter, Column, ColumnSpec, Compression, Error, FileId, ReaderOptions, Slot, Writer,
-    WriterOptions,
+    ArchiveWriter, ArchiveWriterOptions, Column, ColumnSpec, Compression, Error, FileId,
+    ReaderOptions, Slot, Writer, WriterOptions,
 };
 use common::*;
 use data_file::*;

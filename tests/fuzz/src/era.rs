@@ -180,12 +180,8 @@ fn walk(file: &[u8], path: &Path) -> Result<Vec<Walked>> {
 fn bring_in(file: &Path, archive: &Path) -> Result<ImportReport, Box<ImportFailure>> {
     let failed = |error| Box::new(ImportFailure { done: ImportReport::default(), error });
     let plan = Plan::scan(&[file]).map_err(failed)?;
-    let mut writers = ArchiveWriter::open(archive);
-    let asked = [Column::Blocks, Column::BlockRoots, Column::StateRoots, Column::StateSnapshots];
-    let [blocks, block_roots, state_roots, state_snapshots] =
-        writers.columns(asked.map(|column| (column, false))).unwrap();
-    let state_snapshots = Some(state_snapshots);
-    let columns = ImportColumns { blocks, block_roots, state_roots, state_snapshots };
+    let mut writers = ArchiveWriter::open(archive, ImportColumns::options()).unwrap();
+    let columns = ImportColumns::of(&mut writers).unwrap();
     import(&plan, columns, States::All, &mut |_: &coldstore::era::Progress<'_>| {
         ControlFlow::Continue(())
     })

@@ -358,15 +358,8 @@ mod tests {
         let root = scratch.path().join("archive");
         let files =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/chain-minimal/era");
-        let mut archive = ArchiveWriter::open(&root);
-        let [blocks, block_roots, state_roots, states] = archive
-            .columns(
-                [Column::Blocks, Column::BlockRoots, Column::StateRoots, Column::StateSnapshots]
-                    .map(|column| (column, false)),
-            )
-            .unwrap();
-        let state_snapshots = Some(states);
-        let columns = ImportColumns { blocks, block_roots, state_roots, state_snapshots };
+        let mut archive = ArchiveWriter::open(&root, ImportColumns::options()).unwrap();
+        let columns = ImportColumns::of(&mut archive).unwrap();
         let mut go_on = |_: &coldstore::era::Progress<'_>| std::ops::ControlFlow::Continue(());
         import(&Plan::scan(&[files]).unwrap(), columns, Kept::All, &mut go_on).unwrap();
 

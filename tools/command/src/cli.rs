@@ -2,12 +2,12 @@
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand};
-use coldstore::{ArchiveWriter, Checksums, Column, Slot};
+use coldstore::{ArchiveWriter, ArchiveWriterOptions, Checksums, Column, Slot};
 
 use crate::failure::Answer;
 use crate::verbs;
@@ -117,10 +117,16 @@ pub(crate) struct DoorOptions {
 }
 
 impl DoorOptions {
-    /// Opens an archive for writing, with checksums.
-    pub(crate) fn open(self, archive: &Path) -> ArchiveWriter {
-        let writer = ArchiveWriter::open(archive).checksums(Checksums::On);
-        writer.raw(self.raw).far(self.far)
+    /// How an archive is opened for writing: with checksums.
+    pub(crate) fn archive_options(self) -> ArchiveWriterOptions {
+        ArchiveWriterOptions::new().checksums(Checksums::On).raw(self.raw).far(self.far)
+    }
+
+    /// Opens one column of an archive for writing.
+    pub(crate) fn open(self, of: &ColumnOf, backfill: bool) -> coldstore::Result<ArchiveWriter> {
+        let options = self.archive_options().column(of.column);
+        let options = if backfill { options.backfill(of.column) } else { options };
+        ArchiveWriter::open(&of.archive, options)
     }
 }
 

@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use coldstore::ArchiveWriter;
 use coldstore::era::import::{ImportColumns, Plan, Progress, States, import};
-use coldstore::{ArchiveWriter, Column};
 
 use crate::cli::Workload;
 use crate::groups::{Bench, Scratch};
@@ -62,12 +62,8 @@ fn timed(bench: &Bench<'_>, work: impl FnOnce(&Path)) -> Outcome {
 
 fn import_all(inputs: &[PathBuf], root: &Path) {
     let plan = Plan::scan(inputs).unwrap();
-    let mut archive = ArchiveWriter::open(root);
-    let asked = [Column::Blocks, Column::BlockRoots, Column::StateRoots, Column::StateSnapshots];
-    let columns = archive.columns(asked.map(|column| (column, false))).unwrap();
-    let [blocks, block_roots, state_roots, state_snapshots] = columns;
-    let state_snapshots = Some(state_snapshots);
-    let columns = ImportColumns { blocks, block_roots, state_roots, state_snapshots };
+    let mut archive = ArchiveWriter::open(root, ImportColumns::options()).unwrap();
+    let columns = ImportColumns::of(&mut archive).unwrap();
     let mut observer = |_: &Progress<'_>| ControlFlow::Continue(());
     import(&plan, columns, States::All, &mut observer).unwrap();
 }

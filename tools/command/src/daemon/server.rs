@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
-use coldstore::{Archive, ArchivePipeline, ArchiveWriter, Column, PipelineOptions};
+use coldstore::{
+    Archive, ArchivePipeline, ArchiveWriter, ArchiveWriterOptions, Column, PipelineOptions,
+};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -44,9 +46,11 @@ const SPARE_THREADS: usize = 16;
 
 #[derive(Debug)]
 pub(crate) struct Options {
+    /// The archive's directory.
+    pub(crate) archive: PathBuf,
+    /// How to open its columns, all of them.
+    pub(crate) columns: ArchiveWriterOptions,
     pub(crate) socket: PathBuf,
-    /// Columns to turn backfill on for.
-    pub(crate) backfill: Vec<Column>,
     pub(crate) max_connections: u16,
     /// Maximum time without progress by a client, sending or reading.
     pub(crate) stall: Duration,
@@ -67,15 +71,13 @@ pub(crate) struct Options {
 /// 4. remove the socket, stop accepting connections and values,
 /// 5. wait for the answers in flight,
 /// 6. finish the queued jobs and release the locks.
-pub(crate) fn run(archive: ArchiveWriter, options: &Options) -> Result<()> {
+pub(crate) fn run(options: &Options) -> Result<()> {
     let metrics = Metrics::new();
-    let root = archive.root().to_owned();
-    let mut archive = archive.deferred(true);
-    archive.columns(Column::ALL.map(|column| (column, options.backfill.contains(&column))))?;
+    let mut archive = ArchiveWriter::open(&options.archive, options.columns.deferred(true))?;
     // A client that sees the socket may already send a signal.
     let signal = signals::stop_signal()?;
     let (readers, metrics_listener, (socket, listener)) = archive.settle_with(|| {
-        let readers = open::archive(&root)?;
+        let readers = open::archive(&options.archive)?;
         Column::ALL.into_iter().try_for_each(|column| readers.column(column).map(drop))?;
         let metrics_listener = options.metrics.map(bind_metrics).transpose()?;
         // Threads start later: binding sets the umask, so no other thread may create files meanwhile.
@@ -87,7 +89,7 @@ pub(crate) fn run(archive: ArchiveWriter, options: &Options) -> Result<()> {
         .thread_name("coldstore-http")
         .build()
         .context("cannot start threads")?;
-    let pipeline = ArchivePipeline::start(archive, &options.backfill, |column| {
+    let pipeline = ArchivePipeline::start(archive, |column| {
         let commits = metrics.of_commits(column);
         PipelineOptions::default().on_commit(move |commit| commits.count(commit))
     })?;

@@ -126,8 +126,12 @@ impl Import {
                 Some(Proof::prepare(&plan, &self.archive, preset, trusted)?)
             }
         };
-        let mut archive =
-            ArchiveWriter::open(&self.archive).refill(true).checksums(Checksums::On).deferred(true);
+        let mut columns =
+            ImportColumns::options().refill(true).checksums(Checksums::On).deferred(true);
+        if self.backfill {
+            columns = columns.backfill(Column::StateDiffs);
+        }
+        let mut archive = ArchiveWriter::open(&self.archive, columns)?;
         let mut watch = Watch {
             archive: &self.archive,
             to_keep: Some((&chain, states)),
@@ -139,7 +143,7 @@ impl Import {
         let started = Instant::now();
         let (imported, proved) = match &proof {
             Some(proof) => {
-                let columns = columns(&mut archive)?;
+                let columns = ImportColumns::of(&mut archive)?;
                 // Opening recorded what was written by other commands or by an unfinished import.
                 let manifest = Manifest::read(&self.archive)?;
                 let unproved = manifest.and_then(|manifest| manifest.unproved_state);
@@ -147,7 +151,7 @@ impl Import {
                 let imported = import_proved(&plan, columns, options, &mut prover, &mut watch);
                 (imported, Some(ProofObject::new(&prover.into_report(), &chain, proof.preset())))
             }
-            None => (import(&plan, columns(&mut archive)?, options, &mut watch), None),
+            None => (import(&plan, ImportColumns::of(&mut archive)?, options, &mut watch), None),
         };
         let Watch { failed, bar, .. } = watch;
         drop(bar);
@@ -155,12 +159,12 @@ impl Import {
             Ok(done) => (done, None),
             Err(failure) => (failure.done, Some(failure.error)),
         };
-        // Backfill also applies to later imports into these columns.
-        if self.backfill && stopped.is_none() {
-            archive.columns([(Column::StateSnapshots, true), (Column::StateDiffs, true)])?;
-        }
         if stopped.is_none() {
             archive.settle()?;
+            // Backfill also applies to later imports into this column.
+            if self.backfill {
+                archive.writer(Column::StateSnapshots)?.allow_backfill()?;
+            }
         }
         if !done.eras.is_empty() {
             let refilled = self.refill.then_some((states, chain.slots_per_era));
@@ -210,18 +214,6 @@ impl Import {
         kept.map_or(Ok(found.clone()), |kept| kept.merged(found))
             .with_context(|| first.path.display().to_string())
     }
-}
-
-/// Opens the columns; the import itself turns backfill on where needed.
-fn columns(archive: &mut ArchiveWriter) -> Result<ImportColumns<'_>> {
-    let [blocks, block_roots, state_roots, snapshots] = archive.columns([
-        (Column::Blocks, false),
-        (Column::BlockRoots, false),
-        (Column::StateRoots, false),
-        (Column::StateSnapshots, false),
-    ])?;
-    let state_snapshots = Some(snapshots);
-    Ok(ImportColumns { blocks, block_roots, state_roots, state_snapshots })
 }
 
 fn print(summary: &Summary) -> Result<()> {

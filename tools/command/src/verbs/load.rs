@@ -45,8 +45,8 @@ impl Load {
     pub(crate) fn run(self) -> Result<Answer> {
         let mut input = Input::open(self.file.as_deref())?;
         let input_len = input.byte_len();
-        let mut archive = self.door.open(&self.of.archive);
-        let writer = archive.column(self.of.column, self.backfill)?;
+        let mut archive = self.door.open(&self.of, self.backfill)?;
+        let writer = archive.writer(self.of.column)?;
         let spec = writer.conf().spec;
         let input = BufReader::with_capacity(READ_BUFFER_BYTES, input);
         let mut stream = SlotStream::start(input, spec.record_type, spec.max_value_bytes)?;

@@ -33,8 +33,8 @@ impl Put {
     pub(crate) fn run(self) -> Result<Answer> {
         let slot = self.slot;
         let mut input = Input::open(self.file.as_deref())?;
-        let mut archive = self.door.open(&self.of.archive);
-        let writer = archive.column(self.of.column, self.backfill)?;
+        let mut archive = self.door.open(&self.of, self.backfill)?;
+        let writer = archive.writer(self.of.column)?;
         let committed = match input.byte_len() {
             Some(byte_len) => writer.put_from(slot, byte_len, &mut input),
             None => {

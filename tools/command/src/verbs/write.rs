@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use coldstore::Column;
 use coldstore::archive::check;
+use coldstore::{ArchiveWriterOptions, Column};
 
 use crate::cli::{DoorOptions, column_parser};
 use crate::daemon::{self, Options};
@@ -70,17 +70,18 @@ impl WriterDaemon {
         if check::is_there(&self.archive)? && check::is_archive(&self.archive)? {
             open::tell_lacking(&self.archive)?;
         }
-        let archive = self.door.open(&self.archive);
+        let columns = self.door.archive_options().columns(Column::ALL);
         let options = Options {
+            archive: self.archive,
+            columns: self.backfill.into_iter().fold(columns, ArchiveWriterOptions::backfill),
             socket: self.socket,
-            backfill: self.backfill,
             max_connections: self.max_connections.get(),
             stall: Duration::from_secs(self.stall_timeout),
             min_rate: u64::from(self.min_rate.get()) << 10,
             metrics: self.metrics,
             budget_bytes: (self.budget as usize) << 20,
         };
-        daemon::run(archive, &options)?;
+        daemon::run(&options)?;
         Ok(Answer::Yes)
     }
 }

@@ -57,13 +57,9 @@ impl Held {
     /// Imports these files.
     pub(crate) fn of(files: &[PathBuf], preset: Preset) -> Self {
         let held = Self { directory: scratch(), preset, pruned: Cell::new(None) };
-        let mut archive = ArchiveWriter::open(held.path()).checksums(Checksums::On);
-        let columns =
-            [Column::Blocks, Column::BlockRoots, Column::StateRoots, Column::StateSnapshots];
-        let [blocks, block_roots, state_roots, snapshots] =
-            archive.columns(columns.map(|column| (column, false))).unwrap();
-        let columns =
-            ImportColumns { blocks, block_roots, state_roots, state_snapshots: Some(snapshots) };
+        let options = ImportColumns::options().checksums(Checksums::On);
+        let mut archive = ArchiveWriter::open(held.path(), options).unwrap();
+        let columns = ImportColumns::of(&mut archive).unwrap();
         let plan = Plan::scan(files).unwrap();
         let mut observer = |_: &Progress<'_>| ControlFlow::Continue(());
         import(&plan, columns, States::All, &mut observer).unwrap();

@@ -88,13 +88,8 @@ impl Place {
         let trust = Trust::establish(trusted.to_vec(), Preset::Minimal, Some(&plan), held.as_ref())
             .map_err(|error| error.to_string())?;
         let mut prover = ImportProver::new(&plan, Preset::Minimal, &trust, held.as_ref());
-        let mut archive = ArchiveWriter::open(self.archive());
-        let columns =
-            [Column::Blocks, Column::BlockRoots, Column::StateRoots, Column::StateSnapshots];
-        let [blocks, block_roots, state_roots, snapshots] =
-            archive.columns(columns.map(|column| (column, false))).unwrap();
-        let columns =
-            ImportColumns { blocks, block_roots, state_roots, state_snapshots: Some(snapshots) };
+        let mut archive = ArchiveWriter::open(self.archive(), ImportColumns::options()).unwrap();
+        let columns = ImportColumns::of(&mut archive).unwrap();
         let mut observer = |_: &Progress<'_>| ControlFlow::Continue(());
         let done = import_proved(&plan, columns, States::All, &mut prover, &mut observer);
         // A file left out explains everything missing after it.

@@ -106,15 +106,8 @@ mod tests {
         let root = scratch.path().join("archive");
         let eras = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/chain-minimal/era");
         let era: PathBuf = eras.join("minimal-00004-a341cfbb.era");
-        let mut archive = ArchiveWriter::open(&root);
-        let [blocks, block_roots, state_roots, snapshots] = archive
-            .columns(
-                [Column::Blocks, Column::BlockRoots, Column::StateRoots, Column::StateSnapshots]
-                    .map(|column| (column, false)),
-            )
-            .unwrap();
-        let state_snapshots = Some(snapshots);
-        let columns = ImportColumns { blocks, block_roots, state_roots, state_snapshots };
+        let mut archive = ArchiveWriter::open(&root, ImportColumns::options()).unwrap();
+        let columns = ImportColumns::of(&mut archive).unwrap();
         let chain = Chain { slots_per_era: Some(64), ..Chain::default() };
         let mut interrupted = Interrupted(Watch {
             archive: &root,

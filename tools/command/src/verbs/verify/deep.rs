@@ -289,8 +289,8 @@ mod tests {
     use std::fs::File;
     use std::io;
 
-    use coldstore::ArchiveWriter;
     use coldstore::files::pread::OsPread;
+    use coldstore::{ArchiveWriter, ArchiveWriterOptions};
 
     use super::*;
 
@@ -313,9 +313,9 @@ mod tests {
     fn a_bad_sector_in_a_column_that_was_not_asked_for_is_reported_before_the_proof() {
         let scratch = tempfile::tempdir().unwrap();
         let root = scratch.path().join("archive");
-        let mut archive = ArchiveWriter::open(&root);
-        let [block_roots] = archive.columns([(Column::BlockRoots, false)]).unwrap();
-        block_roots.put(Slot(0), &[7; 32]).unwrap();
+        let options = ArchiveWriterOptions::new().column(Column::BlockRoots);
+        let mut archive = ArchiveWriter::open(&root, options).unwrap();
+        archive.writer(Column::BlockRoots).unwrap().put(Slot(0), &[7; 32]).unwrap();
         drop(archive);
         let pread: Arc<dyn Pread> = Arc::new(BadSector);
         let read = |columns: &[Column]| {
