@@ -1,7 +1,6 @@
 //! Errors, in terms that a caller can act on.
 //!
-//! Damage and I/O errors ([`Error::Corrupt`], [`Error::Io`]) are distinct from the caller's mistakes
-//! ([`Error::Conflict`], [`Error::NotAscending`] …).
+//! [`Error::kind`] sorts them by what the caller can do.
 
 use std::fmt;
 use std::io;
@@ -203,6 +202,29 @@ pub enum Error {
     },
 }
 
+/// What the caller of a failed operation can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The call itself is wrong: its slots, values or settings. Correct it; the same call fails again.
+    Usage,
+    /// There is no such column. Create it, or look in another directory.
+    NotFound,
+    /// Another process is writing to the column. Try again later.
+    Busy,
+    /// This writer, pipeline or reader is of no further use: open the column again. A poisoned writer
+    /// is healed by that.
+    Poisoned,
+    /// Bytes on disk contradict the format, or committed records are missing. Nothing was changed: verify
+    /// the column, restore a copy, or import again.
+    Corrupt,
+    /// The files use a feature of another version. Use that version.
+    Unsupported,
+    /// The operating system failed. Free space, descriptors or permissions may help; a writer that was
+    /// not poisoned can try again.
+    Io,
+}
+
 /// An operating system error, with the file and the operation that failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{}: cannot {operation}: {source}", path.display())]
@@ -224,12 +246,80 @@ pub struct Corruption {
     pub file: PathBuf,
     /// Byte offset in the file; `None` if the file as a whole is meant.
     pub offset: Option<u64>,
-    /// The corrupt item: "record header", "offset entry" …
-    pub what: &'static str,
+    /// The corrupt item.
+    pub what: CorruptItem,
     /// What the format requires there.
     pub wanted: String,
     /// What is there.
     pub found: String,
+}
+
+/// The item of a column, an archive or an `.era` file that a [`Corruption`] or a
+/// [`Finding`](crate::verify::Finding) is about. `Display` gives its name in words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CorruptItem {
+    /// The commit marker `column.conf`, as a whole or the named field of it.
+    Conf(&'static str),
+    /// A file of the column that is missing or not a regular file.
+    Column,
+    /// The bytes of a data file between its records.
+    DataFile,
+    /// The length of a data file.
+    DataLength,
+    /// The length of an offset file.
+    OffsetLength,
+    /// The first record of a data file.
+    VersionRecord,
+    /// A slot's entry in an offset file.
+    OffsetEntry,
+    /// The header of a record.
+    RecordHeader,
+    /// A record: its place, or its bytes as a whole.
+    Record,
+    /// The stored payload of a record.
+    Payload,
+    /// The length of a decoded value.
+    ValueLength,
+    /// A record that differs from its checksum.
+    RecordChecksum,
+    /// A slot's entry in a checksum file.
+    ChecksumEntry,
+    /// A checksum file as a whole.
+    ChecksumFile,
+    /// The manifest `archive.toml`.
+    Manifest,
+    /// Anything else, by its name.
+    Other(&'static str),
+}
+
+impl fmt::Display for CorruptItem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Conf(name) | Self::Other(name) => name,
+            Self::Column => "column",
+            Self::DataFile => "data file",
+            Self::DataLength => "length of the data file",
+            Self::OffsetLength => "length of the offset file",
+            Self::VersionRecord => "version record",
+            Self::OffsetEntry => "offset entry",
+            Self::RecordHeader => "record header",
+            Self::Record => "record",
+            Self::Payload => "payload",
+            Self::ValueLength => "length of a value",
+            Self::RecordChecksum => "checksum of a record",
+            Self::ChecksumEntry => "checksum entry",
+            Self::ChecksumFile => "checksum file",
+            Self::Manifest => "manifest",
+        })
+    }
+}
+
+/// [`CorruptItem::Other`].
+impl From<&'static str> for CorruptItem {
+    fn from(name: &'static str) -> Self {
+        Self::Other(name)
+    }
 }
 
 /// Why a value may not be written to one of the five columns: see [`Door`](crate::Door).
@@ -319,14 +409,14 @@ impl Error {
     pub fn corrupt(
         file: impl Into<PathBuf>,
         offset: impl Into<Option<u64>>,
-        what: &'static str,
+        what: impl Into<CorruptItem>,
         wanted: impl Into<String>,
         found: impl Into<String>,
     ) -> Self {
         Self::Corrupt(Box::new(Corruption {
             file: file.into(),
             offset: offset.into(),
-            what,
+            what: what.into(),
             wanted: wanted.into(),
             found: found.into(),
         }))
@@ -350,9 +440,61 @@ impl Error {
         }
     }
 
+    /// What the caller can do.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Conflict { .. }
+            | Self::BackfillDisabled { .. }
+            | Self::MixedBatch { .. }
+            | Self::SpansFiles { .. }
+            | Self::NotAscending { .. }
+            | Self::Refused(_)
+            | Self::InvalidSlot
+            | Self::Undecodable { .. }
+            | Self::TooLarge { .. }
+            | Self::ConfMismatch { .. }
+            | Self::NotOpened { .. } => ErrorKind::Usage,
+            Self::NoSuchColumn { .. } => ErrorKind::NotFound,
+            Self::AlreadyOpen { .. } => ErrorKind::Busy,
+            Self::Replaced { .. } | Self::Poisoned { .. } | Self::ShuttingDown { .. } => {
+                ErrorKind::Poisoned
+            }
+            Self::Corrupt(_) | Self::Lost { .. } | Self::UnfinishedCopy { .. } => {
+                ErrorKind::Corrupt
+            }
+            Self::Unsupported { .. } => ErrorKind::Unsupported,
+            Self::Io(_) => ErrorKind::Io,
+        }
+    }
+
     /// True for [`Error::Corrupt`].
     #[must_use]
     pub fn is_corrupt(&self) -> bool {
         matches!(self, Self::Corrupt(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_poisoned_writer_is_opened_again_and_a_busy_column_tried_later() {
+        let directory: Box<Path> = Path::new("/a").into();
+        let full = Error::io("/a/data_00000", "write to", io::ErrorKind::StorageFull.into());
+        let poisoned = Error::Poisoned { directory: directory.clone(), cause: full.clone().into() };
+        let busy = Error::AlreadyOpen { directory, pid: None };
+        let corrupt = Error::corrupt("/a/data_00000", 8, CorruptItem::RecordHeader, "a", "b");
+        let slot = Slot(5);
+        for (error, kind) in [
+            (full, ErrorKind::Io),
+            (poisoned, ErrorKind::Poisoned),
+            (busy, ErrorKind::Busy),
+            (corrupt, ErrorKind::Corrupt),
+            (Error::Conflict { slot }, ErrorKind::Usage),
+        ] {
+            assert_eq!(error.kind(), kind, "{error}");
+        }
     }
 }

@@ -86,7 +86,9 @@ pub mod write;
 
 pub use archive::{Archive, ArchivePipeline, ArchiveWriter, ArchiveWriterOptions};
 pub use column::{Column, ColumnSpec, Compression};
-pub use error::{Corruption, Error, IoError, Objection, ObjectionKind, Result};
+pub use error::{
+    CorruptItem, Corruption, Error, ErrorKind, IoError, Objection, ObjectionKind, Result,
+};
 pub use manifest::{Manifest, StatesPolicy};
 pub use read::{
     Access, Arrival, FollowOptions, Follower, Look, OwnedRecord, Range, Reader, ReaderOptions,

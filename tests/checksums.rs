@@ -10,8 +10,8 @@ use std::path::Path;
 
 use coldstore::verify::{Finding, Severity, Summary, VerifyOptions, verify_column};
 use coldstore::{
-    Checksums, ColumnSpec, Compression, Error, HealAction, Reader, ReaderOptions, Slot, Writer,
-    WriterOptions,
+    Checksums, ColumnSpec, Compression, CorruptItem, Error, HealAction, Reader, ReaderOptions,
+    Slot, Writer, WriterOptions,
 };
 
 use common::{
@@ -108,7 +108,7 @@ fn any_flipped_byte_of_a_data_file_is_found_with_its_record() {
             let damaged = records.iter().rev().find(|(offset, _)| *offset <= at as u64);
             assert!(damages.iter().all(|damage| damage.file == path), "{at}: {damages:?}");
             let Some((offset, slot)) = damaged else {
-                assert_eq!(damages[0].what, "version record", "{at}");
+                assert_eq!(damages[0].what, CorruptItem::VersionRecord, "{at}");
                 continue;
             };
             assert!(!damages.is_empty(), "{at}");
@@ -138,7 +138,7 @@ fn an_entry_that_leads_to_another_record_or_to_none_is_found() {
     let found = damages(dir.path());
     let first = found.iter().find(|damage| damage.slot == Some(Slot(4))).unwrap();
     assert_eq!(first.file, dir.path().join(offsets_name(0)));
-    assert_eq!((first.offset, first.what), (Some(4 * 8), "offset entry"));
+    assert_eq!((first.offset, first.what), (Some(4 * 8), CorruptItem::OffsetEntry));
     let error = checked_reader(dir.path()).view().get(Slot(4)).unwrap_err();
     assert!(error.is_corrupt() && error.to_string().contains("data_00000.off"), "{error}");
     set_entry(dir.path(), 4, right);
@@ -152,7 +152,7 @@ fn an_entry_that_leads_to_another_record_or_to_none_is_found() {
     set_entry(dir.path(), 3, 0);
     let found = damages(dir.path());
     assert_eq!(found.len(), 1, "{found:?}");
-    assert_eq!((found[0].slot, found[0].what), (Some(Slot(3)), "offset entry"));
+    assert_eq!((found[0].slot, found[0].what), (Some(Slot(3)), CorruptItem::OffsetEntry));
 }
 
 #[test]

@@ -18,7 +18,8 @@ use coldstore::verify::{
     Finding, Severity, Summary, VerifyOptions, verify_column, verify_column_on,
 };
 use coldstore::{
-    Checksums, Column, ColumnSpec, Compression, FileId, Slot, Unmapped, Writer, WriterOptions,
+    Checksums, Column, ColumnSpec, Compression, CorruptItem, FileId, Slot, Unmapped, Writer,
+    WriterOptions,
 };
 use tempfile::TempDir;
 
@@ -249,7 +250,7 @@ fn an_entry_behind_the_length_is_damage_without_backfill() {
         let at_entry = |found: &&&Finding| found.slot == Some(Slot(slot));
         let damages = of(&findings, Severity::Damage);
         let found = damages.iter().find(at_entry).unwrap_or_else(|| panic!("{findings:?}"));
-        assert_eq!((found.what, &*found.found), ("offset entry", &*entry.to_string()));
+        assert_eq!((found.what, &*found.found), (CorruptItem::OffsetEntry, &*entry.to_string()));
     }
 }
 
@@ -260,7 +261,7 @@ fn a_cut_offset_file_is_damage() {
         set_len(dir.path(), &offsets_name(file), 65_535);
         let (summary, findings) = verify(dir.path());
         assert_eq!((summary.damages, summary.records), (1, 20), "{findings:?}");
-        assert_eq!(findings[0].what, "length of the offset file");
+        assert_eq!(findings[0].what, CorruptItem::OffsetLength);
     }
 }
 

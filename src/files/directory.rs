@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-use crate::error::{Error, Result};
+use crate::error::{CorruptItem, Error, Result};
 use crate::files::deferred_close;
 use crate::format::conf::{Conf, V3_BYTES};
 use crate::format::names::{self, Aside, SlotFile};
@@ -118,7 +118,13 @@ impl Directory {
             // A socket, or a cycle of symbolic links.
             Err(error @ (rustix::io::Errno::NXIO | rustix::io::Errno::LOOP)) => {
                 let found = format!("a file that cannot be opened: {error}");
-                Err(Error::corrupt(self.file_path(name), None, "column", "a regular file", found))
+                Err(Error::corrupt(
+                    self.file_path(name),
+                    None,
+                    CorruptItem::Column,
+                    "a regular file",
+                    found,
+                ))
             }
             Err(error) => Err(Error::io(self.file_path(name), "open", error.into())),
         }
@@ -142,7 +148,13 @@ impl Directory {
             FileType::RegularFile => Ok(stat.into()),
             other => {
                 let found = format!("a {other:?}");
-                Err(Error::corrupt(self.file_path(name), None, "column", "a regular file", found))
+                Err(Error::corrupt(
+                    self.file_path(name),
+                    None,
+                    CorruptItem::Column,
+                    "a regular file",
+                    found,
+                ))
             }
         }
     }
@@ -174,7 +186,13 @@ impl Directory {
         if self.was_replaced() {
             return Error::Replaced { directory: self.path.clone().into() };
         }
-        Error::corrupt(self.file_path(names::CONF), None, "column", "a conf", "no conf any more")
+        Error::corrupt(
+            self.file_path(names::CONF),
+            None,
+            CorruptItem::Column,
+            "a conf",
+            "no conf any more",
+        )
     }
 
     /// Returns an error if the conf is gone. A column that is replaced as a whole loses its conf first:

@@ -7,7 +7,7 @@ use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::column::{ColumnSpec, Compression};
-use crate::error::{Error, Result};
+use crate::error::{CorruptItem, Error, Result};
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES};
 use crate::slot::{FileId, Slot};
 
@@ -203,7 +203,7 @@ impl Conf {
             };
         }
         let wanted = format!("'LHSTBLK2' and {V2_BYTES} bytes, or 'LHSTBLK3' and {V3_BYTES} bytes");
-        Error::corrupt(path, 0, "conf", wanted, found)
+        Error::corrupt(path, 0, CorruptItem::Conf("conf"), wanted, found)
     }
 
     fn from_common(path: &Path, common: &ConfV2) -> Result<Self> {
@@ -298,7 +298,7 @@ fn corrupt(
     wanted: &str,
     found: impl Into<u64>,
 ) -> Error {
-    Error::corrupt(path, offset, what, wanted, found.into().to_string())
+    Error::corrupt(path, offset, CorruptItem::Conf(what), wanted, found.into().to_string())
 }
 
 fn unsupported(path: &Path, what: &'static str, found: u8) -> Error {

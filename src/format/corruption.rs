@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::column::ColumnSpec;
-use crate::error::{Error, Result};
+use crate::error::{CorruptItem, Error, Result};
 use crate::format::conf_check::ConfContradiction;
 use crate::format::offsets::{TABLE_BYTES, entry_offset};
 use crate::slot::Slot;
@@ -36,7 +36,7 @@ pub(crate) fn contradicted_conf(
     data_len: u64,
 ) -> Error {
     let index = contradiction.index().unwrap_or(highest.index_in_file());
-    let what = "conf (it does not fit its current file)";
+    let what = CorruptItem::Conf("conf (it does not fit its current file)");
     let wanted = format!("{} (slot {highest})", contradiction.wanted(data_len));
     Error::corrupt(offset_path, entry_offset(index), what, wanted, contradiction.found())
 }
@@ -55,7 +55,7 @@ pub(crate) fn no_record(
         || "no record of the column's type".to_owned(),
         |end| format!("a record that ends at {end}"),
     );
-    Error::corrupt(data_path, entry, "record header", wanted, found)
+    Error::corrupt(data_path, entry, CorruptItem::RecordHeader, wanted, found)
 }
 
 /// The error for a current file whose last record does not end where the conf says.
@@ -65,7 +65,7 @@ pub(crate) fn last_record_error(
     data_len: u64,
     end: Option<u64>,
 ) -> Error {
-    let what = "conf (it does not fit its current file)";
+    let what = CorruptItem::Conf("conf (it does not fit its current file)");
     let wanted = format!("a last record that ends at the committed {data_len} bytes");
     let found = end
         .map_or_else(|| "no whole record".to_owned(), |end| format!("a record that ends at {end}"));
@@ -76,23 +76,23 @@ pub(crate) fn last_record_error(
 pub(crate) fn data_file_too_short(path: PathBuf, byte_len: u64, bound: u64) -> Error {
     let (wanted, found) =
         (format!("at least the committed {bound} bytes"), format!("{byte_len} bytes"));
-    Error::corrupt(path, None, "length of the data file", wanted, found)
+    Error::corrupt(path, None, CorruptItem::DataLength, wanted, found)
 }
 
 /// The error for an offset file that was truncated after it was read.
 pub(crate) fn offset_file_too_short(path: PathBuf, byte_len: u64, before: u64) -> Error {
     let (wanted, found) = (format!("the earlier {before} bytes"), format!("{byte_len} bytes"));
-    Error::corrupt(path, None, "length of the offset file", wanted, found)
+    Error::corrupt(path, None, CorruptItem::OffsetLength, wanted, found)
 }
 
 /// The error for an offset file with too many bytes.
 pub(crate) fn offset_file_too_long(path: PathBuf, byte_len: u64) -> Error {
     let (wanted, found) = (format!("{TABLE_BYTES} bytes"), format!("{byte_len} bytes"));
-    Error::corrupt(path, None, "length of the offset file", wanted, found)
+    Error::corrupt(path, None, CorruptItem::OffsetLength, wanted, found)
 }
 
 /// The error for a missing file that holds committed records.
 pub(crate) fn missing(path: PathBuf, wanted: &'static str, bound: u64) -> Error {
     let found = format!("no file, although {bound} bytes are committed");
-    Error::corrupt(path, None, "column", wanted, found)
+    Error::corrupt(path, None, CorruptItem::Column, wanted, found)
 }

@@ -6,7 +6,7 @@ use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, TableLike, Value
 
 use super::{ColumnEntry, Intent, Manifest, StatesPolicy};
 use crate::column::Column;
-use crate::error::{Error, Result};
+use crate::error::{CorruptItem, Error, Result};
 use crate::slot::Slot;
 
 const CONFIG_NAME: &str = "config_name";
@@ -74,7 +74,7 @@ fn is_cut(text: &str) -> bool {
 pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<(Manifest, DocumentMut)> {
     let corrupt = |offset: Option<usize>, found: String| {
         let offset = offset.map(|offset| offset as u64);
-        Error::corrupt(path, offset, "manifest", "the TOML of an archive.toml", found)
+        Error::corrupt(path, offset, CorruptItem::Manifest, "the TOML of an archive.toml", found)
     };
     if bytes.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0) {
         let what = if bytes.is_empty() { "an empty file" } else { "a blank file" };
@@ -196,7 +196,7 @@ impl<'a> Keys<'a> {
     fn corrupt(&self, key: &str, wanted: &str, found: &str) -> Error {
         let wanted = format!("{wanted} as {}{key}", self.within);
         let found = found.chars().take(100).collect::<String>().escape_debug().to_string();
-        Error::corrupt(self.path, None, "manifest", wanted, found)
+        Error::corrupt(self.path, None, CorruptItem::Manifest, wanted, found)
     }
 }
 

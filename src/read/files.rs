@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use memmap2::Advice;
 
-use crate::error::{Error, Result};
+use crate::error::{CorruptItem, Error, Result};
 use crate::files::directory::{Directory, FileStatus, Inode, OpenConf};
 use crate::files::map::{MappedData, MappedTable, SlotMap};
 use crate::files::watch::{Changes, Watch};
@@ -290,7 +290,7 @@ impl Files {
     /// The error for an offset file whose data file is missing.
     pub(super) fn no_data_file(&self, file_id: FileId) -> Error {
         let found = "none, though its offset file has entries";
-        Error::corrupt(self.data_path(file_id), None, "column", "a data file", found)
+        Error::corrupt(self.data_path(file_id), None, CorruptItem::Column, "a data file", found)
     }
 
     fn map_data(
@@ -391,11 +391,11 @@ impl Files {
                 format!("an offset from 8 below the committed {bound} bytes (slot {slot})");
             let at = entry_offset(slot.index_in_file());
             let path = self.offset_path(file_id);
-            return Error::corrupt(path, at, "offset entry", wanted, entry.to_string());
+            return Error::corrupt(path, at, CorruptItem::OffsetEntry, wanted, entry.to_string());
         }
         let wanted = format!("{} for slot {slot}, that ends by {bound}", tag.describe());
         let path = self.data_path(file_id);
-        Error::corrupt(path, entry, "record header", wanted, fault.describe(bound))
+        Error::corrupt(path, entry, CorruptItem::RecordHeader, wanted, fault.describe(bound))
     }
 
     /// Checks the length of a value in an uncompressed column against the latest bound. The bound may have
@@ -408,7 +408,7 @@ impl Files {
         let wanted = format!("at most the column's {limit} bytes for slot {slot}");
         let path = self.data_path(slot.file_id());
         let (at, found) = (entry.saturating_add(HEADER_BYTES), format!("{byte_len} bytes"));
-        Err(Error::corrupt(path, at, "length of a value", wanted, found))
+        Err(Error::corrupt(path, at, CorruptItem::ValueLength, wanted, found))
     }
 
     pub(crate) fn data_path(&self, file_id: FileId) -> PathBuf {

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use crate::error::{Error, Result};
+use crate::error::{CorruptItem, Error, Result};
 use crate::format::conf::Conf;
 use crate::format::names;
 use crate::format::offsets::ENTRIES;
@@ -166,7 +166,7 @@ impl Unmapped {
             |fault| {
                 let path = self.files().data_path(slot.file_id());
                 let wanted = format!("the value of slot {slot}");
-                Error::corrupt(path, start, "payload", wanted, format!("{fault:?}"))
+                Error::corrupt(path, start, CorruptItem::Payload, wanted, format!("{fault:?}"))
             },
         )?;
         Ok(Some(value))

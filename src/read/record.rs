@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::ops::{Deref, Range};
 
 use crate::column::Compression;
-use crate::error::{Error, Result};
+use crate::error::{CorruptItem, Error, Result};
 use crate::files::map::SlotMap;
 use crate::read::decode::{self, DecodeFault};
 use crate::read::snapshot::Snapshot;
@@ -183,7 +183,7 @@ impl<'v> Record<'v> {
     fn over_the_bound(&self, bound: u64) -> Error {
         let wanted = format!("at most the column's {bound} bytes for slot {}", self.slot);
         let place = self.snapshot.place_of(self.slot);
-        Error::corrupt(self.path(), place, "length of a value", wanted, "more")
+        Error::corrupt(self.path(), place, CorruptItem::ValueLength, wanted, "more")
     }
 
     pub(super) fn over_the_ceiling(&self, ceiling: u64) -> Error {
@@ -199,7 +199,7 @@ impl<'v> Record<'v> {
     fn no_frames(&self, error: &dyn std::fmt::Display) -> Error {
         let wanted = format!("snappy frames of the value of slot {}", self.slot);
         let place = self.snapshot.place_of(self.slot);
-        Error::corrupt(self.path(), place, "payload", wanted, error.to_string())
+        Error::corrupt(self.path(), place, CorruptItem::Payload, wanted, error.to_string())
     }
 }
 

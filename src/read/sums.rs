@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use zerocopy::{FromZeros, IntoBytes};
 
-use crate::error::{Error, Result};
+use crate::error::{CorruptItem, Error, Result};
 use crate::files::directory::Directory;
 use crate::format::names;
 use crate::format::offsets::entry_offset;
@@ -108,14 +108,14 @@ pub(crate) fn accept(
             let wanted = format!("{wanted:08x} for slot {slot}, as {sums} has it");
             let found = format!("{found:08x}: its bytes are not those that were written");
             let path = directory.file_path(&names::data_file(file_id));
-            Err(Error::corrupt(path, offset, "checksum of a record", wanted, found))
+            Err(Error::corrupt(path, offset, CorruptItem::RecordChecksum, wanted, found))
         }
         SumVerdict::Misplaced => {
             let wanted = format!("the offset at which the record of slot {slot} was written");
             let found = format!("{offset}, for which {sums} has no checksum");
             let at = entry_offset(slot.index_in_file());
             let path = directory.file_path(&names::offset_file(file_id));
-            Err(Error::corrupt(path, at, "offset entry", wanted, found))
+            Err(Error::corrupt(path, at, CorruptItem::OffsetEntry, wanted, found))
         }
     }
 }

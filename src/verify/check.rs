@@ -6,7 +6,7 @@ use super::gap::Orphan;
 use super::value::ValueStream;
 use super::{Finding, Found, Severity, VerifyOptions, finding, hex};
 use crate::column::{Column, Compression};
-use crate::error::{Error, Result};
+use crate::error::{CorruptItem, Error, Result};
 use crate::files::pread::{PreadFile, Unreadable};
 use crate::format::names;
 use crate::format::offsets::{OffsetTable, TABLE_BYTES, entry_offset};
@@ -141,7 +141,7 @@ impl FileCheck<'_> {
             let path = self.column.files().offset_path(self.file_id);
             let wanted = format!("{TABLE_BYTES} bytes, because there are committed records");
             let found = format!("{byte_len} bytes: the entries past them are lost");
-            let short = finding(Severity::Damage, path, "length of the offset file", wanted, found);
+            let short = finding(Severity::Damage, path, CorruptItem::OffsetLength, wanted, found);
             self.found.push(Finding { offset: Some(byte_len), ..short });
         }
     }
@@ -154,8 +154,13 @@ impl FileCheck<'_> {
             let wanted = format!("an end at the committed {} bytes", self.bound);
             let bytes = if uncommitted == 1 { "byte" } else { "bytes" };
             let found = format!("{uncommitted} uncommitted {bytes}");
-            let tail =
-                finding(Severity::Note, files.data_path(self.file_id), "data file", wanted, found);
+            let tail = finding(
+                Severity::Note,
+                files.data_path(self.file_id),
+                CorruptItem::DataFile,
+                wanted,
+                found,
+            );
             self.found.push(Finding { offset: Some(self.bound), ..tail });
         }
         Ok(())
@@ -168,7 +173,13 @@ impl FileCheck<'_> {
             _ => return Ok(()),
         };
         let path = self.column.files().data_path(self.file_id);
-        let wrong = finding(Severity::Damage, path, "version record", hex(&VERSION_RECORD), found);
+        let wrong = finding(
+            Severity::Damage,
+            path,
+            CorruptItem::VersionRecord,
+            hex(&VERSION_RECORD),
+            found,
+        );
         self.found.push(Finding { offset: Some(0), ..wrong });
         Ok(())
     }
@@ -214,7 +225,7 @@ impl FileCheck<'_> {
         let broken = is_read.then(|| {
             let wanted = format!("{SUMS_BYTES} bytes with an intact header");
             let found = format!("{} bytes: only entries that match a record count", bytes.len());
-            finding(Severity::Note, path, "checksum file", wanted, found)
+            finding(Severity::Note, path, CorruptItem::ChecksumFile, wanted, found)
         });
         Ok(Some(Sums { table, is_whole: false, broken }))
     }
@@ -243,7 +254,7 @@ impl FileCheck<'_> {
                     let lower = finding(
                         Severity::Damage,
                         files.offset_path(self.file_id),
-                        "offset entry",
+                        CorruptItem::OffsetEntry,
                         wanted,
                         format!("{entry}, although entries rise with the slot without backfill"),
                     );
@@ -269,7 +280,7 @@ impl FileCheck<'_> {
                     None => "a record inside the version record".to_owned(),
                 };
                 let path = self.column.files().data_path(self.file_id);
-                let overlap = finding(Severity::Damage, path, "record", wanted, found);
+                let overlap = finding(Severity::Damage, path, CorruptItem::Record, wanted, found);
                 self.found.push(Finding { offset: Some(entry), slot: Some(slot), ..overlap });
             } else if end_is_known {
                 self.gap(end, entry, last)?;
@@ -341,7 +352,13 @@ impl FileCheck<'_> {
             Err(fault) => {
                 let wanted = format!("snappy frames of the value of slot {slot}");
                 let at = entry.saturating_add(HEADER_BYTES);
-                Err(Error::corrupt(path.clone(), at, "payload", wanted, fault.to_string()))
+                Err(Error::corrupt(
+                    path.clone(),
+                    at,
+                    CorruptItem::Payload,
+                    wanted,
+                    fault.to_string(),
+                ))
             }
             Ok(Some(value_len)) if value_len > spec.max_value_bytes => {
                 files.check_len(slot, entry, value_len)
@@ -370,7 +387,7 @@ impl FileCheck<'_> {
             let odd = finding(
                 Severity::Damage,
                 path,
-                "length of a value",
+                CorruptItem::ValueLength,
                 wanted,
                 format!("{byte_len} bytes"),
             );
@@ -382,7 +399,7 @@ impl FileCheck<'_> {
             let other = finding(
                 Severity::Damage,
                 files.offset_path(self.file_id),
-                "offset entry",
+                CorruptItem::OffsetEntry,
                 wanted,
                 found,
             );
@@ -402,7 +419,8 @@ impl FileCheck<'_> {
                 let path = files.directory.file_path(&names::sums_file(self.file_id));
                 let wanted = "two checksums that match";
                 let found = "one checksum that matches the record, and one that does not";
-                let wrong = finding(Severity::Damage, path, "checksum entry", wanted, found);
+                let wrong =
+                    finding(Severity::Damage, path, CorruptItem::ChecksumEntry, wanted, found);
                 let offset = Some(sum_entry_offset(slot.index_in_file()));
                 self.found.push(Finding { offset, slot: Some(slot), ..wrong });
                 return Ok(true);
@@ -430,7 +448,7 @@ impl FileCheck<'_> {
         let found = "another checksum: other software may have written the record after an interrupted \
                      commit here, or the record has rotted";
         let path = self.column.files().data_path(self.file_id);
-        let doubt = finding(Severity::Note, path, "checksum of a record", wanted, found);
+        let doubt = finding(Severity::Note, path, CorruptItem::RecordChecksum, wanted, found);
         self.found.undecided(Finding { offset: Some(entry), slot: Some(slot), ..doubt });
     }
 

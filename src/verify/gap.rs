@@ -3,7 +3,7 @@
 use super::check::{FileCheck, Header, stream};
 use super::value::ValueStream;
 use super::{Finding, Severity, finding};
-use crate::error::Result;
+use crate::error::{CorruptItem, Result};
 use crate::format::names;
 use crate::format::offsets::{ENTRIES, entry_offset};
 use crate::format::record::{HEADER_BYTES, RecordFault, RecordTag};
@@ -135,7 +135,7 @@ impl FileCheck<'_> {
             None => "a record".to_owned(),
         };
         let path = self.column.files().data_path(self.file_id);
-        let lost = finding(Severity::Damage, path, "data file", wanted, found);
+        let lost = finding(Severity::Damage, path, CorruptItem::DataFile, wanted, found);
         let (offset, byte_len) = (Some(from), Some(to - from));
         self.found.push(Finding { offset, byte_len, slot: last, ..lost });
     }
@@ -152,8 +152,13 @@ impl FileCheck<'_> {
 
     fn bytes(&self, from: u64, to: u64, found: &str) -> Finding {
         let path = self.column.files().data_path(self.file_id);
-        let bytes =
-            finding(Severity::Note, path, "data file", "a record that a slot refers to", found);
+        let bytes = finding(
+            Severity::Note,
+            path,
+            CorruptItem::DataFile,
+            "a record that a slot refers to",
+            found,
+        );
         Finding { offset: Some(from), byte_len: Some(to - from), ..bytes }
     }
 
@@ -208,8 +213,13 @@ impl FileCheck<'_> {
             return None;
         }
         let path = self.column.files().data_path(self.file_id);
-        let lost =
-            finding(Severity::Damage, path, "data file", "a record that a slot refers to", found);
+        let lost = finding(
+            Severity::Damage,
+            path,
+            CorruptItem::DataFile,
+            "a record that a slot refers to",
+            found,
+        );
         self.found.push(Finding { offset: Some(offset), byte_len: Some(end - offset), ..lost });
         None
     }
@@ -217,7 +227,7 @@ impl FileCheck<'_> {
     fn lost_entry(&mut self, slot: Slot, wanted: String) {
         let path = self.column.files().offset_path(self.file_id);
         let found = self.table.get(slot.index_in_file()).to_string();
-        let lost = finding(Severity::Damage, path, "offset entry", wanted, found);
+        let lost = finding(Severity::Damage, path, CorruptItem::OffsetEntry, wanted, found);
         let offset = Some(entry_offset(slot.index_in_file()));
         self.found.push(Finding { offset, slot: Some(slot), ..lost });
     }
@@ -247,8 +257,13 @@ impl FileCheck<'_> {
         }
         let wanted = format!("an offset below the committed {} bytes", self.bound);
         let found = format!("the entry {entry} of an uncommitted record");
-        let past =
-            finding(Severity::Note, files.offset_path(self.file_id), "offset entry", wanted, found);
+        let past = finding(
+            Severity::Note,
+            files.offset_path(self.file_id),
+            CorruptItem::OffsetEntry,
+            wanted,
+            found,
+        );
         let offset = Some(entry_offset(slot.index_in_file()));
         self.found.push(Finding { offset, slot: Some(slot), ..past });
         Ok(())
@@ -274,7 +289,7 @@ impl FileCheck<'_> {
             let path = self.column.files().offset_path(file_id);
             let wanted = "the offset of a record, because its checksum is kept";
             let found = "0, and no record that matches the checksum";
-            let alone = finding(Severity::Note, path, "offset entry", wanted, found);
+            let alone = finding(Severity::Note, path, CorruptItem::OffsetEntry, wanted, found);
             let (offset, slot) = (Some(entry_offset(index)), Some(file_id.slot_at(index)));
             self.found.undecided(Finding { offset, slot, ..alone });
         }

@@ -32,7 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::column::{Column, ColumnSpec};
-use crate::error::{Error, Result};
+use crate::error::{CorruptItem, Error, Result};
 use crate::files::pread::{OsPread, Pread, is_of_the_process};
 use crate::format::names;
 use crate::format::witness::{CHECK_BYTES, Standing, Witness};
@@ -82,8 +82,8 @@ pub struct Finding {
     pub byte_len: Option<u64>,
     /// The affected slot, if known.
     pub slot: Option<Slot>,
-    /// The affected item: "record header", "payload" …
-    pub what: &'static str,
+    /// The affected item.
+    pub what: CorruptItem,
     /// What the format requires there.
     pub wanted: String,
     /// What is there.
@@ -239,7 +239,13 @@ impl Check<'_> {
         if directory.status(names::CONF_TMP)?.is_some() {
             let path = directory.file_path(names::CONF_TMP);
             let found = "the conf of an unfinished commit";
-            self.found.push(finding(Severity::Note, path, "conf", "only column.conf", found));
+            self.found.push(finding(
+                Severity::Note,
+                path,
+                CorruptItem::Conf("conf"),
+                "only column.conf",
+                found,
+            ));
         }
         for aside in stat::asides_of(directory)? {
             let wanted = "no file that was put aside";
@@ -294,13 +300,25 @@ impl Check<'_> {
             Standing::Contradicted { newest } => {
                 let wanted = format!("a conf that may follow {newest}, which {} has", names::CHECK);
                 let found = format!("{}: it has rotted or is outdated", column.conf());
-                self.found.push(finding(Severity::Damage, conf_path, "conf", wanted, found));
+                self.found.push(finding(
+                    Severity::Damage,
+                    conf_path,
+                    CorruptItem::Conf("conf"),
+                    wanted,
+                    found,
+                ));
             }
             Standing::Continued { .. } => {
                 let wanted = format!("a conf that {} has", names::CHECK);
                 let found = "a conf that other software may have written; the checksums of records \
                              that it may have replaced do not count";
-                self.found.undecided(finding(Severity::Note, conf_path, "conf", wanted, found));
+                self.found.undecided(finding(
+                    Severity::Note,
+                    conf_path,
+                    CorruptItem::Conf("conf"),
+                    wanted,
+                    found,
+                ));
             }
             Standing::Unwitnessed | Standing::Newest | Standing::Before { .. } => {}
         }
@@ -371,11 +389,11 @@ impl Check<'_> {
 fn finding(
     severity: Severity,
     file: PathBuf,
-    what: &'static str,
+    what: impl Into<CorruptItem>,
     wanted: impl Into<String>,
     found: impl Into<String>,
 ) -> Finding {
-    let (wanted, found) = (wanted.into(), found.into());
+    let (what, wanted, found) = (what.into(), wanted.into(), found.into());
     Finding { severity, file, offset: None, byte_len: None, slot: None, what, wanted, found }
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::column::Compression;
-use crate::error::{Error, Result};
+use crate::error::{CorruptItem, Error, Result};
 use crate::files::disk::{Access, Lock, OsDisk};
 use crate::format::conf::{Backfill, Conf};
 use crate::format::conf_check;
@@ -345,7 +345,13 @@ fn copy(
             let wanted = format!("the offset of the record of slot {}", file_id.slot_at(index));
             let found = "0, although there is a checksum of that record";
             let path = old.offset_path(*file_id);
-            return Err(Error::corrupt(path, entry_offset(index), "offset entry", wanted, found));
+            return Err(Error::corrupt(
+                path,
+                entry_offset(index),
+                CorruptItem::OffsetEntry,
+                wanted,
+                found,
+            ));
         }
     }
     let mut batch: Vec<(Slot, Vec<u8>)> = Vec::new();
@@ -415,7 +421,7 @@ impl<'a> Checked<'a> {
         };
         let wanted = format!("the record of slot {} that matches its checksum", self.slot);
         let path = self.stored.data.path();
-        Err(Error::corrupt(path, self.entry, "checksum of a record", wanted, found))
+        Err(Error::corrupt(path, self.entry, CorruptItem::RecordChecksum, wanted, found))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::error::{Error, Result};
+use crate::error::{CorruptItem, Error, Result};
 use crate::files::disk::Access;
 use crate::format::conf::Conf;
 use crate::format::corruption::{data_file_too_short, missing};
@@ -230,5 +230,5 @@ fn stray_entry(
     let slot: Slot = file_id.slot_at(index);
     let wanted = format!("an offset below the data file's {data_len} bytes (slot {slot})");
     let path = directory.offset_path(file_id);
-    Error::corrupt(path, entry_offset(index), "offset entry", wanted, entry.to_string())
+    Error::corrupt(path, entry_offset(index), CorruptItem::OffsetEntry, wanted, entry.to_string())
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::{CorruptItem, Error, Result};
 use crate::files::disk::{Access, CHUNK_BYTES, LockAttempt, OsDisk};
 use crate::format::conf::Conf;
 use crate::format::conf_check;
@@ -182,7 +182,7 @@ fn contradiction(directory: &ColumnDir, conf: &Conf, newest: &Conf) -> Error {
         "another conf ({conf}). Nothing was changed. `coldstore heal --restore-conf` restores the one in \
          column.check. `coldstore heal --discard` keeps this one and removes data that it does not name"
     );
-    let what = "conf, which contradicts its witness";
+    let what = CorruptItem::Conf("conf, which contradicts its witness");
     Error::corrupt(directory.file_path(names::CONF), None, what, wanted, found)
 }
 
@@ -196,7 +196,13 @@ pub(super) fn no_conf(directory: &ColumnDir) -> Error {
         None => Error::NoSuchColumn { directory: directory.path().into() },
         Some(file) => {
             let found = format!("none, but {}", directory.slot_file_path(*file).display());
-            Error::corrupt(directory.file_path(names::CONF), None, "column", "a conf", found)
+            Error::corrupt(
+                directory.file_path(names::CONF),
+                None,
+                CorruptItem::Column,
+                "a conf",
+                found,
+            )
         }
     }
 }
@@ -566,7 +572,7 @@ fn stray_entry(
          the entry with `coldstore heal --discard`"
     );
     let path = directory.offset_path(file_id);
-    Error::corrupt(path, entry_offset(index), "offset entry", wanted, found)
+    Error::corrupt(path, entry_offset(index), CorruptItem::OffsetEntry, wanted, found)
 }
 
 /// Opens a data file, which must have at least the committed length.

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use crate::column::Compression;
-use crate::error::{Error, Result};
+use crate::error::{CorruptItem, Error, Result};
 use crate::files::disk::{Access, Lock};
 use crate::format::conf::{Backfill, Conf};
 use crate::format::corruption::{data_file_too_short, missing, no_record};
@@ -109,7 +109,7 @@ impl OpenColumn {
                 Err(error) => {
                     let wanted = format!("snappy frames of the value of slot {slot}");
                     let at = entry + HEADER_BYTES;
-                    Error::corrupt(path, at, "payload", wanted, error.to_string())
+                    Error::corrupt(path, at, CorruptItem::Payload, wanted, error.to_string())
                 }
             }),
         }

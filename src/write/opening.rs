@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::column::ColumnSpec;
-use crate::error::{Error, Result};
+use crate::error::{CorruptItem, Error, Result};
 use crate::files::disk::{Access, Lock, LockAttempt, OsDisk};
 use crate::format::conf::{Backfill, Conf};
 use crate::format::corruption::check_spec;
@@ -294,7 +294,13 @@ fn create(directory: &ColumnDir, mut witness: Witness, options: WriterOptions) -
     if let Some(conf) = witness.confs().find(|conf| conf.highest.is_some()) {
         let wanted = format!("the conf in column.check ({conf})");
         let path = directory.file_path(names::CONF);
-        return Err(Error::corrupt(path, None, "column", wanted, "no conf, and no data file"));
+        return Err(Error::corrupt(
+            path,
+            None,
+            CorruptItem::Column,
+            wanted,
+            "no conf, and no data file",
+        ));
     }
     let conf = Conf::empty(spec, options.allow_backfill);
     let actions = heal::examine(directory, &conf, &Evidence::Own)?;
@@ -355,7 +361,13 @@ fn restore_conf(directory: &ColumnDir, witness: &mut Witness) -> Result<()> {
     let Some(conf) = witness.confs().find(fits) else {
         let wanted = "a conf that fits the files";
         let path = directory.file_path(names::CHECK);
-        return Err(Error::corrupt(path, None, "witness of the conf", wanted, "none"));
+        return Err(Error::corrupt(
+            path,
+            None,
+            CorruptItem::Conf("witness of the conf"),
+            wanted,
+            "none",
+        ));
     };
     if directory.has(names::CONF_TMP)? {
         directory.remove(&directory.file_path(names::CONF_TMP))?;

@@ -1,6 +1,6 @@
 //! Sealed data files without an offset file: `FORMAT.md`, section 12.
 
-use crate::error::{Error, Result};
+use crate::error::{CorruptItem, Error, Result};
 use crate::files::disk::Access;
 use crate::format::conf::Conf;
 use crate::format::names::{self, SlotFile};
@@ -71,5 +71,5 @@ pub(super) fn in_the_way(directory: &ColumnDir, file_id: FileId, data_len: u64) 
     };
     let data = names::data_file(file_id);
     let found = format!("none, although {data} has {data_len} bytes. {what_to_do}");
-    Error::corrupt(directory.offset_path(file_id), None, "column", "offset file", found)
+    Error::corrupt(directory.offset_path(file_id), None, CorruptItem::Column, "offset file", found)
 }

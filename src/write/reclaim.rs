@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::{CorruptItem, Error, Result};
 use crate::files::disk::{Access, CHUNK_BYTES, Disk, LockAttempt, OsDisk};
 use crate::format::conf::Conf;
 use crate::format::corruption::{missing, no_record};
@@ -205,7 +205,13 @@ fn unreferenced(column: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<Vec<
             file_id.slot_at(index)
         );
         let path = column.offset_path(file_id);
-        return Err(Error::corrupt(path, entry_offset(index), "offset entry", wanted, "0"));
+        return Err(Error::corrupt(
+            path,
+            entry_offset(index),
+            CorruptItem::OffsetEntry,
+            wanted,
+            "0",
+        ));
     }
     let mut records = Vec::new();
     // In files that the conf names, healing clears entries past the committed length.
@@ -223,7 +229,7 @@ fn unreferenced(column: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<Vec<
         if start < at {
             let wanted = format!("a record that starts at or after {at}");
             let found = "a record that overlaps the one before";
-            return Err(Error::corrupt(path, start, "record", wanted, found));
+            return Err(Error::corrupt(path, start, CorruptItem::Record, wanted, found));
         }
         let (first, behind) = (at.next_multiple_of(BLOCK_BYTES), start - start % BLOCK_BYTES);
         if first < behind {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use coldstore::verify::Finding;
-use coldstore::{Checksums, Error, Slot, View};
+use coldstore::{Checksums, CorruptItem, Error, Slot, View};
 
 use super::super::scratch;
 use super::layout::Layout;
@@ -127,21 +127,21 @@ pub fn check_verify(oracle: &Oracle<'_>, findings: &[Finding]) {
         let is = |slot: &&Slot| oracle.verdict(**slot, oracle.shown(**slot)) == verdict;
         entries.iter().filter(is).copied().collect()
     };
-    let damaged = of(&|finding| finding.what == "checksum of a record");
+    let damaged = of(&|finding| finding.what == CorruptItem::RecordChecksum);
     assert_eq!(damaged, wanted(Verdict::Damaged), "{findings:?}");
     let is_misplaced = |finding: &Finding| {
-        finding.what == "offset entry" && finding.found.contains("has no checksum")
+        finding.what == CorruptItem::OffsetEntry && finding.found.contains("has no checksum")
     };
     assert_eq!(of(&is_misplaced), wanted(Verdict::Misplaced), "{findings:?}");
     // Of a record that does not decode it is said that it does not.
     // In a file whose header or length is damaged it is told where one of the two sums fits.
-    let told = of(&|finding| finding.what == "checksum entry");
+    let told = of(&|finding| finding.what == CorruptItem::ChecksumEntry);
     let told: BTreeSet<_> =
         told.into_iter().filter(|slot| !oracle.has_mendable_sum(*slot)).collect();
     let (flawed, any) = (wanted(Verdict::EntryDamaged), of(&|_| true));
     assert!(told.is_subset(&flawed) && flawed.is_subset(&any), "{flawed:?}: {findings:?}");
     let is_lost = |finding: &Finding| {
-        finding.what == "offset entry" && finding.wanted.contains("checksum is kept")
+        finding.what == CorruptItem::OffsetEntry && finding.wanted.contains("checksum is kept")
     };
     assert_eq!(of(&is_lost), oracle.lost_entries().into_iter().collect(), "{findings:?}");
 }

@@ -16,7 +16,7 @@ use coldstore::archive::check::Lacking;
 use coldstore::files::pread::{OsPread, Pread};
 use coldstore::format::names;
 use coldstore::verify::{Finding, Severity, Summary, VerifyOptions, verify_column};
-use coldstore::{Column, Error, Manifest, Slot, manifest};
+use coldstore::{Column, CorruptItem, Error, Manifest, Slot, manifest};
 use coldstore_history::import::TrustedRoot;
 use serde::Serialize;
 
@@ -193,7 +193,7 @@ impl Verify {
             Ok(Some(Contradiction { what, wanted, found })) => {
                 report.verified.damages.0 += 1;
                 let file = self.archive.join(manifest::FILE_NAME);
-                (Severity::Damage, file, (what, wanted, found))
+                (Severity::Damage, file, (CorruptItem::from(what), wanted, found))
             }
             // The file may have been reported with its column.
             Err(Error::Io(io)) if report.told.iter().any(|(file, _)| *file == io.path) => {
@@ -203,7 +203,7 @@ impl Verify {
                 report.verified.unreadable.0 += 1;
                 let wanted = "a file that identifies the chain".to_owned();
                 let found = format!("cannot {}: {}", io.operation, io.source);
-                (Severity::Unreadable, io.path, ("file", wanted, found))
+                (Severity::Unreadable, io.path, ("file".into(), wanted, found))
             }
             Err(error) => return Err(error.into()),
         };
@@ -423,7 +423,7 @@ impl FindingObject {
             offset: finding.offset.map(Decimal),
             length: finding.byte_len.map(Decimal),
             slot: finding.slot.map(|slot| Decimal(slot.0)),
-            what: finding.what.to_owned(),
+            what: finding.what.to_string(),
             wanted: finding.wanted.clone(),
             found: finding.found.clone(),
         }
@@ -438,7 +438,7 @@ fn lost_conf(directory: &Path) -> Finding {
         offset: None,
         byte_len: None,
         slot: None,
-        what: "column",
+        what: CorruptItem::Column,
         wanted: "a conf beside the files that hold slots".to_owned(),
         found: "none".to_owned(),
     }

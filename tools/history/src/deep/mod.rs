@@ -16,7 +16,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use coldstore::verify::{Finding, Severity};
-use coldstore::{Archive, Column, Corruption, Error, Result, Slot, View};
+use coldstore::{Archive, Column, CorruptItem, Corruption, Error, Result, Slot, View};
 use coldstore_consensus::{Preset, Root};
 
 pub use self::report::{DeepReport, Loose, NotProved, PassedOver, Taken};
@@ -183,8 +183,14 @@ impl Findings<'_> {
     }
 }
 
-fn damage(file: PathBuf, slot: Slot, what: &'static str, wanted: String, found: String) -> Finding {
-    let (severity, slot) = (Severity::Damage, Some(slot));
+fn damage(
+    file: PathBuf,
+    slot: Slot,
+    what: impl Into<CorruptItem>,
+    wanted: String,
+    found: String,
+) -> Finding {
+    let (severity, slot, what) = (Severity::Damage, Some(slot), what.into());
     Finding { severity, file, offset: None, byte_len: None, slot, what, wanted, found }
 }
 
