@@ -52,10 +52,21 @@
 //! Unix on 64-bit targets; compiling for other targets fails. Readers load 8-byte entries atomically
 //! from read-only maps, which Rust guarantees on 64-bit targets only.
 //!
-//! # Where to go on
-//! [`Writer`] and [`Reader`] work on one column, [`Archive`] and [`ArchiveWriter`] on the five columns
-//! of an archive. [`era`] imports `.era` files, [`verify`] checks a column, and [`inspect`] reports
-//! what opening for writing would heal.
+//! # The API by use
+//! * **Read a column**: [`Reader`] and [`ReaderOptions`] give a [`View`], which answers with [`Record`]s,
+//!   ranges ([`Range`]) or [`OwnedRecord`]s; [`Access`] tells the kernel how. [`Follower`] waits for new
+//!   records. [`Unmapped`] reads by `pread`; [`Look`] is the trait over both.
+//! * **Write a column**: [`Writer`] and [`WriterOptions`]; [`Pipeline`] shares one writer between threads
+//!   and answers with [`Ticket`]s. [`Door`] checks values, [`Checksums`] detect rot.
+//! * **An archive** of the five columns: [`Archive`], [`ArchiveWriter`], [`ArchivePipeline`], and the
+//!   [`Manifest`] of what it is known to hold.
+//! * **`.era` files**: [`era::import`] and [`era::EraExport`].
+//! * **Maintenance**: [`verify::verify_column`] checks a column, [`stat_column`] measures it, [`inspect`]
+//!   reports what opening for writing would heal.
+//! * **Common terms**: [`Slot`], [`FileId`], [`Column`], [`ColumnSpec`], [`Compression`], [`Conf`];
+//!   [`Error`] with its [`ErrorKind`].
+//!
+//! Modules without documentation are for the tests and tools of this repository and may change.
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!(
@@ -63,25 +74,37 @@ compile_error!(
      Rust guarantees this for read-only memory on 64-bit targets only"
 );
 
+#[doc(hidden)]
 pub mod archive;
+#[doc(hidden)]
 pub mod column;
 #[cfg(feature = "era")]
 pub mod era;
+#[doc(hidden)]
 pub mod error;
+#[doc(hidden)]
 pub mod files;
+#[doc(hidden)]
 pub mod format;
 #[path = "docs/mod.rs"]
 pub mod guide;
+#[doc(hidden)]
 pub mod manifest;
+#[doc(hidden)]
 pub mod occupancy;
+#[doc(hidden)]
 pub mod read;
+#[doc(hidden)]
 pub mod removal;
+#[doc(hidden)]
 pub mod slot;
+#[doc(hidden)]
 pub mod stat;
 mod sync;
 pub mod verify;
 // Parts of the writer are used by the importer only.
 #[cfg_attr(not(feature = "era"), allow(dead_code))]
+#[doc(hidden)]
 pub mod write;
 
 pub use archive::{Archive, ArchivePipeline, ArchiveWriter, ArchiveWriterOptions};
@@ -89,17 +112,22 @@ pub use column::{Column, ColumnSpec, Compression};
 pub use error::{
     CorruptItem, Corruption, Error, ErrorKind, IoError, Objection, ObjectionKind, Result,
 };
+pub use format::conf::Conf;
 pub use manifest::{Manifest, StatesPolicy};
 pub use read::{
     Access, Arrival, FollowOptions, Follower, Look, OwnedRecord, Range, Reader, ReaderOptions,
     Record, Unmapped, View,
 };
 pub use slot::{FileId, SLOTS_PER_FILE, Slot};
+pub use stat::{ColumnStat, stat_column};
+#[doc(hidden)]
 pub use write::{
-    BulkCommit, BulkError, BulkReport, Checksums, CommitInfo, Committed, CutReport, Door,
-    HealAction, HealReport, Keep, Mended, Pipeline, PipelineOptions, Prepared, Queue,
-    ReclaimReport, Reclaimed, Ticket, TrySubmitError, Writer, WriterOptions, inspect, inspect_cut,
-    inspect_reclaim, inspect_with, reclaim, replace_by_copy,
+    BulkCommit, Committed, CutReport, Keep, Mended, Prepared, Queue, ReclaimReport, Reclaimed,
+    inspect_cut, inspect_reclaim, inspect_with, reclaim, replace_by_copy,
+};
+pub use write::{
+    BulkError, BulkReport, Checksums, CommitInfo, Door, HealAction, HealReport, Pipeline,
+    PipelineOptions, Ticket, TrySubmitError, Writer, WriterOptions, inspect,
 };
 
 /// The examples of the README are run as tests.
