@@ -1,5 +1,7 @@
 //! JSON types of the daemon's protocol.
 
+use std::fmt;
+
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -34,11 +36,8 @@ pub struct StreamCommitted {
 /// Why a request was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// The kind, for programs: the name of a variant of `coldstore::Error` or of
-    /// `coldstore::ObjectionKind`, or `Malformed`, `UnknownColumn`, `NotFound`, `MethodNotAllowed`,
-    /// `UnsupportedMediaType`, `NoRecord`, `Stalled`, `TooSlow`,
-    /// `DiskFull`.
-    pub error: String,
+    /// The kind, for programs.
+    pub error: RefusalKind,
     /// One sentence of explanation.
     pub message: String,
     /// The slot concerned.
@@ -49,6 +48,81 @@ pub struct Refusal {
     /// Sending the stream again is safe.
     #[serde(flatten)]
     pub prefix: Option<StreamCommitted>,
+}
+
+/// Kinds of refusals. Their names are the wire's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum RefusalKind {
+    /// Backfill is off for the column.
+    BackfillDisabled,
+    /// The slot holds another value.
+    Conflict,
+    /// Bytes on disk contradict the format.
+    Corrupt,
+    /// The disk is full.
+    DiskFull,
+    /// A defect of the daemon.
+    Internal,
+    /// Not a slot.
+    InvalidSlot,
+    /// A file operation failed.
+    Io,
+    /// The request is malformed.
+    Malformed,
+    /// The path does not answer this method.
+    MethodNotAllowed,
+    /// A batch has slots both above and below the highest.
+    MixedBatch,
+    /// The slot has no record.
+    NoRecord,
+    /// The archive lacks the column.
+    NoSuchColumn,
+    /// Slots do not ascend.
+    NotAscending,
+    /// No such path.
+    NotFound,
+    /// An earlier failure of the disk stopped all writes to the column until the daemon is restarted.
+    Poisoned,
+    /// The root would leave a gap below it.
+    RootGap,
+    /// The daemon is shutting down.
+    ShuttingDown,
+    /// A batch fills slots of several sealed files.
+    SpansFiles,
+    /// The client sent nothing for too long.
+    Stalled,
+    /// The slot lies more than one era above the archive's highest.
+    TooFar,
+    /// The value exceeds the column's bound.
+    TooLarge,
+    /// The client sent too slowly.
+    TooSlow,
+    /// Not the name of a column.
+    UnknownColumn,
+    /// The body is a form, or encoded.
+    UnsupportedMediaType,
+    /// The value is of another kind than the column's, or of another slot or chain.
+    WrongValue,
+    /// A kind unknown to this version.
+    #[serde(untagged)]
+    Other(String),
+}
+
+impl fmt::Display for RefusalKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+/// Options of a write request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admission {
+    /// Values may be in any encoding, and roots may leave gaps.
+    pub raw: bool,
+    /// Slots may lie more than one era above the archive's highest.
+    pub far: bool,
 }
 
 /// The answer to `/v1/status`.
@@ -102,9 +176,20 @@ mod tests {
     }
 
     #[test]
+    fn kinds_of_refusals_are_json_strings_and_unknown_ones_are_kept() {
+        for (kind, name) in
+            [(RefusalKind::NoRecord, "NoRecord"), (RefusalKind::Other("New".to_owned()), "New")]
+        {
+            assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{name}\""));
+            assert_eq!(serde_json::from_str::<RefusalKind>(&format!("\"{name}\"")).unwrap(), kind);
+            assert_eq!(kind.to_string(), name);
+        }
+    }
+
+    #[test]
     fn a_refusal_carries_the_prefix_of_a_stream_only() {
         let refusal = Refusal {
-            error: "Conflict".to_owned(),
+            error: RefusalKind::Conflict,
             message: "slot 7 already holds a different value".to_owned(),
             slot: Some(Decimal(7)),
             prefix: None,

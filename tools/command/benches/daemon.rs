@@ -18,7 +18,7 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use coldstore::{Column, FollowOptions, Reader, ReaderOptions, SLOTS_PER_FILE, Slot};
-use coldstore_client::client::Client;
+use coldstore_client::blocking::Client;
 use coldstore_client::slot_stream::{write_item, write_start};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::http::StatusCode;
 use bytes::{Buf, Bytes};
 use coldstore_client::slot_stream::WORD_BYTES;
+use coldstore_client::wire::RefusalKind;
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::sync::watch;
@@ -89,11 +89,11 @@ impl From<BodyError> for Refused {
         match error {
             BodyError::Stalled(stall) => {
                 let message = format!("nothing was received for {} seconds", stall.as_secs());
-                Refused::new(StatusCode::REQUEST_TIMEOUT, "Stalled", None, message)
+                Refused::new(RefusalKind::Stalled, None, message)
             }
             BodyError::TooSlow(rate) => {
                 let message = format!("fewer than {rate} bytes a second were received");
-                Refused::new(StatusCode::REQUEST_TIMEOUT, "TooSlow", None, message)
+                Refused::new(RefusalKind::TooSlow, None, message)
             }
             BodyError::Spool(error) => error.into(),
             BodyError::Broken(error) => Refused::malformed(format!("the body is cut: {error}")),

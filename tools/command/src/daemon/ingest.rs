@@ -7,11 +7,11 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use coldstore::{Committed, Slot};
 use coldstore_client::slot_stream::{ItemHead, Parser, StreamError, WORD_BYTES};
-use coldstore_client::wire::{Decimal, StreamCommitted};
+use coldstore_client::wire::{Admission, Decimal, StreamCommitted};
 use tokio::task::spawn_blocking;
 
 use super::body::{BodyError, Incoming, Value};
-use super::intake::{Admission, Answer, Intake, Items};
+use super::intake::{Answer, Intake, Items};
 use super::limits::{Held, Memory, SPOOL_FROM};
 use super::refused::{Refused, no_answer};
 use super::spool::{Spool, Spools};

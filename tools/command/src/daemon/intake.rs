@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use coldstore::{Column, Committed, Pipeline, Reader, Result, Slot, Ticket, View};
+use coldstore_client::wire::Admission;
 use tokio::task::JoinHandle;
 
 use super::limits::Held;
@@ -11,15 +12,6 @@ use super::spool::Spool;
 
 /// Slots with their values.
 pub(super) type Items = Vec<(Slot, Vec<u8>)>;
-
-/// Write options of a request.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Admission {
-    /// Values may be in any encoding.
-    pub(super) raw: bool,
-    /// Slots may lie far above the archive's highest.
-    pub(super) far: bool,
-}
 
 /// The pipeline of one column, and its readers.
 #[derive(Debug)]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use coldstore::{Column, CommitInfo};
+use coldstore_client::wire::RefusalKind;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, prometheus_text};
 use prometheus_client::metrics::counter::Counter;
@@ -67,7 +68,7 @@ pub(super) struct Answered<'a> {
     pub(super) route: &'a str,
     pub(super) status: &'a str,
     /// The kind of error, if the request was refused.
-    pub(super) refusal: Option<&'a str>,
+    pub(super) refusal: Option<&'a RefusalKind>,
     pub(super) elapsed: Duration,
 }
 
@@ -159,7 +160,7 @@ impl Metrics {
         self.requests.get_or_create(&of_answer).inc();
         self.request_seconds.get_or_create(&[method, route]).observe(elapsed.as_secs_f64());
         if let Some(kind) = refusal {
-            self.refusals.get_or_create(&[label("kind", kind)]).inc();
+            self.refusals.get_or_create(&[("kind", kind.to_string())]).inc();
         }
     }
 

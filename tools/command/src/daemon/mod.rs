@@ -12,6 +12,7 @@ mod metrics;
 mod refused;
 mod routes;
 mod server;
+mod shared;
 mod socket;
 mod spool;
 mod status;

@@ -6,9 +6,9 @@ use std::io;
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use coldstore::{Error, Slot};
+use coldstore::{Error, ObjectionKind, Slot};
 use coldstore_client::slot_stream::StreamError;
-use coldstore_client::wire::{Decimal, Refusal, StreamCommitted};
+use coldstore_client::wire::{Decimal, Refusal, RefusalKind, StreamCommitted};
 use rustix::io::Errno;
 
 /// An answer that is an error.
@@ -19,29 +19,18 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    pub(super) fn new(
-        status: StatusCode,
-        kind: &str,
-        slot: Option<Slot>,
-        message: impl Into<String>,
-    ) -> Self {
-        let (error, message) = (kind.to_owned(), message.into());
-        let slot = slot.map(|slot| Decimal(slot.0));
+    pub(super) fn new(error: RefusalKind, slot: Option<Slot>, message: impl Into<String>) -> Self {
+        let status = status_of(&error);
+        let (slot, message) = (slot.map(|slot| Decimal(slot.0)), message.into());
         Self { status, refusal: Box::new(Refusal { error, message, slot, prefix: None }) }
     }
 
     pub(super) fn malformed(message: impl Display) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "Malformed", None, message.to_string())
-    }
-
-    pub(super) fn unsupported_media(message: impl Display) -> Self {
-        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-        Self::new(status, "UnsupportedMediaType", None, message.to_string())
+        Self::new(RefusalKind::Malformed, None, message.to_string())
     }
 
     pub(super) fn shutting_down() -> Self {
-        let message = "the daemon is shutting down";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "ShuttingDown", None, message)
+        Self::new(RefusalKind::ShuttingDown, None, "the daemon is shutting down")
     }
 
     /// Adds the durable prefix of the stream. A part is the items of one file in one batch, committed
@@ -64,48 +53,73 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let Refusal { error, message, .. } = &*self.refusal;
         if self.status.is_server_error() {
-            tracing::warn!(status = self.status.as_u16(), error, message, "refused");
+            tracing::warn!(status = self.status.as_u16(), %error, message, "refused");
         } else {
-            tracing::debug!(status = self.status.as_u16(), error, message, "refused");
+            tracing::debug!(status = self.status.as_u16(), %error, message, "refused");
         }
-        let kind = RefusalKind(error.clone());
+        let kind = error.clone();
         let mut response = (self.status, Json(self.refusal)).into_response();
+        // For the metrics.
         response.extensions_mut().insert(kind);
         response
     }
 }
 
-/// The kind of error of a response, for the metrics.
-#[derive(Clone, Debug)]
-pub(super) struct RefusalKind(pub(super) String);
+const fn status_of(kind: &RefusalKind) -> StatusCode {
+    use RefusalKind as Kind;
+    match kind {
+        Kind::InvalidSlot | Kind::Malformed => StatusCode::BAD_REQUEST,
+        Kind::NoRecord | Kind::NoSuchColumn | Kind::NotFound | Kind::UnknownColumn => {
+            StatusCode::NOT_FOUND
+        }
+        Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        Kind::Stalled | Kind::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        Kind::Conflict => StatusCode::CONFLICT,
+        Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Kind::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Kind::BackfillDisabled
+        | Kind::MixedBatch
+        | Kind::NotAscending
+        | Kind::Other(_)
+        | Kind::RootGap
+        | Kind::SpansFiles
+        | Kind::TooFar
+        | Kind::WrongValue => StatusCode::UNPROCESSABLE_ENTITY,
+        Kind::Poisoned | Kind::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
 
 impl From<Error> for Refused {
     fn from(error: Error) -> Self {
-        const UNPROCESSABLE: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
-        let (status, kind, slot) = match &error {
-            _ if is_disk_full(&error) => (StatusCode::INSUFFICIENT_STORAGE, "DiskFull", None),
-            Error::Conflict { slot } => (StatusCode::CONFLICT, "Conflict", Some(*slot)),
-            Error::TooLarge { slot, .. } => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "TooLarge", Some(*slot))
-            }
-            Error::Refused(objection) => {
-                (UNPROCESSABLE, objection.kind.name(), Some(objection.slot))
-            }
-            Error::InvalidSlot => (StatusCode::BAD_REQUEST, "InvalidSlot", None),
-            Error::BackfillDisabled { slot, .. } => {
-                (UNPROCESSABLE, "BackfillDisabled", Some(*slot))
-            }
-            Error::MixedBatch { backfill, .. } => (UNPROCESSABLE, "MixedBatch", Some(*backfill)),
-            Error::SpansFiles { .. } => (UNPROCESSABLE, "SpansFiles", None),
-            Error::NotAscending { slot, .. } => (UNPROCESSABLE, "NotAscending", Some(*slot)),
-            Error::Poisoned { .. } => (StatusCode::SERVICE_UNAVAILABLE, "Poisoned", None),
-            Error::ShuttingDown { .. } => (StatusCode::SERVICE_UNAVAILABLE, "ShuttingDown", None),
-            Error::NoSuchColumn { .. } => (StatusCode::NOT_FOUND, "NoSuchColumn", None),
-            Error::Corrupt(_) => (StatusCode::INTERNAL_SERVER_ERROR, "Corrupt", None),
-            Error::Io(_) => (StatusCode::INTERNAL_SERVER_ERROR, "Io", None),
-            _ => (StatusCode::INTERNAL_SERVER_ERROR, "Internal", None),
+        let (kind, slot) = match &error {
+            _ if is_disk_full(&error) => (RefusalKind::DiskFull, None),
+            Error::Conflict { slot } => (RefusalKind::Conflict, Some(*slot)),
+            Error::TooLarge { slot, .. } => (RefusalKind::TooLarge, Some(*slot)),
+            Error::Refused(objection) => (of_objection(objection.kind), Some(objection.slot)),
+            Error::InvalidSlot => (RefusalKind::InvalidSlot, None),
+            Error::BackfillDisabled { slot, .. } => (RefusalKind::BackfillDisabled, Some(*slot)),
+            Error::MixedBatch { backfill, .. } => (RefusalKind::MixedBatch, Some(*backfill)),
+            Error::SpansFiles { .. } => (RefusalKind::SpansFiles, None),
+            Error::NotAscending { slot, .. } => (RefusalKind::NotAscending, Some(*slot)),
+            Error::Poisoned { .. } => (RefusalKind::Poisoned, None),
+            Error::ShuttingDown { .. } => (RefusalKind::ShuttingDown, None),
+            Error::NoSuchColumn { .. } => (RefusalKind::NoSuchColumn, None),
+            Error::Corrupt(_) => (RefusalKind::Corrupt, None),
+            Error::Io(_) => (RefusalKind::Io, None),
+            _ => (RefusalKind::Internal, None),
         };
-        Self::new(status, kind, slot, error.to_string())
+        Self::new(kind, slot, error.to_string())
+    }
+}
+
+fn of_objection(kind: ObjectionKind) -> RefusalKind {
+    match kind {
+        ObjectionKind::WrongValue => RefusalKind::WrongValue,
+        ObjectionKind::RootGap => RefusalKind::RootGap,
+        ObjectionKind::TooFar => RefusalKind::TooFar,
+        other => RefusalKind::Other(other.name().to_owned()),
     }
 }
 
@@ -121,23 +135,17 @@ fn is_disk_full(error: &Error) -> bool {
 
 impl From<StreamError> for Refused {
     fn from(error: StreamError) -> Self {
-        let (status, kind, slot) = match &error {
-            StreamError::InvalidSlot { .. } => (StatusCode::BAD_REQUEST, "InvalidSlot", None),
-            StreamError::NotAscending { slot, .. } => {
-                (StatusCode::UNPROCESSABLE_ENTITY, "NotAscending", Some(*slot))
-            }
-            StreamError::TooLarge { slot, .. } => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "TooLarge", Some(*slot))
-            }
+        let (kind, slot) = match &error {
+            StreamError::InvalidSlot { .. } => (RefusalKind::InvalidSlot, None),
+            StreamError::NotAscending { slot, .. } => (RefusalKind::NotAscending, Some(*slot)),
+            StreamError::TooLarge { slot, .. } => (RefusalKind::TooLarge, Some(*slot)),
+            StreamError::NoValue { slot, .. } => (RefusalKind::Malformed, Some(*slot)),
             StreamError::Record { slot, .. } | StreamError::Cut { slot, .. } => {
-                (StatusCode::BAD_REQUEST, "Malformed", *slot)
+                (RefusalKind::Malformed, *slot)
             }
-            StreamError::NoValue { slot, .. } => {
-                (StatusCode::BAD_REQUEST, "Malformed", Some(*slot))
-            }
-            _ => (StatusCode::BAD_REQUEST, "Malformed", None),
+            _ => (RefusalKind::Malformed, None),
         };
-        Self::new(status, kind, slot, error.to_string())
+        Self::new(kind, slot, error.to_string())
     }
 }
 

@@ -1,6 +1,5 @@
 //! The routes of the daemon.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,48 +12,22 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use bytes::Bytes;
-use coldstore::{Column, Compression, OwnedRecord, Slot};
-use coldstore_client::wire::{Status, StreamCommitted};
+use coldstore::{Compression, OwnedRecord, Slot};
+use coldstore_client::wire::{Admission, RefusalKind, Status, StreamCommitted};
 use serde::Deserialize;
-use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
-use super::body::{Incoming, Patience};
 use super::export::export;
-use super::ingest::{self, Room};
-use super::intake::{Admission, Intake};
+use super::ingest;
 use super::limits::Held;
-use super::metrics::{self, Answered, Metrics};
-use super::refused::{RefusalKind, Refused, no_answer};
+use super::metrics::{self, Answered};
+use super::refused::{Refused, no_answer};
+use super::shared::Daemon;
 use super::status;
 use crate::cli::slot_range;
 
 const OCTETS: [(header::HeaderName, &str); 1] =
     [(header::CONTENT_TYPE, "application/octet-stream")];
-
-/// State shared by all requests.
-#[derive(Debug)]
-pub(super) struct Daemon {
-    pub(super) root: PathBuf,
-    pub(super) intakes: [Arc<Intake>; Column::ALL.len()],
-    pub(super) room: Room,
-    pub(super) metrics: Metrics,
-    pub(super) patience: Patience,
-    pub(super) stop: watch::Receiver<bool>,
-}
-
-impl Daemon {
-    fn intake(&self, name: &str) -> Result<&Arc<Intake>, Refused> {
-        let column: Column = name.parse().map_err(|error| {
-            Refused::new(StatusCode::NOT_FOUND, "UnknownColumn", None, format!("{error}"))
-        })?;
-        Ok(&self.intakes[column.index()])
-    }
-
-    fn incoming(&self, body: Body) -> Incoming {
-        Incoming::new(body, self.patience, self.stop.clone())
-    }
-}
 
 pub(super) fn router(daemon: Arc<Daemon>) -> Router {
     Router::new()
@@ -62,12 +35,10 @@ pub(super) fn router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/{column}", get(get_range).post(post_stream))
         .route("/v1/status", get(get_status))
         .route("/metrics", get(get_metrics))
-        .fallback(|| async {
-            Refused::new(StatusCode::NOT_FOUND, "NotFound", None, "there is nothing here")
-        })
+        .fallback(|| async { Refused::new(RefusalKind::NotFound, None, "there is nothing here") })
         .method_not_allowed_fallback(|| async {
             let message = "this path does not answer this method";
-            Refused::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", None, message)
+            Refused::new(RefusalKind::MethodNotAllowed, None, message)
         })
         .layer(middleware::from_fn_with_state(Arc::clone(&daemon), count))
         .with_state(daemon)
@@ -79,7 +50,7 @@ pub(super) fn metrics_router(daemon: Arc<Daemon>) -> Router {
         .route("/metrics", get(get_metrics))
         .fallback(|| async {
             let message = "there is nothing here but /metrics";
-            Refused::new(StatusCode::NOT_FOUND, "NotFound", None, message)
+            Refused::new(RefusalKind::NotFound, None, message)
         })
         .with_state(daemon)
 }
@@ -94,7 +65,7 @@ async fn count(State(daemon): State<Arc<Daemon>>, request: Request, next: Next) 
         method: method.as_ref().map_or("other", Method::as_str),
         route: route.as_ref().map_or("other", MatchedPath::as_str),
         status: response.status().as_str(),
-        refusal: response.extensions().get().map(|RefusalKind(kind)| kind.as_str()),
+        refusal: response.extensions().get(),
         elapsed: started.elapsed(),
     });
     response
@@ -103,25 +74,14 @@ async fn count(State(daemon): State<Arc<Daemon>>, request: Request, next: Next) 
 type ColumnAndSlot = Result<Path<(String, String)>, PathRejection>;
 
 fn parse_slot(text: &str) -> Result<Slot, Refused> {
-    let refused = |message| Refused::new(StatusCode::BAD_REQUEST, "InvalidSlot", None, message);
+    let refused = |message| Refused::new(RefusalKind::InvalidSlot, None, message);
     crate::cli::parse_slot(text).map_err(refused)
 }
 
-/// Query parameters of a write request.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawAndFar {
-    #[serde(default)]
-    raw: bool,
-    #[serde(default)]
-    far: bool,
-}
-
-type Asked = Result<Query<RawAndFar>, QueryRejection>;
+type Asked = Result<Query<Admission>, QueryRejection>;
 
 fn parse_admission(asked: Asked) -> Result<Admission, Refused> {
-    let Query(RawAndFar { raw, far }) = asked.map_err(Refused::malformed)?;
-    Ok(Admission { raw, far })
+    asked.map(|Query(admission)| admission).map_err(Refused::malformed)
 }
 
 /// Refuses an encoded body: its bytes are stored as they are.
@@ -131,7 +91,7 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Refused> {
         if !encoding.eq_ignore_ascii_case(b"identity") {
             let encoding = encoding.escape_ascii();
             let message = format!("the body is encoded ({encoding}): send the bytes as they are");
-            return Err(Refused::unsupported_media(message));
+            return Err(Refused::new(RefusalKind::UnsupportedMediaType, None, message));
         }
     }
     for media_type in values(header::CONTENT_TYPE) {
@@ -143,7 +103,7 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Refused> {
                 "the body is sent as a form ({name}): send the bytes as they are, with curl -T FILE \
                  (and -X POST for a stream), or with Content-Type: application/octet-stream"
             );
-            return Err(Refused::unsupported_media(message));
+            return Err(Refused::new(RefusalKind::UnsupportedMediaType, None, message));
         }
     }
     Ok(())
@@ -220,7 +180,7 @@ async fn get_value(
     let found = blocking(move || Ok(intake.view()?.owned(slot)?)).await?;
     let Some(record) = found else {
         let message = format!("{column} has no record of slot {slot}");
-        return Err(Refused::new(StatusCode::NOT_FOUND, "NoRecord", Some(slot), message));
+        return Err(Refused::new(RefusalKind::NoRecord, Some(slot), message));
     };
     held.shrink_to(record.len());
     let value = Bytes::from_owner(Value { record, _held: held });
@@ -267,9 +227,10 @@ async fn get_status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Status>, R
 async fn get_metrics(State(daemon): State<Arc<Daemon>>) -> Result<Response, Refused> {
     let text = blocking(move || {
         let intakes = daemon.intakes.iter().map(|intake| &**intake);
-        daemon.metrics.text(intakes, &daemon.room).map_err(|error| {
-            Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal", None, error.to_string())
-        })
+        daemon
+            .metrics
+            .text(intakes, &daemon.room)
+            .map_err(|error| Refused::new(RefusalKind::Internal, None, error.to_string()))
     });
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text.await?).into_response())
 }

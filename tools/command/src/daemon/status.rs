@@ -3,7 +3,7 @@
 use coldstore_client::wire::{ColumnStatus, Decimal, Status};
 
 use super::intake::Intake;
-use super::routes::Daemon;
+use super::shared::Daemon;
 
 /// Collects the status. Makes system calls.
 pub(super) fn status(daemon: &Daemon) -> coldstore::Result<Status> {

@@ -3,16 +3,16 @@
 use std::io::BufReader;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use clap::Args;
 use coldstore::{BulkCommit, Column, Slot};
-use coldstore_client::client::{Client, ClientError};
+use coldstore_client::ClientError;
+use coldstore_client::blocking::Client;
 use coldstore_client::slot_stream::SlotStream;
-use coldstore_client::wire::StreamCommitted;
+use coldstore_client::wire::{Decimal, StreamCommitted};
 
 use crate::acknowledgements::Acknowledgements;
 use crate::cli::{DoorOptions, column_parser};
@@ -47,10 +47,6 @@ pub(crate) struct SendStream {
 const REQUEST_BYTES: usize = 64 << 20;
 const READ_BUFFER_BYTES: usize = 256 << 10;
 
-/// The pause between attempts doubles from `FIRST_PAUSE` up to `LAST_PAUSE`.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LAST_PAUSE: Duration = Duration::from_secs(1);
-
 impl SendStream {
     pub(crate) fn run(self) -> Result<Answer> {
         let mut input = Input::open(self.file.as_deref())?;
@@ -61,10 +57,10 @@ impl SendStream {
         let limit = u64::from(u32::MAX);
         let mut stream = SlotStream::start(input, self.column.spec().record_type, limit)?;
         let client = Client::new(&self.socket).context("cannot start")?;
+        let client = client.raw(self.door.raw).far(self.door.far);
         let mut sender = Sender {
-            client: client.admit(self.door.raw, self.door.far),
+            client: client.retry_for(Duration::from_secs(self.retry)),
             column: self.column,
-            retry: Duration::from_secs(self.retry),
             acknowledgements,
         };
         let (mut batch, mut batch_bytes) = (Vec::new(), 0);
@@ -85,17 +81,18 @@ impl SendStream {
                 Ok(None) => break,
                 // Items received whole before the stream broke are committed too.
                 Err(error) => {
-                    sender.send(batch)?;
+                    sender.send(&batch)?;
                     return Err(error.into());
                 }
             }
             if batch.len() >= self.batch.get() || batch_bytes >= REQUEST_BYTES {
-                sender.send(std::mem::take(&mut batch))?;
+                sender.send(&batch)?;
+                batch.clear();
                 batch_bytes = 0;
                 sender.acknowledgements.set_position(stream.offset());
             }
         }
-        sender.send(batch)?;
+        sender.send(&batch)?;
         Ok(Answer::Yes)
     }
 }
@@ -103,56 +100,32 @@ impl SendStream {
 struct Sender {
     client: Client,
     column: Column,
-    retry: Duration,
     acknowledgements: Acknowledgements,
 }
 
 impl Sender {
     /// Sends a batch until all of it is durable.
-    fn send(&mut self, mut batch: Vec<(Slot, Bytes)>) -> Result<()> {
-        let (mut since, mut pause) = (Instant::now(), FIRST_PAUSE);
-        while let (Some((first, _)), Some((last, _))) = (batch.first(), batch.last()) {
-            let (first, last) = (*first, *last);
-            let error = match self.client.put_batch(self.column, &batch) {
-                Ok(committed) => {
-                    self.acknowledge(committed);
-                    break;
+    fn send(&mut self, batch: &[(Slot, Bytes)]) -> Result<()> {
+        let (Some((first, _)), Some((last, _))) = (batch.first(), batch.last()) else {
+            return Ok(());
+        };
+        match self.client.put_batch(self.column, batch) {
+            Ok(committed) => self.acknowledge(committed),
+            Err(error) => {
+                if let ClientError::Refused { refusal, .. } = &error {
+                    self.acknowledge(refusal.prefix.unwrap_or_default());
                 }
-                Err(error) => error,
-            };
-            if let ClientError::Refused { refusal, .. } = &error
-                && let Some(prefix) = refusal.prefix
-                && let Some(durable) = self.acknowledge(prefix)
-            {
-                batch.retain(|(slot, _)| *slot > durable);
-                (since, pause) = (Instant::now(), FIRST_PAUSE);
+                return Err(error).with_context(|| format!("slots {first} to {last}"));
             }
-            if !may_pass(&error) || since.elapsed() >= self.retry {
-                let message = format!("slots {first} to {last}");
-                return Err(anyhow::Error::new(error).context(message));
-            }
-            tracing::info!(%error, "trying again");
-            sleep(pause);
-            pause = (2 * pause).min(LAST_PAUSE);
         }
         self.acknowledgements.check()
     }
 
-    /// Prints a `COMMITTED` line, and returns the last durable slot.
-    fn acknowledge(&mut self, committed: StreamCommitted) -> Option<Slot> {
-        let (first, last) = (Slot(committed.first?.0), Slot(committed.last?.0));
-        self.acknowledgements.print(&BulkCommit { first, last, records: committed.committed.0 });
-        Some(last)
-    }
-}
-
-/// True for errors that a restarted daemon, or a later attempt, may not repeat.
-fn may_pass(error: &ClientError) -> bool {
-    match error {
-        ClientError::Connection { .. } => true,
-        ClientError::Refused { refusal, .. } => {
-            matches!(refusal.error.as_str(), "ShuttingDown" | "Stalled" | "TooSlow")
+    /// Prints a `COMMITTED` line, if anything was committed.
+    fn acknowledge(&mut self, committed: StreamCommitted) {
+        if let (Some(Decimal(first)), Some(Decimal(last))) = (committed.first, committed.last) {
+            let (first, last, records) = (Slot(first), Slot(last), committed.committed.0);
+            self.acknowledgements.print(&BulkCommit { first, last, records });
         }
-        _ => false,
     }
 }

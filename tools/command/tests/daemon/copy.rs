@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use coldstore::{Column, Slot};
-use coldstore_client::client::Client;
+use coldstore_client::blocking::Client;
 use coldstore_client::slot_stream::SlotStream;
 
 use crate::host::{Daemon, PATIENCE};

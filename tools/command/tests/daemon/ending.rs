@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use coldstore::{Column, Slot};
-use coldstore_client::client::{Client, ClientError};
+use coldstore_client::ClientError;
+use coldstore_client::blocking::Client;
+use coldstore_client::wire::RefusalKind;
 use rustix::process::Signal;
 
 use crate::host::{Daemon, PATIENCE, head, read_reply};
@@ -51,7 +53,7 @@ fn sender(
             let last = match committed {
                 Ok(last) => Some(last),
                 Err(ClientError::Refused { refusal, .. }) => {
-                    assert_eq!(refusal.error, "ShuttingDown", "{refusal:?}");
+                    assert_eq!(refusal.error, RefusalKind::ShuttingDown, "{refusal:?}");
                     refusal.prefix.and_then(|prefix| prefix.last).map(|last| last.0)
                 }
                 Err(_) => None,
