@@ -10,8 +10,7 @@ use coldstore::format::names::{self, SlotFile};
 use coldstore::{Archive, Column, Manifest, Reader, ReaderOptions, manifest};
 
 use crate::cli::ColumnOf;
-use crate::output;
-use crate::verbs::verify::name_of;
+use crate::output::{self, name_of};
 
 /// Opens an archive for reading; creates nothing.
 pub(crate) fn archive(root: &Path) -> coldstore::Result<Archive> {

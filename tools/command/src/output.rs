@@ -5,9 +5,11 @@ use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use std::time::Duration;
 
 use anyhow::Result;
-pub(crate) use coldstore_client::wire::Decimal;
+use coldstore::verify::Severity;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde::Serialize;
+use serde_json::Serializer;
+use serde_json::ser::Formatter;
 
 use crate::failure::Usage;
 
@@ -37,13 +39,30 @@ impl Output {
         Ok(Self::stdout())
     }
 
-    /// Writes one JSON value on one line.
+    /// Writes a value as JSON on one line. Integers of 64 bits become decimal strings, as in the beacon
+    /// API, because many JSON readers keep only 53 bits.
     pub(crate) fn json_line(&mut self, value: &impl Serialize) -> Result<()> {
-        let mut line = serde_json::to_vec(value)?;
+        let mut line = Vec::new();
+        value.serialize(&mut Serializer::with_formatter(&mut line, DecimalStrings))?;
         line.push(b'\n');
         self.write_all(&line)?;
         Ok(())
     }
+}
+
+struct DecimalStrings;
+
+impl Formatter for DecimalStrings {
+    fn write_u64<W: ?Sized + Write>(&mut self, writer: &mut W, value: u64) -> io::Result<()> {
+        write!(writer, "\"{value}\"")
+    }
+}
+
+/// Prints a value on standard output, as [`Output::json_line`] writes it.
+pub(crate) fn print_json(value: &impl Serialize) -> Result<()> {
+    let mut out = Output::stdout();
+    out.json_line(value)?;
+    Ok(out.flush()?)
 }
 
 impl Write for Output {
@@ -90,6 +109,16 @@ pub(crate) fn amount_and_rate(byte_len: u64, seconds: f64) -> String {
 /// Prints a message for the operator. If standard error is closed, the message is lost.
 pub(crate) fn tell(sentence: &str) {
     let _ = writeln!(io::stderr(), "coldstore: {sentence}");
+}
+
+/// The name of a severity in messages and in JSON.
+pub(crate) fn name_of(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Damage => "damage",
+        Severity::Unreadable => "unreadable",
+        Severity::Unfinished => "unfinished",
+        Severity::Note => "note",
+    }
 }
 
 /// A byte count with a binary unit.
@@ -141,6 +170,22 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn integers_of_64_bits_are_strings_in_json() {
+        #[derive(Serialize)]
+        struct Value {
+            slot: u64,
+            gap: Option<u64>,
+            small: u32,
+            seconds: f64,
+        }
+        let value = Value { slot: u64::MAX, gap: None, small: 7, seconds: 0.5 };
+        let mut json = Vec::new();
+        value.serialize(&mut Serializer::with_formatter(&mut json, DecimalStrings)).unwrap();
+        let wanted = r#"{"slot":"18446744073709551615","gap":null,"small":7,"seconds":0.5}"#;
+        assert_eq!(String::from_utf8(json).unwrap(), wanted);
+    }
 
     #[test]
     fn numbers_stand_to_the_right_and_text_to_the_left() {

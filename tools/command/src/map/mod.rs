@@ -91,7 +91,7 @@ impl Shade {
 
 /// Consecutive slots that are missing or damaged; skipped slots do not separate them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Finding {
+pub(crate) struct SlotRange {
     pub(crate) state: SlotState,
     pub(crate) first: Slot,
     pub(crate) last: Slot,
@@ -107,7 +107,7 @@ pub(crate) struct ColumnMap {
     pub(crate) highest: Option<Slot>,
     pub(crate) totals: Counts,
     pub(crate) files: Vec<(FileId, Counts)>,
-    pub(crate) findings: Vec<Finding>,
+    pub(crate) findings: Vec<SlotRange>,
     /// Records below this slot were pruned.
     pruned_before: Slot,
     /// Counts by cell of the axis.
@@ -229,7 +229,7 @@ impl ColumnMap {
             Some(last) if last.state == state && goes_on && !is_new_fault => last.last = end,
             _ => {
                 let why = fault.map(|fault| failure::sentence(&fault.clone().into()));
-                self.findings.push(Finding { state, first, last: end, why });
+                self.findings.push(SlotRange { state, first, last: end, why });
             }
         }
     }

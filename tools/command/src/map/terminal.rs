@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use coldstore::occupancy::SlotState;
 
 use super::axis::RowLabel;
-use super::{Axis, ColumnMap, Finding, Shade};
+use super::{Axis, ColumnMap, Shade, SlotRange};
 use crate::chain::Chain;
 
 /// Maximum number of findings listed per column; `--json` has all.
@@ -124,8 +124,8 @@ impl Terminal<'_> {
         line.trim_end().to_owned()
     }
 
-    fn finding(&self, finding: &Finding) -> String {
-        let Finding { state, first, last, why } = finding;
+    fn finding(&self, finding: &SlotRange) -> String {
+        let SlotRange { state, first, last, why } = finding;
         let mut text = if first == last {
             format!("  {state}: slot {first}")
         } else {

@@ -1,6 +1,5 @@
 //! `coldstore copy`
 
-use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -9,10 +8,10 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::Args;
 use coldstore::write::copy::{CopiedColumn, copy};
-use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::failure::Answer;
-use crate::output::{self, Decimal, Output};
+use crate::output;
 use crate::progress::Progress;
 use crate::signals;
 
@@ -30,30 +29,6 @@ pub(crate) struct Copy {
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct ColumnObject {
-    column: &'static str,
-    highest_slot: Option<Decimal>,
-    files: Decimal,
-    records: Decimal,
-    bytes: Decimal,
-    /// Bytes left by an interrupted copy.
-    bytes_found: Decimal,
-}
-
-impl ColumnObject {
-    fn of(done: &CopiedColumn) -> Self {
-        Self {
-            column: done.column.dir_name(),
-            highest_slot: done.highest.map(|slot| Decimal(slot.0)),
-            files: Decimal(done.files),
-            records: Decimal(done.records),
-            bytes: Decimal(done.bytes),
-            bytes_found: Decimal(done.bytes_found),
-        }
-    }
 }
 
 impl Copy {
@@ -84,10 +59,19 @@ impl Copy {
             started.elapsed().as_secs_f64()
         ));
         if self.json {
-            let mut out = Output::stdout();
-            out.json_line(&columns.iter().map(ColumnObject::of).collect::<Vec<_>>())?;
-            out.flush()?;
+            output::print_json(&columns.iter().map(object).collect::<Vec<_>>())?;
         }
         Ok(Answer::Yes)
     }
+}
+
+fn object(copied: &CopiedColumn) -> Value {
+    json!({
+        "column": copied.column.dir_name(),
+        "highest_slot": copied.highest.map(|slot| slot.0),
+        "files": copied.files,
+        "records": copied.records,
+        "bytes": copied.bytes,
+        "bytes_found": copied.bytes_found,
+    })
 }

@@ -7,12 +7,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 use coldstore::{FollowOptions, Slot};
-use serde::Serialize;
+use serde_json::json;
 
 use crate::cli::{ColumnOf, parse_slot};
 use crate::failure::Answer;
 use crate::open;
-use crate::output::{self, Decimal, Output};
+use crate::output::{self, Output};
 use crate::signals;
 
 /// Print each slot when it is committed
@@ -36,12 +36,6 @@ pub(crate) struct Follow {
     /// Print one JSON object per line
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Serialize)]
-struct Object {
-    column: &'static str,
-    slot: Decimal,
 }
 
 /// How long the verb waits for a commit before it checks for signals and a closed pipe.
@@ -73,8 +67,7 @@ impl Follow {
 
     fn print(&self, slot: Slot, out: &mut Output) -> Result<()> {
         if self.json {
-            let column = self.of.column.dir_name();
-            out.json_line(&Object { column, slot: Decimal(slot.0) })?;
+            out.json_line(&json!({ "column": self.of.column.dir_name(), "slot": slot.0 }))?;
         } else {
             writeln!(out, "{slot}")?;
         }

@@ -13,11 +13,12 @@ use coldstore::{
     removal,
 };
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::cli::column_parser;
 use crate::failure::{self, Answer};
 use crate::open;
-use crate::output::{self, Decimal, Output};
+use crate::output::{self, Output};
 
 /// Repair what a crash left, as opening for writing does, and report it
 #[derive(Debug, Args)]
@@ -57,33 +58,22 @@ struct Healed {
     /// Copies put aside and not yet removed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     put_aside: Vec<String>,
-    /// With `--reclaim`.
+    /// With `--reclaim`: whole blocks of a file that no slot refers to.
     #[serde(skip_serializing_if = "Option::is_none")]
-    reclaimed: Option<Vec<ReclaimedObject>>,
-}
-
-/// Whole blocks of a file that no slot refers to.
-#[derive(Serialize)]
-struct ReclaimedObject {
-    file: String,
-    offset: Decimal,
-    length: Decimal,
-    /// Bytes returned to the file system; `None` on a dry run.
-    freed: Option<Decimal>,
+    reclaimed: Option<Vec<Value>>,
+    /// `reclaimed` for people.
     #[serde(skip)]
-    line: String,
+    lines: Vec<String>,
 }
 
-impl ReclaimedObject {
-    fn of(span: &Reclaimed) -> Self {
-        Self {
-            file: span.file.display().to_string(),
-            offset: Decimal(span.offset),
-            length: Decimal(span.byte_len),
-            freed: span.freed.map(Decimal),
-            line: span.to_string(),
-        }
-    }
+fn object(span: &Reclaimed) -> Value {
+    // `freed` is null on a dry run.
+    json!({
+        "file": span.file.display().to_string(),
+        "offset": span.offset,
+        "length": span.byte_len,
+        "freed": span.freed,
+    })
 }
 
 impl Heal {
@@ -102,13 +92,12 @@ impl Heal {
                     let put_aside =
                         report.asides.iter().map(|path| path.display().to_string()).collect();
                     let ReclaimReport { spans, left_alone } = reclaimed;
-                    let reclaimed = || spans.iter().map(ReclaimedObject::of).collect();
-                    let reclaimed = self.reclaim.then(reclaimed);
                     healed.push(Healed {
                         column: column.dir_name(),
                         actions,
                         put_aside,
-                        reclaimed,
+                        reclaimed: self.reclaim.then(|| spans.iter().map(object).collect()),
+                        lines: spans.iter().map(ToString::to_string).collect(),
                     });
                     // `verify` examines such a file; its surplus bytes stay.
                     failed += u64::from(!left_alone.is_empty());
@@ -166,9 +155,8 @@ impl Heal {
 
     fn print(&self, healed: &[Healed], out: &mut Output) -> Result<()> {
         let nothing = if self.dry_run { "nothing to heal" } else { "clean" };
-        for Healed { column, actions, put_aside, reclaimed } in healed {
-            let reclaimed = reclaimed.as_deref().unwrap_or_default();
-            if actions.is_empty() && reclaimed.is_empty() {
+        for Healed { column, actions, put_aside, lines, .. } in healed {
+            if actions.is_empty() && lines.is_empty() {
                 writeln!(out, "{column}: {nothing}")?;
             }
             for action in actions {
@@ -177,8 +165,8 @@ impl Heal {
             for file in put_aside {
                 writeln!(out, "{column}: {file}: put aside, until all of it is committed again")?;
             }
-            for span in reclaimed {
-                writeln!(out, "{column}: {}", span.line)?;
+            for line in lines {
+                writeln!(out, "{column}: {line}")?;
             }
         }
         Ok(())

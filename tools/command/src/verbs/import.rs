@@ -7,7 +7,6 @@ mod proof;
 mod summary;
 mod watch;
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -21,15 +20,15 @@ use coldstore_consensus::{KnownNetwork, Root};
 use coldstore_history::import::TrustedRoot;
 
 use self::known::Known;
-pub(super) use self::proof::tell_of_preset;
-use self::proof::{Proof, ProofObject};
+use self::proof::{Proof, Proved};
+pub(super) use self::proof::{tell_of_blinded, tell_of_preset};
 use self::summary::Summary;
 use self::watch::Watch;
 use crate::chain::Chain;
 use crate::failure::Answer;
 use crate::networks::Network;
 use crate::open;
-use crate::output::Output;
+use crate::output;
 use crate::progress::Progress;
 use crate::signals;
 
@@ -149,7 +148,7 @@ impl Import {
                 let unproved = manifest.and_then(|manifest| manifest.unproved_state);
                 let mut prover = proof.prover(&plan, unproved);
                 let imported = import_proved(&plan, columns, options, &mut prover, &mut watch);
-                (imported, Some(ProofObject::new(&prover.into_report(), &chain, proof.preset())))
+                (imported, Some(Proved::new(prover.into_report(), &chain, proof.preset())))
             }
             None => (import(&plan, ImportColumns::of(&mut archive)?, options, &mut watch), None),
         };
@@ -174,7 +173,7 @@ impl Import {
         if stopped.is_none() || !done.eras.is_empty() {
             summary.tell(&done);
         }
-        let printed = if self.json { print(&summary) } else { Ok(()) };
+        let printed = if self.json { output::print_json(&summary) } else { Ok(()) };
         // A failed import matters more than failed output.
         match (failed, stopped) {
             (Some(error), _) => Err(error),
@@ -214,10 +213,4 @@ impl Import {
         kept.map_or(Ok(found.clone()), |kept| kept.merged(found))
             .with_context(|| first.path.display().to_string())
     }
-}
-
-fn print(summary: &Summary) -> Result<()> {
-    let mut out = Output::stdout();
-    out.json_line(summary)?;
-    Ok(out.flush()?)
 }

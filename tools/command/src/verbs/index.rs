@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use serde::Serialize;
+use serde_json::json;
 
 use crate::failure::Answer;
 use crate::open;
-use crate::output::{Decimal, Output};
+use crate::output::Output;
 use crate::progress::Progress;
-use coldstore_history::roots;
+use coldstore_history::roots::{self, Updated};
 
 /// Build or update the root index, which makes slot-of and get --root fast
 ///
@@ -28,15 +28,6 @@ pub(crate) struct Index {
     json: bool,
 }
 
-#[derive(Debug, Serialize)]
-struct Object {
-    kind: &'static str,
-    roots: Decimal,
-    bytes: Decimal,
-    segments: Decimal,
-    written: Decimal,
-}
-
 impl Index {
     pub(crate) fn run(self) -> Result<Answer> {
         let archive = open::archive(&self.archive)?;
@@ -45,26 +36,23 @@ impl Index {
             progress.set_message(format!("index of {}s: slot {slot}", kind.name()));
         })?;
         drop(progress);
-        let objects: Vec<Object> = updated
-            .into_iter()
-            .map(|(kind, updated)| Object {
-                kind,
-                roots: Decimal(updated.roots),
-                bytes: Decimal(updated.byte_len),
-                segments: Decimal(updated.segments),
-                written: Decimal(updated.written),
-            })
-            .collect();
         let mut out = Output::stdout();
         if self.json {
-            out.json_line(&objects)?;
+            let object = |(kind, updated): (&str, Updated)| {
+                json!({
+                    "kind": kind,
+                    "roots": updated.roots,
+                    "bytes": updated.byte_len,
+                    "segments": updated.segments,
+                    "written": updated.written,
+                })
+            };
+            out.json_line(&updated.into_iter().map(object).collect::<Vec<_>>())?;
         } else {
-            for Object { kind, roots, bytes, segments, written } in &objects {
-                let (roots, bytes) = (roots.0, bytes.0);
-                let (segments, written) = (segments.0, written.0);
+            for (kind, Updated { roots, byte_len, segments, written }) in updated {
                 writeln!(
                     out,
-                    "{kind}: {roots} roots, {bytes} bytes in {segments} files, {written} written"
+                    "{kind}: {roots} roots, {byte_len} bytes in {segments} files, {written} written"
                 )?;
             }
         }

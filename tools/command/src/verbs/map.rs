@@ -7,18 +7,17 @@ use std::thread;
 use anyhow::Result;
 use clap::Args;
 use coldstore::occupancy::{SlotState, lowest_slot};
-use coldstore::{Column, Error, Manifest, Slot, Unmapped};
-use coldstore_consensus::Root;
-use serde::Serialize;
+use coldstore::{Column, Error, FileId, Manifest, Slot, Unmapped};
+use serde_json::{Value, json};
 
 use crate::chain::Chain;
 use crate::cli::{column_parser, parse_slot, slot_range};
 use crate::disk;
 use crate::failure::{self, Answer, Usage};
 use crate::map::terminal::Terminal;
-use crate::map::{Axis, ColumnMap, Counts, svg};
+use crate::map::{Axis, ColumnMap, Counts, SlotRange, svg};
 use crate::open;
-use crate::output::{self, Decimal, Output};
+use crate::output::{self, Output};
 
 /// Draw which slots are present, skipped, pruned, missing, damaged or unreadable
 ///
@@ -89,7 +88,7 @@ impl Map {
         if self.json {
             let axis = shown.map(|(first, last)| Axis::new(first, last, 1, 1));
             let maps = draw(axis.as_ref())?;
-            out.json_line(&ArchiveObject::of(&maps, axis.as_ref(), &chain))?;
+            out.json_line(&object(&maps, axis.as_ref(), &chain))?;
         } else if let Some(path) = &self.svg {
             let (first, last) = shown.unwrap_or((Slot(0), Slot(0)));
             let axis = Axis::new(first, last, SVG_CELLS, SVG_ROWS).by_files(SVG_FILES);
@@ -213,115 +212,50 @@ fn in_color() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-#[derive(Serialize)]
-struct ArchiveObject {
-    config_name: Option<String>,
-    genesis_validators_root: Option<Root>,
-    slots_per_era: Option<Decimal>,
-    first_slot: Option<Decimal>,
-    last_slot: Option<Decimal>,
-    columns: Vec<ColumnObject>,
+fn object(maps: &[ColumnMap], axis: Option<&Axis>, chain: &Chain) -> Value {
+    json!({
+        "config_name": chain.config_name,
+        "genesis_validators_root": chain.genesis_validators_root,
+        "slots_per_era": chain.slots_per_era,
+        "first_slot": axis.map(|axis| axis.first.0),
+        "last_slot": axis.map(|axis| axis.last.0),
+        "columns": maps.iter().map(column_object).collect::<Vec<_>>(),
+    })
 }
 
-#[derive(Serialize)]
-struct ColumnObject {
-    column: &'static str,
-    name: &'static str,
-    lowest_slot: Option<Decimal>,
-    highest_slot: Option<Decimal>,
-    #[serde(flatten)]
-    totals: CountsObject,
-    files: Vec<FileObject>,
-    findings: Vec<FindingObject>,
+fn column_object(map: &ColumnMap) -> Value {
+    let file = |(file_id, counts): &(FileId, Counts)| {
+        let mut file = json!({
+            "file_id": file_id.0,
+            "first_slot": file_id.first_slot().0,
+            "last_slot": file_id.last_slot().0,
+        });
+        add_counts(&mut file, counts);
+        file
+    };
+    let finding = |finding: &SlotRange| {
+        json!({
+            "state": finding.state.to_string(),
+            "first_slot": finding.first.0,
+            "last_slot": finding.last.0,
+            "why": finding.why,
+        })
+    };
+    let mut object = json!({
+        "column": map.column.dir_name(),
+        "name": map.column.long_name(),
+        "lowest_slot": map.lowest.map(|slot| slot.0),
+        "highest_slot": map.highest.map(|slot| slot.0),
+    });
+    add_counts(&mut object, &map.totals);
+    object["files"] = map.files.iter().map(file).collect();
+    object["findings"] = map.findings.iter().map(finding).collect();
+    object
 }
 
-#[derive(Serialize)]
-struct FileObject {
-    file_id: Decimal,
-    first_slot: Decimal,
-    last_slot: Decimal,
-    #[serde(flatten)]
-    counts: CountsObject,
-}
-
-#[derive(Serialize)]
-struct CountsObject {
-    present: Decimal,
-    backfilled: Decimal,
-    skipped: Decimal,
-    missing: Decimal,
-    damaged: Decimal,
-    unreadable: Decimal,
-    pruned: Decimal,
-    empty: Decimal,
-}
-
-#[derive(Serialize)]
-struct FindingObject {
-    state: String,
-    first_slot: Decimal,
-    last_slot: Decimal,
-    why: Option<String>,
-}
-
-impl ArchiveObject {
-    fn of(maps: &[ColumnMap], axis: Option<&Axis>, chain: &Chain) -> Self {
-        Self {
-            config_name: chain.config_name.clone(),
-            genesis_validators_root: chain.genesis_validators_root,
-            slots_per_era: chain.slots_per_era.map(Decimal),
-            first_slot: axis.map(|axis| Decimal(axis.first.0)),
-            last_slot: axis.map(|axis| Decimal(axis.last.0)),
-            columns: maps.iter().map(ColumnObject::of).collect(),
-        }
-    }
-}
-
-impl ColumnObject {
-    fn of(map: &ColumnMap) -> Self {
-        let decimal = |slot: Option<Slot>| slot.map(|slot| Decimal(slot.0));
-        Self {
-            column: map.column.dir_name(),
-            name: map.column.long_name(),
-            lowest_slot: decimal(map.lowest),
-            highest_slot: decimal(map.highest),
-            totals: CountsObject::of(&map.totals),
-            files: map
-                .files
-                .iter()
-                .map(|(file_id, counts)| FileObject {
-                    file_id: Decimal(file_id.0),
-                    first_slot: Decimal(file_id.first_slot().0),
-                    last_slot: Decimal(file_id.last_slot().0),
-                    counts: CountsObject::of(counts),
-                })
-                .collect(),
-            findings: map
-                .findings
-                .iter()
-                .map(|finding| FindingObject {
-                    state: finding.state.to_string(),
-                    first_slot: Decimal(finding.first.0),
-                    last_slot: Decimal(finding.last.0),
-                    why: finding.why.clone(),
-                })
-                .collect(),
-        }
-    }
-}
-
-impl CountsObject {
-    fn of(counts: &Counts) -> Self {
-        let count = |state| Decimal(counts.of(state));
-        Self {
-            present: count(SlotState::Present),
-            backfilled: count(SlotState::Backfilled),
-            skipped: count(SlotState::Skipped),
-            missing: count(SlotState::Missing),
-            damaged: count(SlotState::Damaged),
-            unreadable: count(SlotState::Unreadable),
-            pruned: count(SlotState::Pruned),
-            empty: count(SlotState::Empty),
-        }
+/// Adds the number of slots in each state.
+fn add_counts(object: &mut Value, counts: &Counts) {
+    for state in SlotState::ALL {
+        object[state.to_string()] = counts.of(state).into();
     }
 }

@@ -7,12 +7,12 @@ use anyhow::{Result, bail};
 use clap::Args;
 use coldstore::removal::{self, Removal, Removed};
 use coldstore::{Column, Manifest};
-use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::cli::column_parser;
 use crate::failure::Answer;
 use crate::open;
-use crate::output::{self, Decimal, Output};
+use crate::output::{self, Output};
 
 /// Arguments of both verbs.
 #[derive(Debug, Args)]
@@ -28,17 +28,6 @@ pub(super) struct Scope {
     /// Print JSON
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Serialize)]
-struct RemovedObject {
-    column: &'static str,
-    records: Decimal,
-    files: Decimal,
-    bytes: Decimal,
-    highest_slot: Option<Decimal>,
-    pruned_before: Option<Decimal>,
-    dry_run: bool,
 }
 
 impl Scope {
@@ -81,16 +70,16 @@ impl Scope {
         Ok(removed?)
     }
 
-    fn object(&self, removed: &Removed) -> RemovedObject {
-        RemovedObject {
-            column: removed.column.dir_name(),
-            records: Decimal(removed.cut.records),
-            files: Decimal(removed.cut.files),
-            bytes: Decimal(removed.cut.bytes),
-            highest_slot: removed.cut.highest.map(|slot| Decimal(slot.0)),
-            pruned_before: removed.pruned_before.map(|slot| Decimal(slot.0)),
-            dry_run: self.dry_run,
-        }
+    fn object(&self, removed: &Removed) -> Value {
+        json!({
+            "column": removed.column.dir_name(),
+            "records": removed.cut.records,
+            "files": removed.cut.files,
+            "bytes": removed.cut.bytes,
+            "highest_slot": removed.cut.highest.map(|slot| slot.0),
+            "pruned_before": removed.pruned_before.map(|slot| slot.0),
+            "dry_run": self.dry_run,
+        })
     }
 
     fn line(&self, removed: &Removed) -> String {

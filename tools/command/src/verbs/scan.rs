@@ -7,13 +7,13 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use coldstore::{Column, Record, Slot, View};
 use coldstore_client::slot_stream;
-use serde::Serialize;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::cli::{ColumnOf, parse_slot, slot_range};
 use crate::failure::{self, Answer, Usage};
 use crate::open;
-use crate::output::{self, Decimal, Output};
+use crate::output::{self, Output};
 
 /// Print the records of a range of slots
 #[derive(Debug, Args)]
@@ -47,15 +47,6 @@ enum Format {
     Stream,
     /// Slot, length and SHA-256 of the value, separated by tabs
     Sha256,
-}
-
-#[derive(Serialize)]
-struct Object {
-    slot: Decimal,
-    length: Decimal,
-    stored_length: Decimal,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    root: Option<String>,
 }
 
 const TABLE_PREFIX_BYTES: usize = 16;
@@ -129,13 +120,12 @@ impl Scan {
                 writeln!(out, "{slot:>10} {length:>12} {stored:>12}  {first}")?;
             }
             Format::Json => {
-                let is_root = matches!(self.of.column, Column::BlockRoots | Column::StateRoots);
-                out.json_line(&Object {
-                    slot: Decimal(slot.0),
-                    length: Decimal(length),
-                    stored_length: Decimal(stored),
-                    root: is_root.then(|| const_hex::encode_prefixed(&value)),
-                })?;
+                let mut object =
+                    json!({ "slot": slot.0, "length": length, "stored_length": stored });
+                if matches!(self.of.column, Column::BlockRoots | Column::StateRoots) {
+                    object["root"] = const_hex::encode_prefixed(&value).into();
+                }
+                out.json_line(&object)?;
             }
             Format::Stream => {
                 slot_stream::write_item(out, view.conf().spec.record_type, slot, &value)?;

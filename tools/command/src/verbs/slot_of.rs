@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use coldstore_consensus::Root;
-use serde::Serialize;
+use serde_json::json;
 
 use crate::failure::Answer;
 use crate::open;
-use crate::output::{self, Decimal, Output};
+use crate::output::{self, Output};
 use coldstore_history::roots;
 
 /// Print the slot of a block root or a state root
@@ -28,12 +28,6 @@ pub(crate) struct SlotOf {
     json: bool,
 }
 
-#[derive(Debug, Serialize)]
-struct Found {
-    slot: Decimal,
-    kind: &'static str,
-}
-
 impl SlotOf {
     pub(crate) fn run(self) -> Result<Answer> {
         let archive = open::archive(&self.archive)?;
@@ -43,7 +37,7 @@ impl SlotOf {
         };
         let mut out = Output::stdout();
         if self.json {
-            out.json_line(&Found { slot: Decimal(slot.0), kind: kind.name() })?;
+            out.json_line(&json!({ "slot": slot.0, "kind": kind.name() }))?;
         } else {
             writeln!(out, "{slot}")?;
         }

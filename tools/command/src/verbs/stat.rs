@@ -6,16 +6,16 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use coldstore::stat::{
-    ColumnStat, PutAside, RecordQuestions, RecordStat, put_aside, stat_column, stat_records,
+    ColumnStat, EraStat, PutAside, RecordQuestions, RecordSize, RecordStat, put_aside, stat_column,
+    stat_records,
 };
 use coldstore::{Archive, Column, Compression, Manifest, SLOTS_PER_FILE, Slot};
-use coldstore_consensus::Root;
-use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::chain::Chain;
 use crate::failure::{self, Answer};
 use crate::open;
-use crate::output::{self, Decimal, Output, Table};
+use crate::output::{self, Output, Table};
 use crate::verbs::verify::lines;
 
 /// Print records, gaps, bytes and compression of each column
@@ -29,90 +29,6 @@ pub(crate) struct Stat {
     /// Print JSON
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Serialize)]
-struct ArchiveObject {
-    config_name: Option<String>,
-    genesis_validators_root: Option<Root>,
-    slots_per_era: Option<Decimal>,
-    /// The slot of the newest state, as long as nothing proves it.
-    unproved_state: Option<Decimal>,
-    totals: TotalsObject,
-    columns: Vec<ColumnObject>,
-}
-
-#[derive(Serialize)]
-struct TotalsObject {
-    records: Decimal,
-    files: Decimal,
-    data_bytes: Decimal,
-    offset_bytes: Decimal,
-    bytes: Decimal,
-}
-
-#[derive(Serialize)]
-struct ColumnObject {
-    column: &'static str,
-    name: &'static str,
-    highest_slot: Option<Decimal>,
-    lowest_slot: Option<Decimal>,
-    /// Records below this slot were pruned.
-    pruned_before: Option<Decimal>,
-    records: Decimal,
-    gaps: Decimal,
-    files: Decimal,
-    data_bytes: Decimal,
-    offset_bytes: Decimal,
-    record_type: String,
-    compression: String,
-    max_value_bytes: Decimal,
-    conf_version: &'static str,
-    backfill: BackfillObject,
-    growth: GrowthObject,
-    /// Bytes of values per stored byte; `None` if the column is uncompressed or empty.
-    compression_ratio: Option<f64>,
-    /// Number of records in the sample for the ratio.
-    compression_sample: Decimal,
-    largest_records: Vec<RecordObject>,
-    /// Files put aside by healing; `heal --discard` removes them.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    put_aside: Vec<AsideObject>,
-}
-
-#[derive(Serialize)]
-struct AsideObject {
-    file: String,
-    bytes: Decimal,
-    what: String,
-}
-
-/// Bytes of data files, by era.
-#[derive(Serialize)]
-struct GrowthObject {
-    slots_per_era: Decimal,
-    average_bytes_per_era: Decimal,
-    eras: Vec<EraObject>,
-}
-
-#[derive(Serialize)]
-struct EraObject {
-    era: Decimal,
-    records: Decimal,
-    data_bytes: Decimal,
-}
-
-#[derive(Serialize)]
-struct RecordObject {
-    slot: Decimal,
-    stored_length: Decimal,
-}
-
-#[derive(Serialize)]
-struct BackfillObject {
-    allowed: bool,
-    file_id: Option<Decimal>,
-    committed_length: Option<Decimal>,
 }
 
 /// Number of largest records listed, and size of the sample for the ratio.
@@ -153,14 +69,15 @@ impl Stat {
         }
         let mut out = Output::stdout();
         if self.json {
-            out.json_line(&ArchiveObject {
-                config_name: network.config_name,
-                genesis_validators_root: network.genesis_validators_root,
-                slots_per_era: network.slots_per_era.map(Decimal),
-                unproved_state: manifest.unproved_state.map(|slot| Decimal(slot.0)),
-                totals: totals(&columns),
-                columns: columns.iter().map(object).collect(),
-            })?;
+            out.json_line(&json!({
+                "config_name": network.config_name,
+                "genesis_validators_root": network.genesis_validators_root,
+                "slots_per_era": network.slots_per_era,
+                // The slot of the newest state, as long as nothing proves it.
+                "unproved_state": manifest.unproved_state.map(|slot| slot.0),
+                "totals": totals(&columns).object(),
+                "columns": columns.iter().map(object).collect::<Vec<_>>(),
+            }))?;
         } else {
             if network != Chain::default() {
                 writeln!(out, "network {network}")?;
@@ -246,30 +163,34 @@ impl Counted {
     }
 }
 
-fn totals(columns: &[Counted]) -> TotalsObject {
-    let sum = |of: &dyn Fn(&ColumnStat) -> u64| -> u64 {
-        columns.iter().map(|counted| of(&counted.stat)).sum()
-    };
-    let (data, offsets) = (sum(&|stat| stat.data_bytes), sum(&|stat| stat.offset_bytes));
-    TotalsObject {
-        records: Decimal(sum(&|stat| stat.records)),
-        files: Decimal(sum(&|stat| stat.files)),
-        data_bytes: Decimal(data),
-        offset_bytes: Decimal(offsets),
-        bytes: Decimal(data + offsets),
+/// Sums over all columns.
+struct Totals {
+    records: u64,
+    files: u64,
+    data_bytes: u64,
+    offset_bytes: u64,
+}
+
+fn totals(columns: &[Counted]) -> Totals {
+    let sum = |of: fn(&ColumnStat) -> u64| columns.iter().map(|counted| of(&counted.stat)).sum();
+    Totals {
+        records: sum(|stat| stat.records),
+        files: sum(|stat| stat.files),
+        data_bytes: sum(|stat| stat.data_bytes),
+        offset_bytes: sum(|stat| stat.offset_bytes),
     }
 }
 
-fn growth(counted: &Counted) -> GrowthObject {
-    let object = |era: &coldstore::stat::EraStat| EraObject {
-        era: Decimal(era.era),
-        records: Decimal(era.records),
-        data_bytes: Decimal(era.data_bytes),
-    };
-    GrowthObject {
-        slots_per_era: Decimal(counted.slots_per_era),
-        average_bytes_per_era: Decimal(counted.average_bytes_per_era()),
-        eras: counted.records.eras.iter().map(object).collect(),
+impl Totals {
+    fn object(&self) -> Value {
+        let Self { records, files, data_bytes, offset_bytes } = self;
+        json!({
+            "records": records,
+            "files": files,
+            "data_bytes": data_bytes,
+            "offset_bytes": offset_bytes,
+            "bytes": data_bytes + offset_bytes,
+        })
     }
 }
 
@@ -295,51 +216,54 @@ fn growth_table(columns: &[Counted]) -> Table {
     table
 }
 
-fn object(counted: &Counted) -> ColumnObject {
+fn object(counted: &Counted) -> Value {
     let Counted { column, stat, records, .. } = counted;
     let conf = &stat.conf;
     let target = conf.backfill_target();
-    ColumnObject {
-        column: column.dir_name(),
-        name: column.long_name(),
-        highest_slot: conf.highest.map(|slot| Decimal(slot.0)),
-        lowest_slot: stat.lowest.map(|slot| Decimal(slot.0)),
-        pruned_before: counted.pruned_before.map(|slot| Decimal(slot.0)),
-        records: Decimal(stat.records),
-        gaps: Decimal(stat.gaps),
-        files: Decimal(stat.files),
-        data_bytes: Decimal(stat.data_bytes),
-        offset_bytes: Decimal(stat.offset_bytes),
-        record_type: const_hex::encode_prefixed(conf.spec.record_type),
-        compression: conf.spec.compression.to_string(),
-        max_value_bytes: Decimal(conf.spec.max_value_bytes),
-        conf_version: conf.version(),
-        backfill: BackfillObject {
-            allowed: conf.allows_backfill(),
-            file_id: target.map(|target| Decimal(target.file_id.0)),
-            committed_length: target.map(|target| Decimal(target.data_len)),
+    let era = |era: &EraStat| {
+        let EraStat { era, records, data_bytes } = era;
+        json!({ "era": era, "records": records, "data_bytes": data_bytes })
+    };
+    let record =
+        |size: &RecordSize| json!({ "slot": size.slot.0, "stored_length": size.stored_bytes });
+    let aside = |aside: &PutAside| {
+        let file = aside.file.display().to_string();
+        json!({ "file": file, "bytes": aside.byte_len, "what": aside.in_words() })
+    };
+    let mut object = json!({
+        "column": column.dir_name(),
+        "name": column.long_name(),
+        "highest_slot": conf.highest.map(|slot| slot.0),
+        "lowest_slot": stat.lowest.map(|slot| slot.0),
+        "pruned_before": counted.pruned_before.map(|slot| slot.0),
+        "records": stat.records,
+        "gaps": stat.gaps,
+        "files": stat.files,
+        "data_bytes": stat.data_bytes,
+        "offset_bytes": stat.offset_bytes,
+        "record_type": const_hex::encode_prefixed(conf.spec.record_type),
+        "compression": conf.spec.compression.to_string(),
+        "max_value_bytes": conf.spec.max_value_bytes,
+        "conf_version": conf.version(),
+        "backfill": {
+            "allowed": conf.allows_backfill(),
+            "file_id": target.map(|target| target.file_id.0),
+            "committed_length": target.map(|target| target.data_len),
         },
-        growth: growth(counted),
-        compression_ratio: counted.ratio(),
-        compression_sample: Decimal(records.sample.records),
-        largest_records: records
-            .largest
-            .iter()
-            .map(|size| RecordObject {
-                slot: Decimal(size.slot.0),
-                stored_length: Decimal(size.stored_bytes),
-            })
-            .collect(),
-        put_aside: counted
-            .put_aside
-            .iter()
-            .map(|aside| AsideObject {
-                file: aside.file.display().to_string(),
-                bytes: Decimal(aside.byte_len),
-                what: aside.in_words(),
-            })
-            .collect(),
+        "growth": {
+            "slots_per_era": counted.slots_per_era,
+            "average_bytes_per_era": counted.average_bytes_per_era(),
+            "eras": records.eras.iter().map(era).collect::<Vec<_>>(),
+        },
+        // Bytes of values per stored byte; null if the column is uncompressed or empty.
+        "compression_ratio": counted.ratio(),
+        "compression_sample": records.sample.records,
+        "largest_records": records.largest.iter().map(record).collect::<Vec<_>>(),
+    });
+    if !counted.put_aside.is_empty() {
+        object["put_aside"] = counted.put_aside.iter().map(aside).collect();
     }
+    object
 }
 
 fn table(columns: &[Counted]) -> Table {
@@ -382,10 +306,10 @@ fn table(columns: &[Counted]) -> Table {
         let mut row = vec![String::new(); 11];
         for (index, cell) in [
             (0, "total".to_owned()),
-            (2, sum.records.0.to_string()),
-            (4, sum.files.0.to_string()),
-            (5, output::bytes_for_people(sum.data_bytes.0)),
-            (6, output::bytes_for_people(sum.offset_bytes.0)),
+            (2, sum.records.to_string()),
+            (4, sum.files.to_string()),
+            (5, output::bytes_for_people(sum.data_bytes)),
+            (6, output::bytes_for_people(sum.offset_bytes)),
         ] {
             row[index] = cell;
         }

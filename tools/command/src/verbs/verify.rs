@@ -3,30 +3,28 @@
 mod checkpoint;
 pub(super) mod deep;
 pub(super) mod lines;
+mod report;
 mod verdict;
 
-use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
-use coldstore::archive::check::Lacking;
 use coldstore::files::pread::{OsPread, Pread};
 use coldstore::format::names;
 use coldstore::verify::{Finding, Severity, Summary, VerifyOptions, verify_column};
 use coldstore::{Column, CorruptItem, Error, Manifest, Slot, manifest};
 use coldstore_history::import::TrustedRoot;
-use serde::Serialize;
 
 use self::deep::Deep;
-use self::verdict::ProofObject;
+use self::report::Report;
 use crate::chain::{Chain, Contradiction, States};
 use crate::cli::{column_parser, parse_slot, slot_range};
 use crate::failure::{self, Answer, Usage};
 use crate::open;
-use crate::output::{self, Decimal, Output};
+use crate::output;
 use crate::progress::Progress;
 
 /// Check everything and change nothing
@@ -68,63 +66,6 @@ pub(crate) struct Verify {
     json: bool,
 }
 
-#[derive(Default, Serialize)]
-struct Verified {
-    damages: Decimal,
-    /// Number of ranges and files that could not be read.
-    unreadable: Decimal,
-    /// Findings for the archive itself, and for columns read only for the proof.
-    findings: Vec<FindingObject>,
-    /// The slot of the newest state according to the manifest, as long as nothing proves it.
-    unproved_state: Option<Decimal>,
-    /// Columns and ranges that the archive as a whole lacks.
-    lacking: Vec<LackingObject>,
-    columns: Vec<ColumnObject>,
-    /// Only with `--deep`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    proof: Option<ProofObject>,
-}
-
-#[derive(Serialize)]
-struct LackingObject {
-    /// "damage" or "unfinished".
-    severity: &'static str,
-    column: &'static str,
-    first_slot: Option<Decimal>,
-    last_slot: Option<Decimal>,
-    what: String,
-    remedy: &'static str,
-}
-
-#[derive(Serialize)]
-struct ColumnObject {
-    column: &'static str,
-    records: Decimal,
-    with_checksum: Decimal,
-    /// Records read whole that have no checksum.
-    not_compared: Decimal,
-    /// Records that could not be read to their end.
-    unread_records: Decimal,
-    files: Decimal,
-    damages: Decimal,
-    unreadable: Decimal,
-    /// Notes that leave open whether a record was lost.
-    undecided: Decimal,
-    findings: Vec<FindingObject>,
-}
-
-#[derive(Serialize)]
-struct FindingObject {
-    severity: &'static str,
-    file: String,
-    offset: Option<Decimal>,
-    length: Option<Decimal>,
-    slot: Option<Decimal>,
-    what: String,
-    wanted: String,
-    found: String,
-}
-
 impl Verify {
     pub(crate) fn run(self) -> Result<Answer> {
         slot_range(self.from, self.to).map_err(Usage)?;
@@ -151,7 +92,7 @@ impl Verify {
             proved = self.verify_manifest(&mut report);
         }
         // The proof maps the columns, where a bad sector would end the process.
-        let is_readable = report.verified.unreadable.0 == 0 && report.failed == 0;
+        let is_readable = report.verified.unreadable == 0 && report.failed == 0;
         if self.deep && is_readable {
             let deep = proved.and_then(|()| Deep::prepare(&self, &columns));
             proved = deep.and_then(|deep| deep.run(&mut report));
@@ -168,11 +109,11 @@ impl Verify {
             out.json_line(&verified)?;
         }
         out.flush()?;
-        if verified.damages.0 > 0 || !is_proved {
+        if verified.damages > 0 || !is_proved {
             return Ok(Answer::No);
         }
         failure::none_failed(failed, "column", "verified")?;
-        failure::none_failed(verified.unreadable.0, "place", "read")
+        failure::none_failed(verified.unreadable, "place", "read")
     }
 
     /// Checks that `archive.toml` agrees with the states about the chain.
@@ -180,7 +121,7 @@ impl Verify {
         let Some(manifest) = Manifest::read(&self.archive)? else { return Ok(()) };
         let of_states = self.column.is_none_or(|column| column == Column::StateSnapshots);
         if of_states {
-            report.verified.unproved_state = manifest.unproved_state.map(|slot| Decimal(slot.0));
+            report.verified.unproved_state = manifest.unproved_state.map(|slot| slot.0);
         }
         // The proof reports the unproved state itself.
         if of_states && !self.deep && !self.json {
@@ -191,7 +132,7 @@ impl Verify {
         let (severity, file, (what, wanted, found)) = match denied {
             Ok(None) => return Ok(()),
             Ok(Some(Contradiction { what, wanted, found })) => {
-                report.verified.damages.0 += 1;
+                report.verified.damages += 1;
                 let file = self.archive.join(manifest::FILE_NAME);
                 (Severity::Damage, file, (CorruptItem::from(what), wanted, found))
             }
@@ -200,7 +141,7 @@ impl Verify {
                 return Ok(());
             }
             Err(Error::Io(io)) => {
-                report.verified.unreadable.0 += 1;
+                report.verified.unreadable += 1;
                 let wanted = "a file that identifies the chain".to_owned();
                 let found = format!("cannot {}: {}", io.operation, io.source);
                 (Severity::Unreadable, io.path, ("file".into(), wanted, found))
@@ -210,7 +151,7 @@ impl Verify {
         let (offset, byte_len, slot) = (None, None, None);
         let finding = Finding { severity, file, offset, byte_len, slot, what, wanted, found };
         if report.json {
-            report.verified.findings.push(FindingObject::of(&finding));
+            report.verified.findings.push(report::object(&finding));
             return Ok(());
         }
         report.print(Column::StateSnapshots, &finding)
@@ -225,10 +166,10 @@ impl Verify {
         let (mut damages, mut findings, mut printed) = (0, Vec::new(), Ok(()));
         let mut take = |finding: Finding| {
             damages += u64::from(finding.severity == Severity::Damage);
-            report.verified.unreadable.0 += u64::from(finding.severity == Severity::Unreadable);
+            report.verified.unreadable += u64::from(finding.severity == Severity::Unreadable);
             report.told.insert((finding.file.clone(), finding.slot));
             if report.json {
-                findings.push(FindingObject::of(&finding));
+                findings.push(report::object(&finding));
             } else if printed.is_ok() {
                 printed = progress.suspend(|| report.print(column, &finding));
             }
@@ -247,7 +188,7 @@ impl Verify {
         };
         drop(progress);
         printed?;
-        report.verified.damages.0 += damages;
+        report.verified.damages += damages;
         match verified {
             Ok(summary) => report.summary(column, &summary, damages, findings),
             Err(error) => {
@@ -256,177 +197,6 @@ impl Verify {
             }
         }
         Ok(())
-    }
-}
-
-/// Prints findings as they come, and collects the rest for the end.
-struct Report {
-    out: Output,
-    json: bool,
-    verified: Verified,
-    /// Files and slots already reported.
-    told: HashSet<(PathBuf, Option<Slot>)>,
-    is_deep: bool,
-    /// One line per column, held back until the verdict of the proof is printed.
-    summaries: Vec<String>,
-    /// Columns with records but no checksums.
-    without_sums: Vec<&'static str>,
-    failed: u64,
-}
-
-impl Report {
-    fn new(json: bool, is_deep: bool) -> Self {
-        Self {
-            out: Output::stdout(),
-            json,
-            verified: Verified::default(),
-            told: HashSet::new(),
-            is_deep,
-            summaries: Vec::new(),
-            without_sums: Vec::new(),
-            failed: 0,
-        }
-    }
-
-    /// Reports an unreadable place in a column read only for the proof.
-    fn unreadable(&mut self, column: Column, finding: &Finding) -> Result<()> {
-        self.verified.unreadable.0 += 1;
-        self.told.insert((finding.file.clone(), finding.slot));
-        if self.json {
-            self.verified.findings.push(FindingObject::of(finding));
-            return Ok(());
-        }
-        self.print(column, finding)
-    }
-
-    /// Prints a finding: damage and unreadable places to standard output, notes to standard error.
-    fn print(&mut self, column: Column, finding: &Finding) -> Result<()> {
-        let Finding { what, wanted, found, .. } = finding;
-        let mut line = finding.file.display().to_string();
-        if let Some(offset) = finding.offset {
-            line += &format!(" at offset {offset}");
-        }
-        if let Some(slot) = finding.slot {
-            line += &format!(", slot {slot}");
-        }
-        line += &format!(": {what}: wanted {wanted}, found {found}");
-        match finding.severity {
-            Severity::Damage => writeln!(self.out, "{line}")?,
-            Severity::Unreadable => writeln!(self.out, "unreadable: {line}")?,
-            Severity::Unfinished | Severity::Note => {
-                output::tell(&format!("{column}: {}: {line}", name_of(finding.severity)));
-            }
-        }
-        Ok(self.out.flush()?)
-    }
-
-    /// Reports what the archive lacks: lost records as damage on standard output, unfinished work on
-    /// standard error.
-    fn lacking(&mut self, archive: &Path, lacking: &[Lacking]) -> Result<()> {
-        for lacking in lacking {
-            let is_damage = lacking.severity == Severity::Damage;
-            self.verified.damages.0 += u64::from(is_damage);
-            if self.json {
-                self.verified.lacking.push(LackingObject::of(lacking));
-            } else if is_damage {
-                writeln!(self.out, "{}: {lacking}", archive.display())?;
-                self.out.flush()?;
-            } else {
-                output::tell(&format!("{}: {lacking}", name_of(lacking.severity)));
-            }
-        }
-        Ok(())
-    }
-
-    fn summary(
-        &mut self,
-        column: Column,
-        summary: &Summary,
-        damages: u64,
-        findings: Vec<FindingObject>,
-    ) {
-        let Summary { records, files, with_checksum, unreadable, undecided, .. } = *summary;
-        if records > 0 && with_checksum == 0 {
-            self.without_sums.push(column.dir_name());
-        }
-        if self.json {
-            self.verified.columns.push(ColumnObject {
-                column: column.dir_name(),
-                records: Decimal(records),
-                with_checksum: Decimal(with_checksum),
-                not_compared: Decimal(summary.not_compared()),
-                unread_records: Decimal(summary.unread_records),
-                files: Decimal(files),
-                damages: Decimal(damages),
-                unreadable: Decimal(unreadable),
-                undecided: Decimal(undecided),
-                findings,
-            });
-            return;
-        }
-        let line = lines::of_column(column, summary, damages);
-        match self.is_deep {
-            true => self.summaries.push(line),
-            false => output::tell(&line),
-        }
-    }
-
-    /// Prints the verdict, then the details. Returns false if nothing is proved.
-    fn tell_verdict(&mut self) -> bool {
-        let damages = self.verified.damages.0;
-        let mut proof = self.verified.proof.as_mut();
-        let is_proved = proof.as_mut().is_none_or(|proof| !proof.settle(damages));
-        if self.json {
-            return is_proved;
-        }
-        if let Some(proof) = &proof {
-            output::tell(&proof.verdict(damages));
-        }
-        self.summaries.iter().for_each(|summary| output::tell(summary));
-        lines::without_sums(&self.without_sums).iter().for_each(|line| output::tell(line));
-        if let Some(proof) = proof {
-            proof.tell_details();
-        }
-        is_proved
-    }
-}
-
-/// The severity's name in JSON.
-pub(crate) fn name_of(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Damage => "damage",
-        Severity::Unreadable => "unreadable",
-        Severity::Unfinished => "unfinished",
-        Severity::Note => "note",
-    }
-}
-
-impl LackingObject {
-    fn of(lacking: &Lacking) -> Self {
-        let slots = lacking.slots;
-        Self {
-            severity: name_of(lacking.severity),
-            column: lacking.column.dir_name(),
-            first_slot: slots.map(|(first, _)| Decimal(first.0)),
-            last_slot: slots.map(|(_, last)| Decimal(last.0)),
-            what: lacking.what.clone(),
-            remedy: lacking.remedy,
-        }
-    }
-}
-
-impl FindingObject {
-    fn of(finding: &Finding) -> Self {
-        Self {
-            severity: name_of(finding.severity),
-            file: finding.file.display().to_string(),
-            offset: finding.offset.map(Decimal),
-            length: finding.byte_len.map(Decimal),
-            slot: finding.slot.map(|slot| Decimal(slot.0)),
-            what: finding.what.to_string(),
-            wanted: finding.wanted.clone(),
-            found: finding.found.clone(),
-        }
     }
 }
 

@@ -19,6 +19,17 @@ pub enum Anchor {
     },
 }
 
+impl Anchor {
+    /// The trusted root, if there is one.
+    #[must_use]
+    pub fn trusted(&self) -> Option<TrustedRoot> {
+        match self {
+            Anchor::Trusted { root, .. } => Some(*root),
+            Anchor::Itself => None,
+        }
+    }
+}
+
 /// Counts for the imported eras.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProofReport {

@@ -12,6 +12,7 @@ use coldstore::{Archive, Column, Manifest, Slot, View};
 use coldstore_consensus::Root;
 use coldstore_history::atomic_file;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::name;
 use crate::chain::Chain;
@@ -19,36 +20,23 @@ use crate::failure::{Answer, Usage};
 use crate::networks::Network;
 use crate::open;
 use crate::out_file::{OutFile, Outcome};
-use crate::output::{self, Decimal, Output};
+use crate::output;
 use crate::progress::Progress;
 use crate::signals;
 
 #[derive(Default, Serialize)]
 struct Summary {
-    exported_eras: Decimal,
-    present_eras: Decimal,
-    blocks: Decimal,
-    skipped_slots: Decimal,
-    bytes: Decimal,
+    exported_eras: u64,
+    present_eras: u64,
+    blocks: u64,
+    skipped_slots: u64,
+    bytes: u64,
     seconds: f64,
     /// Blocks of an unknown fork or preset, which may be blinded.
-    unknown_layouts: Decimal,
+    unknown_layouts: u64,
     config_name: String,
     genesis_validators_root: Option<Root>,
-    files: Vec<FileObject>,
-}
-
-#[derive(Serialize)]
-struct FileObject {
-    era: Decimal,
-    file: String,
-    outcome: &'static str,
-    first_slot: Option<Decimal>,
-    last_slot: Option<Decimal>,
-    state_slot: Decimal,
-    blocks: Decimal,
-    skipped_slots: Decimal,
-    bytes: Decimal,
+    files: Vec<Value>,
 }
 
 pub(super) fn export(
@@ -109,7 +97,7 @@ pub(super) fn export(
     if exported.is_ok() || !summary.files.is_empty() {
         summary.tell();
     }
-    let printed = if json { print(&summary) } else { Ok(()) };
+    let printed = if json { output::print_json(&summary) } else { Ok(()) };
     // A failed export matters more than failed output.
     exported?;
     printed.map(|()| Answer::Yes)
@@ -256,7 +244,7 @@ impl Run<'_> {
         self.chain.check_root(Root(export.state_head().genesis_validators_root))?;
         let path = self.out.join(name::of(&self.summary.config_name, &export));
         self.progress.set_message(format!("export era {era}"));
-        let before = self.summary.bytes.0;
+        let before = self.summary.bytes;
         let mut file = OutFile::begin(&path)?;
         let (progress, stop) = (&self.progress, self.stop);
         let done = export.write_to(&mut file, &mut |bytes| {
@@ -278,54 +266,47 @@ impl Summary {
         let slots = export.slots();
         let outcome = match outcome {
             Outcome::Written => {
-                self.exported_eras.0 += 1;
+                self.exported_eras += 1;
                 "written"
             }
             Outcome::Present => {
-                self.present_eras.0 += 1;
+                self.present_eras += 1;
                 "present"
             }
         };
-        self.blocks.0 += done.blocks;
-        self.skipped_slots.0 += done.skipped_slots;
-        self.bytes.0 += done.byte_len;
-        self.unknown_layouts.0 += done.unknown_layouts;
-        self.files.push(FileObject {
-            era: Decimal(export.era()),
-            file: path.display().to_string(),
-            outcome,
-            first_slot: slots.map(|slots| Decimal(slots.first.0)),
-            last_slot: slots.map(|slots| Decimal(slots.last.0)),
-            state_slot: Decimal(export.state_head().slot.0),
-            blocks: Decimal(done.blocks),
-            skipped_slots: Decimal(done.skipped_slots),
-            bytes: Decimal(done.byte_len),
-        });
+        self.blocks += done.blocks;
+        self.skipped_slots += done.skipped_slots;
+        self.bytes += done.byte_len;
+        self.unknown_layouts += done.unknown_layouts;
+        self.files.push(json!({
+            "era": export.era(),
+            "file": path.display().to_string(),
+            "outcome": outcome,
+            "first_slot": slots.map(|slots| slots.first.0),
+            "last_slot": slots.map(|slots| slots.last.0),
+            "state_slot": export.state_head().slot.0,
+            "blocks": done.blocks,
+            "skipped_slots": done.skipped_slots,
+            "bytes": done.byte_len,
+        }));
     }
 
     fn tell(&self) {
         let text = format!(
             "{}: {} written, {} already there; {}, {}; {}",
             self.config_name,
-            output::count(self.exported_eras.0, "era"),
-            self.present_eras.0,
-            output::count(self.blocks.0, "block"),
-            output::count(self.skipped_slots.0, "skipped slot"),
-            output::amount_and_rate(self.bytes.0, self.seconds),
+            output::count(self.exported_eras, "era"),
+            self.present_eras,
+            output::count(self.blocks, "block"),
+            output::count(self.skipped_slots, "skipped slot"),
+            output::amount_and_rate(self.bytes, self.seconds),
         );
         output::tell(&text);
-        if self.unknown_layouts.0 > 0 {
+        if self.unknown_layouts > 0 {
             output::tell(&format!(
                 "{} blocks are of an unknown fork or preset, and may be blinded",
-                self.unknown_layouts.0
+                self.unknown_layouts
             ));
         }
     }
-}
-
-fn print(summary: &Summary) -> Result<()> {
-    use std::io::Write;
-    let mut out = Output::stdout();
-    out.json_line(summary)?;
-    Ok(out.flush()?)
 }

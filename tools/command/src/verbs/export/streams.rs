@@ -9,28 +9,14 @@ use anyhow::{Context, Result, bail};
 use coldstore::{Column, Manifest, Slot, View};
 use coldstore_client::slot_stream;
 use coldstore_history::atomic_file;
-use serde::Serialize;
+use serde_json::json;
 
 use crate::failure::{Answer, Usage};
 use crate::open;
 use crate::out_file::{OutFile, Outcome};
-use crate::output::{self, Decimal, Output};
+use crate::output::{self, Output};
 use crate::progress::Progress;
 use crate::signals;
-
-#[derive(Serialize)]
-struct Summary {
-    files: Vec<StreamObject>,
-}
-
-#[derive(Serialize)]
-struct StreamObject {
-    column: &'static str,
-    file: String,
-    outcome: &'static str,
-    records: Decimal,
-    bytes: Decimal,
-}
 
 pub(super) fn export(
     archive: &Path,
@@ -63,7 +49,7 @@ pub(super) fn export(
         return Ok(Answer::Yes);
     }
     atomic_file::create_dir(out)?;
-    let mut summary = Summary { files: Vec::new() };
+    let mut files = Vec::new();
     for column in columns {
         let view = opened.column(column)?.view();
         let path = out.join(format!("{column}.e2s"));
@@ -85,18 +71,16 @@ pub(super) fn export(
             path.display(),
             output::bytes_for_people(bytes)
         ));
-        summary.files.push(StreamObject {
-            column: column.dir_name(),
-            file: path.display().to_string(),
-            outcome,
-            records: Decimal(records),
-            bytes: Decimal(bytes),
-        });
+        files.push(json!({
+            "column": column.dir_name(),
+            "file": path.display().to_string(),
+            "outcome": outcome,
+            "records": records,
+            "bytes": bytes,
+        }));
     }
     if json {
-        let mut stdout = Output::stdout();
-        stdout.json_line(&summary)?;
-        stdout.flush()?;
+        output::print_json(&json!({ "files": files }))?;
     }
     Ok(Answer::Yes)
 }

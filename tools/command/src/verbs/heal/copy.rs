@@ -8,26 +8,14 @@ use coldstore::archive::check;
 use coldstore::format::names;
 use coldstore::{Checksums, Column, Door, Manifest, WriterOptions, removal, replace_by_copy};
 use coldstore_consensus::Preset;
-use serde::Serialize;
+use serde_json::json;
 
 use super::agreement::{Compared, compare};
 use crate::chain::Chain;
 use crate::failure::Answer;
 use crate::open;
-use crate::output::{self, Decimal, Output, count};
+use crate::output::{self, Output, count};
 use crate::verbs::verify::deep;
-
-#[derive(Serialize)]
-struct ReplacedObject {
-    column: &'static str,
-    records: Decimal,
-    highest_slot: Option<Decimal>,
-    /// Roots compared with the archive's other columns.
-    compared_roots: Decimal,
-    /// Records compared whole, by their own hash or by another record that contains their root.
-    compared_records: Decimal,
-    not_compared_records: Decimal,
-}
 
 /// Replaces a column by a copy that agrees with the other columns.
 pub(super) fn replace(archive: &Path, column: Column, copy: &Path, json: bool) -> Result<Answer> {
@@ -54,14 +42,14 @@ pub(super) fn replace(archive: &Path, column: Column, copy: &Path, json: bool) -
     let not_compared = mended.records.saturating_sub(compared.records);
     let mut out = Output::stdout();
     if json {
-        out.json_line(&ReplacedObject {
-            column: column.dir_name(),
-            records: Decimal(mended.records),
-            highest_slot: mended.highest.map(|slot| Decimal(slot.0)),
-            compared_roots: Decimal(compared.roots),
-            compared_records: Decimal(compared.records),
-            not_compared_records: Decimal(not_compared),
-        })?;
+        out.json_line(&json!({
+            "column": column.dir_name(),
+            "records": mended.records,
+            "highest_slot": mended.highest.map(|slot| slot.0),
+            "compared_roots": compared.roots,
+            "compared_records": compared.records,
+            "not_compared_records": not_compared,
+        }))?;
     } else {
         let highest =
             mended.highest.map_or("empty".to_owned(), |slot| format!("highest slot {slot}"));

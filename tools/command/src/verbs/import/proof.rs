@@ -7,16 +7,14 @@ use coldstore::archive::check;
 use coldstore::era::Plan;
 use coldstore::{Archive, Slot};
 use coldstore_consensus::Preset;
-use coldstore_history::import::{
-    Anchor, ImportProver, ProofReport, Trust, TrustFault, TrustedRoot,
-};
-use serde::Serialize;
+use coldstore_history::import::{ImportProver, ProofReport, Trust, TrustFault, TrustedRoot};
+use serde_json::{Value, json};
 
 use crate::chain::Chain;
 use crate::failure::Usage;
 use crate::networks;
 use crate::open;
-use crate::output::{self, Decimal, count};
+use crate::output::{self, count};
 
 /// The inputs borrowed by the prover.
 pub(super) struct Proof {
@@ -80,76 +78,65 @@ pub(super) fn check_once(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-#[derive(Serialize)]
-pub(super) struct ProofObject {
-    /// "trusted-state-root", "genesis-validators-root" or "nothing".
-    rests_on: &'static str,
-    trusted_slot: Option<Decimal>,
-    trusted_root: Option<String>,
-    trusted_eras: Decimal,
-    agreeing_eras: Decimal,
-    blocks: Decimal,
-    blinded_blocks: Decimal,
-    unknown_blocks: Decimal,
-    states: Decimal,
-    unknown_states: Vec<Decimal>,
-    lone_states: Vec<Decimal>,
-    #[serde(skip)]
+/// What was proved of an import.
+pub(super) struct Proved {
+    report: ProofReport,
+    /// The known network whose genesis validators were hashed.
     network: Option<&'static str>,
-    #[serde(skip)]
     preset: Preset,
 }
 
-impl ProofObject {
-    pub(super) fn new(report: &ProofReport, chain: &Chain, preset: Preset) -> Self {
-        let trusted = match report.anchor {
-            Anchor::Trusted { root, .. } => Some(root),
-            Anchor::Itself => None,
-        };
+impl Proved {
+    pub(super) fn new(report: ProofReport, chain: &Chain, preset: Preset) -> Self {
         let network = chain
             .genesis_validators_root
             .and_then(networks::name_of)
             .filter(|_| report.genesis_validators);
-        let slots = |slots: &[Slot]| slots.iter().map(|slot| Decimal(slot.0)).collect();
-        Self {
-            rests_on: match (trusted, network) {
+        Self { report, network, preset }
+    }
+
+    pub(super) fn object(&self) -> Value {
+        let report = &self.report;
+        let trusted = report.anchor.trusted();
+        let slots = |slots: &[Slot]| slots.iter().map(|slot| slot.0).collect::<Vec<_>>();
+        json!({
+            "rests_on": match (trusted, self.network) {
                 (Some(_), _) => "trusted-state-root",
                 (None, Some(_)) => "genesis-validators-root",
                 (None, None) => "nothing",
             },
-            trusted_slot: trusted.map(|root| Decimal(root.slot.0)),
-            trusted_root: trusted.map(|root| root.root.to_string()),
-            trusted_eras: Decimal(report.trusted_eras),
-            agreeing_eras: Decimal(report.agreeing_eras),
-            blocks: Decimal(report.blocks),
-            blinded_blocks: Decimal(report.blinded_blocks),
-            unknown_blocks: Decimal(report.unknown_blocks),
-            states: Decimal(report.states),
-            unknown_states: slots(&report.unknown_states),
-            lone_states: slots(&report.lone_states),
-            network,
-            preset,
-        }
+            "trusted_slot": trusted.map(|trusted| trusted.slot.0),
+            "trusted_root": trusted.map(|trusted| trusted.root),
+            "trusted_eras": report.trusted_eras,
+            "agreeing_eras": report.agreeing_eras,
+            "blocks": report.blocks,
+            "blinded_blocks": report.blinded_blocks,
+            "unknown_blocks": report.unknown_blocks,
+            "states": report.states,
+            "unknown_states": slots(&report.unknown_states),
+            "lone_states": slots(&report.lone_states),
+        })
     }
 
     /// One line: the proved range, and the root on which the proof rests.
     pub(super) fn verdict(&self) -> String {
-        let (trusted, agreeing) = (self.trusted_eras.0, self.agreeing_eras.0);
-        if trusted + agreeing == 0 {
+        let ProofReport { trusted_eras, agreeing_eras, .. } = self.report;
+        if trusted_eras + agreeing_eras == 0 {
             return "nothing was proved: no era was imported".to_owned();
         }
-        let (blocks, states) = (count(self.blocks.0, "block"), count(self.states.0, "state"));
-        match (&self.trusted_slot, self.network) {
-            (Some(slot), _) => {
-                let behind = match agreeing {
+        let (blocks, states) =
+            (count(self.report.blocks, "block"), count(self.report.states, "state"));
+        match (self.report.anchor.trusted(), self.network) {
+            (Some(trusted), _) => {
+                let behind = match agreeing_eras {
                     0 => String::new(),
                     eras => format!("; not proved by it: {} behind", count(eras, "era")),
                 };
                 format!(
                     "proved by the trusted state root of slot {}: {}; {blocks} and {states} hash to \
                      the roots that they should have{behind}",
-                    slot.0,
-                    count(trusted, "era")
+                    trusted.slot,
+                    count(trusted_eras, "era")
                 )
             }
             (None, Some(network)) => format!(
@@ -166,32 +153,26 @@ impl ProofObject {
 
     /// Prints the details.
     pub(super) fn tell_details(&self) {
-        if self.trusted_eras.0 + self.agreeing_eras.0 == 0 {
+        let report = &self.report;
+        if report.trusted_eras + report.agreeing_eras == 0 {
             return;
         }
-        for slot in &self.lone_states {
+        for slot in &report.lone_states {
             output::tell(&format!(
-                "not proved: the state of slot {}, whose root is in no later era and no trusted \
-                 root",
-                slot.0
+                "not proved: the state of slot {slot}, whose root is in no later era and no trusted \
+                 root"
             ));
         }
-        if let [first, ..] = self.unknown_states[..] {
+        if let [first, ..] = report.unknown_states[..] {
             output::tell(&format!(
-                "not proved: {} from slot {} on and {}, of an unknown fork; their fixed fields \
+                "not proved: {} from slot {first} on and {}, of an unknown fork; their fixed fields \
                  were compared",
-                count(self.unknown_states.len() as u64, "state"),
-                first.0,
-                count(self.unknown_blocks.0, "block"),
+                count(report.unknown_states.len() as u64, "state"),
+                count(report.unknown_blocks, "block"),
             ));
         }
         tell_of_preset(self.preset);
-        if self.blinded_blocks.0 > 0 {
-            let blocks = count(self.blinded_blocks.0, "block");
-            output::tell(&format!(
-                "{blocks} with the header of the payload in place of the payload"
-            ));
-        }
+        tell_of_blinded(report.blinded_blocks);
         output::tell("the signatures of blocks have no part in any root: not proved");
     }
 }
@@ -203,5 +184,13 @@ pub(in crate::verbs) fn tell_of_preset(preset: Preset) {
             "the gnosis preset follows its published table and was never tested with files of such a \
              network",
         );
+    }
+}
+
+/// Reports how many blocks are blinded.
+pub(in crate::verbs) fn tell_of_blinded(blocks: u64) {
+    if blocks > 0 {
+        let blocks = count(blocks, "block");
+        output::tell(&format!("{blocks} with the header of the payload in place of the payload"));
     }
 }

@@ -6,35 +6,40 @@ use std::time::Duration;
 use coldstore::Column;
 use coldstore::era::{EraOutcome, ImportReport};
 use coldstore_consensus::Root;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::files::LeftOut;
-use super::proof::ProofObject;
+use super::proof::Proved;
 use crate::chain::Chain;
-use crate::output::{self, Decimal};
+use crate::output;
 
 #[derive(Serialize)]
 pub(super) struct Summary {
-    imported_eras: Decimal,
-    present_eras: Decimal,
+    imported_eras: u64,
+    present_eras: u64,
     /// Eras that were pruned and not restored.
-    pruned_eras: Decimal,
+    pruned_eras: u64,
     /// Imported eras of which the archive already had a part.
-    completed_eras: Decimal,
-    blocks: Decimal,
-    skipped_slots: Decimal,
-    states: Decimal,
-    first_slot: Option<Decimal>,
-    last_slot: Option<Decimal>,
-    bytes: Decimal,
+    completed_eras: u64,
+    blocks: u64,
+    skipped_slots: u64,
+    states: u64,
+    first_slot: Option<u64>,
+    last_slot: Option<u64>,
+    bytes: u64,
     seconds: f64,
     /// Number of eras by encoding of their block index.
-    index_encodings: BTreeMap<String, u64>,
+    index_encodings: BTreeMap<String, u32>,
     config_name: Option<String>,
     genesis_validators_root: Option<Root>,
     /// `null` with `--trust-files`.
-    proof: Option<ProofObject>,
+    #[serde(serialize_with = "object")]
+    proof: Option<Proved>,
     pub(super) left_out: Vec<LeftOut>,
+}
+
+fn object<S: Serializer>(proof: &Option<Proved>, serializer: S) -> Result<S::Ok, S::Error> {
+    proof.as_ref().map(Proved::object).serialize(serializer)
 }
 
 impl Summary {
@@ -42,7 +47,7 @@ impl Summary {
         done: &ImportReport,
         chain: &Chain,
         elapsed: Duration,
-        proof: Option<ProofObject>,
+        proof: Option<Proved>,
         left_out: Vec<LeftOut>,
     ) -> Self {
         let sum = done.summary();
@@ -53,16 +58,16 @@ impl Summary {
             }
         }
         Self {
-            imported_eras: Decimal(sum.imported),
-            present_eras: Decimal(sum.present),
-            pruned_eras: Decimal(sum.pruned),
-            completed_eras: Decimal(sum.completed),
-            blocks: Decimal(sum.blocks),
-            skipped_slots: Decimal(sum.skipped_slots),
-            states: Decimal(sum.states),
-            first_slot: sum.slots.map(|slots| Decimal(slots.first.0)),
-            last_slot: sum.slots.map(|slots| Decimal(slots.last.0)),
-            bytes: Decimal(sum.byte_len),
+            imported_eras: sum.imported,
+            present_eras: sum.present,
+            pruned_eras: sum.pruned,
+            completed_eras: sum.completed,
+            blocks: sum.blocks,
+            skipped_slots: sum.skipped_slots,
+            states: sum.states,
+            first_slot: sum.slots.map(|slots| slots.first.0),
+            last_slot: sum.slots.map(|slots| slots.last.0),
+            bytes: sum.byte_len,
             seconds: elapsed.as_secs_f64(),
             index_encodings,
             config_name: chain.config_name.clone(),
@@ -78,24 +83,23 @@ impl Summary {
             None => "nothing was proved: the files were trusted".to_owned(),
         });
         let network = self.config_name.as_deref().unwrap_or("unknown network");
-        let mut text =
-            format!("{network}: {} imported", output::count(self.imported_eras.0, "era"));
+        let mut text = format!("{network}: {} imported", output::count(self.imported_eras, "era"));
         if let (Some(first), Some(last)) = (self.first_slot, self.last_slot) {
-            text += &format!(", slots {} to {}", first.0, last.0);
+            text += &format!(", slots {first} to {last}");
         }
         text += &format!(
             ", {}, {}, {}; {} already there; {}",
-            output::count(self.blocks.0, "block"),
-            output::count(self.skipped_slots.0, "skipped slot"),
-            output::count(self.states.0, "state"),
-            output::count(self.present_eras.0, "era"),
-            output::amount_and_rate(self.bytes.0, self.seconds),
+            output::count(self.blocks, "block"),
+            output::count(self.skipped_slots, "skipped slot"),
+            output::count(self.states, "state"),
+            output::count(self.present_eras, "era"),
+            output::amount_and_rate(self.bytes, self.seconds),
         );
         output::tell(&text);
-        if self.pruned_eras.0 > 0 {
+        if self.pruned_eras > 0 {
             output::tell(&format!(
                 "{} left out: pruned; --backfill --refill brings back what was pruned",
-                output::count(self.pruned_eras.0, "era")
+                output::count(self.pruned_eras, "era")
             ));
         }
         if let Some(proof) = &self.proof {

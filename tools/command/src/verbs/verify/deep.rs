@@ -12,9 +12,10 @@ use coldstore_consensus::Preset;
 use coldstore_history::deep::{DeepOptions, DeepVerifier};
 use coldstore_history::import::{Trust, TrustFault, TrustedRoot};
 
+use super::Verify;
 use super::checkpoint::{self, Checkpoint, ProofOf};
-use super::verdict::ProofObject;
-use super::{FindingObject, Report, Verify};
+use super::report::{self, Report};
+use super::verdict::Outcome;
 use crate::chain::Chain;
 use crate::failure::{self, Usage};
 use crate::open;
@@ -152,7 +153,7 @@ impl Deep {
                 output::tell("nothing is proved: no root covers this column");
                 return Ok(());
             }
-            Self::NotProved(why) => ProofObject::not_proved(why),
+            Self::NotProved(why) => Outcome::not_proved(why),
             Self::Proof(proof) => proof.run(report)?,
         };
         report.verified.proof = Some(proof);
@@ -161,7 +162,7 @@ impl Deep {
 }
 
 impl Proof {
-    fn run(mut self, report: &mut Report) -> Result<ProofObject> {
+    fn run(mut self, report: &mut Report) -> Result<Outcome> {
         let mut verifier = DeepVerifier::new(&self.archive, self.options, self.trust.clone())?;
         let slots = self.options.preset.slots_per_era();
         let era_of = |slot: Slot| slot.0 / slots + 1;
@@ -170,7 +171,7 @@ impl Proof {
             (first, self.to.map_or(u64::MAX, era_of).min(*eras.end()))
         });
         // Earlier results only hold for unchanged records.
-        let may_take = report.verified.damages.0 == 0;
+        let may_take = report.verified.damages == 0;
         let mut findings = Vec::new();
         let progress = Progress::waiting("prove");
         for era in first..=last {
@@ -191,7 +192,7 @@ impl Proof {
                     return false;
                 }
                 if report.json {
-                    findings.push(FindingObject::of(&finding));
+                    findings.push(report::object(&finding));
                 } else if printed.is_ok() {
                     printed = progress.suspend(|| report.print(column, &finding));
                 }
@@ -206,17 +207,17 @@ impl Proof {
         if let Some(checkpoint) = &mut self.checkpoint {
             checkpoint.write()?;
         }
-        report.verified.damages.0 += verifier.report().damages;
+        report.verified.damages += verifier.report().damages;
         let taken_from = self.checkpoint.as_ref().map(Checkpoint::path).map(Path::to_path_buf);
         // An empty range of eras has no reason.
         let why_not = verifier.why_not_proved().filter(|_| first <= last);
         let preset = Some(self.options.preset);
-        let mut proof = ProofObject::new(preset, verifier.report(), why_not, findings);
+        let mut proof = Outcome::new(preset, verifier.report(), why_not, findings);
         proof.taken_from = taken_from;
         Ok(proof)
     }
 
-    fn stopped(&mut self, era: u64) -> Result<ProofObject> {
+    fn stopped(&mut self, era: u64) -> Result<Outcome> {
         let Some(checkpoint) = &mut self.checkpoint else {
             bail!("stopped before era {era}");
         };
@@ -324,14 +325,18 @@ mod tests {
             report.verified
         };
         let verified = read(&[Column::Blocks]);
-        assert_eq!((verified.unreadable.0, verified.damages.0), (1, 0));
+        assert_eq!((verified.unreadable, verified.damages), (1, 0));
         let [finding] = &verified.findings[..] else { panic!("one finding") };
-        assert_eq!(finding.file, root.join("bbr/data_00000").display().to_string());
-        assert_eq!((finding.severity, finding.what.as_str()), ("unreadable", "bytes"));
-        assert!(finding.found.contains("os error 5"), "{}", finding.found);
+        assert_eq!(finding["file"], root.join("bbr/data_00000").display().to_string());
+        assert_eq!(
+            (&finding["severity"], &finding["what"]),
+            (&"unreadable".into(), &"bytes".into())
+        );
+        let found = finding["found"].as_str().unwrap();
+        assert!(found.contains("os error 5"), "{found}");
         // Without a proof nothing is mapped, and the requested columns were already read.
         for columns in [&[Column::StateDiffs][..], &PROVED] {
-            assert_eq!(read(columns).unreadable.0, 0);
+            assert_eq!(read(columns).unreadable, 0);
         }
     }
 }

@@ -2,63 +2,27 @@
 
 use std::path::PathBuf;
 
+use coldstore::Slot;
 use coldstore_consensus::Preset;
 use coldstore_history::deep::{DeepReport, NotProved};
-use coldstore_history::import::Anchor;
-use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::FindingObject;
-use crate::output::{self, Decimal, count};
-use crate::verbs::import::tell_of_preset;
+use crate::output::{self, count};
+use crate::verbs::import::{tell_of_blinded, tell_of_preset};
 
-#[derive(Serialize)]
-pub(super) struct ProofObject {
+/// The outcome of a proof.
+pub(super) struct Outcome {
     /// "proved", "damaged", "not-proved", or "nothing-to-prove" for a range that holds nothing.
     verdict: &'static str,
     /// Why nothing is proved.
     reason: Option<String>,
-    preset: Option<&'static str>,
-    /// "trusted-state-root", "itself" (a state of the archive) or "nothing".
-    rests_on: &'static str,
-    trusted_slot: Option<Decimal>,
-    trusted_root: Option<String>,
-    /// The slot of the state of the archive on which the proof rests.
-    own_state: Option<Decimal>,
-    trusted_eras: Decimal,
-    agreeing_eras: Decimal,
-    blocks: Decimal,
-    blinded_blocks: Decimal,
-    unproved_blocks: Decimal,
-    skipped_slots: Decimal,
-    never_imported: Decimal,
-    lost_blocks: Decimal,
-    pruned_slots: Decimal,
-    unknown_slots: Decimal,
-    states: Decimal,
-    unproved_states: Decimal,
-    last_unproved_state: Option<Decimal>,
-    /// States newer than that one, which cannot be hashed.
-    passed_over_states: Decimal,
-    /// Eras without a state that has their roots.
-    loose_eras: Decimal,
-    loose_blocks: Decimal,
-    loose_roots: Decimal,
-    loose_first_slot: Option<Decimal>,
-    loose_last_slot: Option<Decimal>,
-    /// Eras skipped thanks to the file of `--resume`.
-    taken_eras: Decimal,
-    taken_blocks: Decimal,
-    taken_states: Decimal,
-    bytes: Decimal,
-    damages: Decimal,
-    findings: Vec<FindingObject>,
-    #[serde(skip)]
+    preset: Option<Preset>,
     report: DeepReport,
-    #[serde(skip)]
+    findings: Vec<Value>,
     pub(super) taken_from: Option<PathBuf>,
 }
 
-impl ProofObject {
+impl Outcome {
     pub(super) fn not_proved(why: String) -> Self {
         Self { reason: Some(why), ..Self::new(None, &DeepReport::default(), None, Vec::new()) }
     }
@@ -67,53 +31,55 @@ impl ProofObject {
         preset: Option<Preset>,
         report: &DeepReport,
         why_not: Option<NotProved>,
-        findings: Vec<FindingObject>,
+        findings: Vec<Value>,
     ) -> Self {
-        let trusted = match report.anchor {
-            Anchor::Trusted { root, .. } => Some(root),
-            Anchor::Itself => None,
-        };
-        let loose = report.loose;
-        Self {
-            verdict: "",
-            preset: preset.map(Preset::name),
-            reason: why_not.map(|why| why.to_string()),
-            rests_on: match (report.trusted_eras, report.agreeing_eras) {
+        let reason = why_not.map(|why| why.to_string());
+        Self { verdict: "", reason, preset, report: *report, findings, taken_from: None }
+    }
+
+    pub(super) fn object(&self) -> Value {
+        let report = &self.report;
+        let trusted = report.anchor.trusted();
+        let (loose, taken) = (&report.loose, &report.taken);
+        json!({
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "preset": self.preset.map(Preset::name),
+            // "itself" is a state of the archive.
+            "rests_on": match (report.trusted_eras, report.agreeing_eras) {
                 (0, 0) => "nothing",
                 (0, _) => "itself",
                 _ => "trusted-state-root",
             },
-            trusted_slot: trusted.map(|root| Decimal(root.slot.0)),
-            trusted_root: trusted.map(|root| root.root.to_string()),
-            own_state: report.own_state.map(|slot| Decimal(slot.0)),
-            trusted_eras: Decimal(report.trusted_eras),
-            agreeing_eras: Decimal(report.agreeing_eras),
-            blocks: Decimal(report.blocks),
-            blinded_blocks: Decimal(report.blinded_blocks),
-            unproved_blocks: Decimal(report.unproved_blocks),
-            skipped_slots: Decimal(report.skipped_slots),
-            never_imported: Decimal(report.never_imported),
-            lost_blocks: Decimal(report.lost_blocks),
-            pruned_slots: Decimal(report.pruned_slots),
-            unknown_slots: Decimal(report.unknown_slots),
-            states: Decimal(report.states),
-            unproved_states: Decimal(report.unproved_states),
-            last_unproved_state: report.last_unproved_state.map(|slot| Decimal(slot.0)),
-            passed_over_states: Decimal(report.passed_over.count()),
-            loose_eras: Decimal(loose.eras),
-            loose_blocks: Decimal(loose.blocks),
-            loose_roots: Decimal(loose.roots),
-            loose_first_slot: loose.slots.map(|(first, _)| Decimal(first.0)),
-            loose_last_slot: loose.slots.map(|(_, last)| Decimal(last.0)),
-            taken_eras: Decimal(report.taken.eras),
-            taken_blocks: Decimal(report.taken.blocks),
-            taken_states: Decimal(report.taken.states),
-            bytes: Decimal(report.bytes),
-            damages: Decimal(report.damages),
-            findings,
-            report: *report,
-            taken_from: None,
-        }
+            "trusted_slot": trusted.map(|trusted| trusted.slot.0),
+            "trusted_root": trusted.map(|trusted| trusted.root),
+            "own_state": report.own_state.map(|slot| slot.0),
+            "trusted_eras": report.trusted_eras,
+            "agreeing_eras": report.agreeing_eras,
+            "blocks": report.blocks,
+            "blinded_blocks": report.blinded_blocks,
+            "unproved_blocks": report.unproved_blocks,
+            "skipped_slots": report.skipped_slots,
+            "never_imported": report.never_imported,
+            "lost_blocks": report.lost_blocks,
+            "pruned_slots": report.pruned_slots,
+            "unknown_slots": report.unknown_slots,
+            "states": report.states,
+            "unproved_states": report.unproved_states,
+            "last_unproved_state": report.last_unproved_state.map(|slot| slot.0),
+            "passed_over_states": report.passed_over.count(),
+            "loose_eras": loose.eras,
+            "loose_blocks": loose.blocks,
+            "loose_roots": loose.roots,
+            "loose_first_slot": loose.slots.map(|(first, _)| first.0),
+            "loose_last_slot": loose.slots.map(|(_, last)| last.0),
+            "taken_eras": taken.eras,
+            "taken_blocks": taken.blocks,
+            "taken_states": taken.states,
+            "bytes": report.bytes,
+            "damages": report.damages,
+            "findings": self.findings,
+        })
     }
 
     /// Sets the verdict once all damage of the archive is known. Returns true if nothing is proved.
@@ -158,17 +124,17 @@ impl ProofObject {
 
     fn rests_on(&self) -> String {
         let report = &self.report;
-        let trusted = |slot: u64| format!("the trusted state root of slot {slot}");
+        let trusted = |slot: Slot| format!("the trusted state root of slot {slot}");
         let own = match report.own_state {
             Some(slot) => format!("the archive's own state of slot {slot}, which nothing proves"),
             None => "nothing".to_owned(),
         };
-        match &self.trusted_slot {
-            Some(slot) if report.agreeing_eras == 0 => trusted(slot.0),
-            Some(slot) if report.trusted_eras > 0 => {
+        match report.anchor.trusted() {
+            Some(root) if report.agreeing_eras == 0 => trusted(root.slot),
+            Some(root) if report.trusted_eras > 0 => {
                 let by_root = count(report.trusted_eras, "era");
                 let by_own = count(report.agreeing_eras, "era");
-                format!("{} ({by_root}) and {own} ({by_own})", trusted(slot.0))
+                format!("{} ({by_root}) and {own} ({by_own})", trusted(root.slot))
             }
             _ => format!("{own}: a trusted state root would"),
         }
@@ -216,13 +182,8 @@ impl ProofObject {
                 output::tell(&format!("not proved: {} {what}", count(number, thing)));
             }
         }
-        if report.blinded_blocks > 0 {
-            let blocks = count(report.blinded_blocks, "block");
-            output::tell(&format!(
-                "{blocks} with the header of the payload in place of the payload"
-            ));
-        }
-        if let Some(preset) = self.preset.and_then(|name| name.parse().ok()) {
+        tell_of_blinded(report.blinded_blocks);
+        if let Some(preset) = self.preset {
             tell_of_preset(preset);
         }
         output::tell(
