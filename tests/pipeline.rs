@@ -420,6 +420,46 @@ fn a_full_queue_returns_the_items_and_a_ticket_can_be_awaited() {
     assert_eq!(shown(directory.path()).keys().copied().collect::<Vec<_>>(), [1, 2]);
 }
 
+/// Guards against a sync that overtakes the commits it waits for, or hides their failure.
+#[test]
+fn sync_returns_when_everything_submitted_before_is_durable() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut first = writer(directory.path(), Column::StateDiffs, true);
+    first.put_batch(&[item(0), item(40_000)]).unwrap();
+    let pipeline = Pipeline::start(first, PipelineOptions::default()).unwrap();
+    pipeline.sync().unwrap();
+    // The writer is held, so that all jobs and the sync are planned together: four commits.
+    let (go_on, held) = std::sync::mpsc::channel();
+    let stream = pipeline.submit_from(Slot(40_001), 1, Box::new(Held(held))).unwrap();
+    let slots = [1, 9000, 17_000, 41_000];
+    let tickets = slots.map(|slot| pipeline.submit(vec![item(slot)]).unwrap());
+    std::thread::scope(|scope| {
+        let synced = scope.spawn(|| {
+            pipeline.sync().unwrap();
+            shown(directory.path())
+        });
+        while pipeline.queue().jobs < 6 {
+            std::thread::yield_now();
+        }
+        go_on.send(7).unwrap();
+        let shown = synced.join().unwrap();
+        assert!(slots.iter().all(|slot| shown.contains_key(slot)), "{:?}", shown.keys());
+    });
+    for ticket in tickets {
+        assert_eq!(ticket.wait().unwrap().written, 1);
+    }
+    assert_eq!(stream.wait().unwrap().written, 1);
+
+    let (directory, disk) = (common::temp_dir(), TestDisk::new());
+    let options = WriterOptions::create(PLAIN);
+    let first = Writer::open_on(disk.shared(), directory.path(), options).unwrap();
+    disk.fail_at(2, Fault::Dead);
+    let pipeline = Pipeline::start(first, PipelineOptions::default()).unwrap();
+    drop(pipeline.submit(vec![item(1)]).unwrap());
+    assert!(pipeline.sync().is_err());
+    assert!(disk.was_hit());
+}
+
 #[test]
 fn a_bulk_submission_breaks_no_rule_wherever_its_slots_lie() {
     let directory = tempfile::tempdir().unwrap();

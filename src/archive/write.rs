@@ -147,7 +147,7 @@ impl ArchiveWriter {
             }
         };
         if !options.is_deferred {
-            settle(&mut writers.iter_mut().collect::<Vec<_>>(), || Ok::<_, Error>(()))?;
+            settle(&mut writers, || Ok::<_, Error>(()))?;
         }
         let mut columns = [const { None }; Column::ALL.len()];
         for (column, writer) in options.named().zip(writers) {
@@ -198,8 +198,7 @@ impl ArchiveWriter {
         &mut self,
         last_check: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut writers: Vec<_> = self.columns.iter_mut().flatten().collect();
-        let settled = settle(&mut writers, last_check)?;
+        let settled = settle(self.columns.iter_mut().flatten(), last_check)?;
         self.record_opened(None)?;
         Ok(settled)
     }

@@ -117,8 +117,7 @@ impl<'a> ImportColumns<'a> {
     /// [deferred](crate::ArchiveWriterOptions::deferred).
     pub(super) fn settle(&mut self) -> Result<(), Error> {
         let Self { blocks, block_roots, state_roots, state_snapshots } = self;
-        let mut columns = vec![&mut **blocks, block_roots, state_roots];
-        columns.extend(state_snapshots.as_deref_mut());
-        settle(&mut columns, || Ok(()))
+        let roots = [&mut **blocks, block_roots, state_roots];
+        settle(roots.into_iter().chain(state_snapshots.as_deref_mut()), || Ok(()))
     }
 }

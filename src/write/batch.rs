@@ -208,16 +208,22 @@ impl<'a> Batch<'a> {
         // Before compression, so that a refused batch costs none.
         let groups = self.group(&column.conf)?;
         self.encode(column.directory.path())?;
-        let written = self.records.len() as u64 + u64::from(self.stream.is_some());
-        let committed = Committed { written, unchanged: self.unchanged };
+        let done = Finished {
+            committed: Committed {
+                written: self.records.len() as u64 + u64::from(self.stream.is_some()),
+                unchanged: self.unchanged,
+            },
+            bytes: self.byte_len(),
+            flush: Duration::ZERO,
+        };
         let mut written = None;
         if !groups.is_empty() {
             if column.deferred.is_some() {
-                opening::settle(&mut [&mut *column], || Ok::<_, Error>(()))?;
+                opening::settle([&mut *column], || Ok::<_, Error>(()))?;
             }
             written = Some(column.change(|column| self.write_groups(column, groups))?);
         }
-        Ok(Prepared { column, written, committed, flush_elapsed: Duration::ZERO })
+        Ok(Prepared { column, written, done })
     }
 
     fn write_groups(
@@ -248,8 +254,18 @@ pub struct Prepared<'w> {
     column: &'w mut OpenColumn,
     /// `None` if there is nothing to commit.
     written: Option<Written>,
-    committed: Committed,
-    flush_elapsed: Duration,
+    /// The outcome, once it is committed.
+    done: Finished,
+}
+
+/// A commit as it is measured.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Finished {
+    pub(super) committed: Committed,
+    /// Bytes of payload written.
+    pub(super) bytes: u64,
+    /// Time spent waiting for flushes.
+    pub(super) flush: Duration,
 }
 
 impl Prepared<'_> {
@@ -258,11 +274,11 @@ impl Prepared<'_> {
     /// # Errors
     /// [`Error::Io`], and the writer is poisoned.
     pub fn commit(self) -> Result<Committed> {
-        self.commit_timed().map(|(committed, _)| committed)
+        self.finish().map(|done| done.committed)
     }
 
-    /// [`Self::commit`], which also returns the time spent waiting for flushes.
-    pub(super) fn commit_timed(mut self) -> Result<(Committed, Duration)> {
+    /// [`Self::commit`], measured.
+    pub(super) fn finish(mut self) -> Result<Finished> {
         self.flush()?;
         if let Some(written) = self.written.take() {
             let column = &mut *self.column;
@@ -270,7 +286,7 @@ impl Prepared<'_> {
             tracing::debug!(column = %column.directory.path().display(), conf = ?column.conf, "committed");
             column.remove_asides();
         }
-        Ok((self.committed, self.flush_elapsed))
+        Ok(self.done)
     }
 
     /// Flushes the batch ahead of [`Self::commit`].
@@ -279,7 +295,7 @@ impl Prepared<'_> {
         let Some(mut written) = self.written.take() else { return Ok(()) };
         let started = Instant::now();
         self.column.change(|column| written.flush(column))?;
-        self.flush_elapsed += started.elapsed();
+        self.done.flush += started.elapsed();
         self.written = Some(written);
         Ok(())
     }
@@ -341,36 +357,17 @@ fn check_stored(slot: Slot, stored: &[u8], spec: ColumnSpec, door: Option<Door>)
 pub(super) struct ArchiveHighest(Option<Slot>);
 
 impl ArchiveHighest {
-    /// Checks ascending slots against `door`.
+    /// Checks ascending slots against `door`, for a column with this highest slot. Reads the confs of all
+    /// columns again if the last slot is too far above the cached highest one.
     pub(super) fn check_slots(
         &mut self,
         column: &OpenColumn,
+        highest: Option<Slot>,
         door: Option<Door>,
         slots: impl DoubleEndedIterator<Item = Slot> + Clone,
     ) -> Result<()> {
-        self.look_up(column, door, slots.clone().next_back())?;
-        self.check_looked_up(column.conf.highest, door, slots)
-    }
-
-    /// [`Self::check_slots`] after [`Self::look_up`], in a column with this highest slot.
-    pub(super) fn check_looked_up(
-        self,
-        highest: Option<Slot>,
-        door: Option<Door>,
-        slots: impl Iterator<Item = Slot>,
-    ) -> Result<()> {
-        door.map_or(Ok(()), |door| door.check_slots(highest, self.0, slots))
-    }
-
-    /// Reads the confs of all columns again if `last` is too far above the cached highest slot.
-    pub(super) fn look_up(
-        &mut self,
-        column: &OpenColumn,
-        door: Option<Door>,
-        last: Option<Slot>,
-    ) -> Result<()> {
-        let Some((door, last)) = door.zip(last) else { return Ok(()) };
-        let known = column.conf.highest.max(self.0);
+        let Some((door, last)) = door.zip(slots.clone().next_back()) else { return Ok(()) };
+        let known = highest.max(self.0);
         // (The other columns may be damaged: a column that is being repaired must not depend on them.)
         if !door.allows_far() && known.is_none_or(|known| door.is_far(known, last)) {
             for other in Column::ALL {
@@ -378,6 +375,6 @@ impl ArchiveHighest {
                 self.0 = self.0.max(conf.and_then(|conf| conf.highest));
             }
         }
-        Ok(())
+        door.check_slots(highest, self.0, slots)
     }
 }

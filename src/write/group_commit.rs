@@ -15,15 +15,23 @@ use crate::format::conf::Conf;
 use crate::slot::{FileId, Slot};
 use crate::write::batch::Committed;
 use crate::write::commit::Record;
+use crate::write::door::Door;
 use crate::write::rules;
 
 /// A queued job.
-#[derive(Clone, Copy)]
-pub(super) struct Job<'a> {
-    /// Its records, checked and encoded.
-    pub(super) records: &'a [Record<'a>],
+pub(super) struct RecordJob<'a> {
+    /// Its records, checked and encoded. A job without records is answered after all commits.
+    pub(super) records: Vec<Record<'a>>,
     /// Whether the records may go into several commits.
     pub(super) may_split: bool,
+    /// The door that checks the slots.
+    pub(super) door: Option<Door>,
+}
+
+impl RecordJob<'_> {
+    pub(super) fn slots(&self) -> impl DoubleEndedIterator<Item = Slot> + Clone {
+        self.records.iter().map(|(slot, _)| *slot)
+    }
 }
 
 /// The plan for one job.
@@ -32,12 +40,6 @@ pub(super) struct JobPlan {
     pub(super) outcome: Result<Committed>,
     /// The commits that must be durable before it is answered, ascending.
     pub(super) commits: Vec<usize>,
-}
-
-impl JobPlan {
-    pub(super) fn take_outcome(&mut self) -> Result<Committed> {
-        std::mem::replace(&mut self.outcome, Ok(Committed::default()))
-    }
 }
 
 /// One commit with the records of several jobs.
@@ -73,39 +75,34 @@ pub(super) struct GroupPlan<'a> {
     highest: Option<Slot>,
 }
 
-/// The order in which jobs are planned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
-    AsTheyCame,
-    LowerSlotsFirst,
-}
-
 /// Plans the commits for `jobs`. `holds` returns whether the column holds a value, or
 /// [`Error::Conflict`] if it holds another one. `same` compares two payloads in stored form. `admits`
 /// fails if a job must not be written to a column with this highest slot.
 pub(super) fn plan<'a>(
     conf: &Conf,
-    jobs: &[Job<'a>],
-    order: Order,
+    jobs: &'a [RecordJob<'a>],
     mut holds: impl FnMut(Slot, &[u8]) -> Result<bool>,
     same: impl Fn(&[u8], &[u8]) -> bool,
-    mut admits: impl FnMut(usize, Option<Slot>) -> Result<()>,
+    mut admits: impl FnMut(&RecordJob<'a>, Option<Slot>) -> Result<()>,
 ) -> GroupPlan<'a> {
     let mut plan = GroupPlan { commits: Vec::new(), jobs: Vec::new(), highest: conf.highest };
-    let mut positions: Vec<usize> = (0..jobs.len()).collect();
-    if order == Order::LowerSlotsFirst {
-        positions.sort_by_key(|position| jobs[*position].records.first().map(|(slot, _)| *slot));
+    let mut order: Vec<usize> = (0..jobs.len()).collect();
+    if jobs.iter().any(|job| job.door.is_some()) {
+        order.sort_by_key(|position| jobs[*position].slots().next());
     }
     let refused = |error| JobPlan { outcome: Err(error), commits: Vec::new() };
     let mut planned: Vec<(usize, JobPlan)> = Vec::with_capacity(jobs.len());
-    for position in positions {
-        let job = admits(position, plan.highest)
-            .and_then(|()| plan.add(conf, jobs[position], &mut holds, &same));
+    for position in order {
+        let job = admits(&jobs[position], plan.highest)
+            .and_then(|()| plan.add(conf, &jobs[position], &mut holds, &same));
         planned.push((position, job.unwrap_or_else(refused)));
     }
     planned.sort_by_key(|(position, _)| *position);
     plan.jobs = planned.into_iter().map(|(_, job)| job).collect();
     plan.sort();
+    for (_, job) in jobs.iter().zip(&mut plan.jobs).filter(|(job, _)| job.records.is_empty()) {
+        job.commits = (0..plan.commits.len()).collect();
+    }
     plan
 }
 
@@ -113,14 +110,14 @@ impl<'a> GroupPlan<'a> {
     fn add(
         &mut self,
         conf: &Conf,
-        job: Job<'a>,
+        job: &'a RecordJob<'a>,
         holds: &mut impl FnMut(Slot, &[u8]) -> Result<bool>,
         same: &impl Fn(&[u8], &[u8]) -> bool,
     ) -> Result<JobPlan> {
         let mut committed = Committed::default();
         let mut commits = Vec::new();
         let mut new: Vec<(Slot, &'a [u8])> = Vec::new();
-        for (slot, stored) in job.records {
+        for (slot, stored) in &job.records {
             let planned = self.commits.iter().enumerate().find_map(|(index, commit)| {
                 commit.records.get(slot).map(|payload| (index, *payload))
             });
@@ -187,17 +184,6 @@ impl<'a> GroupPlan<'a> {
             job.commits.dedup();
         }
     }
-
-    /// For each commit, the positions of the jobs that can be answered after it, ascending.
-    pub(super) fn answered_after(&self) -> Vec<Vec<usize>> {
-        let mut after = vec![Vec::new(); self.commits.len()];
-        for (position, job) in self.jobs.iter().enumerate() {
-            if let Some(last) = job.commits.last() {
-                after[*last].push(position);
-            }
-        }
-        after
-    }
 }
 
 /// Divides the new records of a job into parts of one commit each.
@@ -228,15 +214,18 @@ mod tests {
     type Commits = Vec<(Fills, Vec<u64>)>;
 
     /// The highest slot is 20,000, backfill is on, and slot 19,999 holds "held".
-    fn planned(jobs: &[Vec<Record<'_>>], may_split: bool) -> (Commits, Vec<Result<Committed>>) {
+    fn planned<const N: usize>(
+        jobs: [Vec<Record<'static>>; N],
+        may_split: bool,
+    ) -> (Commits, Vec<Result<Committed>>) {
         let empty = Conf::empty(Column::StateDiffs.spec(), true);
         let conf = Conf { highest: Some(Slot(20_000)), current_data_len: 100, ..empty };
-        let jobs: Vec<Job<'_>> = jobs.iter().map(|records| Job { records, may_split }).collect();
+        let jobs = jobs.map(|records| RecordJob { records, may_split, door: None });
         let holds = |slot: Slot, value: &[u8]| match slot.0 {
             19_999 if value != b"held" => Err(Error::Conflict { slot }),
             slot => Ok(slot == 19_999),
         };
-        let plan = plan(&conf, &jobs, Order::AsTheyCame, holds, same, admit_all);
+        let plan = plan(&conf, &jobs, holds, same, admit_all);
         let commits = plan.commits.iter();
         let slots = |commit: &GroupCommit<'_>| commit.records.keys().map(|slot| slot.0).collect();
         let commits = commits.map(|commit| (commit.fills, slots(commit))).collect();
@@ -247,7 +236,7 @@ mod tests {
         left == right
     }
 
-    fn admit_all(_: usize, _: Option<Slot>) -> Result<()> {
+    fn admit_all(_: &RecordJob<'_>, _: Option<Slot>) -> Result<()> {
         Ok(())
     }
 
@@ -266,7 +255,7 @@ mod tests {
             job([(18_000, "g")]),
             job([(20_003, "h")]),
         ];
-        let (commits, outcomes) = planned(&jobs, false);
+        let (commits, outcomes) = planned(jobs, false);
         assert_eq!(
             commits,
             [
@@ -288,7 +277,7 @@ mod tests {
             job([(19_999, "other")]),
             job([(1, "a"), (19_999, "held")]),
         ];
-        let (commits, outcomes) = planned(&jobs, false);
+        let (commits, outcomes) = planned(jobs, false);
         assert_eq!(commits, [(Fills::Sealed(FileId(0)), vec![1])]);
         assert!(matches!(outcomes[1], Err(Error::Conflict { slot: Slot(1) })));
         assert!(matches!(outcomes[2], Err(Error::SpansFiles { .. })));
@@ -300,8 +289,8 @@ mod tests {
     #[test]
     fn a_job_that_may_be_split_breaks_no_rule() {
         let jobs = [job([(1, "a"), (9000, "b"), (17_000, "c"), (20_001, "d"), (90_000, "e")])];
-        assert!(planned(&jobs, false).1[0].is_err());
-        let (commits, outcomes) = planned(&jobs, true);
+        assert!(planned(jobs.clone(), false).1[0].is_err());
+        let (commits, outcomes) = planned(jobs, true);
         assert_eq!(
             commits,
             [
@@ -317,15 +306,16 @@ mod tests {
     fn lower_slots_first_shows_each_job_the_highest_slot_of_those_before_it() {
         let conf = Conf::empty(Column::StateDiffs.spec(), false);
         let jobs = [job([(9, "c")]), job([(5, "a")]), job([(7, "b")]), job([(8, "b")])];
-        let jobs = jobs.each_ref().map(|records| Job { records, may_split: false });
+        let door = Some(Door::new(Column::StateDiffs));
+        let jobs = jobs.map(|records| RecordJob { records, may_split: false, door });
         let mut asked = Vec::new();
-        let admits = |job: usize, highest: Option<Slot>| {
-            asked.push((job, highest.map(|slot| slot.0)));
-            if job == 2 { Err(Error::InvalidSlot) } else { Ok(()) }
+        let admits = |job: &RecordJob<'_>, highest: Option<Slot>| {
+            let slot = job.slots().next().unwrap().0;
+            asked.push((slot, highest.map(|slot| slot.0)));
+            if slot == 7 { Err(Error::InvalidSlot) } else { Ok(()) }
         };
-        let order = Order::LowerSlotsFirst;
-        let plan = plan(&conf, &jobs, order, |_, _| Ok(false), same, admits);
-        assert_eq!(asked, [(1, None), (2, Some(5)), (3, Some(5)), (0, Some(8))]);
+        let plan = plan(&conf, &jobs, |_, _| Ok(false), same, admits);
+        assert_eq!(asked, [(5, None), (7, Some(5)), (8, Some(5)), (9, Some(8))]);
         let refused: Vec<bool> = plan.jobs.iter().map(|job| job.outcome.is_err()).collect();
         assert_eq!(refused, [false, false, true, false]);
     }
@@ -333,10 +323,9 @@ mod tests {
     #[test]
     fn a_repeated_job_is_answered_only_when_the_first_is_durable() {
         let conf = Conf::empty(Column::StateDiffs.spec(), false);
-        let (first, again) = (job([(5, "a")]), job([(5, "a")]));
-        let jobs = [first, again];
-        let jobs = jobs.each_ref().map(|records| Job { records, may_split: false });
-        let plan = plan(&conf, &jobs, Order::AsTheyCame, |_, _| Ok(false), same, admit_all);
-        assert_eq!(plan.answered_after(), [vec![0, 1]]);
+        let jobs = [job([(5, "a")]), job([(5, "a")])];
+        let jobs = jobs.map(|records| RecordJob { records, may_split: false, door: None });
+        let plan = plan(&conf, &jobs, |_, _| Ok(false), same, admit_all);
+        assert!(plan.jobs.iter().all(|job| job.commits == [0]));
     }
 }

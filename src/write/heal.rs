@@ -125,7 +125,7 @@ pub(super) fn examine_witnessed(
     witness: &Witness,
     options: &WriterOptions,
 ) -> Result<Vec<HealAction>> {
-    let discard = options.discards();
+    let discard = options.discard;
     let evidence = match discard {
         true => Evidence::Own,
         false => Evidence::of(directory, conf, witness)?,
@@ -139,7 +139,7 @@ pub(super) fn examine_witnessed(
             return Err(contradiction(directory, conf, &newest));
         }
     }
-    if options.puts_orphans_aside() {
+    if options.orphans_aside {
         actions.extend(orphan::put_aside(directory, conf, witness)?);
     }
     if matches!(witness.standing(conf), Standing::Before { .. }) {

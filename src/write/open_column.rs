@@ -49,6 +49,27 @@ pub(super) enum Deferred {
 }
 
 impl OpenColumn {
+    /// A column with nothing put aside, healed or deferred. The caller holds the lock.
+    pub(super) fn new(
+        directory: ColumnDir,
+        conf: Conf,
+        witness: Witness,
+        keeps_sums: bool,
+    ) -> Self {
+        Self {
+            directory,
+            conf,
+            witness,
+            files: FileStates::new(keeps_sums),
+            fsync_pool: FsyncPool::default(),
+            asides: Asides::default(),
+            healed: HealReport::default(),
+            deferred: None,
+            poisoned: None,
+            lock: None,
+        }
+    }
+
     /// The offset entry of a slot; 0 if it has no record.
     pub(super) fn entry(&self, slot: Slot) -> Result<u64> {
         self.entries()(slot)
@@ -182,7 +203,12 @@ impl OpenColumn {
     /// Turns backfill on, or raises the bound on values, if that was deferred.
     pub(super) fn settle_conf(&mut self) -> Result<()> {
         if let Some(Deferred::Conf(in_force)) = self.deferred {
-            self.replace_conf(in_force, self.conf)?;
+            conf_file::replace_alone(
+                &self.directory,
+                &mut self.witness,
+                Some(&in_force),
+                self.conf,
+            )?;
             self.deferred = None;
         }
         Ok(())
@@ -192,13 +218,8 @@ impl OpenColumn {
     pub(super) fn allow_backfill(&mut self) -> Result<()> {
         let target = self.conf.backfill_target();
         let asked = Conf { backfill: Some(Backfill { allowed: true, target }), ..self.conf };
-        self.replace_conf(self.conf, asked)
-    }
-
-    fn replace_conf(&mut self, in_force: Conf, next: Conf) -> Result<()> {
-        let Self { directory, witness, .. } = self;
-        conf_file::replace_alone(directory, witness, Some(&in_force), next)?;
-        self.conf = next;
+        conf_file::replace_alone(&self.directory, &mut self.witness, Some(&self.conf), asked)?;
+        self.conf = asked;
         Ok(())
     }
 

@@ -12,7 +12,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::column::ColumnSpec;
 use crate::error::{CorruptItem, Error, Result};
 use crate::files::disk::{Access, Lock, LockAttempt, OsDisk};
 use crate::format::conf::{Backfill, Conf};
@@ -22,8 +21,6 @@ use crate::format::witness::Witness;
 use crate::write::aside::Asides;
 use crate::write::column_dir::ColumnDir;
 use crate::write::conf_file;
-use crate::write::file_state::FileStates;
-use crate::write::fsync_pool::FsyncPool;
 use crate::write::heal::{self, Evidence};
 use crate::write::heal_action::{HealAction, HealReport};
 use crate::write::open_column::{Deferred, OpenColumn};
@@ -35,21 +32,11 @@ const LOCK_ATTEMPTS: usize = 100;
 
 /// A column that is locked, or that is missing and will be created later.
 #[derive(Debug)]
-pub(crate) struct Locked(Opening);
-
-#[derive(Debug)]
-enum Opening {
-    Column(ColumnDir, WriterOptions, Box<dyn Lock>),
-    Missing(ColumnDir, WriterOptions, ColumnSpec),
-}
-
-/// The state of a column after opening has healed it.
-struct Opened {
-    conf: Conf,
-    witness: Witness,
-    healed: HealReport,
-    /// The conf on disk, if its replacement was deferred.
-    in_force: Option<Conf>,
+pub(crate) struct Locked {
+    directory: ColumnDir,
+    options: WriterOptions,
+    /// `None` if the column is missing and its creation is deferred.
+    lock: Option<Box<dyn Lock>>,
 }
 
 impl Locked {
@@ -62,38 +49,35 @@ impl Locked {
     pub(super) fn take(directory: ColumnDir, options: WriterOptions) -> Result<Self> {
         replace::finish_renames(&directory)?;
         match options.spec {
-            Some(spec) if options.is_deferred && !is_there(&directory)? => {
-                return Ok(Self(Opening::Missing(directory, options, spec)));
+            Some(_) if options.is_deferred && !is_there(&directory)? => {
+                return Ok(Self { directory, options, lock: None });
             }
             Some(_) => directory.create_dirs(&mut Vec::new())?,
             None if !has_conf(&directory)? => return Err(heal::no_conf(&directory)),
             None => {}
         }
-        let lock = take_lock(&directory)?;
-        Ok(Self(Opening::Column(directory, options, lock)))
+        let lock = Some(take_lock(&directory)?);
+        Ok(Self { directory, options, lock })
     }
 
     /// Removes leftovers and returns the lock without opening the column.
     pub(super) fn into_lock(self) -> Result<(ColumnDir, Box<dyn Lock>)> {
-        match self.0 {
-            Opening::Column(directory, _, lock) => {
-                replace::remove_leftovers(&directory, &*lock)?;
-                Ok((directory, lock))
-            }
-            Opening::Missing(directory, ..) => Err(heal::no_conf(&directory)),
-        }
+        let Self { directory, lock, .. } = self;
+        let lock = lock.ok_or_else(|| heal::no_conf(&directory))?;
+        replace::remove_leftovers(&directory, &*lock)?;
+        Ok((directory, lock))
     }
 
     /// The options that the column is opened with.
     pub(super) fn options(&self) -> &WriterOptions {
-        let (Opening::Column(_, options, _) | Opening::Missing(_, options, _)) = &self.0;
-        options
+        &self.options
     }
 
     /// Heals the column and opens it.
     pub(super) fn open(self) -> Result<OpenColumn> {
-        match self.0 {
-            Opening::Column(directory, options, lock) => {
+        let Self { directory, options, lock } = self;
+        match (lock, options.spec) {
+            (Some(lock), _) => {
                 // Before healing, which refuses files with a second hard link.
                 let leftovers = replace::remove_leftovers(&directory, &*lock)?;
                 let mut column = open_locked(directory, lock, options)?;
@@ -101,18 +85,14 @@ impl Locked {
                 column.healed.actions.splice(..0, leftovers.into_iter().map(removed));
                 Ok(column)
             }
-            Opening::Missing(directory, options, spec) => Ok(OpenColumn {
-                directory,
-                conf: Conf::empty(spec, options.allow_backfill),
-                witness: Witness::default(),
-                files: FileStates::new(options.checksums == Checksums::On),
-                fsync_pool: FsyncPool::default(),
-                asides: Asides::default(),
-                healed: HealReport::default(),
-                deferred: Some(Deferred::Column(options.deferred(false))),
-                poisoned: None,
-                lock: None,
-            }),
+            (None, Some(spec)) => {
+                let conf = Conf::empty(spec, options.allow_backfill);
+                let keeps_sums = options.checksums == Checksums::On;
+                let column = OpenColumn::new(directory, conf, Witness::default(), keeps_sums);
+                let deferred = Some(Deferred::Column(options.deferred(false)));
+                Ok(OpenColumn { deferred, ..column })
+            }
+            (None, None) => Err(heal::no_conf(&directory)),
         }
     }
 }
@@ -123,24 +103,7 @@ pub(super) fn open_locked(
     lock: Box<dyn Lock>,
     options: WriterOptions,
 ) -> Result<OpenColumn> {
-    let Opened { conf, witness, healed, in_force } = open_conf(&directory, options)?;
-    let keeps_sums = match options.checksums {
-        Checksums::Off => false,
-        Checksums::WherePresent => directory.has_sums()?,
-        Checksums::On => true,
-    };
-    Ok(OpenColumn {
-        conf,
-        witness,
-        files: FileStates::new(keeps_sums),
-        fsync_pool: FsyncPool::default(),
-        asides: Asides::list(&directory)?,
-        healed,
-        deferred: in_force.map(Deferred::Conf),
-        poisoned: None,
-        lock: Some(lock),
-        directory,
-    })
+    Ok(OpenColumn { lock: Some(lock), ..open(directory, options)? })
 }
 
 fn has_conf(directory: &ColumnDir) -> Result<bool> {
@@ -176,29 +139,27 @@ fn take_lock(directory: &ColumnDir) -> Result<Box<dyn Lock>> {
 /// 3. replace the confs of the others.
 ///
 /// An error in step 1 or 2 changes nothing: the created columns are removed again.
-pub(super) fn settle<T, E: From<Error>>(
-    columns: &mut [&mut OpenColumn],
+pub(super) fn settle<'a, T, E: From<Error>>(
+    columns: impl IntoIterator<Item = &'a mut OpenColumn>,
     last_check: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, E> {
-    let mut made = Vec::new();
-    for (index, column) in columns.iter().enumerate() {
-        if let Some(Deferred::Column(options)) = column.deferred {
-            made.push(Made::new(index, column.directory.clone(), options));
+    let (mut made, mut others) = (Vec::new(), Vec::new());
+    for column in columns {
+        match column.deferred {
+            Some(Deferred::Column(options)) => made.push(Made::new(column, options)),
+            _ => others.push(column),
         }
     }
     // 1. to 3.
     let settled = make_all(&mut made).map_err(E::from).and_then(|opened| {
         let checked = last_check()?;
-        columns.iter_mut().try_for_each(|column| column.settle_conf())?;
+        others.into_iter().try_for_each(OpenColumn::settle_conf)?;
         Ok((opened, checked))
     });
     match settled {
         Ok((opened, checked)) => {
-            for (Made { index, lock, .. }, opened) in made.into_iter().zip(opened) {
-                let column = &mut *columns[index];
-                let Opened { conf, witness, healed, .. } = opened;
-                (column.conf, column.witness, column.healed) = (conf, witness, healed);
-                (column.lock, column.deferred) = (lock, None);
+            for (Made { column, lock, .. }, opened) in made.into_iter().zip(opened) {
+                *column = OpenColumn { lock, ..opened };
             }
             Ok(checked)
         }
@@ -209,16 +170,14 @@ pub(super) fn settle<T, E: From<Error>>(
     }
 }
 
-fn make_all(columns: &mut [Made]) -> Result<Vec<Opened>> {
+fn make_all(columns: &mut [Made<'_>]) -> Result<Vec<OpenColumn>> {
     columns.iter_mut().try_for_each(Made::lock)?;
-    columns.iter_mut().map(Made::open).collect()
+    columns.iter_mut().map(|made| made.open()).collect()
 }
 
 /// A column that is being created.
-struct Made {
-    /// Position of its [`OpenColumn`] in the caller's list.
-    index: usize,
-    directory: ColumnDir,
+struct Made<'a> {
+    column: &'a mut OpenColumn,
     options: WriterOptions,
     lock: Option<Box<dyn Lock>>,
     /// The directories created for it.
@@ -227,34 +186,36 @@ struct Made {
     before: Vec<String>,
 }
 
-impl Made {
-    fn new(index: usize, directory: ColumnDir, options: WriterOptions) -> Self {
-        let (lock, directories, before) = (None, Vec::new(), Vec::new());
-        Self { index, directory, options, lock, directories, before }
+impl<'a> Made<'a> {
+    fn new(column: &'a mut OpenColumn, options: WriterOptions) -> Self {
+        Self { column, options, lock: None, directories: Vec::new(), before: Vec::new() }
     }
 
     fn lock(&mut self) -> Result<()> {
-        self.directory.create_dirs(&mut self.directories)?;
-        self.lock = Some(take_lock(&self.directory)?);
-        self.before = self.directory.names()?;
+        let directory = &self.column.directory;
+        directory.create_dirs(&mut self.directories)?;
+        self.lock = Some(take_lock(directory)?);
+        self.before = directory.names()?;
         Ok(())
     }
 
     /// Writes the conf of an empty column.
-    fn open(&mut self) -> Result<Opened> {
+    fn open(&self) -> Result<OpenColumn> {
+        let directory = &self.column.directory;
         // The caller has acted on the column being missing.
-        if self.directory.read_conf()?.is_some_and(|conf| conf.highest.is_some()) {
+        if directory.read_conf()?.is_some_and(|conf| conf.highest.is_some()) {
             let source = io::Error::other(
                 "another process has created it and written to it in the meantime; start again",
             );
-            return Err(Error::io(self.directory.path(), "make the column", source));
+            return Err(Error::io(directory.path(), "make the column", source));
         }
-        open_conf(&self.directory, self.options)
+        open(directory.clone(), self.options)
     }
 
     /// Undoes the creation. Files that cannot be removed stay; they form an empty column or directory.
     fn take_away(self) {
-        let Self { directory, lock, directories, before, .. } = self;
+        let Self { column, lock, directories, before, .. } = self;
+        let directory = &column.directory;
         if lock.is_some() {
             let is_new = |name: &String| !before.contains(name);
             for name in directory.names().into_iter().flatten().filter(is_new) {
@@ -271,21 +232,32 @@ impl Made {
     }
 }
 
-/// Heals a column whose lock is held, or creates it if it is missing.
-fn open_conf(directory: &ColumnDir, options: WriterOptions) -> Result<Opened> {
+/// Heals and opens a column, or creates it if it is missing. The caller holds its lock.
+fn open(directory: ColumnDir, options: WriterOptions) -> Result<OpenColumn> {
     let mut witness = directory.read_witness()?;
     if options.restore_conf {
-        restore_conf(directory, &mut witness)?;
+        restore_conf(&directory, &mut witness)?;
     }
-    match directory.read_conf()? {
-        Some(conf) => open_existing(directory, conf, witness, options),
-        None => create(directory, witness, options),
-    }
+    let (conf, healed, deferred) = match directory.read_conf()? {
+        Some(conf) => open_existing(&directory, conf, &mut witness, &options)?,
+        None => create(&directory, &mut witness, &options)?,
+    };
+    let keeps_sums = match options.checksums {
+        Checksums::Off => false,
+        Checksums::WherePresent => directory.has_sums()?,
+        Checksums::On => true,
+    };
+    let asides = Asides::list(&directory)?;
+    let column = OpenColumn::new(directory, conf, witness, keeps_sums);
+    Ok(OpenColumn { asides, healed, deferred, ..column })
 }
+
+/// A conf, what was healed, and what is deferred.
+type Opened = (Conf, HealReport, Option<Deferred>);
 
 /// Creates the conf of an empty column. Fails if the directory has data files but no conf: the conf was
 /// lost, and an empty conf would make healing remove the data.
-fn create(directory: &ColumnDir, mut witness: Witness, options: WriterOptions) -> Result<Opened> {
+fn create(directory: &ColumnDir, witness: &mut Witness, options: &WriterOptions) -> Result<Opened> {
     let spec = match options.spec {
         Some(spec) if directory.slot_files()?.is_empty() => spec,
         _ => return Err(heal::no_conf(directory)),
@@ -308,26 +280,25 @@ fn create(directory: &ColumnDir, mut witness: Witness, options: WriterOptions) -
     // Before the conf exists: a process that finds a conf relies on durable directory entries above it.
     directory.sync_parent()?;
     directory.sync_ancestors()?;
-    conf_file::replace_alone(directory, &mut witness, None, conf)?;
-    let healed = HealReport::new(actions, Vec::new());
-    Ok(Opened { conf, witness, healed, in_force: None })
+    conf_file::replace_alone(directory, witness, None, conf)?;
+    Ok((conf, HealReport::new(actions, Vec::new()), None))
 }
 
 fn open_existing(
     directory: &ColumnDir,
     conf: Conf,
-    mut witness: Witness,
-    options: WriterOptions,
+    witness: &mut Witness,
+    options: &WriterOptions,
 ) -> Result<Opened> {
     if let Some(wanted) = options.spec {
         check_spec(directory.file_path(names::CONF), wanted, conf.spec)?;
     }
     heal::flush_trusted(directory, &conf)?;
     let asides = Asides::list(directory)?.paths(directory);
-    let actions = heal::examine_witnessed(directory, &conf, &witness, &options)?;
+    let actions = heal::examine_witnessed(directory, &conf, witness, options)?;
     heal::apply(directory, &conf, &actions)?;
     if actions.iter().any(|action| matches!(action, HealAction::ClearedWitness { .. }))
-        && let Some(mut check) = conf_file::settle(directory, &mut witness, &conf)?
+        && let Some(mut check) = conf_file::settle(directory, witness, &conf)?
     {
         check.sync()?;
     }
@@ -346,13 +317,13 @@ fn open_existing(
         == (conf.spec, conf.allows_backfill(), conf.backfill_target());
     let healed = HealReport::new(actions, asides);
     if is_as_asked {
-        return Ok(Opened { conf, witness, healed, in_force: None });
+        return Ok((conf, healed, None));
     }
     if options.is_deferred {
-        return Ok(Opened { conf: asked, witness, healed, in_force: Some(conf) });
+        return Ok((asked, healed, Some(Deferred::Conf(conf))));
     }
-    conf_file::replace_alone(directory, &mut witness, Some(&conf), asked)?;
-    Ok(Opened { conf: asked, witness, healed, in_force: None })
+    conf_file::replace_alone(directory, witness, Some(&conf), asked)?;
+    Ok((asked, healed, None))
 }
 
 /// Replaces the conf by the newest one in the witness that fits the files.

@@ -13,9 +13,9 @@ pub struct WriterOptions {
     pub(super) checksums: Checksums,
     pub(super) door: Option<Door>,
     pub(super) is_deferred: bool,
-    discard: bool,
+    pub(super) discard: bool,
     pub(super) restore_conf: bool,
-    orphans_aside: bool,
+    pub(super) orphans_aside: bool,
 }
 
 /// Whether checksums of new records are kept beside them: `data_00000.sum` beside `data_00000`
@@ -99,13 +99,5 @@ impl WriterOptions {
     #[must_use]
     pub(crate) fn deferred(self, is_deferred: bool) -> Self {
         Self { is_deferred, ..self }
-    }
-
-    pub(super) fn discards(&self) -> bool {
-        self.discard
-    }
-
-    pub(super) fn puts_orphans_aside(&self) -> bool {
-        self.orphans_aside
     }
 }

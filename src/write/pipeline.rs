@@ -15,6 +15,7 @@ use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Arc, Mutex, PoisonError};
 use crate::write::batch::{Batch, Committed, Form};
 use crate::write::door::Door;
+use crate::write::group_commit::RecordJob;
 use crate::write::queue::{Gate, Queue};
 use crate::write::rules;
 use crate::write::ticket::Ticket;
@@ -186,6 +187,15 @@ impl Pipeline {
         self.submit_records(self.encode(self.check(items)?)?, false)
     }
 
+    /// Waits until everything submitted before is answered, and durable unless its own answer is an error.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`], [`Error::Io`] if the writer failed; [`Error::ShuttingDown`].
+    pub fn sync(&self) -> Result<()> {
+        // A job without records is answered after all commits before it.
+        self.submit(Vec::new())?.wait().map(drop)
+    }
+
     /// [`Pipeline::submit`] without blocking.
     ///
     /// # Errors
@@ -270,8 +280,8 @@ impl Pipeline {
         if spec.compression == Compression::None {
             rules::check_stored_len(slot, byte_len)?;
         }
-        let work = Work::Stream { slot, byte_len, source };
-        self.shared.enter(Job { work, door: self.door, bytes: 0, answer: Box::new(answer) })
+        let work = Work::Stream { slot, byte_len, source, door: self.door };
+        self.shared.enter(Job { work, bytes: 0, answer: Box::new(answer) })
     }
 
     /// Stores one value from a stream with [`Pipeline::submit_from`], and waits.
@@ -303,6 +313,25 @@ impl Pipeline {
         self.submit(items)?.wait()
     }
 
+    /// Stores any ascending run of slots with [`Pipeline::submit_bulk`], and waits.
+    ///
+    /// # Errors
+    /// As [`Pipeline::submit_bulk`]; the first error of a job, while the others may be stored.
+    pub fn put_bulk(&self, items: Vec<(Slot, Vec<u8>)>) -> Result<Committed> {
+        let mut done = Ok(Committed::default());
+        for ticket in self.submit_bulk(items)? {
+            let stored = ticket.wait();
+            done = done.and_then(|Committed { written, unchanged }| {
+                let stored = stored?;
+                Ok(Committed {
+                    written: written + stored.written,
+                    unchanged: unchanged + stored.unchanged,
+                })
+            });
+        }
+        done
+    }
+
     /// Stops accepting jobs, finishes and answers the queued ones, and returns the writer. Returns `None`
     /// to all but the first caller. Also returns `None`, without waiting, inside an answer callback.
     #[must_use = "dropping the writer releases its lock"]
@@ -329,8 +358,8 @@ impl Pipeline {
 
     fn job(&self, batch: Batch<'static>, may_split: bool, answer: OnAnswer) -> Job {
         let bytes = batch.byte_len();
-        let work = Work::Records { records: batch.into_records(), may_split };
-        Job { work, door: self.door, bytes, answer }
+        let job = RecordJob { records: batch.into_records(), may_split, door: self.door };
+        Job { work: Work::Records(job), bytes, answer }
     }
 }
 

@@ -16,13 +16,12 @@ use crate::slot::{FileId, Slot};
 use crate::sync::channel::Receiver;
 use crate::sync::thread;
 use crate::sync::{Arc, Mutex, OnceLock, PoisonError};
-use crate::write::batch::{Batch, Committed};
-use crate::write::commit::Record;
+use crate::write::batch::{Batch, Committed, Finished};
 use crate::write::compare::same_value;
 use crate::write::door::Door;
-use crate::write::group_commit::{self, GroupCommit, GroupPlan, Order};
+use crate::write::group_commit::{self, GroupCommit, GroupPlan, JobPlan, RecordJob};
 use crate::write::queue::{CloseAtEnd, Gate};
-use crate::write::writer::{Streamed, Writer};
+use crate::write::writer::Writer;
 
 /// One commit, as reported to [`PipelineOptions::on_commit`](crate::PipelineOptions::on_commit).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,18 +51,20 @@ pub(super) type OnAnswer = Box<dyn FnOnce(Result<Committed>) + Send>;
 
 pub(super) struct Job {
     pub(super) work: Work,
-    /// The door that checks the job's slots, and for a stream also its value.
-    pub(super) door: Option<Door>,
     /// Bytes of payload that the job holds in memory.
     pub(super) bytes: u64,
     pub(super) answer: OnAnswer,
 }
 
 pub(super) enum Work {
-    /// Checked and encoded records. `may_split`: they may go into several commits.
-    Records { records: Vec<Record<'static>>, may_split: bool },
+    Records(RecordJob<'static>),
     /// One value that is read while it is written, in a separate commit.
-    Stream { slot: Slot, byte_len: u64, source: Box<dyn Read + Send> },
+    Stream {
+        slot: Slot,
+        byte_len: u64,
+        source: Box<dyn Read + Send>,
+        door: Option<Door>,
+    },
 }
 
 impl Job {
@@ -73,7 +74,7 @@ impl Job {
 
     fn first_slot(&self) -> Option<Slot> {
         match &self.work {
-            Work::Records { records, .. } => records.first().map(|(slot, _)| *slot),
+            Work::Records(job) => job.slots().next(),
             Work::Stream { slot, .. } => Some(*slot),
         }
     }
@@ -133,11 +134,8 @@ impl Worker {
             // Jobs before a stream are committed before it, and jobs after it afterwards.
             let before = waiting.iter().position(Job::is_stream).unwrap_or(waiting.len());
             let rest = waiting.split_off(before.max(1));
-            let mut jobs = std::mem::replace(&mut waiting, rest);
-            match jobs.pop_if(|job| job.is_stream()) {
-                Some(stream) => self.commit_stream(stream),
-                None => self.commit_records(jobs, &mut waiting),
-            }
+            let jobs = std::mem::replace(&mut waiting, rest);
+            self.commit(jobs, &mut waiting);
         }
     }
 
@@ -169,33 +167,50 @@ impl Worker {
         }
     }
 
-    /// Commits jobs in as few commits as the rules allow, and answers each when it is durable. Before the
-    /// last commit, takes further jobs into `waiting`: the conf of the last commit already names the sealed
-    /// file that they fill.
-    fn commit_records(&mut self, jobs: Vec<Job>, waiting: &mut Vec<Job>) {
-        let (mut works, mut doors, mut answers) = (Vec::new(), Vec::new(), Vec::new());
-        for Job { work, door, bytes, answer } in jobs {
-            works.push(work);
-            doors.push(door);
-            answers.push(Some((answer, bytes)));
+    /// Commits one stream, or several jobs of records.
+    fn commit(&mut self, jobs: Vec<Job>, waiting: &mut Vec<Job>) {
+        let (mut records, mut answers) = (Vec::new(), Vec::new());
+        for Job { work, bytes, answer } in jobs {
+            match work {
+                Work::Stream { slot, byte_len, mut source, door } => {
+                    let put = |writer: &mut Writer| {
+                        writer.put_from_through(door, slot, byte_len, &mut *source)
+                    };
+                    let committed = self.measure(1, put);
+                    self.gate.leave(bytes);
+                    answer(committed);
+                }
+                Work::Records(job) => {
+                    records.push(job);
+                    answers.push(Some((answer, bytes)));
+                }
+            }
         }
         let gate = Arc::clone(&self.gate);
-        let mut answer = |position: usize, outcome: Result<Committed>| {
+        let answer = |position: usize, outcome: Result<Committed>| {
             if let Some((answer, bytes)) = answers[position].take() {
                 gate.leave(bytes);
                 answer(outcome);
             }
         };
+        self.commit_records(&records, answer, waiting);
+    }
+
+    /// Commits jobs in as few commits as the rules allow, and answers each when it is durable. Before the
+    /// last commit, takes further jobs into `waiting`: the conf of the last commit already names the sealed
+    /// file that they fill.
+    fn commit_records(
+        &mut self,
+        jobs: &[RecordJob<'static>],
+        mut answer: impl FnMut(usize, Result<Committed>),
+        waiting: &mut Vec<Job>,
+    ) {
         if let Err(refused) = self.writer.column.check_writable() {
-            return (0..works.len()).for_each(|job| answer(job, Err(refused.clone())));
+            return (0..jobs.len()).for_each(|job| answer(job, Err(refused.clone())));
         }
-        let planned: Vec<_> = works.iter().map(Work::planned).collect();
-        let plan = plan(&mut self.writer, &planned, &doors);
-        let answered_after = plan.answered_after();
-        let GroupPlan { commits, jobs: mut plans, .. } = plan;
-        for (job, plan) in plans.iter_mut().enumerate().filter(|(_, plan)| plan.commits.is_empty())
-        {
-            answer(job, plan.take_outcome());
+        let GroupPlan { commits, jobs: plans, .. } = plan(&mut self.writer, jobs);
+        for (job, plan) in plans.iter().enumerate().filter(|(_, plan)| plan.commits.is_empty()) {
+            answer(job, plan.outcome.clone());
         }
         let fills: Vec<_> = commits.iter().map(|commit| commit.fills.sealed()).collect();
         let mut failed: Vec<Option<Error>> = vec![None; commits.len()];
@@ -211,61 +226,43 @@ impl Worker {
             };
             let records = records.into_iter().map(|(slot, stored)| (slot, stored.into()));
             let batch = Batch::encoded(records.collect()).followed_by(next);
-            let jobs = &answered_after[index];
-            failed[index] = self.commit(batch, jobs.len() as u64).err();
-            for job in jobs {
-                let plan = &mut plans[*job];
+            let ends_here = |plan: &JobPlan| plan.commits.last() == Some(&index);
+            let answered = plans.iter().filter(|plan| ends_here(plan)).count();
+            let put = |writer: &mut Writer| {
+                writer.column.check_writable()?;
+                batch.write(&mut writer.column)?.finish()
+            };
+            failed[index] = self.measure(answered as u64, put).err();
+            for (job, plan) in plans.iter().enumerate().filter(|(_, plan)| ends_here(plan)) {
                 let error = plan.commits.iter().find_map(|commit| failed[*commit].clone());
-                answer(*job, error.map_or_else(|| plan.take_outcome(), Err));
+                answer(job, error.map_or_else(|| plan.outcome.clone(), Err));
             }
         }
     }
 
-    fn commit(&mut self, batch: Batch<'_>, jobs: u64) -> Result<()> {
-        let (started, before, bytes) = (Instant::now(), self.target(), batch.byte_len());
-        let column = &mut self.writer.column;
-        let committed = column
-            .check_writable()
-            .and_then(|()| batch.write(column)?.commit_timed())
-            .map(|(committed, flush)| Streamed { committed, bytes, flush });
-        self.committed(&committed, jobs, started, before);
-        committed.map(drop)
-    }
-
-    /// Commits one value that is read while it is written, and answers its job.
-    fn commit_stream(&mut self, job: Job) {
-        let Work::Stream { slot, byte_len, mut source } = job.work else { return };
-        let (started, before) = (Instant::now(), self.target());
-        let committed = self.writer.put_from_through(job.door, slot, byte_len, &mut *source);
-        self.committed(&committed, 1, started, before);
-        self.gate.leave(job.bytes);
-        (job.answer)(committed.map(|streamed| streamed.committed));
-    }
-
-    /// Publishes the outcome of a commit before its jobs are answered.
-    fn committed(
-        &self,
-        outcome: &Result<Streamed>,
+    /// Makes a commit that answers `jobs` jobs, and publishes its outcome before they are answered.
+    fn measure(
+        &mut self,
         jobs: u64,
-        started: Instant,
-        before: Option<FileId>,
-    ) {
+        commit: impl FnOnce(&mut Writer) -> Result<Finished>,
+    ) -> Result<Committed> {
+        let (started, before) = (Instant::now(), self.target());
+        let finished = commit(&mut self.writer);
         self.status.note(&self.writer);
-        let (Some(on_commit), Ok(Streamed { committed, bytes, flush })) =
-            (&self.on_commit, outcome)
-        else {
-            return;
-        };
-        if committed.written > 0 {
+        let Finished { committed, bytes, flush } = finished?;
+        if committed.written > 0
+            && let Some(on_commit) = &self.on_commit
+        {
             on_commit(&CommitInfo {
                 records: committed.written,
                 jobs,
-                bytes: *bytes,
+                bytes,
                 elapsed: started.elapsed(),
-                flush: *flush,
+                flush,
                 switched_file: self.target() != before,
             });
         }
+        Ok(committed)
     }
 
     fn target(&self) -> Option<FileId> {
@@ -273,42 +270,18 @@ impl Worker {
     }
 }
 
-impl Work {
-    fn planned(&self) -> group_commit::Job<'_> {
-        match self {
-            Self::Records { records, may_split } => {
-                group_commit::Job { records, may_split: *may_split }
-            }
-            Self::Stream { .. } => group_commit::Job { records: &[], may_split: false },
-        }
-    }
-}
-
 /// Checks jobs against the column and their doors, and plans their commits.
-fn plan<'a>(
-    writer: &mut Writer,
-    jobs: &[group_commit::Job<'a>],
-    doors: &[Option<Door>],
-) -> GroupPlan<'a> {
+fn plan<'a>(writer: &mut Writer, jobs: &'a [RecordJob<'a>]) -> GroupPlan<'a> {
     let Writer { column, archive, .. } = writer;
     let compression = column.conf.spec.compression;
-    let look_up = |(job, door): (&group_commit::Job<'_>, &Option<Door>)| {
-        archive.look_up(column, *door, job.records.last().map(|(slot, _)| *slot))
-    };
-    let looked_up: Vec<_> = jobs.iter().zip(doors).map(look_up).collect();
-    let admits = |job: usize, highest: Option<Slot>| {
-        looked_up[job].clone()?;
-        let slots = jobs[job].records.iter().map(|(slot, _)| *slot);
-        archive.check_looked_up(highest, doors[job], slots)
-    };
-    let has_door = doors.iter().any(Option::is_some);
-    let order = if has_door { Order::LowerSlotsFirst } else { Order::AsTheyCame };
+    let admits =
+        |job: &RecordJob<'_>, highest| archive.check_slots(column, highest, job.door, job.slots());
     let holds = |slot, stored: &[u8]| {
         let has_record = column.entry(slot)? != 0;
         Ok(has_record && column.holds(slot, &mut *decode::decoder(stored, compression))?)
     };
     let same = |left: &[u8], right: &[u8]| same_value(left, right, compression);
-    group_commit::plan(&column.conf, jobs, order, holds, same, admits)
+    group_commit::plan(&column.conf, jobs, holds, same, admits)
 }
 
 /// The sealed file of the first job that fills one.

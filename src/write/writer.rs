@@ -3,14 +3,13 @@
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::files::disk::{Disk, OsDisk};
 use crate::format::conf::Conf;
 use crate::read::{Reader, ReaderOptions};
 use crate::slot::Slot;
-use crate::write::batch::{self, ArchiveHighest, Batch, Committed, Form, Prepared};
+use crate::write::batch::{self, ArchiveHighest, Batch, Committed, Finished, Form, Prepared};
 use crate::write::bulk::{BulkCommit, BulkError, BulkReport};
 use crate::write::column_dir::ColumnDir;
 use crate::write::conf_file;
@@ -81,7 +80,7 @@ impl Writer {
     /// # Errors
     /// As [`Writer::open`].
     pub(crate) fn settle(&mut self) -> Result<()> {
-        settle(&mut [self], || Ok(()))
+        settle([self], || Ok(()))
     }
 
     /// Whether the column is still to be created.
@@ -232,7 +231,7 @@ impl Writer {
         slot: Slot,
         byte_len: u64,
         source: &mut dyn Read,
-    ) -> Result<Streamed> {
+    ) -> Result<Finished> {
         self.column.check_writable()?;
         rules::check_slots([slot].into_iter())?;
         rules::check_value_len(self.conf().spec, slot, byte_len)?;
@@ -240,16 +239,15 @@ impl Writer {
         if let Some(door) = door {
             head = batch::read_head(&self.column, slot, byte_len, source)?;
             door.check_value(slot, &head, byte_len)?;
-            self.archive.check_slots(&self.column, Some(door), [slot].into_iter())?;
+            let highest = self.column.conf.highest;
+            self.archive.check_slots(&self.column, highest, Some(door), [slot].into_iter())?;
         }
         let mut source = head.as_slice().chain(source);
         let Some(batch) = Batch::of_source(&self.column, slot, byte_len, &mut source)? else {
             let committed = Committed { written: 0, unchanged: 1 };
-            return Ok(Streamed { committed, bytes: 0, flush: Duration::ZERO });
+            return Ok(Finished { committed, ..Finished::default() });
         };
-        let bytes = batch.byte_len();
-        let (committed, flush) = batch.write(&mut self.column)?.commit_timed()?;
-        Ok(Streamed { committed, bytes, flush })
+        batch.write(&mut self.column)?.finish()
     }
 
     /// Stores any ascending run of slots in as few commits as the rules allow: the gaps, one commit per
@@ -301,26 +299,17 @@ impl Writer {
         self.column.check_writable()?;
         let records = items.iter().map(|(slot, value)| (*slot, value.as_ref().into()));
         let batch = Batch::check(records.collect(), form, self.conf().spec, self.door)?;
-        self.archive.check_slots(&self.column, self.door, batch.slots())?;
+        let highest = self.column.conf.highest;
+        self.archive.check_slots(&self.column, highest, self.door, batch.slots())?;
         Ok(batch)
     }
 }
 
-/// The commit of one value that was read from a stream.
-pub(super) struct Streamed {
-    pub(super) committed: Committed,
-    /// Bytes of payload written.
-    pub(super) bytes: u64,
-    /// Time that the commit spent waiting for its flushes.
-    pub(super) flush: Duration,
-}
-
 /// [`Writer::settle`] for several columns, in the order of their locks, with a last check before any
 /// conf is replaced.
-pub(crate) fn settle<T, E: From<Error>>(
-    writers: &mut [&mut Writer],
+pub(crate) fn settle<'a, T, E: From<Error>>(
+    writers: impl IntoIterator<Item = &'a mut Writer>,
     last_check: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, E> {
-    let mut columns: Vec<_> = writers.iter_mut().map(|writer| &mut writer.column).collect();
-    opening::settle(&mut columns, last_check)
+    opening::settle(writers.into_iter().map(|writer| &mut writer.column), last_check)
 }
