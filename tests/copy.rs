@@ -70,7 +70,7 @@ fn assert_clean(root: &Path) {
         let mut report = |finding: coldstore::verify::Finding| {
             damage.extend((finding.severity == Severity::Damage).then_some(finding));
         };
-        let options = VerifyOptions { deep: true, ..VerifyOptions::default() };
+        let options = VerifyOptions::default().deep(true);
         verify_column(&directory, None, &options, &mut report).unwrap();
         assert!(damage.is_empty(), "{damage:?}");
     }

@@ -235,14 +235,10 @@ fn attempt(
     assert!(content(&reader(&column)) == *expected, "{what}: not the last commit");
     step.put(&mut writer).unwrap_or_else(|error| panic!("{what}, then enough: {error}"));
     assert!(content(&reader(&column)) == after, "{what}, then enough");
-    let summary = verify_column(
-        &column,
-        None,
-        &VerifyOptions { deep: true, ..VerifyOptions::default() },
-        &mut |finding| {
+    let summary =
+        verify_column(&column, None, &VerifyOptions::default().deep(true), &mut |finding| {
             println!("{finding:?}");
-        },
-    );
+        });
     assert_eq!(summary.unwrap().damages, 0, "{what}");
     drop(writer);
     fs::remove_dir_all(&column).unwrap();

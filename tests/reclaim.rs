@@ -57,7 +57,7 @@ fn values(directory: &Path) -> BTreeMap<u64, Vec<u8>> {
 
 fn findings(directory: &Path) -> Vec<Finding> {
     let mut found = Vec::new();
-    let options = VerifyOptions { deep: true, ..VerifyOptions::default() };
+    let options = VerifyOptions::default().deep(true);
     verify_column(directory, None, &options, &mut |finding| found.push(finding)).unwrap();
     found
 }

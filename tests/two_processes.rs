@@ -569,14 +569,10 @@ fn check_the_end(kind: Kind, column: &Path) -> u64 {
     let view = reader(column).view();
     assert_eq!(show(kind, &view), before, "healing changed what is there");
     let mut findings = Vec::new();
-    let summary = verify_column(
-        column,
-        None,
-        &VerifyOptions { deep: true, ..VerifyOptions::default() },
-        &mut |finding| {
+    let summary =
+        verify_column(column, None, &VerifyOptions::default().deep(true), &mut |finding| {
             findings.push(format!("{finding:?}"));
-        },
-    );
+        });
     let summary = summary.unwrap();
     assert_eq!(summary.damages, 0, "{findings:?}");
     assert_eq!(summary.records, before.len() as u64);

@@ -32,7 +32,7 @@ const VALUE_BYTES: usize = 10_000;
 const RECORD_BYTES: u64 = 8 + VALUE_BYTES as u64;
 
 fn options() -> VerifyOptions {
-    VerifyOptions { deep: true, ..VerifyOptions::default() }
+    VerifyOptions::default().deep(true)
 }
 
 fn verify(dir: &Path) -> (Summary, Vec<Finding>) {
@@ -41,7 +41,7 @@ fn verify(dir: &Path) -> (Summary, Vec<Finding>) {
 
 fn verify_as(dir: &Path, column: Option<Column>) -> (Summary, Vec<Finding>) {
     let mut findings = Vec::new();
-    let options = VerifyOptions { column, ..options() };
+    let options = options().column(column);
     let summary = verify_column(dir, None, &options, &mut |finding| findings.push(finding));
     (summary.unwrap(), findings)
 }

@@ -3,26 +3,17 @@
 use std::path::PathBuf;
 
 use super::gap::Orphan;
-use super::value::ValueStream;
-use super::{Finding, Found, Severity, VerifyOptions, finding, hex};
-use crate::column::{Column, Compression};
+use super::record::Header;
+use super::{Finding, Found, Severity, VerifyOptions, hex};
 use crate::error::{CorruptItem, Error, Result};
 use crate::files::pread::{PreadFile, Unreadable};
 use crate::format::names;
 use crate::format::offsets::{OffsetTable, TABLE_BYTES, entry_offset};
-use crate::format::record::{
-    FIRST_RECORD_OFFSET, HEADER_BYTES, RecordFault, RecordTag, VERSION_RECORD,
-};
-use crate::format::sums::{
-    RecordSum, SUMS_BYTES, SUMS_HEADER_BYTES, SumEntry, SumTable, SumVerdict, sum_entry_offset,
-};
+use crate::format::record::{FIRST_RECORD_OFFSET, RecordFault, VERSION_RECORD};
+use crate::format::sums::{SUMS_BYTES, SUMS_HEADER_BYTES, SumTable};
 use crate::read::Unmapped;
-use crate::read::sums;
 use crate::read::unmapped::UnmappedFile;
 use crate::slot::{FileId, Slot};
-
-/// Length in bytes of a block root or state root.
-const ROOT_BYTES: usize = 32;
 
 /// The checksums of a file.
 pub(super) struct Sums {
@@ -43,7 +34,7 @@ pub(super) struct FileCheck<'a> {
     pub(super) data: Option<PreadFile>,
     pub(super) bound: u64,
     pub(super) sums: Option<Sums>,
-    vouched: Vouched,
+    pub(super) vouched: Vouched,
     /// A crash leaves no bytes below the length that no slot refers to.
     pub(super) is_strict: bool,
     pub(super) allows_backfill: bool,
@@ -78,12 +69,13 @@ impl FileCheck<'_> {
     ) -> Result<Found> {
         let (files, conf) = (column.files(), column.conf());
         let mut found = Found::default();
-        let path = files.data_path(file_id);
         // 1.
         let UnmappedFile { table, is_known, table_len, unreadable, data, bound } =
             match column.file(file_id) {
                 Ok(file) => file,
-                Err(error) => return found.error(&path, None, error).map(|()| found),
+                Err(error) => {
+                    return found.error(&files.data_path(file_id), None, error).map(|()| found);
+                }
             };
         found.unreadable(&unreadable);
         // Backfill may have been turned on since.
@@ -106,7 +98,7 @@ impl FileCheck<'_> {
             orphans: Vec::new(),
         };
         if let Err(error) = check.all(table_len) {
-            check.found.error(&path, None, error)?;
+            check.error(None, error)?;
         }
         if let Some(data) = check.data.take() {
             check.tell_unreadable(&data);
@@ -138,30 +130,23 @@ impl FileCheck<'_> {
         };
         // A file without records may have been in creation when its writer stopped.
         if self.bound > FIRST_RECORD_OFFSET {
-            let path = self.column.files().offset_path(self.file_id);
             let wanted = format!("{TABLE_BYTES} bytes, because there are committed records");
             let found = format!("{byte_len} bytes: the entries past them are lost");
-            let short = finding(Severity::Damage, path, CorruptItem::OffsetLength, wanted, found);
-            self.found.push(Finding { offset: Some(byte_len), ..short });
+            let short = self.finding(Severity::Damage, CorruptItem::OffsetLength, wanted, found);
+            self.found.push(short.at(byte_len));
         }
     }
 
     fn tail(&mut self) -> Result<()> {
-        let files = self.column.files();
-        let status = files.directory.status(&names::data_file(self.file_id))?;
+        let directory = &self.column.files().directory;
+        let status = directory.status(&names::data_file(self.file_id))?;
         let uncommitted = status.map_or(0, |status| status.byte_len.saturating_sub(self.bound));
         if uncommitted > 0 {
             let wanted = format!("an end at the committed {} bytes", self.bound);
             let bytes = if uncommitted == 1 { "byte" } else { "bytes" };
             let found = format!("{uncommitted} uncommitted {bytes}");
-            let tail = finding(
-                Severity::Note,
-                files.data_path(self.file_id),
-                CorruptItem::DataFile,
-                wanted,
-                found,
-            );
-            self.found.push(Finding { offset: Some(self.bound), ..tail });
+            let tail = self.finding(Severity::Note, CorruptItem::DataFile, wanted, found);
+            self.found.push(tail.at(self.bound));
         }
         Ok(())
     }
@@ -172,15 +157,8 @@ impl FileCheck<'_> {
             Ok(found) if !found.is_empty() && found != VERSION_RECORD => hex(found),
             _ => return Ok(()),
         };
-        let path = self.column.files().data_path(self.file_id);
-        let wrong = finding(
-            Severity::Damage,
-            path,
-            CorruptItem::VersionRecord,
-            hex(&VERSION_RECORD),
-            found,
-        );
-        self.found.push(Finding { offset: Some(0), ..wrong });
+        let (item, wanted) = (CorruptItem::VersionRecord, hex(&VERSION_RECORD));
+        self.found.push(self.finding(Severity::Damage, item, wanted, found).at(0));
         Ok(())
     }
 
@@ -193,27 +171,25 @@ impl FileCheck<'_> {
             Err(error) if highest_is_known => Err(error),
             Ok(Some(largest)) => match self.header(largest)? {
                 Header::Unreadable => Ok(()),
-                Header::Of(byte_len) => {
-                    let end = largest.saturating_add(HEADER_BYTES).saturating_add(byte_len);
-                    let end = Some(end).filter(|end| *end <= self.bound);
-                    files.check_last_record(conf, largest, end)
-                }
+                Header::EndsAt(end) => files.check_last_record(
+                    conf,
+                    largest,
+                    Some(end).filter(|end| *end <= self.bound),
+                ),
                 Header::Fault(_) => files.check_last_record(conf, largest, None),
             },
             _ => Ok(()),
         };
-        let path = files.data_path(self.file_id);
-        fits.or_else(|error| self.found.error(&path, None, error))
+        fits.or_else(|error| self.error(None, error))
     }
 
     /// Reads the checksum file. If it cannot be read, reports that; the records are checked without it.
     fn sum_table(&mut self) -> Result<Option<Sums>> {
         let name = names::sums_file(self.file_id);
-        let path = self.column.files().directory.file_path(&name);
         let (bytes, unreadable) = match self.column.small_file(&name, SUMS_BYTES as u64 + 1) {
             Ok(Some(read)) => read,
             Ok(None) => return Ok(None),
-            Err(error) => return self.found.error(&path, None, error).map(|()| None),
+            Err(error) => return self.error(None, error).map(|()| None),
         };
         self.found.unreadable(&unreadable);
         let record_type = self.column.conf().spec.record_type;
@@ -225,7 +201,7 @@ impl FileCheck<'_> {
         let broken = is_read.then(|| {
             let wanted = format!("{SUMS_BYTES} bytes with an intact header");
             let found = format!("{} bytes: only entries that match a record count", bytes.len());
-            finding(Severity::Note, path, CorruptItem::ChecksumFile, wanted, found)
+            self.finding(Severity::Note, CorruptItem::ChecksumFile, wanted, found)
         });
         Ok(Some(Sums { table, is_whole: false, broken }))
     }
@@ -233,15 +209,12 @@ impl FileCheck<'_> {
     /// The entries that point below the bound, sorted by offset, and those that point to or past it.
     #[expect(clippy::type_complexity, reason = "two lists of the same type")]
     fn entries(&mut self) -> Result<(Vec<(u64, Slot)>, Vec<(u64, Slot)>)> {
-        let (mut records, mut nowhere) = (Vec::new(), Vec::new());
-        let (files, tag) = (self.column.files(), self.tag());
+        let (mut records, mut nowhere, mut inside) = (Vec::new(), Vec::new(), Vec::new());
         let mut largest: Option<(u64, Slot)> = None;
         for (index, entry) in self.table.records() {
             let slot = self.file_id.slot_at(index);
             if entry < FIRST_RECORD_OFFSET {
-                let fault = RecordFault::InVersionRecord;
-                let error = files.no_record(tag, slot, (entry, self.bound), fault);
-                self.found.error(&files.offset_path(self.file_id), Some(slot), error)?;
+                inside.push((entry, slot));
             } else if entry >= self.bound {
                 nowhere.push((entry, slot));
             } else {
@@ -251,18 +224,15 @@ impl FileCheck<'_> {
                     && !self.allows_backfill
                 {
                     let wanted = format!("more than {largest}, the entry of slot {before}");
-                    let lower = finding(
-                        Severity::Damage,
-                        files.offset_path(self.file_id),
-                        CorruptItem::OffsetEntry,
-                        wanted,
-                        format!("{entry}, although entries rise with the slot without backfill"),
-                    );
-                    let offset = Some(entry_offset(index));
-                    self.found.push(Finding { offset, slot: Some(slot), ..lower });
+                    let found =
+                        format!("{entry}, although entries rise with the slot without backfill");
+                    self.found.push(self.entry_finding(Severity::Damage, slot, wanted, found));
                 }
                 largest = largest.max(Some((entry, slot)));
             }
+        }
+        for (entry, slot) in inside {
+            self.no_record(slot, entry, RecordFault::InVersionRecord)?;
         }
         records.sort_unstable();
         Ok((records, nowhere))
@@ -279,9 +249,8 @@ impl FileCheck<'_> {
                     Some(last) => format!("a record that overlaps that of slot {last}"),
                     None => "a record inside the version record".to_owned(),
                 };
-                let path = self.column.files().data_path(self.file_id);
-                let overlap = finding(Severity::Damage, path, CorruptItem::Record, wanted, found);
-                self.found.push(Finding { offset: Some(entry), slot: Some(slot), ..overlap });
+                let overlap = self.finding(Severity::Damage, CorruptItem::Record, wanted, found);
+                self.found.push(overlap.at(entry).of(slot));
             } else if end_is_known {
                 self.gap(end, entry, last)?;
             }
@@ -297,207 +266,42 @@ impl FileCheck<'_> {
         if end_is_known { self.gap(end, self.bound, last) } else { Ok(()) }
     }
 
-    /// Checks a record, and returns its end offset if that is known.
-    fn record(&mut self, slot: Slot, entry: u64) -> Result<Option<u64>> {
-        let (files, conf) = (self.column.files(), self.column.conf());
-        let path = files.data_path(self.file_id);
-        let is_beyond = Some(slot) > conf.highest;
-        let fault = match self.header(entry)? {
-            Header::Of(byte_len) => {
-                let end = entry.saturating_add(HEADER_BYTES).saturating_add(byte_len);
-                if end <= self.bound {
-                    if !is_beyond {
-                        self.payload(slot, entry, end)?;
-                    }
-                    return Ok(Some(end));
-                }
-                RecordFault::PayloadPastBound(end)
+    /// A finding about an item of this file.
+    pub(super) fn finding(
+        &self,
+        severity: Severity,
+        item: CorruptItem,
+        wanted: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Finding {
+        let name = match item {
+            CorruptItem::OffsetEntry | CorruptItem::OffsetLength => {
+                names::offset_file(self.file_id)
             }
-            Header::Fault(fault) => fault,
-            Header::Unreadable => {
-                self.found.summary.unread_records += 1;
-                return Ok(None);
+            CorruptItem::ChecksumEntry | CorruptItem::ChecksumFile => {
+                names::sums_file(self.file_id)
             }
+            _ => names::data_file(self.file_id),
         };
-        // A record above the highest slot was already reported: the conf does not fit the file.
-        if !is_beyond {
-            let error = files.no_record(self.tag(), slot, (entry, self.bound), fault);
-            self.found.error(&path, Some(slot), error)?;
-        }
-        Ok(None)
+        let path = self.column.files().directory.file_path(&name);
+        Finding::new(severity, path, item, wanted, found)
     }
 
-    /// Checks the payload of a record, which lies within the bound.
-    fn payload(&mut self, slot: Slot, entry: u64, end: u64) -> Result<()> {
-        let (files, spec) = (self.column.files(), self.column.conf().spec);
-        let path = files.data_path(self.file_id);
-        let byte_len = end - entry - HEADER_BYTES;
-        if spec.compression == Compression::None
-            && byte_len > spec.max_value_bytes
-            && let Err(error) = files.check_len(slot, entry, byte_len)
-        {
-            return self.found.error(&path, Some(slot), error);
-        }
-        let kept = self.kept(slot);
-        let is_bound = kept != SumEntry::default() && self.vouches(entry);
-        let column = self.options.column.filter(|_| !is_bound);
-        let mut value = ValueStream::new(spec.compression, column, self.options.deep);
-        let Some(sum) = self.sum_of(slot, (entry, end), &mut value)? else {
-            self.found.summary.unread_records += 1;
-            return Ok(());
-        };
-        let before = self.found.summary.damages;
-        let is_compared = self.compare(kept, slot, entry, sum)?;
-        let decoded = match value.finish() {
-            Err(fault) => {
-                let wanted = format!("snappy frames of the value of slot {slot}");
-                let at = entry.saturating_add(HEADER_BYTES);
-                Err(Error::corrupt(
-                    path.clone(),
-                    at,
-                    CorruptItem::Payload,
-                    wanted,
-                    fault.to_string(),
-                ))
-            }
-            Ok(Some(value_len)) if value_len > spec.max_value_bytes => {
-                files.check_len(slot, entry, value_len)
-            }
-            Ok(_) => Ok(()),
-        };
-        // A record that does not match its checksum is reported once, not again for its decoding.
-        if self.found.summary.damages == before {
-            decoded.or_else(|error| self.found.error(&path, Some(slot), error))?;
-        }
-        self.meaning(slot, (entry, byte_len), value.told_slot());
-        if self.found.summary.damages == before {
-            self.found.summary.records += 1;
-            self.found.summary.with_checksum += u64::from(is_compared);
-        }
-        Ok(())
-    }
-
-    /// Checks the length of a root, and the slot that a block or state contains.
-    fn meaning(&mut self, slot: Slot, (entry, byte_len): (u64, u64), told: Option<Slot>) {
-        let files = self.column.files();
-        let is_root = matches!(self.options.column, Some(Column::BlockRoots | Column::StateRoots));
-        if is_root && byte_len != ROOT_BYTES as u64 {
-            let wanted = format!("the {ROOT_BYTES} bytes of a root");
-            let path = files.data_path(self.file_id);
-            let odd = finding(
-                Severity::Damage,
-                path,
-                CorruptItem::ValueLength,
-                wanted,
-                format!("{byte_len} bytes"),
-            );
-            self.found.push(Finding { offset: Some(entry), slot: Some(slot), ..odd });
-        }
-        if let Some(told) = told.filter(|told| *told != slot) {
-            let wanted = format!("the offset of a record of slot {slot}");
-            let found = format!("{entry}, which leads to the value of slot {told}");
-            let other = finding(
-                Severity::Damage,
-                files.offset_path(self.file_id),
-                CorruptItem::OffsetEntry,
-                wanted,
-                found,
-            );
-            let offset = Some(entry_offset(slot.index_in_file()));
-            self.found.push(Finding { offset, slot: Some(slot), ..other });
-        }
-    }
-
-    /// Compares a record with its checksum. Returns whether a checksum vouches for it.
-    fn compare(&mut self, kept: SumEntry, slot: Slot, entry: u64, sum: RecordSum) -> Result<bool> {
-        let files = self.column.files();
-        let verdict = kept.compare(slot, entry, sum);
-        match verdict {
-            SumVerdict::Unknown => return Ok(false),
-            SumVerdict::Intact => return Ok(true),
-            SumVerdict::EntryDamaged => {
-                let path = files.directory.file_path(&names::sums_file(self.file_id));
-                let wanted = "two checksums that match";
-                let found = "one checksum that matches the record, and one that does not";
-                let wrong =
-                    finding(Severity::Damage, path, CorruptItem::ChecksumEntry, wanted, found);
-                let offset = Some(sum_entry_offset(slot.index_in_file()));
-                self.found.push(Finding { offset, slot: Some(slot), ..wrong });
-                return Ok(true);
-            }
-            SumVerdict::Damaged { .. } | SumVerdict::Misplaced if !self.vouches(entry) => {
-                self.doubt(slot, entry);
-                return Ok(false);
-            }
-            SumVerdict::Damaged { .. } | SumVerdict::Misplaced => {}
-        }
-        if let Err(error) = sums::accept(&files.directory, verdict, slot, entry) {
-            self.found.error(&files.data_path(self.file_id), Some(slot), error)?;
-        }
-        Ok(false)
-    }
-
-    /// Reports a checksum that does not match its record and may belong to another record.
-    fn doubt(&mut self, slot: Slot, entry: u64) {
-        // A checksum file that is not whole has a finding of its own.
-        if entry < self.vouched.len || self.vouched.is_doubt_told {
-            return;
-        }
-        let sums = names::sums_file(self.file_id);
-        let wanted = format!("the checksum of the record of slot {slot} in {sums}");
-        let found = "another checksum: other software may have written the record after an interrupted \
-                     commit here, or the record has rotted";
-        let path = self.column.files().data_path(self.file_id);
-        let doubt = finding(Severity::Note, path, CorruptItem::RecordChecksum, wanted, found);
-        self.found.undecided(Finding { offset: Some(entry), slot: Some(slot), ..doubt });
-    }
-
-    /// Reads a record and computes its checksum; `None` if a part cannot be read.
-    pub(super) fn sum_of(
-        &mut self,
+    /// A finding about the offset entry of a slot.
+    pub(super) fn entry_finding(
+        &self,
+        severity: Severity,
         slot: Slot,
-        (entry, end): (u64, u64),
-        value: &mut ValueStream,
-    ) -> Result<Option<RecordSum>> {
-        let Some(data) = &mut self.data else { return Ok(None) };
-        let Some(header) = data.array(entry)? else { return Ok(None) };
-        let mut sum = RecordSum::new(slot, entry, header);
-        let is_whole = stream(data, entry.saturating_add(HEADER_BYTES), end, &mut |bytes| {
-            sum.update(bytes);
-            value.feed(bytes);
-            true
-        })?;
-        Ok(is_whole.then_some(sum))
+        wanted: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Finding {
+        let finding = self.finding(severity, CorruptItem::OffsetEntry, wanted, found);
+        finding.at(entry_offset(slot.index_in_file())).of(slot)
     }
 
-    pub(super) fn header(&mut self, entry: u64) -> Result<Header> {
-        let fits = entry.checked_add(HEADER_BYTES).is_some_and(|end| end <= self.bound);
-        let Some(data) = self.data.as_mut().filter(|_| fits) else {
-            return Ok(Header::Fault(RecordFault::HeaderPastBound));
-        };
-        let header = data.array(entry)?;
-        let tag = self.tag();
-        Ok(match header {
-            None => Header::Unreadable,
-            Some(header) => match tag.payload_bytes(header) {
-                Some(byte_len) => Header::Of(byte_len as u64),
-                None => Header::Fault(RecordFault::Header(header)),
-            },
-        })
-    }
-
-    fn tag(&self) -> RecordTag {
-        RecordTag::new(self.column.conf().spec.record_type)
-    }
-
-    pub(super) fn kept(&self, slot: Slot) -> SumEntry {
-        let sums = self.sums.as_ref();
-        sums.map_or_else(SumEntry::default, |sums| sums.table.get(slot.index_in_file()))
-    }
-
-    /// Whether a mismatching checksum proves that the record at `entry` is damaged.
-    fn vouches(&self, entry: u64) -> bool {
-        self.sums.as_ref().is_some_and(|sums| sums.is_whole) && entry < self.vouched.len
+    /// Turns a failed call into a finding about this file.
+    pub(super) fn error(&mut self, slot: impl Into<Option<Slot>>, error: Error) -> Result<()> {
+        self.found.error(&self.column.files().data_path(self.file_id), slot.into(), error)
     }
 
     fn tell_unreadable(&mut self, data: &PreadFile) {
@@ -534,43 +338,6 @@ fn unreadable(lost: &Unreadable) -> Finding {
         Error::Io(io) => (io.path.clone(), format!("cannot {}: {}", io.operation, io.source)),
         other => (PathBuf::new(), other.to_string()),
     };
-    let bytes = lost.bytes.clone();
-    let wanted = "readable bytes";
-    Finding {
-        offset: Some(bytes.start),
-        byte_len: Some(bytes.end - bytes.start),
-        ..finding(Severity::Unreadable, file, "bytes", wanted, found)
-    }
-}
-
-/// The 8 bytes at an offset, taken as a record header.
-pub(super) enum Header {
-    /// A valid header; the payload length in bytes.
-    Of(u64),
-    Fault(RecordFault),
-    Unreadable,
-}
-
-/// Passes the bytes from `from` to `end`, which must not exceed the bound, to `take` until it returns
-/// `false`. Returns whether all of them could be read.
-pub(super) fn stream(
-    data: &mut PreadFile,
-    from: u64,
-    end: u64,
-    take: &mut dyn FnMut(&[u8]) -> bool,
-) -> Result<bool> {
-    let (mut at, mut is_whole) = (from, true);
-    while at < end {
-        match data.piece(at, end)? {
-            Ok([]) => break,
-            Ok(piece) => {
-                at = at.saturating_add(piece.len() as u64);
-                if !take(piece) {
-                    break;
-                }
-            }
-            Err(bad_end) => (is_whole, at) = (false, bad_end),
-        }
-    }
-    Ok(is_whole)
+    Finding::new(Severity::Unreadable, file, "bytes", "readable bytes", found)
+        .about(lost.bytes.clone())
 }

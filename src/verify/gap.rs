@@ -1,12 +1,15 @@
 //! Unreferenced bytes below the committed length, and entries that point past it.
 
-use super::check::{FileCheck, Header, stream};
+use std::ops::Range;
+
+use super::check::FileCheck;
+use super::record::{Header, stream};
 use super::value::ValueStream;
-use super::{Finding, Severity, finding};
+use super::{Finding, Severity};
 use crate::error::{CorruptItem, Result};
 use crate::format::names;
-use crate::format::offsets::{ENTRIES, entry_offset};
-use crate::format::record::{HEADER_BYTES, RecordFault, RecordTag};
+use crate::format::offsets::ENTRIES;
+use crate::format::record::RecordFault;
 use crate::format::sums::SumVerdict;
 use crate::slot::Slot;
 
@@ -35,13 +38,13 @@ impl FileCheck<'_> {
             return Ok(());
         }
         if self.is_hole(from, to)? {
-            self.unreferenced(from, to, "zeros in place of freed bytes");
+            self.found.push(self.bytes(Severity::Note, from..to, "zeros in place of freed bytes"));
             return Ok(());
         }
         let mut at = from;
         while at < to {
             let end = match self.header(at)? {
-                Header::Of(byte_len) => at.saturating_add(HEADER_BYTES).saturating_add(byte_len),
+                Header::EndsAt(end) => end,
                 Header::Unreadable => return Ok(()),
                 Header::Fault(fault) => return self.no_record_in(at, to, fault, last),
             };
@@ -134,32 +137,19 @@ impl FileCheck<'_> {
             Some(last) => format!("a record right after that of slot {last}"),
             None => "a record".to_owned(),
         };
-        let path = self.column.files().data_path(self.file_id);
-        let lost = finding(Severity::Damage, path, CorruptItem::DataFile, wanted, found);
-        let (offset, byte_len) = (Some(from), Some(to - from));
-        self.found.push(Finding { offset, byte_len, slot: last, ..lost });
+        let lost = self.finding(Severity::Damage, CorruptItem::DataFile, wanted, found);
+        self.found.push(Finding { slot: last, ..lost.about(from..to) });
     }
 
     fn undecided_bytes(&mut self, from: u64, to: u64, slot: Option<Slot>, found: &str) {
-        let finding = self.bytes(from, to, found);
+        let finding = self.bytes(Severity::Note, from..to, found);
         self.found.undecided(Finding { slot, ..finding });
     }
 
-    fn unreferenced(&mut self, from: u64, to: u64, found: &str) {
-        let finding = self.bytes(from, to, found);
-        self.found.push(finding);
-    }
-
-    fn bytes(&self, from: u64, to: u64, found: &str) -> Finding {
-        let path = self.column.files().data_path(self.file_id);
-        let bytes = finding(
-            Severity::Note,
-            path,
-            CorruptItem::DataFile,
-            "a record that a slot refers to",
-            found,
-        );
-        Finding { offset: Some(from), byte_len: Some(to - from), ..bytes }
+    /// A finding about bytes that no slot refers to.
+    fn bytes(&self, severity: Severity, bytes: Range<u64>, found: &str) -> Finding {
+        let wanted = "a record that a slot refers to";
+        self.finding(severity, CorruptItem::DataFile, wanted, found).about(bytes)
     }
 
     /// Matches entries that point past the bound, checksums without an entry, and records that no slot
@@ -196,7 +186,7 @@ impl FileCheck<'_> {
         let told = told.filter(is_of_this_file);
         if let Some(slot) = told.filter(|slot| self.has_record(*slot)) {
             let found = format!("another record of slot {slot}, which has one");
-            self.unreferenced(offset, end, &found);
+            self.found.push(self.bytes(Severity::Note, offset..end, &found));
             return None;
         }
         let found = format!("{} bytes of a record that no slot refers to", end - offset);
@@ -209,27 +199,16 @@ impl FileCheck<'_> {
             return Some(slot);
         }
         if self.all_slots_have_records() {
-            self.unreferenced(offset, end, &found);
+            self.found.push(self.bytes(Severity::Note, offset..end, &found));
             return None;
         }
-        let path = self.column.files().data_path(self.file_id);
-        let lost = finding(
-            Severity::Damage,
-            path,
-            CorruptItem::DataFile,
-            "a record that a slot refers to",
-            found,
-        );
-        self.found.push(Finding { offset: Some(offset), byte_len: Some(end - offset), ..lost });
+        self.found.push(self.bytes(Severity::Damage, offset..end, &found));
         None
     }
 
     fn lost_entry(&mut self, slot: Slot, wanted: String) {
-        let path = self.column.files().offset_path(self.file_id);
         let found = self.table.get(slot.index_in_file()).to_string();
-        let lost = finding(Severity::Damage, path, CorruptItem::OffsetEntry, wanted, found);
-        let offset = Some(entry_offset(slot.index_in_file()));
-        self.found.push(Finding { offset, slot: Some(slot), ..lost });
+        self.found.push(self.entry_finding(Severity::Damage, slot, wanted, found));
     }
 
     fn has_record(&self, slot: Slot) -> bool {
@@ -248,24 +227,12 @@ impl FileCheck<'_> {
 
     /// Reports an entry that points to or past the bound.
     fn entry_past_bound(&mut self, slot: Slot, entry: u64) -> Result<()> {
-        let (files, conf) = (self.column.files(), self.column.conf());
-        if !self.allows_backfill && Some(slot) <= conf.highest {
-            let tag = RecordTag::new(conf.spec.record_type);
-            let place = (entry, self.bound);
-            let error = files.no_record(tag, slot, place, RecordFault::HeaderPastBound);
-            return self.found.error(&files.offset_path(self.file_id), Some(slot), error);
+        if !self.allows_backfill && Some(slot) <= self.column.conf().highest {
+            return self.no_record(slot, entry, RecordFault::HeaderPastBound);
         }
         let wanted = format!("an offset below the committed {} bytes", self.bound);
         let found = format!("the entry {entry} of an uncommitted record");
-        let past = finding(
-            Severity::Note,
-            files.offset_path(self.file_id),
-            CorruptItem::OffsetEntry,
-            wanted,
-            found,
-        );
-        let offset = Some(entry_offset(slot.index_in_file()));
-        self.found.push(Finding { offset, slot: Some(slot), ..past });
+        self.found.push(self.entry_finding(Severity::Note, slot, wanted, found));
         Ok(())
     }
 
@@ -276,22 +243,17 @@ impl FileCheck<'_> {
         let Some(sums) = self.sums.as_ref().filter(|sums| sums.is_whole) else { return };
         let (conf, file_id) = (self.column.conf(), self.file_id);
         let is_open = conf.backfill.is_some() && conf.named_len(file_id).is_some();
-        let lost: Vec<usize> = sums
+        let lost: Vec<Slot> = sums
             .table
             .known()
             .filter(|index| self.table.get(*index) == 0 && self.is_known[*index])
-            .filter(|index| {
-                let slot = file_id.slot_at(*index);
-                Some(slot) <= conf.highest && !is_open && !explained.contains(&slot)
-            })
+            .map(|index| file_id.slot_at(index))
+            .filter(|slot| Some(*slot) <= conf.highest && !is_open && !explained.contains(slot))
             .collect();
-        for index in lost {
-            let path = self.column.files().offset_path(file_id);
+        for slot in lost {
             let wanted = "the offset of a record, because its checksum is kept";
             let found = "0, and no record that matches the checksum";
-            let alone = finding(Severity::Note, path, CorruptItem::OffsetEntry, wanted, found);
-            let (offset, slot) = (Some(entry_offset(index)), Some(file_id.slot_at(index)));
-            self.found.undecided(Finding { offset, slot, ..alone });
+            self.found.undecided(self.entry_finding(Severity::Note, slot, wanted, found));
         }
     }
 

@@ -25,14 +25,16 @@
 //! that this writer finished it.
 
 mod check;
+mod finding;
 mod gap;
+mod record;
 mod value;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::column::{Column, ColumnSpec};
-use crate::error::{CorruptItem, Error, Result};
+use crate::error::{CorruptItem, Corruption, Error, Result};
 use crate::files::pread::{OsPread, Pread, is_of_the_process};
 use crate::format::names;
 use crate::format::witness::{CHECK_BYTES, Standing, Witness};
@@ -40,85 +42,9 @@ use crate::read::Unmapped;
 use crate::slot::{FileId, Slot};
 use crate::stat;
 
+pub use self::finding::{Finding, Severity, Summary, VerifyOptions};
+
 use self::check::{FileCheck, Vouched};
-
-/// Options of [`verify_column`].
-#[derive(Clone, Copy, Debug, Default)]
-pub struct VerifyOptions {
-    /// Also decode every value.
-    pub deep: bool,
-    /// Which of an archive's columns this is. Blocks and states must then contain the slot that refers
-    /// to them, and roots must have 32 bytes.
-    pub column: Option<Column>,
-    /// Records below this slot were removed on purpose (the manifest's `pruned_before`).
-    pub pruned_before: Option<Slot>,
-}
-
-/// How serious a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Severity {
-    /// The bytes on disk contradict the format, or are gone.
-    Damage,
-    /// The bytes cannot be read (a bad sector, a permission, a limit). Whether they are intact is
-    /// unknown.
-    Unreadable,
-    /// A running or interrupted import has yet to write something.
-    Unfinished,
-    /// Not damage, but worth knowing: uncommitted bytes that healing will remove, or a range without
-    /// files, whose slots were skipped or whose files were deleted.
-    Note,
-}
-
-/// One finding of a verification.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// How serious it is.
-    pub severity: Severity,
-    /// The file.
-    pub file: PathBuf,
-    /// Byte offset in the file, if the finding has a place.
-    pub offset: Option<u64>,
-    /// Number of affected bytes, if known.
-    pub byte_len: Option<u64>,
-    /// The affected slot, if known.
-    pub slot: Option<Slot>,
-    /// The affected item.
-    pub what: CorruptItem,
-    /// What the format requires there.
-    pub wanted: String,
-    /// What is there.
-    pub found: String,
-}
-
-/// Totals of a verification.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Number of intact records.
-    pub records: u64,
-    /// Number of intact records that match their checksum.
-    pub with_checksum: u64,
-    /// Number of records that could not be read completely; not included in `records`.
-    pub unread_records: u64,
-    /// Number of files checked; a data file and its offset file count once.
-    pub files: u64,
-    /// Number of findings that are damage.
-    pub damages: u64,
-    /// Number of findings that are unreadable ranges or files.
-    pub unreadable: u64,
-    /// Number of all other findings.
-    pub notes: u64,
-    /// Number of notes that leave open whether a record was lost; included in `notes`.
-    pub undecided: u64,
-}
-
-impl Summary {
-    /// Number of intact records that were not compared with a checksum: none was kept, or it may belong
-    /// to another record, because other software has written since.
-    #[must_use]
-    pub fn not_compared(&self) -> u64 {
-        self.records.saturating_sub(self.with_checksum)
-    }
-}
 
 /// Verifies a column and passes the findings to `report`, file by file.
 ///
@@ -136,9 +62,7 @@ pub fn verify_column(
 }
 
 /// As [`verify_column`], on another medium than the operating system's.
-///
-/// # Errors
-/// As [`verify_column`].
+#[doc(hidden)]
 pub fn verify_column_on(
     pread: Arc<dyn Pread>,
     directory: &Path,
@@ -188,25 +112,20 @@ impl Found {
     /// verification.
     fn error(&mut self, path: &Path, slot: Option<Slot>, error: Error) -> Result<()> {
         let finding = match error {
-            Error::Corrupt(corruption) => Finding {
-                offset: corruption.offset,
-                ..finding(
-                    Severity::Damage,
-                    corruption.file,
-                    corruption.what,
-                    corruption.wanted,
-                    corruption.found,
-                )
-            },
+            Error::Corrupt(corruption) => {
+                let Corruption { file, offset, what, wanted, found } = *corruption;
+                let damage = Finding::new(Severity::Damage, file, what, wanted, found);
+                Finding { offset, ..damage }
+            }
             replaced @ Error::Replaced { .. } => return Err(replaced),
             Error::Io(io) if is_of_the_process(&io.source) => return Err(Error::Io(io)),
             Error::Io(io) => {
                 let found = format!("cannot {}: {}", io.operation, io.source);
-                finding(Severity::Unreadable, io.path, "file", "a readable file", found)
+                Finding::new(Severity::Unreadable, io.path, "file", "a readable file", found)
             }
             other => {
                 let found = other.to_string();
-                finding(Severity::Damage, path.into(), "file", "a readable file", found)
+                Finding::new(Severity::Damage, path, "file", "a readable file", found)
             }
         };
         self.push(Finding { slot, ..finding });
@@ -238,24 +157,12 @@ impl Check<'_> {
         let directory = &column.files().directory;
         if directory.status(names::CONF_TMP)?.is_some() {
             let path = directory.file_path(names::CONF_TMP);
-            let found = "the conf of an unfinished commit";
-            self.found.push(finding(
-                Severity::Note,
-                path,
-                CorruptItem::Conf("conf"),
-                "only column.conf",
-                found,
-            ));
+            let (conf, found) = (CorruptItem::Conf("conf"), "the conf of an unfinished commit");
+            self.found.push(Finding::new(Severity::Note, path, conf, "only column.conf", found));
         }
         for aside in stat::asides_of(directory)? {
-            let wanted = "no file that was put aside";
-            self.found.push(finding(
-                Severity::Note,
-                aside.file.clone(),
-                "file",
-                wanted,
-                aside.in_words(),
-            ));
+            let (wanted, found) = ("no file that was put aside", aside.in_words());
+            self.found.push(Finding::new(Severity::Note, aside.file, "file", wanted, found));
         }
         let ids = column.file_ids()?;
         let Some(current) = column.conf().current_file() else {
@@ -281,7 +188,7 @@ impl Check<'_> {
 
     /// Reads the witness and compares the conf with it. Without a witness, every checksum counts.
     fn witness(&mut self, column: &Unmapped) -> Result<Witness> {
-        let path = column.files().directory.file_path(names::CHECK);
+        let directory = &column.files().directory;
         let witness = match column.small_file(names::CHECK, CHECK_BYTES as u64) {
             Ok(Some((bytes, unreadable))) => {
                 self.found.unreadable(&unreadable);
@@ -289,36 +196,26 @@ impl Check<'_> {
             }
             Ok(None) => Witness::default(),
             Err(error) => {
-                self.found.error(&path, None, error)?;
+                self.found.error(&directory.file_path(names::CHECK), None, error)?;
                 Witness::default()
             }
         };
-        let conf_path = column.files().directory.file_path(names::CONF);
+        let conf_path = directory.file_path(names::CONF);
         // If the conf is no longer the latest, a live writer may have changed the witness too.
         match witness.standing(column.conf()) {
             _ if !column.is_latest()? => {}
             Standing::Contradicted { newest } => {
                 let wanted = format!("a conf that may follow {newest}, which {} has", names::CHECK);
                 let found = format!("{}: it has rotted or is outdated", column.conf());
-                self.found.push(finding(
-                    Severity::Damage,
-                    conf_path,
-                    CorruptItem::Conf("conf"),
-                    wanted,
-                    found,
-                ));
+                let conf = CorruptItem::Conf("conf");
+                self.found.push(Finding::new(Severity::Damage, conf_path, conf, wanted, found));
             }
             Standing::Continued { .. } => {
                 let wanted = format!("a conf that {} has", names::CHECK);
                 let found = "a conf that other software may have written; the checksums of records \
                              that it may have replaced do not count";
-                self.found.undecided(finding(
-                    Severity::Note,
-                    conf_path,
-                    CorruptItem::Conf("conf"),
-                    wanted,
-                    found,
-                ));
+                let conf = CorruptItem::Conf("conf");
+                self.found.undecided(Finding::new(Severity::Note, conf_path, conf, wanted, found));
             }
             Standing::Unwitnessed | Standing::Newest | Standing::Before { .. } => {}
         }
@@ -334,7 +231,7 @@ impl Check<'_> {
         let found = "an uncommitted file, which healing removes";
         let path = column.files().data_path(file_id);
         let wanted = "no file after the current one";
-        self.found.push(finding(Severity::Note, path, "file", wanted, found));
+        self.found.push(Finding::new(Severity::Note, path, "file", wanted, found));
     }
 
     /// Reports a range without files: its slots were skipped, or its files deleted. But roots are there of
@@ -357,7 +254,7 @@ impl Check<'_> {
         if from > 0 && is_of_roots && !is_pruned && !column.conf().allows_backfill() {
             let wanted = format!("a root of every slot from {first_slot}");
             let found = format!("none up to slot {last_slot}: the files are gone");
-            return self.found.push(finding(Severity::Damage, path, "files", wanted, found));
+            return self.found.push(Finding::new(Severity::Damage, path, "files", wanted, found));
         }
         let why = if is_pruned { "pruned" } else { "skipped, or the files deleted" };
         let slots = format!("slots {first_slot} to {last_slot} were {why}");
@@ -365,7 +262,7 @@ impl Check<'_> {
             true => format!("none: {slots}"),
             false => format!("none, nor any up to data_{last}: {slots}"),
         };
-        self.found.push(finding(Severity::Note, path, "files", "any", found));
+        self.found.push(Finding::new(Severity::Note, path, "files", "any", found));
     }
 
     /// Checks a file. If it looks damaged and there was a commit meanwhile, checks it again: the damage may
@@ -384,17 +281,6 @@ impl Check<'_> {
         self.found.add(of_file);
         Ok(())
     }
-}
-
-fn finding(
-    severity: Severity,
-    file: PathBuf,
-    what: impl Into<CorruptItem>,
-    wanted: impl Into<String>,
-    found: impl Into<String>,
-) -> Finding {
-    let (what, wanted, found) = (what.into(), wanted.into(), found.into());
-    Finding { severity, file, offset: None, byte_len: None, slot: None, what, wanted, found }
 }
 
 fn hex(bytes: &[u8]) -> String {

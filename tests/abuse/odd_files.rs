@@ -45,7 +45,7 @@ fn child_that_opens_what_is_odd() {
         SLOTS.map(|slot| read(&reader.view(), slot)).join(" ")
     }));
     say(&outcome(coldstore::inspect(&column), |_| "inspected".to_owned()));
-    let options = VerifyOptions { deep: true, ..VerifyOptions::default() };
+    let options = VerifyOptions::default().deep(true);
     let verified = verify_column(&column, None, &options, &mut |_| {});
     say(&outcome(verified, |summary| format!("{} damages", summary.damages)));
     say(&outcome(open(&column, true), |mut writer| {

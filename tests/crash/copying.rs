@@ -100,7 +100,7 @@ fn assert_clean(whole: &Files) {
         let directory = root.path().join(column.dir_name());
         assert!(coldstore::inspect(&directory).unwrap().is_clean(), "{column}");
         let mut damages = Vec::new();
-        let options = VerifyOptions { deep: true, ..VerifyOptions::default() };
+        let options = VerifyOptions::default().deep(true);
         verify_column(&directory, Some(column.spec()), &options, &mut |finding| {
             damages.extend((finding.severity == Severity::Damage).then_some(finding));
         })

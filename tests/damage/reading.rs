@@ -165,7 +165,7 @@ impl Store {
         let summary = verify_column(
             self.path(),
             Some(expected),
-            &VerifyOptions { deep, ..VerifyOptions::default() },
+            &VerifyOptions::default().deep(deep),
             &mut |found| {
                 findings.push(found);
             },
@@ -427,7 +427,7 @@ fn a_value_of_any_size_is_verified_in_little_memory() {
         fs::write(directory.path().join(CONF), conf).unwrap();
         drop(fs::remove_file(directory.path().join("column.check")));
         let mut findings = Vec::new();
-        let options = VerifyOptions { deep: true, ..VerifyOptions::default() };
+        let options = VerifyOptions::default().deep(true);
         let summary =
             verify_column(directory.path(), None, &options, &mut |found| findings.push(found));
         assert_eq!((summary.unwrap().records, findings), (1, Vec::new()));

@@ -557,7 +557,7 @@ impl Run {
         let summary = verify_column(
             &self.column,
             None,
-            &VerifyOptions { deep: true, ..VerifyOptions::default() },
+            &VerifyOptions::default().deep(true),
             &mut |finding| {
                 findings.push(format!("{finding:?}"));
             },

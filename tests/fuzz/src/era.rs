@@ -220,7 +220,7 @@ fn check_sound(directory: &Path) {
         return;
     }
     let mut findings = Vec::new();
-    let options = coldstore::verify::VerifyOptions { deep: true, ..Default::default() };
+    let options = coldstore::verify::VerifyOptions::default().deep(true);
     let summary =
         coldstore::verify::verify_column(directory, None::<ColumnSpec>, &options, &mut |found| {
             findings.push(found);

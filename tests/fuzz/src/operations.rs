@@ -601,7 +601,7 @@ impl Column<'_> {
         let summary = verify_column(
             self.directory,
             None,
-            &VerifyOptions { deep: true, ..VerifyOptions::default() },
+            &VerifyOptions::default().deep(true),
             &mut |finding| {
                 findings.push(finding);
             },

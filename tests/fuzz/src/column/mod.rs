@@ -67,15 +67,11 @@ pub fn run(data: &[u8]) {
 
 fn verify(directory: &Path) -> (Summary, Vec<Finding>) {
     let mut findings = Vec::new();
-    let summary = verify_column(
-        directory,
-        None,
-        &VerifyOptions { deep: true, ..VerifyOptions::default() },
-        &mut |finding| {
+    let summary =
+        verify_column(directory, None, &VerifyOptions::default().deep(true), &mut |finding| {
             assert!(finding.file.starts_with(directory), "{finding:?}");
             findings.push(finding);
-        },
-    );
+        });
     let summary = summary.unwrap();
     let damages = findings.iter().filter(|finding| finding.severity == Severity::Damage);
     assert_eq!(summary.damages, damages.count() as u64);

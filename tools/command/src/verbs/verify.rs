@@ -148,8 +148,7 @@ impl Verify {
             }
             Err(error) => return Err(error.into()),
         };
-        let (offset, byte_len, slot) = (None, None, None);
-        let finding = Finding { severity, file, offset, byte_len, slot, what, wanted, found };
+        let finding = Finding::new(severity, file, what, wanted, found);
         if report.json {
             report.verified.findings.push(report::object(&finding));
             return Ok(());
@@ -161,7 +160,10 @@ impl Verify {
         let directory = self.archive.join(column.dir_name());
         let pruned_before =
             Manifest::read(&self.archive)?.and_then(|known| known.column(column).pruned_before);
-        let options = VerifyOptions { deep: self.deep, column: Some(column), pruned_before };
+        let options = VerifyOptions::default()
+            .deep(self.deep)
+            .column(Some(column))
+            .pruned_before(pruned_before);
         let progress = Progress::waiting(&format!("verify {column}"));
         let (mut damages, mut findings, mut printed) = (0, Vec::new(), Ok(()));
         let mut take = |finding: Finding| {
@@ -202,14 +204,6 @@ impl Verify {
 
 /// The finding for a column with files but no conf.
 fn lost_conf(directory: &Path) -> Finding {
-    Finding {
-        severity: Severity::Damage,
-        file: directory.join(names::CONF),
-        offset: None,
-        byte_len: None,
-        slot: None,
-        what: CorruptItem::Column,
-        wanted: "a conf beside the files that hold slots".to_owned(),
-        found: "none".to_owned(),
-    }
+    let wanted = "a conf beside the files that hold slots";
+    Finding::new(Severity::Damage, directory.join(names::CONF), CorruptItem::Column, wanted, "none")
 }

@@ -295,8 +295,8 @@ impl DeepVerifier<'_> {
                      before them"
                 ),
             };
-            let finding = damage(file, *first, "block", wanted, found.to_owned());
-            let finding = Finding { severity, ..finding };
+            let mut finding = damage(file, *first, "block", wanted, found.to_owned());
+            finding.severity = severity;
             findings.push(Column::Blocks, finding);
         }
         Ok(())

@@ -190,8 +190,7 @@ fn damage(
     wanted: String,
     found: String,
 ) -> Finding {
-    let (severity, slot, what) = (Severity::Damage, Some(slot), what.into());
-    Finding { severity, file, offset: None, byte_len: None, slot, what, wanted, found }
+    Finding::new(Severity::Damage, file, what, wanted, found).of(slot)
 }
 
 /// Turns an error of the library into a finding.
@@ -199,7 +198,9 @@ fn finding_of(error: Error, slot: Slot) -> Result<Finding> {
     match error {
         Error::Corrupt(corruption) => {
             let Corruption { file, offset, what, wanted, found } = *corruption;
-            Ok(Finding { offset, ..damage(file, slot, what, wanted, found) })
+            let mut finding = damage(file, slot, what, wanted, found);
+            finding.offset = offset;
+            Ok(finding)
         }
         other => Err(other),
     }

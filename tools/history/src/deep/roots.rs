@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use coldstore::verify::{Finding, Severity};
+use coldstore::verify::Severity;
 use coldstore::{Column, Error, Result, Slot, View};
 use coldstore_consensus::{Preset, Root, era_root};
 
@@ -171,8 +171,9 @@ impl DeepVerifier<'_> {
                 "{count} slots from {first} to {last} without: never written, or lost; which of \
                  both cannot be told"
             );
-            let note = damage(self.data_file(column, first), first, "roots", wanted, found);
-            findings.push(column, Finding { severity: Severity::Note, ..note });
+            let mut note = damage(self.data_file(column, first), first, "roots", wanted, found);
+            note.severity = Severity::Note;
+            findings.push(column, note);
         }
     }
 

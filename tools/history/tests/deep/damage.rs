@@ -104,7 +104,7 @@ fn two_swapped_offset_entries_of_roots_are_found_at_both_slots() {
             }
             assert_ne!(swapped, whole);
             fs::write(&path, &swapped).unwrap();
-            let options = VerifyOptions { deep: true, column: Some(column), pruned_before: None };
+            let options = VerifyOptions::default().deep(true).column(Some(column));
             let plain = verify_column(&directory, None, &options, &mut |_| {}).unwrap();
             assert_eq!((plain.with_checksum, plain.damages == 0), (0, backfill), "{column} {one}");
             let proved = held.proved();
