@@ -126,8 +126,8 @@ pub use write::{
     inspect_cut, inspect_reclaim, inspect_with, reclaim, replace_by_copy,
 };
 pub use write::{
-    BulkError, BulkReport, Checksums, CommitInfo, Door, HealAction, HealReport, Pipeline,
-    PipelineOptions, Ticket, TrySubmitError, Writer, WriterOptions, inspect,
+    BulkError, BulkReport, Checksums, CommitInfo, Door, HealAction, HealChange, HealReport,
+    Pipeline, PipelineOptions, Ticket, TrySubmitError, Writer, WriterOptions, inspect,
 };
 
 /// The examples of the README are run as tests.

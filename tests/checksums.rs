@@ -10,8 +10,8 @@ use std::path::Path;
 
 use coldstore::verify::{Finding, Severity, Summary, VerifyOptions, verify_column};
 use coldstore::{
-    Checksums, ColumnSpec, Compression, CorruptItem, Error, HealAction, Reader, ReaderOptions,
-    Slot, Writer, WriterOptions,
+    Checksums, ColumnSpec, Compression, CorruptItem, Error, HealAction, HealChange, Reader,
+    ReaderOptions, Slot, Writer, WriterOptions,
 };
 
 use common::{
@@ -249,8 +249,10 @@ fn healing_clears_the_checksums_of_uncommitted_records() {
     fs::write(dir.path().join("column.conf"), conf).unwrap();
     assert_eq!(verify(dir.path()).0.records, 2);
     let mut second = writer(dir.path(), PLAIN, true, Checksums::Off);
-    let cleared =
-        HealAction::ClearedSums { file: dir.path().join(SUMS), slots: vec![Slot(3), Slot(4)] };
+    let cleared = HealAction {
+        file: dir.path().join(SUMS),
+        change: HealChange::ClearedSums(vec![Slot(3), Slot(4)]),
+    };
     let actions = &second.heal_report().actions;
     assert!(actions.contains(&cleared), "{actions:?}");
     second.put(Slot(3), b"another value").unwrap();
@@ -277,8 +279,8 @@ fn healing_removes_a_checksum_file_that_was_not_made_to_its_end() {
         .heal_report()
         .actions
         .iter()
-        .filter(|action| matches!(action, HealAction::RemovedFile { .. }))
-        .map(|action| action.file().to_owned())
+        .filter(|action| matches!(action.change, HealChange::RemovedFile(_)))
+        .map(|action| action.file.to_owned())
         .collect();
     assert_eq!(removed, [dir.path().join(SUMS), dir.path().join("data_00007.sum")]);
     writer.put(Slot(2), &value(2)).unwrap();

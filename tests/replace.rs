@@ -10,8 +10,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use coldstore::{
-    Checksums, Error, FileId, FollowOptions, HealAction, Keep, ReaderOptions, Slot, Writer,
-    WriterOptions,
+    Checksums, Error, FileId, FollowOptions, HealAction, HealChange, Keep, ReaderOptions, Slot,
+    Writer, WriterOptions,
 };
 use common::*;
 
@@ -257,7 +257,7 @@ fn only_what_holds_the_columns_own_lock_is_a_leftover() {
         // Another kind of writer has been here since, and died.
         write_uncommitted(&dir, 17_004);
         let healed = writer(&dir, true).heal_report().actions.clone();
-        let first = HealAction::RemovedLeftover { directory: leftover.clone() };
+        let first = HealAction { file: leftover.clone(), change: HealChange::RemovedLeftover };
         assert_eq!(healed.first(), Some(&first), "{healed:?}");
         assert_eq!(dry.actions, [first]);
         assert_eq!(healed.len(), 3, "{healed:?}");
@@ -285,7 +285,7 @@ fn a_column_whose_directory_is_between_two_renames_is_put_in_place() {
             false => WriterOptions::create(PLAIN),
         };
         let writer = Writer::open(&dir, options).unwrap();
-        let first = HealAction::RemovedLeftover { directory: old.clone() };
+        let first = HealAction { file: old.clone(), change: HealChange::RemovedLeftover };
         assert_eq!(writer.heal_report().actions, [first]);
         drop(writer);
         assert_reads(&dir, &content([1, 7]), "put in place");

@@ -11,7 +11,9 @@ use std::fs;
 use std::path::Path;
 
 use coldstore::verify::{Finding, Severity, Summary, VerifyOptions, verify_column};
-use coldstore::{Checksums, ColumnSpec, Compression, HealAction, Slot, Writer, WriterOptions};
+use coldstore::{
+    Checksums, ColumnSpec, Compression, HealAction, HealChange, Slot, Writer, WriterOptions,
+};
 use common::size::quick_or_whole;
 use common::*;
 
@@ -371,7 +373,10 @@ fn a_damaged_header_does_not_cost_the_checksums() {
             copy_dir(template.path(), dir.path());
             fs::write(dir.path().join("data_00003.sum"), bytes).unwrap();
             let writer = Writer::open(dir.path(), WriterOptions::existing()).unwrap();
-            let mended = HealAction::MendedSums { file: dir.path().join("data_00003.sum") };
+            let mended = HealAction {
+                file: dir.path().join("data_00003.sum"),
+                change: HealChange::MendedSums,
+            };
             assert_eq!(writer.heal_report().actions, [mended]);
             let mended = fs::read(dir.path().join("data_00003.sum")).unwrap();
             // An entry of which a byte is gone is none.
@@ -397,8 +402,10 @@ fn a_checksum_of_a_commit_that_did_not_happen_does_not_accuse_what_others_wrote_
     let other = RawConf { highest: 3, len: len + record.len() as u64, ..conf };
     fs::write(dir.path().join("column.conf"), other.bytes()).unwrap();
     let writer = Writer::open(dir.path(), options).unwrap();
-    let cleared =
-        HealAction::ClearedSums { file: dir.path().join("data_00000.sum"), slots: vec![Slot(3)] };
+    let cleared = HealAction {
+        file: dir.path().join("data_00000.sum"),
+        change: HealChange::ClearedSums(vec![Slot(3)]),
+    };
     assert_eq!(writer.heal_report().actions, [cleared]);
     assert_eq!(*view(dir.path()).get(Slot(3)).unwrap().unwrap(), *b"another value");
 }
@@ -442,9 +449,11 @@ fn a_checksum_of_a_commit_that_did_not_happen_accuses_no_root_that_others_wrote_
         let file = dir.path().join("data_00000.sum");
         let aside = dir.path().join("aside-1-data_00000.sum");
         let byte_len = sums.len() as u64;
-        let copied =
-            HealAction::CopiedAside { file: file.clone(), aside: aside.clone(), from: 0, byte_len };
-        let cleared = HealAction::ClearedSums { file, slots: vec![Slot(3)] };
+        let copied = HealAction {
+            file: file.clone(),
+            change: HealChange::CopiedAside { aside: aside.clone(), from: 0, byte_len },
+        };
+        let cleared = HealAction { file, change: HealChange::ClearedSums(vec![Slot(3)]) };
         assert_eq!(writer.heal_report().actions, [copied, cleared]);
         assert_eq!(fs::read(&aside).unwrap(), sums, "what was cleared is kept");
         // What comes after is vouched for, and so is what was there.

@@ -101,6 +101,12 @@ impl SlotFile {
         }
     }
 
+    /// The data, offset and checksum file of an id.
+    #[must_use]
+    pub fn all(file_id: FileId) -> [SlotFile; 3] {
+        [SlotFile::Data(file_id), SlotFile::Offsets(file_id), SlotFile::Sums(file_id)]
+    }
+
     /// The id of the file.
     #[must_use]
     pub fn file_id(self) -> FileId {
@@ -127,6 +133,17 @@ pub enum AsidePart {
     Whole(SlotFile),
     /// The bytes of a data file from this offset on.
     Tail(FileId, u64),
+}
+
+impl AsidePart {
+    /// The file it was taken from, and the offset in it of the first byte.
+    #[must_use]
+    pub fn of(self) -> (SlotFile, u64) {
+        match self {
+            AsidePart::Whole(file) => (file, 0),
+            AsidePart::Tail(file_id, from) => (SlotFile::Data(file_id), from),
+        }
+    }
 }
 
 const ASIDE_PREFIX: &str = "aside-";
@@ -163,10 +180,7 @@ impl Aside {
     /// The id of the file that was put aside.
     #[must_use]
     pub fn file_id(self) -> FileId {
-        match self.part {
-            AsidePart::Whole(file) => file.file_id(),
-            AsidePart::Tail(file_id, _) => file_id,
-        }
+        self.part.of().0.file_id()
     }
 }
 

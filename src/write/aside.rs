@@ -6,14 +6,15 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
-use crate::files::disk::{Access, CHUNK_BYTES};
+use crate::error::{Error, IoError, Result};
+use crate::files::disk::Access;
 use crate::format::conf::Conf;
+use crate::format::conf_check;
 use crate::format::names::{Aside, AsidePart, SlotFile};
 use crate::format::record::FIRST_RECORD_OFFSET;
-use crate::slot::FileId;
-use crate::write::column_dir::{ColumnDir, NamedFile};
-use crate::write::heal_action::HealAction;
+use crate::write::column_dir::ColumnDir;
+use crate::write::heal_action::{HealAction, HealChange};
+use crate::write::named_file::{NamedFile, chunks};
 
 /// The operation that an error names when a copy cannot be written, usually for want of space.
 pub(super) const COPY_ASIDE: &str = "put aside a copy of what healing removes (`coldstore heal --discard` removes it without one) as";
@@ -41,92 +42,60 @@ impl Asides {
         self.0.iter().map(|aside| directory.file_path(&aside.name())).collect()
     }
 
-    /// Chooses the name under which a file is put aside. Files of one id share a number, even if a crash
-    /// spreads the work over two openings.
-    fn place(&self, part: AsidePart) -> Aside {
-        let of_file = |aside: &&Aside| aside.file_id() == Aside { number: 0, part }.file_id();
-        let newest = self.0.iter().filter(of_file).map(|aside| aside.number).max();
-        let is_free = |number: &u64| !self.0.contains(&Aside { number: *number, part });
-        let last = self.0.iter().map(|aside| aside.number).max().unwrap_or(0);
-        Aside { number: newest.filter(is_free).unwrap_or(last + 1), part }
+    fn next_number(&self) -> u64 {
+        self.0.iter().map(|aside| aside.number).max().unwrap_or(0) + 1
     }
 
-    /// Renames a file out of the way.
+    /// Plans to rename a file out of the way. Files of one id share a number, even if a crash spreads the
+    /// work over two openings.
     pub(super) fn move_aside(
         &mut self,
         directory: &ColumnDir,
         file: SlotFile,
-    ) -> Result<Option<HealAction>> {
-        let path = directory.slot_file_path(file);
-        let Some(found) = directory.open(path.clone(), Access::Read)? else { return Ok(None) };
-        let aside = self.place(AsidePart::Whole(file));
+        byte_len: u64,
+    ) -> HealAction {
+        let part = AsidePart::Whole(file);
+        let of_file = |aside: &&Aside| aside.file_id() == file.file_id();
+        let newest = self.0.iter().filter(of_file).map(|aside| aside.number).max();
+        let is_free = |number: &u64| !self.0.contains(&Aside { number: *number, part });
+        let number = newest.filter(is_free).unwrap_or_else(|| self.next_number());
+        let aside = Aside { number, part };
         self.0.push(aside);
-        let (aside, byte_len) = (directory.file_path(&aside.name()), found.byte_len()?);
-        Ok(Some(HealAction::MovedAside { file: path, aside, byte_len }))
+        let aside = directory.file_path(&aside.name());
+        let change = HealChange::MovedAside { aside, byte_len };
+        HealAction { file: directory.slot_file_path(file), change }
     }
 
-    /// Plans copies of the files of an id before healing changes them; of the data file, only the tail
-    /// from `from`. Copies made by an interrupted opening are reused.
+    /// Plans copies of these parts before healing changes them. Copies made by an interrupted opening are
+    /// reused.
     pub(super) fn copy_aside(
         &mut self,
         directory: &ColumnDir,
-        file_id: FileId,
-        from: u64,
-        with_sums: bool,
-        actions: &mut Vec<HealAction>,
-    ) -> Result<()> {
-        let mut parts = vec![(SlotFile::Data(file_id), from, AsidePart::Tail(file_id, from))];
-        parts.push(whole(SlotFile::Offsets(file_id)));
-        parts.extend(with_sums.then(|| whole(SlotFile::Sums(file_id))));
-        self.copy_parts(directory, parts, actions)
-    }
-
-    /// Plans a copy of a checksum file before entries are cleared in it, unless `actions` already does.
-    pub(super) fn copy_sums_aside(
-        &mut self,
-        directory: &ColumnDir,
-        file_id: FileId,
-        actions: &mut Vec<HealAction>,
-    ) -> Result<()> {
-        let part = whole(SlotFile::Sums(file_id));
-        let planned = planned(actions);
-        if planned.iter().any(|aside| aside.part == part.2) {
-            return Ok(());
-        }
-        self.0.extend(planned);
-        self.copy_parts(directory, vec![part], actions)
-    }
-
-    fn copy_parts(
-        &mut self,
-        directory: &ColumnDir,
-        parts: Vec<(SlotFile, u64, AsidePart)>,
+        parts: Vec<AsidePart>,
         actions: &mut Vec<HealAction>,
     ) -> Result<()> {
         let mut wanted = Vec::new();
-        for (file, from, part) in parts {
-            let path = directory.slot_file_path(file);
-            if let Some(found) = directory.open(path, Access::Read)? {
-                wanted.push((found, from, part));
-            }
+        for part in parts {
+            let path = directory.slot_file_path(part.of().0);
+            wanted.extend(directory.open(path, Access::Read)?.map(|file| (part, file)));
         }
-        let numbers: BTreeSet<u64> = self.0.iter().map(|aside| aside.number).collect();
-        let mut number = self.0.iter().map(|aside| aside.number).max().unwrap_or(0) + 1;
+        let mut number = self.next_number();
         // Reuse the number of an earlier opening that made the same copies.
-        for earlier in numbers {
+        for earlier in self.0.iter().map(|aside| aside.number).collect::<BTreeSet<_>>() {
             if self.are_copies(directory, earlier, &wanted)? {
                 number = earlier;
             }
         }
-        for (file, from, part) in wanted {
+        for (part, file) in wanted {
             let aside = Aside { number, part };
             if self.0.contains(&aside) {
                 continue;
             }
             self.0.push(aside);
+            let (from, aside) = (part.of().1, directory.file_path(&aside.name()));
             let byte_len = file.byte_len()?.saturating_sub(from);
-            let (file, aside) = (file.path().to_owned(), directory.file_path(&aside.name()));
-            actions.push(HealAction::CopiedAside { file, aside, from, byte_len });
+            let change = HealChange::CopiedAside { aside, from, byte_len };
+            actions.push(HealAction { file: file.path().to_owned(), change });
         }
         Ok(())
     }
@@ -137,18 +106,19 @@ impl Asides {
         &self,
         directory: &ColumnDir,
         number: u64,
-        wanted: &[(NamedFile, u64, AsidePart)],
+        wanted: &[(AsidePart, NamedFile)],
     ) -> Result<bool> {
         let mut some = false;
-        for (file, from, part) in wanted {
+        for (part, file) in wanted {
             let aside = Aside { number, part: *part };
             if !self.0.contains(&aside) {
                 continue;
             }
             let path = directory.file_path(&aside.name());
             let Some(copy) = directory.open(path, Access::Read)? else { return Ok(false) };
-            let byte_len = file.byte_len()?.saturating_sub(*from);
-            if copy.byte_len()? != byte_len || !same_bytes(file, *from, &copy, 0, byte_len)? {
+            let from = part.of().1;
+            let byte_len = file.byte_len()?.saturating_sub(from);
+            if copy.byte_len()? != byte_len || !file.has_bytes_of(from, &copy, 0, byte_len)? {
                 return Ok(false);
             }
             some = true;
@@ -175,7 +145,7 @@ impl Asides {
                 let file = directory.file_path(&aside.name());
                 let found = directory.open(file.clone(), Access::Read)?;
                 let byte_len = found.map_or(Ok(0), |found| found.byte_len())?;
-                actions.push(HealAction::RemovedAside { file, byte_len });
+                actions.push(HealAction { file, change: HealChange::RemovedAside(byte_len) });
             }
             self.0.retain(|aside| !group.contains(aside));
         }
@@ -183,48 +153,41 @@ impl Asides {
     }
 }
 
-/// The files that these actions put aside.
-fn planned(actions: &[HealAction]) -> Vec<Aside> {
-    let aside_of = |action: &HealAction| match action {
-        HealAction::CopiedAside { aside, .. } | HealAction::MovedAside { aside, .. } => {
-            Aside::parse(aside.file_name()?.to_str()?)
+/// Makes all planned copies durable before anything is removed. On error all of them are removed again,
+/// since the disk may be full.
+pub(super) fn copy_all(directory: &ColumnDir, actions: &[HealAction]) -> Result<()> {
+    let mut made = Vec::new();
+    let mut copy_all = || {
+        for HealAction { file, change } in actions {
+            if let HealChange::CopiedAside { aside, from, .. } = change {
+                copy(directory, file, aside, *from)?;
+                made.push(aside);
+            }
         }
-        _ => None,
+        if made.is_empty() { Ok(()) } else { directory.sync() }
     };
-    actions.iter().filter_map(aside_of).collect()
-}
-
-/// A whole file as an entry for [`Asides::copy_parts`].
-fn whole(file: SlotFile) -> (SlotFile, u64, AsidePart) {
-    (file, 0, AsidePart::Whole(file))
+    copy_all().inspect_err(|_| made.iter().for_each(|aside| drop(directory.remove(aside))))
 }
 
 /// Copies a file from `from` to its end, and flushes the copy; the caller flushes the directory. On
 /// error the partial copy is removed.
-pub(super) fn copy(directory: &ColumnDir, file: &Path, aside: &Path, from: u64) -> Result<()> {
+fn copy(directory: &ColumnDir, file: &Path, aside: &Path, from: u64) -> Result<()> {
     let failed = |error| match error {
-        Error::Io(io) => Error::Io(Box::new(crate::error::IoError {
-            path: aside.to_owned(),
-            operation: COPY_ASIDE,
-            ..*io
-        })),
+        Error::Io(io) => {
+            let (path, operation) = (aside.to_owned(), COPY_ASIDE);
+            Error::Io(Box::new(IoError { path, operation, ..*io }))
+        }
         other => other,
     };
     let unfinished = directory.file_path(UNFINISHED);
-    if directory.open(unfinished.clone(), Access::Read)?.is_some() {
-        directory.remove(&unfinished)?;
-    }
+    directory.remove_if_there(&unfinished)?;
     let Some(source) = directory.open(file.to_owned(), Access::Read)? else { return Ok(()) };
     let end = source.byte_len()?;
     let mut copied = directory.create(unfinished.clone()).map_err(failed)?;
     let mut write = || {
-        let mut at = from;
-        while at < end {
-            let len = usize::try_from(end - at).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
-            let mut chunk = vec![0; len];
-            source.read_exact_at(&mut chunk, at)?;
-            copied.write_at(&chunk, at - from).map_err(failed)?;
-            at += len as u64;
+        for chunk in chunks(from..end) {
+            let at = chunk.start - from;
+            copied.write_at(&source.read(chunk)?, at).map_err(failed)?;
         }
         copied.sync().map_err(failed)?;
         directory.rename(&unfinished, aside)
@@ -234,42 +197,40 @@ pub(super) fn copy(directory: &ColumnDir, file: &Path, aside: &Path, from: u64) 
 
 /// Whether every record in a group of files that were put aside together is committed in the column.
 fn is_committed_again(directory: &ColumnDir, conf: &Conf, group: &[Aside]) -> Result<bool> {
-    let Some(first) = group.first() else { return Ok(false) };
-    let file_id = first.file_id();
-    let open = |aside: &Aside| directory.open(directory.file_path(&aside.name()), Access::Read);
-    let (mut data, mut table) = (None, None);
+    let Some(file_id) = group.first().map(|aside| aside.file_id()) else { return Ok(false) };
+    let (mut data, mut table, mut from) = (None, None, 0);
     for aside in group {
-        match aside.part {
-            AsidePart::Tail(_, from) => data = open(aside)?.map(|file| (file, from)),
-            AsidePart::Whole(SlotFile::Data(_)) => data = open(aside)?.map(|file| (file, 0)),
-            AsidePart::Whole(SlotFile::Offsets(_)) => table = open(aside)?,
-            AsidePart::Whole(SlotFile::Sums(_)) => {}
+        let file = directory.open(directory.file_path(&aside.name()), Access::Read)?;
+        let Some(file) = file else { continue };
+        match aside.part.of() {
+            (SlotFile::Data(_), at) => (data, from) = (Some(file), at),
+            (SlotFile::Offsets(_), _) => table = Some(file),
+            (SlotFile::Sums(_), _) => {}
         }
     }
     if data.is_none() && table.is_none() || Some(file_id) > conf.current_file() {
         return Ok(false);
     }
-    let Some(committed) = directory.open(directory.data_path(file_id), Access::Read)? else {
-        return Ok(false);
-    };
-    let bound = conf.named_len(file_id).unwrap_or(committed.byte_len()?);
+    let committed = directory.open(directory.data_path(file_id), Access::Read)?;
+    let Some(committed) = committed else { return Ok(false) };
     let Some((entries, _)) = directory.read_table(file_id)? else { return Ok(false) };
-    let from = data.as_ref().map_or(0, |(_, from)| *from);
+    let bound = conf.named_len(file_id).unwrap_or(committed.byte_len()?);
+    let first = from.max(FIRST_RECORD_OFFSET);
+    // The end of the whole record that was put aside from this offset of the data file.
     let whole = |offset: u64| -> Result<Option<u64>> {
-        let Some((file, from)) = &data else { return Ok(None) };
-        let (at, byte_len) = (offset.wrapping_sub(*from), file.byte_len()?);
-        let lead = if *from == 0 { FIRST_RECORD_OFFSET } else { 0 };
-        if at > byte_len || at < lead || byte_len - at < FIRST_RECORD_OFFSET {
+        let Some(data) = &data else { return Ok(None) };
+        let byte_len = from.saturating_add(data.byte_len()?);
+        if offset < first || !conf_check::header_fits(offset, byte_len) {
             return Ok(None);
         }
         let mut header = [0; 8];
-        file.read_exact_at(&mut header, at)?;
-        let end = crate::format::conf_check::record_end(header, conf.spec.record_type, offset);
-        Ok(end.filter(|end| end - from <= byte_len))
+        data.read_exact_at(&mut header, offset - from)?;
+        let end = conf_check::record_end(header, conf.spec.record_type, offset);
+        Ok(end.filter(|end| *end <= byte_len))
     };
     let same = |offset: u64, end: u64, at: u64| match &data {
-        Some((file, from)) if at < bound && end - offset <= bound - at => {
-            same_bytes(file, offset - from, &committed, at, end - offset)
+        Some(data) if at < bound && end - offset <= bound - at => {
+            data.has_bytes_of(offset - from, &committed, at, end - offset)
         }
         _ => Ok(false),
     };
@@ -289,34 +250,12 @@ fn is_committed_again(directory: &ColumnDir, conf: &Conf, group: &[Aside]) -> Re
         }
     }
     // Records whose entries did not survive the crash.
-    let mut offset = from.max(FIRST_RECORD_OFFSET);
+    let mut offset = first;
     while let Some(end) = whole(offset)? {
         if !with_slot.contains(&offset) && !same(offset, end, offset)? {
             return Ok(false);
         }
         offset = end;
-    }
-    Ok(true)
-}
-
-/// Whether two files have the same `byte_len` bytes at these offsets.
-fn same_bytes(
-    left: &NamedFile,
-    left_at: u64,
-    right: &NamedFile,
-    right_at: u64,
-    byte_len: u64,
-) -> Result<bool> {
-    let mut done = 0;
-    while done < byte_len {
-        let len = usize::try_from(byte_len - done).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
-        let (mut one, mut other) = (vec![0; len], vec![0; len]);
-        left.read_exact_at(&mut one, left_at + done)?;
-        right.read_exact_at(&mut other, right_at + done)?;
-        if one != other {
-            return Ok(false);
-        }
-        done += len as u64;
     }
     Ok(true)
 }

@@ -1,20 +1,20 @@
 //! A column's directory as the writer sees it: file paths, and I/O whose errors name file and operation.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::column::Column;
-use crate::error::{Error, Result};
-use crate::files::disk::{self, Access, Disk, DiskFile};
+use crate::error::{CorruptItem, Error, Result};
+use crate::files::disk::{Access, Disk, Lock, LockAttempt};
 use crate::format::conf::{Conf, V3_BYTES};
-use crate::format::conf_check;
-use crate::format::corruption::offset_file_too_long;
+use crate::format::corruption::{data_file_too_short, missing};
 use crate::format::names::{self, SlotFile};
-use crate::format::offsets::{OffsetTable, TABLE_BYTES};
+use crate::format::offsets::{OffsetTable, entry_offset};
 use crate::format::sums::{SUMS_BYTES, SumTable};
 use crate::format::witness::{CHECK_BYTES, Witness};
 use crate::slot::FileId;
+use crate::write::named_file::NamedFile;
 
 #[derive(Clone, Debug)]
 pub(super) struct ColumnDir {
@@ -28,13 +28,6 @@ pub(super) enum Sums {
     Whole(Box<SumTable>),
     /// The file's length in bytes; its header is damaged or its length is wrong.
     Broken(u64),
-}
-
-/// An open file that knows its path.
-#[derive(Debug)]
-pub(super) struct NamedFile {
-    path: PathBuf,
-    file: Box<dyn DiskFile>,
 }
 
 impl ColumnDir {
@@ -65,21 +58,21 @@ impl ColumnDir {
     }
 
     pub(super) fn data_path(&self, file_id: FileId) -> PathBuf {
-        self.file_path(&names::data_file(file_id))
+        self.slot_file_path(SlotFile::Data(file_id))
     }
 
     pub(super) fn offset_path(&self, file_id: FileId) -> PathBuf {
-        self.file_path(&names::offset_file(file_id))
+        self.slot_file_path(SlotFile::Offsets(file_id))
     }
 
     pub(super) fn sums_path(&self, file_id: FileId) -> PathBuf {
-        self.file_path(&names::sums_file(file_id))
+        self.slot_file_path(SlotFile::Sums(file_id))
     }
 
     /// Opens a file; `None` if it does not exist.
     pub(super) fn open(&self, path: PathBuf, access: Access) -> Result<Option<NamedFile>> {
         match self.disk.open(&path, access) {
-            Ok(file) => Ok(Some(NamedFile { path, file })),
+            Ok(file) => Ok(Some(NamedFile::new(path, file))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::io(path, "open", error)),
         }
@@ -87,13 +80,72 @@ impl ColumnDir {
 
     pub(super) fn create(&self, path: PathBuf) -> Result<NamedFile> {
         match self.disk.open(&path, Access::CreateNew) {
-            Ok(file) => Ok(NamedFile { path, file }),
+            Ok(file) => Ok(NamedFile::new(path, file)),
             Err(error) => Err(Error::io(path, "create", error)),
+        }
+    }
+
+    /// Opens a data file, which must have at least its committed length.
+    pub(super) fn open_data(
+        &self,
+        file_id: FileId,
+        access: Access,
+        data_len: u64,
+    ) -> Result<NamedFile> {
+        let path = self.data_path(file_id);
+        let Some(data) = self.open(path.clone(), access)? else {
+            return Err(missing(path, "data file", data_len));
+        };
+        match data.byte_len()? {
+            byte_len if byte_len < data_len => Err(data_file_too_short(path, byte_len, data_len)),
+            _ => Ok(data),
         }
     }
 
     pub(super) fn remove(&self, path: &Path) -> Result<()> {
         self.disk.remove(path).map_err(|error| Error::io(path, "remove", error))
+    }
+
+    pub(super) fn remove_if_there(&self, path: &Path) -> Result<()> {
+        match self.open(path.to_owned(), Access::Read)? {
+            Some(_) => self.remove(path),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the lock at `path` without waiting.
+    pub(super) fn lock(&self, path: &Path) -> Result<Box<dyn Lock>> {
+        let attempt = self.disk.lock(path).map_err(|error| Error::io(path, "lock", error))?;
+        self.held(attempt)
+    }
+
+    /// Keeps writers out of the column. `None` if it has no lock file: no writer has ever opened it.
+    pub(super) fn lock_shared(&self) -> Result<Option<Box<dyn Lock>>> {
+        let path = self.file_path(names::LOCK);
+        let attempt = self.disk.lock_shared(&path);
+        let attempt = attempt.map_err(|error| Error::io(path, "lock", error))?;
+        attempt.map(|attempt| self.held(attempt)).transpose()
+    }
+
+    fn held(&self, attempt: LockAttempt) -> Result<Box<dyn Lock>> {
+        match attempt {
+            LockAttempt::Held(lock) => Ok(lock),
+            LockAttempt::Busy(pid) => {
+                Err(Error::AlreadyOpen { directory: self.path.as_path().into(), pid })
+            }
+        }
+    }
+
+    /// Fails if the lock is no longer at its path. Files are opened by path: the paths may then lead into
+    /// another directory, or another writer may be active.
+    pub(super) fn check_lock(&self, lock: &dyn Lock) -> Result<()> {
+        let path = self.file_path(names::LOCK);
+        let source = match lock.is_at(&path) {
+            Ok(true) => return Ok(()),
+            Ok(false) => io::Error::other("the file or its directory was removed or replaced"),
+            Err(error) => error,
+        };
+        Err(Error::io(path, "continue under the lock", source))
     }
 
     /// Flushes the directory's entries.
@@ -134,40 +186,25 @@ impl ColumnDir {
 
     /// Creates the directory and its missing ancestors, and flushes the entry of each. Appends the
     /// created directories to `made`.
-    ///
-    /// Walks up to the first existing name, then down again, and tries each directory once. A retry loop
-    /// need not end: an existing name may be a dangling link, and nothing can be created in a directory
-    /// that was removed.
     pub(super) fn create_dirs(&self, made: &mut Vec<PathBuf>) -> Result<()> {
-        let mut missing = Vec::new();
-        let mut directory = self.path.as_path();
-        while !self.create_dir(directory, parent(directory) != directory, made)? {
-            missing.push(directory);
-            directory = parent(directory);
-        }
-        for directory in missing.into_iter().rev() {
-            self.create_dir(directory, false, made)?;
-        }
-        Ok(())
+        self.create_dir(&self.path, made)
     }
 
-    /// Creates one directory unless its name is taken. Returns `false` if its parent is missing too and
-    /// `makes_parent` says that the caller creates it.
-    fn create_dir(
-        &self,
-        directory: &Path,
-        makes_parent: bool,
-        made: &mut Vec<PathBuf>,
-    ) -> Result<bool> {
-        match self.disk.create_dir(directory) {
-            Ok(()) => {
-                made.push(directory.to_owned());
-                self.sync_dir(parent(directory)).map(|()| true)
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(true),
-            Err(error) if makes_parent && error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(Error::io(directory, "create the directory", error)),
+    /// Tries each directory at most twice. A retry loop need not end: an existing name may be a dangling
+    /// link, and nothing can be created in a directory that was removed.
+    fn create_dir(&self, directory: &Path, made: &mut Vec<PathBuf>) -> Result<()> {
+        let is = |created: &io::Result<()>, kind| created.as_ref().is_err_and(|e| e.kind() == kind);
+        let mut created = self.disk.create_dir(directory);
+        if is(&created, io::ErrorKind::NotFound) && parent(directory) != directory {
+            self.create_dir(parent(directory), made)?;
+            created = self.disk.create_dir(directory);
         }
+        if is(&created, io::ErrorKind::AlreadyExists) {
+            return Ok(());
+        }
+        created.map_err(|error| Error::io(directory, "create the directory", error))?;
+        made.push(directory.to_owned());
+        self.sync_dir(parent(directory))
     }
 
     /// Lists the names in the directory.
@@ -176,27 +213,50 @@ impl ColumnDir {
         listed.map_err(|error| Error::io(&self.path, "list the directory", error))
     }
 
+    /// [`Self::names`]; `None` if the directory does not exist.
+    pub(super) fn names_if_there(&self) -> Result<Option<Vec<String>>> {
+        match self.names() {
+            Ok(names) => Ok(Some(names)),
+            Err(Error::Io(error)) if error.source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// [`Self::slot_files`]; empty if the directory does not exist.
     pub(super) fn slot_files_if_there(&self) -> Result<Vec<SlotFile>> {
-        match self.slot_files() {
-            Err(Error::Io(error)) if error.source.kind() == io::ErrorKind::NotFound => {
-                Ok(Vec::new())
-            }
-            found => found,
-        }
+        Ok(slot_files(&self.names_if_there()?.unwrap_or_default()))
     }
 
     /// The data, offset and checksum files in the directory, sorted by file id.
     pub(super) fn slot_files(&self) -> Result<Vec<SlotFile>> {
-        let mut files: Vec<SlotFile> =
-            self.names()?.iter().filter_map(|name| SlotFile::parse(name)).collect();
-        files.sort_unstable_by_key(|file| (file.file_id(), *file));
-        Ok(files)
+        Ok(slot_files(&self.names()?))
+    }
+
+    /// The ids of those files, ascending.
+    pub(super) fn file_ids(&self) -> Result<Vec<FileId>> {
+        let mut ids: Vec<_> = self.slot_files()?.into_iter().map(SlotFile::file_id).collect();
+        ids.dedup();
+        Ok(ids)
     }
 
     /// Whether a file of this name exists.
     pub(super) fn has(&self, name: &str) -> Result<bool> {
         Ok(self.open(self.file_path(name), Access::Read)?.is_some())
+    }
+
+    /// Fails if a file that is about to be changed has other hard links, under which its uncommitted bytes
+    /// may be committed.
+    pub(super) fn check_has_one_name(&self, path: PathBuf) -> Result<()> {
+        let Some(file) = self.open(path, Access::Read)? else { return Ok(()) };
+        match file.names()? {
+            0 | 1 => Ok(()),
+            names => {
+                let wanted = "one name (replace the file by a copy: data that is uncommitted here may \
+                              be committed under another name)";
+                let found = format!("{names} names (hard links)");
+                Err(Error::corrupt(file.path(), None, "file to be healed", wanted, found))
+            }
+        }
     }
 
     /// Renames a file. The caller ensures that the new name is free.
@@ -211,11 +271,7 @@ impl ColumnDir {
 
     /// The path of a data, offset or checksum file.
     pub(super) fn slot_file_path(&self, file: SlotFile) -> PathBuf {
-        match file {
-            SlotFile::Data(file_id) => self.data_path(file_id),
-            SlotFile::Offsets(file_id) => self.offset_path(file_id),
-            SlotFile::Sums(file_id) => self.sums_path(file_id),
-        }
+        self.file_path(&file.name())
     }
 
     /// Reads the conf; `None` if there is none.
@@ -247,6 +303,23 @@ impl ColumnDir {
             Some(table) => Sums::Whole(table),
             None => Sums::Broken(byte_len),
         })
+    }
+
+    /// Fails if there is a checksum of a record up to `last`, but no entry: the record may still exist.
+    pub(super) fn check_no_entry_is_lost(
+        &self,
+        file_id: FileId,
+        sums: &SumTable,
+        table: &OffsetTable,
+        last: usize,
+    ) -> Result<()> {
+        let mut known = sums.known().take_while(|index| *index <= last);
+        let Some(index) = known.find(|index| table.get(*index) == 0) else { return Ok(()) };
+        let slot = file_id.slot_at(index);
+        let wanted =
+            format!("the offset of the record of slot {slot}, because its checksum is kept");
+        let path = self.offset_path(file_id);
+        Err(Error::corrupt(path, entry_offset(index), CorruptItem::OffsetEntry, wanted, "0"))
     }
 
     /// Reads the entries of a checksum file whose header or length is wrong.
@@ -285,6 +358,12 @@ impl ColumnDir {
     }
 }
 
+fn slot_files(names: &[String]) -> Vec<SlotFile> {
+    let mut files: Vec<_> = names.iter().filter_map(|name| SlotFile::parse(name)).collect();
+    files.sort_unstable_by_key(|file| (file.file_id(), *file));
+    files
+}
+
 /// The directory that contains `path`: `.` for a bare name; the path itself if it has no parent.
 pub(super) fn parent(path: &Path) -> &Path {
     match path.parent() {
@@ -297,80 +376,4 @@ pub(super) fn parent(path: &Path) -> &Path {
 /// Whether a failed flush shows that this user did not create the directory.
 fn is_not_ours(error: io::ErrorKind) -> bool {
     matches!(error, io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
-}
-
-impl NamedFile {
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    pub(super) fn byte_len(&self) -> Result<u64> {
-        self.file.byte_len().map_err(|error| self.failed("stat", error))
-    }
-
-    /// The number of hard links.
-    pub(super) fn names(&self) -> Result<u64> {
-        self.file.names().map_err(|error| self.failed("stat", error))
-    }
-
-    pub(super) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
-        disk::read_exact_at(&*self.file, buffer, offset).map_err(|error| self.failed("read", error))
-    }
-
-    /// Reads the file as an offset table; missing bytes at its end read as 0.
-    pub(super) fn read_table(&self) -> Result<Box<OffsetTable>> {
-        let bytes = self.read_up_to(TABLE_BYTES + 1)?;
-        let too_long = || offset_file_too_long(self.path.clone(), bytes.len() as u64);
-        OffsetTable::from_prefix(&bytes).ok_or_else(too_long)
-    }
-
-    /// The end offset of the record at `offset` of a data file of `data_len` bytes; `None` if no header of
-    /// this type is there.
-    pub(super) fn record_end(
-        &self,
-        record_type: [u8; 2],
-        offset: u64,
-        data_len: u64,
-    ) -> Result<Option<u64>> {
-        if !conf_check::header_fits(offset, data_len) {
-            return Ok(None);
-        }
-        let mut header = [0; 8];
-        self.read_exact_at(&mut header, offset)?;
-        Ok(conf_check::record_end(header, record_type, offset))
-    }
-
-    /// Reads the file from its start, at most `limit` bytes.
-    fn read_up_to(&self, limit: usize) -> Result<Vec<u8>> {
-        let byte_len = usize::try_from(self.byte_len()?).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; byte_len.min(limit)];
-        self.read_exact_at(&mut bytes, 0)?;
-        Ok(bytes)
-    }
-
-    pub(super) fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
-        self.write_all_at(&mut [IoSlice::new(bytes)], offset)
-    }
-
-    pub(super) fn write_all_at(&mut self, buffers: &mut [IoSlice<'_>], offset: u64) -> Result<()> {
-        disk::write_all_at(&mut *self.file, buffers, offset)
-            .map_err(|error| Error::io(&self.path, "write", error))
-    }
-
-    pub(super) fn set_len(&mut self, byte_len: u64) -> Result<()> {
-        self.file.set_len(byte_len).map_err(|error| self.failed("set the length of", error))
-    }
-
-    /// Allocated bytes; fewer than the file's length if it has holes.
-    pub(super) fn allocated(&self) -> Result<u64> {
-        self.file.allocated().map_err(|error| self.failed("look for the holes of", error))
-    }
-
-    pub(super) fn sync(&mut self) -> Result<()> {
-        self.file.sync().map_err(|error| Error::io(&self.path, "flush", error))
-    }
-
-    fn failed(&self, operation: &'static str, error: io::Error) -> Error {
-        Error::io(&self.path, operation, error)
-    }
 }

@@ -23,17 +23,18 @@ use std::io::{self, IoSlice, Read};
 use crate::error::{Error, Result};
 use crate::files::disk::{Access, CHUNK_BYTES};
 use crate::format::conf::{Backfill, BackfillTarget, Conf};
-use crate::format::corruption::{data_file_too_short, missing, offset_file_too_short};
+use crate::format::corruption::{missing, offset_file_too_short};
 use crate::format::offsets::{TABLE_BYTES, entry_offset};
 use crate::format::record::{HEADER_BYTES, RecordHeader};
 use crate::format::sums::{RecordSum, SUMS_BYTES, SUMS_HEADER_BYTES, sum_entry_offset};
 use crate::slot::{FileId, Slot};
 use crate::sync::{Arc, Mutex, PoisonError};
 use crate::write::append_buffer::AppendBuffer;
-use crate::write::column_dir::{ColumnDir, NamedFile};
+use crate::write::column_dir::ColumnDir;
 use crate::write::conf_file::{self, CommitError, poisoning};
 use crate::write::file_state::{FileState, FileStates};
 use crate::write::fsync_pool::Flush;
+use crate::write::named_file::NamedFile;
 use crate::write::open_column::OpenColumn;
 use crate::write::rules::check_stored_len;
 
@@ -263,7 +264,9 @@ fn stage<'a>(
     } else {
         files.new_file(conf, file_id)
     };
-    let data = state.has_data.then(|| open_data(directory, file_id, &state)).transpose()?;
+    // Appending to a data file that another tool has truncated would leave a hole.
+    let data = || directory.open_data(file_id, Access::Write, state.data_len);
+    let data = state.has_data.then(data).transpose()?;
     let offsets =
         state.has_offsets.then(|| open_offsets(directory, file_id, &state)).transpose()?;
     let sums = open_sums(directory, file_id, &mut state)?;
@@ -296,21 +299,6 @@ fn stage<'a>(
         stream = Some((last, header));
     }
     Ok(Staged { file_id, state, data, offsets, sums, bytes, runs, stream })
-}
-
-/// Opens a data file to append to. Fails if another tool has truncated it since it was committed:
-/// appending would leave a hole.
-fn open_data(directory: &ColumnDir, file_id: FileId, state: &FileState) -> Result<NamedFile> {
-    let path = directory.data_path(file_id);
-    let Some(file) = directory.open(path.clone(), Access::Write)? else {
-        return Err(missing(path, "data file", state.data_len));
-    };
-    match file.byte_len()? {
-        byte_len if byte_len < state.data_len => {
-            Err(data_file_too_short(path, byte_len, state.data_len))
-        }
-        _ => Ok(file),
-    }
 }
 
 /// Opens an offset file to write entries to. Fails if another tool has truncated it since it was read:

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use crate::column::Compression;
 use crate::read::decode;
-use crate::write::column_dir::NamedFile;
+use crate::write::named_file::NamedFile;
 
 /// A reader of a record's payload.
 pub(super) struct StoredReader<'a> {

@@ -5,8 +5,9 @@ use crate::files::disk::Access;
 use crate::format::conf::Conf;
 use crate::format::names;
 use crate::format::witness::Witness;
-use crate::write::column_dir::{ColumnDir, NamedFile};
+use crate::write::column_dir::ColumnDir;
 use crate::write::fsync_pool::Flush;
+use crate::write::named_file::NamedFile;
 
 /// The error of a step that changes files.
 #[derive(Debug)]

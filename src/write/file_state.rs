@@ -5,14 +5,15 @@ use std::collections::HashMap;
 use crate::error::{CorruptItem, Error, Result};
 use crate::files::disk::Access;
 use crate::format::conf::Conf;
-use crate::format::corruption::{data_file_too_short, missing};
+use crate::format::corruption::missing;
 use crate::format::offsets::{OffsetTable, TABLE_BYTES, entry_offset};
 use crate::format::record::FIRST_RECORD_OFFSET;
 use crate::format::sums::SumTable;
 use crate::slot::{FileId, Slot};
 use crate::sync::{Arc, Mutex, PoisonError};
-use crate::write::column_dir::{ColumnDir, NamedFile, Sums};
-use crate::write::orphan;
+use crate::write::column_dir::{ColumnDir, Sums};
+use crate::write::foreign;
+use crate::write::named_file::NamedFile;
 
 /// Maximum number of cached files: 1 MiB of tables.
 const MAX_FILES: usize = 16;
@@ -147,17 +148,14 @@ fn load(directory: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<FileState
     let file_len = data.as_ref().map(NamedFile::byte_len).transpose()?;
     let data_len = named.unwrap_or(file_len.unwrap_or(0));
     if data_len > file_len.unwrap_or(0) {
-        let path = directory.data_path(file_id);
-        return Err(match file_len {
-            Some(file_len) => data_file_too_short(path, file_len, data_len),
-            None => missing(path, "data file", data_len),
-        });
+        // Fails.
+        directory.open_data(file_id, Access::Read, data_len)?;
     }
     let table = directory.read_table(file_id)?;
     if table.is_none() && data_len > FIRST_RECORD_OFFSET {
         return Err(match named {
             Some(_) => missing(directory.offset_path(file_id), "offset file", data_len),
-            None => orphan::in_the_way(directory, file_id, data_len),
+            None => foreign::in_the_way(directory, file_id, data_len),
         });
     }
     let has_offsets = table.is_some();

@@ -8,7 +8,8 @@ use crate::error::{Error, Result};
 use crate::sync::channel::{self, Receiver, Sender};
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Arc, Mutex, PoisonError};
-use crate::write::column_dir::{ColumnDir, NamedFile};
+use crate::write::column_dir::ColumnDir;
+use crate::write::named_file::NamedFile;
 
 /// Number of threads besides the caller's: a commit flushes four files, five with checksums.
 const MAX_THREADS: usize = 4;

@@ -8,53 +8,35 @@ use crate::slot::Slot;
 
 /// One change that healing made, or would make.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HealAction {
-    /// Offset entries of uncommitted records were set to 0.
-    ClearedEntries {
-        /// The offset file.
-        file: PathBuf,
-        /// The slots, ascending.
-        slots: Vec<Slot>,
-    },
-    /// Checksums of uncommitted records were set to 0.
-    ClearedSums {
-        /// The checksum file.
-        file: PathBuf,
-        /// The slots, ascending.
-        slots: Vec<Slot>,
-    },
-    /// A short offset file was extended with zeros to 65,536 bytes.
-    ExtendedOffsets {
-        /// The offset file.
-        file: PathBuf,
-        /// Its length in bytes before.
-        from: u64,
-    },
+pub struct HealAction {
+    /// The file that was changed, or the directory that was removed.
+    pub file: PathBuf,
+    /// How it was changed.
+    pub change: HealChange,
+}
+
+/// How healing changed a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HealChange {
+    /// Offset entries of uncommitted records were set to 0: those of these slots, ascending.
+    ClearedEntries(Vec<Slot>),
+    /// Checksums of uncommitted records were set to 0: those of these slots, ascending.
+    ClearedSums(Vec<Slot>),
+    /// A short offset file, of this length in bytes, was extended with zeros to 65,536 bytes.
+    ExtendedOffsets(u64),
     /// Uncommitted bytes were cut off a data file.
     Truncated {
-        /// The data file.
-        file: PathBuf,
         /// Its length in bytes before.
         from: u64,
         /// The committed length in bytes.
         to: u64,
     },
-    /// A file that no commit names was removed.
-    RemovedFile {
-        /// The data or offset file.
-        file: PathBuf,
-        /// Its length in bytes.
-        byte_len: u64,
-    },
+    /// A file that no commit names, of this length in bytes, was removed.
+    RemovedFile(u64),
     /// The leftover directory of an interrupted column replacement was removed.
-    RemovedLeftover {
-        /// The directory.
-        directory: PathBuf,
-    },
+    RemovedLeftover,
     /// Data that may not be a remnant of a crash was copied before its removal.
     CopiedAside {
-        /// The data, offset or checksum file.
-        file: PathBuf,
         /// The copy, which other software ignores.
         aside: PathBuf,
         /// Offset in the file at which the copy begins.
@@ -64,105 +46,65 @@ pub enum HealAction {
     },
     /// A file that no commit names, and that may not be a remnant of a crash, was renamed.
     MovedAside {
-        /// The file.
-        file: PathBuf,
         /// Its new name, which other software ignores.
         aside: PathBuf,
         /// Its length in bytes.
         byte_len: u64,
     },
-    /// A file that was put aside earlier was removed: all its records are committed again, or
-    /// [`discard`](crate::WriterOptions::discard) was set.
-    RemovedAside {
-        /// The file.
-        file: PathBuf,
-        /// Its length in bytes.
-        byte_len: u64,
-    },
+    /// A file that was put aside earlier, of this length in bytes, was removed: all its records are
+    /// committed again, or [`discard`](crate::WriterOptions::discard) was set.
+    RemovedAside(u64),
     /// The header and the length of a checksum file were restored, because its checksums match the
     /// records.
-    MendedSums {
-        /// The checksum file.
-        file: PathBuf,
-    },
+    MendedSums,
     /// The conf no longer names a backfill file in which nothing was committed.
-    DroppedBackfillFile {
-        /// The conf.
-        file: PathBuf,
-    },
+    DroppedBackfillFile,
     /// The slot of an unfinished commit was cleared in the witness.
-    ClearedWitness {
-        /// `column.check`
-        file: PathBuf,
-    },
+    ClearedWitness,
     /// The conf of an unfinished commit was removed.
-    RemovedTmp {
-        /// `column.conf.tmp`
-        file: PathBuf,
-    },
-}
-
-impl HealAction {
-    /// The file that was changed, or the directory that was removed.
-    #[must_use]
-    pub fn file(&self) -> &Path {
-        match self {
-            HealAction::ClearedEntries { file, .. }
-            | HealAction::ClearedSums { file, .. }
-            | HealAction::ExtendedOffsets { file, .. }
-            | HealAction::Truncated { file, .. }
-            | HealAction::RemovedFile { file, .. }
-            | HealAction::CopiedAside { file, .. }
-            | HealAction::MovedAside { file, .. }
-            | HealAction::RemovedAside { file, .. }
-            | HealAction::MendedSums { file }
-            | HealAction::DroppedBackfillFile { file }
-            | HealAction::ClearedWitness { file }
-            | HealAction::RemovedTmp { file } => file,
-            HealAction::RemovedLeftover { directory } => directory,
-        }
-    }
+    RemovedTmp,
 }
 
 impl fmt::Display for HealAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.file().display())?;
+        write!(f, "{}: {}", self.file.display(), self.change)
+    }
+}
+
+impl fmt::Display for HealChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            HealAction::ClearedEntries { slots, .. } => {
-                write_cleared(f, ["entry", "entries"], slots)
-            }
-            HealAction::ClearedSums { slots, .. } => {
-                write_cleared(f, ["checksum", "checksums"], slots)
-            }
-            HealAction::ExtendedOffsets { from, .. } => {
+            Self::ClearedEntries(slots) => write_cleared(f, ["entry", "entries"], slots),
+            Self::ClearedSums(slots) => write_cleared(f, ["checksum", "checksums"], slots),
+            Self::ExtendedOffsets(from) => {
                 write!(f, "extended from {from} to {TABLE_BYTES} bytes")
             }
-            HealAction::Truncated { from, to, .. } => {
+            Self::Truncated { from, to } => {
                 write!(f, "{} uncommitted bytes cut, length now {to}", from - to)
             }
-            HealAction::RemovedFile { byte_len, .. } => {
+            Self::RemovedFile(byte_len) => {
                 write!(f, "uncommitted file of {byte_len} bytes removed")
             }
-            HealAction::CopiedAside { aside, from: 0, byte_len, .. } => {
+            Self::CopiedAside { aside, from: 0, byte_len } => {
                 write!(f, "{byte_len} bytes copied to {}", name_of(aside))
             }
-            HealAction::CopiedAside { aside, from, byte_len, .. } => {
+            Self::CopiedAside { aside, from, byte_len } => {
                 write!(f, "{byte_len} bytes from {from} on copied to {}", name_of(aside))
             }
-            HealAction::MovedAside { aside, byte_len, .. } => {
+            Self::MovedAside { aside, byte_len } => {
                 write!(f, "uncommitted file of {byte_len} bytes renamed to {}", name_of(aside))
             }
-            HealAction::RemovedAside { byte_len, .. } => {
+            Self::RemovedAside(byte_len) => {
                 write!(f, "{byte_len} bytes that were put aside earlier removed")
             }
-            HealAction::MendedSums { .. } => write!(f, "header and length restored"),
-            HealAction::DroppedBackfillFile { .. } => {
-                write!(f, "a backfill file without records is no longer named")
+            Self::MendedSums => f.write_str("header and length restored"),
+            Self::DroppedBackfillFile => {
+                f.write_str("a backfill file without records is no longer named")
             }
-            HealAction::ClearedWitness { .. } => write!(f, "slot of an unfinished commit cleared"),
-            HealAction::RemovedTmp { .. } => write!(f, "conf of an unfinished commit removed"),
-            HealAction::RemovedLeftover { .. } => {
-                write!(f, "removed: left by an interrupted replacement of the column")
+            Self::ClearedWitness => f.write_str("slot of an unfinished commit cleared"),
+            Self::RemovedTmp => f.write_str("conf of an unfinished commit removed"),
+            Self::RemovedLeftover => {
+                f.write_str("removed: left by an interrupted replacement of the column")
             }
         }
     }
@@ -196,12 +138,12 @@ pub struct HealReport {
 impl HealReport {
     /// The report of an opening that found `asides` and took `actions`.
     pub(super) fn new(actions: Vec<HealAction>, mut asides: Vec<PathBuf>) -> Self {
-        for action in &actions {
-            match action {
-                HealAction::CopiedAside { aside, .. } | HealAction::MovedAside { aside, .. } => {
+        for HealAction { file, change } in &actions {
+            match change {
+                HealChange::CopiedAside { aside, .. } | HealChange::MovedAside { aside, .. } => {
                     asides.push(aside.clone());
                 }
-                HealAction::RemovedAside { file, .. } => asides.retain(|aside| aside != file),
+                HealChange::RemovedAside(_) => asides.retain(|aside| aside != file),
                 _ => {}
             }
         }

@@ -7,8 +7,6 @@ use crate::column::Compression;
 use crate::error::{CorruptItem, Error, Result};
 use crate::files::disk::{Access, Lock};
 use crate::format::conf::{Backfill, Conf};
-use crate::format::corruption::{data_file_too_short, missing, no_record};
-use crate::format::names;
 use crate::format::record::HEADER_BYTES;
 use crate::format::witness::Witness;
 use crate::slot::{FileId, Slot};
@@ -102,20 +100,11 @@ impl OpenColumn {
         if entry == 0 {
             return Ok(false);
         }
-        let path = self.directory.data_path(slot.file_id());
         let state = self.files.get_flushed(&self.directory, &self.conf, slot.file_id())?;
         let bound = state.data_len;
-        let Some(data) = self.directory.open(path.clone(), Access::Read)? else {
-            return Err(missing(path, "data file", bound));
-        };
-        let byte_len = data.byte_len()?;
-        if byte_len < bound {
-            return Err(data_file_too_short(path, byte_len, bound));
-        }
-        let end = data.record_end(self.conf.spec.record_type, entry, bound)?;
-        let Some(end) = end.filter(|end| *end <= bound) else {
-            return Err(no_record(path, slot, entry, end, bound));
-        };
+        let data = self.directory.open_data(slot.file_id(), Access::Read, bound)?;
+        let end = data.end_of(self.conf.spec.record_type, slot, entry, bound)?;
+        let path = data.path();
         let stored = StoredReader { data: &data, offset: entry + HEADER_BYTES, end };
         let mut held: Box<dyn Read> = match self.conf.spec.compression {
             Compression::None => Box::new(stored),
@@ -143,15 +132,7 @@ impl OpenColumn {
         }
         // A column that is still to be created has no lock.
         let Some(lock) = &self.lock else { return Ok(()) };
-        // Files are opened by path. If the lock is no longer at its path, the paths may lead into another
-        // directory, or another writer may be active.
-        let path = self.directory.file_path(names::LOCK);
-        let source = match lock.is_at(&path) {
-            Ok(true) => return Ok(()),
-            Ok(false) => io::Error::other("the file or its directory was removed or replaced"),
-            Err(error) => error,
-        };
-        Err(Error::io(path, "continue under the lock", source))
+        self.directory.check_lock(&**lock)
     }
 
     /// [`Error::Poisoned`] if the writer is poisoned.
@@ -232,8 +213,8 @@ impl OpenColumn {
         }
         let removed = asides.done_with(directory, conf, false).and_then(|actions| {
             for action in &actions {
-                directory.remove(action.file())?;
-                healed.asides.retain(|aside| aside != action.file());
+                directory.remove(&action.file)?;
+                healed.asides.retain(|aside| *aside != action.file);
             }
             if actions.is_empty() { Ok(()) } else { directory.sync() }
         });

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{CorruptItem, Error, Result};
-use crate::files::disk::{Access, Lock, LockAttempt, OsDisk};
+use crate::files::disk::{Lock, OsDisk};
 use crate::format::conf::{Backfill, Conf};
 use crate::format::corruption::check_spec;
 use crate::format::names;
@@ -21,8 +21,9 @@ use crate::format::witness::Witness;
 use crate::write::aside::Asides;
 use crate::write::column_dir::ColumnDir;
 use crate::write::conf_file;
-use crate::write::heal::{self, Evidence};
-use crate::write::heal_action::{HealAction, HealReport};
+use crate::write::examine::{Evidence, examine};
+use crate::write::heal;
+use crate::write::heal_action::{HealAction, HealChange, HealReport};
 use crate::write::open_column::{Deferred, OpenColumn};
 use crate::write::options::{Checksums, WriterOptions};
 use crate::write::replace;
@@ -53,7 +54,7 @@ impl Locked {
                 return Ok(Self { directory, options, lock: None });
             }
             Some(_) => directory.create_dirs(&mut Vec::new())?,
-            None if !has_conf(&directory)? => return Err(heal::no_conf(&directory)),
+            None if !directory.has(names::CONF)? => return Err(heal::no_conf(&directory)),
             None => {}
         }
         let lock = Some(take_lock(&directory)?);
@@ -81,7 +82,7 @@ impl Locked {
                 // Before healing, which refuses files with a second hard link.
                 let leftovers = replace::remove_leftovers(&directory, &*lock)?;
                 let mut column = open_locked(directory, lock, options)?;
-                let removed = |directory| HealAction::RemovedLeftover { directory };
+                let removed = |file| HealAction { file, change: HealChange::RemovedLeftover };
                 column.healed.actions.splice(..0, leftovers.into_iter().map(removed));
                 Ok(column)
             }
@@ -106,13 +107,9 @@ pub(super) fn open_locked(
     Ok(OpenColumn { lock: Some(lock), ..open(directory, options)? })
 }
 
-fn has_conf(directory: &ColumnDir) -> Result<bool> {
-    Ok(directory.open(directory.file_path(names::CONF), Access::Read)?.is_some())
-}
-
 /// Whether the directory holds a column, or the files of one that lost its conf.
 fn is_there(directory: &ColumnDir) -> Result<bool> {
-    Ok(has_conf(directory)? || !directory.slot_files_if_there()?.is_empty())
+    Ok(directory.has(names::CONF)? || !directory.slot_files_if_there()?.is_empty())
 }
 
 /// Takes the lock and checks that its file is still at its path: a process that undoes the creation of
@@ -121,12 +118,9 @@ fn take_lock(directory: &ColumnDir) -> Result<Box<dyn Lock>> {
     let path = directory.file_path(names::LOCK);
     let failed = |error| Error::io(&path, "lock", error);
     for _ in 0..LOCK_ATTEMPTS {
-        match directory.disk().lock(&path).map_err(failed)? {
-            LockAttempt::Held(lock) if lock.is_at(&path).map_err(failed)? => return Ok(lock),
-            LockAttempt::Held(_) => {}
-            LockAttempt::Busy(pid) => {
-                return Err(Error::AlreadyOpen { directory: directory.path().into(), pid });
-            }
+        let lock = directory.lock(&path)?;
+        if lock.is_at(&path).map_err(failed)? {
+            return Ok(lock);
         }
     }
     Err(failed(io::Error::other("the lock file is removed repeatedly")))
@@ -275,8 +269,7 @@ fn create(directory: &ColumnDir, witness: &mut Witness, options: &WriterOptions)
         ));
     }
     let conf = Conf::empty(spec, options.allow_backfill);
-    let actions = heal::examine(directory, &conf, &Evidence::Own)?;
-    heal::apply(directory, &conf, &actions)?;
+    let actions = heal::discard(directory, &conf)?;
     // Before the conf exists: a process that finds a conf relies on durable directory entries above it.
     directory.sync_parent()?;
     directory.sync_ancestors()?;
@@ -295,9 +288,9 @@ fn open_existing(
     }
     heal::flush_trusted(directory, &conf)?;
     let asides = Asides::list(directory)?.paths(directory);
-    let actions = heal::examine_witnessed(directory, &conf, witness, options)?;
+    let actions = heal::plan_witnessed(directory, &conf, witness, options)?;
     heal::apply(directory, &conf, &actions)?;
-    if actions.iter().any(|action| matches!(action, HealAction::ClearedWitness { .. }))
+    if actions.iter().any(|action| action.change == HealChange::ClearedWitness)
         && let Some(mut check) = conf_file::settle(directory, witness, &conf)?
     {
         check.sync()?;
@@ -328,7 +321,7 @@ fn open_existing(
 
 /// Replaces the conf by the newest one in the witness that fits the files.
 fn restore_conf(directory: &ColumnDir, witness: &mut Witness) -> Result<()> {
-    let fits = |conf: &Conf| heal::examine(directory, conf, &Evidence::Own).is_ok();
+    let fits = |conf: &Conf| examine(directory, conf, &Evidence::Own).is_ok();
     let Some(conf) = witness.confs().find(fits) else {
         let wanted = "a conf that fits the files";
         let path = directory.file_path(names::CHECK);
@@ -340,8 +333,6 @@ fn restore_conf(directory: &ColumnDir, witness: &mut Witness) -> Result<()> {
             "none",
         ));
     };
-    if directory.has(names::CONF_TMP)? {
-        directory.remove(&directory.file_path(names::CONF_TMP))?;
-    }
+    directory.remove_if_there(&directory.file_path(names::CONF_TMP))?;
     conf_file::replace_alone(directory, witness, Some(&conf), conf)
 }

@@ -10,16 +10,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{CorruptItem, Error, Result};
-use crate::files::disk::{Access, CHUNK_BYTES, Disk, LockAttempt, OsDisk};
+use crate::files::disk::{Access, Disk, OsDisk};
 use crate::format::conf::Conf;
-use crate::format::corruption::{missing, no_record};
-use crate::format::names;
-use crate::format::offsets::entry_offset;
+use crate::format::corruption::missing;
+use crate::format::offsets::ENTRIES;
 use crate::format::record::FIRST_RECORD_OFFSET;
 use crate::slot::FileId;
 use crate::write::column_dir::{ColumnDir, Sums};
 use crate::write::heal;
 use crate::write::heal_action::HealReport;
+use crate::write::named_file::chunks;
 use crate::write::options::WriterOptions;
 use crate::write::writer::Writer;
 
@@ -96,19 +96,18 @@ pub fn reclaim_on(
     let mut report = examine(&column, writer.conf())?;
     // 3.
     for spans in report.spans.chunk_by_mut(|a, b| a.file == b.file) {
-        let Some(path) = spans.first().map(|span| span.file.clone()) else { continue };
-        make_sparse(&column, path, spans)?;
+        if let [Reclaimed { file, .. }, ..] = spans {
+            make_sparse(&column, &file.clone(), spans)?;
+        }
     }
     Ok((writer.heal_report().clone(), report))
 }
 
 /// Replaces a data file by a copy with holes for the spans.
-fn make_sparse(column: &ColumnDir, path: PathBuf, spans: &mut [Reclaimed]) -> Result<()> {
+fn make_sparse(column: &ColumnDir, path: &Path, spans: &mut [Reclaimed]) -> Result<()> {
     let tmp = column.file_path(TMP);
-    if column.open(tmp.clone(), Access::Read)?.is_some() {
-        column.remove(&tmp)?;
-    }
-    let Some(data) = column.open(path.clone(), Access::Read)? else {
+    column.remove_if_there(&tmp)?;
+    let Some(data) = column.open(path.to_owned(), Access::Read)? else {
         return Err(Error::io(path, "open", std::io::ErrorKind::NotFound.into()));
     };
     let (byte_len, allocated) = (data.byte_len()?, data.allocated()?);
@@ -122,19 +121,14 @@ fn make_sparse(column: &ColumnDir, path: PathBuf, spans: &mut [Reclaimed]) -> Re
     let mut copy = column.create(tmp.clone())?;
     let ends = spans.iter().map(|span| span.offset).chain([byte_len]);
     let starts = [0].into_iter().chain(spans.iter().map(|span| span.offset + span.byte_len));
-    let mut chunk = vec![0; CHUNK_BYTES];
-    for (mut at, end) in starts.zip(ends) {
-        while at < end {
-            let len = usize::try_from(end - at).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
-            data.read_exact_at(&mut chunk[..len], at)?;
-            copy.write_at(&chunk[..len], at)?;
-            at += len as u64;
-        }
+    for chunk in starts.zip(ends).flat_map(|(start, end)| chunks(start..end)) {
+        let at = chunk.start;
+        copy.write_at(&data.read(chunk)?, at)?;
     }
     copy.set_len(byte_len)?;
     copy.sync()?;
     let mut freed = allocated.saturating_sub(copy.allocated()?);
-    let renamed = column.disk().rename(&tmp, &path);
+    let renamed = column.disk().rename(&tmp, path);
     renamed.map_err(|error| Error::io(path, "replace by a sparse copy", error))?;
     column.sync()?;
     for span in spans {
@@ -151,25 +145,14 @@ fn make_sparse(column: &ColumnDir, path: PathBuf, spans: &mut [Reclaimed]) -> Re
 /// As [`inspect`](crate::inspect).
 pub fn inspect_reclaim(directory: impl AsRef<Path>) -> Result<ReclaimReport> {
     let column = ColumnDir::new(Arc::new(OsDisk), directory.as_ref());
-    let lock = column.file_path(names::LOCK);
-    let attempt = column.disk().lock_shared(&lock);
-    let _held = match attempt.map_err(|error| Error::io(lock, "lock", error))? {
-        Some(LockAttempt::Busy(pid)) => {
-            return Err(Error::AlreadyOpen { directory: column.path().into(), pid });
-        }
-        Some(LockAttempt::Held(lock)) => Some(lock),
-        None => None,
-    };
+    let _held = column.lock_shared()?;
     let conf = column.read_conf()?.ok_or_else(|| heal::no_conf(&column))?;
     examine(&column, &conf)
 }
 
 fn examine(column: &ColumnDir, conf: &Conf) -> Result<ReclaimReport> {
     let mut report = ReclaimReport::default();
-    let mut ids: Vec<FileId> =
-        column.slot_files()?.into_iter().map(names::SlotFile::file_id).collect();
-    ids.dedup();
-    for file_id in ids.into_iter().filter(|id| Some(*id) <= conf.current_file()) {
+    for file_id in column.file_ids()?.into_iter().filter(|id| Some(*id) <= conf.current_file()) {
         match unreferenced(column, conf, file_id) {
             Ok(spans) => report.spans.extend(spans),
             Err(error) if error.is_corrupt() => report.left_alone.push(error),
@@ -181,11 +164,12 @@ fn examine(column: &ColumnDir, conf: &Conf) -> Result<ReclaimReport> {
 
 /// The spans of whole blocks between the records of a file.
 fn unreferenced(column: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<Vec<Reclaimed>> {
+    let record_type = conf.spec.record_type;
     let path = column.data_path(file_id);
     let named = conf.named_len(file_id);
     let Some(data) = column.open(path.clone(), Access::Read)? else {
         return match named {
-            Some(1..) => Err(missing(path, "data file", named.unwrap_or_default())),
+            Some(bound @ 1..) => Err(missing(path, "data file", bound)),
             _ => Ok(Vec::new()),
         };
     };
@@ -196,32 +180,14 @@ fn unreferenced(column: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<Vec<
     let Some((table, _)) = column.read_table(file_id)? else {
         return Err(missing(column.offset_path(file_id), "offset file", bound));
     };
-    // A checksum without an entry: the record may still exist, so its bytes must not be freed.
-    if let Sums::Whole(sums) = column.read_sums(file_id, conf.spec.record_type)?
-        && let Some(index) = sums.known().find(|index| table.get(*index) == 0)
-    {
-        let wanted = format!(
-            "the offset of the record of slot {}, because its checksum is kept",
-            file_id.slot_at(index)
-        );
-        let path = column.offset_path(file_id);
-        return Err(Error::corrupt(
-            path,
-            entry_offset(index),
-            CorruptItem::OffsetEntry,
-            wanted,
-            "0",
-        ));
+    if let Sums::Whole(sums) = column.read_sums(file_id, record_type)? {
+        column.check_no_entry_is_lost(file_id, &sums, &table, ENTRIES)?;
     }
     let mut records = Vec::new();
     // In files that the conf names, healing clears entries past the committed length.
     let is_committed = |entry: u64| named.is_none() || entry < bound;
     for (index, entry) in table.records().filter(|(_, entry)| is_committed(*entry)) {
-        let end = data.record_end(conf.spec.record_type, entry, bound)?;
-        let Some(whole) = end.filter(|end| entry >= FIRST_RECORD_OFFSET && *end <= bound) else {
-            return Err(no_record(path, file_id.slot_at(index), entry, end, bound));
-        };
-        records.push((entry, whole));
+        records.push((entry, data.end_of(record_type, file_id.slot_at(index), entry, bound)?));
     }
     records.sort_unstable();
     let (mut spans, mut at) = (Vec::new(), FIRST_RECORD_OFFSET);
@@ -231,9 +197,9 @@ fn unreferenced(column: &ColumnDir, conf: &Conf, file_id: FileId) -> Result<Vec<
             let found = "a record that overlaps the one before";
             return Err(Error::corrupt(path, start, CorruptItem::Record, wanted, found));
         }
-        let (first, behind) = (at.next_multiple_of(BLOCK_BYTES), start - start % BLOCK_BYTES);
-        if first < behind {
-            let byte_len = behind - first;
+        let (first, after) = (at.next_multiple_of(BLOCK_BYTES), start - start % BLOCK_BYTES);
+        if first < after {
+            let byte_len = after - first;
             spans.push(Reclaimed { file: path.clone(), offset: first, byte_len, freed: None });
         }
         at = end;

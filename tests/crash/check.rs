@@ -74,7 +74,7 @@ pub(crate) fn heal(
         let mut kind: Vec<String> = Vec::new();
         for action in &writer.heal_report().actions {
             let text = format!("{action:?}");
-            let name = action.file().file_name().unwrap_or_default().to_string_lossy();
+            let name = action.file.file_name().unwrap_or_default().to_string_lossy();
             kind.push(format!("{} {name}", text.split(' ').next().unwrap_or_default()));
         }
         kind.push(format!("step {}", expect.at));

@@ -20,10 +20,13 @@ fn test_heal_truncates_data_and_zeros_dangling_offset_after_crash() {
         let actions = heal(dir.path(), backfill, &content([10, 20]), "sequential");
         assert_files(dir.path(), &committed, "as before the crash");
         let path = |name: &str| dir.path().join(name);
-        let truncated = HealAction::Truncated { file: path("data_00000"), from: torn, to: len };
-        let cleared = HealAction::ClearedEntries {
+        let truncated = HealAction {
+            file: path("data_00000"),
+            change: HealChange::Truncated { from: torn, to: len },
+        };
+        let cleared = HealAction {
             file: path("data_00000.off"),
-            slots: vec![Slot(30), Slot(31)],
+            change: HealChange::ClearedEntries(vec![Slot(30), Slot(31)]),
         };
         assert_eq!(actions.len(), 2, "{actions:?}");
         assert!(actions.contains(&truncated), "{actions:?}");
@@ -70,9 +73,9 @@ fn test_heal_truncates_uncommitted_backfill_in_sealed_file() {
         assert_absent(&view(dir.path()), slot, "before healing");
     }
     let actions = heal(dir.path(), true, &wanted, "sealed file");
-    let cleared = HealAction::ClearedEntries {
+    let cleared = HealAction {
         file: dir.path().join("data_00000.off"),
-        slots: vec![Slot(0), Slot(7)],
+        change: HealChange::ClearedEntries(vec![Slot(0), Slot(7)]),
     };
     assert!(actions.contains(&cleared), "{actions:?}");
     assert_eq!(data_len(dir.path(), 0), len);
@@ -108,9 +111,9 @@ fn test_heal_truncates_multiple_uncommitted_backfills() {
     append(dir.path(), "data_00002", &plain_record(17_002)[..8]);
     let actions = heal(dir.path(), true, &wanted, "many");
     for (file, slots) in [(0, &[0, 2, 100, 4000, 8191][..]), (2, &[16_384, 17_001, 17_009])] {
-        let cleared = HealAction::ClearedEntries {
+        let cleared = HealAction {
             file: dir.path().join(offsets_name(file)),
-            slots: slots.iter().map(|&slot| Slot(slot)).collect(),
+            change: HealChange::ClearedEntries(slots.iter().map(|&slot| Slot(slot)).collect()),
         };
         assert!(actions.contains(&cleared), "{actions:?}");
     }

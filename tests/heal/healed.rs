@@ -28,7 +28,8 @@ fn entries_at_or_past_the_committed_length_are_cleared() {
             let name = format!("{slots:?}, {past} past the end");
             let mut actions = heal(dir.path(), backfill, &wanted, &name);
             // At and below the highest slot it may be rot: nothing lies where the entries lead to.
-            let is_copy = |action: &HealAction| matches!(action, HealAction::CopiedAside { .. });
+            let is_copy =
+                |action: &HealAction| matches!(action.change, HealChange::CopiedAside { .. });
             let copies: Vec<HealAction> = actions.extract_if(.., |a| is_copy(a)).collect();
             let is_low = slots.iter().any(|&slot| slot <= 17_010);
             assert_eq!(copies.len(), 2 * usize::from(is_low), "{name}: {copies:?}");
@@ -37,9 +38,9 @@ fn entries_at_or_past_the_committed_length_are_cleared() {
                 assert_eq!(copy, if name.ends_with(".off") { &table[..] } else { b"" }, "{name}");
                 remove(dir.path(), &name);
             }
-            let cleared = HealAction::ClearedEntries {
+            let cleared = HealAction {
                 file: dir.path().join(offsets_name(bound_of)),
-                slots: slots.iter().map(|&slot| Slot(slot)).collect(),
+                change: HealChange::ClearedEntries(slots.iter().map(|&slot| Slot(slot)).collect()),
             };
             assert_eq!(actions, [cleared], "{name}");
             assert_files(dir.path(), &committed, &name);
@@ -62,9 +63,9 @@ fn without_backfill_an_entry_past_the_committed_length_is_corrupt() {
     let error = Writer::open(dir.path(), WriterOptions::existing()).unwrap_err();
     assert!(error.to_string().contains("heal --discard"), "{error}");
     let discarding = WriterOptions::existing().discard(true);
-    let cleared = HealAction::ClearedEntries {
+    let cleared = HealAction {
         file: dir.path().join("data_00002.off"),
-        slots: vec![Slot(17_005)],
+        change: HealChange::ClearedEntries(vec![Slot(17_005)]),
     };
     assert_eq!(Writer::open(dir.path(), discarding).unwrap().heal_report().actions, [cleared]);
     let mut wanted = committed;
@@ -134,9 +135,9 @@ fn a_short_offset_file_is_extended() {
             let committed = files(dir.path());
             set_len(dir.path(), &offsets_name(file), len);
             let actions = heal(dir.path(), true, &wanted, &format!("file {file}, {len} bytes"));
-            let extended = HealAction::ExtendedOffsets {
+            let extended = HealAction {
                 file: dir.path().join(offsets_name(file)),
-                from: len,
+                change: HealChange::ExtendedOffsets(len),
             };
             assert_eq!(actions, [extended]);
             assert_files(dir.path(), &committed, "extended");
@@ -209,7 +210,8 @@ fn a_leftover_conf_tmp_is_removed() {
         let committed = files(dir.path());
         fs::write(dir.path().join("column.conf.tmp"), tmp).unwrap();
         let actions = heal(dir.path(), true, &wanted, "a tmp");
-        let removed = HealAction::RemovedTmp { file: dir.path().join("column.conf.tmp") };
+        let removed =
+            HealAction { file: dir.path().join("column.conf.tmp"), change: HealChange::RemovedTmp };
         assert_eq!(actions, [removed]);
         assert_files(dir.path(), &committed, "without the tmp");
     }
@@ -291,7 +293,10 @@ fn a_conf_that_looks_ahead_heals_by_the_file_that_it_names() {
         RawConf::edit(dir.path(), |conf| conf.backfill = Some((next, present)));
         let wanted = content(base);
         // A file that was never made is not named for ever: somebody may put it back.
-        let dropped = HealAction::DroppedBackfillFile { file: dir.path().join("column.conf") };
+        let dropped = HealAction {
+            file: dir.path().join("column.conf"),
+            change: HealChange::DroppedBackfillFile,
+        };
         let expected = if present == 0 { vec![dropped] } else { Vec::new() };
         assert_eq!(heal(dir.path(), true, &wanted, "ahead, clean"), expected);
         if present == 0 {

@@ -17,7 +17,7 @@ mod windows;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use coldstore::{Error, HealAction, Slot, Writer, WriterOptions};
+use coldstore::{Error, HealAction, HealChange, Slot, Writer, WriterOptions};
 use common::*;
 
 /// Opens for writing, and checks that the dry run said the same before, that a second opening finds

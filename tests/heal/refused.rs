@@ -220,22 +220,26 @@ fn the_report_lists_everything_that_was_changed() {
     let path = |name: &str| dir.path().join(name);
     let slots = |slot| vec![Slot(slot)];
     let mut expected = vec![
-        HealAction::Truncated {
+        HealAction {
             file: path("data_00000"),
-            from: data_len(dir.path(), 0),
-            to: sealed,
+            change: HealChange::Truncated { from: data_len(dir.path(), 0), to: sealed },
         },
-        HealAction::Truncated {
+        HealAction {
             file: path("data_00002"),
-            from: data_len(dir.path(), 2),
-            to: current,
+            change: HealChange::Truncated { from: data_len(dir.path(), 2), to: current },
         },
-        HealAction::ClearedEntries { file: path("data_00000.off"), slots: slots(7) },
-        HealAction::ClearedEntries { file: path("data_00002.off"), slots: slots(17_011) },
-        HealAction::ExtendedOffsets { file: path("data_00000.off"), from: 64 },
-        HealAction::RemovedFile { file: path("data_00003"), byte_len: data_len(dir.path(), 3) },
-        HealAction::RemovedFile { file: path("data_00003.off"), byte_len: OFFSETS_LEN },
-        HealAction::RemovedTmp { file: path("column.conf.tmp") },
+        HealAction { file: path("data_00000.off"), change: HealChange::ClearedEntries(slots(7)) },
+        HealAction {
+            file: path("data_00002.off"),
+            change: HealChange::ClearedEntries(slots(17_011)),
+        },
+        HealAction { file: path("data_00000.off"), change: HealChange::ExtendedOffsets(64) },
+        HealAction {
+            file: path("data_00003"),
+            change: HealChange::RemovedFile(data_len(dir.path(), 3)),
+        },
+        HealAction { file: path("data_00003.off"), change: HealChange::RemovedFile(OFFSETS_LEN) },
+        HealAction { file: path("column.conf.tmp"), change: HealChange::RemovedTmp },
     ];
     let mut actions = heal(dir.path(), true, &wanted, "all at once");
     let key = |action: &HealAction| format!("{action:?}");
@@ -286,10 +290,9 @@ fn a_sealed_data_file_whose_offset_file_was_never_made_is_put_aside_by_heal() {
         let mut writing = Writer::open(dir.path(), options).unwrap();
         assert_eq!(*writing.heal_report(), dry, "{what}");
         let aside = dir.path().join("aside-1-data_00001");
-        let moved = HealAction::MovedAside {
+        let moved = HealAction {
             file: dir.path().join("data_00001"),
-            aside: aside.clone(),
-            byte_len: left.len() as u64,
+            change: HealChange::MovedAside { aside: aside.clone(), byte_len: left.len() as u64 },
         };
         assert_eq!((&dry.actions[..], &dry.asides[..]), (&[moved][..], &[aside.clone()][..]));
         assert_eq!(fs::read(&aside).unwrap(), left, "{what}");

@@ -149,7 +149,7 @@ fn every_window_of_a_commit_heals_to_the_last_commit_and_takes_the_batch_again()
             healed.retain(|name, _| !aside.contains(name));
             assert_eq!(difference(&healed, &window.healed), None, "{name}: healed");
             let witness =
-                |action: &&HealAction| !matches!(action, HealAction::ClearedWitness { .. });
+                |action: &&HealAction| !matches!(action.change, HealChange::ClearedWitness);
             let changed = actions.iter().any(|action| witness(&action));
             assert_eq!(!changed, window.files == window.healed, "{name}: {actions:?}");
 

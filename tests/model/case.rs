@@ -314,11 +314,11 @@ impl Run {
         let report = writer.heal_report();
         // A file that was named before it was made is no longer named.
         let is_drop = |action: &&coldstore::HealAction| {
-            matches!(action, coldstore::HealAction::DroppedBackfillFile { .. })
+            matches!(action.change, coldstore::HealChange::DroppedBackfillFile)
         };
         let dropped = report.actions.iter().filter(is_drop).count();
         let is_past = |action: &&coldstore::HealAction| {
-            matches!(action, coldstore::HealAction::RemovedAside { .. })
+            matches!(action.change, coldstore::HealChange::RemovedAside(_))
         };
         let past = report.actions.iter().filter(is_past).count();
         assert_eq!(report.actions.len() == dropped + past, !dirty, "{report:?}");

@@ -15,7 +15,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use coldstore::format::conf::Conf;
 use coldstore::verify::{VerifyOptions, verify_column};
 use coldstore::{
-    Checksums, ColumnSpec, Committed, Compression, Error, FileId, HealAction, Reader,
+    Checksums, ColumnSpec, Committed, Compression, Error, FileId, HealAction, HealChange, Reader,
     SLOTS_PER_FILE, Slot, View, Writer, WriterOptions, inspect,
 };
 
@@ -433,7 +433,7 @@ impl Column<'_> {
                 self.writer = None;
                 // A run that was refused may have named a file that it was about to make.
                 let is_unmade =
-                    |action: &HealAction| matches!(action, HealAction::DroppedBackfillFile { .. });
+                    |action: &HealAction| matches!(action.change, HealChange::DroppedBackfillFile);
                 let found = inspect(self.directory).unwrap();
                 assert!(found.actions.iter().all(is_unmade), "{found:?}");
                 self.open(reopen);

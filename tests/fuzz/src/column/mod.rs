@@ -295,7 +295,7 @@ fn heal(layout: &Layout, directory: &Path) -> Option<Writer> {
     match (Writer::open(directory, options), promised) {
         (Ok(writer), Ok(promised)) => {
             assert_eq!(*writer.heal_report(), promised);
-            assert!(promised.actions.iter().all(|action| action.file().starts_with(directory)));
+            assert!(promised.actions.iter().all(|action| action.file.starts_with(directory)));
             drop(writer);
             assert!(inspect(directory).unwrap().is_clean(), "healed twice");
             let writer = Writer::open(directory, options).unwrap();
