@@ -10,12 +10,11 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use coldstore::era::Plan;
-use coldstore::era::import::{States, import};
+use coldstore::era::{Plan, import};
 use coldstore::files::disk::{Access, Disk, DiskFile, LockAttempt, OsDisk};
 use coldstore::format::names;
 use coldstore::write::copy::copy;
-use coldstore::{Column, Reader, ReaderOptions, Slot, View, Writer, WriterOptions};
+use coldstore::{Column, Reader, ReaderOptions, Slot, StatesPolicy, View, Writer, WriterOptions};
 use era_common::{Archive, MINIMAL, Writers, data, go_on, scratch};
 
 fn view(directory: &Path) -> View {
@@ -122,7 +121,7 @@ fn no_root_is_ahead_of_its_block_in_a_copy_that_is_made_before_any_commit_of_an_
         bss: writer(Column::StateSnapshots),
     };
     let plan = Plan::scan(&[data(MINIMAL).join("era")]).unwrap();
-    import(&plan, writers.columns(), States::All, &mut go_on).unwrap();
+    import(&plan, writers.columns(), StatesPolicy::All, &mut go_on).unwrap();
     let commits = checked.commits.lock().unwrap();
     let of_blocks_and_roots: Vec<&str> =
         commits.iter().map(String::as_str).filter(|column| *column != "bss").collect();

@@ -8,10 +8,8 @@ use std::fs;
 use std::io::Cursor;
 use std::ops::ControlFlow;
 
-use coldstore::era::export::{EraExport, ExportColumns, Exported};
-use coldstore::era::import::States;
-use coldstore::era::{ExecutionPayload, ExportError};
-use coldstore::{Column, Slot, View};
+use coldstore::era::{EraExport, ExecutionPayload, ExportColumns, ExportError, Exported};
+use coldstore::{Column, Slot, StatesPolicy, View};
 
 use era_common::{
     Archive, BLOCK, ERA_SLOTS, Encoding, INDEX, MAINNET, MINIMAL, Parts, era_files, go_on, scratch,
@@ -201,7 +199,7 @@ fn a_first_slot_is_empty_when_the_next_block_says_so() {
 #[test]
 fn an_era_without_its_state_is_refused_with_the_slot() {
     let archive = Archive::new();
-    let every_third = States::Every(3.try_into().unwrap());
+    let every_third = StatesPolicy::Every(3.try_into().unwrap());
     archive.import_with(&era_files(MINIMAL), every_third, &mut go_on).unwrap();
     assert!(export(&archive, 3).is_ok());
     let refused = refused(&archive, 4);

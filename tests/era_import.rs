@@ -10,17 +10,16 @@ use std::num::NonZeroU64;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use coldstore::era::import::{ImportOptions, States, import};
 use coldstore::era::{
-    EraOutcome, EraReport, ImportError, ImportReport, IndexEncoding, Observer, Phase, Plan,
-    Progress, StateOutcome,
+    EraOutcome, EraReport, ImportError, ImportOptions, ImportReport, IndexEncoding, Observer,
+    Phase, Plan, Progress, StateOutcome, import,
 };
-use coldstore::{Column, Slot};
+use coldstore::{Column, Slot, StatesPolicy};
 use era_common::*;
 use tempfile::TempDir;
 
-fn every(eras: u64) -> States {
-    States::Every(NonZeroU64::new(eras).unwrap())
+fn every(eras: u64) -> StatesPolicy {
+    StatesPolicy::Every(NonZeroU64::new(eras).unwrap())
 }
 
 fn eras(report: &ImportReport) -> Vec<u64> {
@@ -42,9 +41,9 @@ fn every_value_of_the_minimal_chain_is_the_expected_one() {
     let report = archive.import(&[data(MINIMAL).join("era")]).unwrap();
     archive.assert_holds(MINIMAL, 0..=9);
     assert_eq!(eras(&report), Vec::from_iter(0..=9));
-    let sum = report.summary();
-    assert_eq!((sum.imported, sum.blocks, sum.skipped_slots, sum.states), (10, 516, 60, 10));
-    assert_eq!(sum.slots.map(|slots| (slots.first, slots.last)), Some((Slot(0), Slot(575))));
+    let counts = (report.imported, report.blocks, report.skipped_slots, report.states);
+    assert_eq!(counts, (10, 516, 60, 10));
+    assert_eq!(report.slots.map(|slots| (slots.first, slots.last)), Some((Slot(0), Slot(575))));
     assert_eq!(report.genesis_validators_root.unwrap()[..4], [0x0a, 0x08, 0xc2, 0x7f]);
     assert_eq!(report.began_at_era, None);
     assert_eq!(encoding(&report.eras[0]), None);
@@ -82,7 +81,7 @@ fn importing_again_changes_no_byte_and_says_that_everything_was_there() {
         assert!(archive.files() == before, "{chain}");
         assert!(report.eras.iter().all(|era| era.outcome == EraOutcome::Present));
         assert!(report.eras.iter().all(|era| era.state == StateOutcome::Present));
-        assert_eq!(report.summary().imported, 0);
+        assert_eq!(report.imported, 0);
     }
 }
 
@@ -105,7 +104,7 @@ fn eras_may_come_one_import_at_a_time() {
     let whole = Archive::of(&era_files(MINIMAL));
     let archive = Archive::new();
     for path in era_files(MINIMAL) {
-        assert_eq!(archive.import(&[path]).unwrap().summary().imported, 1);
+        assert_eq!(archive.import(&[path]).unwrap().imported, 1);
     }
     assert!(archive.files() == whole.files());
 }
@@ -119,8 +118,8 @@ fn an_era_given_twice_is_imported_once() {
     let archive = Archive::new();
     let report = archive.import(&paths).unwrap();
     archive.assert_holds(MINIMAL, 0..=9);
-    assert_eq!(report.summary().imported, 10);
-    assert_eq!(report.summary().present, 2);
+    assert_eq!(report.imported, 10);
+    assert_eq!(report.present, 2);
 }
 
 #[test]
@@ -221,7 +220,7 @@ fn bad_files_are_listed_with_what_they_look_like_and_the_others_are_imported() {
         let [bad] = plan.bad_files() else { panic!("{name}: {:?}", plan.bad_files()) };
         assert_eq!(bad.to_string(), format!("{}: {looks}", path.display()));
         let archive = Archive::new();
-        import(&plan, archive.writers().columns(), States::All, &mut go_on).unwrap();
+        import(&plan, archive.writers().columns(), StatesPolicy::All, &mut go_on).unwrap();
         archive.assert_holds(MINIMAL, 0..=3);
         fs::remove_file(path).unwrap();
     }
@@ -245,7 +244,7 @@ fn eras_behind_a_bad_file_wait_for_it() {
     assert!(matches!(failure.error, ImportError::MissingEras { first: 4, last: 4, era: 5, .. }));
     archive.assert_holds(MINIMAL, 0..=3);
     fs::copy(&era_files(MINIMAL)[4], files.path().join("4.era")).unwrap();
-    assert_eq!(archive.import(&[files.path()]).unwrap().summary().imported, 3);
+    assert_eq!(archive.import(&[files.path()]).unwrap().imported, 3);
     archive.assert_holds(MINIMAL, 0..=6);
 }
 
@@ -301,7 +300,7 @@ fn a_file_of_many_eras_is_imported_like_a_file_for_each() {
         let bytes: Vec<u8> = paths.iter().flat_map(|path| fs::read(path).unwrap()).collect();
         let archive = Archive::new();
         let report = archive.import(&[write(&files, "all.era", &bytes)]).unwrap();
-        assert_eq!(report.summary().imported, paths.len() as u64);
+        assert_eq!(report.imported, paths.len() as u64);
         assert!(archive.files() == whole.files(), "{chain}");
     }
 }
@@ -318,7 +317,7 @@ fn of_a_file_of_many_eras_those_that_are_missing_are_imported() {
     let archive = Archive::of(&paths[..=2]);
     let report = archive.import(&[late, early]).unwrap();
     assert_eq!(eras(&report), [1, 2, 3, 4, 5, 4, 5, 6, 7, 8, 9]);
-    assert_eq!((report.summary().present, report.summary().imported), (4, 7));
+    assert_eq!((report.present, report.imported), (4, 7));
     archive.assert_holds(MINIMAL, 0..=9);
 }
 
@@ -443,7 +442,7 @@ fn states_are_stored_as_selected() {
         view.range(..).map(|record| record.unwrap().slot().0).collect()
     };
     for (states, stored) in [
-        (States::None, vec![576]),
+        (StatesPolicy::None, vec![576]),
         (every(1), (0..=9).map(|era| era * 64).collect()),
         (every(3), vec![0, 192, 384, 576]),
         (every(100), vec![0, 576]),
@@ -451,16 +450,16 @@ fn states_are_stored_as_selected() {
         let archive = Archive::new();
         let report = archive.import_with(&era_files(MINIMAL), states, &mut go_on).unwrap();
         assert_eq!(slots(&archive), stored, "{states:?}");
-        assert_eq!(report.summary().states, stored.len() as u64);
+        assert_eq!(report.states, stored.len() as u64);
         assert_eq!(archive.lines(Column::BlockRoots).len(), 576);
         let first = report.eras[0].outcome;
-        assert_eq!(first == EraOutcome::Nothing, states == States::None, "{first:?}");
+        assert_eq!(first == EraOutcome::Nothing, states == StatesPolicy::None, "{first:?}");
     }
 }
 
 #[test]
 fn states_that_are_not_selected_need_no_column() {
-    use coldstore::era::import::ImportColumns;
+    use coldstore::era::ImportColumns;
     let archive = Archive::new();
     let plan = Plan::scan(&era_files(MINIMAL)).unwrap();
     let mut writers = archive.writers();
@@ -469,7 +468,7 @@ fn states_that_are_not_selected_need_no_column() {
         import(&plan, columns, states, &mut go_on)
     };
     assert!(matches!(columns(every(5)).unwrap_err().error, ImportError::NoSnapshotColumn));
-    assert_eq!(columns(States::None).unwrap().summary().blocks, 516);
+    assert_eq!(columns(StatesPolicy::None).unwrap().blocks, 516);
 }
 
 #[test]
@@ -494,7 +493,7 @@ fn a_state_behind_later_ones_needs_backfill_and_the_error_says_so() {
     let mut writers = archive.writers();
     drop(writers.bss);
     writers.bss = archive.writer(Column::StateSnapshots, true);
-    import(&plan, writers.columns(), States::All, &mut go_on).unwrap();
+    import(&plan, writers.columns(), StatesPolicy::All, &mut go_on).unwrap();
     drop(writers);
     assert_eq!(archive.lines(Column::StateSnapshots).len(), 11);
 }
@@ -512,7 +511,7 @@ fn states_that_are_wanted_later_are_filled_in_where_backfill_is_allowed() {
     assert!(matches!(failure.error, ImportError::NeedsBackfill { era: 1, .. }), "{failure}");
     assert!(archive.files() == before);
 
-    let options = ImportOptions { backfill: true, ..ImportOptions::default() };
+    let options = ImportOptions::default().backfill(true);
     let report = archive.import_with(&paths, options, &mut go_on).unwrap();
     archive.assert_holds(MINIMAL, 0..=9);
     let stored = report.eras.iter().filter(|era| era.state == StateOutcome::Stored);
@@ -528,19 +527,19 @@ fn the_newest_state_is_kept_by_every_import_that_makes_one() {
         let view = archive.view(Column::StateSnapshots);
         view.range(..).map(|record| record.unwrap().slot().0).collect()
     };
-    archive.import_with(&paths[..=2], States::None, &mut go_on).unwrap();
+    archive.import_with(&paths[..=2], StatesPolicy::None, &mut go_on).unwrap();
     assert_eq!(slots(), [128]);
-    archive.import_with(&paths[..=5], States::None, &mut go_on).unwrap();
+    archive.import_with(&paths[..=5], StatesPolicy::None, &mut go_on).unwrap();
     assert_eq!(slots(), [128, 320]);
     // Not the archive's newest: a re-import of old files asks for nothing.
-    archive.import_with(&paths[..=4], States::None, &mut go_on).unwrap();
+    archive.import_with(&paths[..=4], StatesPolicy::None, &mut go_on).unwrap();
     assert_eq!(slots(), [128, 320]);
 }
 
 // ---------------------------------------------------------------- columns that lack something
 
-fn backfill() -> ImportOptions {
-    ImportOptions { backfill: true, ..ImportOptions::default() }
+fn backfill() -> ImportOptions<'static> {
+    ImportOptions::default().backfill(true)
 }
 
 /// Guards against "it was there already" when a column's directory is gone.
@@ -641,7 +640,7 @@ fn one_block_that_is_lost_is_seen() {
         "{failure}"
     );
     let report = archive.import_with(&paths, backfill(), &mut go_on).unwrap();
-    assert_eq!((report.summary().completed, report.summary().present), (1, 9));
+    assert_eq!((report.completed, report.present), (1, 9));
     archive.assert_holds(MINIMAL, 0..=9);
 }
 
@@ -666,7 +665,7 @@ fn an_import_that_was_stopped_anywhere_is_completed_by_the_next_one() {
     let mut stops = 0;
     for left in 1.. {
         let archive = Archive::new();
-        match archive.import_with(paths, States::All, &mut StopAt { left }) {
+        match archive.import_with(paths, StatesPolicy::All, &mut StopAt { left }) {
             Ok(_) => break,
             Err(failure) => {
                 assert!(matches!(failure.error, ImportError::Stopped { .. }), "{failure}");
@@ -689,7 +688,7 @@ fn an_era_of_which_some_columns_were_written_is_completed() {
         let here = progress.era == 2 && progress.phase == Phase::BlockRoots;
         if here { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    almost.import_with(paths, States::All, &mut stop).unwrap_err();
+    almost.import_with(paths, StatesPolicy::All, &mut stop).unwrap_err();
     let has = |column: Column| almost.view(column).highest_written_slot();
     assert_eq!(has(Column::BlockRoots), Some(Slot(63)), "bbr comes last");
     assert_eq!(has(Column::Blocks), Some(Slot(127)));
@@ -733,7 +732,7 @@ fn no_era_is_put_behind_one_that_is_unfinished() {
         let here = progress.phase == Phase::BlockRoots;
         if here { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    archive.import_with(&paths[2..=2], States::None, &mut stop).unwrap_err();
+    archive.import_with(&paths[2..=2], StatesPolicy::None, &mut stop).unwrap_err();
     let before = archive.files();
     for other in [&paths[5..=5], &paths[1..=1]] {
         let failure = archive.import(other).unwrap_err();
@@ -788,7 +787,7 @@ fn progress_only_grows_and_ends_at_the_total() {
     let mut log = Log::default();
     for pass in 0..2 {
         log = Log::default();
-        archive.import_with(&era_files(MINIMAL), States::All, &mut log).unwrap();
+        archive.import_with(&era_files(MINIMAL), StatesPolicy::All, &mut log).unwrap();
         assert!(log.ticks.is_sorted_by_key(|tick| tick.2), "pass {pass}");
         assert!(log.ticks.last().unwrap().2 <= log.total);
         assert_eq!(log.eras, Vec::from_iter(0..=9));

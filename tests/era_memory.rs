@@ -15,8 +15,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use coldstore::era::Progress;
-use coldstore::era::import::States;
-use coldstore::{Column, Slot};
+use coldstore::{Column, Slot, StatesPolicy};
 use era_common::*;
 
 const LIMIT_KIB: u64 = 64 << 10;
@@ -179,7 +178,7 @@ fn the_process_that_imports() {
     };
     let before = peak_kib();
     let start = Instant::now();
-    let report = archive.import_with(&[&file], States::All, &mut count).unwrap();
+    let report = archive.import_with(&[&file], StatesPolicy::All, &mut count).unwrap();
     let (seconds, peak) = (start.elapsed().as_secs_f64(), peak_kib());
     let file_len = fs::metadata(&file).unwrap().len();
     println!(
@@ -190,14 +189,14 @@ fn the_process_that_imports() {
         before >> 10,
     );
     let start = Instant::now();
-    archive.import_with(&[&file], States::All, &mut go_on).unwrap();
+    archive.import_with(&[&file], StatesPolicy::All, &mut go_on).unwrap();
     println!(
         "again, all there: {:.3} s, peak {} MiB",
         start.elapsed().as_secs_f64(),
         peak_kib() >> 10
     );
     assert!(peak_kib() <= LIMIT_KIB, "{} KiB", peak_kib());
-    assert_eq!(report.summary().blocks, SLOTS / BLOCK_EVERY);
+    assert_eq!(report.blocks, SLOTS / BLOCK_EVERY);
     // Looked at only now: a reader maps the files, and mapped pages count as memory.
     let stored =
         archive.view(Column::StateSnapshots).get_stored(Slot(SLOTS)).unwrap().unwrap().len();

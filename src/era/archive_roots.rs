@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
-use super::columns::ImportColumns;
-use super::error::{AnotherChain, ImportError, refused};
-use super::group::Group;
-use super::group_records::EraState;
-use super::ssz::{Root, STATE_HEAD_BYTES, StateHead};
-use super::verify::Verified;
+use super::group::{EraState, Group};
+use super::import_error::{ImportError, another_chain, refused};
+use super::import_options::ImportColumns;
+use super::verified_era::VerifiedEra;
 use crate::column::Column;
 use crate::error::Result;
+use crate::format::ssz::{STATE_HEAD_BYTES, StateHead};
 use crate::read::{Reader, ReaderOptions, View};
 use crate::slot::Slot;
 use crate::write::Writer;
@@ -42,7 +41,7 @@ pub(super) fn complete_blocks(end: Option<Slot>, roots: Option<&View>) -> Result
 }
 
 /// The genesis validators root in the first state of `bss`; `None` if it does not parse as a state.
-pub(super) fn genesis_of(snapshots: &Writer) -> Result<Option<Root>> {
+pub(super) fn genesis_of(snapshots: &Writer) -> Result<Option<[u8; 32]>> {
     let Some(view) = view_of(snapshots)? else { return Ok(None) };
     let record = view.at_or_after(Slot(0))?;
     let head = record.as_ref().and_then(|record| {
@@ -62,85 +61,56 @@ pub(super) fn check_held(
     held: [Option<Slot>; 2],
 ) -> Result<(), ImportError> {
     let (Some(slots), Some(roots)) = (group.slots, &state.roots) else { return Ok(()) };
-    let of_columns = [
-        (Column::BlockRoots, &*columns.block_roots, &roots.block_roots),
-        (Column::StateRoots, &*columns.state_roots, &roots.state_roots),
-    ];
-    for ((column, writer, roots), highest) in of_columns.into_iter().zip(held) {
+    let of_columns =
+        [(Column::BlockRoots, &roots.block_roots), (Column::StateRoots, &roots.state_roots)];
+    for ((column, roots), highest) in of_columns.into_iter().zip(held) {
         let Some(highest) = highest else { continue };
-        let view = view_of(writer).map_err(|error| refused(path, group, column, error))?;
-        let Some(view) = view else { continue };
         // The highest first: it reveals another chain, whatever else is wrong.
         let every_slot = (slots.first.0..).map(Slot).zip(roots);
         let last = slots.index_of(highest).and_then(|place| Some((highest, roots.get(place)?)));
         let below = every_slot.take_while(|(slot, _)| *slot < highest);
-        for (slot, root) in last.into_iter().chain(below) {
-            check_root(&view, column, path, group, slot, root)?;
-        }
+        check_roots(columns, column, path, group, last.into_iter().chain(below))?;
     }
     Ok(())
 }
 
-/// Checks that the block root before an era equals the last block root of the preceding era, which may be
-/// in these files or in the archive. An archive that begins with this era has none.
+/// Checks that the block root before an era equals the last block root of the preceding era, which is in
+/// the same file (`verified`) or in the archive. An archive that begins with this era has none.
 pub(super) fn check_link(
     columns: &ImportColumns<'_>,
     path: &Path,
-    era: &Verified,
-    verified: Option<&Verified>,
+    era: &VerifiedEra,
+    verified: Option<&VerifiedEra>,
 ) -> Result<(), ImportError> {
     let Some((slot, root)) = era.before else { return Ok(()) };
-    let verified =
-        verified.filter(|verified| verified.group.era.checked_add(1) == Some(era.group.era));
-    let Some(wanted) = verified.and_then(|era| era.last_root) else {
-        let (column, group) = (Column::BlockRoots, &era.group);
-        let view =
-            view_of(columns.block_roots).map_err(|error| refused(path, group, column, error))?;
-        return view.map_or(Ok(()), |view| check_root(&view, column, path, group, slot, &root));
-    };
-    if wanted == root {
-        return Ok(());
+    let group = &era.group;
+    let verified = verified.filter(|before| before.group.era.checked_add(1) == Some(group.era));
+    match verified.and_then(|before| before.last_root) {
+        None => check_roots(columns, Column::BlockRoots, path, group, [(slot, &root)]),
+        Some(wanted) if wanted == root => Ok(()),
+        Some(wanted) => {
+            let other = "the era before it in this file";
+            Err(another_chain(path, group.era, slot, "block root", &root, other, &wanted))
+        }
     }
-    let mismatch = AnotherChain {
-        file: path.to_path_buf(),
-        era: era.group.era,
-        slot,
-        what: "block root",
-        found: root,
-        other: "the era before it in these files".to_owned(),
-        wanted: Some(wanted),
-    };
-    Err(mismatch.into())
 }
 
-/// Refuses an era whose root of a slot differs from the root in the column, if the column has one.
-fn check_root(
-    view: &View,
+/// Refuses an era whose roots differ from those in the column, as far as the column has them.
+fn check_roots<'r>(
+    columns: &ImportColumns<'_>,
     column: Column,
     path: &Path,
     group: &Group,
-    slot: Slot,
-    root: &Root,
+    roots: impl IntoIterator<Item = (Slot, &'r [u8; 32])>,
 ) -> Result<(), ImportError> {
-    let held = view.get(slot);
-    let Some(held) = held.map_err(|source| refused(path, group, column, source))? else {
-        return Ok(());
-    };
-    if held[..] == root[..] {
-        return Ok(());
+    let view = view_of(columns.history(column)).map_err(refused(path, group, column))?;
+    let Some(view) = view else { return Ok(()) };
+    for (slot, root) in roots {
+        let held = view.get(slot).map_err(refused(path, group, column))?;
+        if let Some(held) = held.filter(|held| held[..] != root[..]) {
+            let what = if column == Column::BlockRoots { "block root" } else { "state root" };
+            return Err(another_chain(path, group.era, slot, what, root, "the archive", &held));
+        }
     }
-    let what = if column == Column::BlockRoots { "block root" } else { "state root" };
-    Err(another(path, group, slot, what, *root, held[..].try_into().ok()))
-}
-
-fn another(
-    path: &Path,
-    group: &Group,
-    slot: Slot,
-    what: &'static str,
-    found: Root,
-    wanted: Option<Root>,
-) -> ImportError {
-    let (file, era, other) = (path.to_path_buf(), group.era, "the archive".to_owned());
-    AnotherChain { file, era, slot, what, found, other, wanted }.into()
+    Ok(())
 }

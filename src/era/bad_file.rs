@@ -2,8 +2,6 @@
 //! from a truncated download.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -18,21 +16,21 @@ const RECENT: Duration = Duration::from_secs(60);
 
 /// A file that cannot be imported.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct BadFile {
     /// Its path.
     pub path: PathBuf,
     /// What the file seems to be instead.
-    pub looks: Looks,
+    looks: Looks,
     /// Whether it was modified within the last minute.
-    pub is_recent: bool,
+    is_recent: bool,
     /// Why it is not an `.era` file: file, offset, what was wanted and found.
     pub error: Error,
 }
 
 /// What a file that is not an `.era` file seems to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Looks {
+enum Looks {
     /// An empty file.
     Empty,
     /// An HTML page, as servers send it in place of a missing file.
@@ -138,10 +136,10 @@ fn tenths(byte_len: u64, divisor: u64) -> String {
 
 impl Looks {
     fn of(path: &Path) -> Result<Self> {
-        Self::of_records(&mut RecordFile::<File>::open(path)?)
+        Self::of_records(&mut RecordFile::open(path.to_path_buf())?)
     }
 
-    fn of_records<R: Read + Seek>(file: &mut RecordFile<R>) -> Result<Self> {
+    fn of_records(file: &mut RecordFile) -> Result<Self> {
         if file.byte_len() == 0 {
             return Ok(Self::Empty);
         }
@@ -191,14 +189,14 @@ impl Looks {
     }
 
     /// Walks the record headers of an `.era` file, as far as they are valid.
-    fn of_walk<R: Read + Seek>(file: &mut RecordFile<R>) -> Result<Self> {
+    fn of_walk(file: &mut RecordFile) -> Result<Self> {
         let byte_len = file.byte_len();
         let cut = |at_least| Self::CutShort { byte_len, at_least };
         let (mut offset, mut last) = (0_u64, record_type::VERSION);
         while offset < byte_len {
-            let behind_header = offset.saturating_add(HEADER_BYTES);
-            if behind_header > byte_len {
-                return Ok(cut(Some(behind_header)));
+            let after_header = offset.saturating_add(HEADER_BYTES);
+            if after_header > byte_len {
+                return Ok(cut(Some(after_header)));
             }
             let mut bytes = [0; size_of::<RecordHeader>()];
             file.read_exact_at(offset, &mut bytes, "record header")?;
@@ -214,7 +212,7 @@ impl Looks {
                 return Ok(Self::Damaged);
             }
             (offset, last) =
-                (behind_header.saturating_add(header.length.get().into()), header.record_type);
+                (after_header.saturating_add(header.length.get().into()), header.record_type);
         }
         Ok(match last {
             _ if offset > byte_len => cut(Some(offset)),
@@ -225,14 +223,14 @@ impl Looks {
 }
 
 /// Whether the file ends with more zeros than an index can end with.
-fn ends_with_zeros<R: Read + Seek>(file: &mut RecordFile<R>) -> Result<bool> {
+fn ends_with_zeros(file: &mut RecordFile) -> Result<bool> {
     const MOST_OF_AN_INDEX: usize = 16;
     let tail = probe(file, file.byte_len().saturating_sub(PROBE_BYTES))?;
     Ok(tail.iter().rev().take_while(|byte| **byte == 0).count() > MOST_OF_AN_INDEX)
 }
 
 /// Reads up to [`PROBE_BYTES`] bytes from `offset`.
-fn probe<R: Read + Seek>(file: &mut RecordFile<R>, offset: u64) -> Result<Vec<u8>> {
+fn probe(file: &mut RecordFile, offset: u64) -> Result<Vec<u8>> {
     let count = file.byte_len().saturating_sub(offset).min(PROBE_BYTES);
     let mut bytes = vec![0; usize::try_from(count).unwrap_or_default()];
     file.read_exact_at(offset, &mut bytes, "file")?;
@@ -241,13 +239,10 @@ fn probe<R: Read + Seek>(file: &mut RecordFile<R>, offset: u64) -> Result<Vec<u8
 
 #[cfg(test)]
 mod tests {
-    use std::io::Cursor;
-
     use super::*;
 
     fn looks(bytes: &[u8]) -> Looks {
-        Looks::of_records(&mut RecordFile::new(Cursor::new(bytes.to_vec()), "x.era").unwrap())
-            .unwrap()
+        Looks::of_records(&mut RecordFile::of_bytes(bytes.to_vec(), "x.era".into())).unwrap()
     }
 
     const VERSION: &[u8] = b"e2\0\0\0\0\0\0";

@@ -25,7 +25,7 @@
 //! which identifies the fork and the preset. If these numbers contradict each other, the layout is
 //! unknown.
 
-use super::ssz::{BLOCK_HEAD_BYTES, u32_at};
+use crate::format::ssz::{BLOCK_HEAD_BYTES, u32_at};
 
 const OFFSET_BYTES: u32 = 4;
 

@@ -4,8 +4,10 @@
 //! disappears, a read returns an error, where a mapping would raise a signal.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
 
@@ -13,15 +15,15 @@ use crate::error::{Error, Result};
 use crate::format::record::{HEADER_BYTES, RecordHeader};
 
 /// The types of records in `.era` files (e2store-format-specs, `formats/era.md`).
-pub mod record_type {
+pub(super) mod record_type {
     /// Starts every file and every group.
-    pub const VERSION: [u8; 2] = [0x65, 0x32];
+    pub(crate) const VERSION: [u8; 2] = [0x65, 0x32];
     /// Snappy frames of an SSZ `SignedBeaconBlock`.
-    pub const BLOCK: [u8; 2] = [0x01, 0x00];
+    pub(crate) const BLOCK: [u8; 2] = [0x01, 0x00];
     /// Snappy frames of an SSZ `BeaconState`.
-    pub const STATE: [u8; 2] = [0x02, 0x00];
+    pub(crate) const STATE: [u8; 2] = [0x02, 0x00];
     /// The offsets of a group's records, by slot.
-    pub const SLOT_INDEX: [u8; 2] = [0x69, 0x32];
+    pub(crate) const SLOT_INDEX: [u8; 2] = [0x69, 0x32];
 }
 
 /// Block records are some 100 KiB long: one read serves the end of one and the start of the next.
@@ -29,6 +31,7 @@ const BUFFER_BYTES: usize = 256 * 1024;
 
 /// The location of a record, which lay within the file when its header was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RecordAt {
     /// The e2store type.
     pub record_type: [u8; 2],
@@ -52,72 +55,56 @@ impl RecordAt {
     }
 }
 
-/// A file of e2store records.
+/// A file of e2store records. Clones read the same open file, each with a buffer of its own.
 #[derive(Debug)]
-pub struct RecordFile<R = File> {
-    source: BufReader<R>,
-    position: u64,
+pub(super) struct RecordFile {
+    source: Arc<Source>,
+    /// Bytes of the file from `buffer_offset` on.
+    buffer: Vec<u8>,
+    buffer_offset: u64,
     byte_len: u64,
     path: PathBuf,
 }
 
-impl RecordFile<File> {
+#[derive(Debug)]
+enum Source {
+    File(File),
+    Bytes(Vec<u8>),
+}
+
+impl RecordFile {
     /// Opens a file for reading.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
-        let path = path.into();
+    pub(super) fn open(path: PathBuf) -> Result<Self> {
         // NONBLOCK, so that opening a named pipe does not hang.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = rustix::io::retry_on_intr(|| rustix::fs::open(&path, flags, Mode::empty()))
+        let mut file = rustix::io::retry_on_intr(|| rustix::fs::open(&path, flags, Mode::empty()))
+            .map(File::from)
             .map_err(|source| Error::io(&path, "open", source.into()))?;
-        Self::new(File::from(file), path)
+        let byte_len =
+            file.seek(SeekFrom::End(0)).map_err(|error| Error::io(&path, "seek", error))?;
+        Ok(Self::new(Source::File(file), byte_len, path))
     }
 
-    /// Opens the same file again, so that two offsets can be read concurrently.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] if another file has taken its name; [`Error::Io`].
-    pub fn again(&self) -> Result<Self> {
-        let again = Self::open(&self.path)?;
-        let identity = |file: &Self| {
-            let stat = rustix::fs::fstat(file.source.get_ref());
-            stat.map(|stat| (stat.st_dev, stat.st_ino))
-                .map_err(|source| Error::io(&self.path, "stat", source.into()))
-        };
-        if identity(self)? != identity(&again)? {
-            let wanted = "the file that was opened before";
-            return Err(self.corrupt(None, "file", wanted, "another file of that name"));
-        }
-        Ok(again)
+    /// Reads records from memory; `path` is their name in errors.
+    pub(super) fn of_bytes(bytes: Vec<u8>, path: PathBuf) -> Self {
+        let byte_len = bytes.len() as u64;
+        Self::new(Source::Bytes(bytes), byte_len, path)
     }
-}
 
-impl<R: Read + Seek> RecordFile<R> {
-    /// Reads records from any source; `path` is its name in errors.
-    ///
-    /// # Errors
-    /// [`Error::Io`] if the source's length cannot be determined.
-    pub fn new(mut source: R, path: impl Into<PathBuf>) -> Result<Self> {
-        let path = path.into();
-        let byte_len = source
-            .seek(SeekFrom::End(0))
-            .and_then(|len| source.seek(SeekFrom::Start(0)).map(|_| len))
-            .map_err(|error| Error::io(&path, "seek", error))?;
-        let source = BufReader::with_capacity(BUFFER_BYTES, source);
-        Ok(Self { source, position: 0, byte_len, path })
+    fn new(source: Source, byte_len: u64, path: PathBuf) -> Self {
+        Self { source: Arc::new(source), buffer: Vec::new(), buffer_offset: 0, byte_len, path }
     }
 
     /// The file's name, for errors.
-    #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The file's length in bytes when it was opened.
-    #[must_use]
-    pub fn byte_len(&self) -> u64 {
+    pub(super) fn byte_len(&self) -> u64 {
         self.byte_len
     }
 
@@ -126,102 +113,80 @@ impl<R: Read + Seek> RecordFile<R> {
     /// # Errors
     /// [`Error::Corrupt`] if the header or the payload extends past the end of the file, or a reserved byte
     /// is not zero; [`Error::Io`].
-    pub fn record_at(&mut self, offset: u64) -> Result<RecordAt> {
+    pub(super) fn record_at(&mut self, offset: u64) -> Result<RecordAt> {
         let mut bytes = [0; size_of::<RecordHeader>()];
         self.read_exact_at(offset, &mut bytes, "record header")?;
         let header = RecordHeader::from_bytes(bytes);
         if header.reserved != [0, 0] {
-            return Err(self.corrupt(
-                offset,
-                "record header",
-                "reserved bytes 00 00",
-                format!("{:02x} {:02x}", header.reserved[0], header.reserved[1]),
-            ));
+            let found = format!("{:02x} {:02x}", header.reserved[0], header.reserved[1]);
+            return Err(self.corrupt(offset, "record header", "reserved bytes 00 00", found));
         }
         let payload_len = header.length.get();
         let room = self.byte_len.saturating_sub(offset).saturating_sub(HEADER_BYTES);
         if u64::from(payload_len) > room {
-            return Err(self.corrupt(
-                offset,
-                "record header",
-                format!("a payload of at most {room} bytes, which is what the file still has"),
-                format!("length {payload_len}"),
-            ));
+            let wanted = format!("a payload of at most {room} bytes, the rest of the file");
+            let found = format!("length {payload_len}");
+            return Err(self.corrupt(offset, "record header", wanted, found));
         }
         Ok(RecordAt { record_type: header.record_type, offset, payload_len })
     }
 
-    /// Fills `buffer` with the bytes at `offset`; `what` names them in errors.
+    /// Fills `bytes` from `offset`; `what` names them in errors.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when the file ends before; [`Error::Io`].
-    pub fn read_exact_at(
+    /// [`Error::Corrupt`] if the file is too short; [`Error::Io`].
+    pub(super) fn read_exact_at(
         &mut self,
         offset: u64,
-        buffer: &mut [u8],
+        bytes: &mut [u8],
         what: &'static str,
     ) -> Result<()> {
-        let wanted = buffer.len() as u64;
-        if offset.checked_add(wanted).is_none_or(|end| end > self.byte_len) {
-            return Err(self.corrupt(
-                offset,
-                what,
-                format!("{wanted} bytes"),
-                format!("the end of the file at {}", self.byte_len),
-            ));
+        let wanted = bytes.len() as u64;
+        let rest = self.byte_len.saturating_sub(offset);
+        if wanted > rest {
+            let found = format!("the end of the file at {}", self.byte_len);
+            return Err(self.corrupt(offset, what, format!("{wanted} bytes"), found));
         }
-        self.seek(offset)?;
-        self.source.read_exact(buffer).map_err(|source| Error::io(&self.path, "read", source))?;
-        self.position = offset.saturating_add(wanted);
+        if bytes.len() >= BUFFER_BYTES {
+            return self.read_source(offset, bytes);
+        }
+        if self.buffered(offset, bytes.len()).is_none() {
+            let mut buffer = std::mem::take(&mut self.buffer);
+            buffer.resize(
+                usize::try_from(rest).map_or(BUFFER_BYTES, |rest| rest.min(BUFFER_BYTES)),
+                0,
+            );
+            self.read_source(offset, &mut buffer)?;
+            (self.buffer, self.buffer_offset) = (buffer, offset);
+        }
+        bytes.copy_from_slice(self.buffered(offset, bytes.len()).unwrap_or_default());
         Ok(())
     }
 
-    /// A reader of a record's payload.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn payload(&mut self, record: &RecordAt) -> Result<Payload<'_, R>> {
-        self.seek(record.payload_offset())?;
-        Ok(Payload { remaining: u64::from(record.payload_len), file: self })
+    fn buffered(&self, offset: u64, byte_len: usize) -> Option<&[u8]> {
+        let start = usize::try_from(offset.checked_sub(self.buffer_offset)?).ok()?;
+        self.buffer.get(start..start.checked_add(byte_len)?)
+    }
+
+    fn read_source(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        let read = match &*self.source {
+            Source::File(file) => file.read_exact_at(bytes, offset),
+            Source::Bytes(source) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX);
+                source.get(start..).unwrap_or_default().read_exact(bytes)
+            }
+        };
+        read.map_err(|source| Error::io(&self.path, "read", source))
     }
 
     /// Reads the whole payload of a record. The caller has bounded its length.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when the file ends before; [`Error::Io`].
-    pub fn payload_bytes(&mut self, record: &RecordAt) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.append_payload(record, &mut bytes)?;
+    /// [`Error::Io`].
+    pub(super) fn payload(&mut self, record: &RecordAt) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; record.payload_len as usize];
+        self.read_exact_at(record.payload_offset(), &mut bytes, "record")?;
         Ok(bytes)
-    }
-
-    /// Appends the whole payload of a record. The caller has bounded its length.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] when the file ends before; [`Error::Io`].
-    pub(super) fn append_payload(&mut self, record: &RecordAt, to: &mut Vec<u8>) -> Result<()> {
-        let byte_len = record.payload_len as usize;
-        to.reserve(byte_len);
-        self.seek(record.payload_offset())?;
-        let mut missing = byte_len;
-        while missing > 0 {
-            let buffered = match self.source.fill_buf() {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                buffered => buffered.map_err(|source| Error::io(&self.path, "read", source))?,
-            };
-            let part = buffered.get(..missing).unwrap_or(buffered);
-            if part.is_empty() {
-                let (at, wanted) = (record.payload_offset(), format!("{byte_len} bytes"));
-                let found = format!("the end of the file, {missing} bytes before");
-                return Err(self.corrupt(at, "record", wanted, found));
-            }
-            to.extend_from_slice(part);
-            let taken = part.len();
-            self.source.consume(taken);
-            self.position = self.position.saturating_add(taken as u64);
-            missing = missing.saturating_sub(taken);
-        }
-        Ok(())
     }
 
     /// An [`Error::Corrupt`] at `offset` of this file.
@@ -234,67 +199,22 @@ impl<R: Read + Seek> RecordFile<R> {
     ) -> Error {
         Error::corrupt(&self.path, offset, what, wanted, found)
     }
-
-    // Relative seeks keep the buffer, so a walk over small records costs one read per buffer.
-    fn seek(&mut self, offset: u64) -> Result<()> {
-        let moved = match i64::try_from(i128::from(offset).saturating_sub(self.position.into())) {
-            Ok(distance) => self.source.seek_relative(distance),
-            Err(_) => self.source.seek(SeekFrom::Start(offset)).map(drop),
-        };
-        moved.map_err(|source| Error::io(&self.path, "seek", source))?;
-        self.position = offset;
-        Ok(())
-    }
 }
 
-/// Reads the payload of one record: see [`RecordFile::payload`].
-#[derive(Debug)]
-pub struct Payload<'f, R> {
-    file: &'f mut RecordFile<R>,
-    remaining: u64,
-}
-
-impl<R> Payload<'_, R> {
-    /// File offset of the next byte.
-    #[must_use]
-    pub fn position(&self) -> u64 {
-        self.file.position
-    }
-
-    /// Number of bytes still to be read.
-    #[must_use]
-    pub fn remaining(&self) -> u64 {
-        self.remaining
-    }
-
-    /// The file's name, for errors.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.file.path
-    }
-}
-
-impl<R: Read> Read for Payload<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let room = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(buffer.len());
-        let Some(window) = buffer.get_mut(..room) else {
-            return Ok(0);
-        };
-        let read = self.file.source.read(window)?;
-        self.remaining = self.remaining.saturating_sub(read as u64);
-        self.file.position = self.file.position.saturating_add(read as u64);
-        Ok(read)
+impl Clone for RecordFile {
+    fn clone(&self) -> Self {
+        let source = Arc::clone(&self.source);
+        let (byte_len, path) = (self.byte_len, self.path.clone());
+        Self { source, buffer: Vec::new(), buffer_offset: 0, byte_len, path }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Cursor;
-
     use super::*;
 
-    fn file(bytes: &[u8]) -> RecordFile<Cursor<Vec<u8>>> {
-        RecordFile::new(Cursor::new(bytes.to_vec()), "test.era").unwrap()
+    fn file(bytes: &[u8]) -> RecordFile {
+        RecordFile::of_bytes(bytes.to_vec(), "test.era".into())
     }
 
     #[test]
@@ -304,10 +224,7 @@ mod tests {
         assert_eq!((version.record_type, version.end()), (record_type::VERSION, 8));
         let block = file.record_at(8).unwrap();
         assert_eq!((block.record_type, block.end()), (record_type::BLOCK, 19));
-        let mut text = String::new();
-        file.payload(&block).unwrap().read_to_string(&mut text).unwrap();
-        assert_eq!(text, "abc");
-        assert_eq!(file.payload_bytes(&block).unwrap(), b"abc");
+        assert_eq!(file.payload(&block).unwrap(), b"abc");
         assert_eq!(file.record_at(19).unwrap().end(), 27);
     }
 

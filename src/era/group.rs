@@ -3,14 +3,15 @@
 //! `Version | block* | era-state | other* | slot-index(block)? | slot-index(state)`
 //! (e2store-format-specs, `formats/era.md`).
 
-use std::io::{Read, Seek};
-
 use super::e2store::{RecordAt, RecordFile, record_type};
-use super::frames;
-use super::index::SlotIndex;
-use super::ssz::{self, StateHead};
-use crate::error::Result;
+use super::slot_index::SlotIndex;
+use super::value_reader::ValueReader;
+use crate::error::{Error, Result};
+use crate::format::ssz::{self, BlockHead, EraRoots, StateHead};
 use crate::slot::Slot;
+
+pub(super) const BLOCK: &str = "block record";
+pub(super) const STATE: &str = "state record";
 
 /// The slots of an era above 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,7 @@ impl EraSlots {
 
 /// The location of one era's group in a file, according to its indices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Group {
     /// The number of the era.
     pub era: u64,
@@ -63,6 +65,30 @@ pub struct Group {
     pub indices_offset: u64,
 }
 
+/// A state record that was decoded at least as far as its roots.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct EraState {
+    /// Where it lies.
+    pub record: RecordAt,
+    /// The head of the state.
+    pub head: StateHead,
+    /// The roots of the era's slots; era 0 has no slots.
+    pub roots: Option<EraRoots>,
+}
+
+/// A block record that was fully decoded.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct EraBlock {
+    /// Where it lies.
+    pub record: RecordAt,
+    /// The head of the block.
+    pub head: BlockHead,
+    /// A keyed hash of the record's payload.
+    pub(super) sum: u64,
+}
+
 impl Group {
     /// The length of the group in bytes.
     #[must_use]
@@ -71,11 +97,7 @@ impl Group {
     }
 
     /// Locates the group between `offset` and `end` by the indices at its end.
-    pub(super) fn locate<R: Read + Seek>(
-        file: &mut RecordFile<R>,
-        offset: u64,
-        end: u64,
-    ) -> Result<Self> {
+    pub(super) fn locate(file: &mut RecordFile, offset: u64, end: u64) -> Result<Self> {
         let states = SlotIndex::ending_at(file, end, "state index")?;
         let (&[entry], state_slot) = (states.entries.as_slice(), states.start_slot) else {
             let found = format!("{} entries", states.count());
@@ -102,10 +124,7 @@ impl Group {
 }
 
 // The block index lies directly before the state index; its slots end where the state's slot begins.
-fn locate_blocks<R: Read + Seek>(
-    file: &mut RecordFile<R>,
-    states: &SlotIndex,
-) -> Result<(u64, EraSlots, u64)> {
+fn locate_blocks(file: &mut RecordFile, states: &SlotIndex) -> Result<(u64, EraSlots, u64)> {
     let state_slot = states.start_slot;
     let blocks = SlotIndex::ending_at(file, states.offset, "block index")?;
     let slots_per_era = blocks.count();
@@ -127,7 +146,7 @@ fn locate_blocks<R: Read + Seek>(
 ///
 /// For a file of one group, as all published files are, reading its two ends suffices: the first block
 /// and the last index belong to the same era. Otherwise all record headers are walked.
-pub(super) fn locate_groups<R: Read + Seek>(file: &mut RecordFile<R>) -> Result<Vec<Group>> {
+pub(super) fn locate_groups(file: &mut RecordFile) -> Result<Vec<Group>> {
     let last = Group::locate(file, 0, file.byte_len())?;
     if first_era(file, &last)? == last.era {
         return Ok(vec![last]);
@@ -147,31 +166,27 @@ pub(super) fn locate_groups<R: Read + Seek>(file: &mut RecordFile<R>) -> Result<
 }
 
 /// The era of the first block or state in the file, with eras of the same length as `last`.
-fn first_era<R: Read + Seek>(file: &mut RecordFile<R>, last: &Group) -> Result<u64> {
+fn first_era(file: &mut RecordFile, last: &Group) -> Result<u64> {
     let mut offset = version_at(file, 0)?.end();
     while offset < last.indices_offset {
         let record = file.record_at(offset)?;
         let slots_per_era = last.slots.map_or(u64::MAX, |slots| slots.count());
         match record.record_type {
             record_type::BLOCK => {
-                let head =
-                    frames::decode_head(file, &record, ssz::BLOCK_HEAD_BYTES).map_err(|fault| {
-                        fault.error(file, &record, "block record", "the first block")
-                    })?;
+                let reader = ValueReader::new(file, record, BLOCK, "the first block");
+                let head = reader.keep(ssz::BLOCK_HEAD_BYTES).into_head()?;
                 let Some(slot) = ssz::block_slot(&head) else {
                     let found = format!("{} bytes", head.len());
-                    return Err(file.corrupt(offset, "block record", "a signed block", found));
+                    return Err(file.corrupt(offset, BLOCK, "a signed block", found));
                 };
                 let era_before = slot.0.checked_div(slots_per_era).unwrap_or_default();
                 return Ok(era_before.saturating_add(1));
             }
             record_type::STATE => {
-                let head =
-                    frames::decode_head(file, &record, ssz::STATE_HEAD_BYTES).map_err(|fault| {
-                        fault.error(file, &record, "state record", "the first state")
-                    })?;
+                let reader = ValueReader::new(file, record, STATE, "the first state");
+                let head = reader.keep(ssz::STATE_HEAD_BYTES).into_head()?;
                 let state = StateHead::parse(&head).map_err(|mismatch| {
-                    file.corrupt(offset, "state record", mismatch.wanted, mismatch.found)
+                    file.corrupt(offset, STATE, mismatch.wanted, mismatch.found)
                 })?;
                 return Ok(state.slot.0.checked_div(slots_per_era).unwrap_or_default());
             }
@@ -185,7 +200,7 @@ fn first_era<R: Read + Seek>(file: &mut RecordFile<R>, last: &Group) -> Result<u
 }
 
 /// The offset of the first byte after the indices of the group that starts at `offset`.
-fn group_end<R: Read + Seek>(file: &mut RecordFile<R>, offset: u64) -> Result<u64> {
+fn group_end(file: &mut RecordFile, offset: u64) -> Result<u64> {
     let mut offset = version_at(file, offset)?.end();
     loop {
         let record = file.record_at(offset)?;
@@ -208,11 +223,7 @@ fn group_end<R: Read + Seek>(file: &mut RecordFile<R>, offset: u64) -> Result<u6
     Ok(offset)
 }
 
-fn check_successor<R: Read + Seek>(
-    file: &RecordFile<R>,
-    before: &Group,
-    group: &Group,
-) -> Result<()> {
+fn check_successor(file: &RecordFile, before: &Group, group: &Group) -> Result<()> {
     let fits = before.era.checked_add(1) == Some(group.era)
         && before
             .slots
@@ -231,10 +242,7 @@ fn describe(group: &Group) -> String {
 }
 
 /// Reads the version record at the start of a group.
-pub(super) fn version_at<R: Read + Seek>(
-    file: &mut RecordFile<R>,
-    offset: u64,
-) -> Result<RecordAt> {
+pub(super) fn version_at(file: &mut RecordFile, offset: u64) -> Result<RecordAt> {
     let record = file.record_at(offset)?;
     if record.record_type != record_type::VERSION || record.payload_len != 0 {
         return Err(unexpected(file, &record, "a version record (65 32, length 0)"));
@@ -243,11 +251,7 @@ pub(super) fn version_at<R: Read + Seek>(
 }
 
 /// The error for a record at a place where the format does not allow it.
-pub(super) fn unexpected<R: Read + Seek>(
-    file: &RecordFile<R>,
-    record: &RecordAt,
-    wanted: impl Into<String>,
-) -> crate::Error {
+pub(super) fn unexpected(file: &RecordFile, record: &RecordAt, wanted: impl Into<String>) -> Error {
     let [a, b] = record.record_type;
     let found = format!("type {a:02x} {b:02x}, length {}", record.payload_len);
     file.corrupt(record.offset, "record", wanted, found)

@@ -2,7 +2,7 @@
 //!
 //! An `.era` file is a sequence of e2store records: the blocks of an era, the state after them, and an
 //! index (e2store-format-specs, `formats/era.md`). [`EraFile`] reads a file,
-//! [`import`](import::import) writes the records of many files to the columns of an archive, and
+//! [`import`] writes the records of many files to the columns of an archive, and
 //! [`EraExport`] writes a file from the columns. Bytes from a file are suspect: any content yields a
 //! value, or an error that names its place.
 
@@ -12,44 +12,49 @@
 mod archive_roots;
 mod bad_file;
 mod blinding;
-mod check;
-mod columns;
-mod commit;
-pub mod e2store;
+mod consistency;
+mod e2store;
+mod era_commit;
+mod era_file;
 mod era_position;
-mod error;
-pub mod export;
 mod export_error;
-mod frames;
+mod exporter;
 mod group;
-mod group_records;
-pub mod import;
-mod index;
-mod lacks;
-mod plan;
-mod progress;
-mod prove;
-mod reader;
-mod report;
-mod tee_decode;
-mod verify;
-mod walk;
+mod group_walk;
+mod import_error;
+mod import_options;
+mod import_plan;
+mod import_progress;
+mod import_report;
+mod importer;
+mod prover;
+mod slot_index;
+mod survey;
+mod value_reader;
+mod verified_era;
 
-pub use bad_file::{BadFile, Looks};
-pub use blinding::ExecutionPayload;
-pub use error::{AnotherChain, ImportError, ImportFailure};
-pub use export::{EraExport, ExportColumns, Exported};
+pub use bad_file::BadFile;
+pub use era_file::EraFile;
 pub use export_error::ExportError;
-pub use group::{EraSlots, Group};
-pub use group_records::{EraBlock, EraState, Limits};
-pub use index::{IndexEncoding, IndexMismatch, MAX_SLOTS_PER_ERA, SlotIndex};
-pub use plan::{Plan, PlannedFile};
-pub use prove::{EraAt, EraProof, Prover};
-pub use reader::EraFile;
-pub use report::{
-    EraOutcome, EraReport, ImportReport, ImportSummary, Observer, Phase, Progress, StateOutcome,
+pub use exporter::{EraExport, ExportColumns, Exported};
+pub use group::{EraBlock, EraSlots, EraState, Group};
+pub use import_error::{ImportError, ImportFailure};
+pub use import_options::{ImportColumns, ImportOptions};
+pub use import_plan::{Plan, PlannedFile};
+pub use import_report::{
+    EraOutcome, EraReport, ImportReport, Observer, Phase, Progress, StateOutcome,
 };
-pub use walk::GroupWalk;
+pub use importer::import;
+pub use slot_index::IndexEncoding;
 
-use crate::format::hex;
+// For the tools and tests of this workspace.
+#[doc(hidden)]
+pub use {
+    blinding::ExecutionPayload,
+    e2store::RecordAt,
+    group_walk::GroupWalk,
+    prover::{EraAt, EraProof, Prover},
+};
+
+#[doc(hidden)]
 pub use crate::format::ssz;

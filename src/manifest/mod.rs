@@ -63,9 +63,10 @@ pub struct ColumnEntry {
 }
 
 /// Which boundary states an archive keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StatesPolicy {
     /// All of them.
+    #[default]
     All,
     /// Only the newest.
     None,
@@ -73,6 +74,18 @@ pub enum StatesPolicy {
     Every(NonZeroU64),
     /// Unknown: the manifest was rebuilt, or a later version wrote the policy.
     Unknown,
+}
+
+impl StatesPolicy {
+    /// Whether the state of an era is kept, even if it is not the newest. If the policy is unknown, all are.
+    #[must_use]
+    pub fn selects(self, era: u64) -> bool {
+        match self {
+            StatesPolicy::All | StatesPolicy::Unknown => true,
+            StatesPolicy::None => false,
+            StatesPolicy::Every(eras) => era % eras == 0,
+        }
+    }
 }
 
 /// An unfinished operation on several columns or files. A writer that finds one finishes it before any

@@ -11,9 +11,10 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use coldstore::era::import::{ImportColumns, ImportOptions, States, import};
-use coldstore::era::{ImportFailure, ImportReport, Observer, Plan, Progress};
-use coldstore::{Column, Reader, ReaderOptions, Slot, View, Writer, WriterOptions};
+use coldstore::era::{
+    ImportColumns, ImportFailure, ImportOptions, ImportReport, Observer, Plan, Progress, import,
+};
+use coldstore::{Column, Reader, ReaderOptions, Slot, StatesPolicy, View, Writer, WriterOptions};
 use sha2::Digest as _;
 use tempfile::TempDir;
 
@@ -95,17 +96,16 @@ impl Archive {
     }
 
     pub(crate) fn import<P: AsRef<Path>>(&self, paths: &[P]) -> Outcome {
-        self.import_with(paths, States::All, &mut go_on)
+        self.import_with(paths, StatesPolicy::All, &mut go_on)
     }
 
-    pub(crate) fn import_with<P: AsRef<Path>>(
+    pub(crate) fn import_with<'p, P: AsRef<Path>>(
         &self,
         paths: &[P],
-        options: impl Into<ImportOptions>,
+        options: impl Into<ImportOptions<'p>>,
         observer: &mut (dyn Observer + Send),
     ) -> Outcome {
-        let plan = Plan::scan(paths)
-            .map_err(|error| Box::new(ImportFailure { done: ImportReport::default(), error }))?;
+        let plan = Plan::scan(paths)?;
         import(&plan, self.writers().columns(), options, observer)
     }
 

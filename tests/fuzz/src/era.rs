@@ -11,24 +11,17 @@
 //! ```
 
 use std::fs;
-use std::io::{Cursor, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use coldstore::era::import::{ImportColumns, States, import};
 use coldstore::era::{
-    EraBlock, EraFile, EraState, Group, ImportFailure, ImportReport, Limits, Plan,
+    EraBlock, EraFile, EraState, Group, ImportColumns, ImportFailure, ImportReport, Plan, import,
 };
 use coldstore::format::record::RecordHeader;
-use coldstore::{ArchiveWriter, Column, ColumnSpec, Result, Slot, View};
+use coldstore::{ArchiveWriter, Column, ColumnSpec, Result, Slot, StatesPolicy, View};
 
 use super::scratch::{self, Bytes, check_error};
-
-/// Those of an import into an archive.
-const LIMITS: Limits = Limits {
-    block_bytes: Column::Blocks.spec().max_value_bytes,
-    state_bytes: Column::StateSnapshots.spec().max_value_bytes,
-};
 
 pub fn run(data: &[u8]) {
     let mut bytes = Bytes(data);
@@ -141,7 +134,7 @@ struct Walked {
 
 /// Reads everything there is to read in a file.
 fn walk(file: &[u8], path: &Path) -> Result<Vec<Walked>> {
-    let mut era = EraFile::new(Cursor::new(file), path)?;
+    let mut era = EraFile::of_bytes(file.to_vec(), path)?;
     assert_eq!(era.byte_len(), file.len() as u64);
     assert!(!era.groups().is_empty());
     let mut walked = Vec::new();
@@ -151,12 +144,12 @@ fn walk(file: &[u8], path: &Path) -> Result<Vec<Walked>> {
         end = group.end;
         let head = era.state_head(&group)?;
         let mut places = Vec::new();
-        let mut walk = era.walk(&group, LIMITS)?;
+        let mut walk = era.walk(&group)?;
         while let Some(block) = walk.next_block()? {
             places.push(block);
         }
         let (state, byte_len) = walk.read_state(&mut |_| {})?;
-        assert!(byte_len <= LIMITS.state_bytes);
+        assert!(byte_len <= Column::StateSnapshots.spec().max_value_bytes);
         walk.check_index(&places)?;
         assert!(places.is_sorted_by(|left, right| left.head.slot < right.head.slot));
         assert_eq!((head.head, &head.roots), (state.head, &state.roots), "read in part, and whole");
@@ -164,13 +157,13 @@ fn walk(file: &[u8], path: &Path) -> Result<Vec<Walked>> {
         for block in places {
             let slots = group.slots.unwrap();
             assert!((slots.first..=slots.last).contains(&block.head.slot));
-            let stored = era.stored_block(&block.record, LIMITS)?;
+            let stored = era.stored_block(&block.record)?;
             let at = block.record.payload_offset() as usize;
             assert!(file[at..].starts_with(&stored));
             blocks.push((block, stored));
         }
         let mut state_bytes = Vec::new();
-        era.state_stream(&state.record)?.read_to_end(&mut state_bytes).unwrap();
+        era.state_stream(&state.record).read_to_end(&mut state_bytes).unwrap();
         walked.push(Walked { group, blocks, state, state_bytes });
     }
     assert_eq!(end, file.len() as u64);
@@ -178,11 +171,10 @@ fn walk(file: &[u8], path: &Path) -> Result<Vec<Walked>> {
 }
 
 fn bring_in(file: &Path, archive: &Path) -> Result<ImportReport, Box<ImportFailure>> {
-    let failed = |error| Box::new(ImportFailure { done: ImportReport::default(), error });
-    let plan = Plan::scan(&[file]).map_err(failed)?;
+    let plan = Plan::scan(&[file])?;
     let mut writers = ArchiveWriter::open(archive, ImportColumns::options()).unwrap();
     let columns = ImportColumns::of(&mut writers).unwrap();
-    import(&plan, columns, States::All, &mut |_: &coldstore::era::Progress<'_>| {
+    import(&plan, columns, StatesPolicy::All, &mut |_: &coldstore::era::Progress<'_>| {
         ControlFlow::Continue(())
     })
 }

@@ -14,14 +14,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use coldstore::era::{EraFile, Limits};
+use coldstore::era::EraFile;
 use coldstore_consensus::{BlockHasher, Preset, hash_state};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 /// Slots per era of the measured chain.
 const SLOTS_PER_ERA: u64 = 8192;
-const LIMITS: Limits = Limits { block_bytes: 10 << 20, state_bytes: 1 << 30 };
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -86,7 +85,7 @@ fn state_of(path: &Path) -> Vec<u8> {
     let group = file.groups()[0];
     let record = file.state_head(&group).unwrap().record;
     let mut state = Vec::new();
-    file.state_stream(&record).unwrap().read_to_end(&mut state).unwrap();
+    file.state_stream(&record).read_to_end(&mut state).unwrap();
     state
 }
 
@@ -242,13 +241,13 @@ fn hash(chain: &Chain, rounds: usize) {
     for path in files(&chain.eras) {
         let mut file = EraFile::open(&path).unwrap();
         for group in file.groups().to_vec() {
-            let mut walk = file.walk(&group, LIMITS).unwrap();
+            let mut walk = file.walk(&group).unwrap();
             let mut records = Vec::new();
             while let Some(block) = walk.next_block().unwrap() {
                 records.push(block.record);
             }
             for record in records {
-                let stored = file.stored_block(&record, LIMITS).unwrap();
+                let stored = file.stored_block(&record).unwrap();
                 let mut block = Vec::new();
                 snap::read::FrameDecoder::new(&stored[..]).read_to_end(&mut block).unwrap();
                 blocks.push(block);

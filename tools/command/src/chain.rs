@@ -331,10 +331,10 @@ mod tests {
     use std::io;
     use std::sync::Arc;
 
-    use coldstore::ArchiveWriter;
-    use coldstore::era::Plan;
-    use coldstore::era::import::{ImportColumns, States as Kept, import};
+    use coldstore::era::{ImportColumns, Plan, import};
     use coldstore::files::pread::{OsPread, Pread};
+
+    use coldstore::{ArchiveWriter, StatesPolicy};
 
     use super::*;
 
@@ -361,7 +361,7 @@ mod tests {
         let mut archive = ArchiveWriter::open(&root, ImportColumns::options()).unwrap();
         let columns = ImportColumns::of(&mut archive).unwrap();
         let mut go_on = |_: &coldstore::era::Progress<'_>| std::ops::ControlFlow::Continue(());
-        import(&Plan::scan(&[files]).unwrap(), columns, Kept::All, &mut go_on).unwrap();
+        import(&Plan::scan(&[files]).unwrap(), columns, StatesPolicy::All, &mut go_on).unwrap();
 
         let mut told = Chain::default();
         told.ask_states(&States::of(&root).unwrap()).unwrap();

@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use coldstore::ArchiveWriter;
-use coldstore::era::import::{ImportColumns, Plan, Progress, States, import};
+use coldstore::era::{ImportColumns, Plan, Progress, import};
+use coldstore::{ArchiveWriter, StatesPolicy};
 
 use crate::cli::Workload;
 use crate::groups::{Bench, Scratch};
@@ -65,7 +65,7 @@ fn import_all(inputs: &[PathBuf], root: &Path) {
     let mut archive = ArchiveWriter::open(root, ImportColumns::options()).unwrap();
     let columns = ImportColumns::of(&mut archive).unwrap();
     let mut observer = |_: &Progress<'_>| ControlFlow::Continue(());
-    import(&plan, columns, States::All, &mut observer).unwrap();
+    import(&plan, columns, StatesPolicy::All, &mut observer).unwrap();
 }
 
 /// Each file in one write, flushed; then the directory.

@@ -13,9 +13,8 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::Args;
 use coldstore::archive::check;
-use coldstore::era::import::{ImportColumns, ImportOptions, States, import, import_proved};
-use coldstore::era::{EraFile, Plan};
-use coldstore::{ArchiveWriter, Checksums, Column, Manifest};
+use coldstore::era::{EraFile, ImportColumns, ImportOptions, Plan, import};
+use coldstore::{ArchiveWriter, Checksums, Column, Manifest, StatesPolicy};
 use coldstore_consensus::{KnownNetwork, Root};
 use coldstore_history::import::TrustedRoot;
 
@@ -55,7 +54,7 @@ pub(crate) struct Import {
     /// Which boundary states to keep: all, none, or every:N (each Nth era). The newest is always kept
     /// (default: as in the last import, else all)
     #[arg(long, value_name = "all|none|every:N", value_parser = parse_states)]
-    states: Option<States>,
+    states: Option<StatesPolicy>,
     /// Import only the files of this network: a known name, or a config file. If the file has no
     /// genesis validators root, its preset and forks select the files
     #[arg(long, value_name = "NAME|FILE")]
@@ -72,11 +71,11 @@ pub(crate) struct Import {
     json: bool,
 }
 
-fn parse_states(text: &str) -> Result<States, String> {
+fn parse_states(text: &str) -> Result<StatesPolicy, String> {
     match (text, text.strip_prefix("every:").map(str::parse)) {
-        ("all", _) => Ok(States::All),
-        ("none", _) => Ok(States::None),
-        (_, Some(Ok(eras))) => Ok(States::Every(eras)),
+        ("all", _) => Ok(StatesPolicy::All),
+        ("none", _) => Ok(StatesPolicy::None),
+        (_, Some(Ok(eras))) => Ok(StatesPolicy::Every(eras)),
         _ => Err("all, none, or every:N with N above 0".to_owned()),
     }
 }
@@ -101,19 +100,22 @@ impl Import {
         if chain.config_name.is_none() {
             chain.config_name = files::config_name(&plan);
         }
-        let kept = manifest.as_ref().and_then(|manifest| manifest.states?.states());
+        let kept = manifest.as_ref().and_then(|manifest| manifest.states);
+        let kept = kept.filter(|states| *states != StatesPolicy::Unknown);
         let states = self.states.or(kept).unwrap_or_default();
-        let pruned_before = match &manifest {
-            Some(manifest) if !self.refill => {
-                Column::ALL.map(|column| manifest.column(column).pruned_before)
+        let mut options = ImportOptions::from(states).backfill(self.backfill);
+        match &manifest {
+            Some(manifest) if self.refill => {
+                options = options.first_slot(Some(manifest.first_slot.unwrap_or_default()));
             }
-            _ => Default::default(),
-        };
-        let first_slot = match &manifest {
-            Some(manifest) if self.refill => Some(manifest.first_slot.unwrap_or_default()),
-            _ => None,
-        };
-        let options = ImportOptions { states, backfill: self.backfill, pruned_before, first_slot };
+            Some(manifest) => {
+                for column in Column::ALL {
+                    let pruned = manifest.column(column).pruned_before;
+                    options = options.pruned_before(column, pruned);
+                }
+            }
+            None => {}
+        }
         let proof = match self.trust_files {
             true => None,
             false => {
@@ -147,7 +149,7 @@ impl Import {
                 let manifest = Manifest::read(&self.archive)?;
                 let unproved = manifest.and_then(|manifest| manifest.unproved_state);
                 let mut prover = proof.prover(&plan, unproved);
-                let imported = import_proved(&plan, columns, options, &mut prover, &mut watch);
+                let imported = import(&plan, columns, options.prover(&mut prover), &mut watch);
                 (imported, Some(Proved::new(prover.into_report(), &chain, proof.preset())))
             }
             None => (import(&plan, ImportColumns::of(&mut archive)?, options, &mut watch), None),

@@ -5,10 +5,8 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use coldstore::era::{EraFile, Limits};
+use coldstore::era::EraFile;
 use coldstore_consensus::Root;
-
-const LIMITS: Limits = Limits { block_bytes: 1 << 24, state_bytes: 1 << 30 };
 
 pub(crate) fn data(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(path)
@@ -57,12 +55,12 @@ pub(crate) fn blocks(chain: &str) -> BTreeMap<u64, Vec<u8>> {
         let mut file = EraFile::open(&path).unwrap();
         for group in file.groups().to_vec() {
             let mut found = Vec::new();
-            let mut walk = file.walk(&group, LIMITS).unwrap();
+            let mut walk = file.walk(&group).unwrap();
             while let Some(block) = walk.next_block().unwrap() {
                 found.push(block);
             }
             for block in found {
-                let stored = file.stored_block(&block.record, LIMITS).unwrap();
+                let stored = file.stored_block(&block.record).unwrap();
                 blocks.insert(block.head.slot.0, unframe(&stored));
             }
         }
@@ -78,7 +76,7 @@ pub(crate) fn era_states(chain: &str) -> BTreeMap<u64, Vec<u8>> {
         for group in file.groups().to_vec() {
             let head = file.state_head(&group).unwrap();
             let mut state = Vec::new();
-            file.state_stream(&head.record).unwrap().read_to_end(&mut state).unwrap();
+            file.state_stream(&head.record).read_to_end(&mut state).unwrap();
             states.insert(group.era, state);
         }
     }

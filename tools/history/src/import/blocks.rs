@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use coldstore::era::e2store::RecordAt;
+use coldstore::era::RecordAt;
 use coldstore::era::{EraBlock, EraProof};
 use coldstore::{Error, Result, Slot};
 use coldstore_consensus::{BlockFault, BlockHasher, Preset};

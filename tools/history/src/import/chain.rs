@@ -189,7 +189,7 @@ impl ImportProver<'_> {
             let record = file.state_head(group)?.record;
             let groups = file.groups().to_vec();
             let at = EraAt { path, groups: &groups, group, state: record };
-            hashed(&at, self.preset, &mut file.state_stream(&record)?)
+            hashed(&at, self.preset, &mut file.state_stream(&record))
         };
         state().is_ok_and(|state| {
             let own = state.body.as_ref().and_then(|body| body.accumulators.era_root(group.era));

@@ -155,7 +155,7 @@ fn state_in_plan(
     let groups = file.groups().to_vec();
     let record = file.state_head(&group)?.record;
     let at = EraAt { path: &path, groups: &groups, group: &group, state: record };
-    let state = hashed(&at, preset, &mut file.state_stream(&record)?)?;
+    let state = hashed(&at, preset, &mut file.state_stream(&record))?;
     let era = Era::new(&at, state);
     let found =
         era.state_root().map_or_else(|| "a state of an unknown fork".to_owned(), Root::to_string);

@@ -5,11 +5,12 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use coldstore::era::import::{ImportColumns, States, import};
+use coldstore::era::{ImportColumns, import};
 use coldstore::era::{Plan, Progress};
 use coldstore::verify::{Finding, Severity};
 use coldstore::{
-    Archive, ArchiveWriter, Checksums, Column, ReaderOptions, Slot, Writer, WriterOptions,
+    Archive, ArchiveWriter, Checksums, Column, ReaderOptions, Slot, StatesPolicy, Writer,
+    WriterOptions,
 };
 use coldstore_consensus::Preset;
 use coldstore_history::deep::{DeepOptions, DeepReport, DeepVerifier, NotProved, ProvedEra};
@@ -62,7 +63,7 @@ impl Held {
         let columns = ImportColumns::of(&mut archive).unwrap();
         let plan = Plan::scan(files).unwrap();
         let mut observer = |_: &Progress<'_>| ControlFlow::Continue(());
-        import(&plan, columns, States::All, &mut observer).unwrap();
+        import(&plan, columns, StatesPolicy::All, &mut observer).unwrap();
         held
     }
 

@@ -4,8 +4,7 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use coldstore::era::import::{ImportColumns, States, import_proved};
-use coldstore::era::{Plan, Progress};
+use coldstore::era::{ImportColumns, ImportOptions, Plan, Progress, import};
 use coldstore::{Archive, ArchiveWriter, Column, ReaderOptions};
 use coldstore_consensus::Preset;
 use coldstore_history::import::{ImportProver, ProofReport, Trust, TrustedRoot};
@@ -90,8 +89,9 @@ impl Place {
         let mut prover = ImportProver::new(&plan, Preset::Minimal, &trust, held.as_ref());
         let mut archive = ArchiveWriter::open(self.archive(), ImportColumns::options()).unwrap();
         let columns = ImportColumns::of(&mut archive).unwrap();
+        let options = ImportOptions::default().prover(&mut prover);
         let mut observer = |_: &Progress<'_>| ControlFlow::Continue(());
-        let done = import_proved(&plan, columns, States::All, &mut prover, &mut observer);
+        let done = import(&plan, columns, options, &mut observer);
         // A file left out explains everything missing after it.
         let left_out = plan.bad_files().first().map(|file| file.error.to_string());
         let error = left_out.or(done.err().map(|failure| failure.error.to_string()));

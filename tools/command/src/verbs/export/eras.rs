@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use coldstore::era::ExportError;
-use coldstore::era::export::{EraExport, ExportColumns, Exported};
+use coldstore::era::{EraExport, ExportColumns, Exported};
 use coldstore::{Archive, Column, Manifest, Slot, View};
 use coldstore_consensus::Root;
 use coldstore_history::atomic_file;

@@ -54,7 +54,7 @@ fn possible_presets(planned: &PlannedFile, slots_per_era: Option<u64>) -> Result
     let state = file.state_head(&group)?;
     let path = file.path().display().to_string();
     let root = Root(state.head.genesis_validators_root);
-    let mut bytes = file.state_stream(&state.record)?;
+    let mut bytes = file.state_stream(&state.record);
     Preset::of_chain(Some(&root), slots_per_era, &mut bytes).context(path)
 }
 
@@ -88,7 +88,7 @@ pub(super) fn check_file(
     let mut file = EraFile::open(&planned.path)?;
     for group in file.groups().to_vec() {
         let record = file.state_head(&group)?.record;
-        let fork = StateFork::read(&mut file.state_stream(&record)?);
+        let fork = StateFork::read(&mut file.state_stream(&record));
         let fork = fork.with_context(|| format!("{path}: cannot read"))?;
         let checked = network.schedule.check(&fork, group.state_slot.0, preset.slots_per_epoch());
         checked.with_context(|| format!("{path}: it contradicts {config}"))?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use coldstore::Column;
 use coldstore::archive::check;
-use coldstore::era::import::ImportError;
+use coldstore::era::ImportError;
 use coldstore::era::{BadFile, Plan, PlannedFile};
 use coldstore_consensus::Root;
 use serde::Serialize;

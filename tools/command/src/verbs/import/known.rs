@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use coldstore::era::import::States;
 use coldstore::era::{EraReport, ImportReport, StateOutcome};
 use coldstore::occupancy::{Expected, SlotState, slots_of_file};
-use coldstore::{Archive, Column, Error, Manifest, Result, Slot, View};
+use coldstore::{Archive, Column, Error, Manifest, Result, Slot, StatesPolicy, View};
 
 use super::proof::Proof;
 use crate::open;
@@ -15,7 +14,7 @@ pub(super) struct Known<'a> {
     pub(super) done: &'a ImportReport,
     pub(super) proof: Option<&'a Proof>,
     /// The states restored by a refill, and the slots per era; `None` without a refill.
-    pub(super) refilled: Option<(States, Option<u64>)>,
+    pub(super) refilled: Option<(StatesPolicy, Option<u64>)>,
 }
 
 impl Known<'_> {
@@ -95,7 +94,7 @@ fn lacking_before(
 struct Boundaries {
     first: Slot,
     slots: u64,
-    states: States,
+    states: StatesPolicy,
 }
 
 impl Boundaries {

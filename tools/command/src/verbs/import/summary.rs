@@ -50,7 +50,6 @@ impl Summary {
         proof: Option<Proved>,
         left_out: Vec<LeftOut>,
     ) -> Self {
-        let sum = done.summary();
         let mut index_encodings = BTreeMap::new();
         for era in &done.eras {
             if let EraOutcome::Imported { index_encoding: Some(encoding), .. } = era.outcome {
@@ -58,16 +57,16 @@ impl Summary {
             }
         }
         Self {
-            imported_eras: sum.imported,
-            present_eras: sum.present,
-            pruned_eras: sum.pruned,
-            completed_eras: sum.completed,
-            blocks: sum.blocks,
-            skipped_slots: sum.skipped_slots,
-            states: sum.states,
-            first_slot: sum.slots.map(|slots| slots.first.0),
-            last_slot: sum.slots.map(|slots| slots.last.0),
-            bytes: sum.byte_len,
+            imported_eras: done.imported,
+            present_eras: done.present,
+            pruned_eras: done.pruned,
+            completed_eras: done.completed,
+            blocks: done.blocks,
+            skipped_slots: done.skipped_slots,
+            states: done.states,
+            first_slot: done.slots.map(|slots| slots.first.0),
+            last_slot: done.slots.map(|slots| slots.last.0),
+            bytes: done.byte_len,
             seconds: elapsed.as_secs_f64(),
             index_encodings,
             config_name: chain.config_name.clone(),

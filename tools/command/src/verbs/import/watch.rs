@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use coldstore::era::import::States;
 use coldstore::era::{EraReport, Observer, Phase, Progress};
-use coldstore::{Manifest, archive};
+use coldstore::{Manifest, StatesPolicy, archive};
 
 use crate::chain::Chain;
 use crate::progress::Progress as Bar;
@@ -20,7 +19,7 @@ const RECORD_EVERY: Duration = Duration::from_secs(60);
 pub(super) struct Watch<'a> {
     pub(super) archive: &'a Path,
     /// `None` once it is in the manifest.
-    pub(super) to_keep: Option<(&'a Chain, States)>,
+    pub(super) to_keep: Option<(&'a Chain, StatesPolicy)>,
     /// Time of the last write of the manifest.
     pub(super) recorded_at: Instant,
     pub(super) failed: Option<anyhow::Error>,
@@ -66,7 +65,7 @@ impl Watch<'_> {
         let Some((chain, states)) = self.to_keep.take() else { return };
         let recorded = Manifest::update(self.archive, |manifest| {
             chain.record(manifest);
-            manifest.states = Some(states.into());
+            manifest.states = Some(states);
             Ok(())
         });
         self.failed = recorded.err().map(Into::into);
@@ -78,8 +77,7 @@ impl Watch<'_> {
 mod tests {
     use std::path::PathBuf;
 
-    use coldstore::era::Plan;
-    use coldstore::era::import::{ImportColumns, import};
+    use coldstore::era::{ImportColumns, Plan, import};
     use coldstore::{ArchiveWriter, Column, Slot};
 
     use super::*;
@@ -111,14 +109,14 @@ mod tests {
         let chain = Chain { slots_per_era: Some(64), ..Chain::default() };
         let mut interrupted = Interrupted(Watch {
             archive: &root,
-            to_keep: Some((&chain, States::All)),
+            to_keep: Some((&chain, StatesPolicy::All)),
             recorded_at: Instant::now(),
             failed: None,
             stop: Arc::default(),
             bar: Bar::waiting("import"),
         });
         let plan = Plan::scan(&[era]).unwrap();
-        import(&plan, columns, States::All, &mut interrupted).unwrap_err();
+        import(&plan, columns, StatesPolicy::All, &mut interrupted).unwrap_err();
         drop(archive);
         let manifest = Manifest::read(&root).unwrap().unwrap();
         assert_eq!(manifest.column(Column::StateSnapshots).highest, Some(Slot(256)));

@@ -19,10 +19,10 @@ use super::blinding::ExecutionPayload;
 use super::e2store::record_type;
 use super::export_error::ExportError;
 use super::group::EraSlots;
-use super::hex::Hex;
-use super::ssz::{BlockHead, EraRoots, Root, StateHead};
 use crate::column::{Column, Compression};
+use crate::format::hex::Hex;
 use crate::format::record::{HEADER_BYTES, RecordHeader, VERSION_RECORD};
+use crate::format::ssz::{BlockHead, EraRoots, StateHead};
 use crate::occupancy::first_slot_was_skipped;
 use crate::read::View;
 use crate::slot::Slot;
@@ -52,7 +52,7 @@ pub struct EraExport<'a> {
     head: StateHead,
     roots: Option<EraRoots>,
     /// The root of the slot before the era, if `bbr` has it.
-    before: Option<Root>,
+    before: Option<[u8; 32]>,
     /// The slots that have a block, ascending.
     blocks: Vec<Slot>,
 }
@@ -147,7 +147,7 @@ impl<'a> EraExport<'a> {
             Some(before) => self.root_of(before)?,
             None => None,
         };
-        let mut previous: Option<Root> = self.before;
+        let mut previous: Option<[u8; 32]> = self.before;
         for (index, wanted) in roots.block_roots.iter().enumerate() {
             let slot = slots.slot_at(index);
             let Some(root) = self.root_of(slot)? else {
@@ -184,13 +184,13 @@ impl<'a> EraExport<'a> {
     }
 
     /// The root of a slot in `bbr`.
-    fn root_of(&self, slot: Slot) -> Result<Option<Root>, ExportError> {
+    fn root_of(&self, slot: Slot) -> Result<Option<[u8; 32]>, ExportError> {
         let (era, column) = (self.era, Column::BlockRoots);
         let refused = |source| ExportError::Column { era, column, source };
         let Some(stored) = self.columns.block_roots.get_stored(slot).map_err(refused)? else {
             return Ok(None);
         };
-        let root = Root::try_from(stored);
+        let root = <[u8; 32]>::try_from(stored);
         root.map(Some).map_err(|_| {
             self.unfit(column, slot, "a root of 32 bytes", format!("{} bytes", stored.len()))
         })

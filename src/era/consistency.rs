@@ -5,11 +5,10 @@
 
 use std::path::Path;
 
-use super::group::EraSlots;
-use super::group_records::{EraBlock, EraState};
-use super::hex::Hex;
-use super::ssz::{EraRoots, Root};
+use super::group::{BLOCK, EraBlock, EraSlots, EraState, STATE};
 use crate::error::{Error, Result};
+use crate::format::hex::Hex;
+use crate::format::ssz::EraRoots;
 use crate::slot::Slot;
 
 /// Checks an era whose blocks have ascending slots of the era.
@@ -28,7 +27,7 @@ pub(super) fn check_era(
     roots: &EraRoots,
 ) -> Result<()> {
     let mut blocks = blocks.iter().peekable();
-    let mut previous: Option<&Root> = None;
+    let mut previous: Option<&[u8; 32]> = None;
     for (index, (root, state_root)) in roots.block_roots.iter().zip(&roots.state_roots).enumerate()
     {
         let slot = slots.slot_at(index);
@@ -59,13 +58,13 @@ pub(super) fn check_era(
 fn check_block(
     path: &Path,
     block: &EraBlock,
-    state_root: &Root,
-    previous: Option<&Root>,
+    state_root: &[u8; 32],
+    previous: Option<&[u8; 32]>,
 ) -> Result<()> {
     let slot = block.head.slot;
-    let corrupt = |wanted: String, found: &Root| {
+    let corrupt = |wanted: String, found: &[u8; 32]| {
         let wanted = format!("slot {slot}: {wanted}");
-        Error::corrupt(path, block.record.offset, "block record", wanted, Hex(found).to_string())
+        Error::corrupt(path, block.record.offset, BLOCK, wanted, Hex(found).to_string())
     };
     if block.head.state_root != *state_root {
         let wanted = format!("the state root that the era's state has for it, {}", Hex(state_root));
@@ -86,7 +85,7 @@ fn check_block(
 }
 
 fn corrupt_state(path: &Path, state: &EraState, wanted: String, found: String) -> Error {
-    Error::corrupt(path, state.record.offset, "state record", wanted, found)
+    Error::corrupt(path, state.record.offset, STATE, wanted, found)
 }
 
 /// The block root that an era requires at the last slot before it; `None` if its first slot is slot 0.
@@ -94,7 +93,7 @@ pub(super) fn wanted_before(
     slots: EraSlots,
     blocks: &[EraBlock],
     roots: &EraRoots,
-) -> Option<(Slot, Root)> {
+) -> Option<(Slot, [u8; 32])> {
     let before = slots.first.previous()?;
     let first_block = blocks.first().filter(|block| block.head.slot == slots.first);
     let root = match first_block {
@@ -108,7 +107,7 @@ pub(super) fn wanted_before(
 mod tests {
     use super::*;
     use crate::era::e2store::{RecordAt, record_type};
-    use crate::era::ssz::{BlockHead, StateHead};
+    use crate::format::ssz::{BlockHead, StateHead};
 
     const SLOTS: EraSlots = EraSlots { first: Slot(8), last: Slot(11) };
 
@@ -120,7 +119,7 @@ mod tests {
                 parent_root: [parent; 32],
                 state_root: [state; 32],
             },
-            sum: None,
+            sum: 0,
         }
     }
 

@@ -4,8 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::group::EraSlots;
-use super::index::IndexEncoding;
-use super::ssz::Root;
+use super::slot_index::IndexEncoding;
 use crate::column::Column;
 use crate::slot::Slot;
 
@@ -24,6 +23,7 @@ pub enum Phase {
 
 /// Progress of an import.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Progress<'a> {
     /// The current phase.
     pub phase: Phase,
@@ -60,6 +60,7 @@ impl<F: FnMut(&Progress<'_>) -> ControlFlow<()>> Observer for F {
 
 /// The outcome for the state of an era.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StateOutcome {
     /// It was written to `bss`.
     Stored,
@@ -71,6 +72,7 @@ pub enum StateOutcome {
 
 /// The outcome for an era.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EraOutcome {
     /// It was imported, at least in part.
     Imported {
@@ -92,6 +94,7 @@ pub enum EraOutcome {
 
 /// One era of an import.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct EraReport {
     /// The number of the era.
     pub era: u64,
@@ -113,20 +116,10 @@ pub struct EraReport {
 
 /// The result of an import, or its progress until it stopped.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct ImportReport {
     /// The eras, in the order of completion.
     pub eras: Vec<EraReport>,
-    /// The first era of a new archive, unless it is era 0 or 1. Earlier history cannot be added later.
-    pub began_at_era: Option<u64>,
-    /// The archive's first slot.
-    pub first_slot: Option<Slot>,
-    /// Identifies the chain.
-    pub genesis_validators_root: Option<Root>,
-}
-
-/// Totals of an [`ImportReport`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ImportSummary {
     /// Eras that were imported.
     pub imported: u64,
     /// Eras that were already present.
@@ -145,40 +138,36 @@ pub struct ImportSummary {
     pub byte_len: u64,
     /// The first and the last slot of the imported eras.
     pub slots: Option<EraSlots>,
+    /// The first era of a new archive, unless it is era 0 or 1. Earlier history cannot be added later.
+    pub began_at_era: Option<u64>,
+    /// The archive's first slot.
+    pub first_slot: Option<Slot>,
+    /// Identifies the chain.
+    pub genesis_validators_root: Option<[u8; 32]>,
 }
 
 impl ImportReport {
-    /// Adds up the eras.
-    #[must_use]
-    pub fn summary(&self) -> ImportSummary {
-        let mut sum = ImportSummary::default();
-        for era in &self.eras {
-            let stored = u64::from(era.state == StateOutcome::Stored);
-            sum.states = sum.states.saturating_add(stored);
-            match era.outcome {
-                EraOutcome::Imported { blocks, skipped_slots, .. } => {
-                    sum.imported = sum.imported.saturating_add(1);
-                    let is_completed = u64::from(!era.completed.is_empty());
-                    sum.completed = sum.completed.saturating_add(is_completed);
-                    sum.blocks = sum.blocks.saturating_add(blocks);
-                    sum.skipped_slots = sum.skipped_slots.saturating_add(skipped_slots);
-                    sum.byte_len = sum.byte_len.saturating_add(era.byte_len);
-                    sum.slots = span(sum.slots, era.slots);
-                }
-                EraOutcome::Present => sum.present = sum.present.saturating_add(1),
-                EraOutcome::Pruned => sum.pruned = sum.pruned.saturating_add(1),
-                EraOutcome::Nothing => {}
+    /// Adds an era to the report.
+    pub(super) fn add(&mut self, era: EraReport) {
+        let add = |sum: &mut u64, count: u64| *sum = sum.saturating_add(count);
+        add(&mut self.states, u64::from(era.state == StateOutcome::Stored));
+        match era.outcome {
+            EraOutcome::Imported { blocks, skipped_slots, .. } => {
+                add(&mut self.imported, 1);
+                add(&mut self.completed, u64::from(!era.completed.is_empty()));
+                add(&mut self.blocks, blocks);
+                add(&mut self.skipped_slots, skipped_slots);
+                add(&mut self.byte_len, era.byte_len);
+                let (first, last) = (self.slots.or(era.slots), era.slots.or(self.slots));
+                self.slots = first.zip(last).map(|(a, b)| EraSlots {
+                    first: a.first.min(b.first),
+                    last: a.last.max(b.last),
+                });
             }
+            EraOutcome::Present => add(&mut self.present, 1),
+            EraOutcome::Pruned => add(&mut self.pruned, 1),
+            EraOutcome::Nothing => {}
         }
-        sum
-    }
-}
-
-fn span(sum: Option<EraSlots>, slots: Option<EraSlots>) -> Option<EraSlots> {
-    match (sum, slots) {
-        (Some(sum), Some(slots)) => {
-            Some(EraSlots { first: sum.first.min(slots.first), last: sum.last.max(slots.last) })
-        }
-        (sum, slots) => sum.or(slots),
+        self.eras.push(era);
     }
 }

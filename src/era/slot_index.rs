@@ -3,16 +3,16 @@
 //! Three encodings of the index exist, so it is used only as a cross-check, never to find blocks.
 
 use std::fmt;
-use std::io::{Read, Seek};
 
 use super::e2store::{RecordAt, RecordFile, record_type};
 use crate::error::Result;
 use crate::format::record::{HEADER_BYTES, RecordHeader};
+use crate::format::ssz::Mismatch;
 use crate::slot::Slot;
 
 /// Maximum number of slots in an era. The largest preset has 8192; the bound also keeps a slot's index in
 /// its era within 16 bits.
-pub const MAX_SLOTS_PER_ERA: u64 = 65_536;
+pub(super) const MAX_SLOTS_PER_ERA: u64 = 65_536;
 
 const START_SLOT_BYTES: u64 = 8;
 const ENTRY_BYTES: u64 = 8;
@@ -20,6 +20,7 @@ const COUNT_BYTES: u64 = 8;
 
 /// How a block index encodes the offset of a block, and an empty slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum IndexEncoding {
     /// e2store-format-specs: distance from the index's header to the block's header; 0 is an empty slot.
     Rule,
@@ -30,11 +31,9 @@ pub enum IndexEncoding {
     Payload,
 }
 
-impl IndexEncoding {
-    /// All encodings; if a file fits several, the first one is reported.
-    pub const ALL: [IndexEncoding; 3] =
-        [IndexEncoding::Rule, IndexEncoding::Nimbus, IndexEncoding::Payload];
-}
+/// All encodings; if a file fits several, the first one is reported.
+const ENCODINGS: [IndexEncoding; 3] =
+    [IndexEncoding::Rule, IndexEncoding::Nimbus, IndexEncoding::Payload];
 
 impl fmt::Display for IndexEncoding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,27 +47,25 @@ impl fmt::Display for IndexEncoding {
 
 /// A slot index record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SlotIndex {
+pub(super) struct SlotIndex {
     /// File offset of the record's header.
-    pub offset: u64,
+    pub(super) offset: u64,
     /// The slot of the first entry.
-    pub start_slot: Slot,
+    pub(super) start_slot: Slot,
     /// One entry per slot, in bytes from the start of the index's header; see [`IndexEncoding`].
-    pub entries: Vec<i64>,
+    pub(super) entries: Vec<i64>,
 }
 
 impl SlotIndex {
     /// Length in bytes of an index record with `count` entries, including its header.
-    #[must_use]
-    pub const fn record_bytes(count: u64) -> u64 {
+    pub(super) const fn record_bytes(count: u64) -> u64 {
         (HEADER_BYTES + START_SLOT_BYTES + COUNT_BYTES)
             .saturating_add(count.saturating_mul(ENTRY_BYTES))
     }
 
     /// Parses the payload of an index record; `None` if its length contradicts its count, or its slots
     /// exceed [`Slot::MAX`].
-    #[must_use]
-    pub fn parse(offset: u64, payload: &[u8]) -> Option<Self> {
+    fn parse(offset: u64, payload: &[u8]) -> Option<Self> {
         let (start_slot, rest) = payload.split_first_chunk()?;
         let (entries, count) = rest.split_last_chunk()?;
         let start_slot = u64::from_le_bytes(*start_slot);
@@ -83,11 +80,7 @@ impl SlotIndex {
     }
 
     /// Reads the index record that ends at `end`, located by the count in its last bytes.
-    pub(super) fn ending_at<R: Read + Seek>(
-        file: &mut RecordFile<R>,
-        end: u64,
-        what: &'static str,
-    ) -> Result<Self> {
+    pub(super) fn ending_at(file: &mut RecordFile, end: u64, what: &'static str) -> Result<Self> {
         let wanted = || format!("a slot index that ends at {end}");
         let smallest = Self::record_bytes(1);
         if end < smallest {
@@ -116,21 +109,19 @@ impl SlotIndex {
         }
         let record =
             RecordAt { record_type: header.record_type, offset, payload_len: header.length.get() };
-        let payload = file.payload_bytes(&record)?;
+        let payload = file.payload(&record)?;
         Self::parse(offset, &payload).ok_or_else(|| {
             file.corrupt(offset, what, wanted(), "slots past the last possible slot")
         })
     }
 
     /// The number of slots that the index covers.
-    #[must_use]
-    pub fn count(&self) -> u64 {
+    pub(super) fn count(&self) -> u64 {
         self.entries.len() as u64
     }
 
     /// The file offset that an entry points to; `None` if it is out of range.
-    #[must_use]
-    pub fn target(&self, entry: i64) -> Option<u64> {
+    pub(super) fn target(&self, entry: i64) -> Option<u64> {
         self.offset.checked_add_signed(entry)
     }
 
@@ -139,13 +130,13 @@ impl SlotIndex {
     /// group, which was byte 0 of a Nimbus file before several files were concatenated.
     ///
     /// # Errors
-    /// [`IndexMismatch`] at the first entry at which no encoding fits it and all preceding entries.
-    pub fn encoding(
+    /// The file offset of the first entry at which no encoding fits it and all preceding entries.
+    pub(super) fn encoding(
         &self,
         group_offset: u64,
         blocks: &[Option<u64>],
-    ) -> Result<IndexEncoding, IndexMismatch> {
-        let mut fitting = IndexEncoding::ALL.to_vec();
+    ) -> Result<IndexEncoding, (u64, Mismatch)> {
+        let mut fitting = ENCODINGS.to_vec();
         for (index, entry) in self.entries.iter().enumerate() {
             let block = blocks.get(index).copied().flatten();
             let before = fitting.clone();
@@ -178,38 +169,24 @@ impl SlotIndex {
         index: usize,
         block: Option<u64>,
         before: &[IndexEncoding],
-    ) -> IndexMismatch {
+    ) -> (u64, Mismatch) {
         let slot = Slot(self.start_slot.0.saturating_add(index as u64));
         let names: Vec<String> = before.iter().map(ToString::to_string).collect();
         let names = names.join(" or ");
         let entry = self.entries.get(index).copied().unwrap_or_default();
-        IndexMismatch {
-            entry_offset: self
-                .offset
-                .saturating_add(HEADER_BYTES + START_SLOT_BYTES)
-                .saturating_add((index as u64).saturating_mul(ENTRY_BYTES)),
-            wanted: match block {
-                Some(block) => format!("slot {slot}: the block at {block}, encoding {names}"),
-                None => format!("slot {slot}: no block, encoding {names}"),
-            },
-            found: match self.target(entry) {
-                _ if entry == 0 => "0, which is no block".to_owned(),
-                Some(target) => format!("{entry}, which leads to {target}"),
-                None => format!("{entry}, which leads out of the file"),
-            },
-        }
+        let entries_at = self.offset.saturating_add(HEADER_BYTES + START_SLOT_BYTES);
+        let entry_at = entries_at.saturating_add((index as u64).saturating_mul(ENTRY_BYTES));
+        let wanted = match block {
+            Some(block) => format!("slot {slot}: the block at {block}, encoding {names}"),
+            None => format!("slot {slot}: no block, encoding {names}"),
+        };
+        let found = match self.target(entry) {
+            _ if entry == 0 => "0, which is no block".to_owned(),
+            Some(target) => format!("{entry}, which leads to {target}"),
+            None => format!("{entry}, which leads out of the file"),
+        };
+        (entry_at, Mismatch { wanted, found })
     }
-}
-
-/// An index entry that contradicts the records.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IndexMismatch {
-    /// File offset of the entry.
-    pub entry_offset: u64,
-    /// The expected entry.
-    pub wanted: String,
-    /// The entry found.
-    pub found: String,
 }
 
 #[cfg(test)]
@@ -263,8 +240,8 @@ mod tests {
     #[test]
     fn a_mixed_index_is_refused_at_the_slot_where_the_last_encoding_fails() {
         let blocks = [Some(8), None, Some(300)];
-        let mixed = index(&[-984, -1000, -692]).encoding(0, &blocks).unwrap_err();
-        assert_eq!(mixed.entry_offset, AT + 16 + 8);
+        let (at, mixed) = index(&[-984, -1000, -692]).encoding(0, &blocks).unwrap_err();
+        assert_eq!(at, AT + 16 + 8);
         assert_eq!(mixed.wanted, "slot 65: no block, encoding payload");
         assert_eq!(mixed.found, "-1000, which leads to 0");
         for (entries, slot) in [
@@ -274,7 +251,7 @@ mod tests {
             ([i64::MAX, 0, -700], 64),
             ([-992, 1, -700], 65),
         ] {
-            let error = index(&entries).encoding(0, &blocks).unwrap_err();
+            let (_, error) = index(&entries).encoding(0, &blocks).unwrap_err();
             assert!(error.wanted.starts_with(&format!("slot {slot}:")), "{error:?}");
         }
     }

@@ -9,9 +9,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::e2store::RecordAt;
-use super::group::Group;
-use super::group_records::EraBlock;
-use super::ssz::Root;
+use super::group::{EraBlock, Group};
 use crate::error::Result;
 
 /// Proves eras, one after the other, in the order of their slots. Eras that are already in the archive are
@@ -30,7 +28,7 @@ pub trait Prover {
 
     /// The `hash_tree_root` of a state, for a message about two different states. `None` if it cannot be
     /// computed.
-    fn state_root(&mut self, state: &mut dyn Read) -> Option<Root> {
+    fn state_root(&mut self, state: &mut dyn Read) -> Option<[u8; 32]> {
         let _ = state;
         None
     }

@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::bad_file::BadFile;
 use super::group::{EraSlots, Group};
-use super::hex::Hex;
-use super::report::ImportReport;
-use super::ssz::Root;
+use super::import_report::ImportReport;
 use crate::column::Column;
 use crate::error::Error;
+use crate::format::hex::Hex;
 use crate::slot::Slot;
 
 /// Why an import stopped. Eras before the named one are in the archive and stay there. Nothing of the
@@ -81,7 +80,7 @@ pub enum ImportError {
 
     /// A column lacks slots at or below its highest, and backfill is not allowed. The import has written
     /// nothing.
-    #[error("{}: era {era}: {column} lacks slot {slot} behind slots that it has: import with --backfill", file.display())]
+    #[error("{}: era {era}: {column} lacks slot {slot} below its highest slot: import with --backfill", file.display())]
     NeedsBackfill {
         /// The file that holds the era.
         file: PathBuf,
@@ -103,12 +102,23 @@ pub enum ImportError {
         /// The slot of the state.
         slot: Slot,
         /// The roots of the archive's state and of the file's, if a prover could hash them.
-        roots: Option<Box<(Root, Root)>>,
+        roots: Option<Box<([u8; 32], [u8; 32])>>,
     },
 
     /// Two files of one import, or a file and the archive, belong to different chains.
-    #[error(transparent)]
-    AnotherChain(Box<AnotherChain>),
+    #[error("{}: era {era} is of another chain: slot {slot} has {found}, {wanted}", file.display())]
+    AnotherChain {
+        /// The file that does not fit.
+        file: PathBuf,
+        /// The era that does not fit.
+        era: u64,
+        /// The slot at which the chains differ.
+        slot: Slot,
+        /// The root in the file, and of what it is.
+        found: String,
+        /// The root in the archive or in another file, and its place.
+        wanted: String,
+    },
 
     /// Two files of one import have eras of different lengths, because their presets differ.
     #[error("{} has eras of {found} slots, {} has eras of {wanted}", file.display(), other.display())]
@@ -124,7 +134,7 @@ pub enum ImportError {
     },
 
     /// States were selected, but no column was given for them.
-    #[error("states were selected but the column for them was not opened")]
+    #[error("states are selected, but the column for them is not open")]
     NoSnapshotColumn,
 
     /// The observer stopped the import. Commits stay, and a repeated import resumes from there.
@@ -137,35 +147,10 @@ pub enum ImportError {
     },
 }
 
-/// A contradiction between an era and the known chain.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}: era {era} is of another chain: slot {slot} has the {what} {}, {other} {}", file.display(), Hex(found), has(wanted.as_ref()))]
-pub struct AnotherChain {
-    /// The file that does not fit.
-    pub file: PathBuf,
-    /// The era that does not fit.
-    pub era: u64,
-    /// The slot at which the chains differ.
-    pub slot: Slot,
-    /// "block root", "genesis validators root".
-    pub what: &'static str,
-    /// The root in the file.
-    pub found: Root,
-    /// Description of the other side: the archive, or another file.
-    pub other: String,
-    /// The root on the other side, if known.
-    pub wanted: Option<Root>,
-}
-
-impl From<AnotherChain> for ImportError {
-    fn from(mismatch: AnotherChain) -> Self {
-        Self::AnotherChain(Box::new(mismatch))
-    }
-}
-
 /// An import that stopped, and its progress until then.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
+#[non_exhaustive]
 pub struct ImportFailure {
     /// The eras that were completed.
     pub done: ImportReport,
@@ -174,9 +159,36 @@ pub struct ImportFailure {
     pub error: ImportError,
 }
 
+/// An import that stopped before its first era.
+impl From<ImportError> for Box<ImportFailure> {
+    fn from(error: ImportError) -> Self {
+        Box::new(ImportFailure { done: ImportReport::default(), error })
+    }
+}
+
 /// The error for a column that refuses a verified era.
-pub(super) fn refused(path: &Path, group: &Group, column: Column, source: Error) -> ImportError {
-    ImportError::Column { file: path.to_path_buf(), era: group.era, column, source }
+pub(super) fn refused(
+    path: &Path,
+    group: &Group,
+    column: Column,
+) -> impl FnOnce(Error) -> ImportError {
+    let (file, era) = (path.to_path_buf(), group.era);
+    move |source| ImportError::Column { file, era, column, source }
+}
+
+/// The error for an era whose root of a slot differs from that of `other`.
+pub(super) fn another_chain(
+    path: &Path,
+    era: u64,
+    slot: Slot,
+    what: &str,
+    found: &[u8],
+    other: &str,
+    wanted: &[u8],
+) -> ImportError {
+    let found = format!("the {what} {}", Hex(found));
+    let wanted = format!("{other} has {}", Hex(wanted));
+    ImportError::AnotherChain { file: path.to_path_buf(), era, slot, found, wanted }
 }
 
 fn eras(first: u64, last: u64) -> String {
@@ -194,12 +206,8 @@ fn ends(column_last: Option<Slot>) -> String {
     column_last.map_or_else(|| "is empty".to_owned(), |slot| format!("ends with slot {slot}"))
 }
 
-fn of_roots(roots: Option<&(Root, Root)>) -> String {
-    roots.map_or_else(String::new, |roots| {
-        format!(": its root is {}, the file's {}", Hex(&roots.0), Hex(&roots.1))
+fn of_roots(roots: Option<&([u8; 32], [u8; 32])>) -> String {
+    roots.map_or_else(String::new, |(held, found)| {
+        format!(": its root is {}, the file's {}", Hex(held), Hex(found))
     })
-}
-
-fn has(root: Option<&Root>) -> String {
-    root.map_or_else(|| "has another one".to_owned(), |root| format!("has {}", Hex(root)))
 }

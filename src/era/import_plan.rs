@@ -5,9 +5,8 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use super::bad_file::BadFile;
-use super::error::ImportError;
-use super::reader::EraFile;
-use super::ssz::Root;
+use super::era_file::EraFile;
+use super::import_error::ImportError;
 use crate::error::{Error, Result};
 
 const EXTENSION: &str = "era";
@@ -16,6 +15,7 @@ const COMPARED_BYTES: usize = 1 << 20;
 
 /// An `.era` file that was inspected.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PlannedFile {
     /// Its path.
     pub path: PathBuf,
@@ -28,7 +28,7 @@ pub struct PlannedFile {
     /// The number of slots in its eras; unknown for a file that contains only era 0.
     pub slots_per_era: Option<u64>,
     /// Identifies the chain; from the state of its last group.
-    pub genesis_validators_root: Root,
+    pub genesis_validators_root: [u8; 32],
 }
 
 /// The files of an import, in the order of their slots.
@@ -60,7 +60,7 @@ impl Plan {
     /// As [`Plan::scan`].
     pub fn scan_chain<P: AsRef<Path>>(
         paths: &[P],
-        genesis_validators_root: Root,
+        genesis_validators_root: [u8; 32],
     ) -> Result<Self, ImportError> {
         let mut plan = Self::look_at_all(list(paths)?)?;
         (plan.files, plan.of_other_chains) = plan
@@ -175,8 +175,8 @@ impl PlannedFile {
         if (file.byte_len(), eras) == (self.byte_len, Some((self.first_era, self.last_era))) {
             return Ok(file);
         }
-        let wanted = format!("{} bytes, as when it was looked at first", self.byte_len);
-        let found = format!("{} bytes: it changed meanwhile", file.byte_len());
+        let wanted = format!("{} bytes, as when the import was planned", self.byte_len);
+        let found = format!("{} bytes: the file has changed", file.byte_len());
         Err(Error::corrupt(&self.path, None, "file", wanted, found))
     }
 

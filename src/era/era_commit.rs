@@ -1,0 +1,221 @@
+//! The second pass over a group: commits a verified era to the columns.
+
+use std::hash::BuildHasher;
+use std::io::{self, Read};
+
+use super::e2store::{RecordAt, record_type};
+use super::era_file::EraFile;
+use super::era_position::{Lack, LackingState};
+use super::group::Group;
+use super::import_error::{ImportError, refused};
+use super::import_options::ImportColumns;
+use super::import_progress::PassProgress;
+use super::import_report::{Phase, StateOutcome};
+use super::verified_era::VerifiedEra;
+use crate::column::Column;
+use crate::error::{Error, Result};
+use crate::slot::Slot;
+use crate::sync::thread::{self, ScopedJoinHandle};
+use crate::write::{Form, Writer};
+
+/// Maximum bytes and number of blocks that are held in memory for one commit.
+const BATCH_BYTES: usize = 32 << 20;
+const BATCH_BLOCKS: usize = 8192;
+
+/// Commits an era:
+///
+/// 1. concurrently, commits its blocks to `blk`, in batches, and then its state roots to `bsr`, so that no
+///    root is ever ahead of its block; and its state to `bss`, if selected,
+/// 2. commits its block roots to `bbr`, which completes the era.
+///
+/// A column that lacks nothing of the era is not touched. A column that lacks slots below its highest is
+/// opened for backfill.
+///
+/// After a crash at any point, repeating the call completes the era: records that are already present are
+/// identical, and putting them again changes nothing.
+pub(super) fn commit(
+    file: &mut EraFile,
+    era: &VerifiedEra,
+    columns: &mut ImportColumns<'_>,
+    progress: &mut PassProgress<'_, '_>,
+) -> Result<StateOutcome, ImportError> {
+    let (group, lacks) = (era.group, era.lacks);
+    let state = file.state_head(&group)?;
+    let roots = group.slots.zip(state.roots.as_ref());
+    if roots.and_then(|(_, roots)| roots.block_roots.last()) != era.last_root.as_ref() {
+        return Err(changed(file, group.state_offset).into());
+    }
+    let ImportColumns { blocks, block_roots, state_roots, state_snapshots } = columns;
+    let path = file.path().to_path_buf();
+    // 1.
+    let mut of_state = progress.beside(state.record.offset);
+    let outcome = thread::scope(|scope| {
+        let state = if let LackingState::Lacking(lack) = lacks.state {
+            let snapshots = state_snapshots.as_deref_mut().ok_or(ImportError::NoSnapshotColumn)?;
+            let (mut file, record, progress) = (file.clone(), state.record, &mut of_state);
+            Some(
+                scope
+                    .spawn(move || commit_state(&mut file, era, record, snapshots, lack, progress)),
+            )
+        } else {
+            None
+        };
+        let committed = match lacks.blocks {
+            Lack::Nothing => Ok(()),
+            _ => commit_blocks(file, era, blocks, progress),
+        };
+        let committed = committed.and_then(|()| {
+            let Some((slots, roots)) = roots else { return Ok(()) };
+            put_roots(state_roots, lacks.state_roots, slots.first, &roots.state_roots)
+                .map_err(refused(&path, &group, Column::StateRoots))
+        });
+        let state = state.map(joined);
+        committed?;
+        state.unwrap_or(Ok(match lacks.state {
+            LackingState::Held => StateOutcome::Present,
+            _ => StateOutcome::NotSelected,
+        }))
+    })?;
+    progress.skip(&of_state);
+    // 2.
+    progress.report(Phase::BlockRoots, group.end)?;
+    if let Some((slots, roots)) = roots {
+        put_roots(block_roots, lacks.block_roots, slots.first, &roots.block_roots)
+            .map_err(refused(&path, &group, Column::BlockRoots))?;
+    }
+    Ok(outcome)
+}
+
+/// Stores items of which the column lacks some. Gaps get a separate commit, since a batch either fills
+/// gaps or appends. Without gaps, the column already has the items at or below its highest slot.
+fn put_lacking(
+    column: &mut Writer,
+    lack: Lack,
+    items: &[(Slot, impl AsRef<[u8]>)],
+    form: Form,
+) -> Result<()> {
+    if lack == Lack::Nothing {
+        return Ok(());
+    }
+    let highest = column.highest_written_slot().filter(|_| lack == Lack::Behind);
+    let (behind, above) = items.split_at(items.partition_point(|(slot, _)| Some(*slot) <= highest));
+    if !behind.is_empty() {
+        column.allow_backfill()?;
+        column.write(behind, form)?.commit()?;
+    }
+    column.write(above, form)?.commit().map(drop)
+}
+
+fn put_roots(column: &mut Writer, lack: Lack, first: Slot, roots: &[[u8; 32]]) -> Result<()> {
+    let roots: Vec<_> = (first.0..).map(Slot).zip(roots).collect();
+    put_lacking(column, lack, &roots, Form::Values)
+}
+
+/// Joins a thread and resumes its panic.
+pub(super) fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn commit_blocks(
+    file: &mut EraFile,
+    era: &VerifiedEra,
+    column: &mut Writer,
+    progress: &mut PassProgress<'_, '_>,
+) -> Result<(), ImportError> {
+    let group = era.group;
+    let path = file.path().to_path_buf();
+    let mut put = |batch: &[(Slot, Vec<u8>)]| {
+        put_lacking(column, era.lacks.blocks, batch, Form::Checked).map_err(refused(
+            &path,
+            &group,
+            Column::Blocks,
+        ))
+    };
+    let mut batch: Vec<(Slot, Vec<u8>)> = Vec::new();
+    let mut batch_bytes = 0_usize;
+    let mut offset = group.offset;
+    for block in &era.blocks {
+        let place = usize::from(block.place);
+        let slot = group.slots.map_or(group.state_slot, |slots| slots.slot_at(place));
+        let record = next_block(file, &group, &mut offset)?;
+        let stored = file.stored_block(&record)?;
+        if era.hasher.hash_one(&stored) != block.sum {
+            return Err(changed(file, record.offset).into());
+        }
+        let full =
+            batch.len() == BATCH_BLOCKS || batch_bytes.saturating_add(stored.len()) > BATCH_BYTES;
+        if full && !batch.is_empty() {
+            put(&batch)?;
+            batch.clear();
+            batch_bytes = 0;
+            progress.report(Phase::Blocks, offset)?;
+        }
+        batch_bytes = batch_bytes.saturating_add(stored.len());
+        batch.push((slot, stored));
+    }
+    if !batch.is_empty() {
+        put(&batch)?;
+    }
+    progress.report(Phase::Blocks, group.state_offset)
+}
+
+/// Returns the next block record at or after `offset`, and advances `offset` past it.
+fn next_block(file: &mut EraFile, group: &Group, offset: &mut u64) -> Result<RecordAt> {
+    while *offset < group.state_offset {
+        let record = file.records().record_at(*offset)?;
+        *offset = record.end();
+        if record.record_type == record_type::BLOCK {
+            return Ok(record);
+        }
+    }
+    Err(changed(file, *offset))
+}
+
+fn commit_state(
+    file: &mut EraFile,
+    era: &VerifiedEra,
+    record: RecordAt,
+    snapshots: &mut Writer,
+    lack: Lack,
+    progress: &mut PassProgress<'_, '_>,
+) -> Result<StateOutcome, ImportError> {
+    let group = era.group;
+    progress.report(Phase::State, record.offset)?;
+    let path = file.path().to_path_buf();
+    let allowed = if lack == Lack::Behind { snapshots.allow_backfill() } else { Ok(()) };
+    let committed = allowed.and_then(|()| {
+        let (stream, byte_len) = (file.state_stream(&record), era.state_len);
+        let mut source = Reported { stream, decoded: 0, progress, record, byte_len };
+        snapshots.put_from(group.state_slot, byte_len, &mut source)
+    });
+    let committed = committed.map_err(refused(&path, &group, Column::StateSnapshots))?;
+    Ok(if committed.written == 0 { StateOutcome::Present } else { StateOutcome::Stored })
+}
+
+/// A stream of a state that reports its progress.
+struct Reported<'w, 't, 'a, R> {
+    stream: R,
+    decoded: u64,
+    progress: &'w mut PassProgress<'t, 'a>,
+    record: RecordAt,
+    byte_len: u64,
+}
+
+impl<R: Read> Read for Reported<'_, '_, '_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.stream.read(buffer)?;
+        self.decoded = self.decoded.saturating_add(read as u64);
+        let part = u128::from(self.decoded)
+            .saturating_mul(u128::from(self.record.payload_len))
+            .checked_div(u128::from(self.byte_len));
+        let part = u64::try_from(part.unwrap_or_default()).unwrap_or(u64::MAX);
+        self.progress.note(Phase::State, self.record.offset.saturating_add(part));
+        Ok(read)
+    }
+}
+
+/// The error for a file that has changed since it was verified.
+fn changed(file: &EraFile, offset: u64) -> Error {
+    let wanted = "the bytes that were verified before";
+    Error::corrupt(file.path(), offset, "file", wanted, "other bytes: the file has changed")
+}

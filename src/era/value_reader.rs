@@ -1,0 +1,274 @@
+//! Reads the value of a record whose payload is snappy frames, in memory that does not grow with the
+//! value.
+
+use std::io::{self, Read};
+
+use super::e2store::{RecordAt, RecordFile};
+use crate::error::{Error, Result};
+use crate::format::frames::{CHUNK_HEADER_BYTES, Chunks, FrameFault, body_len};
+
+/// Decodes a value chunk by chunk. Keeps its first bytes, and fails once it exceeds its limit.
+#[derive(Debug)]
+pub(super) struct ValueReader<'f> {
+    file: &'f mut RecordFile,
+    record: RecordAt,
+    /// Names the record in errors: "state record", "slot 64".
+    what: &'static str,
+    place: String,
+    limit: u64,
+    head_len: usize,
+    /// The first bytes of the value, at most `head_len`.
+    head: Vec<u8>,
+    /// Bytes decoded so far.
+    byte_len: u64,
+    /// File offset of the next chunk.
+    position: u64,
+    is_begun: bool,
+    stored: Vec<u8>,
+    /// The decoded bytes of one chunk, of which the first `taken` were read.
+    decoded: Vec<u8>,
+    taken: usize,
+    /// The error that stopped [`Read::read`].
+    fault: Option<Error>,
+}
+
+impl<'f> ValueReader<'f> {
+    pub(super) fn new(
+        file: &'f mut RecordFile,
+        record: RecordAt,
+        what: &'static str,
+        place: impl Into<String>,
+    ) -> Self {
+        Self {
+            file,
+            record,
+            what,
+            place: place.into(),
+            limit: u64::MAX,
+            head_len: 0,
+            head: Vec::new(),
+            byte_len: 0,
+            position: record.payload_offset(),
+            is_begun: false,
+            stored: Vec::new(),
+            decoded: Vec::new(),
+            taken: 0,
+            fault: None,
+        }
+    }
+
+    /// The maximum length of the value in bytes.
+    pub(super) fn limit(self, limit: u64) -> Self {
+        Self { limit, ..self }
+    }
+
+    /// The number of leading bytes of the value to keep.
+    pub(super) fn keep(self, head_len: usize) -> Self {
+        Self { head_len, ..self }
+    }
+
+    /// Decodes only the head, or the whole value if it is shorter.
+    pub(super) fn into_head(mut self) -> Result<Vec<u8>> {
+        while self.head.len() < self.head_len && self.fill()? {}
+        Ok(self.head)
+    }
+
+    /// Decodes the value to its end, so that every checksum is checked. Returns its head and its length.
+    /// `watch` is called regularly with the decoder's offset in the file.
+    pub(super) fn finish(mut self, watch: &mut dyn FnMut(u64)) -> Result<(Vec<u8>, u64)> {
+        if let Some(error) = self.fault {
+            return Err(error);
+        }
+        while self.fill()? {
+            watch(self.position);
+        }
+        Ok((self.head, self.byte_len))
+    }
+
+    /// The error that stopped the reader, if any.
+    pub(super) fn into_fault(self) -> Option<Error> {
+        self.fault
+    }
+
+    /// Decodes the next chunk that is not empty. Returns `false` at the end.
+    fn fill(&mut self) -> Result<bool> {
+        self.decoded.clear();
+        self.taken = 0;
+        while self.decoded.is_empty() {
+            if self.position >= self.record.end() {
+                return Ok(false);
+            }
+            self.decode_chunk()?;
+        }
+        let missing = self.head_len.saturating_sub(self.head.len()).min(self.decoded.len());
+        self.head.extend_from_slice(self.decoded.get(..missing).unwrap_or_default());
+        self.byte_len = self.byte_len.saturating_add(self.decoded.len() as u64);
+        if self.byte_len > self.limit {
+            return Err(self.damaged(too_large(self.limit, self.position)));
+        }
+        Ok(true)
+    }
+
+    fn decode_chunk(&mut self) -> Result<()> {
+        self.stored.clear();
+        self.read(CHUNK_HEADER_BYTES)?;
+        let body_len =
+            self.stored.first_chunk().map_or(Err(FrameFault::Cut), |header| body_len(*header));
+        self.read(body_len.map_err(|fault| self.damaged(before(&fault, self.position)))?)?;
+        let mut chunks =
+            if self.is_begun { Chunks::continued(&self.stored) } else { Chunks::new(&self.stored) };
+        let decoded = chunks.next_into(&mut self.decoded);
+        self.is_begun = true;
+        decoded.map(drop).map_err(|fault| self.damaged(before(&fault, self.position)))
+    }
+
+    /// Appends the next `byte_len` bytes of the record to `stored`.
+    fn read(&mut self, byte_len: usize) -> Result<()> {
+        let start = self.stored.len();
+        let end = self.position.saturating_add(byte_len as u64);
+        if end > self.record.end() {
+            return Err(self.damaged(before(&FrameFault::Cut, self.record.end())));
+        }
+        self.stored.resize(start.saturating_add(byte_len), 0);
+        let bytes = self.stored.get_mut(start..).unwrap_or_default();
+        self.file.read_exact_at(self.position, bytes, self.what)?;
+        self.position = end;
+        Ok(())
+    }
+
+    fn damaged(&self, found: String) -> Error {
+        let wanted = format!("{}: {WHOLE}", self.place);
+        self.file.corrupt(self.record.offset, self.what, wanted, found)
+    }
+}
+
+impl Read for ValueReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.fault.is_some() {
+            return Err(io::Error::other("the value is damaged or too large"));
+        }
+        if self.taken == self.decoded.len() {
+            match self.fill() {
+                Ok(true) => {}
+                Ok(false) => return Ok(0),
+                Err(error) => {
+                    let kind = io::ErrorKind::InvalidData;
+                    self.fault = Some(error.clone());
+                    return Err(io::Error::new(kind, error));
+                }
+            }
+        }
+        let count = self.decoded.get(self.taken..).unwrap_or_default().read(buffer)?;
+        self.taken = self.taken.saturating_add(count);
+        Ok(count)
+    }
+}
+
+/// What is wanted of a record that does not decode.
+pub(super) const WHOLE: &str = "whole snappy frames";
+
+/// Replaces the content of `value` with the value of a record whose payload is `stored`. The error
+/// describes what was found.
+pub(super) fn decode_stored(
+    record: &RecordAt,
+    stored: &[u8],
+    limit: u64,
+    value: &mut Vec<u8>,
+) -> Result<(), String> {
+    value.clear();
+    let mut chunks = Chunks::new(stored);
+    loop {
+        let more = chunks.next_into(value);
+        let position = record.end().saturating_sub(chunks.bytes_left() as u64);
+        if !more.map_err(|fault| before(&fault, position))? {
+            return Ok(());
+        }
+        if value.len() as u64 > limit {
+            return Err(too_large(limit, position));
+        }
+    }
+}
+
+fn before(fault: &FrameFault, position: u64) -> String {
+    format!("{fault}, before byte {position} of the file")
+}
+
+fn too_large(limit: u64, position: u64) -> String {
+    format!("more than {limit} bytes decoded by byte {position} of the file")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::era::e2store::record_type;
+    use crate::format::frames::encoded;
+    use crate::format::record::RecordHeader;
+
+    fn file(payload: &[u8]) -> (RecordFile, RecordAt) {
+        let len = u32::try_from(payload.len()).unwrap();
+        let mut bytes = RecordHeader::new(record_type::STATE, len).to_bytes().to_vec();
+        bytes.extend(payload);
+        bytes.extend(b"another record");
+        let mut file = RecordFile::of_bytes(bytes, "test.era".into());
+        let record = file.record_at(0).unwrap();
+        (file, record)
+    }
+
+    fn reader<'f>(file: &'f mut RecordFile, record: &RecordAt) -> ValueReader<'f> {
+        ValueReader::new(file, *record, "state record", "slot 64")
+    }
+
+    #[test]
+    fn the_whole_value_is_decoded_and_only_its_head_is_kept() {
+        let value: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
+        let (mut file, record) = file(&encoded(&value));
+        let mut positions = Vec::new();
+        let whole = reader(&mut file, &record).limit(800_000).keep(100_000);
+        let (head, byte_len) = whole.finish(&mut |at| positions.push(at)).unwrap();
+        assert_eq!(byte_len, 800_000);
+        assert_eq!(head, value[..100_000]);
+        assert!(positions.is_sorted());
+        assert_eq!(positions.last(), Some(&record.end()));
+        let head = reader(&mut file, &record).keep(100_000).into_head().unwrap();
+        assert_eq!(head, value[..100_000]);
+        let mut read = Vec::new();
+        reader(&mut file, &record).read_to_end(&mut read).unwrap();
+        assert!(read == value);
+    }
+
+    #[test]
+    fn a_bomb_is_refused_at_the_limit_with_file_offset_and_slot() {
+        let (mut file, record) = file(&encoded(&vec![0; 1 << 20]));
+        let error = reader(&mut file, &record).limit(100_000).finish(&mut |_| {}).unwrap_err();
+        let text = error.to_string();
+        assert!(error.is_corrupt());
+        for part in ["test.era at offset 0", "state record", "slot 64", "100000 bytes"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn truncated_and_flipped_frames_are_corrupt_and_no_io_error() {
+        let value = [7; 1000];
+        let whole = encoded(&value);
+        for len in 1..whole.len() {
+            let (mut file, record) = file(&whole[..len]);
+            let cut = reader(&mut file, &record).finish(&mut |_| {});
+            // The identifier of the stream alone is an empty value.
+            assert_eq!(cut.is_err_and(|error| error.is_corrupt()), len != 10, "{len}");
+        }
+        for at in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 0x10;
+            let (mut file, record) = file(&flipped);
+            match reader(&mut file, &record).keep(1000).finish(&mut |_| {}) {
+                Ok((head, _)) => assert_eq!(head, value, "{at}"),
+                Err(error) => assert!(error.is_corrupt(), "{at}: {error}"),
+            }
+            let mut read = Vec::new();
+            if decode_stored(&record, &flipped, 1 << 20, &mut read).is_ok() {
+                assert_eq!(read, value, "{at}");
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The first pass over a group: decodes and checks everything, and writes nothing.
+
+use std::hash::RandomState;
+use std::path::PathBuf;
+
+use super::consistency;
+use super::e2store::RecordAt;
+use super::era_file::EraFile;
+use super::era_position::{EraPosition, Lacks};
+use super::group::{EraState, Group};
+use super::import_error::{ImportError, another_chain};
+use super::import_progress::PassProgress;
+use super::import_report::Phase;
+use super::prover::{EraAt, EraProof, Prover};
+use super::slot_index::IndexEncoding;
+use crate::error::Result;
+use crate::slot::Slot;
+
+/// A verified group, which may be committed. All groups of a file are verified before the first one is
+/// committed, so little of each is kept in memory.
+#[derive(Debug)]
+pub(super) struct VerifiedEra {
+    pub(super) group: Group,
+    /// The parts of it that are to be written.
+    pub(super) lacks: Lacks,
+    /// The blocks of the era.
+    pub(super) blocks: Vec<VerifiedBlock>,
+    /// The hasher of `blocks`.
+    pub(super) hasher: RandomState,
+    /// Length of the decoded state in bytes.
+    pub(super) state_len: u64,
+    /// `None` in era 0.
+    pub(super) index_encoding: Option<IndexEncoding>,
+    /// The last slot before the era, and its block root according to the era.
+    pub(super) before: Option<(Slot, [u8; 32])>,
+    /// The block root of the era's last slot; era 0 has no slots.
+    pub(super) last_root: Option<[u8; 32]>,
+}
+
+/// A verified block, which may be committed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct VerifiedBlock {
+    /// Its slot, as an index in the era.
+    pub(super) place: u16,
+    /// A keyed hash of its stored bytes, which detects changes since verification.
+    pub(super) sum: u64,
+}
+
+/// The first pass over the files of an import.
+pub(super) struct Verifier<'t, 'a, 'p> {
+    pub(super) prover: Option<&'p mut dyn Prover>,
+    pub(super) progress: PassProgress<'t, 'a>,
+    /// The genesis validators root, and the file in which it was first found.
+    pub(super) chain: Option<([u8; 32], PathBuf)>,
+}
+
+impl Verifier<'_, '_, '_> {
+    /// Verifies the eras of a file that the archive lacks, even in part.
+    pub(super) fn verify_file(
+        &mut self,
+        file: &mut EraFile,
+        eras: &[(Group, EraPosition)],
+    ) -> Result<Vec<VerifiedEra>, ImportError> {
+        self.progress.begin_file(file.path(), file.byte_len());
+        let mut verified = Vec::new();
+        for (group, position) in eras {
+            if let EraPosition::Lacking(lacks) = position {
+                self.progress.begin_era(group.era);
+                let (era, state) = self.verify(file, group, *lacks)?;
+                self.check_chain(file, group, &state)?;
+                verified.push(era);
+            }
+        }
+        // So that an import without new eras can be stopped too.
+        self.progress.report(Phase::Verify, file.byte_len())?;
+        Ok(verified)
+    }
+
+    /// Verifies a group. With a prover, decodes the state first, because it contains the roots of the
+    /// blocks.
+    fn verify(
+        &mut self,
+        file: &mut EraFile,
+        group: &Group,
+        lacks: Lacks,
+    ) -> Result<(VerifiedEra, EraState), ImportError> {
+        let path = file.path().to_path_buf();
+        let hasher = RandomState::new();
+        let (proved, proof) = match &mut self.prover {
+            Some(prover) => {
+                let (state, state_len, proof) = prove_state(file, group, &mut **prover)?;
+                (Some((state, state_len)), Some(proof))
+            }
+            None => (None, None),
+        };
+        let progress = &mut self.progress;
+        let mut walk = file.walk(group)?.prove(proof.as_deref(), &hasher);
+        let mut blocks = Vec::new();
+        while let Some(block) = walk.next_block()? {
+            blocks.push(block);
+            progress.report(Phase::Verify, block.record.end())?;
+        }
+        let (state, state_len) = match proved {
+            Some(proved) => walk.pass_state().map(|()| proved)?,
+            None => walk.read_state(&mut |position| progress.note(Phase::Verify, position))?,
+        };
+        let index_encoding = walk.check_index(&blocks)?;
+        progress.report(Phase::Verify, group.end)?;
+        drop(walk);
+
+        let mut verified = VerifiedEra {
+            group: *group,
+            lacks,
+            blocks: Vec::new(),
+            hasher,
+            state_len,
+            index_encoding,
+            before: None,
+            last_root: None,
+        };
+        if let (Some(slots), Some(roots)) = (group.slots, &state.roots) {
+            consistency::check_era(&path, slots, &blocks, &state, roots)?;
+            verified.before = consistency::wanted_before(slots, &blocks, roots);
+            verified.last_root = roots.block_roots.last().copied();
+            let places = blocks.iter().filter_map(|block| {
+                let place = u16::try_from(slots.index_of(block.head.slot)?).ok()?;
+                Some(VerifiedBlock { place, sum: block.sum })
+            });
+            verified.blocks = places.collect();
+        }
+        if let Some(proof) = proof {
+            proof.finish(&blocks)?;
+        }
+        Ok((verified, state))
+    }
+
+    /// Refuses an era of another chain than that of the files before it.
+    pub(super) fn check_chain(
+        &mut self,
+        file: &EraFile,
+        group: &Group,
+        state: &EraState,
+    ) -> Result<(), ImportError> {
+        let found = state.head.genesis_validators_root;
+        let (wanted, other) = self.chain.get_or_insert_with(|| (found, file.path().to_path_buf()));
+        if *wanted == found {
+            return Ok(());
+        }
+        let what = "genesis validators root";
+        let other = other.display().to_string();
+        Err(another_chain(file.path(), group.era, group.state_slot, what, &found, &other, wanted))
+    }
+
+    /// The roots of the archive's state and of the file's, if a prover can compute them.
+    pub(super) fn both_roots(
+        &mut self,
+        held: &[u8],
+        file: &mut EraFile,
+        record: &RecordAt,
+    ) -> Option<Box<([u8; 32], [u8; 32])>> {
+        let prover = self.prover.as_deref_mut()?;
+        let held = prover.state_root(&mut &*held);
+        let found = prover.state_root(&mut file.state_stream(record));
+        held.zip(found).map(Box::new)
+    }
+}
+
+/// Passes the state to the prover before the blocks are read. Returns the proof for the blocks.
+fn prove_state<'p>(
+    file: &mut EraFile,
+    group: &Group,
+    prover: &'p mut dyn Prover,
+) -> Result<(EraState, u64, Box<dyn EraProof + 'p>)> {
+    let (path, groups) = (file.path().to_path_buf(), file.groups().to_vec());
+    let record = file.state_record(group)?;
+    let mut reader = file.state_reader(group, record);
+    let at = EraAt { path: &path, groups: &groups, group, state: record };
+    let proof = match prover.begin(at, &mut reader) {
+        Ok(proof) => proof,
+        // The prover may have failed because of the reader's error, but its own says less.
+        Err(error) => return Err(reader.into_fault().unwrap_or(error)),
+    };
+    let (head, byte_len) = reader.finish(&mut |_| {})?;
+    Ok((file.parse_state(group, record, &head, byte_len)?, byte_len, proof))
+}
