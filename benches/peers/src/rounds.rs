@@ -32,8 +32,6 @@ pub struct Metric {
     pub name: &'static str,
     /// The unit.
     pub unit: Unit,
-    /// Whether it goes into the chart.
-    pub charted: bool,
 }
 
 /// What a number counts.
@@ -51,13 +49,13 @@ impl Metric {
     /// A time.
     #[must_use]
     pub const fn time(name: &'static str) -> Self {
-        Self { name, unit: Unit::Nanoseconds, charted: true }
+        Self { name, unit: Unit::Nanoseconds }
     }
 
     /// Bytes moved for each byte of payload.
     #[must_use]
     pub const fn amplification(name: &'static str) -> Self {
-        Self { name, unit: Unit::BytesPerByte, charted: false }
+        Self { name, unit: Unit::BytesPerByte }
     }
 }
 
@@ -107,8 +105,6 @@ pub struct Row {
     pub subject: String,
     /// True for the subject that the others are compared with.
     pub is_floor: bool,
-    /// Whether it goes into the chart.
-    pub charted: bool,
     /// The values of all rounds.
     pub values: Vec<f64>,
     /// Each divided by the floor's of the same round.
@@ -214,7 +210,6 @@ impl Results {
                     unit: metric.unit,
                     subject: contender.label.clone(),
                     is_floor: floor == Some(place),
-                    charted: metric.charted,
                     values,
                     ratios,
                 });

@@ -1,173 +1,107 @@
-//! The chart: for each case the ratios to the floor on a logarithmic axis, a dot for the median
-//! and a line from the first quartile to the third.
+//! The chart: six questions, and for each a bar per store.
 
 use plotters::backend::SVGBackend;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::table::{number, shown};
 use crate::rounds::{Results, Row};
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-const WIDTH: u32 = 1080;
-const LEFT: i32 = 340;
-const RIGHT: i32 = 1050;
-const TOP: i32 = 76;
-const LINE: i32 = 26;
-const HEADING: i32 = 24;
-/// The largest ratio that has a place of its own; what is larger stands at the edge.
-const MOST: f64 = 1000.0;
-/// The smallest one.
-const LEAST: f64 = 0.2;
+/// A question, the workload and case that answer it, and what the floor does.
+const QUESTIONS: [(&str, &str, &str, &str); 6] = [
+    ("Read a random root (32 bytes, in memory)", "W1", "get of a root, one after the other", MAPS),
+    ("Read a random block (20 to 150 kB, in memory)", "W2", "get of a block, touch", MAPS),
+    ("Read a random block from the disk", "W6", "cold random block, mean", "a pread"),
+    ("Scan all roots, time of each", "W4", "scan of roots", MAPS),
+    ("Write 8192 roots durably", "W5", "batch of 8192 roots", APPEND),
+    ("Write one root durably", "W5", "single put of a root", APPEND),
+];
+const MAPS: &str = "plain memory maps";
+const APPEND: &str = "an append and one fdatasync";
+
+/// The subjects that have a bar, and their names.
+const STORES: [(&str, &str); 6] = [
+    ("coldstore", "coldstore"),
+    ("lmdb", "LMDB"),
+    ("mdbx", "MDBX"),
+    ("redb", "redb"),
+    ("fjall", "fjall"),
+    ("rocksdb", "RocksDB"),
+];
+
+const COLUMNS: usize = 2;
+const PANEL_WIDTH: i32 = 430;
+const TOP: i32 = 56;
+const HEADING: i32 = 42;
+const BAR: i32 = 18;
+const PANEL_HEIGHT: i32 = HEADING + STORES.len() as i32 * BAR + 22;
+/// Where bars start in a panel.
+const NAMES: i32 = 80;
+/// The length of the longest bar of a panel.
+const LONGEST: f64 = 230.0;
+
+const OWN: RGBColor = RGBColor(200, 30, 40);
+const OTHERS: RGBColor = RGBColor(120, 160, 200);
+const NOTE: RGBColor = RGBColor(90, 90, 90);
 
 /// SVG.
 pub(super) fn render(results: &Results) -> Result<String, Failure> {
-    let rows: Vec<&Row> =
-        results.rows.iter().filter(|row| row.charted && !row.ratios.is_empty()).collect();
-    let mut cases: Vec<(&str, &str)> = Vec::new();
-    let mut subjects: Vec<&str> = Vec::new();
-    for row in &rows {
-        let case = (row.workload.as_str(), row.case.as_str());
-        if !cases.contains(&case) {
-            cases.push(case);
-        }
-        if !row.is_floor && !subjects.contains(&row.subject.as_str()) {
-            subjects.push(&row.subject);
-        }
-    }
-    let mut headings: Vec<&str> = cases.iter().map(|case| case.0).collect();
-    headings.dedup();
-    let height = TOP + cases.len() as i32 * LINE + headings.len() as i32 * HEADING + 44;
+    let panels = QUESTIONS.len().div_ceil(COLUMNS) as i32;
+    let size = (PANEL_WIDTH as u32 * COLUMNS as u32, (TOP + panels * PANEL_HEIGHT) as u32);
     let mut svg = String::new();
     {
-        let area = SVGBackend::with_string(&mut svg, (WIDTH, height as u32)).into_drawing_area();
+        let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
         area.fill(&WHITE)?;
-        let bottom = height - 36;
-        axis(&area, bottom)?;
-        legend(&area, &subjects)?;
-        let mut y = TOP;
-        let mut heading = "";
-        for (workload, case) in &cases {
-            if *workload != heading {
-                heading = workload;
-                text(&area, (12, y + HEADING / 2), title(workload), 14, HPos::Left, &BLACK)?;
-                area.draw(&line((12, y + HEADING - 2), (RIGHT, y + HEADING - 2), &grey(200)))?;
-                y += HEADING;
-            }
-            let middle = y + LINE / 2;
-            text(&area, (LEFT - 12, middle), case, 12, HPos::Right, &BLACK)?;
-            area.draw(&line((LEFT, middle), (RIGHT, middle), &grey(235)))?;
-            let of_case =
-                rows.iter().filter(|row| (&*row.workload, &*row.case) == (*workload, *case));
-            // This library comes last and lies on top.
-            let mut of_case: Vec<_> = of_case.filter(|row| !row.is_floor).collect();
-            of_case.sort_by_key(|row| row.subject.starts_with("coldstore"));
-            for row in of_case {
-                dot(&area, row, middle, color(&row.subject))?;
-            }
-            y += LINE;
+        let title = "Time of one operation: shorter bars are better";
+        text(&area, (12, 18), title, 22, HPos::Left, &BLACK)?;
+        let note = "Bars show multiples of the floor (vertical line), which checks nothing. Beside them: \
+                    the multiple and the median time.";
+        text(&area, (12, 40), note, 15, HPos::Left, &NOTE)?;
+        for (index, question) in QUESTIONS.iter().enumerate() {
+            let (column, line) = ((index % COLUMNS) as i32, (index / COLUMNS) as i32);
+            panel(&area, (column * PANEL_WIDTH, TOP + line * PANEL_HEIGHT), question, results)?;
         }
         area.present()?;
     }
     Ok(svg)
 }
 
-/// Where a ratio stands.
-fn place(ratio: f64) -> i32 {
-    let part = (ratio.clamp(LEAST, MOST) / LEAST).ln() / (MOST / LEAST).ln();
-    LEFT + (part * f64::from(RIGHT - LEFT)) as i32
-}
-
-fn axis(area: &Area<'_>, bottom: i32) -> Result<(), Failure> {
-    for (ratio, label) in [
-        (0.2, "0.2×"),
-        (0.5, "0.5×"),
-        (1.0, "floor"),
-        (2.0, "2×"),
-        (5.0, "5×"),
-        (10.0, "10×"),
-        (20.0, "20×"),
-        (50.0, "50×"),
-        (100.0, "100×"),
-        (200.0, "200×"),
-        (1000.0, "1,000×"),
-    ] {
-        let x = place(ratio);
-        let shade = if (ratio - 1.0).abs() < f64::EPSILON { BLACK } else { grey(215) };
-        area.draw(&line((x, TOP), (x, bottom), &shade))?;
-        text(area, (x, bottom + 12), label, 12, HPos::Center, &BLACK)?;
+fn panel(
+    area: &Area<'_>,
+    (x, y): (i32, i32),
+    (question, workload, case, floor): &(&str, &str, &str, &str),
+    results: &Results,
+) -> Result<(), Failure> {
+    let is_bar = |row: &&Row| row.workload == *workload && row.case == *case;
+    let rows: Vec<&Row> = results.rows.iter().filter(is_bar).collect();
+    let bars: Vec<(&str, &Row)> = STORES
+        .iter()
+        .filter_map(|(subject, name)| {
+            Some((*name, *rows.iter().find(|row| row.subject == *subject)?))
+        })
+        .collect();
+    let most = bars.iter().map(|(_, row)| row.ratio()[1]).fold(1.0, f64::max);
+    let length = |ratio: f64| (ratio / most * LONGEST) as i32;
+    text(area, (x + 12, y + 14), question, 18, HPos::Left, &BLACK)?;
+    text(area, (x + 12, y + 32), &format!("floor: {floor}"), 14, HPos::Left, &NOTE)?;
+    let (left, top) = (x + NAMES, y + HEADING);
+    for (index, (name, row)) in bars.iter().enumerate() {
+        let (line, ratio) = (top + index as i32 * BAR, row.ratio()[1]);
+        let color = if *name == "coldstore" { OWN } else { OTHERS };
+        let corners = [(left, line + 3), (left + length(ratio), line + BAR - 3)];
+        area.draw(&Rectangle::new(corners, color.filled()))?;
+        text(area, (left - 6, line + BAR / 2), name, 15, HPos::Right, &BLACK)?;
+        let label = format!("{} ×, {}", number(ratio), shown(row.value()[1], row.unit));
+        text(area, (left + length(ratio) + 6, line + BAR / 2), &label, 15, HPos::Left, &BLACK)?;
     }
-    let what = "cost as a multiple of the floor, medians and quartiles; less is better";
-    text(area, ((LEFT + RIGHT) / 2, bottom + 27), what, 12, HPos::Center, &grey(90))
-}
-
-fn legend(area: &Area<'_>, subjects: &[&str]) -> Result<(), Failure> {
-    text(area, (12, 18), "coldstore and its peers beside the floor", 17, HPos::Left, &BLACK)?;
-    let (mut x, mut y) = (16, 42);
-    for subject in subjects {
-        let width = 30 + subject.chars().count() as i32 * 8;
-        if x + width > WIDTH as i32 {
-            (x, y) = (16, y + 18);
-        }
-        area.draw(&Circle::new((x, y), 5, color(subject).filled()))?;
-        text(area, (x + 10, y), subject, 12, HPos::Left, &BLACK)?;
-        x += width;
-    }
+    let at = left + length(1.0);
+    let ends = [(at, top), (at, top + STORES.len() as i32 * BAR)];
+    area.draw(&PathElement::new(ends, ShapeStyle::from(&BLACK).stroke_width(1)))?;
     Ok(())
-}
-
-fn dot(area: &Area<'_>, row: &Row, y: i32, shade: RGBColor) -> Result<(), Failure> {
-    let [low, middle, high] = row.ratio();
-    let style = ShapeStyle::from(&shade).stroke_width(2);
-    area.draw(&PathElement::new([(place(low), y), (place(high), y)], style))?;
-    let radius = if row.subject.starts_with("coldstore") { 6 } else { 5 };
-    area.draw(&Circle::new((place(middle), y), radius, shade.filled()))?;
-    if middle > MOST {
-        text(area, (RIGHT - 10, y - 9), &format!("{middle:.0}×"), 10, HPos::Right, &grey(90))?;
-    }
-    Ok(())
-}
-
-/// The same subject has the same color in every chart.
-fn color(subject: &str) -> RGBColor {
-    match subject {
-        "coldstore" => RGBColor(214, 39, 40),
-        "coldstore, random" => RGBColor(240, 140, 140),
-        "coldstore-read-into" => RGBColor(255, 127, 14),
-        "lmdb" => RGBColor(31, 119, 180),
-        "lmdb, readahead" => RGBColor(140, 190, 230),
-        "mdbx" => RGBColor(23, 190, 207),
-        "redb" => RGBColor(140, 86, 75),
-        "fjall" => RGBColor(227, 119, 194),
-        "rocksdb" => RGBColor(188, 189, 34),
-        "open-per-get" => RGBColor(44, 160, 44),
-        "pread" => RGBColor(148, 103, 189),
-        _ => RGBColor(127, 127, 127),
-    }
-}
-
-fn title(workload: &str) -> &'static str {
-    match workload {
-        "W1" => "W1  roots, in memory",
-        "W2" => "W2  blocks, in memory",
-        "W3" => "W3  states, in memory",
-        "W4" => "W4  full scans, in memory",
-        "W5" => "W5  durable writes",
-        "W6" => "W6  blocks, from the disk",
-        "W7" => "W7  opening",
-        "W8" => "W8  import of .era files",
-        _ => "W9  reading beside a writer (the floor is the same reader alone)",
-    }
-}
-
-fn grey(level: u8) -> RGBColor {
-    RGBColor(level, level, level)
-}
-
-fn line(from: (i32, i32), to: (i32, i32), shade: &RGBColor) -> PathElement<(i32, i32)> {
-    PathElement::new([from, to], ShapeStyle::from(shade).stroke_width(1))
 }
 
 fn text(
@@ -176,9 +110,9 @@ fn text(
     words: &str,
     size: u32,
     anchor: HPos,
-    shade: &RGBColor,
+    color: &RGBColor,
 ) -> Result<(), Failure> {
-    let style = TextStyle::from(("sans-serif", size)).color(shade);
+    let style = TextStyle::from(("sans-serif", size)).color(color);
     area.draw(&Text::new(words, at, style.pos(Pos::new(anchor, VPos::Center))))?;
     Ok(())
 }

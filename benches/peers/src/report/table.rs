@@ -77,7 +77,7 @@ fn ratio(row: &Row) -> String {
 }
 
 /// A value in a unit that suits it.
-fn shown(value: f64, unit: Unit) -> String {
+pub(super) fn shown(value: f64, unit: Unit) -> String {
     match unit {
         Unit::BytesPerByte => format!("{} ×", number(value)),
         Unit::TimesAlone => format!("{} × alone", number(value)),
@@ -88,7 +88,7 @@ fn shown(value: f64, unit: Unit) -> String {
 }
 
 /// Three digits or more.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     match value {
         value if value < 10.0 => format!("{value:.2}"),
         value if value < 100.0 => format!("{value:.1}"),
