@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
-use coldstore::{Column, Reader, ReaderOptions, SLOTS_PER_FILE, Slot, Writer, WriterOptions};
+use coldstore::{Column, MappedReader, ReaderOptions, SLOTS_PER_FILE, Slot, Writer, WriterOptions};
 use support::{Random, digest, open, open_with, root_of};
 use tempfile::TempDir;
 
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 struct Subject {
     files: u64,
     directory: TempDir,
-    reader: Reader,
+    reader: MappedReader,
     writer: Writer,
     random: Random,
     times: [Vec<f64>; NAMES.len()],

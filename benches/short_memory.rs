@@ -25,7 +25,7 @@ const SUBJECTS: [(&str, Option<Access>); 5] = [
     ("mixed", Some(Access::Mixed)),
     ("random", Some(Access::Random)),
     ("unadvised", Some(Access::Unadvised)),
-    ("mixed, read_into", Some(Access::Mixed)),
+    ("mixed, pread_into", Some(Access::Mixed)),
     ("pread", None),
 ];
 
@@ -106,7 +106,7 @@ fn measure(directory: &Path, subject: &str, skewed: bool, scale: &Scale) {
     let access = SUBJECTS.iter().find(|(name, _)| *name == subject).unwrap().1;
     let options = ReaderOptions::default().access(access.unwrap_or_default());
     // SAFETY: the directory is this bench's own, and nobody writes there any more.
-    let view = unsafe { Reader::open(directory, options) }.unwrap().view();
+    let view = unsafe { Reader::open_mapped(directory, options) }.unwrap().view();
     let mut buffer = Vec::new();
     let files = Files::open(directory, scale.blocks);
     let mut get = |slot: Slot| match subject {
@@ -114,8 +114,8 @@ fn measure(directory: &Path, subject: &str, skewed: bool, scale: &Scale) {
             files.read(slot, &mut buffer);
             touch(&buffer)
         }
-        "mixed, read_into" => {
-            assert!(view.read_stored_into(slot, &mut buffer).unwrap());
+        "mixed, pread_into" => {
+            assert!(view.pread_stored_into(slot, &mut buffer).unwrap());
             touch(&buffer)
         }
         _ => touch(stored(&view, slot)),

@@ -32,15 +32,14 @@
 //! writer.put(Slot(0), b"genesis")?;
 //! writer.put_batch(&[(Slot(8192), "era 1"), (Slot(16384), "era 2")])?;
 //!
-//! // SAFETY: nobody but writers of this format changes the files in `directory`.
-//! let reader = unsafe { Reader::open(&directory, ReaderOptions::default()) }?;
+//! let reader = Reader::open(&directory, ReaderOptions::default())?;
 //! let view = reader.view();
-//! assert_eq!(view.get_stored(Slot(8192))?, Some(&b"era 1"[..]));
-//! assert_eq!(view.get_stored(Slot(100))?, None);
+//! assert_eq!(view.get(Slot(8192))?, Some(b"era 1".to_vec()));
+//! assert_eq!(view.get(Slot(100))?, None);
 //!
 //! // With backfill, skipped slots below the highest can be filled later.
 //! writer.put(Slot(100), b"between")?;
-//! assert_eq!(view.get_stored(Slot(100))?, None, "a view does not change");
+//! assert_eq!(view.get(Slot(100))?, None, "a view does not change");
 //! let view = reader.refresh()?;
 //! let slots: Vec<u64> = view.range(..).map(|record| record.map(|r| r.slot().0)).collect::<Result<_, _>>()?;
 //! assert_eq!(slots, [0, 100, 8192, 16384]);
@@ -53,9 +52,10 @@
 //! from read-only maps, which Rust guarantees on 64-bit targets only.
 //!
 //! # The API by use
-//! * **Read a column**: [`Reader`] and [`ReaderOptions`] give a [`View`], which answers with [`Record`]s,
-//!   ranges ([`Range`]) or [`OwnedRecord`]s; [`Access`] tells the kernel how. [`Follower`] waits for new
-//!   records. [`Unmapped`] reads by `pread`; [`Look`] is the trait over both.
+//! * **Read a column**: [`Reader::open`] reads with `pread` and copies; its snapshots are [`PreadView`]s.
+//!   [`Reader::open_mapped`] (`unsafe`) maps the files; its snapshots are [`View`]s, which answer with
+//!   slices, [`Record`]s and [`Range`]s, and [`Access`] tells the kernel how. [`Snapshot`] is the trait over
+//!   both. [`OwnedRange`] iterates over owned records, [`Follower`] waits for new ones.
 //! * **Write a column**: [`Writer`] and [`WriterOptions`]; [`Pipeline`] shares one writer between threads
 //!   and answers with [`Ticket`]s. [`Door`] checks values, [`Checksums`] detect rot.
 //! * **An archive** of the five columns: [`Archive`], [`ArchiveWriter`], [`ArchivePipeline`], and the
@@ -107,7 +107,7 @@ pub mod verify;
 #[doc(hidden)]
 pub mod write;
 
-pub use archive::{Archive, ArchivePipeline, ArchiveWriter, ArchiveWriterOptions};
+pub use archive::{Archive, ArchivePipeline, ArchiveWriter, ArchiveWriterOptions, MappedArchive};
 pub use column::{Column, ColumnSpec, Compression};
 pub use error::{
     CorruptItem, Corruption, Error, ErrorKind, IoError, Objection, ObjectionKind, Result,
@@ -115,8 +115,8 @@ pub use error::{
 pub use format::conf::Conf;
 pub use manifest::{Manifest, StatesPolicy};
 pub use read::{
-    Access, Arrival, FollowOptions, Follower, Look, OwnedRecord, Range, Reader, ReaderOptions,
-    Record, Unmapped, View,
+    Access, Arrival, FollowOptions, Follower, MappedReader, OwnedRange, OwnedRecord, PreadView,
+    Range, Reader, ReaderOptions, Record, Snapshot, View,
 };
 pub use slot::{FileId, SLOTS_PER_FILE, Slot};
 pub use stat::{ColumnStat, stat_column};

@@ -13,7 +13,7 @@ use crate::files::pread::is_of_the_process;
 use crate::format::offsets::ENTRIES;
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES};
 use crate::format::ssz::BlockHead;
-use crate::read::{Look, SlotTable};
+use crate::read::{SlotTable, Snapshot};
 use crate::slot::{FileId, Slot};
 
 /// The state of a slot in a column.
@@ -88,7 +88,7 @@ pub enum Expected<'a> {
     /// Every slot from this one to the column's highest has a record.
     EverySlotFrom(Slot),
     /// A slot has a block if its block root differs from the preceding slot's.
-    ByRoots(&'a dyn Look),
+    ByRoots(&'a dyn Snapshot),
 }
 
 impl<'a> Expected<'a> {
@@ -97,7 +97,7 @@ impl<'a> Expected<'a> {
     ///
     /// # Errors
     /// As [`lowest_slot`].
-    pub fn of<L: Look>(
+    pub fn of<L: Snapshot>(
         column: Column,
         view: &L,
         roots: Option<&'a L>,
@@ -122,7 +122,7 @@ impl Expected<'_> {
     ///
     /// # Errors
     /// [`Error::Io`] when a directory cannot be listed.
-    pub fn file_ids(&self, view: &impl Look) -> Result<Vec<FileId>> {
+    pub fn file_ids(&self, view: &impl Snapshot) -> Result<Vec<FileId>> {
         let mut ids = view.file_ids()?;
         if let Expected::ByRoots(roots) = self {
             ids.extend(roots.file_ids()?);
@@ -136,7 +136,7 @@ impl Expected<'_> {
     #[must_use]
     pub fn missing_without_files(
         &self,
-        view: &impl Look,
+        view: &impl Snapshot,
         slots: RangeInclusive<Slot>,
     ) -> Option<RangeInclusive<Slot>> {
         let (Expected::EverySlotFrom(first), Some(highest)) = (self, view.conf().highest) else {
@@ -152,7 +152,7 @@ impl Expected<'_> {
 ///
 /// # Errors
 /// [`Error::Io`] if the directory cannot be listed, or the process is out of file descriptors or memory.
-pub fn lowest_slot<L: Look + ?Sized>(view: &L) -> Result<Option<Slot>> {
+pub fn lowest_slot<L: Snapshot + ?Sized>(view: &L) -> Result<Option<Slot>> {
     let Some(highest) = view.conf().highest else { return Ok(None) };
     for file_id in view.file_ids()?.into_iter().take_while(|id| *id <= highest.file_id()) {
         let SlotTable { entries, is_known, bound, .. } = match view.table(file_id) {
@@ -195,7 +195,7 @@ pub struct FileSlots {
 /// [`Error::Io`] if the process is out of file descriptors or memory, and [`Error::Corrupt`] if the
 /// block roots are damaged.
 pub fn slots_of_file(
-    view: &impl Look,
+    view: &impl Snapshot,
     file_id: FileId,
     expected: &Expected<'_>,
 ) -> Result<FileSlots> {
@@ -245,7 +245,7 @@ pub fn slots_of_file(
 /// Marks the slots with a record, with an entry that cannot point to one, and with an unreadable entry.
 /// Returns the error that made entries unreadable.
 fn mark_records(
-    view: &impl Look,
+    view: &impl Snapshot,
     file_id: FileId,
     states: &mut [SlotState],
 ) -> Result<Option<Error>> {
@@ -291,8 +291,8 @@ fn mark_records(
 /// # Errors
 /// [`Error::Io`] if a column cannot be read. Damage yields `false`.
 pub fn first_slot_was_skipped(
-    blocks: &impl Look,
-    roots: &(impl Look + ?Sized),
+    blocks: &impl Snapshot,
+    roots: &(impl Snapshot + ?Sized),
     slot: Slot,
 ) -> Result<bool> {
     let parent_is_root = || {
@@ -315,8 +315,8 @@ pub fn first_slot_was_skipped(
 /// Classifies a slot without a block by the block roots. `previous` caches the root of the preceding
 /// slot between calls.
 fn by_roots(
-    blocks: &impl Look,
-    roots: &dyn Look,
+    blocks: &impl Snapshot,
+    roots: &dyn Snapshot,
     slot: Slot,
     previous: &mut Option<Vec<u8>>,
     without: SlotState,
@@ -346,7 +346,7 @@ fn by_roots(
 mod tests {
     use super::*;
     use crate::column::ColumnSpec;
-    use crate::read::{Reader, ReaderOptions, View};
+    use crate::read::{MappedReader, ReaderOptions, View};
     use crate::write::{Writer, WriterOptions};
 
     struct Made {
@@ -365,7 +365,9 @@ mod tests {
         }
 
         fn view(&self) -> View {
-            Reader::open_mapped(self.directory.path(), ReaderOptions::default()).unwrap().view()
+            MappedReader::open_trusted(self.directory.path(), ReaderOptions::default())
+                .unwrap()
+                .view()
         }
     }
 

@@ -20,7 +20,7 @@ use crate::column::Column;
 use crate::error::{Error, Result};
 use crate::files::disk::{Disk, OsDisk};
 use crate::manifest::{self, Intent, Manifest};
-use crate::read::{Reader, ReaderOptions, View};
+use crate::read::{PreadView, Reader, ReaderOptions};
 use crate::slot::{FileId, Slot};
 use crate::write::copy;
 use crate::write::{CutReport, Keep, Writer, WriterOptions, inspect_cut};
@@ -254,9 +254,9 @@ fn rebuild(root: &Path, manifest: &mut Manifest) -> Result<()> {
     Ok(())
 }
 
-fn view_of(root: &Path, column: Column) -> Result<Option<View>> {
+fn view_of(root: &Path, column: Column) -> Result<Option<PreadView>> {
     let options = ReaderOptions::default().expect(column.spec());
-    match Reader::open_mapped(&root.join(column.dir_name()), options) {
+    match Reader::open(root.join(column.dir_name()), options) {
         Ok(reader) => Ok(Some(reader.view())),
         Err(Error::NoSuchColumn { .. }) => Ok(None),
         Err(error) => Err(error),

@@ -248,7 +248,7 @@ impl SampleStat {
 mod tests {
     use super::*;
     use crate::column::Column;
-    use crate::read::{Reader, ReaderOptions};
+    use crate::read::{MappedReader, ReaderOptions};
     use crate::write::{Writer, WriterOptions};
 
     #[test]
@@ -259,7 +259,8 @@ mod tests {
         for (slot, byte_len) in [(0, 10), (3, 50), (9, 20), (8200, 50), (4, 70), (2, 50)] {
             writer.put(Slot(slot), &vec![1; byte_len]).unwrap();
         }
-        let view = Reader::open_mapped(directory.path(), ReaderOptions::default()).unwrap().view();
+        let view =
+            MappedReader::open_trusted(directory.path(), ReaderOptions::default()).unwrap().view();
         let asked = RecordQuestions { largest: 3, sample: 100 };
         let stat = stat_records(&view, asked, |slot| slot.0 / 4).unwrap();
         let eras: Vec<_> =
@@ -278,7 +279,8 @@ mod tests {
         let mut writer = Writer::open(directory.path(), options).unwrap();
         let puts: Vec<_> = (0..100).map(|slot| (Slot(slot), vec![0; 10_000])).collect();
         writer.put_batch(&puts).unwrap();
-        let view = Reader::open_mapped(directory.path(), ReaderOptions::default()).unwrap().view();
+        let view =
+            MappedReader::open_trusted(directory.path(), ReaderOptions::default()).unwrap().view();
         for (sample, records) in [(1000, 100), (100, 100), (50, 50), (40, 34), (1, 1), (0, 0)] {
             let asked = RecordQuestions { largest: 0, sample };
             let stat = stat_records(&view, asked, |slot| slot.0).unwrap();

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use coldstore::{
-    Access, Compression, Error, Reader, ReaderOptions, Slot, View, Writer, WriterOptions,
+    Access, Compression, Error, MappedReader, ReaderOptions, Slot, View, Writer, WriterOptions,
 };
 use support::{bytes_from, open_reader, reader, scratch, spec};
 
@@ -44,8 +44,8 @@ fn assert_reads(view: &View, written: &[(u64, Vec<u8>)]) {
     let mut buffer = vec![7; 100];
     for (slot, value) in written {
         let slot = Slot(*slot);
-        assert!(view.read_into(slot, &mut buffer).unwrap() && buffer == *value, "{slot}");
-        assert!(view.read_stored_into(slot, &mut buffer).unwrap(), "{slot}");
+        assert!(view.pread_into(slot, &mut buffer).unwrap() && buffer == *value, "{slot}");
+        assert!(view.pread_stored_into(slot, &mut buffer).unwrap(), "{slot}");
         assert!(Some(buffer.as_slice()) == view.get_stored(slot).unwrap(), "{slot}");
         assert!(*view.get(slot).unwrap().unwrap() == *value, "{slot}");
     }
@@ -54,8 +54,8 @@ fn assert_reads(view: &View, written: &[(u64, Vec<u8>)]) {
     for slot in absent {
         assert!(!slots.contains(&slot));
         buffer = vec![7; 100];
-        assert!(!view.read_into(Slot(slot), &mut buffer).unwrap() && buffer.is_empty());
-        assert!(!view.read_stored_into(Slot(slot), &mut buffer).unwrap());
+        assert!(!view.pread_into(Slot(slot), &mut buffer).unwrap() && buffer.is_empty());
+        assert!(!view.pread_stored_into(Slot(slot), &mut buffer).unwrap());
         assert!(view.get(Slot(slot)).unwrap().is_none());
     }
     view.prefetch(slots.into_iter().chain(absent).map(Slot)).unwrap();
@@ -95,11 +95,11 @@ fn a_damaged_record_is_the_same_error_read_directly_and_through_the_map() {
         file.write_all_at(&[byte], at + offset).unwrap();
         let mapped = view.get_stored(slot).unwrap_err();
         let mut buffer = vec![1];
-        let direct = view.read_stored_into(slot, &mut buffer).unwrap_err();
+        let direct = view.pread_stored_into(slot, &mut buffer).unwrap_err();
         assert!(mapped.is_corrupt() && mapped.to_string() == direct.to_string(), "{direct}");
         assert!(buffer.is_empty());
         file.write_all_at(&before, at + offset).unwrap();
-        assert!(view.read_stored_into(slot, &mut buffer).unwrap());
+        assert!(view.pread_stored_into(slot, &mut buffer).unwrap());
     }
 }
 
@@ -113,11 +113,11 @@ fn a_file_that_was_cut_is_an_error_for_a_direct_read() {
     let byte_len = std::fs::metadata(&data).unwrap().len();
     std::fs::OpenOptions::new().write(true).open(&data).unwrap().set_len(byte_len - 1).unwrap();
     let mut buffer = Vec::new();
-    let error = view.read_stored_into(Slot(8203), &mut buffer).unwrap_err();
+    let error = view.pread_stored_into(Slot(8203), &mut buffer).unwrap_err();
     assert!(error.is_corrupt(), "{error}");
     let text = error.to_string();
     assert!(text.contains("data_00001") && text.contains(&byte_len.to_string()), "{text}");
-    assert!(view.read_stored_into(Slot(8192), &mut buffer).unwrap());
+    assert!(view.pread_stored_into(Slot(8192), &mut buffer).unwrap());
     assert!(buffer == written.iter().find(|(slot, _)| *slot == 8192).unwrap().1);
 }
 
@@ -129,10 +129,13 @@ fn a_direct_read_keeps_to_the_readers_ceiling() {
         let options = ReaderOptions::default().value_ceiling(70_000);
         let view = open_reader(scratch.path(), options).unwrap().view();
         let mut buffer = Vec::new();
-        assert!(view.read_into(Slot(6), &mut buffer).unwrap() && buffer.len() == 70_000);
-        let error = view.read_into(Slot(8), &mut buffer).unwrap_err();
+        assert!(view.pread_into(Slot(6), &mut buffer).unwrap() && buffer.len() == 70_000);
+        let error = view.pread_into(Slot(8), &mut buffer).unwrap_err();
         assert!(matches!(error, Error::TooLarge { slot: Slot(8), .. }), "{error}");
-        assert!(view.read_stored_into(Slot(8), &mut buffer).unwrap(), "stored bytes have no limit");
+        assert!(
+            view.pread_stored_into(Slot(8), &mut buffer).unwrap(),
+            "stored bytes have no limit"
+        );
     }
 }
 
@@ -161,7 +164,7 @@ fn maps_that_no_view_needs_are_given_up_and_none_that_a_view_holds() {
     writer.put_batch(&items).unwrap();
 
     let options = ReaderOptions::default().max_mapped_files(LIMIT);
-    let reader: Reader = open_reader(&directory, options).unwrap();
+    let reader: MappedReader = open_reader(&directory, options).unwrap();
     let held = reader.view();
     let kept: Vec<&[u8]> =
         (0..FILES).map(|file| held.get_stored(Slot(file * 8192)).unwrap().unwrap()).collect();
@@ -196,7 +199,7 @@ fn a_direct_read_is_from_the_file_that_the_view_has_mapped() {
         let mut buffer = Vec::new();
         for (slot, value) in &written {
             assert!(*view.get(Slot(*slot)).unwrap().unwrap() == *value);
-            assert!(!is_open || view.read_into(Slot(*slot), &mut buffer).unwrap());
+            assert!(!is_open || view.pread_into(Slot(*slot), &mut buffer).unwrap());
         }
         let path = column.join("data_00000");
         // Records of the same lengths at the same places, with other values.
@@ -274,12 +277,12 @@ fn every_way_to_read_a_part_gives_those_bytes() {
                     assert!(part == wanted, "{slot}, {start}..{end}, {access:?}");
                     let bytes = start as u64..end as u64;
                     view.prefetch_range(slot, bytes.clone()).unwrap();
-                    assert!(view.read_range_into(slot, bytes, &mut buffer).unwrap());
+                    assert!(view.pread_range_into(slot, bytes, &mut buffer).unwrap());
                     assert!(buffer == wanted, "{slot}, {start}..{end}, {access:?}");
                 }
             }
             for slot in [25, 39_999, 40_001, u64::MAX].map(Slot) {
-                assert!(!view.read_range_into(slot, 0..9, &mut buffer).unwrap());
+                assert!(!view.pread_range_into(slot, 0..9, &mut buffer).unwrap());
                 view.prefetch_range(slot, 0..9).unwrap();
                 assert!(buffer.is_empty() && view.record(slot).unwrap().is_none());
             }

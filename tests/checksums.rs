@@ -10,7 +10,7 @@ use std::path::Path;
 
 use coldstore::verify::{Finding, Severity, Summary, VerifyOptions, verify_column};
 use coldstore::{
-    Checksums, ColumnSpec, Compression, CorruptItem, Error, HealAction, HealChange, Reader,
+    Checksums, ColumnSpec, Compression, CorruptItem, Error, HealAction, HealChange, MappedReader,
     ReaderOptions, Slot, Writer, WriterOptions,
 };
 
@@ -41,7 +41,7 @@ fn damages(dir: &Path) -> Vec<Finding> {
     findings.into_iter().filter(|finding| finding.severity == Severity::Damage).collect()
 }
 
-fn checked_reader(dir: &Path) -> Reader {
+fn checked_reader(dir: &Path) -> MappedReader {
     common::try_reader_with(dir, ReaderOptions::default().checksums(true)).unwrap()
 }
 
@@ -69,7 +69,7 @@ fn every_record_has_its_checksum_however_it_was_written() {
         for slot in [3, 4, 5, 6, 9, 8191, 8192, 8200] {
             assert_eq!(view.get(Slot(slot)).unwrap().unwrap(), value(slot));
             let mut buffer = Vec::new();
-            assert!(view.read_into(Slot(slot), &mut buffer).unwrap());
+            assert!(view.pread_into(Slot(slot), &mut buffer).unwrap());
             assert_eq!(buffer, value(slot));
         }
     }

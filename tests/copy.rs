@@ -212,7 +212,7 @@ fn openings(root: &Path) -> Vec<(&'static str, coldstore::Result<()>)> {
     let beside = root.with_extension("again");
     // SAFETY: nothing is read.
     #[expect(unsafe_code, reason = "opening is what is tested")]
-    let read = unsafe { Archive::open(root, ReaderOptions::default()) };
+    let read = unsafe { Archive::open_mapped(root, ReaderOptions::default()) };
     vec![
         ("read", read.map(drop)),
         ("write", try_open(root).map(drop)),

@@ -20,7 +20,7 @@ use era_common::{Archive, MINIMAL, Writers, data, go_on, scratch};
 fn view(directory: &Path) -> View {
     // SAFETY: the directory is this test's own, and only writers change what is in it.
     #[expect(unsafe_code, reason = "opening a reader maps files")]
-    unsafe { Reader::open(directory, ReaderOptions::default()) }.unwrap().view()
+    unsafe { Reader::open_mapped(directory, ReaderOptions::default()) }.unwrap().view()
 }
 
 /// Copies the archive, and checks the copy, before every commit to it.

@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use coldstore::{
-    Arrival, Compression, FollowOptions, Follower, Reader, Slot, Writer, WriterOptions,
+    Arrival, Compression, FollowOptions, Follower, MappedReader, Slot, View, Writer, WriterOptions,
 };
 use support::{Choices, HANG, Process, bytes_from, reader, scratch, spec, without_hanging};
 
@@ -35,13 +35,13 @@ fn put(writer: &mut Writer, slots: &[u64]) {
 }
 
 /// Waits in a thread of its own, so that a call that ignores its timeout is noticed too.
-fn wait(reader: &Reader, slot: u64, timeout: Option<Duration>) -> Arrival {
+fn wait(reader: &MappedReader, slot: u64, timeout: Option<Duration>) -> Arrival {
     let reader = reader.clone();
     without_hanging("wait_for", move || reader.wait_for(Slot(slot), timeout).unwrap())
 }
 
 /// The next `count` slots of the follower; each must be readable in the follower's view at once.
-fn take(follower: &mut Follower, count: usize) -> Vec<u64> {
+fn take(follower: &mut Follower<View>, count: usize) -> Vec<u64> {
     let deadline = Instant::now() + HANG / 2;
     let mut slots = Vec::with_capacity(count);
     while slots.len() < count {
@@ -56,7 +56,7 @@ fn take(follower: &mut Follower, count: usize) -> Vec<u64> {
     slots
 }
 
-fn assert_nothing_more(follower: &mut Follower) {
+fn assert_nothing_more(follower: &mut Follower<View>) {
     assert_eq!(follower.next_slot(Some(Duration::from_millis(30))).unwrap(), None);
 }
 

@@ -23,8 +23,8 @@ use std::process::Command;
 use coldstore::verify::{VerifyOptions, verify_column};
 use coldstore::write::copy::{self, MARK};
 use coldstore::{
-    ArchiveWriter, ArchiveWriterOptions, Column, Compression, Error, Reader, Result, Slot, Writer,
-    WriterOptions,
+    ArchiveWriter, ArchiveWriterOptions, Column, Compression, Error, MappedReader, Result, Slot,
+    Writer, WriterOptions,
 };
 use rustix::fs::{FallocateFlags, fallocate, syncfs};
 use rustix::io::Errno;
@@ -95,7 +95,7 @@ fn large_value() -> Vec<u8> {
 
 type Content = BTreeMap<u64, Vec<u8>>;
 
-fn content(reader: &Reader) -> Content {
+fn content(reader: &MappedReader) -> Content {
     scan(&reader.refresh().unwrap(), ..).into_iter().collect()
 }
 

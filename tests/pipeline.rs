@@ -33,7 +33,7 @@ fn writer(directory: &Path, column: Column, backfill: bool) -> Writer {
 fn view(directory: &Path) -> View {
     // SAFETY: the directory is this test's own.
     #[allow(unsafe_code)]
-    unsafe { Reader::open(directory, ReaderOptions::default()) }.unwrap().view()
+    unsafe { Reader::open_mapped(directory, ReaderOptions::default()) }.unwrap().view()
 }
 
 fn shown(directory: &Path) -> BTreeMap<u64, Vec<u8>> {

@@ -46,7 +46,7 @@ fn write_at(path: &Path, bytes: &[u8], offset: u64) {
 
 fn view(directory: &Path) -> View {
     // SAFETY: the directory is this test's own, and nobody cuts its files.
-    unsafe { Reader::open(directory, ReaderOptions::default()) }.unwrap().view()
+    unsafe { Reader::open_mapped(directory, ReaderOptions::default()) }.unwrap().view()
 }
 
 fn values(directory: &Path) -> BTreeMap<u64, Vec<u8>> {

@@ -232,7 +232,7 @@ fn a_rewind_that_is_killed_at_any_step_is_all_or_is_finished_by_the_next_writer(
         archive(&root, &SLOTS);
         // A live reader, of which one file is mapped.
         let readers = COLUMNS.map(|column| reader(&root.join(column.dir_name())));
-        let views = readers.each_ref().map(coldstore::Reader::view);
+        let views = readers.each_ref().map(coldstore::MappedReader::view);
         for view in &views {
             assert_eq!(view.get(Slot(9005)).unwrap().unwrap(), root_of(9005));
         }

@@ -142,7 +142,7 @@ fn views_keep_what_they_have_mapped_and_the_rest_is_replaced() {
 }
 
 /// A reader that has mapped the current file alone.
-fn reader_of_all(dir: &Path) -> coldstore::Reader {
+fn reader_of_all(dir: &Path) -> coldstore::MappedReader {
     try_reader_with(dir, ReaderOptions::default()).unwrap()
 }
 

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use coldstore::{
-    Compression, Error, Follower, OwnedRecord, Reader, ReaderOptions, Slot, View, Writer,
+    Compression, Error, Follower, MappedReader, OwnedRecord, ReaderOptions, Slot, View, Writer,
     WriterOptions,
 };
 use support::{Choices, HANG, bytes_from, reader, scan, scratch, spec, writers_reader};
@@ -40,11 +40,12 @@ fn handles_go_where_they_are_needed() {
     fn send<T: Send>() {}
     fn send_sync_clone<T: Send + Sync + Clone + 'static>() {}
     fn send_static<T: Send + 'static>() {}
-    send_sync_clone::<Reader>();
+    send_sync_clone::<MappedReader>();
     send_sync_clone::<View>();
     send_static::<OwnedRecord>();
     send_static::<Writer>();
     send::<Follower>();
+    send::<Follower<View>>();
 }
 
 /// The n-th sequential batch: sixteen slots with gaps, now and then over a file boundary.

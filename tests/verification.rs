@@ -18,8 +18,8 @@ use coldstore::verify::{
     Finding, Severity, Summary, VerifyOptions, verify_column, verify_column_on,
 };
 use coldstore::{
-    Checksums, Column, ColumnSpec, Compression, CorruptItem, FileId, Slot, Unmapped, Writer,
-    WriterOptions,
+    Checksums, Column, ColumnSpec, Compression, CorruptItem, FileId, PreadView, ReaderOptions,
+    Slot, Writer, WriterOptions,
 };
 use tempfile::TempDir;
 
@@ -63,6 +63,9 @@ fn column(spec: ColumnSpec, backfill: bool, checksums: Checksums) -> TempDir {
 
 // ---------------------------------------------------------------- what cannot be read
 
+/// The unit of the page cache.
+const PAGE: u64 = 4096;
+
 /// A medium on which some bytes of a file cannot be read.
 #[derive(Debug)]
 struct BadSectors {
@@ -72,11 +75,13 @@ struct BadSectors {
 }
 
 impl Pread for BadSectors {
-    /// As the system: what lies before the bad bytes is given out, then the call fails.
+    /// As the system: returns the bytes before the bad pages, then fails.
     fn pread(&self, path: &Path, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut byte_len = buffer.len();
-        if path.ends_with(self.name) && offset < self.bytes.end {
-            let before = usize::try_from(self.bytes.start.saturating_sub(offset)).unwrap();
+        let (start, end) = (self.bytes.start / PAGE * PAGE, self.bytes.end);
+        let end = end.checked_next_multiple_of(PAGE).unwrap_or(end);
+        if path.ends_with(self.name) && offset < end {
+            let before = usize::try_from(start.saturating_sub(offset)).unwrap();
             if before == 0 {
                 return Err(io::Error::from_raw_os_error(self.error));
             }
@@ -175,9 +180,9 @@ fn slots_whose_entry_or_root_cannot_be_read_are_unreadable_and_the_others_are_sh
     open(&blocks, Column::Blocks).put_batch(&even).unwrap();
     let view = |dir: &TempDir, name, bytes, error| {
         let medium = Arc::new(BadSectors { name, bytes, error });
-        Unmapped::open_on(medium, dir.path(), None).unwrap()
+        PreadView::open_on(medium, dir.path(), ReaderOptions::default()).unwrap()
     };
-    let states = |blocks: &Unmapped, roots: &Unmapped| {
+    let states = |blocks: &PreadView, roots: &PreadView| {
         let expected = Expected::of(Column::Blocks, blocks, Some(roots), None).unwrap();
         slots_of_file(blocks, FileId(0), &expected).unwrap()
     };

@@ -4,7 +4,9 @@
 use std::fs::File;
 use std::path::Path;
 
-use coldstore::{Column, Reader, ReaderOptions, SLOTS_PER_FILE, Slot, Writer, WriterOptions};
+use coldstore::{
+    Column, MappedReader, Reader, ReaderOptions, SLOTS_PER_FILE, Slot, Writer, WriterOptions,
+};
 use memmap2::{Mmap, MmapOptions};
 
 /// xorshift64*: the same numbers in every run.
@@ -59,13 +61,13 @@ pub fn write_sparse(directory: &Path, files: u64) {
     }
 }
 
-pub fn open(directory: &Path) -> Reader {
+pub fn open(directory: &Path) -> MappedReader {
     open_with(directory, ReaderOptions::default())
 }
 
-pub fn open_with(directory: &Path, options: ReaderOptions) -> Reader {
+pub fn open_with(directory: &Path, options: ReaderOptions) -> MappedReader {
     // SAFETY: the directory is this bench's own, and nobody else writes there.
-    unsafe { Reader::open(directory, options) }.unwrap()
+    unsafe { Reader::open_mapped(directory, options) }.unwrap()
 }
 
 pub fn map(file: &File) -> Mmap {

@@ -13,7 +13,7 @@ use crate::files::pread::is_of_the_process;
 use crate::format::names::{self, SlotFile};
 use crate::manifest::{self, Intent, Manifest, StatesPolicy};
 use crate::occupancy::lowest_slot;
-use crate::read::{Look as _, Unmapped};
+use crate::read::{PreadView, Reader, ReaderOptions, Snapshot as _};
 use crate::slot::{SLOTS_PER_FILE, Slot};
 use crate::verify::Severity;
 use crate::write::copy;
@@ -223,9 +223,10 @@ impl Check<'_> {
 
     /// A view of a column, read with `pread`: a bad sector in a map would end the process. `None` if the
     /// column is missing or damaged; verification reports the damage.
-    fn view(&self, column: Column) -> Result<Option<Unmapped>> {
-        let opened = Unmapped::open(self.root.join(column.dir_name()), Some(column.spec()));
-        Error::if_sound(opened)
+    fn view(&self, column: Column) -> Result<Option<PreadView>> {
+        let options = ReaderOptions::default().expect(column.spec());
+        let opened = Reader::open(self.root.join(column.dir_name()), options);
+        Error::if_sound(opened.map(|reader| reader.view()))
     }
 
     /// Finds columns that are behind the manifest.

@@ -7,6 +7,6 @@ mod record;
 mod write;
 
 pub use self::pipeline::ArchivePipeline;
-pub use self::read::Archive;
+pub use self::read::{Archive, MappedArchive};
 pub use self::record::record;
 pub use self::write::{ArchiveWriter, ArchiveWriterOptions};

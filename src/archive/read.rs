@@ -5,31 +5,58 @@ use std::path::{Path, PathBuf};
 use super::check;
 use crate::column::Column;
 use crate::error::{Error, Result};
-use crate::read::{Reader, ReaderOptions};
-use crate::sync::{Mutex, OnceLock, PoisonError};
+use crate::files::pread::OsPread;
+use crate::read::{PreadView, Reader, ReaderOptions, Taken, View};
+use crate::sync::{Arc, Mutex, OnceLock, PoisonError};
 use crate::write::copy;
 
+/// Maximum number of attempts of [`Archive::views`] to take views between two commits.
+const MAX_ATTEMPTS: usize = 1000;
+
 /// An archive, open for reading. Creates nothing; each column is opened on first use.
+///
+/// Every column commits on its own. Views of two columns that are taken one after the other may be of
+/// different commits: a block may be there without its root. [`Self::views`] takes them at one instant.
 #[derive(Debug)]
-pub struct Archive {
+pub struct Archive<S = PreadView> {
     root: PathBuf,
     options: ReaderOptions,
-    columns: [OnceLock<Reader>; Column::ALL.len()],
+    columns: [OnceLock<Reader<S>>; Column::ALL.len()],
     /// Held while a column is opened, so that it is opened only once.
     opening: Mutex<()>,
 }
 
+/// An archive whose columns are mapped; opened by [`Archive::open_mapped`].
+pub type MappedArchive = Archive<View>;
+
 impl Archive {
-    /// Opens the archive in the directory `root`. Columns may be missing.
+    /// Opens the archive in the directory `root`, whose columns are read with `pread`
+    /// ([`Reader::open`]). Columns may be missing.
     ///
     /// # Errors
     /// [`Error::Io`] if there is no such directory; [`Error::UnfinishedCopy`].
+    pub fn open(root: impl AsRef<Path>, options: ReaderOptions) -> Result<Self> {
+        Self::open_as(root.as_ref(), options)
+    }
+
+    /// As [`Self::open`], with columns that are mapped ([`Reader::open_mapped`]).
+    ///
+    /// # Errors
+    /// As [`Self::open`].
     ///
     /// # Safety
-    /// As [`Reader::open`], for every column of the archive.
-    #[expect(unsafe_code, reason = "passes the contract of Reader::open on")]
-    pub unsafe fn open(root: impl AsRef<Path>, options: ReaderOptions) -> Result<Self> {
-        let root = root.as_ref();
+    /// As [`Reader::open_mapped`], for every column of the archive.
+    #[expect(unsafe_code, reason = "passes the contract of Reader::open_mapped on")]
+    pub unsafe fn open_mapped(
+        root: impl AsRef<Path>,
+        options: ReaderOptions,
+    ) -> Result<MappedArchive> {
+        MappedArchive::open_as(root.as_ref(), options)
+    }
+}
+
+impl<S: Taken> Archive<S> {
+    fn open_as(root: &Path, options: ReaderOptions) -> Result<Self> {
         let found =
             std::fs::metadata(root).map_err(|error| Error::io(root, "open the archive", error))?;
         if !found.is_dir() {
@@ -51,7 +78,7 @@ impl Archive {
     ///
     /// # Errors
     /// [`Error::NoSuchColumn`] if the archive does not have it; as [`Reader::open`].
-    pub fn column(&self, column: Column) -> Result<&Reader> {
+    pub fn column(&self, column: Column) -> Result<&Reader<S>> {
         let cell = &self.columns[column.index()];
         if let Some(reader) = cell.get() {
             return Ok(reader);
@@ -61,7 +88,8 @@ impl Archive {
             return Ok(reader);
         }
         let path = self.root.join(column.dir_name());
-        let reader = Reader::open_mapped(&path, self.options.expect(column.spec()))?;
+        let options = self.options.expect(column.spec());
+        let reader = Reader::open_as(Arc::new(OsPread), &path, options)?;
         Ok(cell.get_or_init(|| reader))
     }
 
@@ -69,12 +97,40 @@ impl Archive {
     ///
     /// # Errors
     /// As [`Reader::open`].
-    pub fn column_if_there(&self, column: Column) -> Result<Option<&Reader>> {
+    pub fn column_if_there(&self, column: Column) -> Result<Option<&Reader<S>>> {
         match self.column(column) {
             Ok(reader) => Ok(Some(reader)),
             Err(Error::NoSuchColumn { .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Views of several columns, as they all were at one instant: the latest commit of each, with no
+    /// commit to any of them between the first view and the last. In the order of `columns`.
+    ///
+    /// # Errors
+    /// As [`Self::column`] and [`Reader::refresh`]; [`Error::Io`] of the kind `TimedOut` if commits come so
+    /// fast that there is no such instant in 1000 attempts.
+    pub fn views<const N: usize>(&self, columns: [Column; N]) -> Result<[S; N]> {
+        let mut readers = Vec::with_capacity(N);
+        for column in columns {
+            readers.push(self.column(column)?);
+        }
+        for _ in 0..MAX_ATTEMPTS {
+            // 1. Take all views.
+            let views = readers.iter().map(|reader| reader.refresh());
+            let views = views.collect::<Result<Vec<S>>>()?;
+            // 2. If each is still the latest, all of them were at this point.
+            let mut is_one_instant = true;
+            for view in &views {
+                is_one_instant &= view.commit().is_latest()?;
+            }
+            if is_one_instant {
+                return Ok(views.try_into().unwrap_or_else(|_| unreachable!("one of each column")));
+            }
+        }
+        let source = std::io::ErrorKind::TimedOut.into();
+        Err(Error::io(&self.root, "take views of several columns between two commits", source))
     }
 
     /// The columns that the archive has.

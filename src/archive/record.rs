@@ -9,7 +9,7 @@ use crate::files::disk::{Disk as _, OsDisk};
 use crate::format::ssz::{STATE_HEAD_BYTES, StateHead};
 use crate::manifest::{Manifest, StatesPolicy};
 use crate::occupancy::lowest_slot;
-use crate::read::{Reader, ReaderOptions};
+use crate::read::{Reader, ReaderOptions, Snapshot as _};
 use crate::slot::{SLOTS_PER_FILE, Slot};
 use crate::sync::atomic::{AtomicBool, Ordering};
 
@@ -124,7 +124,7 @@ pub(super) fn rebuilt(root: &Path) -> Result<Option<Manifest>> {
     }
     raise(&mut manifest, found);
     let view = |column: Column| {
-        let opened = Reader::open_mapped(&root.join(column.dir_name()), ReaderOptions::default());
+        let opened = Reader::open(root.join(column.dir_name()), ReaderOptions::default());
         Error::if_sound(opened.map(|reader| reader.view()))
     };
     let mut lowest = Vec::new();
@@ -135,10 +135,12 @@ pub(super) fn rebuilt(root: &Path) -> Result<Option<Manifest>> {
     }
     manifest.first_slot = lowest.into_iter().min();
     if let Some(states) = view(Column::StateSnapshots)?
-        && let Some(Some(record)) = Error::if_sound(states.at_or_after(Slot(0)))?
+        && let Some(Some(first)) = Error::if_sound(states.first_from(Slot(0)))?
     {
-        let head = record.stored().get(..STATE_HEAD_BYTES).map(StateHead::parse);
-        let head = head.and_then(Result::ok).filter(|head| head.slot == record.slot());
+        let mut head = Vec::new();
+        let read = states.get_range_into(first, 0..STATE_HEAD_BYTES as u64, &mut head);
+        Error::if_sound(read)?;
+        let head = StateHead::parse(&head).ok().filter(|head| head.slot == first);
         manifest.genesis_validators_root = head.map(|head| head.genesis_validators_root);
     }
     tracing::warn!(

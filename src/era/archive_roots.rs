@@ -9,7 +9,7 @@ use super::verified_era::VerifiedEra;
 use crate::column::Column;
 use crate::error::Result;
 use crate::format::ssz::{STATE_HEAD_BYTES, StateHead};
-use crate::read::{Reader, ReaderOptions, View};
+use crate::read::{MappedReader, ReaderOptions, View};
 use crate::slot::Slot;
 use crate::write::Writer;
 
@@ -18,7 +18,7 @@ pub(super) fn view_of(writer: &Writer) -> Result<Option<View>> {
     if writer.is_to_be_created() {
         return Ok(None);
     }
-    let reader = Reader::open_mapped(writer.directory(), ReaderOptions::default())?;
+    let reader = MappedReader::open_trusted(writer.directory(), ReaderOptions::default())?;
     Ok(Some(reader.view()))
 }
 

@@ -246,7 +246,7 @@ impl<'a> EraExport<'a> {
             let Some(record) = self.columns.blocks.record(slot).map_err(refused)? else {
                 return Err(ExportError::NoBlock { era, slot });
             };
-            record.read_into(&mut value).map_err(refused)?;
+            record.value_into(&mut value).map_err(refused)?;
             self.check_block(slot, &value)?;
             match ExecutionPayload::of_block(&value) {
                 ExecutionPayload::None | ExecutionPayload::Whole => {}

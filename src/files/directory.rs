@@ -44,7 +44,7 @@ impl From<rustix::fs::Stat> for FileStatus {
 /// A conf that was read, with its file held open. An open file's inode is not reused, so the conf was
 /// replaced if and only if its name leads to another inode.
 #[derive(Debug)]
-pub(crate) struct OpenConf {
+pub struct OpenConf {
     pub(crate) conf: Conf,
     inode: Inode,
     /// Keeps the inode from being reused. `Some` until this is dropped.

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,20 @@ pub trait Pread: fmt::Debug + Send + Sync {
     /// # Errors
     /// As `pread(2)`.
     fn pread(&self, path: &Path, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// As [`Self::pread`], into two buffers, one after the other. May fill the first alone.
+    ///
+    /// # Errors
+    /// As `preadv(2)`.
+    fn preadv(
+        &self,
+        path: &Path,
+        file: &File,
+        [first, second]: [&mut [u8]; 2],
+        offset: u64,
+    ) -> io::Result<usize> {
+        self.pread(path, file, if first.is_empty() { second } else { first }, offset)
+    }
 }
 
 /// The operating system's `pread`.
@@ -30,6 +44,64 @@ impl Pread for OsPread {
     fn pread(&self, _: &Path, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         file.read_at(buffer, offset)
     }
+
+    fn preadv(
+        &self,
+        _: &Path,
+        file: &File,
+        [first, second]: [&mut [u8]; 2],
+        offset: u64,
+    ) -> io::Result<usize> {
+        let mut buffers = [IoSliceMut::new(first), IoSliceMut::new(second)];
+        Ok(rustix::io::preadv(file, &mut buffers, offset)?)
+    }
+}
+
+/// Reads at least `least` bytes from `offset` into two buffers, one after the other. Returns how many.
+pub(crate) fn read_exact(
+    pread: &dyn Pread,
+    (path, file): (&Path, &File),
+    offset: u64,
+    (first, second): (&mut [u8], &mut [u8]),
+    least: usize,
+) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < least {
+        let split = filled.min(first.len());
+        let buffers = [&mut first[split..], &mut second[filled - split..]];
+        match pread.preadv(path, file, buffers, offset.saturating_add(filled as u64)) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// What the kernel is told about a file; only Linux listens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Advice {
+    Random,
+    WillNeed,
+}
+
+/// Advises the kernel on these bytes of a file. Errors are only logged, since reads do not depend on advice.
+pub(crate) fn advise(file: &File, bytes: Range<u64>, advice: Advice) {
+    #[cfg(target_os = "linux")]
+    {
+        let advice = match advice {
+            Advice::Random => rustix::fs::Advice::Random,
+            Advice::WillNeed => rustix::fs::Advice::WillNeed,
+        };
+        let byte_len = Some(bytes.end - bytes.start).filter(|_| bytes.end != u64::MAX);
+        let byte_len = byte_len.and_then(std::num::NonZeroU64::new);
+        if let Err(error) = rustix::fs::fadvise(file, bytes.start, byte_len, advice) {
+            tracing::debug!(%error, "advice on a file was refused");
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, bytes, advice);
 }
 
 /// Bytes that are read at a time.
@@ -83,8 +155,19 @@ impl PreadFile {
         )
     }
 
-    pub(crate) fn into_unreadable(self) -> Vec<Unreadable> {
-        self.unreadable
+    /// Reads everything up to the bound. Unreadable parts are zeros, and listed.
+    ///
+    /// # Errors
+    /// As [`Self::piece`].
+    pub(crate) fn read_all(mut self) -> Result<(Vec<u8>, Vec<Unreadable>)> {
+        let mut bytes = Vec::new();
+        while (bytes.len() as u64) < self.bound {
+            match self.piece(bytes.len() as u64, self.bound)? {
+                Ok(piece) => bytes.extend_from_slice(piece),
+                Err(end) => bytes.resize(usize::try_from(end).unwrap_or(usize::MAX), 0),
+            }
+        }
+        Ok((bytes, self.unreadable))
     }
 
     /// Reads some bytes from `offset`, up to `end` and the bound at most. The inner `Err` has the offset at

@@ -1,5 +1,7 @@
 //! e2store records: `type[2] | length u32 | reserved 00 00 | payload[length]`.
 
+use std::ops::Range;
+
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -109,6 +111,21 @@ impl RecordTag {
             let payload_offset = offset.saturating_add(HEADER_BYTES);
             RecordFault::PayloadPastBound(payload_offset.saturating_add(length as u64))
         })
+    }
+
+    /// The offsets of the payload of the record at `offset`, by its header.
+    ///
+    /// # Errors
+    /// As [`Self::payload`].
+    pub fn span(self, offset: u64, header: [u8; 8], bound: u64) -> Result<Range<u64>, RecordFault> {
+        if offset < FIRST_RECORD_OFFSET {
+            return Err(RecordFault::InVersionRecord);
+        }
+        let start = offset.checked_add(HEADER_BYTES).filter(|start| *start <= bound);
+        let start = start.ok_or(RecordFault::HeaderPastBound)?;
+        let length = self.payload_bytes(header).ok_or(RecordFault::Header(header))?;
+        let end = start.saturating_add(length as u64);
+        if end <= bound { Ok(start..end) } else { Err(RecordFault::PayloadPastBound(end)) }
     }
 
     /// The payload length in a header; `None` if the header is not of this type.

@@ -11,7 +11,7 @@ use std::collections::{HashMap, VecDeque};
 use crate::error::{Error, Result};
 use crate::files::watch::Changes;
 use crate::format::names;
-use crate::read::view::View;
+use crate::read::snapshot::Taken;
 use crate::slot::{FileId, Slot};
 
 #[derive(Debug)]
@@ -30,13 +30,13 @@ pub(super) struct BackfillCursor {
 
 impl BackfillCursor {
     /// A cursor for a forward scan that begins at `from` in this view.
-    pub(super) fn new(view: &View, lowest: Slot, from: Slot) -> Result<Self> {
+    pub(super) fn new(view: &impl Taken, lowest: Slot, from: Slot) -> Result<Self> {
         let mut shown = HashMap::new();
         for file_id in files_up_to(view, Some(from))? {
             if file_id == from.file_id() {
-                shown.insert(file_id, view.file(file_id)?.bound());
-            } else if file_id >= lowest.file_id() {
                 shown.insert(file_id, view.bound(file_id)?);
+            } else if file_id >= lowest.file_id() {
+                shown.insert(file_id, view.committed_len(file_id)?);
             }
         }
         let (changed, pending) = (VecDeque::new(), VecDeque::new());
@@ -49,14 +49,14 @@ impl BackfillCursor {
     }
 
     /// Records that the forward scan has advanced from `from` to `next` in this view.
-    pub(super) fn pass(&mut self, view: &View, from: Slot, next: Option<Slot>) -> Result<()> {
+    pub(super) fn pass(&mut self, view: &impl Taken, from: Slot, next: Option<Slot>) -> Result<()> {
         if next.map(Slot::file_id) == Some(from.file_id()) {
             return Ok(());
         }
         for file_id in files_up_to(view, next)?.filter(|file_id| *file_id > from.file_id()) {
             // An unreadable file was reported by the scan; nothing of it was shown.
-            if let Ok(map) = view.file(file_id) {
-                self.shown.insert(file_id, map.bound());
+            if let Ok(bound) = view.bound(file_id) {
+                self.shown.insert(file_id, bound);
             }
         }
         Ok(())
@@ -66,7 +66,7 @@ impl BackfillCursor {
     /// has changed since the last call.
     pub(super) fn look(
         &mut self,
-        view: &View,
+        view: &impl Taken,
         next: Option<Slot>,
         changes: Changes,
         moved: bool,
@@ -80,7 +80,7 @@ impl BackfillCursor {
         }
         if moved && std::mem::take(&mut self.incomplete) {
             for file_id in files_up_to(view, next)? {
-                if view.bound(file_id)? != self.shown.get(&file_id).copied().unwrap_or(0) {
+                if view.committed_len(file_id)? != self.shown.get(&file_id).copied().unwrap_or(0) {
                     self.add([file_id]);
                 }
             }
@@ -117,12 +117,13 @@ impl BackfillCursor {
 
     /// Queues the new slots of one file. Returns true if the file is longer than its bound, because a
     /// commit is in flight.
-    fn queue(&mut self, view: &View, file_id: FileId, next: Option<Slot>) -> Result<bool> {
-        let map = view.file(file_id)?;
-        let old = self.shown.insert(file_id, map.bound()).unwrap_or(0).max(1);
-        if old < map.bound() {
-            let mut filled: Vec<(u64, Slot)> = view
-                .entries(file_id)?
+    fn queue(&mut self, view: &impl Taken, file_id: FileId, next: Option<Slot>) -> Result<bool> {
+        let bound = view.bound(file_id)?;
+        let old = self.shown.insert(file_id, bound).unwrap_or(0).max(1);
+        if let Some(highest) = view.conf().highest.filter(|_| old < bound) {
+            let table = view.table(file_id)?;
+            let mut filled: Vec<(u64, Slot)> = table
+                .records(file_id, highest)
                 .filter(|(_, entry)| *entry >= old)
                 .filter(|(slot, _)| *slot >= self.lowest && next.is_none_or(|next| *slot < next))
                 .map(|(slot, entry)| (entry, slot))
@@ -130,13 +131,13 @@ impl BackfillCursor {
             filled.sort_unstable();
             self.pending.extend(filled.into_iter().map(|(_, slot)| slot));
         }
-        let status = view.files().directory.status(&names::data_file(file_id))?;
-        Ok(status.is_some_and(|status| status.byte_len > map.bound()))
+        let status = view.commit().files.directory.status(&names::data_file(file_id))?;
+        Ok(status.is_some_and(|status| status.byte_len > bound))
     }
 }
 
 /// The committed files with slots up to `slot`; all committed files if it is `None`.
-fn files_up_to(view: &View, slot: Option<Slot>) -> Result<impl Iterator<Item = FileId>> {
+fn files_up_to(view: &impl Taken, slot: Option<Slot>) -> Result<impl Iterator<Item = FileId>> {
     let current = view.conf().current_file();
     let last = current.map(|current| slot.map_or(current, |slot| current.min(slot.file_id())));
     Ok(view.file_ids()?.into_iter().filter(move |file_id| Some(*file_id) <= last))

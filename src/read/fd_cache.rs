@@ -1,65 +1,109 @@
 //! A cache of open files.
 
 use std::fs::File;
+use std::ops::Range;
+use std::path::PathBuf;
 
 use crate::error::Result;
+use crate::files::directory::{Directory, FileStatus, Inode};
+use crate::files::pread::{Advice, advise};
+use crate::format::names::SlotFile;
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Maximum number of open files in a cache. File descriptors are scarce, and opening a file costs a
 /// hundredth of a read from the medium.
-const MAX_FILES: usize = 32;
+const MAX_FILES: usize = 64;
 
-/// The most recently used files, in order of use, the latest last.
+/// Bytes of one request for readahead. The kernel cuts a longer one at its readahead setting, which
+/// is 128 KiB by default.
+const REQUEST_BYTES: u64 = 128 << 10;
+
+/// A file of a column, open for `pread`.
 #[derive(Debug)]
-pub(super) struct FdCache<K>(Mutex<Vec<(K, Arc<File>)>>);
+pub(super) struct OpenFile {
+    pub(super) path: PathBuf,
+    pub(super) file: File,
+    pub(super) inode: Inode,
+    pub(super) byte_len: u64,
+}
 
-impl<K> Default for FdCache<K> {
-    fn default() -> Self {
-        Self(Mutex::default())
+impl OpenFile {
+    pub(super) fn status(&self) -> FileStatus {
+        FileStatus { inode: self.inode, byte_len: self.byte_len }
+    }
+
+    /// Prefetches exactly these bytes in the background.
+    pub(super) fn prefetch(&self, bytes: Range<u64>) {
+        let mut start = bytes.start;
+        while start < bytes.end {
+            let end = start.saturating_add(REQUEST_BYTES).min(bytes.end);
+            advise(&self.file, start..end, Advice::WillNeed);
+            start = end;
+        }
     }
 }
 
-impl<K: Copy + PartialEq> FdCache<K> {
-    pub(super) fn get(&self, key: K) -> Option<Arc<File>> {
+/// The most recently used files of a column, in order of use, the latest last.
+#[derive(Debug, Default)]
+pub(super) struct FdCache(Mutex<Vec<(SlotFile, Arc<OpenFile>)>>);
+
+impl FdCache {
+    pub(super) fn get(&self, name: SlotFile) -> Option<Arc<OpenFile>> {
         let mut files = self.files();
-        let at = files.iter().rposition(|(held, _)| *held == key)?;
+        let at = files.iter().rposition(|(held, _)| *held == name)?;
         files[at..].rotate_left(1);
         files.last().map(|(_, file)| Arc::clone(file))
     }
 
-    /// Returns the cached file of a key, or opens it with `open`.
+    /// Returns the file with this inode, from the cache or opened by its name; `None` if the name leads to
+    /// another file.
     pub(super) fn get_or_open(
         &self,
-        key: K,
-        open: impl FnOnce() -> Result<Option<File>>,
-    ) -> Result<Option<Arc<File>>> {
-        if let Some(file) = self.get(key) {
-            return Ok(Some(file));
-        }
-        Ok(open()?.map(|file| self.put(key, file)))
+        directory: &Directory,
+        name: SlotFile,
+        inode: Inode,
+    ) -> Result<Option<Arc<OpenFile>>> {
+        let held = self.get(name).filter(|file| file.inode == inode);
+        let found = if held.is_some() { held } else { self.open(directory, name)? };
+        Ok(found.filter(|file| file.inode == inode))
     }
 
-    /// Inserts a file, replacing the one cached for this key.
-    pub(super) fn put(&self, key: K, file: File) -> Arc<File> {
+    /// Opens a file and caches it; `None` if there is no such file.
+    pub(super) fn open(
+        &self,
+        directory: &Directory,
+        name: SlotFile,
+    ) -> Result<Option<Arc<OpenFile>>> {
+        let Some(file) = directory.open_file(&name.name())? else { return Ok(None) };
+        let status = directory.open_status(&name.name(), &file)?;
+        // Point reads need no readahead.
+        advise(&file, 0..u64::MAX, Advice::Random);
+        let path = directory.file_path(&name.name());
+        let FileStatus { inode, byte_len } = status;
+        Ok(Some(self.put(name, OpenFile { path, file, inode, byte_len })))
+    }
+
+    /// Inserts a file, replacing the one cached under this name.
+    pub(super) fn put(&self, name: SlotFile, file: OpenFile) -> Arc<OpenFile> {
         let file = Arc::new(file);
-        self.remove(key);
+        self.remove(name);
         let mut files = self.files();
         if files.len() >= MAX_FILES {
             files.remove(0);
         }
-        files.push((key, Arc::clone(&file)));
+        files.push((name, Arc::clone(&file)));
         file
     }
 
-    /// Removes the file of a key. Returns whether there was one.
-    pub(super) fn remove(&self, key: K) -> bool {
+    /// Removes a file. Returns whether it was cached.
+    pub(super) fn remove(&self, name: SlotFile) -> bool {
         let mut files = self.files();
         let before = files.len();
-        files.retain(|(held, _)| *held != key);
+        files.retain(|(held, _)| *held != name);
         files.len() < before
     }
 
-    fn files(&self) -> MutexGuard<'_, Vec<(K, Arc<File>)>> {
+    fn files(&self) -> MutexGuard<'_, Vec<(SlotFile, Arc<OpenFile>)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

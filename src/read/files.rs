@@ -4,13 +4,16 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use memmap2::Advice;
 
 use crate::error::{CorruptItem, Error, Result};
-use crate::files::directory::{Directory, FileStatus, Inode, OpenConf};
+use crate::files::directory::{Directory, FileStatus, OpenConf};
 use crate::files::map::{MappedData, MappedTable, SlotMap};
+use crate::files::pread::Pread;
 use crate::files::watch::{Changes, Watch};
 use crate::format::conf::Conf;
 use crate::format::conf_check;
@@ -22,7 +25,6 @@ use crate::format::offsets::{OffsetTable, TABLE_BYTES, entry_offset};
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordFault, RecordTag};
 use crate::read::fd_cache::FdCache;
 use crate::read::options::Access;
-use crate::read::sums::SumFiles;
 use crate::slot::{FileId, Slot};
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -39,8 +41,9 @@ pub(crate) struct Files {
     pub(crate) directory: Directory,
     access: Access,
     changes: Mutex<ChangeLog>,
-    descriptors: FdCache<Inode>,
-    pub(super) sums: SumFiles,
+    pub(super) pread: Arc<dyn Pread>,
+    /// Files open for `pread`.
+    pub(super) open: FdCache,
 }
 
 /// Tracks which files change from one snapshot to the next. Locked while a map is put into a
@@ -62,6 +65,13 @@ pub(super) struct OpenFiles {
     pub(super) offsets: Option<(File, FileStatus)>,
 }
 
+impl OpenFiles {
+    /// Of the data file, and of the offset file.
+    pub(super) fn statuses(&self) -> [Option<FileStatus>; 2] {
+        [&self.data, &self.offsets].map(|file| file.as_ref().map(|(_, status)| *status))
+    }
+}
+
 /// The map of a file, as established for a snapshot.
 pub(super) struct Found {
     pub(super) map: SlotMap,
@@ -71,9 +81,9 @@ pub(super) struct Found {
 }
 
 impl Files {
-    pub(super) fn new(directory: Directory, access: Access) -> Self {
-        let (changes, descriptors) = (Mutex::default(), FdCache::default());
-        Self { directory, access, changes, descriptors, sums: SumFiles::default() }
+    pub(super) fn new(directory: Directory, pread: Arc<dyn Pread>, access: Access) -> Self {
+        let (changes, open) = (Mutex::default(), FdCache::default());
+        Self { directory, pread, access, changes, open }
     }
 
     /// Returns the sealed files that may have changed since the last call; `None` if any may have.
@@ -96,25 +106,6 @@ impl Files {
 
     pub(super) fn changes(&self) -> MutexGuard<'_, ChangeLog> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Opens the mapped data file for `pread`; `None` if it cannot be opened, or its name now leads to
-    /// another file. The caller then reads from the map.
-    pub(super) fn descriptor(&self, file_id: FileId, map: &SlotMap) -> Option<Arc<File>> {
-        let (inode, name) = (map.data_inode()?, names::data_file(file_id));
-        let open = || {
-            let Some(file) = self.directory.open_file(&name)? else { return Ok(None) };
-            let is_mapped = self.directory.open_status(&name, &file)?.inode == inode;
-            #[cfg(target_os = "linux")]
-            if let Err(error) = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random) {
-                tracing::debug!(%error, "advice on a file was refused");
-            }
-            Ok(is_mapped.then_some(file))
-        };
-        self.descriptors.get_or_open(inode, open).unwrap_or_else(|error| {
-            tracing::debug!(%error, "a mapped file could not be opened");
-            None
-        })
     }
 
     /// The map of a file for a snapshot of `seen`: the map of an earlier snapshot if it is still valid,
@@ -173,11 +164,11 @@ impl Files {
             return Ok(Found { map: SlotMap::absent(), is_named_by_later: false });
         }
         self.settled(|before| {
-            let files = self.open(file_id)?;
+            let files = self.open_files(file_id)?;
             let (bound, is_named) = match named {
                 Some(bound) => (bound, true),
                 None if !self.directory.is_latest(before)? => return Ok(None),
-                None => sealed_bound(&before.conf, file_id, files.data.as_ref().map(|data| data.1)),
+                None => sealed_bound(&before.conf, file_id, files.statuses()[0]),
             };
             let map = self.map_files(&seen.conf, file_id, &files, bound, is_named)?;
             Ok(Some(Found { map, is_named_by_later: is_named && named.is_none() }))
@@ -221,7 +212,7 @@ impl Files {
         Err(Error::io(path, "read a conf that is not replaced at once", source))
     }
 
-    pub(super) fn open(&self, file_id: FileId) -> Result<OpenFiles> {
+    pub(super) fn open_files(&self, file_id: FileId) -> Result<OpenFiles> {
         let open = |name: String| -> Result<Option<(File, FileStatus)>> {
             let Some(file) = self.directory.open_file(&name)? else {
                 return Ok(None);
@@ -242,7 +233,7 @@ impl Files {
         bound: u64,
         is_named: bool,
     ) -> Result<SlotMap> {
-        self.check_lengths(file_id, files, bound)?;
+        self.check_lengths(file_id, files.statuses(), bound)?;
         let data = match &files.data {
             Some(file) if bound > 0 => self.map_data(file_id, file, bound, is_named)?,
             _ => MappedData::nothing(),
@@ -266,20 +257,20 @@ impl Files {
     pub(super) fn check_lengths(
         &self,
         file_id: FileId,
-        files: &OpenFiles,
+        [data, offsets]: [Option<FileStatus>; 2],
         bound: u64,
     ) -> Result<()> {
         let data_path = self.data_path(file_id);
-        match &files.data {
-            Some((_, status)) if status.byte_len < bound => {
+        match data {
+            Some(status) if status.byte_len < bound => {
                 return Err(data_file_too_short(data_path, status.byte_len, bound));
             }
             None if bound > 0 => return Err(missing(data_path, "data file", bound)),
             _ => {}
         }
         let path = self.offset_path(file_id);
-        match &files.offsets {
-            Some((_, status)) if status.byte_len > TABLE_BYTES as u64 => {
+        match offsets {
+            Some(status) if status.byte_len > TABLE_BYTES as u64 => {
                 Err(offset_file_too_long(path, status.byte_len))
             }
             None if bound > FIRST_RECORD_OFFSET => Err(missing(path, "offset file", bound)),
@@ -409,6 +400,28 @@ impl Files {
         let path = self.data_path(slot.file_id());
         let (at, found) = (entry.saturating_add(HEADER_BYTES), format!("{byte_len} bytes"));
         Err(Error::corrupt(path, at, CorruptItem::ValueLength, wanted, found))
+    }
+
+    /// The entry of a slot in the offset file, as far as it can be read.
+    pub(super) fn entry_on_disk(&self, slot: Slot) -> Option<u64> {
+        let file = self.directory.open_file(&names::offset_file(slot.file_id())).ok()??;
+        let mut entry = [0; 8];
+        let read = file.read_exact_at(&mut entry, entry_offset(slot.index_in_file()));
+        read.ok().map(|()| u64::from_le_bytes(entry))
+    }
+
+    /// The offsets of the payload of the record at `entry`, read from the data file.
+    pub(super) fn span_on_disk(
+        &self,
+        tag: RecordTag,
+        (slot, entry): (Slot, u64),
+        bound: u64,
+    ) -> Result<Result<Range<u64>, RecordFault>> {
+        let name = names::data_file(slot.file_id());
+        let file = self.directory.open_file(&name)?;
+        let mut header = [0; 8];
+        let is_read = file.is_some_and(|file| file.read_exact_at(&mut header, entry).is_ok());
+        Ok(if is_read { tag.span(entry, header, bound) } else { Err(RecordFault::HeaderPastBound) })
     }
 
     pub(crate) fn data_path(&self, file_id: FileId) -> PathBuf {

@@ -5,9 +5,12 @@ use std::time::{Duration, Instant};
 use crate::error::Result;
 use crate::files::watch::{Changes, Watch};
 use crate::read::backfill_cursor::BackfillCursor;
+use crate::read::owned_range::OwnedRange;
+use crate::read::pread_view::PreadView;
 use crate::read::reader::Reader;
-use crate::read::view::View;
+use crate::read::snapshot::{Snapshot, Taken};
 use crate::slot::Slot;
+use crate::sync::Arc;
 
 /// What [`Reader::wait_for`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,26 +46,35 @@ impl FollowOptions {
     }
 }
 
-impl Reader {
+impl<S: Taken> Reader<S> {
     /// Waits until the highest slot has reached `slot`, and returns whether it has a record. The writer may
     /// be in any process. Without a timeout, waits forever.
     ///
     /// [`Reader::view`] then shows the record.
     ///
     /// # Errors
-    /// As [`Reader::refresh`] and [`View::contains`].
+    /// As [`Reader::refresh`] and [`Snapshot::contains`].
     pub fn wait_for(&self, slot: Slot, timeout: Option<Duration>) -> Result<Arrival> {
         if let Some(arrival) = arrived(&self.refresh()?, slot)? {
             return Ok(arrival);
         }
         // Take the watch before the first check, so that no commit is missed.
         let watch = self.shared.take_watch();
-        let arrival = wait_on(&watch, timeout, |_| {
-            watch.take(&mut Changes::default());
-            arrived(&self.refresh()?, slot)
-        });
+        let arrival = self.wait_on(&watch, slot, deadline(timeout));
         self.shared.return_watch(watch);
-        Ok(arrival?.unwrap_or(Arrival::TimedOut))
+        arrival
+    }
+
+    fn wait_on(&self, watch: &Watch, slot: Slot, deadline: Option<Instant>) -> Result<Arrival> {
+        loop {
+            watch.take(&mut Changes::default());
+            if let Some(arrival) = arrived(&self.refresh()?, slot)? {
+                return Ok(arrival);
+            }
+            if wait(watch, deadline).is_none() {
+                return Ok(Arrival::TimedOut);
+            }
+        }
     }
 
     /// Follows the column from a slot: first shows the existing slots at or above `from`, in ascending
@@ -70,37 +82,28 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::refresh`].
-    pub fn follow(&self, from: Slot, options: FollowOptions) -> Result<Follower> {
+    pub fn follow(&self, from: Slot, options: FollowOptions) -> Result<Follower<S>> {
         Follower::new(self.clone(), from, options)
     }
 }
 
-fn arrived(view: &View, slot: Slot) -> Result<Option<Arrival>> {
+fn arrived(view: &impl Snapshot, slot: Slot) -> Result<Option<Arrival>> {
     if view.highest_written_slot().is_none_or(|highest| highest < slot) {
         return Ok(None);
     }
     Ok(Some(if view.contains(slot)? { Arrival::Record } else { Arrival::Skipped }))
 }
 
-/// Calls `look` whenever something may have changed, until it returns an answer or the timeout expires.
-/// The argument of `look` is true if the watch woke it, and false after a full sleep.
-fn wait_on<T>(
-    watch: &Watch,
-    timeout: Option<Duration>,
-    mut look: impl FnMut(bool) -> Result<Option<T>>,
-) -> Result<Option<T>> {
-    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    let mut woken = true;
-    loop {
-        if let Some(answer) = look(woken)? {
-            return Ok(Some(answer));
-        }
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        if left == Some(Duration::ZERO) {
-            return Ok(None);
-        }
-        woken = watch.wait(left.unwrap_or(Duration::MAX));
-    }
+/// `None`: never.
+fn deadline(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+}
+
+/// Sleeps until something may have changed. Returns whether the watch ended the sleep; `None` after the
+/// deadline.
+fn wait(watch: &Watch, deadline: Option<Instant>) -> Option<bool> {
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    (left != Some(Duration::ZERO)).then(|| watch.wait(left.unwrap_or(Duration::MAX)))
 }
 
 /// Shows every slot once, as soon as it is committed; created by [`Reader::follow`].
@@ -109,17 +112,19 @@ fn wait_on<T>(
 /// order; if two files were filled since the last check, the one written first comes first. A slot that
 /// is filled before the follower has reached it is shown in slot order.
 #[derive(Debug)]
-pub struct Follower {
-    reader: Reader,
+pub struct Follower<S = PreadView> {
+    reader: Reader<S>,
     watch: Watch,
-    view: View,
+    view: S,
+    /// The forward scan of the view.
+    range: OwnedRange,
     /// The next slot of the forward scan; `None` past [`Slot::MAX`].
     next: Option<Slot>,
     backfill: Option<BackfillCursor>,
 }
 
-impl Follower {
-    fn new(reader: Reader, from: Slot, options: FollowOptions) -> Result<Self> {
+impl<S: Taken> Follower<S> {
+    fn new(reader: Reader<S>, from: Slot, options: FollowOptions) -> Result<Self> {
         // Take the watch before the first check, so that no commit is missed.
         let directory = &reader.shared.files.directory;
         let watch = match options.backfilled {
@@ -134,62 +139,77 @@ impl Follower {
             }
             false => None,
         };
-        Ok(Self { reader, watch, view, next: Some(from), backfill })
+        let range = view.owned_range(from..).headers_only();
+        Ok(Self { reader, watch, view, range, next: Some(from), backfill })
     }
 
     /// Waits for the next slot; `None` if the timeout expires. Without a timeout, waits forever.
     ///
     /// # Errors
-    /// As [`Reader::refresh`] and [`View::get`]. A damaged record or file is reported once; the next call
-    /// resumes after it.
+    /// As [`Reader::refresh`] and [`Snapshot::value`]. A damaged record or file is reported once; the next
+    /// call resumes after it.
     pub fn next_slot(&mut self, timeout: Option<Duration>) -> Result<Option<Slot>> {
-        let Self { reader, watch, view, next, backfill } = self;
-        if let Some(slot) = ready(view, next, backfill.as_mut())? {
+        if let Some(slot) = self.ready()? {
             return Ok(Some(slot));
         }
-        wait_on(watch, timeout, |woken| {
+        let deadline = deadline(timeout);
+        let mut woken = true;
+        loop {
             // A commit between these two calls wakes the next wait.
             let mut changes = Changes::default();
-            watch.take(&mut changes);
-            let latest = reader.refresh()?;
-            let moved = !latest.is_same_commit(view);
-            *view = latest;
-            if let Some(cursor) = backfill {
+            self.watch.take(&mut changes);
+            self.advance(changes, woken)?;
+            if let Some(slot) = self.ready()? {
+                return Ok(Some(slot));
+            }
+            match wait(&self.watch, deadline) {
+                Some(is_woken) => woken = is_woken,
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Takes the view of the last commit.
+    fn advance(&mut self, mut changes: Changes, woken: bool) -> Result<()> {
+        let latest = self.reader.refresh()?;
+        let moved = !Arc::ptr_eq(&latest.commit().seen, &self.view.commit().seen);
+        self.view = latest;
+        if moved && let Some(next) = self.next {
+            self.range = self.view.owned_range(next..).headers_only();
+        }
+        match &mut self.backfill {
+            Some(cursor) => {
                 // The watch missed a commit, so it may have missed changes of files too.
                 changes.incomplete |= moved && !woken && !changes.any;
-                cursor.look(view, *next, changes, moved)?;
+                cursor.look(&self.view, self.next, changes, moved)
             }
-            ready(view, next, backfill.as_mut())
-        })
+            None => Ok(()),
+        }
     }
 
     /// The view that shows the slot just returned.
     #[must_use]
-    pub fn view(&self) -> &View {
+    pub fn view(&self) -> &S {
         &self.view
     }
-}
 
-/// The next slot to show in this view. All its slots are shown before a newer view is taken.
-fn ready(
-    view: &View,
-    next: &mut Option<Slot>,
-    mut backfill: Option<&mut BackfillCursor>,
-) -> Result<Option<Slot>> {
-    if let Some(slot) = backfill.as_mut().and_then(|cursor| cursor.pop()) {
-        return Ok(Some(slot));
+    /// The next slot to show in this view. All its slots are shown before a newer view is taken.
+    fn ready(&mut self) -> Result<Option<Slot>> {
+        let Self { view, range, next, backfill, .. } = self;
+        if let Some(slot) = backfill.as_mut().and_then(BackfillCursor::pop) {
+            return Ok(Some(slot));
+        }
+        let (Some(from), Some(highest)) = (*next, view.highest_written_slot()) else {
+            return Ok(None);
+        };
+        if from > highest {
+            return Ok(None);
+        }
+        let found = range.next().transpose();
+        *next = range.rest();
+        if let Some(cursor) = backfill {
+            cursor.pass(view, from, *next)?;
+        }
+        Ok(found?.map(|record| record.slot()))
     }
-    let (Some(from), Some(highest)) = (*next, view.highest_written_slot()) else {
-        return Ok(None);
-    };
-    if from > highest {
-        return Ok(None);
-    }
-    let mut range = view.iter_from(from);
-    let found = range.next().transpose();
-    *next = range.rest();
-    if let Some(cursor) = backfill {
-        cursor.pass(view, from, *next)?;
-    }
-    Ok(found?.map(|record| record.slot()))
 }

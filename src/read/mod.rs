@@ -5,28 +5,34 @@
 //! is a handle to a snapshot; a `reader` takes the next view; `follow` waits for it.
 
 mod backfill_cursor;
+mod commit;
 pub(crate) mod decode;
 mod fd_cache;
+pub(crate) mod file_pair;
 pub(crate) mod files;
 mod follow;
 pub(crate) mod frame_stream;
-mod look;
+mod mapped;
 mod options;
+mod owned_range;
+mod pread_record;
+mod pread_view;
 mod prefetch;
-mod read_into;
+mod range;
 mod reader;
 mod record;
-mod scan;
 mod snapshot;
 pub(crate) mod sums;
-pub(crate) mod unmapped;
 mod view;
 
 pub use follow::{Arrival, FollowOptions, Follower};
-pub use look::{Look, SlotTable};
 pub use options::{Access, ReaderOptions};
-pub use reader::Reader;
+pub use owned_range::OwnedRange;
+pub use pread_view::PreadView;
+pub use range::Range;
+pub use reader::{MappedReader, Reader};
 pub use record::{OwnedRecord, Record};
-pub use scan::Range;
-pub use unmapped::Unmapped;
+pub use snapshot::{SlotTable, Snapshot};
 pub use view::View;
+
+pub(crate) use snapshot::Taken;

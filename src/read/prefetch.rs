@@ -5,8 +5,8 @@ use std::ops::Range;
 use crate::files::map::{Part, SlotMap};
 use crate::format::offsets::ENTRIES;
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES};
+use crate::read::mapped::MappedSnapshot;
 use crate::read::options::Access;
-use crate::read::snapshot::Snapshot;
 use crate::slot::Slot;
 
 /// Maximum length of a record, by the offset table, for a prefetch before its header is read. In a file
@@ -14,22 +14,31 @@ use crate::slot::Slot;
 const MAX_UNREAD_BYTES: u64 = 256 << 10;
 
 /// Maximum number of empty slots that are passed in the search for the next record.
-const MAX_SKIPPED: usize = 64;
+pub(super) const MAX_SKIPPED: usize = 64;
 
 /// Bytes that are prefetched at a time, ahead of a long sequential read. If the kernel reads ahead, a point
 /// read of a longer record prefetches only this much.
 pub(super) const PIECE_BYTES: u64 = 4 << 20;
 
-/// An upper bound on the end of a record, from the offset table alone: the start of the next slot's
-/// record, if it lies after this one and near.
-pub(super) fn end_by_table(map: &SlotMap, index: usize, entry: u64) -> Option<u64> {
-    let later = index + 1..ENTRIES.min(index + 2 + MAX_SKIPPED);
-    let next = later.map(|index| map.entry(index)).find(|next| *next != 0)?;
-    let is_near = next > entry && next - entry <= MAX_UNREAD_BYTES && next <= map.bound();
+/// An upper bound on the end of the record at `entry`, from the offset table alone: the start of the next
+/// slot's record, if it lies after this one and near. `later` are the entries of the slots that follow.
+pub(super) fn end_by_table(
+    entry: u64,
+    later: impl Iterator<Item = u64>,
+    bound: u64,
+) -> Option<u64> {
+    let next = later.take(MAX_SKIPPED + 1).find(|next| *next != 0)?;
+    let is_near = next > entry && next - entry <= MAX_UNREAD_BYTES && next <= bound;
     is_near.then_some(next)
 }
 
-impl Snapshot {
+/// As [`end_by_table`], for the record of the slot at `index`.
+pub(super) fn end_by_map(map: &SlotMap, index: usize, entry: u64) -> Option<u64> {
+    let later = (index + 1..ENTRIES).map(|index| map.entry(index));
+    end_by_table(entry, later, map.bound())
+}
+
+impl MappedSnapshot {
     /// Prefetches a part of the record at `entry` before it is read.
     #[inline]
     pub(super) fn touch(&self, map: &SlotMap, slot: Slot, entry: u64, part: Part) {
@@ -44,17 +53,17 @@ impl Snapshot {
         if part == Part::Header {
             return map.prefetch(header_at(entry));
         }
-        if let Some(end) = end_by_table(map, slot.index_in_file(), entry) {
+        if let Some(end) = end_by_map(map, slot.index_in_file(), entry) {
             return map.prefetch(entry..end);
         }
         map.prefetch(header_at(entry));
-        if let Ok(payload) = self.tag.payload(map.records(), entry) {
+        if let Ok(payload) = self.commit.tag.payload(map.records(), entry) {
             self.prefetch_payload(map, entry, payload.len() as u64);
         }
     }
 
     fn prefetch_payload(&self, map: &SlotMap, entry: u64, byte_len: u64) {
-        let is_all = self.options.access == Access::Random;
+        let is_all = self.commit.options.access == Access::Random;
         let byte_len = if is_all { byte_len } else { byte_len.min(PIECE_BYTES) };
         map.prefetch(payload_part(entry, 0..byte_len));
     }

@@ -1,20 +1,19 @@
 //! One record of a snapshot.
 
 use std::borrow::Cow;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::ops::{Deref, Range};
 
 use crate::column::Compression;
-use crate::error::{CorruptItem, Error, Result};
+use crate::error::Result;
 use crate::files::map::SlotMap;
-use crate::read::decode::{self, DecodeFault};
-use crate::read::snapshot::Snapshot;
+use crate::read::mapped::MappedSnapshot;
 use crate::slot::Slot;
 
 /// One record of a view, borrowed from its map.
 #[derive(Clone, Copy)]
 pub struct Record<'v> {
-    snapshot: &'v Snapshot,
+    snapshot: &'v MappedSnapshot,
     slot: Slot,
     stored: &'v [u8],
     /// Whether only its header was prefetched.
@@ -32,13 +31,13 @@ impl std::fmt::Debug for Record<'_> {
 
 impl<'v> Record<'v> {
     #[inline]
-    pub(super) fn new(snapshot: &'v Snapshot, slot: Slot, stored: &'v [u8]) -> Self {
+    pub(super) fn new(snapshot: &'v MappedSnapshot, slot: Slot, stored: &'v [u8]) -> Self {
         Self { snapshot, slot, stored, is_partly_prefetched: false }
     }
 
     /// A record with only its header prefetched, if its column prefetches.
     #[inline]
-    pub(super) fn with_header(snapshot: &'v Snapshot, slot: Slot, stored: &'v [u8]) -> Self {
+    pub(super) fn with_header(snapshot: &'v MappedSnapshot, slot: Slot, stored: &'v [u8]) -> Self {
         Self { snapshot, slot, stored, is_partly_prefetched: snapshot.prefetches }
     }
 
@@ -86,14 +85,15 @@ impl<'v> Record<'v> {
     /// The value: borrowed in an uncompressed column, decoded in a compressed one.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if the stored bytes do not decode, or decode to more than the column's bound;
-    /// [`Error::TooLarge`] if the value exceeds the reader's ceiling.
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if the stored bytes do not decode, or decode to more than
+    /// the column's bound; [`Error::TooLarge`](crate::Error::TooLarge) if the value exceeds the reader's
+    /// ceiling.
     pub fn value(&self) -> Result<Cow<'v, [u8]>> {
         if self.compression() == Compression::None {
             return Ok(Cow::Borrowed(self.stored()));
         }
         let mut value = Vec::new();
-        self.read_into(&mut value)?;
+        self.value_into(&mut value)?;
         Ok(Cow::Owned(value))
     }
 
@@ -101,111 +101,40 @@ impl<'v> Record<'v> {
     ///
     /// # Errors
     /// As [`Record::value`].
-    pub fn read_into(&self, buffer: &mut Vec<u8>) -> Result<()> {
-        let bound = self.bound();
-        let ceiling = self.snapshot.options.ceiling;
-        let decode = |limit, buffer: &mut Vec<u8>| {
-            decode::decode_into(self.stored(), self.compression(), limit, buffer)
-        };
-        match decode(bound.min(ceiling), buffer) {
-            Ok(()) => Ok(()),
-            Err(DecodeFault::Frames(error)) => Err(self.no_frames(&error)),
-            Err(DecodeFault::TooLarge) if ceiling < bound => Err(self.over_the_ceiling(ceiling)),
-            Err(DecodeFault::TooLarge) => {
-                let raised = self.raised_bound(bound)?;
-                decode(raised.min(ceiling), buffer).map_err(|fault| match fault {
-                    DecodeFault::Frames(error) => self.no_frames(&error),
-                    DecodeFault::TooLarge if ceiling < raised => self.over_the_ceiling(ceiling),
-                    DecodeFault::TooLarge => self.over_the_bound(raised),
-                })
-            }
-        }
+    pub fn value_into(&self, buffer: &mut Vec<u8>) -> Result<()> {
+        self.snapshot.commit.value_into(self.slot, self.stored(), buffer)
     }
 
     /// Writes the value to `sink` piece by piece and returns its length in bytes. The reader's ceiling does
     /// not apply, since nothing is held in memory.
     ///
     /// # Errors
-    /// As [`Record::value`], and [`Error::Io`] if the sink fails. Bytes written before an error stay
-    /// written.
+    /// As [`Record::value`], and [`Error::Io`](crate::Error::Io) if the sink fails. Bytes written before an
+    /// error stay written.
     pub fn copy_value_to(&self, sink: &mut dyn Write) -> Result<u64> {
-        let mut bound = self.bound();
-        let mut value = decode::decoder(self.stored(), self.compression());
-        let mut piece = vec![0; 64 << 10];
-        let mut byte_len = 0;
-        loop {
-            let count = match value.read(&mut piece) {
-                Ok(0) => return Ok(byte_len),
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(self.no_frames(&error)),
-            };
-            byte_len += count as u64;
-            if byte_len > bound {
-                bound = self.raised_bound(byte_len - 1)?;
-            }
-            sink.write_all(&piece[..count])
-                .map_err(|error| Error::io(self.path(), "write out a value of", error))?;
-        }
+        self.snapshot.commit.copy_value(self.slot, self.stored(), sink)
     }
 
     /// The length of the value in bytes. In a compressed column, decodes the value to count them.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if the stored bytes do not decode, or decode to more than the column's bound.
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if the stored bytes do not decode, or decode to more than
+    /// the column's bound.
     pub fn value_len(&self) -> Result<u64> {
-        if self.compression() == Compression::None {
-            return Ok(self.stored.len() as u64);
+        match self.compression() {
+            Compression::None => Ok(self.stored.len() as u64),
+            Compression::Snappy => self.copy_value_to(&mut io::sink()),
         }
-        self.copy_value_to(&mut io::sink())
     }
 
     fn compression(&self) -> Compression {
-        self.snapshot.seen.conf.spec.compression
-    }
-
-    /// The maximum length of a value in bytes, by this snapshot's conf.
-    fn bound(&self) -> u64 {
-        self.snapshot.seen.conf.spec.max_value_bytes
-    }
-
-    /// The column's latest bound; an error unless it is above `bound`. It may have been raised after this
-    /// snapshot, and a sealed file filled with longer values since.
-    fn raised_bound(&self, bound: u64) -> Result<u64> {
-        let raised = self.snapshot.files.latest_conf()?.conf.spec.max_value_bytes;
-        if raised > bound { Ok(raised) } else { Err(self.over_the_bound(raised)) }
-    }
-
-    fn path(&self) -> std::path::PathBuf {
-        self.snapshot.files.data_path(self.slot.file_id())
-    }
-
-    fn over_the_bound(&self, bound: u64) -> Error {
-        let wanted = format!("at most the column's {bound} bytes for slot {}", self.slot);
-        let place = self.snapshot.place_of(self.slot);
-        Error::corrupt(self.path(), place, CorruptItem::ValueLength, wanted, "more")
-    }
-
-    pub(super) fn over_the_ceiling(&self, ceiling: u64) -> Error {
-        Error::TooLarge {
-            slot: self.slot,
-            byte_len: ceiling.saturating_add(1),
-            at_least: true,
-            limit: ceiling,
-            bound: "the reader's ceiling",
-        }
-    }
-
-    fn no_frames(&self, error: &dyn std::fmt::Display) -> Error {
-        let wanted = format!("snappy frames of the value of slot {}", self.slot);
-        let place = self.snapshot.place_of(self.slot);
-        Error::corrupt(self.path(), place, CorruptItem::Payload, wanted, error.to_string())
+        self.snapshot.commit.compression()
     }
 }
 
 /// An owned value: `Send`, `'static`, and valid after view and reader are dropped.
 ///
-/// In an uncompressed column it holds the map and copies nothing.
+/// A [`View`](crate::View) of an uncompressed column returns it with the map and copies nothing.
 #[derive(Clone, Debug)]
 pub struct OwnedRecord {
     slot: Slot,
@@ -215,7 +144,7 @@ pub struct OwnedRecord {
 #[derive(Clone, Debug)]
 enum Value {
     Mapped { map: SlotMap, span: Range<usize> },
-    Decoded(Vec<u8>),
+    Copied(Vec<u8>),
 }
 
 impl OwnedRecord {
@@ -223,8 +152,8 @@ impl OwnedRecord {
         Self { slot, value: Value::Mapped { map, span } }
     }
 
-    pub(super) fn decoded(slot: Slot, value: Vec<u8>) -> Self {
-        Self { slot, value: Value::Decoded(value) }
+    pub(super) fn copied(slot: Slot, value: Vec<u8>) -> Self {
+        Self { slot, value: Value::Copied(value) }
     }
 
     /// The record's slot.
@@ -240,7 +169,7 @@ impl Deref for OwnedRecord {
     fn deref(&self) -> &[u8] {
         match &self.value {
             Value::Mapped { map, span } => &map.records()[span.clone()],
-            Value::Decoded(value) => value,
+            Value::Copied(value) => value,
         }
     }
 }

@@ -2,21 +2,22 @@
 
 use std::borrow::Cow;
 use std::ops::RangeBounds;
-use std::sync::Arc;
 
-use crate::column::Compression;
 use crate::error::Result;
 use crate::files::directory::OpenConf;
 use crate::files::map::{MapIndex, Part, SlotMap};
 use crate::format::conf::Conf;
 use crate::format::record::{BoundedTag, FIRST_RECORD_OFFSET};
+use crate::read::commit::Commit;
 use crate::read::files::Files;
-use crate::read::options::ReaderOptions;
-use crate::read::read_into::WHOLE;
+use crate::read::mapped::MappedSnapshot;
+use crate::read::owned_range::{Held, OwnedRange};
+use crate::read::pread_record::WHOLE;
+use crate::read::range::Range;
 use crate::read::record::{OwnedRecord, Record};
-use crate::read::scan::Range;
-use crate::read::snapshot::Snapshot;
+use crate::read::snapshot::visible;
 use crate::slot::{FileId, Slot};
+use crate::sync::Arc;
 
 /// A snapshot of a column: everything that was committed when it was taken, and nothing else.
 ///
@@ -43,35 +44,30 @@ pub struct View {
     /// more work, an index without slots.
     plain: MapIndex,
     tag: BoundedTag,
-    snapshot: Arc<Snapshot>,
+    snapshot: Arc<MappedSnapshot>,
 }
 
 impl std::fmt::Debug for View {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("View")
-            .field("directory", &self.snapshot.files.directory.path())
+            .field("directory", &self.files().directory.path())
             .field("conf", self.conf())
             .finish_non_exhaustive()
     }
 }
 
 impl View {
-    pub(super) fn new(files: Arc<Files>, seen: Arc<OpenConf>, options: ReaderOptions) -> Self {
-        Self::of(Snapshot::new(files, seen, options))
+    pub(super) fn new(commit: Commit) -> Self {
+        Self::of(MappedSnapshot::new(commit))
     }
 
-    /// The view of a later commit, see [`Snapshot::next`].
-    pub(super) fn next(&self, seen: OpenConf, changed: Option<Vec<FileId>>) -> Self {
-        Self::of(self.snapshot.next(seen, changed))
+    /// The view of a later commit, see [`MappedSnapshot::next`].
+    pub(super) fn next(&self, seen: OpenConf) -> Self {
+        Self::of(self.snapshot.next(seen))
     }
 
-    /// Another view of the same commit, without maps.
-    pub(super) fn afresh(&self) -> Self {
-        Self::of(self.snapshot.afresh())
-    }
-
-    fn of(snapshot: Snapshot) -> Self {
-        let is_plain = !snapshot.prefetches && !snapshot.options.checks_sums;
+    fn of(snapshot: MappedSnapshot) -> Self {
+        let is_plain = !snapshot.prefetches && !snapshot.commit.options.checks_sums;
         Self {
             plain: if is_plain { snapshot.index.clone() } else { snapshot.index.without_slots() },
             tag: snapshot.bounded_tag(),
@@ -88,7 +84,7 @@ impl View {
     /// The commit marker of this view.
     #[must_use]
     pub fn conf(&self) -> &Conf {
-        &self.snapshot.seen.conf
+        self.commit().conf()
     }
 
     /// The payload stored for a slot: the value itself in an uncompressed column, snappy frames in a
@@ -130,7 +126,7 @@ impl View {
     /// [`Error::TooLarge`]: crate::Error::TooLarge
     pub fn get_into(&self, slot: Slot, buffer: &mut Vec<u8>) -> Result<bool> {
         match self.whole_record(slot)? {
-            Some(record) => record.read_into(buffer).map(|()| true),
+            Some(record) => record.value_into(buffer).map(|()| true),
             None => {
                 buffer.clear();
                 Ok(false)
@@ -163,18 +159,8 @@ impl View {
     /// # Errors
     /// As [`View::get`].
     pub fn owned(&self, slot: Slot) -> Result<Option<OwnedRecord>> {
-        let Some(record) = self.whole_record(slot)? else {
-            return Ok(None);
-        };
-        if self.conf().spec.compression == Compression::Snappy {
-            let mut value = Vec::new();
-            record.read_into(&mut value)?;
-            return Ok(Some(OwnedRecord::decoded(slot, value)));
-        }
-        let map = self.snapshot.file(slot.file_id())?;
-        let start = record.stored().as_ptr() as usize - map.records().as_ptr() as usize;
-        let span = start..start + record.stored().len();
-        Ok(Some(OwnedRecord::mapped(slot, map.clone(), span)))
+        let Some(stored) = self.get_stored(slot)? else { return Ok(None) };
+        self.snapshot.own(self.file(slot.file_id())?, slot, stored).map(Some)
     }
 
     /// Whether a slot has a record. Reads only the offset table, not the record.
@@ -183,7 +169,7 @@ impl View {
     /// See [`View`].
     pub fn contains(&self, slot: Slot) -> Result<bool> {
         let snapshot = &self.snapshot;
-        if slot.0 >= snapshot.end {
+        if slot.0 >= snapshot.commit.end {
             return Ok(false);
         }
         let map = snapshot.file(slot.file_id())?;
@@ -204,44 +190,36 @@ impl View {
     ///
     /// # Errors
     /// See [`View`].
-    pub fn read_stored_into(&self, slot: Slot, buffer: &mut Vec<u8>) -> Result<bool> {
-        self.snapshot.read(slot, WHOLE, u64::MAX, buffer)
+    pub fn pread_stored_into(&self, slot: Slot, buffer: &mut Vec<u8>) -> Result<bool> {
+        self.snapshot.pread(slot, &WHOLE, u64::MAX, buffer)
     }
 
     /// Replaces the content of `buffer` with a range of the payload stored for a slot, as
-    /// [`View::read_stored_into`] does, clipped to the payload's end as in `pread(2)`. Reads only the
+    /// [`View::pread_stored_into`] does, clipped to the payload's end as in `pread(2)`. Reads only the
     /// record's header and the pages of the range. Returns `false` if the slot has no record.
     ///
     /// # Errors
     /// See [`View`].
-    pub fn read_range_into(
+    pub fn pread_range_into(
         &self,
         slot: Slot,
         bytes: std::ops::Range<u64>,
         buffer: &mut Vec<u8>,
     ) -> Result<bool> {
-        self.snapshot.read(slot, bytes, u64::MAX, buffer)
+        self.snapshot.pread(slot, &bytes, u64::MAX, buffer)
     }
 
-    /// Replaces the content of `buffer` with the value of a slot, read as by [`View::read_stored_into`] and
+    /// Replaces the content of `buffer` with the value of a slot, read as by [`View::pread_stored_into`] and
     /// decoded in a compressed column. Returns `false` if the slot has no record.
     ///
     /// # Errors
     /// See [`View`]; [`Error::TooLarge`] when the value exceeds the reader's ceiling.
     ///
     /// [`Error::TooLarge`]: crate::Error::TooLarge
-    pub fn read_into(&self, slot: Slot, buffer: &mut Vec<u8>) -> Result<bool> {
-        let snapshot = &self.snapshot;
-        if self.conf().spec.compression == Compression::None {
-            return snapshot.read(slot, WHOLE, snapshot.options.ceiling, buffer);
-        }
-        let mut stored = Vec::new();
-        if !snapshot.read(slot, WHOLE, u64::MAX, &mut stored)? {
-            buffer.clear();
-            return Ok(false);
-        }
-        Record::new(snapshot, slot, &stored).read_into(buffer)?;
-        Ok(true)
+    pub fn pread_into(&self, slot: Slot, buffer: &mut Vec<u8>) -> Result<bool> {
+        let read =
+            |ceiling, buffer: &mut Vec<u8>| self.snapshot.pread(slot, &WHOLE, ceiling, buffer);
+        self.commit().value_by(slot, buffer, read)
     }
 
     /// Prefetches the records of these slots, many at once, while the caller continues. It is only advice,
@@ -254,7 +232,7 @@ impl View {
     /// [`Error::Io`]: crate::Error::Io
     pub fn prefetch(&self, slots: impl IntoIterator<Item = Slot>) -> Result<()> {
         let snapshot = &self.snapshot;
-        for slot in slots.into_iter().filter(|slot| slot.0 < snapshot.end) {
+        for slot in slots.into_iter().filter(|slot| slot.0 < snapshot.commit.end) {
             let map = snapshot.file(slot.file_id())?;
             snapshot.touch(map, slot, map.entry(slot.index_in_file()), Part::Whole);
         }
@@ -269,7 +247,7 @@ impl View {
     /// [`Error::Corrupt`]: crate::Error::Corrupt
     /// [`Error::Io`]: crate::Error::Io
     pub fn prefetch_range(&self, slot: Slot, bytes: std::ops::Range<u64>) -> Result<()> {
-        if slot.0 < self.snapshot.end {
+        if slot.0 < self.commit().end {
             let map = self.snapshot.file(slot.file_id())?;
             self.snapshot.prefetch_range(map, slot, bytes);
         }
@@ -281,6 +259,12 @@ impl View {
     #[must_use]
     pub fn range(&self, slots: impl RangeBounds<Slot>) -> Range<'_> {
         Range::new(&self.snapshot, slots)
+    }
+
+    /// As [`Self::range`], with an iterator that holds the view and may be stored, and owned records.
+    #[must_use]
+    pub fn owned_range(&self, slots: impl RangeBounds<Slot>) -> OwnedRange {
+        OwnedRange::new(Held::Mapped(self.clone()), slots)
     }
 
     /// The records at or after a slot.
@@ -324,37 +308,24 @@ impl View {
         &self,
         file_id: FileId,
     ) -> Result<impl Iterator<Item = (Slot, u64)> + '_> {
-        self.snapshot.entries(file_id)
+        let map = self.file(file_id)?;
+        Ok(visible(map.entries(), file_id, map.bound(), self.conf().highest))
+    }
+
+    pub(super) fn snapshot(&self) -> &MappedSnapshot {
+        &self.snapshot
+    }
+
+    pub(super) fn commit(&self) -> &Commit {
+        &self.snapshot.commit
     }
 
     pub(crate) fn files(&self) -> &Files {
-        &self.snapshot.files
-    }
-
-    /// Checks now that the conf fits its current file.
-    pub(super) fn check_current(&self) -> Result<()> {
-        match self.conf().current_file() {
-            Some(file_id) => self.snapshot.file(file_id).map(drop),
-            None => Ok(()),
-        }
-    }
-
-    /// The committed length of a file, without mapping it.
-    pub(crate) fn bound(&self, file_id: FileId) -> Result<u64> {
-        self.snapshot.files.bound(&self.snapshot.seen, file_id)
-    }
-
-    /// Whether both views show the same commit.
-    pub(super) fn is_same_commit(&self, other: &View) -> bool {
-        Arc::ptr_eq(&self.snapshot.seen, &other.snapshot.seen)
+        &self.commit().files
     }
 
     /// Number of files that this view maps.
     pub(super) fn mapped_files(&self) -> usize {
         self.snapshot.mapped_files()
-    }
-
-    pub(super) fn is_latest(&self) -> Result<bool> {
-        self.snapshot.files.directory.is_latest(&self.snapshot.seen)
     }
 }

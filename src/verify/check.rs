@@ -11,8 +11,8 @@ use crate::format::names;
 use crate::format::offsets::{OffsetTable, TABLE_BYTES, entry_offset};
 use crate::format::record::{FIRST_RECORD_OFFSET, RecordFault, VERSION_RECORD};
 use crate::format::sums::{SUMS_BYTES, SUMS_HEADER_BYTES, SumTable};
-use crate::read::Unmapped;
-use crate::read::unmapped::UnmappedFile;
+use crate::read::PreadView;
+use crate::read::file_pair::FilePair;
 use crate::slot::{FileId, Slot};
 
 /// The checksums of a file.
@@ -26,7 +26,7 @@ pub(super) struct Sums {
 }
 
 pub(super) struct FileCheck<'a> {
-    pub(super) column: &'a Unmapped,
+    pub(super) column: &'a PreadView,
     pub(super) options: &'a VerifyOptions,
     pub(super) file_id: FileId,
     pub(super) table: Box<OffsetTable>,
@@ -62,7 +62,7 @@ impl FileCheck<'_> {
     /// 4. Check the records in the order in which they lie, and the bytes between them.
     /// 5. Match entries, checksums and records that have lost each other.
     pub(super) fn run(
-        column: &Unmapped,
+        column: &PreadView,
         options: &VerifyOptions,
         file_id: FileId,
         vouched: Vouched,
@@ -70,8 +70,8 @@ impl FileCheck<'_> {
         let (files, conf) = (column.files(), column.conf());
         let mut found = Found::default();
         // 1.
-        let UnmappedFile { table, is_known, table_len, unreadable, data, bound } =
-            match column.file(file_id) {
+        let FilePair { table, is_known, table_len, unreadable, data, bound } =
+            match column.fresh_pair(file_id) {
                 Ok(file) => file,
                 Err(error) => {
                     return found.error(&files.data_path(file_id), None, error).map(|()| found);

@@ -38,7 +38,7 @@ use crate::error::{CorruptItem, Corruption, Error, Result};
 use crate::files::pread::{OsPread, Pread, is_of_the_process};
 use crate::format::names;
 use crate::format::witness::{CHECK_BYTES, Standing, Witness};
-use crate::read::Unmapped;
+use crate::read::{PreadView, ReaderOptions};
 use crate::slot::{FileId, Slot};
 use crate::stat;
 
@@ -71,7 +71,9 @@ pub fn verify_column_on(
     report: &mut dyn FnMut(Finding),
 ) -> Result<Summary> {
     let mut check = Check { found: Found::default(), options: *options, report };
-    match Unmapped::open_on(pread, directory, expect) {
+    let defaults = ReaderOptions::default();
+    let reading = expect.map_or(defaults, |spec| defaults.expect(spec));
+    match PreadView::open_on(pread, directory, reading) {
         Ok(column) => match check.column(&column) {
             Err(error) if error.is_corrupt() => {
                 check.found.error(&directory.join(names::CONF), None, error)?;
@@ -153,7 +155,7 @@ impl Check<'_> {
         self.found.findings.drain(..).for_each(|finding| (self.report)(finding));
     }
 
-    fn column(&mut self, column: &Unmapped) -> Result<()> {
+    fn column(&mut self, column: &PreadView) -> Result<()> {
         let directory = &column.files().directory;
         if directory.status(names::CONF_TMP)?.is_some() {
             let path = directory.file_path(names::CONF_TMP);
@@ -187,7 +189,7 @@ impl Check<'_> {
     }
 
     /// Reads the witness and compares the conf with it. Without a witness, every checksum counts.
-    fn witness(&mut self, column: &Unmapped) -> Result<Witness> {
+    fn witness(&mut self, column: &PreadView) -> Result<Witness> {
         let directory = &column.files().directory;
         let witness = match column.small_file(names::CHECK, CHECK_BYTES as u64) {
             Ok(Some((bytes, unreadable))) => {
@@ -222,7 +224,7 @@ impl Check<'_> {
         Ok(witness)
     }
 
-    fn leftover(&mut self, column: &Unmapped, file_id: FileId) {
+    fn leftover(&mut self, column: &PreadView, file_id: FileId) {
         // A live writer may have continued with this file since.
         let latest = column.files().latest_conf().ok();
         if latest.is_some_and(|latest| Some(file_id) <= latest.conf.current_file()) {
@@ -236,7 +238,7 @@ impl Check<'_> {
 
     /// Reports a range without files: its slots were skipped, or its files deleted. But roots are there of
     /// every slot: appended without a gap, and only with backfill from behind.
-    fn gap(&mut self, column: &Unmapped, from: u64, to: u64) {
+    fn gap(&mut self, column: &PreadView, from: u64, to: u64) {
         if from == to {
             return;
         }
@@ -267,7 +269,7 @@ impl Check<'_> {
 
     /// Checks a file. If it looks damaged and there was a commit meanwhile, checks it again: the damage may
     /// have been a change in progress.
-    fn file(&mut self, column: &Unmapped, witness: &Witness, file_id: FileId) -> Result<()> {
+    fn file(&mut self, column: &PreadView, witness: &Witness, file_id: FileId) -> Result<()> {
         self.found.summary.files += 1;
         let vouched = Vouched {
             len: witness.vouched_len(column.conf(), file_id),

@@ -25,7 +25,7 @@ use crate::format::record::FIRST_RECORD_OFFSET;
 use crate::format::sums::{SUMS_BYTES, SumTable};
 use crate::format::witness::Witness;
 use crate::manifest::{self, Manifest};
-use crate::read::{Reader, ReaderOptions, View};
+use crate::read::{MappedReader, ReaderOptions, Taken as _, View};
 use crate::slot::{FileId, Slot};
 use crate::write::column_dir::ColumnDir;
 use crate::write::named_file::{NamedFile, chunks};
@@ -126,7 +126,7 @@ pub fn copy_on(
     let mut bytes_total = 0;
     for source in &sources {
         for file_id in &source.file_ids {
-            bytes_total += source.view.bound(*file_id)?;
+            bytes_total += source.view.committed_len(*file_id)?;
         }
     }
     // 2. mark and lock
@@ -234,7 +234,7 @@ fn take_views(archive: &Path, root: &ColumnDir) -> Result<Vec<Source>> {
     for column in ORDER {
         let path = archive.join(column.dir_name());
         let options = ReaderOptions::default().expect(column.spec());
-        let view = match Reader::open_mapped(&path, options) {
+        let view = match MappedReader::open_trusted(&path, options) {
             Ok(reader) => reader.view(),
             Err(Error::NoSuchColumn { .. }) => {
                 let directory = ColumnDir::new(Arc::new(OsDisk), &path);

@@ -152,16 +152,13 @@ impl Writer {
     }
 
     /// Opens a reader of this column. Once a put has returned, the reader's next
-    /// [`refresh`](Reader::refresh) shows it.
+    /// [`refresh`](Reader::refresh) shows it. For one that maps the files, pass [`Self::directory`] to
+    /// [`Reader::open_mapped`].
     ///
     /// # Errors
     /// As [`Reader::open`].
-    ///
-    /// # Safety
-    /// As [`Reader::open`].
-    #[expect(unsafe_code, reason = "passes the contract of Reader::open on")]
-    pub unsafe fn reader(&self, options: ReaderOptions) -> Result<Reader> {
-        Reader::open_mapped(self.directory(), options)
+    pub fn reader(&self, options: ReaderOptions) -> Result<Reader> {
+        Reader::open(self.directory(), options)
     }
 
     /// Stores one value.

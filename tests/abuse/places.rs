@@ -211,7 +211,7 @@ fn an_archive_and_its_columns_may_lie_behind_symbolic_links() {
     }
     assert!(elsewhere.join("column.conf").exists() && archive.join("bbr/column.conf").exists());
     // SAFETY: nobody but the writer above changes the files.
-    let read_back = unsafe { Archive::open(&link, ReaderOptions::default()) }.unwrap();
+    let read_back = unsafe { Archive::open_mapped(&link, ReaderOptions::default()) }.unwrap();
     let view = read_back.column(Column::StateSnapshots).unwrap().view();
     assert!(SLOTS.iter().all(|slot| read(&view, *slot) == "value"));
     // The lock is the same one by every name.

@@ -33,8 +33,8 @@ use coldstore::files::disk::{Access, Disk, DiskFile, LockAttempt, OsDisk, write_
 use coldstore::format::conf::Conf;
 use coldstore::format::witness::Witness;
 use coldstore::{
-    Archive, ColumnSpec, Compression, Error, Reader, ReaderOptions, Slot, View, Writer,
-    WriterOptions,
+    Archive, ColumnSpec, Compression, Error, MappedArchive, MappedReader, Reader, ReaderOptions,
+    Slot, View, Writer, WriterOptions,
 };
 pub(crate) use directories::*;
 pub(crate) use golden::*;

@@ -4,37 +4,37 @@ use super::*;
 
 /// Opens for reading with the default options.
 #[expect(unsafe_code, reason = "opening a reader maps files")]
-pub(crate) fn try_reader(dir: &Path) -> Result<Reader, Error> {
+pub(crate) fn try_reader(dir: &Path) -> Result<MappedReader, Error> {
     // SAFETY: the directory belongs to this test, which truncates no file below a committed length
     // while a reader is open, unless the test is about exactly that and does not touch the map.
-    unsafe { Reader::open(dir, ReaderOptions::default()) }
+    unsafe { Reader::open_mapped(dir, ReaderOptions::default()) }
 }
 
 /// Opens for reading with these options.
 #[expect(unsafe_code, reason = "opening a reader maps files")]
-pub(crate) fn try_reader_with(dir: &Path, options: ReaderOptions) -> Result<Reader, Error> {
+pub(crate) fn try_reader_with(dir: &Path, options: ReaderOptions) -> Result<MappedReader, Error> {
     // SAFETY: as in `try_reader`.
-    unsafe { Reader::open(dir, options) }
+    unsafe { Reader::open_mapped(dir, options) }
 }
 
 /// Opens an archive for reading.
 #[expect(unsafe_code, reason = "opening an archive maps files")]
 #[track_caller]
-pub(crate) fn open_archive(root: &Path) -> Archive {
+pub(crate) fn open_archive(root: &Path) -> MappedArchive {
     // SAFETY: as in `try_reader`.
-    unsafe { Archive::open(root, ReaderOptions::default()) }.unwrap()
+    unsafe { Archive::open_mapped(root, ReaderOptions::default()) }.unwrap()
 }
 
 /// A reader of what this writer commits.
 #[expect(unsafe_code, reason = "opening a reader maps files")]
 #[track_caller]
-pub(crate) fn reader_of(writer: &Writer) -> Reader {
+pub(crate) fn reader_of(writer: &Writer) -> MappedReader {
     // SAFETY: as in `try_reader`.
-    unsafe { writer.reader(ReaderOptions::default()) }.unwrap()
+    unsafe { Reader::open_mapped(writer.directory(), ReaderOptions::default()) }.unwrap()
 }
 
 #[track_caller]
-pub(crate) fn reader(dir: &Path) -> Reader {
+pub(crate) fn reader(dir: &Path) -> MappedReader {
     try_reader(dir).unwrap()
 }
 

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use coldstore::verify::{Finding, Summary, VerifyOptions, verify_column};
-use coldstore::{Compression, Error, Reader, ReaderOptions, Slot, Writer, WriterOptions};
+use coldstore::{Compression, Error, MappedReader, ReaderOptions, Slot, Writer, WriterOptions};
 use damages::*;
 use reference::*;
 use store::*;

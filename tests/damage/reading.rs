@@ -32,7 +32,7 @@ pub(crate) fn read(
     damage: &Damage,
     options: ReaderOptions,
 ) -> Result<BTreeMap<u64, Reading>, Error> {
-    let reader: Reader = open_reader(store.path(), options)
+    let reader: MappedReader = open_reader(store.path(), options)
         .inspect_err(|error| assert_names_the_place(store, damage, error))?;
     let view = reader.view();
     let mut shown = BTreeMap::new();

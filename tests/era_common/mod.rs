@@ -112,7 +112,7 @@ impl Archive {
     pub(crate) fn view(&self, column: Column) -> View {
         let directory = self.root.path().join(column.dir_name());
         // SAFETY: the directory is this test's own, and only writers change what is in it.
-        unsafe { Reader::open(directory, ReaderOptions::default()) }.unwrap().view()
+        unsafe { Reader::open_mapped(directory, ReaderOptions::default()) }.unwrap().view()
     }
 
     /// `slot length sha256` of every value of a column.

@@ -8,9 +8,9 @@ pub(crate) struct Run {
     pub(crate) model: Model,
     pub(crate) writer: Option<Writer>,
     /// A reader like one in another process: it stays while writers come and go.
-    pub(crate) apart: Reader,
+    pub(crate) apart: MappedReader,
     /// The writer's own.
-    pub(crate) own: Reader,
+    pub(crate) own: MappedReader,
     pub(crate) held: Vec<Held>,
 }
 

@@ -32,8 +32,8 @@ use coldstore::format::conf::{BackfillTarget, Conf};
 use coldstore::stat::stat_column;
 use coldstore::verify::{VerifyOptions, verify_column};
 use coldstore::{
-    BulkCommit, Compression, Error, FileId, Reader, ReaderOptions, SLOTS_PER_FILE, Slot, View,
-    Writer, WriterOptions,
+    BulkCommit, Compression, Error, FileId, MappedReader, ReaderOptions, SLOTS_PER_FILE, Slot,
+    View, Writer, WriterOptions,
 };
 use held::*;
 use places::*;

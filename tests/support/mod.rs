@@ -17,22 +17,22 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use coldstore::{ColumnSpec, Compression, Reader, ReaderOptions, Result, Slot, View};
+use coldstore::{ColumnSpec, Compression, MappedReader, Reader, ReaderOptions, Result, Slot, View};
 pub(crate) use scratch::scratch;
 
 /// Waiting longer than this is a hang, on however busy a machine.
 pub(crate) const HANG: Duration = Duration::from_secs(60);
 
 /// Opens a reader of a column that only this test changes.
-pub(crate) fn open_reader(directory: &Path, options: ReaderOptions) -> Result<Reader> {
+pub(crate) fn open_reader(directory: &Path, options: ReaderOptions) -> Result<MappedReader> {
     // SAFETY: the directory is this test's own, and what a test does to files under a reader is cut
     // back to what healing does: it never shortens a file below the length that the reader's conf
     // commits while that reader is used.
-    unsafe { Reader::open(directory, options) }
+    unsafe { Reader::open_mapped(directory, options) }
 }
 
 /// Opens a reader with no expectations, and expects that to work.
-pub(crate) fn reader(directory: &Path) -> Reader {
+pub(crate) fn reader(directory: &Path) -> MappedReader {
     open_reader(directory, ReaderOptions::default()).unwrap()
 }
 
@@ -248,9 +248,9 @@ impl Drop for Process {
 }
 
 /// Opens a reader that sees the writer's puts as soon as they return.
-pub(crate) fn writers_reader(writer: &coldstore::Writer) -> Reader {
+pub(crate) fn writers_reader(writer: &coldstore::Writer) -> MappedReader {
     // SAFETY: as for `open_reader`.
-    unsafe { writer.reader(ReaderOptions::default()) }.unwrap()
+    unsafe { Reader::open_mapped(writer.directory(), ReaderOptions::default()) }.unwrap()
 }
 
 /// Appends to a file that need not exist.

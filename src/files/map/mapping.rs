@@ -158,7 +158,7 @@ impl MappedData {
 
 fn map_file(file: &File, map_len: usize, advice: Option<Advice>) -> io::Result<Mmap> {
     // SAFETY: the map is read only below a bound, and as atomics where it may change. The caller of
-    // `Reader::open` promised that nobody shortens or overwrites those bytes.
+    // `Reader::open_mapped` promised that nobody shortens or overwrites those bytes.
     let map = unsafe { MmapOptions::new().len(map_len).map(file) }?;
     if let Some(Err(error)) = advice.map(|advice| map.advise(advice)) {
         tracing::debug!(%error, "advice on a map was refused");

@@ -6,7 +6,7 @@
 //! above can be tested without a file.
 //!
 //! # Why it is sound
-//! The caller of [`Reader::open`](crate::Reader::open) promises that only writers of this format
+//! The caller of [`Reader::open_mapped`](crate::Reader::open_mapped) promises that only writers of this format
 //! change the files. Under that promise
 //! * bytes of a data file below the bound never change, so a `&[u8]` of them is sound; no slice
 //!   reaches past the bound, where a writer appends;

@@ -15,8 +15,8 @@ use arbitrary::{Arbitrary, Unstructured};
 use coldstore::format::conf::Conf;
 use coldstore::verify::{VerifyOptions, verify_column};
 use coldstore::{
-    Checksums, ColumnSpec, Committed, Compression, Error, FileId, HealAction, HealChange, Reader,
-    SLOTS_PER_FILE, Slot, View, Writer, WriterOptions, inspect,
+    Checksums, ColumnSpec, Committed, Compression, Error, FileId, HealAction, HealChange,
+    MappedReader, SLOTS_PER_FILE, Slot, View, Writer, WriterOptions, inspect,
 };
 
 use super::scratch;
@@ -267,7 +267,7 @@ impl Held {
             let found = self.view.get(Slot(slot)).unwrap();
             assert_eq!(self.view.contains(Slot(slot)).unwrap(), found.is_some());
             let mut read = vec![7];
-            assert_eq!(self.view.read_into(Slot(slot), &mut read).unwrap(), found.is_some());
+            assert_eq!(self.view.pread_into(Slot(slot), &mut read).unwrap(), found.is_some());
             if let Some(value) = found {
                 assert!(read == *value);
                 assert_eq!(*self.view.owned(Slot(slot)).unwrap().unwrap(), *value);
@@ -337,7 +337,7 @@ struct Column<'a> {
     model: Model,
     writer: Option<Writer>,
     /// A reader like one in another process: it stays while writers come and go.
-    reader: Reader,
+    reader: MappedReader,
     held: Vec<Held>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use coldstore::{Access, Error, Reader, ReaderOptions};
+use coldstore::{Access, Error, MappedReader, Reader, ReaderOptions};
 use tempfile::TempDir;
 
 /// The most bytes that a reader of a target decodes a value to, and the longest values that are
@@ -17,22 +17,22 @@ pub fn scratch() -> TempDir {
 }
 
 /// Opens a reader of a directory that only the target changes.
-pub fn open_reader(directory: &Path) -> coldstore::Result<Reader> {
+pub fn open_reader(directory: &Path) -> coldstore::Result<MappedReader> {
     open_reader_with(directory, 0)
 }
 
 /// The same, with a way of access and a limit on maps chosen by a byte. They change nothing about
 /// what is read.
-pub fn open_reader_with(directory: &Path, choice: u8) -> coldstore::Result<Reader> {
+pub fn open_reader_with(directory: &Path, choice: u8) -> coldstore::Result<MappedReader> {
     open(directory, choice, false)
 }
 
 /// The same, and every record is compared with its checksum.
-pub fn open_checking_reader(directory: &Path, choice: u8) -> coldstore::Result<Reader> {
+pub fn open_checking_reader(directory: &Path, choice: u8) -> coldstore::Result<MappedReader> {
     open(directory, choice, true)
 }
 
-fn open(directory: &Path, choice: u8, checksums: bool) -> coldstore::Result<Reader> {
+fn open(directory: &Path, choice: u8, checksums: bool) -> coldstore::Result<MappedReader> {
     let access = [Access::Mixed, Access::Random, Access::Sequential, Access::Unadvised];
     let access = access[usize::from(choice) % access.len()];
     let options =
@@ -43,7 +43,7 @@ fn open(directory: &Path, choice: u8, checksums: bool) -> coldstore::Result<Read
     };
     // SAFETY: the directory is the target's own. While a reader is used, nothing but a writer
     // changes the files in it.
-    unsafe { Reader::open(directory, options) }
+    unsafe { Reader::open_mapped(directory, options) }
 }
 
 /// An error that the bytes on disk are to blame for names the file; one that a caller's request

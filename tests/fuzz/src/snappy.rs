@@ -68,7 +68,7 @@ fn by_hand(directory: &Path, spec: ColumnSpec, stored: &[u8]) {
 fn read(directory: &Path, bound: u64, ceiling: u64, stored: &[u8]) {
     // SAFETY: nobody changes the files while this reader is there.
     let reader =
-        unsafe { Reader::open(directory, ReaderOptions::default().value_ceiling(ceiling)) }
+        unsafe { Reader::open_mapped(directory, ReaderOptions::default().value_ceiling(ceiling)) }
             .unwrap();
     let view = reader.view();
     assert_eq!(view.get_stored(Slot(5)).unwrap(), Some(stored));

@@ -130,7 +130,7 @@ fn a_failing_disk_fails_every_waiting_job() {
 }
 
 /// A reader of a new column.
-fn reader_of(scratch: &tempfile::TempDir) -> coldstore_interleavings::Reader {
+fn reader_of(scratch: &tempfile::TempDir) -> coldstore_interleavings::MappedReader {
     drop(writer(scratch.path(), Steps::default()));
     reader(scratch.path())
 }

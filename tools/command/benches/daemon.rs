@@ -352,7 +352,7 @@ fn now() -> u128 {
 fn follow(directory: &Path) {
     // SAFETY: nobody but the daemon writes in this directory.
     #[expect(unsafe_code, reason = "a reader maps the files")]
-    let reader = unsafe { Reader::open(directory, ReaderOptions::default()) }.unwrap();
+    let reader = unsafe { Reader::open_mapped(directory, ReaderOptions::default()) }.unwrap();
     let options = FollowOptions::default().backfilled(true);
     let mut follower = reader.follow(Slot(0), options).unwrap();
     println!("ready");

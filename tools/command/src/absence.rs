@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use coldstore::occupancy::{Expected, SlotState, lowest_slot, slots_of_file};
-use coldstore::{Archive, Column, Error, Manifest, Reader, Slot, View};
+use coldstore::{Column, Error, Manifest, MappedArchive, MappedReader, Slot, View};
 
 /// A slot without a record in a readable column.
 #[derive(Debug)]
@@ -48,7 +48,12 @@ enum Why {
 
 impl Absence {
     /// Finds the reason.
-    pub(crate) fn of(root: &Path, archive: &Archive, column: Column, slot: Slot) -> Result<Self> {
+    pub(crate) fn of(
+        root: &Path,
+        archive: &MappedArchive,
+        column: Column,
+        slot: Slot,
+    ) -> Result<Self> {
         let manifest = Manifest::read(root)?.unwrap_or_default();
         let view = match archive.column(column) {
             Ok(reader) => reader.view(),
@@ -61,7 +66,7 @@ impl Absence {
             }
             Err(error) => return Err(error.into()),
         };
-        let roots = archive.column_if_there(Column::BlockRoots)?.map(Reader::view);
+        let roots = archive.column_if_there(Column::BlockRoots)?.map(MappedReader::view);
         let nearest = if is_of_states(column) {
             let below = view.at_or_before(slot)?.map(|record| record.slot());
             Some((below, view.at_or_after(slot)?.map(|record| record.slot())))

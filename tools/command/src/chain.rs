@@ -6,7 +6,9 @@ use std::path::Path;
 use anyhow::{Result, bail, ensure};
 use coldstore::era::ssz::{EraRoots, STATE_HEAD_BYTES, StateHead, state_roots_end};
 use coldstore::manifest::FILE_NAME;
-use coldstore::{Column, Error, FileId, Look, Manifest, Slot, Unmapped};
+use coldstore::{
+    Column, Error, FileId, Manifest, PreadView, Reader, ReaderOptions, Slot, Snapshot,
+};
 use coldstore_consensus::{KnownNetwork, Preset, Root};
 
 /// The known facts about a chain.
@@ -208,8 +210,8 @@ impl fmt::Display for Chain {
 /// missing or damaged column is `None`.
 #[derive(Debug)]
 pub(crate) struct States {
-    snapshots: Option<Unmapped>,
-    block_roots: Option<Unmapped>,
+    snapshots: Option<PreadView>,
+    block_roots: Option<PreadView>,
 }
 
 /// Which end of the states to start from.
@@ -253,16 +255,17 @@ impl State {
 
 impl States {
     pub(crate) fn of(root: &Path) -> coldstore::Result<Self> {
-        Self::open(root, &|path, column: Column| Unmapped::open(path, Some(column.spec())))
+        Self::open(root, &|path, options| Reader::open(path, options))
     }
 
     fn open(
         root: &Path,
-        open: &dyn Fn(&Path, Column) -> coldstore::Result<Unmapped>,
+        open: &dyn Fn(&Path, ReaderOptions) -> coldstore::Result<Reader>,
     ) -> coldstore::Result<Self> {
         let column = |column: Column| {
-            let opened = open(&root.join(column.dir_name()), column);
-            Error::if_sound(opened.and_then(|opened| opened.check_fit().map(|()| opened)))
+            let options = ReaderOptions::default().expect(column.spec());
+            let opened = open(&root.join(column.dir_name()), options);
+            Error::if_sound(opened.map(|reader| reader.view()))
         };
         Ok(Self {
             snapshots: column(Column::StateSnapshots)?,
@@ -303,7 +306,7 @@ impl States {
 }
 
 /// Files that may hold records. The conf may point far beyond the existing ones.
-fn files_of(column: &Unmapped) -> coldstore::Result<Vec<FileId>> {
+fn files_of(column: &PreadView) -> coldstore::Result<Vec<FileId>> {
     let current = column.highest_written_slot().map(Slot::file_id);
     let mut file_ids = column.file_ids()?;
     file_ids.retain(|file_id| Some(*file_id) <= current);
@@ -311,18 +314,20 @@ fn files_of(column: &Unmapped) -> coldstore::Result<Vec<FileId>> {
 }
 
 /// Slots of a file that have a record or an unreadable entry.
-fn slots_of(column: &Unmapped, file_id: FileId) -> coldstore::Result<Vec<Slot>> {
+fn slots_of(column: &PreadView, file_id: FileId) -> coldstore::Result<Vec<Slot>> {
     let Some(table) = Error::if_sound(column.table(file_id))? else { return Ok(Vec::new()) };
     let entries = table.entries.into_iter().zip(table.is_known).enumerate();
     let slots = entries.filter(|(_, (entry, is_known))| *entry != 0 || !is_known);
     Ok(slots.map(|(index, _)| file_id.slot_at(index)).collect())
 }
 
-fn state_of(snapshots: &Unmapped, slot: Slot) -> coldstore::Result<Option<State>> {
+fn state_of(snapshots: &PreadView, slot: Slot) -> coldstore::Result<Option<State>> {
     let longest = Preset::ALL.into_iter().map(Preset::slots_per_era).max();
     let limit = state_roots_end(longest.and_then(|slots| slots.try_into().ok()).unwrap_or(0));
-    let found = snapshots.stored_start(slot, limit)?;
-    Ok(found.map(|(start, byte_len)| State { slot, start, byte_len }))
+    let Some(byte_len) = snapshots.stored_len(slot)? else { return Ok(None) };
+    let mut start = Vec::new();
+    snapshots.get_range_into(slot, 0..limit as u64, &mut start)?;
+    Ok(Some(State { slot, start, byte_len }))
 }
 
 #[cfg(test)]
@@ -370,9 +375,8 @@ mod tests {
         let denied = wrong.contradiction(&States::of(&root).unwrap()).unwrap().unwrap();
         assert_eq!(denied.wanted, "64, by the state of slot 576 in bss");
         for name in ["bss/data_00000", "bss/data_00000.off", "bbr/data_00000"] {
-            let open = |path: &Path, column: Column| {
-                Unmapped::open_on(Arc::new(BadSectors(name)), path, Some(column.spec()))
-            };
+            let open =
+                |path: &Path, options| Reader::open_on(Arc::new(BadSectors(name)), path, options);
             let states = States::open(&root, &open).unwrap();
             let failed = wrong.contradiction(&states).unwrap_err();
             let wanted = format!("{}: cannot read", root.join(name).display());

@@ -7,19 +7,21 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use coldstore::archive::check::{self, Lacking};
 use coldstore::format::names::{self, SlotFile};
-use coldstore::{Archive, Column, Manifest, Reader, ReaderOptions, manifest};
+use coldstore::{
+    Archive, Column, Manifest, MappedArchive, MappedReader, Reader, ReaderOptions, manifest,
+};
 
 use crate::cli::ColumnOf;
 use crate::output::{self, name_of};
 
 /// Opens an archive for reading; creates nothing.
-pub(crate) fn archive(root: &Path) -> coldstore::Result<Archive> {
+pub(crate) fn archive(root: &Path) -> coldstore::Result<MappedArchive> {
     // SAFETY: the maps are sound while only writers of this format change or shorten the files. The
     // command cannot enforce that; its manual requires it of the operator. The maps end with the
     // process, after one verb.
     #[expect(unsafe_code, reason = "readers map the files; this is the command's one door to them")]
     unsafe {
-        Archive::open(root, ReaderOptions::default())
+        Archive::open_mapped(root, ReaderOptions::default())
     }
 }
 
@@ -55,17 +57,17 @@ pub(crate) fn tell_unknown(root: &Path) -> Result<()> {
 }
 
 /// Opens a column by its directory.
-pub(crate) fn directory(path: &Path, column: Column) -> coldstore::Result<Reader> {
+pub(crate) fn directory(path: &Path, column: Column) -> coldstore::Result<MappedReader> {
     let options = ReaderOptions::default().expect(column.spec()).checksums(true);
     // SAFETY: as in `archive`.
     #[expect(unsafe_code, reason = "readers map the files")]
     unsafe {
-        Reader::open(path, options)
+        Reader::open_mapped(path, options)
     }
 }
 
 /// Opens one column for reading.
-pub(crate) fn column(of: &ColumnOf) -> coldstore::Result<Reader> {
+pub(crate) fn column(of: &ColumnOf) -> coldstore::Result<MappedReader> {
     archive(&of.archive)?.column(of.column).cloned()
 }
 

@@ -5,8 +5,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use coldstore::{
-    Access, ColumnSpec, Compression, Pipeline, PipelineOptions, Reader, ReaderOptions, Slot, View,
-    Writer, WriterOptions,
+    Access, ColumnSpec, Compression, MappedReader, Pipeline, PipelineOptions, Reader,
+    ReaderOptions, Slot, View, Writer, WriterOptions,
 };
 
 use crate::data::Kind;
@@ -24,7 +24,7 @@ pub struct Coldstore {
 /// A reader and its view.
 #[derive(Debug)]
 pub struct ColdstoreReader {
-    reader: Reader,
+    reader: MappedReader,
     view: View,
 }
 
@@ -60,7 +60,7 @@ impl Store for Coldstore {
     fn reader(&self) -> ColdstoreReader {
         // SAFETY: the directory is this program's own, and only writers of the format write there.
         #[expect(unsafe_code, reason = "the files are mapped")]
-        let reader = unsafe { Reader::open(&self.directory, self.reading) }.unwrap();
+        let reader = unsafe { Reader::open_mapped(&self.directory, self.reading) }.unwrap();
         let view = reader.view();
         ColdstoreReader { reader, view }
     }
@@ -134,7 +134,7 @@ impl Reading for ReadIntoReader {
     }
 
     fn copy(&self, slot: u64, buffer: &mut Vec<u8>) {
-        assert!(self.0.view.read_stored_into(Slot(slot), buffer).unwrap());
+        assert!(self.0.view.pread_stored_into(Slot(slot), buffer).unwrap());
     }
 
     fn scan(&self, look: impl FnMut(&[u8])) {

@@ -56,8 +56,8 @@ fn check_refused(view: &View, slot: Slot, verdict: Verdict, directory: &Path) {
         view.owned(slot).map(|_| ()),
         view.record(slot).map(|_| ()),
         view.get_into(slot, &mut value).map(|_| ()),
-        view.read_into(slot, &mut value).map(|_| ()),
-        view.read_stored_into(slot, &mut stored).map(|_| ()),
+        view.pread_into(slot, &mut value).map(|_| ()),
+        view.pread_stored_into(slot, &mut stored).map(|_| ()),
     ];
     for (nth, outcome) in errors.into_iter().enumerate() {
         let error = outcome.expect_err("a record that is not what was written");
@@ -76,7 +76,7 @@ fn check_same(view: &View, checked: &View, slot: Slot) {
     let said = |view: &View| {
         let (mut buffer, mut direct) = (vec![1; 3], vec![2; 3]);
         let value = view.get_into(slot, &mut buffer);
-        let read = view.read_into(slot, &mut direct);
+        let read = view.pread_into(slot, &mut direct);
         match (value, read) {
             (Ok(there), Ok(read)) => {
                 assert!(there == read && buffer == direct, "slot {slot}");

@@ -169,14 +169,14 @@ fn check_stored(oracle: &Oracle<'_>, slot: Slot, shown: Shown, stored: Option<&[
 fn check_past_the_maps(view: &View, slot: Slot, shown: Shown) {
     let said = |outcome: Result<bool>| outcome.map_err(|error| error.to_string());
     let (mut mapped, mut read) = (vec![1, 2, 3], vec![4; 9]);
-    assert_eq!(said(view.read_into(slot, &mut read)), said(view.get_into(slot, &mut mapped)));
+    assert_eq!(said(view.pread_into(slot, &mut read)), said(view.get_into(slot, &mut mapped)));
     if said(view.get_into(slot, &mut mapped)).is_ok() {
         assert!(read == mapped, "slot {slot}");
     }
     if matches!(shown, Shown::Payload { byte_len, .. } if byte_len > CEILING) {
         return;
     }
-    let found = view.read_stored_into(slot, &mut read);
+    let found = view.pread_stored_into(slot, &mut read);
     match view.get_stored(slot) {
         Ok(Some(stored)) => assert!(found.unwrap() && read == stored, "slot {slot}"),
         Ok(None) => assert!(!found.unwrap() && read.is_empty(), "slot {slot}"),

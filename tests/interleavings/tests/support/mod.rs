@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use coldstore_interleavings::files::disk::{Access, Disk, DiskFile, LockAttempt, OsDisk};
 use coldstore_interleavings::{
-    ColumnSpec, Compression, Reader, ReaderOptions, View, Writer, WriterOptions,
+    ColumnSpec, Compression, MappedReader, Reader, ReaderOptions, View, Writer, WriterOptions,
 };
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, Runner};
@@ -41,9 +41,9 @@ pub(crate) fn writer(directory: &Path, disk: Steps) -> Writer {
     Writer::open_on(Arc::new(disk), directory, options).unwrap()
 }
 
-pub(crate) fn reader(directory: &Path) -> Reader {
+pub(crate) fn reader(directory: &Path) -> MappedReader {
     // SAFETY: the directory is the test's own, and only writers change what is in it.
-    unsafe { Reader::open(directory, ReaderOptions::default()) }.unwrap()
+    unsafe { Reader::open_mapped(directory, ReaderOptions::default()) }.unwrap()
 }
 
 pub(crate) fn highest(view: &View) -> u64 {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coldstore::{Column, Committed, Pipeline, Reader, Result, Slot, Ticket, View};
+use coldstore::{Column, Committed, MappedReader, Pipeline, Result, Slot, Ticket, View};
 use coldstore_client::wire::Admission;
 use tokio::task::JoinHandle;
 
@@ -18,7 +18,7 @@ pub(super) type Items = Vec<(Slot, Vec<u8>)>;
 pub(super) struct Intake {
     pub(super) column: Column,
     pub(super) pipeline: Pipeline,
-    reader: Reader,
+    reader: MappedReader,
 }
 
 /// The future answer to one job.
@@ -50,7 +50,7 @@ impl Answer {
 }
 
 impl Intake {
-    pub(super) fn new(column: Column, pipeline: Pipeline, reader: Reader) -> Self {
+    pub(super) fn new(column: Column, pipeline: Pipeline, reader: MappedReader) -> Self {
         Self { column, pipeline, reader }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use axum::Router;
 use coldstore::{
-    Archive, ArchivePipeline, ArchiveWriter, ArchiveWriterOptions, Column, PipelineOptions,
+    ArchivePipeline, ArchiveWriter, ArchiveWriterOptions, Column, MappedArchive, PipelineOptions,
 };
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -141,7 +141,7 @@ async fn record_from_time_to_time(archive: PathBuf) {
 
 fn daemon(
     options: &Options,
-    readers: &Archive,
+    readers: &MappedArchive,
     pipeline: &ArchivePipeline,
     metrics: Metrics,
     stop: watch::Receiver<bool>,

@@ -8,7 +8,7 @@ use std::ops::AddAssign;
 
 use anyhow::Result;
 use coldstore::occupancy::{Expected, SlotState, lowest_slot, slots_of_file};
-use coldstore::{Column, Error, FileId, Slot, Unmapped};
+use coldstore::{Column, Error, FileId, PreadView, Slot};
 
 pub(crate) use self::axis::Axis;
 use crate::failure;
@@ -120,8 +120,8 @@ impl ColumnMap {
     /// Counts the slots of a column on the axis. `begin` is the archive's first slot, if recorded.
     pub(crate) fn draw(
         column: Column,
-        view: &Unmapped,
-        roots: Option<&Unmapped>,
+        view: &PreadView,
+        roots: Option<&PreadView>,
         (begin, pruned_before): (Option<Slot>, Option<Slot>),
         axis: &Axis,
     ) -> Result<Self> {
@@ -152,7 +152,7 @@ impl ColumnMap {
     fn look_at(
         &mut self,
         file_id: FileId,
-        view: &Unmapped,
+        view: &PreadView,
         expected: &Expected<'_>,
         axis: &Axis,
     ) -> Result<()> {
@@ -177,7 +177,7 @@ impl ColumnMap {
         &mut self,
         end: Slot,
         next: &mut Slot,
-        view: &Unmapped,
+        view: &PreadView,
         expected: &Expected<'_>,
         axis: &Axis,
     ) {

@@ -7,7 +7,7 @@ use std::thread;
 use anyhow::Result;
 use clap::Args;
 use coldstore::occupancy::{SlotState, lowest_slot};
-use coldstore::{Column, Error, FileId, Manifest, Slot, Unmapped};
+use coldstore::{Column, Error, FileId, Manifest, PreadView, Reader, ReaderOptions, Slot};
 use serde_json::{Value, json};
 
 use crate::chain::Chain;
@@ -58,7 +58,7 @@ const SVG_FILES: u64 = 4096;
 
 struct Opened {
     column: Column,
-    view: Unmapped,
+    view: PreadView,
     pruned_before: Option<Slot>,
 }
 
@@ -136,22 +136,22 @@ impl Map {
 
     /// Opens the block roots as a separate reader, because each reader caches the file it looks at. If
     /// they are missing or damaged, skipped slots are not recognized.
-    fn roots(&self) -> Result<Option<Unmapped>> {
+    fn roots(&self) -> Result<Option<PreadView>> {
         Ok(Error::if_sound(self.open(Column::BlockRoots))?)
     }
 
     /// Opens a column unmapped: a bad sector under a mapping would end the process.
-    fn open(&self, column: Column) -> coldstore::Result<Unmapped> {
+    fn open(&self, column: Column) -> coldstore::Result<PreadView> {
         let directory = self.archive.join(column.dir_name());
-        let column = Unmapped::open(directory, Some(column.spec()))?;
-        column.check_fit().map(|()| column)
+        let options = ReaderOptions::default().expect(column.spec());
+        Ok(Reader::open(directory, options)?.view())
     }
 }
 
 /// The slots to show: the requested range, or all slots from the archive's beginning.
 fn slots(
     columns: &[Opened],
-    roots: Option<&Unmapped>,
+    roots: Option<&PreadView>,
     begin: Option<Slot>,
     (from, to): (Option<Slot>, Option<Slot>),
 ) -> Result<Option<(Slot, Slot)>> {
@@ -162,7 +162,7 @@ fn slots(
     for view in views() {
         lowest = lowest.into_iter().chain(lowest_slot(view)?).min();
     }
-    let Some(highest) = views().filter_map(Unmapped::highest_written_slot).max() else {
+    let Some(highest) = views().filter_map(PreadView::highest_written_slot).max() else {
         return Ok(None);
     };
     let first = from.or(lowest).unwrap_or(Slot(0));
@@ -173,7 +173,7 @@ fn slots(
 /// Draws the columns in parallel, one thread each.
 fn draw(
     columns: &[Opened],
-    roots: Option<&Unmapped>,
+    roots: Option<&PreadView>,
     begin: Option<Slot>,
     axis: Option<&Axis>,
 ) -> Result<Vec<ColumnMap>> {

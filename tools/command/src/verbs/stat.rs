@@ -9,7 +9,7 @@ use coldstore::stat::{
     ColumnStat, EraStat, PutAside, RecordQuestions, RecordSize, RecordStat, put_aside, stat_column,
     stat_records,
 };
-use coldstore::{Archive, Column, Compression, Manifest, SLOTS_PER_FILE, Slot};
+use coldstore::{Column, Compression, Manifest, MappedArchive, SLOTS_PER_FILE, Slot};
 use serde_json::{Value, json};
 
 use crate::chain::Chain;
@@ -107,7 +107,11 @@ impl Stat {
     }
 }
 
-fn stat_of(archive: &Archive, column: Column, slots_per_era: u64) -> coldstore::Result<Counted> {
+fn stat_of(
+    archive: &MappedArchive,
+    column: Column,
+    slots_per_era: u64,
+) -> coldstore::Result<Counted> {
     let view = archive.column(column)?.view();
     let era_of = |slot: Slot| match column {
         // The state at an era's end belongs to that era.

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use coldstore::{FollowOptions, Reader, ReaderOptions, Slot, View};
+use coldstore::{FollowOptions, MappedReader, Reader, ReaderOptions, Slot, View};
 
 use crate::support::Archive;
 use crate::truth::{Truth, line_of};
@@ -77,7 +77,7 @@ fn a_reader_sees_nothing_but_the_truth() {
     let truth = Truth::read(truth);
     // SAFETY: the column is in this test's own directory, where nobody but the daemon writes.
     #[expect(unsafe_code, reason = "a reader maps the files")]
-    let reader = unsafe { Reader::open(column, ReaderOptions::default()) }.unwrap();
+    let reader = unsafe { Reader::open_mapped(column, ReaderOptions::default()) }.unwrap();
     let stops = || fs::exists(Path::new(stop)).unwrap();
     match mode {
         "scan" => scan(&reader, &truth, stops),
@@ -90,7 +90,7 @@ fn check(truth: &Truth, slot: u64, value: &[u8]) {
 }
 
 /// A slot seen once is in every later view.
-fn scan(reader: &Reader, truth: &Truth, stops: impl Fn() -> bool) {
+fn scan(reader: &MappedReader, truth: &Truth, stops: impl Fn() -> bool) {
     let mut seen = BTreeSet::new();
     let mut rounds = 0;
     loop {
@@ -120,7 +120,7 @@ fn slots_of(view: &View, truth: &Truth) -> BTreeSet<u64> {
 }
 
 /// Every slot is reported once, and its value is readable immediately.
-fn follow(reader: &Reader, truth: &Truth, stops: impl Fn() -> bool) {
+fn follow(reader: &MappedReader, truth: &Truth, stops: impl Fn() -> bool) {
     let options = FollowOptions::default().backfilled_from(Slot(0));
     let mut follower = reader.follow(Slot(0), options).unwrap();
     let mut seen = BTreeSet::new();

@@ -254,7 +254,7 @@ impl DeepVerifier<'_> {
             return Ok(false);
         };
         let mut value = Vec::new();
-        let is_read = Error::if_sound(next.read_into(&mut value))?.is_some();
+        let is_read = Error::if_sound(next.value_into(&mut value))?.is_some();
         let head = BlockHead::parse(&value);
         Ok(is_read && head.is_ok_and(|head| head.parent_root == root.0))
     }

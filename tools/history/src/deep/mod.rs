@@ -16,7 +16,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use coldstore::verify::{Finding, Severity};
-use coldstore::{Archive, Column, CorruptItem, Corruption, Error, Result, Slot, View};
+use coldstore::{Column, CorruptItem, Corruption, Error, MappedArchive, Result, Slot, View};
 use coldstore_consensus::{Preset, Root};
 
 pub use self::report::{DeepReport, Loose, NotProved, PassedOver, Taken};
@@ -40,7 +40,7 @@ pub struct DeepOptions {
 /// Proves an archive, read-only, on one snapshot of each column.
 #[derive(Debug)]
 pub struct DeepVerifier<'a> {
-    archive: &'a Archive,
+    archive: &'a MappedArchive,
     options: DeepOptions,
     known: Known,
     views: Views,
@@ -62,10 +62,10 @@ struct Views {
 }
 
 impl Views {
-    fn of(archive: &Archive) -> Result<Self> {
+    fn of(archive: &MappedArchive) -> Result<Self> {
         let view = |column| {
             let looked = Error::if_sound(archive.column(column));
-            looked.map(|reader| reader.map(coldstore::Reader::view))
+            looked.map(|reader| reader.map(coldstore::MappedReader::view))
         };
         Ok(Self {
             blocks: view(Column::Blocks)?,
@@ -87,7 +87,7 @@ impl<'a> DeepVerifier<'a> {
     ///
     /// # Errors
     /// [`Error::Io`] when the archive cannot be read.
-    pub fn new(archive: &'a Archive, options: DeepOptions, trust: Trust) -> Result<Self> {
+    pub fn new(archive: &'a MappedArchive, options: DeepOptions, trust: Trust) -> Result<Self> {
         let views = Views::of(archive)?;
         let known = Known::of(&views, options.preset, trust)?;
         let report = DeepReport {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use coldstore::era::{EraAt, EraFile, Group};
-use coldstore::{Archive, Column, Error, Result, Slot};
+use coldstore::{Column, Error, MappedArchive, Result, Slot};
 use coldstore_consensus::{Preset, Root, era_root, hash_state};
 
 use super::era::Era;
@@ -89,7 +89,7 @@ impl Previous {
 
 /// Reads the state of a slot from a snapshot in the archive.
 pub(super) fn in_archive(
-    archive: &Archive,
+    archive: &MappedArchive,
     preset: Preset,
     slot: Slot,
     is_unproved: bool,

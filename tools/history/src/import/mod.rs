@@ -15,7 +15,7 @@ mod trust;
 use std::io::Read;
 
 use coldstore::era::{EraAt, EraProof, Group, Plan, Prover};
-use coldstore::{Archive, Error, Result, Slot};
+use coldstore::{Error, MappedArchive, Result, Slot};
 use coldstore_consensus::{HashedState, Preset, StateFault, hash_state};
 
 pub use self::report::{Anchor, ProofReport};
@@ -32,7 +32,7 @@ pub struct ImportProver<'a> {
     preset: Preset,
     trust: &'a Trust,
     /// The archive before the import.
-    archive: Option<&'a Archive>,
+    archive: Option<&'a MappedArchive>,
     /// The slot of the archive's newest state, if nothing proves it.
     unproved_state: Option<Slot>,
     /// The last proved era.
@@ -49,7 +49,7 @@ impl<'a> ImportProver<'a> {
         plan: &'a Plan,
         preset: Preset,
         trust: &'a Trust,
-        archive: Option<&'a Archive>,
+        archive: Option<&'a MappedArchive>,
     ) -> Self {
         let report = ProofReport { anchor: trust.anchor(), ..ProofReport::default() };
         Self {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use coldstore::era::{EraAt, EraFile, Plan};
-use coldstore::{Archive, Column, Error, Slot};
+use coldstore::{Column, Error, MappedArchive, Slot};
 use coldstore_consensus::{Accumulators, HashedState, Preset, Root, hash_state};
 
 use super::chain::find_group;
@@ -71,7 +71,7 @@ impl Trust {
         roots: Vec<TrustedRoot>,
         preset: Preset,
         plan: Option<&Plan>,
-        archive: Option<&Archive>,
+        archive: Option<&MappedArchive>,
     ) -> Result<Self, TrustFault> {
         let mut proves: Option<(TrustedRoot, Accumulators)> = None;
         for trusted in &roots {
@@ -167,7 +167,7 @@ fn state_in_plan(
 }
 
 fn state_in_archive(
-    archive: Option<&Archive>,
+    archive: Option<&MappedArchive>,
     preset: Preset,
     trusted: &TrustedRoot,
 ) -> Result<Option<HashedState>, Error> {
@@ -195,7 +195,7 @@ fn is_somewhere(plan: Option<&Plan>, preset: Preset, slot: Slot) -> bool {
 }
 
 /// Compares a trusted root with the record in `bsr`; `false` if there is none.
-fn compare(archive: Option<&Archive>, trusted: &TrustedRoot) -> Result<bool, Error> {
+fn compare(archive: Option<&MappedArchive>, trusted: &TrustedRoot) -> Result<bool, Error> {
     let Some(archive) = archive else { return Ok(false) };
     let Some(reader) = archive.column_if_there(Column::StateRoots)? else { return Ok(false) };
     let view = reader.view();

@@ -9,7 +9,7 @@ mod segment;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use coldstore::{Archive, Column, Error, Result, Slot, View};
+use coldstore::{Column, Error, MappedArchive, Result, Slot, View};
 use coldstore_consensus::Root;
 
 use self::segment::Segment;
@@ -55,7 +55,7 @@ impl Kind {
 ///
 /// # Errors
 /// Those of reading the two columns.
-pub fn find(archive: &Archive, root: &Root) -> Result<Option<(Kind, Slot)>> {
+pub fn find(archive: &MappedArchive, root: &Root) -> Result<Option<(Kind, Slot)>> {
     for kind in Kind::ALL {
         let view = match archive.column(kind.column()) {
             Ok(column) => column.view(),
@@ -128,7 +128,7 @@ pub struct Updated {
 /// # Errors
 /// Those of reading the two columns and of writing the index.
 pub fn update(
-    archive: &Archive,
+    archive: &MappedArchive,
     anew: bool,
     watch: &mut dyn FnMut(Kind, Slot),
 ) -> Result<BTreeMap<&'static str, Updated>> {

@@ -9,8 +9,8 @@ use coldstore::era::{ImportColumns, import};
 use coldstore::era::{Plan, Progress};
 use coldstore::verify::{Finding, Severity};
 use coldstore::{
-    Archive, ArchiveWriter, Checksums, Column, ReaderOptions, Slot, StatesPolicy, Writer,
-    WriterOptions,
+    Archive, ArchiveWriter, Checksums, Column, MappedArchive, ReaderOptions, Slot, StatesPolicy,
+    Writer, WriterOptions,
 };
 use coldstore_consensus::Preset;
 use coldstore_history::deep::{DeepOptions, DeepReport, DeepVerifier, NotProved, ProvedEra};
@@ -75,11 +75,11 @@ impl Held {
         self.path().join(column.dir_name()).join(name)
     }
 
-    pub(crate) fn open(&self) -> Archive {
+    pub(crate) fn open(&self) -> MappedArchive {
         // SAFETY: nobody writes to the archive while it is looked at.
         #[expect(unsafe_code, reason = "readers map the files")]
         unsafe {
-            Archive::open(self.path(), ReaderOptions::default()).unwrap()
+            Archive::open_mapped(self.path(), ReaderOptions::default()).unwrap()
         }
     }
 

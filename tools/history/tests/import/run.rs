@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use coldstore::era::{ImportColumns, ImportOptions, Plan, Progress, import};
-use coldstore::{Archive, ArchiveWriter, Column, ReaderOptions};
+use coldstore::{Archive, ArchiveWriter, Column, MappedArchive, ReaderOptions};
 use coldstore_consensus::Preset;
 use coldstore_history::import::{ImportProver, ProofReport, Trust, TrustedRoot};
 use tempfile::TempDir;
@@ -98,11 +98,11 @@ impl Place {
         Ok((error, prover.into_report()))
     }
 
-    pub(crate) fn open(&self) -> Archive {
+    pub(crate) fn open(&self) -> MappedArchive {
         // SAFETY: nobody writes to the archive while it is looked at.
         #[expect(unsafe_code, reason = "readers map the files")]
         unsafe {
-            Archive::open(self.archive(), ReaderOptions::default()).unwrap()
+            Archive::open_mapped(self.archive(), ReaderOptions::default()).unwrap()
         }
     }
 

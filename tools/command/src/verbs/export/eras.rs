@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow, ensure};
 use coldstore::era::ExportError;
 use coldstore::era::{EraExport, ExportColumns, Exported};
-use coldstore::{Archive, Column, Manifest, Slot, View};
+use coldstore::{Column, Manifest, MappedArchive, Slot, View};
 use coldstore_consensus::Root;
 use coldstore_history::atomic_file;
 use serde::Serialize;
@@ -135,7 +135,7 @@ struct Views {
 impl Views {
     /// Takes the view of the block roots first, so the other views have every era whose roots are in
     /// it.
-    fn open(archive: &Archive) -> Result<Self> {
+    fn open(archive: &MappedArchive) -> Result<Self> {
         let block_roots = archive.column(Column::BlockRoots)?.view();
         let blocks = archive.column(Column::Blocks)?.view();
         let state_snapshots = archive.column(Column::StateSnapshots)?.view();

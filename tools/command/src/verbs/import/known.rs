@@ -4,7 +4,7 @@ use std::path::Path;
 
 use coldstore::era::{EraReport, ImportReport, StateOutcome};
 use coldstore::occupancy::{Expected, SlotState, slots_of_file};
-use coldstore::{Archive, Column, Error, Manifest, Result, Slot, StatesPolicy, View};
+use coldstore::{Column, Error, Manifest, MappedArchive, Result, Slot, StatesPolicy, View};
 
 use super::proof::Proof;
 use crate::open;
@@ -55,7 +55,7 @@ impl Known<'_> {
     }
 }
 
-fn view_of(archive: &Archive, column: Column) -> Result<Option<View>> {
+fn view_of(archive: &MappedArchive, column: Column) -> Result<Option<View>> {
     match archive.column(column) {
         Ok(reader) => Ok(Some(reader.view())),
         Err(Error::NoSuchColumn { .. }) => Ok(None),
@@ -66,7 +66,7 @@ fn view_of(archive: &Archive, column: Column) -> Result<Option<View>> {
 /// The slot below which a column of blocks or roots still lacks pruned records from `first` on; `None`
 /// if it has all of them.
 fn lacking_before(
-    archive: &Archive,
+    archive: &MappedArchive,
     column: Column,
     first: Slot,
     pruned: Slot,

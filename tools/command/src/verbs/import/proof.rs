@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use coldstore::archive::check;
 use coldstore::era::Plan;
-use coldstore::{Archive, Slot};
+use coldstore::{MappedArchive, Slot};
 use coldstore_consensus::Preset;
 use coldstore_history::import::{ImportProver, ProofReport, Trust, TrustFault, TrustedRoot};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ use crate::output::{self, count};
 pub(super) struct Proof {
     preset: Preset,
     trust: Trust,
-    archive: Option<Archive>,
+    archive: Option<MappedArchive>,
 }
 
 impl Proof {

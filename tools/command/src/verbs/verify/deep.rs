@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Result, bail};
 use coldstore::files::pread::Pread;
 use coldstore::verify::{Finding, Severity, VerifyOptions, verify_column_on};
-use coldstore::{Archive, Column, Error, Look, Manifest, Slot, Unmapped};
+use coldstore::{Column, Error, Manifest, MappedArchive, Reader, ReaderOptions, Slot, Snapshot};
 use coldstore_consensus::Preset;
 use coldstore_history::deep::{DeepOptions, DeepVerifier};
 use coldstore_history::import::{Trust, TrustFault, TrustedRoot};
@@ -37,7 +37,7 @@ pub(super) enum Deep {
 
 /// A proof and its inputs.
 pub(super) struct Proof {
-    archive: Archive,
+    archive: MappedArchive,
     options: DeepOptions,
     trust: Trust,
     from: Option<Slot>,
@@ -233,8 +233,9 @@ fn nowhere(slot: Slot) -> Usage {
 /// Whether the archive may have the state of a slot or its root. An unreadable column may have it.
 fn may_have(archive: &Path, slot: Slot) -> bool {
     [Column::StateRoots, Column::StateSnapshots].into_iter().any(|column| {
-        let opened = Unmapped::open(archive.join(column.dir_name()), Some(column.spec()));
-        match opened.and_then(|column| column.first_from(slot)) {
+        let options = ReaderOptions::default().expect(column.spec());
+        let opened = Reader::open(archive.join(column.dir_name()), options);
+        match opened.and_then(|reader| reader.view().first_from(slot)) {
             Ok(found) => found == Some(slot),
             Err(Error::NoSuchColumn { .. }) => false,
             Err(_) => true,
@@ -245,10 +246,10 @@ fn may_have(archive: &Path, slot: Slot) -> bool {
 /// The preset of the archive's chain, or why it is unknown.
 pub(in crate::verbs) fn preset_of(
     chain: &Chain,
-    archive: &Archive,
+    archive: &MappedArchive,
 ) -> Result<Result<Preset, String>> {
     let snapshots = Error::if_sound(archive.column(Column::StateSnapshots))?;
-    let view = snapshots.map(coldstore::Reader::view);
+    let view = snapshots.map(coldstore::MappedReader::view);
     let root = chain.genesis_validators_root;
     let slots = chain.slots_per_era;
     let possible = |slots, mut state: &[u8]| {

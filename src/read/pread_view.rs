@@ -1,0 +1,417 @@
+//! A snapshot whose records are read with `pread`, and not mapped.
+
+use std::collections::HashMap;
+use std::io;
+use std::ops::{Range, RangeBounds};
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::files::directory::Inode;
+use crate::files::pread::{Pread, PreadFile, Unreadable, read_exact};
+use crate::format::conf::Conf;
+use crate::format::names::SlotFile;
+use crate::format::offsets::{ENTRIES, entry_offset};
+use crate::format::record::FIRST_RECORD_OFFSET;
+use crate::read::commit::Commit;
+use crate::read::fd_cache::OpenFile;
+use crate::read::file_pair::FilePair;
+use crate::read::files::{Files, OpenFiles, sealed_bound};
+use crate::read::options::ReaderOptions;
+use crate::read::owned_range::{Held as Source, OwnedRange};
+use crate::read::pread_record::{Place, WHOLE, to_usize};
+use crate::read::prefetch::{MAX_SKIPPED, end_by_table};
+use crate::read::reader::first_snapshot;
+use crate::read::record::OwnedRecord;
+use crate::slot::{FileId, Slot};
+use crate::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+const ENTRY_LEN: usize = size_of::<u64>();
+
+/// Entries that are read in one call: those of a slot and of the slots after it, which tell where its
+/// record ends.
+const ENTRIES_READ: usize = MAX_SKIPPED + 2;
+
+/// Maximum number of attempts to read from files that other files replace meanwhile.
+const MAX_ATTEMPTS: usize = 3;
+
+/// A snapshot of a column, read with `pread`: everything that was committed when it was taken, and nothing
+/// else. Opened by [`Reader::open`](crate::Reader::open).
+///
+/// It shows the same records as a [`View`](crate::View) of the same commit, as owned values. A read costs
+/// two system calls (its entry, then header and payload together) and a copy; the first read of a file in a
+/// snapshot costs a few more. Up to 64 files of a column that were read last stay open, whatever the number of
+/// snapshots. A bad sector is an error of the read that meets it, where a mapping raises a signal that ends
+/// the process. Cloning a snapshot costs one atomic increment.
+///
+/// All reads fail with [`Error::Corrupt`] if the bytes on disk contradict the format, with [`Error::Io`] if
+/// a file cannot be opened or read, and with [`Error::Replaced`] after the column was replaced as a whole.
+#[derive(Clone, Debug)]
+pub struct PreadView(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    commit: Commit,
+    /// The files read so far.
+    held: Mutex<HashMap<FileId, Held>>,
+    listed: OnceLock<Vec<FileId>>,
+}
+
+/// Which files of an id a snapshot reads, and up to which bound.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    data: Option<Inode>,
+    offsets: Option<Inode>,
+    bound: u64,
+    /// A conf names the file, so entries without a data file may belong to a commit in flight.
+    is_named: bool,
+}
+
+impl PreadView {
+    pub(super) fn new(commit: Commit) -> Self {
+        Self(Arc::new(Inner { commit, held: Mutex::default(), listed: OnceLock::new() }))
+    }
+
+    /// Opens a column as of its last commit, on the given medium. Does not check that the conf fits the
+    /// files.
+    ///
+    /// # Errors
+    /// As [`Reader::open`](crate::Reader::open).
+    #[doc(hidden)]
+    #[expect(clippy::needless_pass_by_value, reason = "callers make it for this call")]
+    pub fn open_on(
+        pread: Arc<dyn Pread>,
+        directory: &Path,
+        options: ReaderOptions,
+    ) -> Result<Self> {
+        first_snapshot(&pread, directory, options, |_| Ok(()))
+    }
+
+    pub(super) fn commit(&self) -> &Commit {
+        &self.0.commit
+    }
+
+    /// The commit marker of this snapshot.
+    #[must_use]
+    pub fn conf(&self) -> &Conf {
+        self.commit().conf()
+    }
+
+    /// The highest slot with a record, `None` in an empty column.
+    #[must_use]
+    pub fn highest_written_slot(&self) -> Option<Slot> {
+        self.conf().highest
+    }
+
+    /// The value of a slot; `None` if it has no record.
+    ///
+    /// # Errors
+    /// See [`PreadView`]; [`Error::TooLarge`] when the value exceeds the reader's ceiling.
+    pub fn get(&self, slot: Slot) -> Result<Option<Vec<u8>>> {
+        let mut value = Vec::new();
+        Ok(self.get_into(slot, &mut value)?.then_some(value))
+    }
+
+    /// Replaces the content of `buffer` with the value of a slot. Returns `false` if the slot has no
+    /// record.
+    ///
+    /// # Errors
+    /// See [`PreadView`]; [`Error::TooLarge`] when the value exceeds the reader's ceiling.
+    pub fn get_into(&self, slot: Slot, buffer: &mut Vec<u8>) -> Result<bool> {
+        let commit = self.commit();
+        commit.value_by(slot, buffer, |ceiling, buffer| self.read(slot, &WHOLE, ceiling, buffer))
+    }
+
+    /// Replaces the content of `buffer` with the payload stored for a slot: the value itself in an
+    /// uncompressed column, snappy frames in a compressed one. Returns `false` if the slot has no record.
+    ///
+    /// # Errors
+    /// See [`PreadView`].
+    pub fn get_stored_into(&self, slot: Slot, buffer: &mut Vec<u8>) -> Result<bool> {
+        self.read(slot, &WHOLE, u64::MAX, buffer)
+    }
+
+    /// Replaces the content of `buffer` with a range of the payload stored for a slot, clipped to its end as
+    /// in `pread(2)`. Reads only the record's header and the range. Returns `false` if the slot has no
+    /// record.
+    ///
+    /// # Errors
+    /// See [`PreadView`].
+    pub fn get_range_into(
+        &self,
+        slot: Slot,
+        bytes: Range<u64>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<bool> {
+        self.read(slot, &bytes, u64::MAX, buffer)
+    }
+
+    /// Length in bytes of the payload stored for a slot; `None` if it has no record. Reads only the record's
+    /// header.
+    ///
+    /// # Errors
+    /// See [`PreadView`].
+    pub fn stored_len(&self, slot: Slot) -> Result<Option<u64>> {
+        let place = self.place(slot)?;
+        place.map_or(Ok(None), |place| self.commit().pread_len(&place))
+    }
+
+    /// Whether a slot has a record. Reads only its entry in the offset table, not the record.
+    ///
+    /// # Errors
+    /// See [`PreadView`].
+    pub fn contains(&self, slot: Slot) -> Result<bool> {
+        match self.place(slot)? {
+            Some(place) if (FIRST_RECORD_OFFSET..place.bound).contains(&place.entry) => Ok(true),
+            Some(place) => Ok(self.commit().pread_len(&place)?.is_some()),
+            None => Ok(false),
+        }
+    }
+
+    /// The records of a range of slots, in either direction. The iterator holds the snapshot and may be
+    /// stored. Slots without a record are skipped; after an error it resumes after the damage.
+    #[must_use]
+    pub fn range(&self, slots: impl RangeBounds<Slot>) -> OwnedRange {
+        OwnedRange::new(Source::Pread(self.clone()), slots)
+    }
+
+    /// The last record at or before a slot.
+    ///
+    /// # Errors
+    /// See [`PreadView`].
+    pub fn at_or_before(&self, slot: Slot) -> Result<Option<OwnedRecord>> {
+        self.range(..=slot).next_back().transpose()
+    }
+
+    /// The first record at or after a slot.
+    ///
+    /// # Errors
+    /// See [`PreadView`].
+    pub fn at_or_after(&self, slot: Slot) -> Result<Option<OwnedRecord>> {
+        self.range(slot..).next().transpose()
+    }
+
+    /// Checks that the conf fits its current file, as far as the file is readable.
+    pub(super) fn check_current(&self) -> Result<()> {
+        let Some(current) = self.conf().current_file() else { return Ok(()) };
+        let (conf, files) = (self.conf(), self.files());
+        let check = || {
+            let mut file = self.pair(current)?;
+            let is_known = conf.highest.is_some_and(|slot| file.is_known[slot.index_in_file()]);
+            let largest = match files.check_fit_of_entries(conf, file.table.entries()) {
+                Err(_) if !is_known => return Ok(()),
+                largest => largest?,
+            };
+            let (Some(largest), Some(data)) = (largest, file.data.as_mut()) else { return Ok(()) };
+            let Some(header) = data.array(largest)? else { return Ok(()) };
+            let span = self.commit().tag.span(largest, header, u64::MAX);
+            files.check_last_record(conf, largest, span.ok().map(|span| span.end))
+        };
+        match check() {
+            Err(Error::Io(_)) => Ok(()),
+            checked => checked,
+        }
+    }
+
+    pub(crate) fn files(&self) -> &Files {
+        &self.commit().files
+    }
+
+    pub(crate) fn is_latest(&self) -> Result<bool> {
+        self.commit().is_latest()
+    }
+
+    /// Ids of the files that may hold records, ascending: those in the directory, and those that the
+    /// conf names.
+    pub(crate) fn file_ids(&self) -> Result<Vec<FileId>> {
+        if let Some(listed) = self.0.listed.get() {
+            return Ok(listed.clone());
+        }
+        let listed = self.commit().list()?;
+        Ok(self.0.listed.get_or_init(|| listed).clone())
+    }
+
+    /// Reads a range of the payload stored for a slot, clipped to its end.
+    fn read(
+        &self,
+        slot: Slot,
+        bytes: &Range<u64>,
+        ceiling: u64,
+        buffer: &mut Vec<u8>,
+    ) -> Result<bool> {
+        let commit = self.commit();
+        let checks_sums = commit.options.checks_sums;
+        let of_medium = if checks_sums { &WHOLE } else { bytes };
+        let Some(place) = self.place(slot)? else {
+            buffer.clear();
+            return Ok(false);
+        };
+        if !commit.pread(&place, of_medium, ceiling, buffer)? {
+            return Ok(false);
+        }
+        if checks_sums {
+            commit.check_payload(slot, place.entry, buffer)?;
+            buffer.truncate(to_usize(bytes.end));
+            buffer.drain(..to_usize(bytes.start).min(buffer.len()));
+        }
+        Ok(true)
+    }
+
+    /// Looks a slot up in the offset file; `None` if it has no entry.
+    fn place(&self, slot: Slot) -> Result<Option<Place>> {
+        if slot.0 >= self.commit().end {
+            return Ok(None);
+        }
+        let file_id = slot.file_id();
+        self.with_held(file_id, |Held { data, offsets, bound, .. }| {
+            let Some(offsets) = offsets else { return Ok(Some(None)) };
+            let Some(offsets) = self.open_file(SlotFile::Offsets(file_id), offsets)? else {
+                return Ok(None);
+            };
+            let (entry, end) = self.entry(&offsets, slot, bound)?;
+            match data {
+                _ if entry == 0 => Ok(Some(None)),
+                None => self.commit().span(slot, (entry, bound), [0; 8]).map(|_| Some(None)),
+                Some(data) => {
+                    let data = self.open_file(SlotFile::Data(file_id), data)?;
+                    Ok(data.map(|data| Some(Place { data, slot, entry, end, bound })))
+                }
+            }
+        })
+    }
+
+    /// The entry of a slot, and an upper bound on the end of its record.
+    fn entry(&self, offsets: &OpenFile, slot: Slot, bound: u64) -> Result<(u64, Option<u64>)> {
+        let index = slot.index_in_file();
+        let mut bytes = [0; ENTRIES_READ * ENTRY_LEN];
+        let count = ENTRIES_READ.min(ENTRIES - index) * ENTRY_LEN;
+        let (pread, file) = (&*self.files().pread, (&*offsets.path, &offsets.file));
+        let buffers = (&mut bytes[..count], &mut [][..]);
+        match read_exact(pread, file, entry_offset(index), buffers, ENTRY_LEN) {
+            // Past the end of a short file, entries are 0.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            read => drop(read.map_err(|error| Error::io(&offsets.path, "read", error))?),
+        }
+        let (entries, _) = bytes.as_chunks();
+        let mut entries = entries.iter().map(|entry| u64::from_le_bytes(*entry));
+        let entry = entries.next().unwrap_or(0);
+        Ok((entry, end_by_table(entry, entries, bound)))
+    }
+
+    fn open_file(&self, name: SlotFile, inode: Inode) -> Result<Option<Arc<OpenFile>>> {
+        self.files().open.get_or_open(&self.files().directory, name, inode)
+    }
+
+    /// The bound of a file, established when the snapshot first reads it.
+    pub(super) fn bound(&self, file_id: FileId) -> Result<u64> {
+        self.held(file_id).map(|held| held.bound)
+    }
+
+    fn held(&self, file_id: FileId) -> Result<Held> {
+        let lock = || self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = lock().get(&file_id) {
+            return Ok(*held);
+        }
+        let held = self.establish(file_id)?;
+        Ok(*lock().entry(file_id).or_insert(held))
+    }
+
+    /// Calls a function with the files of an id until it finds them; it returns `None` if another file has
+    /// taken the place of one.
+    fn with_held<T>(
+        &self,
+        file_id: FileId,
+        mut find: impl FnMut(Held) -> Result<Option<T>>,
+    ) -> Result<T> {
+        for _ in 0..MAX_ATTEMPTS {
+            if let Some(found) = find(self.held(file_id)?)? {
+                return Ok(found);
+            }
+            self.0.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&file_id);
+        }
+        let source = io::ErrorKind::TimedOut.into();
+        Err(Error::io(self.files().data_path(file_id), "open a file that is replaced", source))
+    }
+
+    fn establish(&self, file_id: FileId) -> Result<Held> {
+        let named = self.conf().named_len(file_id);
+        if named == Some(0) {
+            return Ok(Held { data: None, offsets: None, bound: 0, is_named: true });
+        }
+        let files = self.files();
+        files.settled(|before| {
+            let open = |name| files.open.open(&files.directory, name);
+            let data = open(SlotFile::Data(file_id))?;
+            let offsets = open(SlotFile::Offsets(file_id))?;
+            let statuses = [&data, &offsets].map(|open| open.as_ref().map(|open| open.status()));
+            let (bound, is_named) = match named {
+                Some(bound) => (bound, true),
+                None => sealed_bound(&before.conf, file_id, statuses[0]),
+            };
+            files.check_lengths(file_id, statuses, bound)?;
+            if data.is_none() && offsets.is_some() && !is_named {
+                FilePair::read(files, file_id, files.open_files(file_id)?, bound, is_named)?;
+            }
+            if named.is_none() && !files.directory.is_latest(before)? {
+                return Ok(None);
+            }
+            let [data, offsets] = statuses.map(|status| status.map(|status| status.inode));
+            Ok(Some(Held { data, offsets, bound, is_named }))
+        })
+    }
+
+    /// The files of an id as this snapshot shows them, with the whole offset table.
+    pub(super) fn pair(&self, file_id: FileId) -> Result<FilePair> {
+        self.with_held(file_id, |held| {
+            let files = self.files();
+            let opened = match held.offsets {
+                Some(_) => files.open_files(file_id)?,
+                None => OpenFiles { data: None, offsets: None },
+            };
+            let inodes = opened.statuses().map(|status| status.map(|status| status.inode));
+            if held.offsets.is_some() && inodes != [held.data, held.offsets] {
+                return Ok(None);
+            }
+            FilePair::read(files, file_id, opened, held.bound, held.is_named).map(Some)
+        })
+    }
+
+    /// Opens the files of an id and establishes their bound, whatever was read of them before. The offset
+    /// table is read before the bound is confirmed; if no conf names the file, no commit was in flight
+    /// during the read.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if one of the files is missing, too short or too long; [`Error::Io`].
+    pub(crate) fn fresh_pair(&self, file_id: FileId) -> Result<FilePair> {
+        let (files, named) = (self.files(), self.conf().named_len(file_id));
+        if named == Some(0) {
+            let none = OpenFiles { data: None, offsets: None };
+            return FilePair::read(files, file_id, none, 0, true);
+        }
+        files.settled(|before| {
+            let opened = files.open_files(file_id)?;
+            let (bound, is_named) = match named {
+                Some(bound) => (bound, true),
+                None => sealed_bound(&before.conf, file_id, opened.statuses()[0]),
+            };
+            let pair = FilePair::read(files, file_id, opened, bound, is_named);
+            if named.is_none() && !files.directory.is_latest(before)? {
+                return Ok(None);
+            }
+            pair.map(Some)
+        })
+    }
+
+    /// Reads another file of the column, up to `limit` bytes. Returns its content and its unreadable parts;
+    /// `None` if the file does not exist.
+    pub(crate) fn small_file(
+        &self,
+        name: &str,
+        limit: u64,
+    ) -> Result<Option<(Vec<u8>, Vec<Unreadable>)>> {
+        let Files { directory, pread, .. } = self.files();
+        let Some(file) = directory.open_file(name)? else { return Ok(None) };
+        let byte_len = directory.open_status(name, &file)?.byte_len.min(limit);
+        let path = directory.file_path(name);
+        PreadFile::new(Arc::clone(pread), path, file, byte_len).read_all().map(Some)
+    }
+}
