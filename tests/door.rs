@@ -221,6 +221,36 @@ fn roots_of_many_producers_share_commits_and_leave_no_gap() {
     assert_eq!(column.highest_written_slot(), Some(Slot(far - 2)));
 }
 
+/// A root that comes when it is sent: until then the writer's thread waits in its commit.
+struct Held(std::sync::mpsc::Receiver<Vec<u8>>);
+
+impl std::io::Read for Held {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let Ok(root) = self.0.recv() else { return Ok(0) };
+        buffer[..root.len()].copy_from_slice(&root);
+        Ok(root.len())
+    }
+}
+
+#[test]
+fn jobs_planned_together_are_checked_in_the_order_of_their_slots() {
+    let dir = temp_dir();
+    let pipeline =
+        ArchivePipeline::start(archive(dir.path(), all()), |_| PipelineOptions::default()).unwrap();
+    let roots = pipeline.column(Column::BlockRoots);
+    let (send, held) = std::sync::mpsc::channel();
+    let first = roots.submit_from(Slot(9), 32, Box::new(Held(held))).unwrap();
+    let tickets = [12, 10, 14, 11].map(|slot| roots.submit(vec![(Slot(slot), root(slot))]));
+    send.send(root(9)).unwrap();
+    assert_eq!(first.wait().unwrap().written, 1);
+    for (slot, ticket) in [12, 10, 14, 11].into_iter().zip(tickets) {
+        match slot {
+            14 => assert_refused(ticket.unwrap().wait(), ObjectionKind::RootGap, 14),
+            _ => assert_eq!(ticket.unwrap().wait().unwrap().written, 1, "slot {slot}"),
+        }
+    }
+}
+
 /// Guards against one wrong slot that no later import gets past.
 #[test]
 fn a_slot_far_above_the_archives_highest_has_to_be_meant() {

@@ -460,6 +460,88 @@ fn sync_returns_when_everything_submitted_before_is_durable() {
     assert!(disk.was_hit());
 }
 
+/// Slots with their values.
+type Items = Vec<(Slot, Vec<u8>)>;
+
+fn items<const N: usize>(items: [(u64, &str); N]) -> Items {
+    items.map(|(slot, value)| (Slot(slot), value.into())).to_vec()
+}
+
+/// Submits jobs while the writer is held, so that they are planned together, in a column with the slots
+/// 19,999, which holds "held", and 20,000. Returns the slots of each commit, and the answers. With `fault`,
+/// the disk fails before the first commit.
+fn planned(jobs: &[Items], fault: bool) -> (Vec<Vec<u64>>, Vec<coldstore::Result<Committed>>) {
+    let (directory, disk) = (common::temp_dir(), TestDisk::new());
+    let options = WriterOptions::create(PLAIN).allow_backfill(true);
+    let mut first = Writer::open_on(disk.shared(), directory.path(), options).unwrap();
+    first.put_batch(&items([(19_999, "held"), (20_000, "")])).unwrap();
+    let commits = Arc::new(Mutex::new(vec![shown(directory.path())]));
+    let (told, path) = (Arc::clone(&commits), directory.path().to_owned());
+    let options = PipelineOptions::default().on_commit(move |_| {
+        told.lock().unwrap().push(shown(&path));
+        if fault {
+            disk.fail_at(0, Fault::Dead);
+        }
+    });
+    let pipeline = Pipeline::start(first, options).unwrap();
+    let (go_on, held) = std::sync::mpsc::channel();
+    let stream = pipeline.submit_from(Slot(19_998), 1, Box::new(Held(held))).unwrap();
+    let tickets: Vec<_> = jobs.iter().map(|job| pipeline.submit(job.clone()).unwrap()).collect();
+    go_on.send(7).unwrap();
+    stream.wait().unwrap();
+    let answers = tickets.into_iter().map(coldstore::Ticket::wait).collect();
+    drop(pipeline);
+    let commits = commits.lock().unwrap();
+    let new = |pair: &[BTreeMap<u64, Vec<u8>>]| {
+        pair[1].keys().filter(|slot| !pair[0].contains_key(slot)).copied().collect()
+    };
+    (commits.windows(2).skip(1).map(new).collect(), answers)
+}
+
+#[test]
+fn producers_that_interleave_cost_one_commit_for_each_file() {
+    let jobs = [
+        items([(1, "a")]),
+        items([(9000, "b")]),
+        items([(2, "c")]),
+        items([(9001, "d"), (17_000, "e")]),
+        items([(20_005, "f")]),
+        items([(18_000, "g")]),
+        items([(20_003, "h")]),
+    ];
+    let (commits, answers) = planned(&jobs, false);
+    assert_eq!(commits, [vec![1, 2, 18_000], vec![9000, 9001, 17_000], vec![20_003, 20_005]]);
+    assert!(answers.iter().all(Result::is_ok));
+}
+
+#[test]
+fn of_jobs_planned_together_those_that_break_a_rule_fail_alone() {
+    let jobs = [
+        items([(1, "a")]),
+        items([(1, "other")]),
+        items([(2, "b"), (9000, "b")]),
+        items([(3, "c"), (20_001, "c")]),
+        items([(19_999, "other")]),
+        items([(1, "a"), (19_999, "held")]),
+    ];
+    let (commits, answers) = planned(&jobs, false);
+    assert_eq!(commits, [[1]]);
+    assert!(matches!(answers[1], Err(Error::Conflict { slot: Slot(1) })));
+    assert!(matches!(answers[2], Err(Error::SpansFiles { .. })));
+    assert!(matches!(answers[3], Err(Error::MixedBatch { .. })));
+    assert!(matches!(answers[4], Err(Error::Conflict { slot: Slot(19_999) })));
+    assert_eq!(*answers[5].as_ref().unwrap(), Committed { written: 0, unchanged: 2 });
+}
+
+/// Guards against a repeated job that is acknowledged although the first one is never stored.
+#[test]
+fn a_repeated_job_is_answered_only_when_the_first_is_durable() {
+    let job = items([(20_001, "a")]);
+    let (commits, answers) = planned(&[job.clone(), job], true);
+    assert_eq!(commits, [[0u64; 0]; 0]);
+    assert!(answers.iter().all(Result::is_err), "{answers:?}");
+}
+
 #[test]
 fn a_bulk_submission_breaks_no_rule_wherever_its_slots_lie() {
     let directory = tempfile::tempdir().unwrap();

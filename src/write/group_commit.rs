@@ -12,10 +12,13 @@ use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::format::conf::Conf;
+use crate::read::decode;
 use crate::slot::{FileId, Slot};
-use crate::write::batch::Committed;
+use crate::write::batch::{ArchiveHighest, Committed};
 use crate::write::commit::Record;
+use crate::write::compare::same_value;
 use crate::write::door::Door;
+use crate::write::open_column::OpenColumn;
 use crate::write::rules;
 
 /// A queued job.
@@ -38,8 +41,15 @@ impl RecordJob<'_> {
 pub(super) struct JobPlan {
     /// The answer once its commits are durable.
     pub(super) outcome: Result<Committed>,
-    /// The commits that must be durable before it is answered, ascending.
+    /// The commits that must be durable before it is answered.
     pub(super) commits: Vec<usize>,
+}
+
+/// A planned job: what its commits will do, and the files that they fill.
+#[derive(Default)]
+struct Planned {
+    committed: Committed,
+    fills: Vec<Fills>,
 }
 
 /// One commit with the records of several jobs.
@@ -58,15 +68,6 @@ pub(super) enum Fills {
     Nothing,
 }
 
-impl Fills {
-    pub(super) fn sealed(self) -> Option<FileId> {
-        match self {
-            Fills::Sealed(file_id) => Some(file_id),
-            Fills::Current | Fills::Nothing => None,
-        }
-    }
-}
-
 /// The commits for the queued jobs, in order.
 pub(super) struct GroupPlan<'a> {
     pub(super) commits: Vec<GroupCommit<'a>>,
@@ -75,113 +76,95 @@ pub(super) struct GroupPlan<'a> {
     highest: Option<Slot>,
 }
 
-/// Plans the commits for `jobs`. `holds` returns whether the column holds a value, or
-/// [`Error::Conflict`] if it holds another one. `same` compares two payloads in stored form. `admits`
-/// fails if a job must not be written to a column with this highest slot.
-pub(super) fn plan<'a>(
-    conf: &Conf,
-    jobs: &'a [RecordJob<'a>],
-    mut holds: impl FnMut(Slot, &[u8]) -> Result<bool>,
-    same: impl Fn(&[u8], &[u8]) -> bool,
-    mut admits: impl FnMut(&RecordJob<'a>, Option<Slot>) -> Result<()>,
-) -> GroupPlan<'a> {
-    let mut plan = GroupPlan { commits: Vec::new(), jobs: Vec::new(), highest: conf.highest };
-    let mut order: Vec<usize> = (0..jobs.len()).collect();
-    if jobs.iter().any(|job| job.door.is_some()) {
-        order.sort_by_key(|position| jobs[*position].slots().next());
-    }
-    let refused = |error| JobPlan { outcome: Err(error), commits: Vec::new() };
-    let mut planned: Vec<(usize, JobPlan)> = Vec::with_capacity(jobs.len());
-    for position in order {
-        let job = admits(&jobs[position], plan.highest)
-            .and_then(|()| plan.add(conf, &jobs[position], &mut holds, &same));
-        planned.push((position, job.unwrap_or_else(refused)));
-    }
-    planned.sort_by_key(|(position, _)| *position);
-    plan.jobs = planned.into_iter().map(|(_, job)| job).collect();
-    plan.sort();
-    for (_, job) in jobs.iter().zip(&mut plan.jobs).filter(|(job, _)| job.records.is_empty()) {
-        job.commits = (0..plan.commits.len()).collect();
-    }
-    plan
-}
-
 impl<'a> GroupPlan<'a> {
-    fn add(
-        &mut self,
-        conf: &Conf,
-        job: &'a RecordJob<'a>,
-        holds: &mut impl FnMut(Slot, &[u8]) -> Result<bool>,
-        same: &impl Fn(&[u8], &[u8]) -> bool,
-    ) -> Result<JobPlan> {
-        let mut committed = Committed::default();
-        let mut commits = Vec::new();
+    /// Plans the commits for `jobs`.
+    pub(super) fn new(
+        column: &OpenColumn,
+        archive: &mut ArchiveHighest,
+        jobs: &'a [RecordJob<'a>],
+    ) -> Self {
+        let highest = column.conf.highest;
+        let mut plan = Self { commits: Vec::new(), jobs: Vec::new(), highest };
+        let mut order: Vec<usize> = (0..jobs.len()).collect();
+        if jobs.iter().any(|job| job.door.is_some()) {
+            order.sort_by_key(|position| jobs[*position].slots().next());
+        }
+        let mut planned: Vec<_> = (0..jobs.len()).map(|_| Ok(Planned::default())).collect();
+        for position in order {
+            let job = &jobs[position];
+            let admitted = archive.check_slots(column, plan.highest, job.door, job.slots());
+            planned[position] = admitted.and_then(|()| plan.add(column, job));
+        }
+        plan.sort();
+        let commits = &plan.commits;
+        // Gaps in the current file may have been merged into the first commit.
+        let index = |fills| commits.iter().position(|commit| commit.fills == fills).unwrap_or(0);
+        let job = |(job, planned): (&RecordJob<'_>, Result<Planned>)| match planned {
+            Ok(planned) if job.records.is_empty() => {
+                JobPlan { outcome: Ok(planned.committed), commits: (0..commits.len()).collect() }
+            }
+            Ok(Planned { committed, fills }) => {
+                JobPlan { outcome: Ok(committed), commits: fills.into_iter().map(index).collect() }
+            }
+            Err(error) => JobPlan { outcome: Err(error), commits: Vec::new() },
+        };
+        plan.jobs = jobs.iter().zip(planned).map(job).collect();
+        plan
+    }
+
+    fn add(&mut self, column: &OpenColumn, job: &'a RecordJob<'a>) -> Result<Planned> {
+        let compression = column.conf.spec.compression;
+        let Planned { mut committed, mut fills } = Planned::default();
         let mut new: Vec<(Slot, &'a [u8])> = Vec::new();
         for (slot, stored) in &job.records {
-            let planned = self.commits.iter().enumerate().find_map(|(index, commit)| {
-                commit.records.get(slot).map(|payload| (index, *payload))
-            });
+            let planned = self
+                .commits
+                .iter()
+                .find_map(|commit| Some((commit.fills, *commit.records.get(slot)?)));
             match planned {
-                Some((index, payload)) if same(payload, stored) => {
+                Some((earlier, payload)) if same_value(payload, stored, compression) => {
                     committed.unchanged += 1;
-                    commits.push(index);
+                    fills.push(earlier);
                 }
                 Some(_) => return Err(Error::Conflict { slot: *slot }),
-                None if holds(*slot, stored)? => committed.unchanged += 1,
+                None if column.entry(*slot)? != 0
+                    && column.holds(*slot, &mut *decode::decoder(stored, compression))? =>
+                {
+                    committed.unchanged += 1;
+                }
                 None => new.push((*slot, stored)),
             }
         }
         // All parts are checked before the first is planned.
-        for (fills, part) in parts(conf, &new, job.may_split)? {
-            let index = self.commit(fills);
-            self.commits[index].records.extend(new[part].iter().copied());
-            commits.push(index);
+        for (part_fills, part) in parts(&column.conf, &new, job.may_split)? {
+            let records = new[part].iter().copied();
+            match self.commits.iter_mut().find(|commit| commit.fills == part_fills) {
+                Some(commit) => commit.records.extend(records),
+                None => {
+                    let records = records.collect();
+                    self.commits.push(GroupCommit { fills: part_fills, records });
+                }
+            }
+            fills.push(part_fills);
         }
         committed.written = new.len() as u64;
         self.highest = self.highest.max(new.last().map(|(slot, _)| *slot));
-        commits.sort_unstable();
-        commits.dedup();
-        Ok(JobPlan { outcome: Ok(committed), commits })
-    }
-
-    /// The index of the commit that fills this file; adds one if there is none.
-    fn commit(&mut self, fills: Fills) -> usize {
-        let found = self.commits.iter().position(|commit| commit.fills == fills);
-        found.unwrap_or_else(|| {
-            self.commits.push(GroupCommit { fills, records: BTreeMap::new() });
-            self.commits.len() - 1
-        })
+        Ok(Planned { committed, fills })
     }
 
     /// Orders the commits: sealed files first, then slots above the highest. Gaps in the current file are
     /// merged into the first commit. Appending comes last because it changes which file is current, and the
     /// jobs were grouped by the present one.
     fn sort(&mut self) {
-        let mut order: Vec<usize> = (0..self.commits.len()).collect();
-        order.sort_by_key(|index| match self.commits[*index].fills {
+        self.commits.sort_by_key(|commit| match commit.fills {
             Fills::Sealed(_) => 0,
             Fills::Current => 1,
             Fills::Nothing => 2,
         });
-        let mut moved_to = vec![0; order.len()];
-        let mut commits: Vec<Option<_>> = self.commits.drain(..).map(Some).collect();
-        for index in order {
-            let Some(commit) = commits[index].take() else { continue };
-            match self.commits.first_mut() {
-                Some(first) if commit.fills == Fills::Current => {
-                    first.records.extend(commit.records);
-                    moved_to[index] = 0;
-                }
-                _ => {
-                    moved_to[index] = self.commits.len();
-                    self.commits.push(commit);
-                }
-            }
-        }
-        for job in &mut self.jobs {
-            job.commits.iter_mut().for_each(|commit| *commit = moved_to[*commit]);
-            job.commits.sort_unstable();
-            job.commits.dedup();
+        let current = self.commits.iter().position(|commit| commit.fills == Fills::Current);
+        if let Some(current @ 1..) = current {
+            let merged = self.commits.remove(current);
+            self.commits[0].records.extend(merged.records);
         }
     }
 }
@@ -204,128 +187,4 @@ fn parts<T>(conf: &Conf, new: &[(Slot, T)], may_split: bool) -> Result<Vec<(Fill
         parts.push((fills, range));
     }
     Ok(parts)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::column::Column;
-
-    type Commits = Vec<(Fills, Vec<u64>)>;
-
-    /// The highest slot is 20,000, backfill is on, and slot 19,999 holds "held".
-    fn planned<const N: usize>(
-        jobs: [Vec<Record<'static>>; N],
-        may_split: bool,
-    ) -> (Commits, Vec<Result<Committed>>) {
-        let empty = Conf::empty(Column::StateDiffs.spec(), true);
-        let conf = Conf { highest: Some(Slot(20_000)), current_data_len: 100, ..empty };
-        let jobs = jobs.map(|records| RecordJob { records, may_split, door: None });
-        let holds = |slot: Slot, value: &[u8]| match slot.0 {
-            19_999 if value != b"held" => Err(Error::Conflict { slot }),
-            slot => Ok(slot == 19_999),
-        };
-        let plan = plan(&conf, &jobs, holds, same, admit_all);
-        let commits = plan.commits.iter();
-        let slots = |commit: &GroupCommit<'_>| commit.records.keys().map(|slot| slot.0).collect();
-        let commits = commits.map(|commit| (commit.fills, slots(commit))).collect();
-        (commits, plan.jobs.into_iter().map(|job| job.outcome).collect())
-    }
-
-    fn same(left: &[u8], right: &[u8]) -> bool {
-        left == right
-    }
-
-    fn admit_all(_: &RecordJob<'_>, _: Option<Slot>) -> Result<()> {
-        Ok(())
-    }
-
-    fn job<const N: usize>(items: [(u64, &'static str); N]) -> Vec<Record<'static>> {
-        items.map(|(slot, value)| (Slot(slot), value.as_bytes().into())).to_vec()
-    }
-
-    #[test]
-    fn producers_that_interleave_cost_one_commit_for_each_file() {
-        let jobs = [
-            job([(1, "a")]),
-            job([(9000, "b")]),
-            job([(2, "c")]),
-            job([(9001, "d"), (17_000, "e")]),
-            job([(20_005, "f")]),
-            job([(18_000, "g")]),
-            job([(20_003, "h")]),
-        ];
-        let (commits, outcomes) = planned(jobs, false);
-        assert_eq!(
-            commits,
-            [
-                (Fills::Sealed(FileId(0)), vec![1, 2, 18_000]),
-                (Fills::Sealed(FileId(1)), vec![9000, 9001, 17_000]),
-                (Fills::Nothing, vec![20_003, 20_005]),
-            ]
-        );
-        assert!(outcomes.iter().all(Result::is_ok));
-    }
-
-    #[test]
-    fn a_job_that_breaks_a_rule_fails_alone() {
-        let jobs = [
-            job([(1, "a")]),
-            job([(1, "other")]),
-            job([(2, "b"), (9000, "b")]),
-            job([(3, "c"), (20_001, "c")]),
-            job([(19_999, "other")]),
-            job([(1, "a"), (19_999, "held")]),
-        ];
-        let (commits, outcomes) = planned(jobs, false);
-        assert_eq!(commits, [(Fills::Sealed(FileId(0)), vec![1])]);
-        assert!(matches!(outcomes[1], Err(Error::Conflict { slot: Slot(1) })));
-        assert!(matches!(outcomes[2], Err(Error::SpansFiles { .. })));
-        assert!(matches!(outcomes[3], Err(Error::MixedBatch { .. })));
-        assert!(matches!(outcomes[4], Err(Error::Conflict { slot: Slot(19_999) })));
-        assert_eq!(*outcomes[5].as_ref().unwrap(), Committed { written: 0, unchanged: 2 });
-    }
-
-    #[test]
-    fn a_job_that_may_be_split_breaks_no_rule() {
-        let jobs = [job([(1, "a"), (9000, "b"), (17_000, "c"), (20_001, "d"), (90_000, "e")])];
-        assert!(planned(jobs.clone(), false).1[0].is_err());
-        let (commits, outcomes) = planned(jobs, true);
-        assert_eq!(
-            commits,
-            [
-                (Fills::Sealed(FileId(0)), vec![1, 17_000]),
-                (Fills::Sealed(FileId(1)), vec![9000]),
-                (Fills::Nothing, vec![20_001, 90_000]),
-            ]
-        );
-        assert_eq!(*outcomes[0].as_ref().unwrap(), Committed { written: 5, unchanged: 0 });
-    }
-
-    #[test]
-    fn lower_slots_first_shows_each_job_the_highest_slot_of_those_before_it() {
-        let conf = Conf::empty(Column::StateDiffs.spec(), false);
-        let jobs = [job([(9, "c")]), job([(5, "a")]), job([(7, "b")]), job([(8, "b")])];
-        let door = Some(Door::new(Column::StateDiffs));
-        let jobs = jobs.map(|records| RecordJob { records, may_split: false, door });
-        let mut asked = Vec::new();
-        let admits = |job: &RecordJob<'_>, highest: Option<Slot>| {
-            let slot = job.slots().next().unwrap().0;
-            asked.push((slot, highest.map(|slot| slot.0)));
-            if slot == 7 { Err(Error::InvalidSlot) } else { Ok(()) }
-        };
-        let plan = plan(&conf, &jobs, |_, _| Ok(false), same, admits);
-        assert_eq!(asked, [(5, None), (7, Some(5)), (8, Some(5)), (9, Some(8))]);
-        let refused: Vec<bool> = plan.jobs.iter().map(|job| job.outcome.is_err()).collect();
-        assert_eq!(refused, [false, false, true, false]);
-    }
-
-    #[test]
-    fn a_repeated_job_is_answered_only_when_the_first_is_durable() {
-        let conf = Conf::empty(Column::StateDiffs.spec(), false);
-        let jobs = [job([(5, "a")]), job([(5, "a")])];
-        let jobs = jobs.map(|records| RecordJob { records, may_split: false, door: None });
-        let plan = plan(&conf, &jobs, |_, _| Ok(false), same, admit_all);
-        assert!(plan.jobs.iter().all(|job| job.commits == [0]));
-    }
 }

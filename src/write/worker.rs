@@ -11,15 +11,13 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::read::decode;
 use crate::slot::{FileId, Slot};
 use crate::sync::channel::Receiver;
 use crate::sync::thread;
 use crate::sync::{Arc, Mutex, OnceLock, PoisonError};
 use crate::write::batch::{Batch, Committed, Finished};
-use crate::write::compare::same_value;
 use crate::write::door::Door;
-use crate::write::group_commit::{self, GroupCommit, GroupPlan, JobPlan, RecordJob};
+use crate::write::group_commit::{Fills, GroupCommit, GroupPlan, JobPlan, RecordJob};
 use crate::write::queue::{CloseAtEnd, Gate};
 use crate::write::writer::Writer;
 
@@ -208,15 +206,17 @@ impl Worker {
         if let Err(refused) = self.writer.column.check_writable() {
             return (0..jobs.len()).for_each(|job| answer(job, Err(refused.clone())));
         }
-        let GroupPlan { commits, jobs: plans, .. } = plan(&mut self.writer, jobs);
+        let Writer { column, archive, .. } = &mut self.writer;
+        let GroupPlan { commits, jobs: plans, .. } = GroupPlan::new(column, archive, jobs);
         for (job, plan) in plans.iter().enumerate().filter(|(_, plan)| plan.commits.is_empty()) {
             answer(job, plan.outcome.clone());
         }
-        let fills: Vec<_> = commits.iter().map(|commit| commit.fills.sealed()).collect();
+        let fills: Vec<_> = commits.iter().map(|commit| commit.fills).collect();
         let mut failed: Vec<Option<Error>> = vec![None; commits.len()];
         for (index, GroupCommit { records, .. }) in commits.into_iter().enumerate() {
             let next = match fills.get(index + 1) {
-                Some(next) => *next,
+                Some(Fills::Sealed(file_id)) => Some(*file_id),
+                Some(Fills::Current | Fills::Nothing) => None,
                 None => {
                     self.take(waiting);
                     let last = records.keys().next_back().map(|slot| slot.file_id());
@@ -226,7 +226,7 @@ impl Worker {
             };
             let records = records.into_iter().map(|(slot, stored)| (slot, stored.into()));
             let batch = Batch::encoded(records.collect()).followed_by(next);
-            let ends_here = |plan: &JobPlan| plan.commits.last() == Some(&index);
+            let ends_here = |plan: &JobPlan| plan.commits.iter().max() == Some(&index);
             let answered = plans.iter().filter(|plan| ends_here(plan)).count();
             let put = |writer: &mut Writer| {
                 writer.column.check_writable()?;
@@ -268,20 +268,6 @@ impl Worker {
     fn target(&self) -> Option<FileId> {
         self.writer.conf().backfill_target().map(|target| target.file_id)
     }
-}
-
-/// Checks jobs against the column and their doors, and plans their commits.
-fn plan<'a>(writer: &mut Writer, jobs: &'a [RecordJob<'a>]) -> GroupPlan<'a> {
-    let Writer { column, archive, .. } = writer;
-    let compression = column.conf.spec.compression;
-    let admits =
-        |job: &RecordJob<'_>, highest| archive.check_slots(column, highest, job.door, job.slots());
-    let holds = |slot, stored: &[u8]| {
-        let has_record = column.entry(slot)? != 0;
-        Ok(has_record && column.holds(slot, &mut *decode::decoder(stored, compression))?)
-    };
-    let same = |left: &[u8], right: &[u8]| same_value(left, right, compression);
-    group_commit::plan(&column.conf, jobs, holds, same, admits)
 }
 
 /// The sealed file of the first job that fills one.
