@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Error, Result, bail};
 
 use crate::output;
+pub(crate) use crate::usage::Usage;
 
 /// Exit status for wrong usage.
 const USAGE: u8 = 2;
@@ -30,18 +31,6 @@ impl From<Answer> for ExitCode {
         }
     }
 }
-
-/// Wrong arguments found after parsing.
-#[derive(Debug)]
-pub(crate) struct Usage(pub(crate) String);
-
-impl fmt::Display for Usage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Usage {}
 
 /// Prints the error and returns the exit status. A closed pipe is not a failure and prints nothing.
 pub(crate) fn report(error: &Error) -> ExitCode {

@@ -2,6 +2,7 @@
 
 mod absence;
 mod acknowledgements;
+mod arguments;
 mod chain;
 mod cli;
 mod daemon;
@@ -12,11 +13,13 @@ mod input;
 mod logging;
 mod map;
 mod networks;
+mod notes;
 mod open;
 mod out_file;
 mod output;
 mod progress;
 mod signals;
+mod usage;
 mod verbs;
 
 use std::process::ExitCode;

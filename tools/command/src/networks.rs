@@ -16,6 +16,12 @@ pub(crate) fn name_of(root: Root) -> Option<&'static str> {
     KnownNetwork::by_root(&root).map(|known| known.name)
 }
 
+/// Whether a config name can be part of a file's name.
+pub(crate) fn is_config_name(name: &str) -> bool {
+    let fits = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_' || c == b'-';
+    !name.is_empty() && name.bytes().all(fits)
+}
+
 /// A network named by the operator.
 #[derive(Clone, Debug)]
 pub(crate) struct Network {

@@ -7,12 +7,9 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use coldstore::archive::check::{self, Lacking};
 use coldstore::format::names::{self, SlotFile};
-use coldstore::{
-    Archive, Column, Manifest, MappedArchive, MappedReader, Reader, ReaderOptions, manifest,
-};
+use coldstore::{Archive, Column, MappedArchive, MappedReader, Reader, ReaderOptions};
 
-use crate::cli::ColumnOf;
-use crate::output::{self, name_of};
+use crate::arguments::ColumnOf;
 
 /// Opens an archive for reading; creates nothing.
 pub(crate) fn archive(root: &Path) -> coldstore::Result<MappedArchive> {
@@ -31,29 +28,6 @@ pub(crate) fn lacking(root: &Path) -> Result<Vec<Lacking>> {
         bail!("{} is no archive: {}", root.display(), check::what_it_is(root));
     }
     Ok(check::check(root)?)
-}
-
-/// Refuses a directory that is not an archive; prints what the archive lacks.
-pub(crate) fn tell_lacking(root: &Path) -> Result<()> {
-    for lacking in lacking(root)? {
-        output::tell(&format!("{}: {lacking}", name_of(lacking.severity)));
-    }
-    Ok(())
-}
-
-/// Prints what is unknown because the manifest is missing, or was lost and rebuilt.
-pub(crate) fn tell_unknown(root: &Path) -> Result<()> {
-    let fate = match Manifest::read(root)? {
-        None => "is missing; the next command that writes rebuilds it",
-        Some(manifest) if manifest.rebuilt => "was lost and rebuilt",
-        Some(_) => return Ok(()),
-    };
-    output::tell(&format!(
-        "note: {} {fate}; which states were to be kept, what was pruned and what was unfinished is \
-         unknown",
-        manifest::FILE_NAME
-    ));
-    Ok(())
 }
 
 /// Opens a column by its directory.

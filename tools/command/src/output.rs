@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::Serializer;
 use serde_json::ser::Formatter;
 
-use crate::failure::Usage;
+use crate::usage::Usage;
 
 const BUFFER_BYTES: usize = 64 << 10;
 

@@ -96,10 +96,11 @@ impl Config {
     /// [`ConfigFault::AnotherRoot`], [`ConfigFault::AnotherName`]
     pub fn check_root(&self, found: Root) -> Result<(), ConfigFault> {
         let name = self.config_name.clone();
+        let known = KnownNetwork::by_root(&found).map(|known| known.name);
         if let Some(wanted) = self.genesis_validators_root.filter(|wanted| *wanted != found) {
-            return Err(ConfigFault::AnotherRoot { name, wanted, found });
+            return Err(ConfigFault::AnotherRoot { name, wanted, found, found_network: known });
         }
-        match KnownNetwork::by_root(&found).map(|known| known.name) {
+        match known {
             Some(known) if known != name => {
                 Err(ConfigFault::AnotherName { root: found, known, name })
             }

@@ -1,6 +1,5 @@
 //! Errors of configurations.
 
-use crate::network::KnownNetwork;
 use crate::root::{NotARoot, Root};
 
 /// Why a text is not a valid configuration, or is the configuration of another network.
@@ -33,7 +32,10 @@ pub enum ConfigFault {
         found: String,
     },
     /// The root belongs to another network.
-    #[error("network {name} has the genesis validators root {wanted}, found {found}{}", of(found))]
+    #[error(
+        "network {name} has the genesis validators root {wanted}, found {found}{}",
+        which_is(found_network)
+    )]
     AnotherRoot {
         /// The name in the configuration.
         name: String,
@@ -41,6 +43,8 @@ pub enum ConfigFault {
         wanted: Root,
         /// The root that was found.
         found: Root,
+        /// The known network that has it.
+        found_network: Option<&'static str>,
     },
     /// The root belongs to a known network with another name.
     #[error("the genesis validators root {root} is {known}'s, not {name}'s")]
@@ -60,9 +64,6 @@ impl ConfigFault {
     }
 }
 
-/// ", which is mainnet" for the root of a known network.
-fn of(root: &Root) -> String {
-    KnownNetwork::by_root(root)
-        .map(|known| format!(", which is {}", known.name))
-        .unwrap_or_default()
+fn which_is(network: &Option<&str>) -> String {
+    network.map(|network| format!(", which is {network}")).unwrap_or_default()
 }

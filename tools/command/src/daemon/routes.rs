@@ -24,7 +24,7 @@ use super::metrics::{self, Answered};
 use super::refused::{Refused, no_answer};
 use super::shared::Daemon;
 use super::status;
-use crate::cli::slot_range;
+use crate::arguments::slot_range;
 
 const OCTETS: [(header::HeaderName, &str); 1] =
     [(header::CONTENT_TYPE, "application/octet-stream")];
@@ -75,7 +75,7 @@ type ColumnAndSlot = Result<Path<(String, String)>, PathRejection>;
 
 fn parse_slot(text: &str) -> Result<Slot, Refused> {
     let refused = |message| Refused::new(RefusalKind::InvalidSlot, None, message);
-    crate::cli::parse_slot(text).map_err(refused)
+    crate::arguments::parse_slot(text).map_err(refused)
 }
 
 type Asked = Result<Query<Admission>, QueryRejection>;

@@ -11,8 +11,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use coldstore::{Column, Slot};
 
-pub(super) use self::name::is_config_name;
-use crate::cli::{ascending, column_parser, parse_slot, slot_range};
+use crate::arguments::{ascending, column_parser, parse_slot, slot_range};
 use crate::failure::{Answer, Usage};
 
 /// Export .era files or slot streams

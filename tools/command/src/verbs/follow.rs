@@ -9,7 +9,7 @@ use clap::Args;
 use coldstore::{FollowOptions, Slot};
 use serde_json::json;
 
-use crate::cli::{ColumnOf, parse_slot};
+use crate::arguments::{ColumnOf, parse_slot};
 use crate::failure::Answer;
 use crate::open;
 use crate::output::{self, Output};

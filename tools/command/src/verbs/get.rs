@@ -10,7 +10,7 @@ use coldstore::{Error, Slot};
 use coldstore_consensus::Root;
 
 use crate::absence::Absence;
-use crate::cli::{ColumnOf, parse_slot};
+use crate::arguments::{ColumnOf, parse_slot};
 use crate::disk;
 use crate::failure::{Answer, Usage};
 use crate::open;

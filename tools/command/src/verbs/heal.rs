@@ -15,8 +15,9 @@ use coldstore::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::cli::column_parser;
+use crate::arguments::column_parser;
 use crate::failure::{self, Answer};
+use crate::notes;
 use crate::open;
 use crate::output::{self, Output};
 
@@ -81,7 +82,7 @@ impl Heal {
         if let (Some(column), Some(copy)) = (self.column, &self.from) {
             return copy::replace(&self.archive, column, copy, self.json);
         }
-        open::tell_lacking(&self.archive)?;
+        notes::tell_lacking(&self.archive)?;
         let mut out = Output::stdout();
         let (mut healed, mut failed) = (Vec::new(), 0);
         self.finish_intents()?;

@@ -20,13 +20,12 @@ use coldstore_history::import::TrustedRoot;
 
 use self::known::Known;
 use self::proof::{Proof, Proved};
-pub(super) use self::proof::{tell_of_blinded, tell_of_preset};
 use self::summary::Summary;
 use self::watch::Watch;
 use crate::chain::Chain;
 use crate::failure::Answer;
 use crate::networks::Network;
-use crate::open;
+use crate::notes;
 use crate::output;
 use crate::progress::Progress;
 use crate::signals;
@@ -86,7 +85,7 @@ impl Import {
         let (plan, left_out) = files::choose(&self.paths, network.as_ref())?;
         files::check_beginning(&plan, &self.archive)?;
         if check::is_there(&self.archive)? && check::is_archive(&self.archive)? {
-            open::tell_lacking(&self.archive)?;
+            notes::tell_lacking(&self.archive)?;
         }
         let manifest = Manifest::read(&self.archive)?;
         let kept = manifest.as_ref().map(Chain::recorded);
@@ -98,7 +97,7 @@ impl Import {
             config::check(&plan, chain.slots_per_era, network)?;
         }
         if chain.config_name.is_none() {
-            chain.config_name = files::config_name(&plan);
+            chain.config_name = config::config_name(&plan);
         }
         let kept = manifest.as_ref().and_then(|manifest| manifest.states);
         let kept = kept.filter(|states| *states != StatesPolicy::Unknown);

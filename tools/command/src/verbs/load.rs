@@ -11,7 +11,7 @@ use coldstore::{BulkCommit, Slot, Writer};
 use coldstore_client::slot_stream::{Item, SlotStream};
 
 use crate::acknowledgements::Acknowledgements;
-use crate::cli::{ColumnOf, DoorOptions};
+use crate::arguments::{ColumnOf, DoorOptions};
 use crate::failure::Answer;
 use crate::input::Input;
 

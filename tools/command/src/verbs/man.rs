@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_mangen::Man as Page;
 use coldstore_history::atomic_file;
 
-use crate::cli::Cli;
 use crate::disk;
 use crate::failure::Answer;
 
@@ -20,9 +19,8 @@ pub(crate) struct Man {
 }
 
 impl Man {
-    pub(crate) fn run(self) -> Result<Answer> {
+    pub(crate) fn run(self, mut command: Command) -> Result<Answer> {
         atomic_file::create_dir(&self.directory)?;
-        let mut command = Cli::command();
         command.build();
         self.write_page(&command)?;
         for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
@@ -31,7 +29,7 @@ impl Man {
         Ok(Answer::Yes)
     }
 
-    fn write_page(&self, command: &clap::Command) -> Result<()> {
+    fn write_page(&self, command: &Command) -> Result<()> {
         let page = Page::new(command.clone());
         let mut text = Vec::new();
         page.render(&mut text)?;

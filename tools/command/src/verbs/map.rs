@@ -10,12 +10,13 @@ use coldstore::occupancy::{SlotState, lowest_slot};
 use coldstore::{Column, Error, FileId, Manifest, PreadView, Reader, ReaderOptions, Slot};
 use serde_json::{Value, json};
 
+use crate::arguments::{column_parser, parse_slot, slot_range};
 use crate::chain::Chain;
-use crate::cli::{column_parser, parse_slot, slot_range};
 use crate::disk;
 use crate::failure::{self, Answer, Usage};
 use crate::map::terminal::Terminal;
 use crate::map::{Axis, ColumnMap, Counts, SlotRange, svg};
+use crate::notes;
 use crate::open;
 use crate::output::{self, Output};
 
@@ -65,7 +66,7 @@ struct Opened {
 impl Map {
     pub(crate) fn run(self) -> Result<Answer> {
         slot_range(self.from, self.to).map_err(Usage)?;
-        open::tell_lacking(&self.archive)?;
+        notes::tell_lacking(&self.archive)?;
         let manifest = Manifest::read(&self.archive)?.unwrap_or_default();
         let (columns, mut failed) = self.open_columns(&manifest)?;
         let chain = Chain::of(&self.archive).unwrap_or_else(|error| {

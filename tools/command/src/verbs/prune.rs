@@ -6,7 +6,7 @@ use coldstore::Slot;
 use coldstore::removal::Removal;
 
 use super::removal::Scope;
-use crate::cli::parse_slot;
+use crate::arguments::parse_slot;
 use crate::failure::Answer;
 
 /// Remove the files that lie wholly below a slot

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use coldstore::Slot;
 
-use crate::cli::{ColumnOf, DoorOptions, parse_slot};
+use crate::arguments::{ColumnOf, DoorOptions, parse_slot};
 use crate::failure::Answer;
 use crate::input::Input;
 use crate::output;

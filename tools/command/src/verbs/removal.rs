@@ -9,7 +9,7 @@ use coldstore::removal::{self, Removal, Removed};
 use coldstore::{Column, Manifest};
 use serde_json::{Value, json};
 
-use crate::cli::column_parser;
+use crate::arguments::column_parser;
 use crate::failure::Answer;
 use crate::open;
 use crate::output::{self, Output};

@@ -10,7 +10,7 @@ use coldstore_client::slot_stream;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::cli::{ColumnOf, parse_slot, slot_range};
+use crate::arguments::{ColumnOf, parse_slot, slot_range};
 use crate::failure::{self, Answer, Usage};
 use crate::open;
 use crate::output::{self, Output};

@@ -15,7 +15,7 @@ use coldstore_client::slot_stream::SlotStream;
 use coldstore_client::wire::{Decimal, StreamCommitted};
 
 use crate::acknowledgements::Acknowledgements;
-use crate::cli::{DoorOptions, column_parser};
+use crate::arguments::{DoorOptions, column_parser};
 use crate::failure::Answer;
 use crate::input::Input;
 

@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 
 use crate::chain::Chain;
 use crate::failure::{self, Answer};
+use crate::notes;
 use crate::open;
 use crate::output::{self, Output, Table};
-use crate::verbs::verify::lines;
 
 /// Print records, gaps, bytes and compression of each column
 ///
@@ -46,8 +46,8 @@ struct Counted {
 
 impl Stat {
     pub(crate) fn run(self) -> Result<Answer> {
-        open::tell_lacking(&self.archive)?;
-        open::tell_unknown(&self.archive)?;
+        notes::tell_lacking(&self.archive)?;
+        notes::tell_unknown(&self.archive)?;
         let archive = open::archive(&self.archive)?;
         let manifest = Manifest::read(&self.archive)?.unwrap_or_default();
         let network = Chain::recorded(&manifest);
@@ -98,7 +98,7 @@ impl Stat {
             {
                 writeln!(out, "{column}: {}: {}", aside.file.display(), aside.in_words())?;
             }
-            if let Some(line) = lines::unproved_state(&manifest) {
+            if let Some(line) = notes::unproved_state(&manifest) {
                 writeln!(out, "{line}")?;
             }
         }

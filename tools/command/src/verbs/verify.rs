@@ -1,8 +1,8 @@
 //! `coldstore verify`
 
 mod checkpoint;
-pub(super) mod deep;
-pub(super) mod lines;
+mod deep;
+mod lines;
 mod report;
 mod verdict;
 
@@ -20,9 +20,10 @@ use coldstore_history::import::TrustedRoot;
 
 use self::deep::Deep;
 use self::report::Report;
+use crate::arguments::{column_parser, parse_slot, slot_range};
 use crate::chain::{Chain, Contradiction, States};
-use crate::cli::{column_parser, parse_slot, slot_range};
 use crate::failure::{self, Answer, Usage};
+use crate::notes;
 use crate::open;
 use crate::output;
 use crate::progress::Progress;
@@ -101,7 +102,7 @@ impl Verify {
         }
         let is_proved = report.tell_verdict();
         if !self.json {
-            open::tell_unknown(&self.archive)?;
+            notes::tell_unknown(&self.archive)?;
         }
         proved?;
         let Report { mut out, verified, failed, .. } = report;
@@ -125,7 +126,7 @@ impl Verify {
         }
         // The proof reports the unproved state itself.
         if of_states && !self.deep && !self.json {
-            lines::unproved_state(&manifest).iter().for_each(|line| output::tell(line));
+            notes::unproved_state(&manifest).iter().for_each(|line| output::tell(line));
         }
         let states = States::of(&self.archive);
         let denied = states.and_then(|states| Chain::recorded(&manifest).contradiction(&states));

@@ -10,10 +10,10 @@ use clap::Args;
 use coldstore::archive::check;
 use coldstore::{ArchiveWriterOptions, Column};
 
-use crate::cli::{DoorOptions, column_parser};
+use crate::arguments::{DoorOptions, column_parser};
 use crate::daemon::{self, Options};
 use crate::failure::Answer;
-use crate::open;
+use crate::notes;
 
 /// Run the writer daemon: own the archive's writers and serve HTTP on a Unix socket
 ///
@@ -68,7 +68,7 @@ fn parse_metrics(text: &str) -> Result<SocketAddr, String> {
 impl WriterDaemon {
     pub(crate) fn run(self) -> Result<Answer> {
         if check::is_there(&self.archive)? && check::is_archive(&self.archive)? {
-            open::tell_lacking(&self.archive)?;
+            notes::tell_lacking(&self.archive)?;
         }
         let columns = self.door.archive_options().columns(Column::ALL);
         let options = Options {

@@ -8,9 +8,9 @@ use coldstore::era::{EraBlock, EraProof};
 use coldstore::{Error, Result, Slot};
 use coldstore_consensus::{BlockFault, BlockHasher, Preset};
 
+use super::ImportProver;
 use super::chain::{Previous, Voucher};
-use super::era::Era;
-use super::{BLOCK, ImportProver};
+use super::era::{BLOCK, Era};
 
 thread_local! {
     /// A hasher per decoding thread, so that its memory is reused.

@@ -6,8 +6,8 @@ use coldstore::era::{EraAt, EraFile, Group};
 use coldstore::{Column, Error, MappedArchive, Result, Slot};
 use coldstore_consensus::{Preset, Root, era_root, hash_state};
 
-use super::era::Era;
-use super::{ImportProver, hashed};
+use super::ImportProver;
+use super::era::{Era, find_group, hashed};
 
 /// The state at the first slot of an era.
 #[derive(Clone, Debug)]
@@ -205,15 +205,4 @@ impl ImportProver<'_> {
         }
         find_group(self.plan, number)
     }
-}
-
-/// Finds an era in a plan.
-pub(super) fn find_group(plan: &coldstore::era::Plan, number: u64) -> Option<(PathBuf, Group)> {
-    let has =
-        |file: &&coldstore::era::PlannedFile| (file.first_era..=file.last_era).contains(&number);
-    plan.files().iter().filter(has).find_map(|planned| {
-        let file = EraFile::open(&planned.path).ok()?;
-        let group = file.groups().iter().find(|group| group.era == number)?;
-        Some((planned.path.clone(), *group))
-    })
 }

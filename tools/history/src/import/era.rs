@@ -1,24 +1,26 @@
-//! One era of an import, and the checks that need no other era.
+//! An era of an import, and the checks that need no other era.
 
+use std::io::Read;
 use std::path::PathBuf;
 
-use coldstore::era::{EraAt, EraSlots};
+use coldstore::era::{EraAt, EraFile, EraSlots, Group, Plan, PlannedFile};
 use coldstore::{Error, Result, Slot};
-use coldstore_consensus::{HashedState, Root};
+use coldstore_consensus::{HashedState, Preset, Root, StateFault, hash_state};
 
-use super::STATE;
-use super::trust::Trust;
+pub(super) const PRESET: &str = "preset";
+pub(super) const STATE: &str = "state record";
+pub(super) const BLOCK: &str = "block record";
 
 /// An era whose state was hashed.
 #[derive(Debug)]
-pub(crate) struct Era {
-    pub(crate) path: PathBuf,
-    pub(crate) number: u64,
-    pub(crate) slots: Option<EraSlots>,
-    pub(crate) state_slot: Slot,
+pub(super) struct Era {
+    pub(super) path: PathBuf,
+    pub(super) number: u64,
+    pub(super) slots: Option<EraSlots>,
+    pub(super) state_slot: Slot,
     /// Offset of the state's record.
-    pub(crate) state_offset: u64,
-    pub(crate) state: HashedState,
+    pub(super) state_offset: u64,
+    pub(super) state: HashedState,
 }
 
 impl Era {
@@ -34,17 +36,17 @@ impl Era {
     }
 
     /// `hash_tree_root` of the state, if its layout is known.
-    pub(crate) fn state_root(&self) -> Option<&Root> {
+    pub(super) fn state_root(&self) -> Option<&Root> {
         self.state.body.as_ref().map(|body| &body.root)
     }
 
     /// The root of the roots of its slots, from its state.
-    pub(crate) fn era_root(&self) -> Root {
+    pub(super) fn era_root(&self) -> Root {
         self.state.prefix.era_root()
     }
 
     /// The error for a damaged or wrong state.
-    pub(crate) fn refuse(&self, slot: Slot, wanted: &str, found: impl Into<String>) -> Error {
+    pub(super) fn refuse(&self, slot: Slot, wanted: &str, found: impl Into<String>) -> Error {
         let wanted = format!("era {}, slot {slot}: {wanted}", self.number);
         Error::corrupt(&self.path, self.state_offset, STATE, wanted, found)
     }
@@ -80,12 +82,11 @@ impl Era {
         Err(self.refuse(self.state_slot, wanted, "another length of its fixed part"))
     }
 
-    /// Compares the roots of the era's slots with those in a later, trusted state, or else with its own
-    /// state.
-    pub(super) fn check_roots(&self, trust: &Trust) -> Result<()> {
+    /// Compares the roots of the era's slots with the era's root in a later, trusted state, and with the
+    /// one in its own state.
+    pub(super) fn check_roots(&self, trusted: Option<Root>) -> Result<()> {
         let Some(slots) = self.slots else { return Ok(()) };
         let own = self.state.body.as_ref().and_then(|body| body.accumulators.era_root(self.number));
-        let trusted = trust.era_root(self.number);
         let found = self.era_root();
         for (wanted, of_whom) in [
             (trusted, "the state of the trusted root has for this era"),
@@ -126,11 +127,45 @@ impl Era {
     }
 
     /// The block root of the slot after the era, if its state has it.
-    pub(crate) fn next_block_root(&self) -> Option<Root> {
+    pub(super) fn next_block_root(&self) -> Option<Root> {
         let prefix = &self.state.prefix;
         if prefix.latest_block.slot == self.state_slot.0 {
             return self.state_root().map(|root| prefix.latest_block.root_with_state(*root));
         }
         prefix.block_roots.last().copied().filter(|_| self.slots.is_some())
     }
+}
+
+/// Hashes the state of an era from its stream.
+pub(super) fn hashed(at: &EraAt<'_>, preset: Preset, state: &mut dyn Read) -> Result<HashedState> {
+    hash_state(preset, state).map_err(|fault| match fault {
+        StateFault::Source(error) => Error::io(at.path, "read", error),
+        StateFault::Malformed(malformed) => {
+            let (wanted, found) = malformed.wanted_and_found();
+            let place = format!("era {}, slot {}", at.group.era, at.group.state_slot);
+            let wanted = format!("{place}: {wanted}");
+            Error::corrupt(at.path, at.state.offset, STATE, wanted, found)
+        }
+        StateFault::UnknownLayout(malformed) => {
+            let (_, found) = malformed.wanted_and_found();
+            let found = format!(
+                "era {}, slot {}: a state whose fixed part has {found}, as in no fork of the presets \
+                 {}",
+                at.group.era,
+                at.group.state_slot,
+                Preset::names()
+            );
+            Error::Unsupported { file: at.path.into(), what: PRESET, found: found.into() }
+        }
+    })
+}
+
+/// Finds an era in a plan.
+pub(super) fn find_group(plan: &Plan, number: u64) -> Option<(PathBuf, Group)> {
+    let has = |file: &&PlannedFile| (file.first_era..=file.last_era).contains(&number);
+    plan.files().iter().filter(has).find_map(|planned| {
+        let file = EraFile::open(&planned.path).ok()?;
+        let group = file.groups().iter().find(|group| group.era == number)?;
+        Some((planned.path.clone(), *group))
+    })
 }

@@ -11,19 +11,21 @@ mod era;
 mod name;
 mod report;
 mod trust;
+mod trusted_root;
 
 use std::io::Read;
 
 use coldstore::era::{EraAt, EraProof, Group, Plan, Prover};
 use coldstore::{Error, MappedArchive, Result, Slot};
-use coldstore_consensus::{HashedState, Preset, StateFault, hash_state};
+use coldstore_consensus::{Preset, hash_state};
 
 pub use self::report::{Anchor, ProofReport};
-pub use self::trust::{Trust, TrustFault, TrustedRoot};
+pub use self::trust::{Trust, TrustFault};
+pub use self::trusted_root::TrustedRoot;
 
 use self::blocks::BlocksProof;
 use self::chain::Previous;
-use self::era::Era;
+use self::era::{Era, PRESET, STATE, hashed};
 
 /// Proves the eras of an import.
 #[derive(Debug)]
@@ -132,7 +134,7 @@ impl Prover for ImportProver<'_> {
         name::check(&at, &era)?;
         // 3.
         self.trust.check_compared(&era)?;
-        era.check_roots(self.trust)?;
+        era.check_roots(self.trust.era_root(era.number))?;
         // 4.
         let previous = self.previous_of(at.group)?;
         if let Some(previous) = &previous {
@@ -150,31 +152,3 @@ impl Prover for ImportProver<'_> {
         hash_state(self.preset, state).ok()?.body.map(|body| body.root.0)
     }
 }
-
-/// Hashes the state of an era from its stream.
-fn hashed(at: &EraAt<'_>, preset: Preset, state: &mut dyn Read) -> Result<HashedState> {
-    hash_state(preset, state).map_err(|fault| match fault {
-        StateFault::Source(error) => Error::io(at.path, "read", error),
-        StateFault::Malformed(malformed) => {
-            let (wanted, found) = malformed.wanted_and_found();
-            let place = format!("era {}, slot {}", at.group.era, at.group.state_slot);
-            let wanted = format!("{place}: {wanted}");
-            Error::corrupt(at.path, at.state.offset, STATE, wanted, found)
-        }
-        StateFault::UnknownLayout(malformed) => {
-            let (_, found) = malformed.wanted_and_found();
-            let found = format!(
-                "era {}, slot {}: a state whose fixed part has {found}, as in no fork of the presets \
-                 {}",
-                at.group.era,
-                at.group.state_slot,
-                Preset::names()
-            );
-            Error::Unsupported { file: at.path.into(), what: PRESET, found: found.into() }
-        }
-    })
-}
-
-const PRESET: &str = "preset";
-pub(crate) const STATE: &str = "state record";
-pub(crate) const BLOCK: &str = "block record";

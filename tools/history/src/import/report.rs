@@ -2,7 +2,7 @@
 
 use coldstore::Slot;
 
-use super::trust::TrustedRoot;
+use super::trusted_root::TrustedRoot;
 
 /// The anchor of a proof.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -18,6 +18,7 @@ use super::name;
 use crate::chain::Chain;
 use crate::failure::{Answer, Usage};
 use crate::networks::Network;
+use crate::notes;
 use crate::open;
 use crate::out_file::{OutFile, Outcome};
 use crate::output;
@@ -47,7 +48,7 @@ pub(super) fn export(
     json: bool,
 ) -> Result<Answer> {
     let network = network.map(Network::named).transpose()?;
-    open::tell_lacking(root)?;
+    notes::tell_lacking(root)?;
     let archive = open::archive(root)?;
     let chain = Chain::of(root)?;
     chain.check_states(root)?;

@@ -5,6 +5,8 @@ use anyhow::{Result, ensure};
 use coldstore::era::EraExport;
 use coldstore_consensus::{Root, era_root};
 
+use crate::networks::is_config_name;
+
 /// The name of an era's file.
 ///
 /// The short root is the first bytes of the era's entry in `historical_roots` or
@@ -17,12 +19,6 @@ pub(super) fn of(config_name: &str, export: &EraExport<'_>) -> String {
         None => Root(export.state_head().genesis_validators_root),
     };
     format!("{config_name}-{:05}-{}.era", export.era(), root.short())
-}
-
-/// Whether a config name can be part of a file's name.
-pub(in crate::verbs) fn is_config_name(name: &str) -> bool {
-    let fits = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_' || c == b'-';
-    !name.is_empty() && name.bytes().all(fits)
 }
 
 /// Refuses a name that would lead out of the directory, or that other software could not parse.

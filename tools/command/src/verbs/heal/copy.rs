@@ -11,11 +11,10 @@ use coldstore_consensus::Preset;
 use serde_json::json;
 
 use super::agreement::{Compared, compare};
-use crate::chain::Chain;
+use crate::chain::{Chain, preset_of};
 use crate::failure::Answer;
 use crate::open;
 use crate::output::{self, Output, count};
-use crate::verbs::verify::deep;
 
 /// Replaces a column by a copy that agrees with the other columns.
 pub(super) fn replace(archive: &Path, column: Column, copy: &Path, json: bool) -> Result<Answer> {
@@ -27,7 +26,7 @@ pub(super) fn replace(archive: &Path, column: Column, copy: &Path, json: bool) -
     // The copy may end far above what is left of the archive.
     let door = Door::new(column).genesis_validators_root(known.genesis_validators_root).far(true);
     let options = WriterOptions::create(column.spec()).checksums(Checksums::On).door(door);
-    let preset = preset_of(archive, column)?;
+    let preset = known_preset(archive, column)?;
     let mut compared = Compared::default();
     let directory = archive.join(column.dir_name());
     let mended = replace_by_copy(&directory, &view, options, |new| {
@@ -81,10 +80,10 @@ pub(super) fn replace(archive: &Path, column: Column, copy: &Path, json: bool) -
 
 /// The preset of the archive's chain, or why it is unknown. A column that cannot be read is an error,
 /// unless it may be the one to replace.
-fn preset_of(archive: &Path, replaced: Column) -> Result<std::result::Result<Preset, String>> {
+fn known_preset(archive: &Path, replaced: Column) -> Result<std::result::Result<Preset, String>> {
     let look = || {
         let opened = open::archive(archive)?;
-        deep::preset_of(&Chain::of(archive)?, &opened)
+        preset_of(&Chain::of(archive)?, &opened)
     };
     match look() {
         Err(error) if replaced == Column::StateSnapshots => Ok(Err(format!("{error:#}"))),

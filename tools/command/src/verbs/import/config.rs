@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use coldstore::era::{EraFile, Plan, PlannedFile};
 use coldstore_consensus::{Preset, Root, StateFork};
 
-use crate::networks::Network;
+use crate::networks::{Network, is_config_name};
 use crate::output;
 
 const NOTHING: &str = "there is no era in these files";
@@ -58,6 +58,24 @@ fn possible_presets(planned: &PlannedFile, slots_per_era: Option<u64>) -> Result
     Preset::of_chain(Some(&root), slots_per_era, &mut bytes).context(path)
 }
 
+/// The config name in the file names, `<config name>-<era>-<short root>.era`, if they agree. It does
+/// not identify the chain.
+pub(super) fn config_name(plan: &Plan) -> Option<String> {
+    let mut names = plan.files().iter().filter_map(config_name_of);
+    let name = names.next()?;
+    names.all(|other| other == name).then(|| name.to_owned())
+}
+
+/// The config name in the name of a file.
+fn config_name_of(file: &PlannedFile) -> Option<&str> {
+    let stem = file.path.file_name()?.to_str()?.strip_suffix(".era")?;
+    let mut parts = stem.rsplitn(3, '-');
+    let (root, era, name) = (parts.next()?, parts.next()?, parts.next()?);
+    let is_hex = root.len() == 8 && root.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let is_era = era.len() >= 5 && era.parse() == Ok(file.first_era);
+    (is_hex && is_era && is_config_name(name)).then_some(name)
+}
+
 /// Refuses files that contradict the network's config.
 pub(super) fn check(plan: &Plan, slots_per_era: Option<u64>, network: &Network) -> Result<()> {
     if network.file.is_none() {
@@ -97,7 +115,7 @@ pub(super) fn check_file(
 }
 
 fn check_name(planned: &PlannedFile, network: &Network) -> Result<()> {
-    let (Some(config), Some(name)) = (&network.file, super::files::config_name_of(planned)) else {
+    let (Some(config), Some(name)) = (&network.file, config_name_of(planned)) else {
         return Ok(());
     };
     ensure!(

@@ -14,7 +14,6 @@ use super::config;
 use crate::networks::{self, Network};
 use crate::open;
 use crate::output;
-use crate::verbs::export;
 
 /// Advice for files of several chains.
 const WHICH: &str = "--network NAME|FILE says which of them to import";
@@ -87,24 +86,6 @@ fn chain_of_network(paths: &[PathBuf], network: &Network) -> Result<Option<Root>
         (Some(only), None) => Some(Root(only.genesis_validators_root)),
         _ => None,
     })
-}
-
-/// The config name in the file names, `<config name>-<era>-<short root>.era`, if they agree. It does
-/// not identify the chain.
-pub(super) fn config_name(plan: &Plan) -> Option<String> {
-    let mut names = plan.files().iter().filter_map(config_name_of);
-    let name = names.next()?;
-    names.all(|other| other == name).then(|| name.to_owned())
-}
-
-/// The config name in the name of a file.
-pub(super) fn config_name_of(file: &PlannedFile) -> Option<&str> {
-    let stem = file.path.file_name()?.to_str()?.strip_suffix(".era")?;
-    let mut parts = stem.rsplitn(3, '-');
-    let (root, era, name) = (parts.next()?, parts.next()?, parts.next()?);
-    let is_hex = root.len() == 8 && root.bytes().all(|digit| digit.is_ascii_hexdigit());
-    let is_era = era.len() >= 5 && era.parse() == Ok(file.first_era);
-    (is_hex && is_era && export::is_config_name(name)).then_some(name)
 }
 
 /// Refuses to begin an archive after a bad file, since the eras before the first one cannot be added

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::chain::Chain;
 use crate::failure::Usage;
 use crate::networks;
+use crate::notes;
 use crate::open;
 use crate::output::{self, count};
 
@@ -171,26 +172,8 @@ impl Proved {
                 count(report.unknown_blocks, "block"),
             ));
         }
-        tell_of_preset(self.preset);
-        tell_of_blinded(report.blinded_blocks);
+        notes::tell_of_preset(self.preset);
+        notes::tell_of_blinded(report.blinded_blocks);
         output::tell("the signatures of blocks have no part in any root: not proved");
-    }
-}
-
-/// Warns about the gnosis preset, which was written without a file of a Gnosis network at hand.
-pub(in crate::verbs) fn tell_of_preset(preset: Preset) {
-    if preset == Preset::Gnosis {
-        output::tell(
-            "the gnosis preset follows its published table and was never tested with files of such a \
-             network",
-        );
-    }
-}
-
-/// Reports how many blocks are blinded.
-pub(in crate::verbs) fn tell_of_blinded(blocks: u64) {
-    if blocks > 0 {
-        let blocks = count(blocks, "block");
-        output::tell(&format!("{blocks} with the header of the payload in place of the payload"));
     }
 }

@@ -8,7 +8,6 @@ use anyhow::{Result, bail};
 use coldstore::files::pread::Pread;
 use coldstore::verify::{Finding, Severity, VerifyOptions, verify_column_on};
 use coldstore::{Column, Error, Manifest, MappedArchive, Reader, ReaderOptions, Slot, Snapshot};
-use coldstore_consensus::Preset;
 use coldstore_history::deep::{DeepOptions, DeepVerifier};
 use coldstore_history::import::{Trust, TrustFault, TrustedRoot};
 
@@ -16,15 +15,12 @@ use super::Verify;
 use super::checkpoint::{self, Checkpoint, ProofOf};
 use super::report::{self, Report};
 use super::verdict::Outcome;
-use crate::chain::Chain;
+use crate::chain::{Chain, preset_of};
 use crate::failure::{self, Usage};
 use crate::open;
 use crate::output;
 use crate::progress::Progress;
 use crate::signals;
-
-/// Maximum number of states tried, newest first, to recognize the preset by layout.
-const STATES_LOOKED_AT: usize = 1000;
 
 /// The proof to run, or why there is none.
 pub(super) enum Deep {
@@ -240,49 +236,6 @@ fn may_have(archive: &Path, slot: Slot) -> bool {
             Err(Error::NoSuchColumn { .. }) => false,
             Err(_) => true,
         }
-    })
-}
-
-/// The preset of the archive's chain, or why it is unknown.
-pub(in crate::verbs) fn preset_of(
-    chain: &Chain,
-    archive: &MappedArchive,
-) -> Result<Result<Preset, String>> {
-    let snapshots = Error::if_sound(archive.column(Column::StateSnapshots))?;
-    let view = snapshots.map(coldstore::MappedReader::view);
-    let root = chain.genesis_validators_root;
-    let slots = chain.slots_per_era;
-    let possible = |slots, mut state: &[u8]| {
-        Preset::of_chain(root.as_ref(), slots, &mut state).unwrap_or_default()
-    };
-    // The newest state may be damaged or of a later fork: then an older one decides.
-    let mut by_layout = Vec::new();
-    for record in
-        view.as_ref().into_iter().flat_map(|view| view.range(..).rev()).take(STATES_LOOKED_AT)
-    {
-        let Some(record) = Error::if_sound(record)? else { continue };
-        by_layout = possible(None, record.stored());
-        if !by_layout.is_empty() {
-            break;
-        }
-    }
-    let has_such_eras = |preset: &Preset| slots.is_none_or(|slots| preset.slots_per_era() == slots);
-    let by_layout = by_layout.into_iter().filter(has_such_eras);
-    let possible: Vec<Preset> = by_layout.chain(possible(slots, &[])).collect();
-    Ok(match (chain.preset.as_deref().map(str::parse), slots) {
-        (Some(Ok(named)), None) => Ok(named),
-        (Some(Ok(named)), Some(_)) if possible.contains(&named) => Ok(named),
-        (Some(Ok(named)), Some(slots)) => {
-            Err(format!("archive.toml contradicts itself: preset {named}, eras of {slots} slots"))
-        }
-        (Some(Err(unknown)), _) => Err(unknown),
-        (None, Some(slots)) => possible.first().copied().ok_or_else(|| {
-            let known = Preset::names();
-            format!("the preset of eras of {slots} slots is not known here (known are {known})")
-        }),
-        (None, None) => possible.first().copied().ok_or_else(|| {
-            "the archive does not tell its preset, by archive.toml or by a state in bss".to_owned()
-        }),
     })
 }
 

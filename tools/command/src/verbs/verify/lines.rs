@@ -1,14 +1,16 @@
 //! The lines of `verify` about columns.
 
+use coldstore::Column;
 use coldstore::verify::Summary;
-use coldstore::{Column, Manifest};
+
+use crate::output::count;
 
 /// The summary of a column: records checked, findings, and what remains unknown.
 pub(super) fn of_column(column: Column, summary: &Summary, damages: u64) -> String {
     let Summary { records, files, with_checksum, unread_records, unreadable, undecided, .. } =
         *summary;
-    let mut line = format!("{column}: {}", count(records, "record", "records"));
-    line += &format!(" in {}, ", count(files, "file", "files"));
+    let mut line = format!("{column}: {}", count(records, "record"));
+    line += &format!(" in {}, ", count(files, "file"));
     line += &if damages == 0 { "no damage".to_owned() } else { format!("{damages} damage") };
     if with_checksum > 0 {
         line += &format!("; {with_checksum} compared with their checksums");
@@ -17,12 +19,12 @@ pub(super) fn of_column(column: Column, summary: &Summary, damages: u64) -> Stri
         }
     }
     if unreadable > 0 {
-        let places = count(unreadable, "place", "places");
-        let records = count(unread_records, "record", "records");
+        let places = count(unreadable, "place");
+        let records = count(unread_records, "record");
         line += &format!("; {places} cannot be read, in {records}");
     }
     if undecided > 0 {
-        let places = count(undecided, "place", "places");
+        let places = count(undecided, "place");
         line += &format!("; {places} where nothing tells whether a record was lost");
     }
     line
@@ -34,21 +36,4 @@ pub(super) fn without_sums(columns: &[&str]) -> Option<String> {
     (!columns.is_empty()).then(|| {
         format!("there was nothing to compare the records of {columns} with: no checksums are kept")
     })
-}
-
-/// Warns that the newest state is unproved and may be replaced.
-pub(in crate::verbs) fn unproved_state(manifest: &Manifest) -> Option<String> {
-    manifest.unproved_state.map(|slot| {
-        format!(
-            "the state of slot {slot} is not proved yet: the next era proves it, or a trusted state \
-             root"
-        )
-    })
-}
-
-fn count(number: u64, one: &str, many: &str) -> String {
-    match number {
-        1 => format!("1 {one}"),
-        more => format!("{more} {many}"),
-    }
 }

@@ -7,8 +7,8 @@ use coldstore_consensus::Preset;
 use coldstore_history::deep::{DeepReport, NotProved};
 use serde_json::{Value, json};
 
+use crate::notes;
 use crate::output::{self, count};
-use crate::verbs::import::{tell_of_blinded, tell_of_preset};
 
 /// The outcome of a proof.
 pub(super) struct Outcome {
@@ -182,9 +182,9 @@ impl Outcome {
                 output::tell(&format!("not proved: {} {what}", count(number, thing)));
             }
         }
-        tell_of_blinded(report.blinded_blocks);
+        notes::tell_of_blinded(report.blinded_blocks);
         if let Some(preset) = self.preset {
-            tell_of_preset(preset);
+            notes::tell_of_preset(preset);
         }
         output::tell(
             "not proved: signatures of blocks, state differences, and which states are missing",
