@@ -122,8 +122,8 @@ pub use slot::{FileId, SLOTS_PER_FILE, Slot};
 pub use stat::{ColumnStat, stat_column};
 #[doc(hidden)]
 pub use write::{
-    BulkCommit, Committed, CutReport, Keep, Mended, Prepared, Queue, ReclaimReport, Reclaimed,
-    inspect_cut, inspect_reclaim, inspect_with, reclaim, replace_by_copy,
+    BulkCommit, Committed, CutReport, Keep, Prepared, Queue, ReclaimReport, Reclaimed, inspect_cut,
+    inspect_reclaim, inspect_with, reclaim, replace_by_copy,
 };
 pub use write::{
     BulkError, BulkReport, Checksums, CommitInfo, Door, HealAction, HealChange, HealReport,

@@ -26,8 +26,8 @@ pub(super) struct ColumnDir {
 pub(super) enum Sums {
     Absent,
     Whole(Box<SumTable>),
-    /// The file's length in bytes; its header is damaged or its length is wrong.
-    Broken(u64),
+    /// Its header is damaged or its length is wrong: its entries, and its length in bytes.
+    Broken(Box<SumTable>, u64),
 }
 
 impl ColumnDir {
@@ -71,9 +71,13 @@ impl ColumnDir {
 
     /// Opens a file; `None` if it does not exist.
     pub(super) fn open(&self, path: PathBuf, access: Access) -> Result<Option<NamedFile>> {
+        if_there(self.must_open(path, access))
+    }
+
+    /// Opens a file that exists.
+    pub(super) fn must_open(&self, path: PathBuf, access: Access) -> Result<NamedFile> {
         match self.disk.open(&path, access) {
-            Ok(file) => Ok(Some(NamedFile::new(path, file))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Ok(file) => Ok(NamedFile::new(path, file)),
             Err(error) => Err(Error::io(path, "open", error)),
         }
     }
@@ -215,11 +219,7 @@ impl ColumnDir {
 
     /// [`Self::names`]; `None` if the directory does not exist.
     pub(super) fn names_if_there(&self) -> Result<Option<Vec<String>>> {
-        match self.names() {
-            Ok(names) => Ok(Some(names)),
-            Err(Error::Io(error)) if error.source.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        if_there(self.names())
     }
 
     /// [`Self::slot_files`]; empty if the directory does not exist.
@@ -301,7 +301,7 @@ impl ColumnDir {
         let bytes = file.read_up_to(SUMS_BYTES + 1)?;
         Ok(match SumTable::from_bytes(&bytes, file_id, record_type) {
             Some(table) => Sums::Whole(table),
-            None => Sums::Broken(byte_len),
+            None => Sums::Broken(SumTable::from_damaged(&bytes, file_id, record_type), byte_len),
         })
     }
 
@@ -320,17 +320,6 @@ impl ColumnDir {
             format!("the offset of the record of slot {slot}, because its checksum is kept");
         let path = self.offset_path(file_id);
         Err(Error::corrupt(path, entry_offset(index), CorruptItem::OffsetEntry, wanted, "0"))
-    }
-
-    /// Reads the entries of a checksum file whose header or length is wrong.
-    pub(super) fn read_broken_sums(
-        &self,
-        file_id: FileId,
-        record_type: [u8; 2],
-    ) -> Result<Box<SumTable>> {
-        let file = self.open(self.sums_path(file_id), Access::Read)?;
-        let bytes = file.map_or_else(|| Ok(Vec::new()), |file| file.read_up_to(SUMS_BYTES))?;
-        Ok(SumTable::from_damaged(&bytes, file_id, record_type))
     }
 
     /// Reads the witness of the conf; an empty one if the file is missing or has no valid slot.
@@ -355,6 +344,15 @@ impl ColumnDir {
             .rename(&from, &to)
             .map_err(|error| Error::io(to, "replace by column.conf.tmp", error))?;
         self.sync()
+    }
+}
+
+/// `None` for the error of a file or directory that does not exist.
+pub(super) fn if_there<T>(found: Result<T>) -> Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(Error::Io(error)) if error.source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -18,7 +18,7 @@
 //! witness slot that does not hold the conf in force before any other file is changed.
 
 use std::borrow::Cow;
-use std::io::{self, IoSlice, Read};
+use std::io::{self, Read};
 
 use crate::error::{Error, Result};
 use crate::files::disk::{Access, CHUNK_BYTES};
@@ -139,11 +139,11 @@ pub(super) fn write(
     // 3. data, then offsets, and checksums if they are kept
     for file in &mut staged {
         match write_data(directory, file) {
-            Ok(data) => flushes.push(Flush::File(data)),
-            Err(WriteError::Disk(error)) => return Err(poisoning(error)),
-            Err(WriteError::Source(data, error)) => {
+            Ok(()) => flushes.extend(file.data.take().map(Flush::File)),
+            Err(AppendError::Disk(error)) => return Err(poisoning(error)),
+            Err(AppendError::Source(error)) => {
                 conf_file::settle(directory, witness, conf).map_err(poisoning)?;
-                return Err(take_back(directory, file, data, error));
+                return Err(take_back(directory, file, error));
             }
         }
     }
@@ -338,20 +338,25 @@ fn open_sums(
 }
 
 /// Why records could not be appended.
-enum WriteError {
+enum AppendError {
     Disk(Error),
     /// The source of a value failed, not the disk.
-    Source(NamedFile, io::Error),
+    Source(io::Error),
+}
+
+impl From<Error> for AppendError {
+    fn from(error: Error) -> Self {
+        Self::Disk(error)
+    }
 }
 
 /// Appends the records of one file. The caller flushes it.
-fn write_data(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<NamedFile, WriteError> {
-    let mut data = match file.data.take() {
+fn write_data(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<(), AppendError> {
+    let data = match &mut file.data {
         Some(data) => data,
-        None => directory.create(directory.data_path(file.file_id)).map_err(WriteError::Disk)?,
+        none => none.insert(directory.create(directory.data_path(file.file_id))?),
     };
-    let written = data.write_all_at(&mut file.bytes.slices(), file.bytes.start());
-    written.map_err(WriteError::Disk)?;
+    data.write_all_at(&mut file.bytes.slices(), file.bytes.start())?;
     if let Some((Stream { slot, byte_len, source }, header)) = file.stream.take() {
         let payload_offset = file.bytes.end() - byte_len;
         let offset = payload_offset - HEADER_BYTES;
@@ -362,22 +367,12 @@ fn write_data(directory: &ColumnDir, file: &mut Staged<'_>) -> Result<NamedFile,
                 sum.update(piece);
             }
         };
-        if let Err(failed) = write_stream(&mut data, payload_offset, byte_len, source, &mut watch) {
-            return Err(match failed {
-                StreamError::Write(error) => WriteError::Disk(error),
-                StreamError::Source(error) => WriteError::Source(data, error),
-            });
-        }
+        write_stream(data, payload_offset, byte_len, source, &mut watch)?;
         if let Some(sums) = &mut file.state.sums {
             sums.table.set(slot.index_in_file(), sum.entry(slot, offset));
         }
     }
-    Ok(data)
-}
-
-enum StreamError {
-    Write(Error),
-    Source(io::Error),
+    Ok(())
 }
 
 /// Copies a stream into the file in chunks, and passes each one to `watch`.
@@ -387,16 +382,16 @@ fn write_stream(
     byte_len: u64,
     source: &mut dyn Read,
     watch: &mut dyn FnMut(&[u8]),
-) -> Result<(), StreamError> {
+) -> Result<(), AppendError> {
     let end = offset + byte_len;
     let mut chunk = vec![0; usize::try_from(byte_len).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES)];
     while offset < end {
         let to_boundary = CHUNK_BYTES as u64 - offset % CHUNK_BYTES as u64;
         let count = to_boundary.min(end - offset).min(chunk.len() as u64);
         let piece = &mut chunk[..usize::try_from(count).unwrap_or(CHUNK_BYTES)];
-        source.read_exact(piece).map_err(StreamError::Source)?;
+        source.read_exact(piece).map_err(AppendError::Source)?;
         watch(piece);
-        data.write_all_at(&mut [IoSlice::new(piece)], offset).map_err(StreamError::Write)?;
+        data.write_at(piece, offset)?;
         offset += count;
     }
     Ok(())
@@ -404,19 +399,15 @@ fn write_stream(
 
 /// Undoes the append after the source of a value failed: truncates the data file as healing would, and
 /// flushes it. The disk did not fail, so the writer stays usable.
-fn take_back(
-    directory: &ColumnDir,
-    file: &Staged<'_>,
-    mut data: NamedFile,
-    error: io::Error,
-) -> CommitError {
-    let cut = if file.state.has_data {
+fn take_back(directory: &ColumnDir, file: &mut Staged<'_>, error: io::Error) -> CommitError {
+    let path = directory.data_path(file.file_id);
+    let cut = if let Some(data) = file.data.as_mut().filter(|_| file.state.has_data) {
         data.set_len(file.bytes.start()).and_then(|()| data.sync())
     } else {
-        directory.remove(data.path()).and_then(|()| directory.sync())
+        directory.remove(&path).and_then(|()| directory.sync())
     };
     match cut {
-        Ok(()) => Error::io(data.path(), READ_SOURCE, error).into(),
+        Ok(()) => Error::io(path, READ_SOURCE, error).into(),
         Err(error) => poisoning(error),
     }
 }

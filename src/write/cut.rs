@@ -42,7 +42,7 @@ pub enum Keep {
 }
 
 /// The effect of a cut on a column.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CutReport {
     /// Whether anything is removed; if not, the column stays unchanged.
     pub changes: bool,
@@ -120,7 +120,7 @@ fn build(replacement: &Replacement, plan: &Plan) -> Result<()> {
     match &plan.rewritten {
         Some(file) => rewrite(replacement, &plan.conf, file)?,
         None => {
-            let new = replacement.new_directory();
+            let new = &replacement.new;
             conf_file::replace_alone(new, &mut Witness::default(), None, plan.conf)?;
         }
     }
@@ -205,7 +205,7 @@ fn stays_whole(directory: &ColumnDir, conf: &Conf, state: &FileState) -> Result<
     Ok(ends
         && match directory.read_sums(file_id, conf.spec.record_type)? {
             Sums::Absent => true,
-            Sums::Broken(_) => false,
+            Sums::Broken(..) => false,
             Sums::Whole(sums) => sums.known().all(has_record),
         })
 }
@@ -215,8 +215,7 @@ fn report(
     after: &Conf,
     gone: impl Iterator<Item = SlotFile>,
 ) -> Result<CutReport> {
-    let (changes, highest, rewritten) = (false, after.highest, None);
-    let mut report = CutReport { changes, highest, records: 0, files: 0, bytes: 0, rewritten };
+    let mut report = CutReport { highest: after.highest, ..CutReport::default() };
     for file in gone {
         report.changes = true;
         let path = directory.slot_file_path(file);
@@ -238,13 +237,13 @@ fn report(
 
 /// Puts the staying records of the current file of `conf` into the new content, in slot order.
 fn rewrite(replacement: &Replacement, conf: &Conf, file: &FileState) -> Result<()> {
-    let (old, new) = (replacement.column(), replacement.new_directory());
+    let Replacement { column: old, new, .. } = replacement;
     let (record_type, data_len) = (conf.spec.record_type, file.data_len);
     let Some(highest) = conf.highest else { return Ok(()) };
     let file_id = highest.file_id();
     let sums = match old.read_sums(file_id, record_type)? {
         Sums::Whole(sums) => Some(sums),
-        Sums::Absent | Sums::Broken(_) => None,
+        Sums::Absent | Sums::Broken(..) => None,
     };
     if let Some(sums) = &sums {
         old.check_no_entry_is_lost(file_id, sums, &file.table, highest.index_in_file())?;

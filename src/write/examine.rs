@@ -317,10 +317,9 @@ impl Examined<'_> {
         let committed = |index: &usize| (1..*data_len).contains(&table.get(*index));
         Ok(match directory.read_sums(*file_id, record_type)? {
             Sums::Absent => None,
-            Sums::Broken(byte_len) => {
+            Sums::Broken(sums, byte_len) => {
                 // An unfinished commit was creating the file, unless it contains a checksum of a
                 // committed record.
-                let sums = directory.read_broken_sums(*file_id, record_type)?;
                 let fits = |index: usize| {
                     committed(&index)
                         && sums.get(index).is_of(file_id.slot_at(index), table.get(index))

@@ -201,7 +201,7 @@ fn load_sums(
             let table = SumTable::new(file_id, conf.spec.record_type);
             Some(FileSums { table, has_file: false })
         }
-        Sums::Broken(_) if keeps_sums => {
+        Sums::Broken(..) if keeps_sums => {
             let file = directory.sums_path(file_id);
             tracing::warn!(file = %file.display(), "damaged checksum file left unchanged");
             None

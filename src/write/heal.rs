@@ -19,7 +19,6 @@ use crate::write::column_dir::{ColumnDir, Sums};
 use crate::write::examine::{Evidence, Plan, examine};
 use crate::write::foreign;
 use crate::write::heal_action::{HealAction, HealChange};
-use crate::write::named_file::NamedFile;
 use crate::write::options::WriterOptions;
 
 /// Reads the conf, and plans what an opening with these options heals.
@@ -85,13 +84,8 @@ pub(super) fn no_conf(directory: &ColumnDir) -> Error {
         None => Error::NoSuchColumn { directory: directory.path().into() },
         Some(file) => {
             let found = format!("none, but {}", directory.slot_file_path(*file).display());
-            Error::corrupt(
-                directory.file_path(names::CONF),
-                None,
-                CorruptItem::Column,
-                "a conf",
-                found,
-            )
+            let (conf, item) = (directory.file_path(names::CONF), CorruptItem::Column);
+            Error::corrupt(conf, None, item, "a conf", found)
         }
     }
 }
@@ -146,9 +140,11 @@ pub(super) fn apply(directory: &ColumnDir, conf: &Conf, actions: &[HealAction]) 
             | HealChange::ClearedWitness => {}
             HealChange::MovedAside { aside, .. } => directory.rename(file, aside)?,
             HealChange::MendedSums => {
-                if let Some(file_id) = file_id_of(file) {
-                    let sums = directory.read_broken_sums(file_id, conf.spec.record_type)?;
-                    let mut file = must_open(directory, file)?;
+                if let Some(file_id) = file_id_of(file)
+                    && let Sums::Broken(sums, _) =
+                        directory.read_sums(file_id, conf.spec.record_type)?
+                {
+                    let mut file = directory.must_open(file.clone(), Access::Write)?;
                     file.set_len(SUMS_BYTES as u64)?;
                     file.write_at(sums.as_bytes(), 0)?;
                     file.sync()?;
@@ -166,7 +162,7 @@ pub(super) fn apply(directory: &ColumnDir, conf: &Conf, actions: &[HealAction]) 
                     rewrite_table(directory, &directory.offset_path(file_id), &[])?;
                     rewrite_sums(directory, conf, file_id, &[])?;
                 }
-                let mut data = must_open(directory, file)?;
+                let mut data = directory.must_open(file.clone(), Access::Write)?;
                 data.set_len(*to)?;
                 data.sync()?;
             }
@@ -195,7 +191,7 @@ pub(super) fn rewrite_sums(
     for slot in cleared {
         table.set(slot.index_in_file(), SumEntry::default());
     }
-    let mut sums = must_open(directory, &directory.sums_path(file_id))?;
+    let mut sums = directory.must_open(directory.sums_path(file_id), Access::Write)?;
     sums.write_at(table.as_bytes(), 0)?;
     sums.sync()
 }
@@ -212,10 +208,4 @@ fn rewrite_table(directory: &ColumnDir, path: &Path, cleared: &[Slot]) -> Result
     }
     offsets.write_at(table.as_bytes(), 0)?;
     offsets.sync()
-}
-
-fn must_open(directory: &ColumnDir, path: &Path) -> Result<NamedFile> {
-    directory
-        .open(path.to_owned(), Access::Write)?
-        .ok_or_else(|| Error::io(path, "open", std::io::ErrorKind::NotFound.into()))
 }

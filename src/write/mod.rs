@@ -46,7 +46,7 @@ pub(crate) use opening::Locked;
 pub use options::{Checksums, WriterOptions};
 pub use pipeline::{Pipeline, PipelineOptions, TrySubmitError};
 pub use queue::Queue;
-pub use rebuild::{Mended, replace_by_copy};
+pub use rebuild::replace_by_copy;
 pub use reclaim::{ReclaimReport, Reclaimed, inspect_reclaim, reclaim, reclaim_on};
 pub use ticket::Ticket;
 pub use worker::CommitInfo;

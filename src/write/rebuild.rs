@@ -26,7 +26,7 @@ pub(super) struct Content {
 
 impl Content {
     pub(super) fn create(replacement: &Replacement, options: WriterOptions) -> Result<Self> {
-        let new = replacement.new_directory().clone();
+        let new = replacement.new.clone();
         let column = opening::open_locked(new, Box::new(HeldForIt), options)?;
         let writer = Writer::new(column, options.door);
         Ok(Self { writer, batch: Vec::new(), batch_bytes: 0 })
@@ -66,18 +66,9 @@ impl Content {
     }
 }
 
-/// The result of [`replace_by_copy`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mended {
-    /// Number of records that the column holds now.
-    pub records: u64,
-    /// The highest slot.
-    pub highest: Option<Slot>,
-}
-
 /// Replaces the content of the column in `directory` by the records that a view of another column shows.
 /// Creates the column if there is none. The old content may be anything and is not read. `check` receives
-/// the directory of the new content before it takes effect.
+/// the directory of the new content before it takes effect. Returns the number of records.
 ///
 /// # Errors
 /// The errors of `check`; [`Error::AlreadyOpen`]; as [`Writer::open`] and the puts of a [`Writer`] with
@@ -87,7 +78,7 @@ pub fn replace_by_copy(
     copy: &View,
     options: WriterOptions,
     check: impl FnOnce(&Path) -> Result<()>,
-) -> Result<Mended> {
+) -> Result<u64> {
     let (column, lock) = Locked::of(directory.as_ref(), options)?.into_lock()?;
     replace(&column, lock, |replacement| {
         let options = options.allow_backfill(copy.conf().allows_backfill());
@@ -100,7 +91,7 @@ pub fn replace_by_copy(
             records += 1;
         }
         content.finish()?;
-        check(replacement.new_directory().path())?;
-        Ok(Mended { records, highest: copy.highest_written_slot() })
+        check(replacement.new.path())?;
+        Ok(records)
     })
 }

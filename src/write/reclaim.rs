@@ -107,9 +107,7 @@ pub fn reclaim_on(
 fn make_sparse(column: &ColumnDir, path: &Path, spans: &mut [Reclaimed]) -> Result<()> {
     let tmp = column.file_path(TMP);
     column.remove_if_there(&tmp)?;
-    let Some(data) = column.open(path.to_owned(), Access::Read)? else {
-        return Err(Error::io(path, "open", std::io::ErrorKind::NotFound.into()));
-    };
+    let data = column.must_open(path.to_owned(), Access::Read)?;
     let (byte_len, allocated) = (data.byte_len()?, data.allocated()?);
     let unreferenced: u64 = spans.iter().map(|span| span.byte_len).sum();
     let kept = byte_len.next_multiple_of(BLOCK_BYTES).saturating_sub(unreferenced);

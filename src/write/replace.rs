@@ -21,18 +21,11 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::files::disk::{Access, Lock};
 use crate::format::names;
-use crate::write::column_dir::{ColumnDir, parent};
+use crate::write::column_dir::{ColumnDir, if_there, parent};
 use crate::write::heal;
 use crate::write::options::WriterOptions;
 
 const EXCHANGE: &str = "exchange with its new content";
-
-/// A replacement in progress; holds the column's lock.
-#[derive(Debug)]
-pub(super) struct Replacement {
-    places: Places,
-    lock: Box<dyn Lock>,
-}
 
 /// The lock for building the new content. It does nothing, because the column's own lock is held.
 #[derive(Debug)]
@@ -50,9 +43,8 @@ pub(super) fn replace<T>(
     lock: Box<dyn Lock>,
     build: impl FnOnce(&Replacement) -> Result<T>,
 ) -> Result<T> {
-    let places = Places::of(column)?.ok_or_else(|| no_name(column))?;
-    let replacement = Replacement { places, lock };
-    let Places { column, new, .. } = &replacement.places;
+    let replacement = Replacement::of(column)?.ok_or_else(|| no_name(column))?;
+    let Replacement { column, new, .. } = &replacement;
     // 1. `.blk.new`, with the lock file under a second name
     make_new(column, new)?;
     let prepare = || {
@@ -64,16 +56,17 @@ pub(super) fn replace<T>(
         replacement.keep_others()?;
         // 3. flush and check
         prove(new)?;
-        column.check_lock(&*replacement.lock)?;
+        column.check_lock(&*lock)?;
         Ok(built)
     };
     let built = prepare().inspect_err(|_| replacement.give_up())?;
     // 4. exchange. After an error it is unknown which content is where, so nothing is removed.
-    let old = replacement.places.exchange()?;
+    let old = replacement.exchange()?;
     // 5. the commit point
     column.sync_parent()?;
     // 6. remove the old content
     remove(old)?;
+    drop(lock);
     Ok(built)
 }
 
@@ -100,58 +93,22 @@ fn prove(new: &ColumnDir) -> Result<()> {
     Err(Error::corrupt(file, None, "new content", wanted, action.to_string()))
 }
 
-impl Replacement {
-    /// The column with its old content.
-    pub(super) fn column(&self) -> &ColumnDir {
-        &self.places.column
-    }
-
-    /// The directory of the new content.
-    pub(super) fn new_directory(&self) -> &ColumnDir {
-        &self.places.new
-    }
-
-    /// Keeps a file of the column by giving it a second name in the new content.
-    pub(super) fn keep(&self, name: &str) -> Result<()> {
-        let Places { column, new, .. } = &self.places;
-        let from = column.file_path(name);
-        let linked = column.disk().link(&from, &new.file_path(name));
-        linked.map_err(|error| Error::io(from, "keep (by a hard link) in the new content", error))
-    }
-
-    /// Keeps the files that are not the column's own, such as notes and files that healing put aside.
-    fn keep_others(&self) -> Result<()> {
-        let names = self.column().names()?;
-        let mut others = names.iter().filter(|name| !names::is_of_column(name));
-        others.try_for_each(|name| self.keep(name))
-    }
-
-    /// Removes the new content as far as possible.
-    fn give_up(&self) {
-        let new = self.new_directory();
-        if let Err(error) = remove(new) {
-            tracing::warn!(directory = %new.path().display(), %error, "cannot remove the unfinished new content; the next opening removes it");
-        }
-    }
-}
-
 /// The directories of a replacement, without symbolic links in their paths.
 #[derive(Debug)]
-struct Places {
-    column: ColumnDir,
+pub(super) struct Replacement {
+    pub(super) column: ColumnDir,
     /// `.blk.new`
-    new: ColumnDir,
+    pub(super) new: ColumnDir,
     /// `.blk.old`
     old: ColumnDir,
 }
 
-impl Places {
-    /// The places beside a column, whether or not they exist; `None` for a directory without a name.
+impl Replacement {
+    /// The directories, whether or not they exist; `None` for a column's directory without a name.
     fn of(column: &ColumnDir) -> Result<Option<Self>> {
-        let resolve = |path: &Path| match column.disk().resolve(path) {
-            Ok(path) => Ok(Some(path)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::io(path, "resolve", error)),
+        let resolve = |path: &Path| {
+            let resolved = column.disk().resolve(path);
+            if_there(resolved.map_err(|error| Error::io(path, "resolve", error)))
         };
         let path = match resolve(column.path())? {
             Some(path) => Some(path),
@@ -163,6 +120,28 @@ impl Places {
         let beside = |name: String| column.sibling(&path.with_file_name(name));
         let (new, old) = (beside(names::new_directory(own)), beside(names::old_directory(own)));
         Ok(Some(Self { column: column.sibling(&path), new, old }))
+    }
+
+    /// Keeps a file of the column by giving it a second name in the new content.
+    pub(super) fn keep(&self, name: &str) -> Result<()> {
+        let Self { column, new, .. } = self;
+        let from = column.file_path(name);
+        let linked = column.disk().link(&from, &new.file_path(name));
+        linked.map_err(|error| Error::io(from, "keep (by a hard link) in the new content", error))
+    }
+
+    /// Keeps the files that are not the column's own, such as notes and files that healing put aside.
+    fn keep_others(&self) -> Result<()> {
+        let names = self.column.names()?;
+        let mut others = names.iter().filter(|name| !names::is_of_column(name));
+        others.try_for_each(|name| self.keep(name))
+    }
+
+    /// Removes the new content as far as possible.
+    fn give_up(&self) {
+        if let Err(error) = remove(&self.new) {
+            tracing::warn!(directory = %self.new.path().display(), %error, "cannot remove the unfinished new content; the next opening removes it");
+        }
     }
 
     /// Step 4. Returns the directory that holds the old content afterwards.
@@ -187,7 +166,7 @@ impl Places {
 /// # Errors
 /// [`Error::AlreadyOpen`] while the replacement is still running; [`Error::Io`].
 pub(super) fn finish_renames(column: &ColumnDir) -> Result<()> {
-    let Some(Places { column, new, old }) = Places::of(column)? else { return Ok(()) };
+    let Some(Replacement { column, new, old }) = Replacement::of(column)? else { return Ok(()) };
     if old.names_if_there()?.is_none() || column.names_if_there()?.is_some() {
         return Ok(());
     }
@@ -220,7 +199,9 @@ pub(super) fn remove_leftovers(column: &ColumnDir, lock: &dyn Lock) -> Result<Ve
 /// The leftovers of an interrupted replacement beside the column: directories with one of the two names
 /// that are empty or contain the column's own lock file.
 pub(super) fn leftovers(column: &ColumnDir, lock: &dyn Lock) -> Result<Vec<ColumnDir>> {
-    let Some(Places { new, old, .. }) = Places::of(column)? else { return Ok(Vec::new()) };
+    let Some(Replacement { new, old, .. }) = Replacement::of(column)? else {
+        return Ok(Vec::new());
+    };
     let mut found = Vec::new();
     for directory in [new, old] {
         let Some(names) = directory.names_if_there()? else { continue };
@@ -241,22 +222,24 @@ fn is_same_lock(lock: &dyn Lock, directory: &ColumnDir) -> Result<bool> {
 /// a reader that misses a file then finds no conf either, and reports [`Error::Replaced`].
 fn remove(directory: &ColumnDir) -> Result<()> {
     let names = directory.names()?;
-    let remove = |name: &String| directory.remove(&directory.file_path(name));
-    let (confs, others): (Vec<_>, Vec<_>) = names.iter().partition(|name| *name == names::CONF);
-    let (locks, others): (Vec<_>, Vec<_>) =
-        others.into_iter().partition(|name| *name == names::LOCK);
+    let remove = |name: &str| match names.iter().any(|found| found == name) {
+        true => directory.remove(&directory.file_path(name)),
+        false => Ok(()),
+    };
     // Foreign files that have no second name in the new content are not removed.
-    let (ours, foreign): (Vec<_>, Vec<_>) = others
-        .into_iter()
+    let (ours, foreign): (Vec<_>, Vec<_>) = names
+        .iter()
+        .filter(|name| ![names::CONF, names::LOCK].contains(&name.as_str()))
         .partition(|name| names::is_of_column(name) || has_another_name(directory, name));
-    confs.into_iter().chain(ours).try_for_each(remove)?;
+    remove(names::CONF)?;
+    ours.into_iter().try_for_each(|name| remove(name))?;
     directory.sync()?;
     if let Some(name) = foreign.first() {
         let file = directory.file_path(name);
         tracing::warn!(file = %file.display(), "a foreign file stays in the old directory of a replaced column");
         return Ok(());
     }
-    locks.into_iter().try_for_each(remove)?;
+    remove(names::LOCK)?;
     let removed = directory.disk().remove_dir(directory.path());
     removed.map_err(|error| Error::io(directory.path(), "remove the directory", error))?;
     directory.sync_parent()

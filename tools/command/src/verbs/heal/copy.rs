@@ -29,30 +29,30 @@ pub(super) fn replace(archive: &Path, column: Column, copy: &Path, json: bool) -
     let preset = known_preset(archive, column)?;
     let mut compared = Compared::default();
     let directory = archive.join(column.dir_name());
-    let mended = replace_by_copy(&directory, &view, options, |new| {
+    let highest = view.highest_written_slot();
+    let records = replace_by_copy(&directory, &view, options, |new| {
         compared = compare(archive, column, new, preset.as_ref().ok().copied())?;
         Ok(())
     })
     .with_context(|| format!("{column} from {}", copy.display()))?;
     Manifest::update(archive, |manifest| {
-        manifest.raise_highest(column, mended.highest);
+        manifest.raise_highest(column, highest);
         Ok(())
     })?;
-    let not_compared = mended.records.saturating_sub(compared.records);
+    let not_compared = records.saturating_sub(compared.records);
     let mut out = Output::stdout();
     if json {
         out.json_line(&json!({
             "column": column.dir_name(),
-            "records": mended.records,
-            "highest_slot": mended.highest.map(|slot| slot.0),
+            "records": records,
+            "highest_slot": highest.map(|slot| slot.0),
             "compared_roots": compared.roots,
             "compared_records": compared.records,
             "not_compared_records": not_compared,
         }))?;
     } else {
-        let highest =
-            mended.highest.map_or("empty".to_owned(), |slot| format!("highest slot {slot}"));
-        writeln!(out, "{column}: replaced by {} records; {highest}", mended.records)?;
+        let highest = highest.map_or("empty".to_owned(), |slot| format!("highest slot {slot}"));
+        writeln!(out, "{column}: replaced by {records} records; {highest}")?;
     }
     out.flush()?;
     if let Err(why) = &preset {
@@ -72,7 +72,7 @@ pub(super) fn replace(archive: &Path, column: Column, copy: &Path, json: bool) -
             count(not_compared, "record"),
         ));
     }
-    if known.column(column).highest > mended.highest {
+    if known.column(column).highest > highest {
         output::tell("the copy ends before the old column: import the later eras again");
     }
     Ok(Answer::Yes)
