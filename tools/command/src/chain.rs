@@ -204,10 +204,11 @@ fn agreed<T: PartialEq + fmt::Display>(
 impl fmt::Display for Chain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.config_name.as_deref().unwrap_or("unknown"))?;
-        if let Some(root) = self.genesis_validators_root {
-            write!(f, ", genesis validators root {root}")?;
+        if let Some(slots) = self.slots_per_era {
+            write!(f, ", {slots} slots per era")?;
         }
-        self.slots_per_era.map_or(Ok(()), |slots| write!(f, ", {slots} slots per era"))
+        let root = self.genesis_validators_root;
+        root.map_or(Ok(()), |root| write!(f, ", genesis validators root {root}"))
     }
 }
 

@@ -95,4 +95,23 @@ mod tests {
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
     }
+
+    #[test]
+    fn every_verb_and_argument_has_a_short_help_without_a_full_stop() {
+        let mut command = Cli::command();
+        command.build();
+        for verb in command.get_subcommands() {
+            let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
+            assert_short_help(verb.get_name(), &about);
+            for argument in verb.get_arguments() {
+                let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+                assert_short_help(&format!("{} {argument}", verb.get_name()), &help);
+            }
+        }
+    }
+
+    fn assert_short_help(name: &str, help: &str) {
+        assert!(!help.is_empty(), "{name} has no help text");
+        assert!(!help.ends_with('.'), "{name}: {help}");
+    }
 }

@@ -126,6 +126,45 @@ pub(crate) fn bytes_for_people(byte_len: u64) -> String {
     indicatif::BinaryBytes(byte_len).to_string()
 }
 
+/// Assumed width if standard output is not a terminal or its size is unknown.
+const DEFAULT_WIDTH: usize = 80;
+
+/// Width of standard output in characters.
+pub(crate) fn width() -> usize {
+    let stdout = io::stdout();
+    let size = stdout.is_terminal().then(|| rustix::termios::tcgetwinsize(&stdout));
+    match size {
+        Some(Ok(size)) if size.ws_col > 0 => size.ws_col.into(),
+        _ => DEFAULT_WIDTH,
+    }
+}
+
+/// Breaks a line at spaces so that it fits the width of standard output, if its words do. Continuation
+/// lines are indented.
+pub(crate) fn wrap(line: &str) -> String {
+    wrap_at(width(), line)
+}
+
+fn wrap_at(width: usize, line: &str) -> String {
+    let text = line.trim_start();
+    let indent = line.len() - text.len();
+    let (mut wrapped, mut used) = (" ".repeat(indent), indent);
+    for (index, word) in text.split(' ').enumerate() {
+        let word_len = word.chars().count();
+        if index > 0 && used + 1 + word_len > width {
+            wrapped += "\n";
+            wrapped += &" ".repeat(indent + 2);
+            used = indent + 2;
+        } else if index > 0 {
+            wrapped += " ";
+            used += 1;
+        }
+        wrapped += word;
+        used += word_len;
+    }
+    wrapped
+}
+
 /// A text table: columns as wide as their widest cell, text aligned left and numbers right.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -185,6 +224,13 @@ mod tests {
         value.serialize(&mut Serializer::with_formatter(&mut json, DecimalStrings)).unwrap();
         let wanted = r#"{"slot":"18446744073709551615","gap":null,"small":7,"seconds":0.5}"#;
         assert_eq!(String::from_utf8(json).unwrap(), wanted);
+    }
+
+    #[test]
+    fn a_line_is_wrapped_at_spaces_and_its_continuation_is_indented() {
+        assert_eq!(wrap_at(9, "  one two three"), "  one two\n    three");
+        assert_eq!(wrap_at(3, "a-long-word and so on"), "a-long-word\n  and\n  so\n  on");
+        assert_eq!(wrap_at(20, "it fits"), "it fits");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use coldstore::occupancy::SlotState;
 use super::axis::RowLabel;
 use super::{Axis, ColumnMap, Shade, SlotRange};
 use crate::chain::Chain;
+use crate::output;
 
 /// Maximum number of findings listed per column; `--json` has all.
 const MAX_FINDINGS: usize = 8;
@@ -79,7 +80,8 @@ impl Terminal<'_> {
             .map(|state| format!("{} {state}", map.totals.of(state)))
             .collect();
         let counts = if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") };
-        writeln!(out, "{} {}: {counts}", map.column, map.column.long_name())?;
+        let heading = format!("{} {}: {counts}", map.column, map.column.long_name());
+        writeln!(out, "{}", output::wrap(&heading))?;
         if map.totals.of(SlotState::Empty) == map.totals.total() {
             return Ok(());
         }
@@ -91,7 +93,7 @@ impl Terminal<'_> {
             writeln!(out, "│")?;
         }
         for finding in map.findings.iter().take(MAX_FINDINGS) {
-            writeln!(out, "{}", self.finding(finding))?;
+            writeln!(out, "{}", output::wrap(&self.finding(finding)))?;
         }
         let more = map.findings.len().saturating_sub(MAX_FINDINGS);
         if more > 0 {
@@ -112,13 +114,14 @@ impl Terminal<'_> {
         if color == "0" { Ok(()) } else { write!(out, "\x1b[0m") }
     }
 
-    /// The slot offsets at each quarter of a row.
+    /// The slot offsets at each quarter of a row, if they fit.
     fn ticks(&self) -> String {
         let quarter = self.axis.cells_per_row / 4;
+        let width = usize::try_from(quarter).unwrap_or_default();
         let mut line = String::new();
         for tick in 0..4 {
             let label = format!("├{}", tick * quarter * self.axis.slots_per_cell());
-            let width = usize::try_from(quarter).unwrap_or_default();
+            let label = if label.chars().count() < width { &label } else { "├" };
             line += &format!("{label:<width$}");
         }
         line.trim_end().to_owned()
@@ -148,11 +151,11 @@ impl Terminal<'_> {
     fn legend(&self, out: &mut impl Write) -> io::Result<()> {
         let per_cell = self.axis.slots_per_cell();
         let slots = if per_cell == 1 { "slot" } else { "slots" };
-        writeln!(
-            out,
+        let sizes = format!(
             "each row {} slots, each cell {per_cell} {slots}; a cell shows the worst in it",
             self.axis.slots_per_row
-        )?;
+        );
+        writeln!(out, "{}", output::wrap(&sizes))?;
         let entries = [
             (Shade::Present(3), "█▓▒░", "present (7/8, 1/2, 1/8, less)"),
             (Shade::Backfilled(3), "■▪▫", "backfilled behind later slots"),

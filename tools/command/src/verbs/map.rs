@@ -46,8 +46,6 @@ pub(crate) struct Map {
     to: Option<Slot>,
 }
 
-/// Assumed width if standard output is not a terminal or its size is unknown.
-const TERMINAL_COLUMNS: u16 = 80;
 /// Maximum number of rows on a terminal.
 const TERMINAL_ROWS: u64 = 24;
 /// Maximum width of a row's labels: file, slot, era, date, and separators.
@@ -198,13 +196,7 @@ fn draw(
 
 /// A power of two that leaves room for the labels.
 fn cells_per_row() -> u64 {
-    let stdout = io::stdout();
-    let size = stdout.is_terminal().then(|| rustix::termios::tcgetwinsize(&stdout));
-    let columns = match size {
-        Some(Ok(size)) if size.ws_col > 0 => size.ws_col,
-        _ => TERMINAL_COLUMNS,
-    };
-    let room = u64::from(columns).saturating_sub(LABEL_COLUMNS).clamp(16, 128);
+    let room = (output::width() as u64).saturating_sub(LABEL_COLUMNS).clamp(16, 128);
     1 << room.ilog2()
 }
 

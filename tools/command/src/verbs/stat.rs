@@ -80,13 +80,15 @@ impl Stat {
             }))?;
         } else {
             if network != Chain::default() {
-                writeln!(out, "network {network}")?;
+                writeln!(out, "{}", output::wrap(&format!("network {network}")))?;
             }
             table(&columns).print(&mut out)?;
             if !columns.is_empty() {
                 let of_eras = format!("\nby eras of {slots_per_era} slots, bytes of data files\n");
                 out.write_all(of_eras.as_bytes())?;
                 growth_table(&columns).print(&mut out)?;
+                writeln!(out)?;
+                settings_table(&columns).print(&mut out)?;
             }
             for Counted { column, pruned_before, .. } in &columns {
                 if let Some(before) = pruned_before {
@@ -96,10 +98,11 @@ impl Stat {
             for (column, aside) in
                 columns.iter().flat_map(|of| of.put_aside.iter().map(|a| (of.column, a)))
             {
-                writeln!(out, "{column}: {}: {}", aside.file.display(), aside.in_words())?;
+                let line = format!("{column}: {}: {}", aside.file.display(), aside.in_words());
+                writeln!(out, "{}", output::wrap(&line))?;
             }
             if let Some(line) = notes::unproved_state(&manifest) {
-                writeln!(out, "{line}")?;
+                writeln!(out, "{}", output::wrap(&line))?;
             }
         }
         out.flush()?;
@@ -141,7 +144,7 @@ impl Counted {
     /// A bar chart of bytes by era.
     fn trend(&self) -> String {
         const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-        const WIDTH: u64 = 16;
+        const WIDTH: u64 = 12;
         let eras = &self.records.eras;
         let Some((first, last)) = eras.first().zip(eras.last()) else { return "-".to_owned() };
         let span = last.era - first.era + 1;
@@ -271,19 +274,36 @@ fn object(counted: &Counted) -> Value {
 }
 
 fn table(columns: &[Counted]) -> Table {
-    let mut table = Table::new(&[
-        "column",
-        "highest",
-        "records",
-        "gaps",
-        "files",
-        "data",
-        "offsets",
-        "compression",
-        "backfill",
-        "conf",
-        "name",
-    ]);
+    let mut table =
+        Table::new(&["column", "highest", "records", "gaps", "files", "data", "offsets"]);
+    for Counted { column, stat, .. } in columns {
+        table.row(vec![
+            column.to_string(),
+            stat.conf.highest.map_or_else(|| "-".to_owned(), |slot| slot.to_string()),
+            stat.records.to_string(),
+            stat.gaps.to_string(),
+            stat.files.to_string(),
+            output::bytes_for_people(stat.data_bytes),
+            output::bytes_for_people(stat.offset_bytes),
+        ]);
+    }
+    if columns.len() > 1 {
+        let sum = totals(columns);
+        table.row(vec![
+            "total".to_owned(),
+            String::new(),
+            sum.records.to_string(),
+            String::new(),
+            sum.files.to_string(),
+            output::bytes_for_people(sum.data_bytes),
+            output::bytes_for_people(sum.offset_bytes),
+        ]);
+    }
+    table
+}
+
+fn settings_table(columns: &[Counted]) -> Table {
+    let mut table = Table::new(&["column", "name", "compression", "backfill", "conf"]);
     for Counted { column, stat, .. } in columns {
         let conf = &stat.conf;
         let backfill = match (conf.allows_backfill(), conf.backfill_target()) {
@@ -293,31 +313,11 @@ fn table(columns: &[Counted]) -> Table {
         };
         table.row(vec![
             column.to_string(),
-            conf.highest.map_or_else(|| "-".to_owned(), |slot| slot.to_string()),
-            stat.records.to_string(),
-            stat.gaps.to_string(),
-            stat.files.to_string(),
-            output::bytes_for_people(stat.data_bytes),
-            output::bytes_for_people(stat.offset_bytes),
+            column.long_name().to_owned(),
             conf.spec.compression.to_string(),
             backfill,
             conf.version().to_owned(),
-            column.long_name().to_owned(),
         ]);
-    }
-    if columns.len() > 1 {
-        let sum = totals(columns);
-        let mut row = vec![String::new(); 11];
-        for (index, cell) in [
-            (0, "total".to_owned()),
-            (2, sum.records.to_string()),
-            (4, sum.files.to_string()),
-            (5, output::bytes_for_people(sum.data_bytes)),
-            (6, output::bytes_for_people(sum.offset_bytes)),
-        ] {
-            row[index] = cell;
-        }
-        table.row(row);
     }
     table
 }

@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 
-use crate::support::{Archive, Run, coldstore, coldstore_fed, command, roots, stream, test_data};
+use crate::support::{Archive, coldstore, coldstore_fed, on_a_terminal, roots, stream, test_data};
 
 fn some_roots() -> Archive {
     Archive::new().with("bbr", &roots([3, 5, 9, 8191, 8192, 20_000]))
@@ -327,17 +327,6 @@ fn get_out_replaces_a_file_at_once_and_keeps_its_mode_and_links() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// Runs the command with a terminal as standard output.
-fn on_a_terminal(args: &[&str]) -> Run {
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&terminal).unwrap();
-    unlockpt(&terminal).unwrap();
-    let name = ptsname(&terminal, Vec::new()).unwrap();
-    let slave = OpenOptions::new().write(true).open(name.to_str().unwrap()).unwrap();
-    command(args).stdout(slave).output().unwrap().into()
-}
-
 #[test]
 fn bytes_that_are_no_text_do_not_go_to_a_terminal() {
     let archive = blocks();
@@ -348,8 +337,8 @@ fn bytes_that_are_no_text_do_not_go_to_a_terminal() {
         &["scan", &path, "blk", "--format", "stream"],
         &["export", &path, "--out", "-", "--format", "stream", "--column", "blk"],
     ] {
-        on_a_terminal(args).exits(2).complains_of("standard output is a terminal");
+        on_a_terminal(80, args).exits(2).complains_of("standard output is a terminal");
     }
-    on_a_terminal(&["get", &path, "blk", "2"]).complains_of("(--out FILE) or pipe them on");
-    on_a_terminal(&["scan", &path, "blk"]).exits(0);
+    on_a_terminal(80, &["get", &path, "blk", "2"]).complains_of("(--out FILE) or pipe them on");
+    on_a_terminal(80, &["scan", &path, "blk"]).exits(0);
 }

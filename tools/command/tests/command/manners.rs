@@ -136,6 +136,19 @@ fn there_is_a_manual_page_for_every_verb() {
         let page = fs::read_to_string(format!("{directory}/coldstore-{verb}.1")).unwrap();
         assert!(page.contains(".TH") && page.contains("SYNOPSIS"), "{verb}");
     }
+    let synopsis = |verb: &str| {
+        let page = fs::read_to_string(format!("{directory}/coldstore{verb}.1")).unwrap();
+        let (_, rest) = page.split_once(".SH SYNOPSIS\n").unwrap();
+        rest.lines().next().unwrap().replace("\\-", "-").replace("\\fB", "").replace("\\fR", "")
+    };
+    assert_eq!(
+        synopsis("-map"),
+        "coldstore map <ARCHIVE> [COLUMN] [--svg <FILE>] [--json] [--from <SLOT>] [--to <SLOT>] \
+         [--verbose...]"
+    );
+    let wanted = "coldstore prune <ARCHIVE> [COLUMN]... [--dry-run] [--json] --before <SLOT>";
+    assert!(synopsis("-prune").starts_with(wanted), "{}", synopsis("-prune"));
+    assert_eq!(synopsis(""), "coldstore [--verbose...] <COMMAND>");
     let page = fs::read_to_string(format!("{directory}/coldstore.1")).unwrap();
     for verb in verbs {
         assert!(page.contains(&format!("coldstore\\-{verb}(1)")), "{verb}");

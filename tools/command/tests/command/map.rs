@@ -4,7 +4,9 @@ use std::fs::{self, OpenOptions};
 use std::io::Read;
 use std::path::Path;
 
-use crate::support::{Archive, Run, coldstore, coldstore_fed, command, roots, stream, test_data};
+use crate::support::{
+    Archive, Run, coldstore, coldstore_fed, command, on_a_terminal, roots, stream, test_data,
+};
 
 /// Compares with the snapshot, or rewrites it if `UPDATE_SNAPSHOTS` is set.
 #[track_caller]
@@ -49,12 +51,13 @@ fn damaged() -> Archive {
     archive
 }
 
-/// The output, without the archive's directory.
+/// The output, with relative paths.
 fn map(archive: &Archive, more: &[&str]) -> String {
-    let path = archive.arg();
-    let run = coldstore(&[&["map", path.as_str()], more].concat()).exits(0);
+    let mut command = command(&[&["map", "archive"], more].concat());
+    let output = command.current_dir(archive.path().parent().unwrap()).output().unwrap();
+    let run = Run::from(output).exits(0);
     assert_eq!(run.stderr, "");
-    run.text().replace(&path, "ARCHIVE")
+    run.text().to_owned()
 }
 
 #[test]
@@ -75,16 +78,37 @@ fn what_is_gone_or_damaged_is_seen_and_named() {
     assert!(text.contains("damaged: slots 13192 to 16383, era 2"), "{text}");
 }
 
-#[test]
-fn a_picture_fits_eighty_columns_without_colour() {
-    for archive in [minimal(), damaged()] {
-        for line in map(&archive, &[]).lines().filter(|line| !line.contains("ARCHIVE")) {
-            assert!(line.chars().count() <= 80, "{line}");
-        }
-        let mut forced = command(&["map", &archive.arg()]);
-        let forced = Run::from(forced.env("CLICOLOR_FORCE", "1").output().unwrap()).exits(0);
-        assert!(!forced.text().contains('\u{1B}'));
+/// Asserts that no line is longer, but for a path that cannot be broken.
+#[track_caller]
+fn assert_fits(width: usize, text: &str) {
+    for line in text.lines().filter(|line| line.trim().contains(' ')) {
+        assert!(line.chars().count() <= width, "{} characters: {line}", line.chars().count());
     }
+}
+
+/// Slots with as many digits as there are.
+fn very_high() -> Archive {
+    Archive::new().with("bbr", &roots([0, 1, u64::MAX - 1]))
+}
+
+#[test]
+fn map_and_stat_fit_eighty_columns_on_a_terminal_and_without_one() {
+    for archive in [minimal(), damaged()] {
+        for verb in ["map", "stat"] {
+            let args = [verb, &archive.arg()];
+            let run = coldstore(&args);
+            assert_fits(80, run.text());
+            assert!(!run.text().contains('\u{1B}'));
+            let mut command = command(&args);
+            let no_color = Run::from(command.env("CLICOLOR_FORCE", "1").output().unwrap());
+            assert_eq!(no_color.text(), run.text());
+            let shown = on_a_terminal(80, &args).without_color();
+            assert_eq!(shown.text(), run.text());
+        }
+        let narrow = on_a_terminal(60, &["map", &archive.arg()]).without_color();
+        assert_fits(60, narrow.text().split("\neach row").next().unwrap());
+    }
+    assert_fits(80, &map(&very_high(), &[]));
 }
 
 #[test]

@@ -5,12 +5,13 @@ mod scratch;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
+use rustix::termios::{Winsize, tcsetwinsize};
 use scratch::scratch;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -37,6 +38,20 @@ impl Run {
 
     pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.stdout).unwrap()
+    }
+
+    /// The text on one line, for messages that are wrapped.
+    pub(crate) fn unwrapped(&self) -> String {
+        self.text().split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    /// Removes the sequences that set a terminal's colours.
+    pub(crate) fn without_color(mut self) -> Self {
+        let mut parts = self.text().split("\x1b[");
+        let first = parts.next().unwrap_or_default().to_owned();
+        let rest = parts.map(|part| part.split_once('m').map_or("", |(_, text)| text));
+        self.stdout = rest.fold(first, |plain, text| plain + text).into_bytes();
+        self
     }
 
     pub(crate) fn json(&self) -> Value {
@@ -103,6 +118,25 @@ pub(crate) fn spawn(args: &[&str], stdin: Stdio) -> Child {
     let mut command = command(args);
     command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().unwrap()
+}
+
+/// Runs the command with a terminal of this width as standard output; returns what it shows too.
+pub(crate) fn on_a_terminal(columns: u16, args: &[&str]) -> Run {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let size = Winsize { ws_col: columns, ws_row: 24, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&terminal, size).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let slave = fs::OpenOptions::new().write(true).open(name.to_str().unwrap()).unwrap();
+    let child = command(args).stdout(slave).stderr(Stdio::piped()).spawn().unwrap();
+    // Ends with an error when the command has closed the terminal.
+    let mut shown = Vec::new();
+    let _ = fs::File::from(terminal).read_to_end(&mut shown);
+    let mut run = Run::from(child.wait_with_output().unwrap());
+    run.stdout = String::from_utf8(shown).unwrap().replace("\r\n", "\n").into_bytes();
+    run
 }
 
 /// A directory for one archive, not created yet.
