@@ -11,7 +11,7 @@ use crate::ssz::{Kind, OFFSET_BYTES, fixed_part_len};
 // SignedBeaconBlock { message: BeaconBlock, signature }, then the message.
 const MESSAGE_AT: usize = OFFSET_BYTES + 96;
 const BODY_OFFSET_AT: usize = MESSAGE_AT + 8 + 8 + 32 + 32;
-const BODY_AT: usize = BODY_OFFSET_AT + OFFSET_BYTES;
+pub(crate) const BODY_AT: usize = BODY_OFFSET_AT + OFFSET_BYTES;
 const _: () = assert!(MESSAGE_AT == 100 && BODY_AT == 184);
 /// The first variable field of every body: its offset is the length of the body's fixed part.
 const PROPOSER_SLASHINGS_OFFSET_AT: usize = BODY_AT + 96 + 72 + 32;

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::config_fault::ConfigFault;
-use crate::config_values::ConfigValues;
+use crate::config_values::{BlobParameters, ConfigValues};
 use crate::network::KnownNetwork;
 use crate::root::Root;
 use crate::schedule::{self, Schedule};
@@ -29,6 +29,9 @@ pub struct Config {
     /// The values; those of the preset's own network where the configuration lacks them.
     #[serde(skip, default = "mainnet_values")]
     pub values: ConfigValues,
+    /// `BLOB_SCHEDULE` (fulu), in any order.
+    #[serde(skip)]
+    pub blob_schedule: Vec<BlobParameters>,
 }
 
 fn mainnet_values() -> ConfigValues {
@@ -45,6 +48,7 @@ impl Config {
             preset: Some(known.preset.to_string()),
             schedule: Schedule::of_known(known),
             values: known.values,
+            blob_schedule: known.blob_schedule.to_vec(),
         }
     }
 
@@ -87,6 +91,7 @@ impl Config {
             preset: preset.map(str::to_owned),
             schedule: Schedule::of(&settings)?,
             values: ConfigValues::read(&settings, &ConfigValues::of_preset(preset))?,
+            blob_schedule: settings.blob_schedule,
         })
     }
 
@@ -120,6 +125,7 @@ mod tests {
             preset: Some("mainnet".to_owned()),
             schedule: Schedule::default(),
             values: ConfigValues::MAINNET,
+            blob_schedule: Vec::new(),
         }
     }
 
@@ -153,7 +159,7 @@ mod tests {
             assert_eq!(config(text), named("mekong"), "{text:?}");
         }
         // A key inside a list, a map or a text is not the network's.
-        let nested = "BLOB_SCHEDULE:\n  - EPOCH: 412672\n    CONFIG_NAME: wrong\n  - {EPOCH: 1, \
+        let nested = "SOME_SCHEDULE:\n  - EPOCH: 412672\n    CONFIG_NAME: wrong\n  - {EPOCH: 1, \
                       PRESET_BASE: wrong}\nNOTE: |\n  CONFIG_NAME: wrong\n  PRESET_BASE: wrong\n\
                       CONFIG_NAME: mekong\nPRESET_BASE: mainnet\n";
         assert_eq!(config(nested), named("mekong"));

@@ -13,11 +13,24 @@ macro_rules! config_values {
         }
 
         impl ConfigValues {
-            pub(crate) const KEYS: &[&str] = &[$($key),+];
+            const SLOT_DURATION_KEY: &str = "SLOT_DURATION_MS";
+            const SECONDS_PER_SLOT_KEY: &str = "SECONDS_PER_SLOT";
+            pub(crate) const KEYS: &[&str] = &[Self::SECONDS_PER_SLOT_KEY, $($key),+];
 
             /// Reads the values; those of `base` where the settings lack them.
             pub(crate) fn read(settings: &Settings, base: &Self) -> Result<Self, ConfigFault> {
-                Ok(Self { $($field: settings.number($key)?.unwrap_or(base.$field)),+ })
+                let mut values =
+                    Self { $($field: settings.number($key)?.unwrap_or(base.$field)),+ };
+                // Configs before fulu give whole seconds.
+                if settings.get(Self::SLOT_DURATION_KEY).is_none()
+                    && let Some(seconds) = settings.number(Self::SECONDS_PER_SLOT_KEY)?
+                {
+                    values.slot_duration_ms = seconds.saturating_mul(1000);
+                }
+                if values.churn_limit_quotient == 0 {
+                    return Err(ConfigFault::value("CHURN_LIMIT_QUOTIENT", "a divisor", "0"));
+                }
+                Ok(values)
             }
         }
     };
@@ -34,6 +47,9 @@ config_values! {
     max_per_epoch_activation_churn_limit "MAX_PER_EPOCH_ACTIVATION_CHURN_LIMIT",
     min_per_epoch_churn_limit_electra "MIN_PER_EPOCH_CHURN_LIMIT_ELECTRA",
     max_per_epoch_activation_exit_churn_limit "MAX_PER_EPOCH_ACTIVATION_EXIT_CHURN_LIMIT",
+    slot_duration_ms "SLOT_DURATION_MS",
+    max_blobs_per_block "MAX_BLOBS_PER_BLOCK",
+    max_blobs_per_block_electra "MAX_BLOBS_PER_BLOCK_ELECTRA",
 }
 
 impl ConfigValues {
@@ -49,6 +65,9 @@ impl ConfigValues {
         max_per_epoch_activation_churn_limit: 8,
         min_per_epoch_churn_limit_electra: 128_000_000_000,
         max_per_epoch_activation_exit_churn_limit: 256_000_000_000,
+        slot_duration_ms: 12_000,
+        max_blobs_per_block: 6,
+        max_blobs_per_block_electra: 9,
     };
 
     /// The values in the specification's `minimal.yaml`.
@@ -59,6 +78,7 @@ impl ConfigValues {
         max_per_epoch_activation_churn_limit: 4,
         min_per_epoch_churn_limit_electra: 64_000_000_000,
         max_per_epoch_activation_exit_churn_limit: 128_000_000_000,
+        slot_duration_ms: 6000,
         ..Self::MAINNET
     };
 
@@ -67,6 +87,9 @@ impl ConfigValues {
         churn_limit_quotient: 4096,
         max_per_epoch_activation_churn_limit: 2,
         max_per_epoch_activation_exit_churn_limit: 64_000_000_000,
+        slot_duration_ms: 5000,
+        max_blobs_per_block: 2,
+        max_blobs_per_block_electra: 2,
         ..Self::MAINNET
     };
 
@@ -77,5 +100,23 @@ impl ConfigValues {
             Some("gnosis") => Self::GNOSIS,
             _ => Self::MAINNET,
         }
+    }
+}
+
+/// An entry of `BLOB_SCHEDULE` (fulu).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub struct BlobParameters {
+    /// The first epoch.
+    pub epoch: u64,
+    /// The number of blobs that a block may have from then on.
+    pub max_blobs_per_block: u64,
+}
+
+impl BlobParameters {
+    /// An entry.
+    #[must_use]
+    pub const fn new(epoch: u64, max_blobs_per_block: u64) -> Self {
+        Self { epoch, max_blobs_per_block }
     }
 }

@@ -39,7 +39,7 @@ impl Malformed {
 type Result<T> = std::result::Result<T, Malformed>;
 
 /// Hashes values; keeps only its buffers between them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Hasher {
     /// Nodes still to be hashed, those of the innermost value last.
     nodes: Vec<Node>,

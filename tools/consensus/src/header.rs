@@ -34,6 +34,17 @@ impl BlockHeader {
         }
     }
 
+    /// The fixed-size encoding.
+    pub(crate) fn write(&self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..8].copy_from_slice(&self.slot.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.proposer_index.to_le_bytes());
+        bytes[16..48].copy_from_slice(&self.parent_root.0);
+        bytes[48..80].copy_from_slice(&self.state_root.0);
+        bytes[80..].copy_from_slice(&self.body_root.0);
+        bytes
+    }
+
     /// The root of the block.
     #[must_use]
     pub fn root(&self) -> Root {

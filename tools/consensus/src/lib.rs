@@ -30,12 +30,13 @@ mod settings;
 mod sha256;
 mod ssz;
 mod state;
+pub mod transition;
 
 pub use accumulators::{Accumulators, era_root, vector_root};
 pub use block::{BlockFault, BlockHasher, HashedBlock};
 pub use config::Config;
 pub use config_fault::ConfigFault;
-pub use config_values::ConfigValues;
+pub use config_values::{BlobParameters, ConfigValues};
 pub use fork::Fork;
 pub use hash::Malformed;
 pub use header::BlockHeader;

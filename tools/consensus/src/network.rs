@@ -1,6 +1,6 @@
 //! The known networks, recognized by their genesis validators root.
 
-use crate::config_values::ConfigValues;
+use crate::config_values::{BlobParameters, ConfigValues};
 use crate::fork::Fork;
 use crate::preset::Preset;
 use crate::root::Root;
@@ -24,6 +24,8 @@ pub struct KnownNetwork {
     pub fork_epochs: [u64; Fork::ALL.len()],
     /// The values of its configuration.
     pub values: ConfigValues,
+    /// `BLOB_SCHEDULE` of its configuration.
+    pub blob_schedule: &'static [BlobParameters],
 }
 
 impl KnownNetwork {
@@ -40,6 +42,7 @@ impl KnownNetwork {
             fork_versions: versions(0x0000_0000, 0x0100_0000, 0x0100_0000),
             fork_epochs: [0, 74_240, 144_896, 194_048, 269_568, 364_032, 411_392],
             values: ConfigValues::MAINNET,
+            blob_schedule: &[BlobParameters::new(412_672, 15), BlobParameters::new(419_072, 21)],
         },
         Self {
             name: "sepolia",
@@ -52,6 +55,7 @@ impl KnownNetwork {
             fork_versions: versions(0x9000_0069, 0x9000_0070, 0x0000_0001),
             fork_epochs: [0, 50, 100, 56_832, 132_608, 222_464, 272_640],
             values: ConfigValues::MAINNET,
+            blob_schedule: &[BlobParameters::new(274_176, 15), BlobParameters::new(275_712, 21)],
         },
         Self {
             name: "holesky",
@@ -64,6 +68,7 @@ impl KnownNetwork {
             fork_versions: versions(0x0101_7000, 0x0201_7000, 0x0100_0000),
             fork_epochs: [0, 0, 0, 256, 29_696, 115_968, 165_120],
             values: ConfigValues { ejection_balance: 28_000_000_000, ..ConfigValues::MAINNET },
+            blob_schedule: &[BlobParameters::new(166_400, 15), BlobParameters::new(167_936, 21)],
         },
         Self {
             name: "hoodi",
@@ -76,6 +81,7 @@ impl KnownNetwork {
             fork_versions: versions(0x1000_0910, 0x2000_0910, 0x1000_0000),
             fork_epochs: [0, 0, 0, 0, 0, 2048, 50_688],
             values: ConfigValues::MAINNET,
+            blob_schedule: &[BlobParameters::new(52_480, 15), BlobParameters::new(54_016, 21)],
         },
         Self {
             name: "gnosis",
@@ -88,6 +94,7 @@ impl KnownNetwork {
             fork_versions: versions(0x0000_0064, 0x0100_0064, 0x0100_0000),
             fork_epochs: [0, 512, 385_536, 648_704, 889_856, 1_337_856, 1_714_688],
             values: ConfigValues::GNOSIS,
+            blob_schedule: &[],
         },
         Self {
             name: "chiado",
@@ -100,6 +107,7 @@ impl KnownNetwork {
             fork_versions: versions(0x0000_006f, 0x0100_006f, 0x0100_0000),
             fork_epochs: [0, 90, 180, 244_224, 516_608, 948_224, 1_353_216],
             values: ConfigValues::GNOSIS,
+            blob_schedule: &[],
         },
     ];
 

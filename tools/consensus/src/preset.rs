@@ -6,31 +6,21 @@ use std::str::FromStr;
 /// The values of a preset (consensus specification, `presets/`), by their names there.
 ///
 /// A value that a later fork replaces keeps its first name; the later ones have the fork's name as suffix.
-/// Limits that are equal in all presets, such as `MAX_DEPOSITS`, are defined beside their containers.
+/// Values that are equal in all presets, such as `MAX_DEPOSITS`, are constants where they are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the specification defines the names; amounts are in Gwei")]
 pub struct PresetValues {
     pub max_committees_per_slot: u64,
     pub target_committee_size: u64,
-    pub shuffle_round_count: u64,
-    pub hysteresis_quotient: u64,
-    pub hysteresis_downward_multiplier: u64,
-    pub hysteresis_upward_multiplier: u64,
-    pub max_effective_balance: u64,
-    pub effective_balance_increment: u64,
-    pub min_attestation_inclusion_delay: u64,
+    pub shuffle_round_count: u8,
     pub slots_per_epoch: u64,
-    pub min_seed_lookahead: u64,
-    pub max_seed_lookahead: u64,
     pub epochs_per_eth1_voting_period: u64,
     pub slots_per_historical_root: u64,
-    pub min_epochs_to_inactivity_penalty: u64,
     pub epochs_per_historical_vector: u64,
     pub epochs_per_slashings_vector: u64,
     pub base_reward_factor: u64,
     pub whistleblower_reward_quotient: u64,
     pub whistleblower_reward_quotient_electra: u64,
-    pub proposer_reward_quotient: u64,
     pub inactivity_penalty_quotient: u64,
     pub inactivity_penalty_quotient_altair: u64,
     pub inactivity_penalty_quotient_bellatrix: u64,
@@ -46,39 +36,26 @@ pub struct PresetValues {
     pub max_withdrawals_per_payload: u64,
     pub max_validators_per_withdrawals_sweep: u64,
     pub max_blob_commitments_per_block: u64,
-    pub min_activation_balance: u64,
-    pub max_effective_balance_electra: u64,
     pub pending_partial_withdrawals_limit: u64,
     pub pending_consolidations_limit: u64,
     pub max_deposit_requests_per_payload: u64,
     pub max_withdrawal_requests_per_payload: u64,
     pub max_consolidation_requests_per_payload: u64,
     pub max_pending_partials_per_withdrawals_sweep: u64,
-    pub max_pending_deposits_per_epoch: u64,
 }
 
 const MAINNET: PresetValues = PresetValues {
     max_committees_per_slot: 64,
     target_committee_size: 128,
     shuffle_round_count: 90,
-    hysteresis_quotient: 4,
-    hysteresis_downward_multiplier: 1,
-    hysteresis_upward_multiplier: 5,
-    max_effective_balance: 32_000_000_000,
-    effective_balance_increment: 1_000_000_000,
-    min_attestation_inclusion_delay: 1,
     slots_per_epoch: 32,
-    min_seed_lookahead: 1,
-    max_seed_lookahead: 4,
     epochs_per_eth1_voting_period: 64,
     slots_per_historical_root: 8192,
-    min_epochs_to_inactivity_penalty: 4,
     epochs_per_historical_vector: 65_536,
     epochs_per_slashings_vector: 8192,
     base_reward_factor: 64,
     whistleblower_reward_quotient: 512,
     whistleblower_reward_quotient_electra: 4096,
-    proposer_reward_quotient: 8,
     inactivity_penalty_quotient: 1 << 26,
     inactivity_penalty_quotient_altair: 3 << 24,
     inactivity_penalty_quotient_bellatrix: 1 << 24,
@@ -94,15 +71,12 @@ const MAINNET: PresetValues = PresetValues {
     max_withdrawals_per_payload: 16,
     max_validators_per_withdrawals_sweep: 16_384,
     max_blob_commitments_per_block: 4096,
-    min_activation_balance: 32_000_000_000,
-    max_effective_balance_electra: 2_048_000_000_000,
     pending_partial_withdrawals_limit: 1 << 27,
     pending_consolidations_limit: 1 << 18,
     max_deposit_requests_per_payload: 8192,
     max_withdrawal_requests_per_payload: 16,
     max_consolidation_requests_per_payload: 2,
     max_pending_partials_per_withdrawals_sweep: 8,
-    max_pending_deposits_per_epoch: 16,
 };
 
 const MINIMAL: PresetValues = PresetValues {
@@ -135,6 +109,7 @@ const GNOSIS: PresetValues = PresetValues {
     epochs_per_sync_committee_period: 512,
     max_withdrawals_per_payload: 8,
     max_validators_per_withdrawals_sweep: 8192,
+    max_pending_partials_per_withdrawals_sweep: 6,
     ..MAINNET
 };
 

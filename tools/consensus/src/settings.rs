@@ -6,10 +6,17 @@ use serde::Deserializer;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 
 use crate::config_fault::ConfigFault;
+use crate::config_values::BlobParameters;
 
 /// Keys in upper case, and their values as written. A key without a value is absent.
 #[derive(Debug, Default)]
-pub(crate) struct Settings(Vec<(String, String)>);
+pub(crate) struct Settings {
+    values: Vec<(String, String)>,
+    /// `BLOB_SCHEDULE`, the only list.
+    pub(crate) blob_schedule: Vec<BlobParameters>,
+}
+
+const BLOB_SCHEDULE_KEY: &str = "BLOB_SCHEDULE";
 
 impl Settings {
     /// Parses YAML. A key that is not wanted is ignored, and may have a value of any type.
@@ -31,14 +38,15 @@ impl Settings {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+        self.values.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 }
 
 #[cfg(test)]
 impl<const N: usize> From<[(&str, &str); N]> for Settings {
     fn from(settings: [(&str, &str); N]) -> Self {
-        Self(settings.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec())
+        let values = settings.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+        Self { values, blob_schedule: Vec::new() }
     }
 }
 
@@ -54,15 +62,17 @@ impl<'de> Visitor<'de> for SettingsVisitor<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Settings, A::Error> {
-        let mut settings = Vec::new();
+        let mut settings = Settings::default();
         while let Some(key) = map.next_key::<String>()? {
             let key = key.to_ascii_uppercase();
-            if !(self.is_wanted)(&key) {
+            if key == BLOB_SCHEDULE_KEY {
+                settings.blob_schedule = map.next_value::<Option<_>>()?.unwrap_or_default();
+            } else if !(self.is_wanted)(&key) {
                 map.next_value::<IgnoredAny>()?;
             } else if let Some(value) = map.next_value::<Option<String>>()? {
-                settings.push((key, value));
+                settings.values.push((key, value));
             }
         }
-        Ok(Settings(settings))
+        Ok(settings)
     }
 }

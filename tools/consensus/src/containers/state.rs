@@ -58,6 +58,9 @@ const PARTICIPATION: Type = Type::list(&U8, REGISTRY_LIMIT);
 const PENDING_DEPOSITS: Type = Type::list(&PENDING_DEPOSIT, PENDING_DEPOSITS_LIMIT);
 const JUSTIFICATION_BITS: Type = Type::bitvector(4);
 
+/// `MIN_SEED_LOOKAHEAD`
+pub(crate) const MIN_SEED_LOOKAHEAD: u64 = 1;
+
 /// Names of fields handled individually.
 pub(crate) const HISTORICAL_ROOTS_FIELD: &str = "historical_roots";
 pub(crate) const HISTORICAL_SUMMARIES_FIELD: &str = "historical_summaries";
@@ -155,7 +158,7 @@ impl<P: ValuesOf> Containers<P> {
     const PENDING_CONSOLIDATIONS: Type =
         Type::list(&PENDING_CONSOLIDATION, P::VALUES.pending_consolidations_limit);
     const PROPOSER_LOOKAHEAD: Type =
-        Type::vector(&U64, (P::VALUES.min_seed_lookahead + 1) * P::VALUES.slots_per_epoch);
+        Type::vector(&U64, (MIN_SEED_LOOKAHEAD + 1) * P::VALUES.slots_per_epoch);
 
     pub(super) const STATE_PHASE0: &'static [Field] = state!(
         field("previous_epoch_attestations", &Self::PENDING_ATTESTATIONS),

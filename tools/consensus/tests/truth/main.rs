@@ -6,4 +6,5 @@
 
 mod chain;
 mod damage;
+mod replay;
 mod roots;

@@ -1,0 +1,40 @@
+//! The state transition of phase0 to fulu: slots, epochs, blocks and upgrades.
+//!
+//! For blocks that are final already: signatures are not checked, with the exception of a deposit's proof of
+//! possession, which decides whether a validator is added; payloads are not executed; blobs are not looked at.
+//! Every other rule is checked, and a block that breaks one is refused.
+//!
+//! The functions have the names of the specification (`eth-consensus-specs`), or those names without `get_`. The
+//! forks that define or change a function stand beside it; a rule that differs between forks stands in one place.
+
+mod block;
+mod cache;
+mod changes;
+mod config;
+mod constants;
+mod containers;
+mod deposits;
+mod epoch;
+mod error;
+mod operations;
+mod phase0;
+mod process_block;
+mod registry;
+mod rewards;
+mod shuffling;
+mod slots;
+mod ssz;
+mod state;
+mod synthetic;
+mod tree;
+mod upgrade;
+mod withdrawals;
+
+#[cfg(test)]
+mod vector_tests;
+
+pub use block::Block;
+pub use config::ChainRules;
+pub use error::TransitionError;
+pub use state::BeaconState;
+pub use tree::StateTree;
