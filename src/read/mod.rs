@@ -32,7 +32,5 @@ pub use pread_view::PreadView;
 pub use range::Range;
 pub use reader::{MappedReader, Reader};
 pub use record::{OwnedRecord, Record};
-pub use snapshot::{SlotTable, Snapshot};
+pub use snapshot::{SlotTable, Snapshot, Taken};
 pub use view::View;
-
-pub(crate) use snapshot::Taken;

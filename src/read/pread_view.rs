@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::files::directory::Inode;
 use crate::files::pread::{Pread, PreadFile, Unreadable, read_exact};
 use crate::format::conf::Conf;
+use crate::format::conf_check::header_fits;
 use crate::format::names::SlotFile;
 use crate::format::offsets::{ENTRIES, entry_offset};
 use crate::format::record::FIRST_RECORD_OFFSET;
@@ -202,9 +203,13 @@ impl PreadView {
                 largest => largest?,
             };
             let (Some(largest), Some(data)) = (largest, file.data.as_mut()) else { return Ok(()) };
-            let Some(header) = data.array(largest)? else { return Ok(()) };
-            let span = self.commit().tag.span(largest, header, u64::MAX);
-            files.check_last_record(conf, largest, span.ok().map(|span| span.end))
+            let end = if header_fits(largest, conf.current_data_len) {
+                let Some(header) = data.array(largest)? else { return Ok(()) };
+                self.commit().tag.span(largest, header, conf.current_data_len).ok()
+            } else {
+                None
+            };
+            files.check_last_record(conf, largest, end.map(|span| span.end))
         };
         match check() {
             Err(Error::Io(_)) => Ok(()),

@@ -32,8 +32,12 @@ pub(crate) fn read(
     damage: &Damage,
     options: ReaderOptions,
 ) -> Result<BTreeMap<u64, Reading>, Error> {
-    let reader: MappedReader = open_reader(store.path(), options)
-        .inspect_err(|error| assert_names_the_place(store, damage, error))?;
+    let safe = coldstore::Reader::open(store.path(), options);
+    let reader: MappedReader = open_reader(store.path(), options).inspect_err(|error| {
+        assert_names_the_place(store, damage, error);
+        assert_eq!(safe.as_ref().unwrap_err().to_string(), error.to_string());
+    })?;
+    let safe = safe.unwrap().view();
     let view = reader.view();
     let mut shown = BTreeMap::new();
     let mut buffer = Vec::new();
@@ -59,6 +63,11 @@ pub(crate) fn read(
         if view.contains(at).is_err() {
             assert_eq!(reading, Reading::Refused);
         }
+        assert_eq!(safe.contains(at).ok(), view.contains(at).ok());
+        match safe.get(at) {
+            Ok(value) => assert_eq!(value.map_or(Reading::Nothing, Reading::Value), reading),
+            Err(error) => assert_eq!(error.to_string(), view.get(at).unwrap_err().to_string()),
+        }
         shown.insert(slot, reading);
     }
     let forward = scanned(store, damage, view.range(..));
@@ -74,6 +83,17 @@ pub(crate) fn read(
     assert_eq!(backward.0, one_by_one, "scanned backwards, and got one by one");
     let refused = shown.values().any(|reading| *reading == Reading::Refused);
     assert_eq!(forward.1, backward.1, "errors of the two directions");
+    let mut safely = (BTreeMap::new(), 0);
+    for record in safe.range(..) {
+        match record {
+            Ok(record) => drop(safely.0.insert(record.slot().0, record.to_vec())),
+            Err(error) => {
+                assert_names_the_place(store, damage, &error);
+                safely.1 += 1;
+            }
+        }
+    }
+    assert_eq!(safely, forward, "scanned without maps");
     assert_eq!(forward.1 > 0, refused, "a scan passes over what a get refuses");
     Ok(shown)
 }

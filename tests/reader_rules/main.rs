@@ -8,6 +8,7 @@ mod common;
 
 mod missing_and_short;
 mod read_only;
+mod safe;
 mod scans;
 mod views;
 mod visibility;
