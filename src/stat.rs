@@ -52,7 +52,7 @@ pub fn stat_column(view: &View) -> Result<ColumnStat> {
         let map = view.file(file_id)?;
         stat.files += 1;
         stat.data_bytes += map.bound();
-        stat.offset_bytes += if map.is_live() { TABLE_BYTES as u64 } else { 0 };
+        stat.offset_bytes += if map.table_inode().is_some() { TABLE_BYTES as u64 } else { 0 };
         for (slot, _) in view.entries(file_id)? {
             stat.records += 1;
             stat.lowest = stat.lowest.or(Some(slot));

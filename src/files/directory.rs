@@ -118,16 +118,15 @@ impl Directory {
             // A socket, or a cycle of symbolic links.
             Err(error @ (rustix::io::Errno::NXIO | rustix::io::Errno::LOOP)) => {
                 let found = format!("a file that cannot be opened: {error}");
-                Err(Error::corrupt(
-                    self.file_path(name),
-                    None,
-                    CorruptItem::Column,
-                    "a regular file",
-                    found,
-                ))
+                Err(self.not_regular(name, found))
             }
             Err(error) => Err(Error::io(self.file_path(name), "open", error.into())),
         }
+    }
+
+    fn not_regular(&self, name: &str, found: String) -> Error {
+        let path = self.file_path(name);
+        Error::corrupt(path, None, CorruptItem::Column, "a regular file", found)
     }
 
     /// `None` if there is no such file.
@@ -148,13 +147,7 @@ impl Directory {
             FileType::RegularFile => Ok(stat.into()),
             other => {
                 let found = format!("a {other:?}");
-                Err(Error::corrupt(
-                    self.file_path(name),
-                    None,
-                    CorruptItem::Column,
-                    "a regular file",
-                    found,
-                ))
+                Err(self.not_regular(name, found))
             }
         }
     }
@@ -186,13 +179,8 @@ impl Directory {
         if self.was_replaced() {
             return Error::Replaced { directory: self.path.clone().into() };
         }
-        Error::corrupt(
-            self.file_path(names::CONF),
-            None,
-            CorruptItem::Column,
-            "a conf",
-            "no conf any more",
-        )
+        let path = self.file_path(names::CONF);
+        Error::corrupt(path, None, CorruptItem::Column, "a conf", "no conf any more")
     }
 
     /// Returns an error if the conf is gone. A column that is replaced as a whole loses its conf first:

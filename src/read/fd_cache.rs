@@ -4,8 +4,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use crate::error::Result;
-use crate::files::directory::{Directory, FileStatus, Inode};
+use crate::files::directory::FileStatus;
 use crate::files::pread::{Advice, advise};
 use crate::format::names::SlotFile;
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,15 +22,10 @@ const REQUEST_BYTES: u64 = 128 << 10;
 pub(super) struct OpenFile {
     pub(super) path: PathBuf,
     pub(super) file: File,
-    pub(super) inode: Inode,
-    pub(super) byte_len: u64,
+    pub(super) status: FileStatus,
 }
 
 impl OpenFile {
-    pub(super) fn status(&self) -> FileStatus {
-        FileStatus { inode: self.inode, byte_len: self.byte_len }
-    }
-
     /// Prefetches exactly these bytes in the background.
     pub(super) fn prefetch(&self, bytes: Range<u64>) {
         let mut start = bytes.start;
@@ -55,36 +49,10 @@ impl FdCache {
         files.last().map(|(_, file)| Arc::clone(file))
     }
 
-    /// Returns the file with this inode, from the cache or opened by its name; `None` if the name leads to
-    /// another file.
-    pub(super) fn get_or_open(
-        &self,
-        directory: &Directory,
-        name: SlotFile,
-        inode: Inode,
-    ) -> Result<Option<Arc<OpenFile>>> {
-        let held = self.get(name).filter(|file| file.inode == inode);
-        let found = if held.is_some() { held } else { self.open(directory, name)? };
-        Ok(found.filter(|file| file.inode == inode))
-    }
-
-    /// Opens a file and caches it; `None` if there is no such file.
-    pub(super) fn open(
-        &self,
-        directory: &Directory,
-        name: SlotFile,
-    ) -> Result<Option<Arc<OpenFile>>> {
-        let Some(file) = directory.open_file(&name.name())? else { return Ok(None) };
-        let status = directory.open_status(&name.name(), &file)?;
-        // Point reads need no readahead.
-        advise(&file, 0..u64::MAX, Advice::Random);
-        let path = directory.file_path(&name.name());
-        let FileStatus { inode, byte_len } = status;
-        Ok(Some(self.put(name, OpenFile { path, file, inode, byte_len })))
-    }
-
     /// Inserts a file, replacing the one cached under this name.
     pub(super) fn put(&self, name: SlotFile, file: OpenFile) -> Arc<OpenFile> {
+        // Point reads need no readahead.
+        advise(&file.file, 0..u64::MAX, Advice::Random);
         let file = Arc::new(file);
         self.remove(name);
         let mut files = self.files();

@@ -5,7 +5,8 @@ use crate::files::pread::{PreadFile, Unreadable};
 use crate::format::offsets::{ENTRIES, ENTRY_BYTES, OffsetTable};
 use crate::format::record::HEADER_BYTES;
 use crate::read::commit::Commit;
-use crate::read::files::{Files, OpenFiles};
+use crate::read::fd_cache::OpenFile;
+use crate::read::files::{Files, Opened};
 use crate::read::pread_record::to_usize;
 use crate::slot::{FileId, Slot};
 use crate::sync::Arc;
@@ -26,33 +27,26 @@ pub(crate) struct FilePair {
 }
 
 impl FilePair {
-    /// `is_named`: a conf names the file, so entries without a data file may belong to a commit in flight.
-    pub(super) fn read(
-        files: &Files,
-        file_id: FileId,
-        opened: OpenFiles,
-        bound: u64,
-        is_named: bool,
-    ) -> Result<Self> {
-        files.check_lengths(file_id, opened.statuses(), bound)?;
-        let pread = || Arc::clone(&files.pread);
+    pub(super) fn read(files: &Files, file_id: FileId, opened: Opened) -> Result<Self> {
+        let Opened { data, offsets, bound, is_named } = opened;
+        let pread = |file: OpenFile, bound| {
+            PreadFile::new(Arc::clone(&files.pread), file.path, file.file, bound)
+        };
         let mut pair = Self {
             table: OffsetTable::zeroed(),
             is_known: vec![true; ENTRIES],
-            table_len: opened.offsets.as_ref().map(|(_, status)| status.byte_len),
+            table_len: offsets.as_ref().map(|file| file.status.byte_len),
             unreadable: Vec::new(),
-            data: None,
+            data: data.map(|file| pread(file, bound)),
             bound,
         };
-        if let Some((file, status)) = opened.offsets {
-            let path = files.offset_path(file_id);
-            pair.set_table(PreadFile::new(pread(), path, file, status.byte_len).read_all()?);
+        if let Some(file) = offsets {
+            let byte_len = file.status.byte_len;
+            pair.set_table(pread(file, byte_len).read_all()?);
         }
-        if opened.data.is_none() && !is_named && pair.table.records().next().is_some() {
+        if pair.data.is_none() && !is_named && pair.table.records().next().is_some() {
             return Err(files.no_data_file(file_id));
         }
-        let path = files.data_path(file_id);
-        pair.data = opened.data.map(|(data, _)| PreadFile::new(pread(), path, data, bound));
         Ok(pair)
     }
 

@@ -2,30 +2,22 @@
 //!
 //! `FORMAT.md`, section 7, has the rule and the reason for each step.
 
-use std::fs::File;
 use std::io::Read;
-use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use memmap2::Advice;
 
-use crate::error::{CorruptItem, Error, Result};
-use crate::files::directory::{Directory, FileStatus, OpenConf};
+use crate::error::{Error, Result};
+use crate::files::directory::{Directory, FileStatus, Inode, OpenConf};
 use crate::files::map::{MappedData, MappedTable, SlotMap};
 use crate::files::pread::Pread;
 use crate::files::watch::{Changes, Watch};
 use crate::format::conf::Conf;
-use crate::format::conf_check;
-use crate::format::corruption::{
-    contradicted_conf, data_file_too_short, last_record_error, missing, offset_file_too_long,
-};
-use crate::format::names;
-use crate::format::offsets::{OffsetTable, TABLE_BYTES, entry_offset};
-use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordFault, RecordTag};
-use crate::read::fd_cache::FdCache;
+use crate::format::names::{self, SlotFile};
+use crate::format::offsets::{OffsetTable, TABLE_BYTES};
+use crate::read::fd_cache::{FdCache, OpenFile};
 use crate::read::options::Access;
-use crate::slot::{FileId, Slot};
+use crate::slot::FileId;
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The map of a growing file extends this many bytes past its bound, so that it serves the next commits
@@ -59,16 +51,20 @@ pub(super) struct ChangeLog {
     watch: Option<Option<Watch>>,
 }
 
-/// Both files of an id, as they were opened.
-pub(super) struct OpenFiles {
-    pub(super) data: Option<(File, FileStatus)>,
-    pub(super) offsets: Option<(File, FileStatus)>,
+/// Both files of an id, as they were opened, and how far a snapshot may show them.
+#[derive(Debug, Default)]
+pub(super) struct Opened {
+    pub(super) data: Option<OpenFile>,
+    pub(super) offsets: Option<OpenFile>,
+    pub(super) bound: u64,
+    /// A conf names the file, so entries without a data file may belong to a commit in flight.
+    pub(super) is_named: bool,
 }
 
-impl OpenFiles {
+impl Opened {
     /// Of the data file, and of the offset file.
-    pub(super) fn statuses(&self) -> [Option<FileStatus>; 2] {
-        [&self.data, &self.offsets].map(|file| file.as_ref().map(|(_, status)| *status))
+    pub(super) fn inodes(&self) -> [Option<Inode>; 2] {
+        [&self.data, &self.offsets].map(|file| file.as_ref().map(|file| file.status.inode))
     }
 }
 
@@ -158,20 +154,45 @@ impl Files {
     }
 
     /// Establishes the bound of a file and maps it.
-    pub(super) fn establish(&self, seen: &OpenConf, file_id: FileId) -> Result<Found> {
+    fn establish(&self, seen: &OpenConf, file_id: FileId) -> Result<Found> {
+        let is_named_by_seen = seen.conf.named_len(file_id).is_some();
+        self.settle(seen, file_id, |opened| {
+            let is_named_by_later = opened.is_named && !is_named_by_seen;
+            let map = self.map_files(&seen.conf, file_id, &opened)?;
+            Ok(Found { map, is_named_by_later })
+        })
+    }
+
+    /// Opens the files of an id for a snapshot of `seen`, establishes their bound, and takes what the
+    /// snapshot needs of them before the bound is confirmed: if no conf names the file, no commit was in
+    /// flight meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if one of the files is missing, too short or too long; [`Error::Io`]; those of
+    /// `take`.
+    pub(super) fn settle<T>(
+        &self,
+        seen: &OpenConf,
+        file_id: FileId,
+        mut take: impl FnMut(Opened) -> Result<T>,
+    ) -> Result<T> {
         let named = seen.conf.named_len(file_id);
         if named == Some(0) {
-            return Ok(Found { map: SlotMap::absent(), is_named_by_later: false });
+            return take(Opened { is_named: true, ..Opened::default() });
         }
         self.settled(|before| {
-            let files = self.open_files(file_id)?;
-            let (bound, is_named) = match named {
+            let mut opened = self.open_both(file_id)?;
+            let status = opened.data.as_ref().map(|data| data.status);
+            (opened.bound, opened.is_named) = match named {
                 Some(bound) => (bound, true),
-                None if !self.directory.is_latest(before)? => return Ok(None),
-                None => sealed_bound(&before.conf, file_id, files.statuses()[0]),
+                None => sealed_bound(&before.conf, file_id, status),
             };
-            let map = self.map_files(&seen.conf, file_id, &files, bound, is_named)?;
-            Ok(Some(Found { map, is_named_by_later: is_named && named.is_none() }))
+            self.check_lengths(file_id, &opened)?;
+            let taken = take(opened);
+            if named.is_none() && !self.directory.is_latest(before)? {
+                return Ok(None);
+            }
+            taken.map(Some)
         })
     }
 
@@ -190,10 +211,7 @@ impl Files {
     /// Repeats an attempt with the latest conf until the conf was not replaced during it; the attempt
     /// returns `None` if it was. An attempt that finds corruption is repeated once, and again as long as
     /// confs are replaced.
-    pub(super) fn settled<T>(
-        &self,
-        mut attempt: impl FnMut(&OpenConf) -> Result<Option<T>>,
-    ) -> Result<T> {
+    fn settled<T>(&self, mut attempt: impl FnMut(&OpenConf) -> Result<Option<T>>) -> Result<T> {
         let mut looked_twice = false;
         for _ in 0..MAX_ATTEMPTS {
             let before = self.latest_conf()?;
@@ -212,89 +230,65 @@ impl Files {
         Err(Error::io(path, "read a conf that is not replaced at once", source))
     }
 
-    pub(super) fn open_files(&self, file_id: FileId) -> Result<OpenFiles> {
-        let open = |name: String| -> Result<Option<(File, FileStatus)>> {
-            let Some(file) = self.directory.open_file(&name)? else {
-                return Ok(None);
-            };
-            let status = self.directory.open_status(&name, &file)?;
-            Ok(Some((file, status)))
-        };
-        let data = open(names::data_file(file_id))?;
-        let offsets = open(names::offset_file(file_id))?;
-        Ok(OpenFiles { data, offsets })
+    /// Opens both files of an id. The bound is still to be established.
+    pub(super) fn open_both(&self, file_id: FileId) -> Result<Opened> {
+        let data = self.open_file(SlotFile::Data(file_id))?;
+        let offsets = self.open_file(SlotFile::Offsets(file_id))?;
+        Ok(Opened { data, offsets, ..Opened::default() })
     }
 
-    fn map_files(
-        &self,
-        conf: &Conf,
-        file_id: FileId,
-        files: &OpenFiles,
-        bound: u64,
-        is_named: bool,
-    ) -> Result<SlotMap> {
-        self.check_lengths(file_id, files.statuses(), bound)?;
-        let data = match &files.data {
-            Some(file) if bound > 0 => self.map_data(file_id, file, bound, is_named)?,
+    /// Opens a file and caches it; `None` if there is no such file.
+    pub(super) fn open_cached(&self, name: SlotFile) -> Result<Option<Arc<OpenFile>>> {
+        Ok(self.open_file(name)?.map(|file| self.open.put(name, file)))
+    }
+
+    /// The file with this inode, from the cache or opened by its name; `None` if the name leads to another
+    /// file.
+    pub(super) fn cached(&self, name: SlotFile, inode: Inode) -> Result<Option<Arc<OpenFile>>> {
+        let is_same = |file: &Arc<OpenFile>| file.status.inode == inode;
+        let held = self.open.get(name).filter(is_same);
+        let found = if held.is_some() { held } else { self.open_cached(name)? };
+        Ok(found.filter(is_same))
+    }
+
+    /// `None` if there is no such file.
+    pub(super) fn open_file(&self, name: SlotFile) -> Result<Option<OpenFile>> {
+        let Some(file) = self.directory.open_file(&name.name())? else { return Ok(None) };
+        let status = self.directory.open_status(&name.name(), &file)?;
+        Ok(Some(OpenFile { path: self.directory.file_path(&name.name()), file, status }))
+    }
+
+    fn map_files(&self, conf: &Conf, file_id: FileId, opened: &Opened) -> Result<SlotMap> {
+        let Opened { data, offsets, bound, is_named } = opened;
+        let mapped = match data {
+            Some(file) if *bound > 0 => self.map_data(file_id, file, *bound, *is_named)?,
             _ => MappedData::nothing(),
         };
-        let table = match &files.offsets {
-            Some((file, status)) => {
-                let advice = self.access.table_advice(conf.spec.max_value_bytes);
-                self.map_table(file_id, file, *status, advice)?
+        let table = match offsets {
+            Some(file) => {
+                self.map_table(file, self.access.table_advice(conf.spec.max_value_bytes))?
             }
             None => return Ok(SlotMap::absent()),
         };
-        let bound = usize::try_from(bound).map_err(|_| self.too_large(file_id))?;
-        let map = SlotMap::new(data, table, bound);
-        if files.data.is_none() && !is_named && map.entries().any(|entry| entry != 0) {
+        let bound = usize::try_from(*bound).map_err(|_| self.too_large(file_id))?;
+        let map = SlotMap::new(mapped, table, bound);
+        if data.is_none() && !is_named && map.entries().any(|entry| entry != 0) {
             return Err(self.no_data_file(file_id));
         }
         Ok(map)
     }
 
-    /// Checks that data and offset file are long enough for this bound.
-    pub(super) fn check_lengths(
-        &self,
-        file_id: FileId,
-        [data, offsets]: [Option<FileStatus>; 2],
-        bound: u64,
-    ) -> Result<()> {
-        let data_path = self.data_path(file_id);
-        match data {
-            Some(status) if status.byte_len < bound => {
-                return Err(data_file_too_short(data_path, status.byte_len, bound));
-            }
-            None if bound > 0 => return Err(missing(data_path, "data file", bound)),
-            _ => {}
-        }
-        let path = self.offset_path(file_id);
-        match offsets {
-            Some(status) if status.byte_len > TABLE_BYTES as u64 => {
-                Err(offset_file_too_long(path, status.byte_len))
-            }
-            None if bound > FIRST_RECORD_OFFSET => Err(missing(path, "offset file", bound)),
-            _ => Ok(()),
-        }
-    }
-
-    /// The error for an offset file whose data file is missing.
-    pub(super) fn no_data_file(&self, file_id: FileId) -> Error {
-        let found = "none, though its offset file has entries";
-        Error::corrupt(self.data_path(file_id), None, CorruptItem::Column, "a data file", found)
-    }
-
     fn map_data(
         &self,
         file_id: FileId,
-        (file, status): &(File, FileStatus),
+        OpenFile { path, file, status }: &OpenFile,
         bound: u64,
         grows: bool,
     ) -> Result<MappedData> {
         let map = |len: u64| {
             let len = usize::try_from(len).map_err(|_| self.too_large(file_id))?;
             MappedData::map(file, status.inode, len, self.access.data_advice())
-                .map_err(|error| Error::io(self.data_path(file_id), "map", error))
+                .map_err(|error| Error::io(path, "map", error))
         };
         // If address space is scarce, map the file without room to grow.
         let room = if grows { GROWTH_BYTES } else { 0 };
@@ -303,125 +297,18 @@ impl Files {
 
     fn map_table(
         &self,
-        file_id: FileId,
-        file: &File,
-        status: FileStatus,
+        OpenFile { path, file, status }: &OpenFile,
         advice: Option<Advice>,
     ) -> Result<MappedTable> {
-        let failed = |what, error| Error::io(self.offset_path(file_id), what, error);
         if status.byte_len == TABLE_BYTES as u64 {
             return MappedTable::map(file, status.inode, advice)
-                .map_err(|error| failed("map", error));
+                .map_err(|error| Error::io(path, "map", error));
         }
         let mut bytes = Vec::with_capacity(TABLE_BYTES);
         let read = file.take(TABLE_BYTES as u64).read_to_end(&mut bytes);
-        read.map_err(|error| failed("read", error))?;
+        read.map_err(|error| Error::io(path, "read", error))?;
         let table = OffsetTable::from_prefix(&bytes);
         Ok(table.map_or_else(MappedTable::nothing, |table| MappedTable::copy(&table)))
-    }
-
-    /// Checks that the conf fits the current file.
-    pub(crate) fn check_fit(&self, conf: &Conf, map: &SlotMap) -> Result<()> {
-        let Some(largest) = self.check_fit_of_entries(conf, map.entries())? else {
-            return Ok(());
-        };
-        let payload = RecordTag::new(conf.spec.record_type).payload(map.records(), largest);
-        let end = payload.ok().map(|payload| largest + HEADER_BYTES + payload.len() as u64);
-        self.check_last_record(conf, largest, end)
-    }
-
-    /// The first half of [`Self::check_fit`]: returns the largest committed entry of the current file.
-    pub(crate) fn check_fit_of_entries(
-        &self,
-        conf: &Conf,
-        entries: impl Iterator<Item = u64>,
-    ) -> Result<Option<u64>> {
-        let Some(highest) = conf.highest else {
-            return Ok(None);
-        };
-        let data_len = conf.current_data_len;
-        conf_check::check_current_entries(entries, highest.index_in_file(), data_len)
-            .map(Some)
-            .map_err(|contradiction| {
-                contradicted_conf(
-                    self.offset_path(highest.file_id()),
-                    highest,
-                    contradiction,
-                    data_len,
-                )
-            })
-    }
-
-    /// The second half: checks that the record at that entry ends at the length in the conf.
-    pub(crate) fn check_last_record(
-        &self,
-        conf: &Conf,
-        largest: u64,
-        end: Option<u64>,
-    ) -> Result<()> {
-        match conf.current_file() {
-            Some(file_id) if end != Some(conf.current_data_len) => {
-                let path = self.data_path(file_id);
-                Err(last_record_error(path, largest, conf.current_data_len, end))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The error for an entry that points to no record of the file.
-    pub(crate) fn no_record(
-        &self,
-        tag: RecordTag,
-        slot: Slot,
-        (entry, bound): (u64, u64),
-        fault: RecordFault,
-    ) -> Error {
-        let file_id = slot.file_id();
-        if entry >= bound || fault == RecordFault::InVersionRecord {
-            let wanted =
-                format!("an offset from 8 below the committed {bound} bytes (slot {slot})");
-            let at = entry_offset(slot.index_in_file());
-            let path = self.offset_path(file_id);
-            return Error::corrupt(path, at, CorruptItem::OffsetEntry, wanted, entry.to_string());
-        }
-        let wanted = format!("{} for slot {slot}, that ends by {bound}", tag.describe());
-        let path = self.data_path(file_id);
-        Error::corrupt(path, entry, CorruptItem::RecordHeader, wanted, fault.describe(bound))
-    }
-
-    /// Checks the length of a value in an uncompressed column against the latest bound. The bound may have
-    /// been raised after the snapshot, and a sealed file filled with longer values since.
-    pub(crate) fn check_len(&self, slot: Slot, entry: u64, byte_len: u64) -> Result<()> {
-        let limit = self.latest_conf()?.conf.spec.max_value_bytes;
-        if byte_len <= limit {
-            return Ok(());
-        }
-        let wanted = format!("at most the column's {limit} bytes for slot {slot}");
-        let path = self.data_path(slot.file_id());
-        let (at, found) = (entry.saturating_add(HEADER_BYTES), format!("{byte_len} bytes"));
-        Err(Error::corrupt(path, at, CorruptItem::ValueLength, wanted, found))
-    }
-
-    /// The entry of a slot in the offset file, as far as it can be read.
-    pub(super) fn entry_on_disk(&self, slot: Slot) -> Option<u64> {
-        let file = self.directory.open_file(&names::offset_file(slot.file_id())).ok()??;
-        let mut entry = [0; 8];
-        let read = file.read_exact_at(&mut entry, entry_offset(slot.index_in_file()));
-        read.ok().map(|()| u64::from_le_bytes(entry))
-    }
-
-    /// The offsets of the payload of the record at `entry`, read from the data file.
-    pub(super) fn span_on_disk(
-        &self,
-        tag: RecordTag,
-        (slot, entry): (Slot, u64),
-        bound: u64,
-    ) -> Result<Result<Range<u64>, RecordFault>> {
-        let name = names::data_file(slot.file_id());
-        let file = self.directory.open_file(&name)?;
-        let mut header = [0; 8];
-        let is_read = file.is_some_and(|file| file.read_exact_at(&mut header, entry).is_ok());
-        Ok(if is_read { tag.span(entry, header, bound) } else { Err(RecordFault::HeaderPastBound) })
     }
 
     pub(crate) fn data_path(&self, file_id: FileId) -> PathBuf {
@@ -445,11 +332,7 @@ impl Files {
 
 /// The bound of a file that the snapshot's conf does not name, and whether `latest` names the file.
 /// `latest` was the conf in force when the file's status was read.
-pub(super) fn sealed_bound(
-    latest: &Conf,
-    file_id: FileId,
-    data: Option<FileStatus>,
-) -> (u64, bool) {
+fn sealed_bound(latest: &Conf, file_id: FileId, data: Option<FileStatus>) -> (u64, bool) {
     match latest.named_len(file_id) {
         Some(bound) => (bound, true),
         None => (data.map_or(0, |status| status.byte_len), false),

@@ -80,6 +80,11 @@ impl<S: Taken> Reader<S> {
     /// Follows the column from a slot: first shows the existing slots at or above `from`, in ascending
     /// order, then each new one as soon as it is committed.
     ///
+    /// Works for a writer in any process of this machine, in a container or behind a bind mount too. inotify
+    /// wakes the follower; it does not see the changes of another machine, or through another layer of an
+    /// overlay. There, and where inotify is unavailable, the follower polls the commit marker, at least
+    /// every 100 ms. Network file systems are not supported: they may show the marker and the files late.
+    ///
     /// # Errors
     /// As [`Reader::refresh`].
     pub fn follow(&self, from: Slot, options: FollowOptions) -> Result<Follower<S>> {

@@ -12,7 +12,7 @@ use crate::format::names::{self, SlotFile};
 use crate::format::record::{BoundedTag, FIRST_RECORD_OFFSET};
 use crate::read::commit::Commit;
 use crate::read::fd_cache::OpenFile;
-use crate::read::files::{Files, Found, MAX_ATTEMPTS};
+use crate::read::files::{Found, MAX_ATTEMPTS};
 use crate::read::options::Access;
 use crate::read::pread_record::{Place, to_usize};
 use crate::read::prefetch;
@@ -290,8 +290,7 @@ impl MappedSnapshot {
     /// Opens the mapped data file for `pread`; `None` if it cannot be opened, or its name now leads to
     /// another file.
     fn open_mapped(&self, map: &SlotMap, file_id: FileId) -> Option<Arc<OpenFile>> {
-        let Files { directory, open, .. } = &*self.commit.files;
-        let found = open.get_or_open(directory, SlotFile::Data(file_id), map.data_inode()?);
+        let found = self.commit.files.cached(SlotFile::Data(file_id), map.data_inode()?);
         found.unwrap_or_else(|error| {
             tracing::debug!(%error, "a mapped file could not be opened");
             None

@@ -5,6 +5,7 @@
 //! is a handle to a snapshot; a `reader` takes the next view; `follow` waits for it.
 
 mod backfill_cursor;
+mod checks;
 mod commit;
 pub(crate) mod decode;
 mod fd_cache;

@@ -14,8 +14,9 @@ const DEFAULT_MAX_MAPPED_FILES: usize = 4096;
 /// Size of a page. A value that fits in one needs no separate request.
 const PAGE_BYTES: u64 = 4096;
 
-/// How the kernel is advised to read the files. It affects only speed.
+/// How the kernel is advised to read mapped files. It affects only speed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Access {
     /// A mix of point reads and scans.
     ///

@@ -16,7 +16,7 @@ use crate::format::record::FIRST_RECORD_OFFSET;
 use crate::read::commit::Commit;
 use crate::read::fd_cache::OpenFile;
 use crate::read::file_pair::FilePair;
-use crate::read::files::{Files, OpenFiles, sealed_bound};
+use crate::read::files::{Files, Opened};
 use crate::read::options::ReaderOptions;
 use crate::read::owned_range::{Held as Source, OwnedRange};
 use crate::read::pread_record::{Place, WHOLE, to_usize};
@@ -269,7 +269,7 @@ impl PreadView {
         let file_id = slot.file_id();
         self.with_held(file_id, |Held { data, offsets, bound, .. }| {
             let Some(offsets) = offsets else { return Ok(Some(None)) };
-            let Some(offsets) = self.open_file(SlotFile::Offsets(file_id), offsets)? else {
+            let Some(offsets) = self.files().cached(SlotFile::Offsets(file_id), offsets)? else {
                 return Ok(None);
             };
             let (entry, end) = self.entry(&offsets, slot, bound)?;
@@ -277,7 +277,7 @@ impl PreadView {
                 _ if entry == 0 => Ok(Some(None)),
                 None => self.commit().span(slot, (entry, bound), [0; 8]).map(|_| Some(None)),
                 Some(data) => {
-                    let data = self.open_file(SlotFile::Data(file_id), data)?;
+                    let data = self.files().cached(SlotFile::Data(file_id), data)?;
                     Ok(data.map(|data| Some(Place { data, slot, entry, end, bound })))
                 }
             }
@@ -300,10 +300,6 @@ impl PreadView {
         let mut entries = entries.iter().map(|entry| u64::from_le_bytes(*entry));
         let entry = entries.next().unwrap_or(0);
         Ok((entry, end_by_table(entry, entries, bound)))
-    }
-
-    fn open_file(&self, name: SlotFile, inode: Inode) -> Result<Option<Arc<OpenFile>>> {
-        self.files().open.get_or_open(&self.files().directory, name, inode)
     }
 
     /// The bound of a file, established when the snapshot first reads it.
@@ -338,72 +334,43 @@ impl PreadView {
     }
 
     fn establish(&self, file_id: FileId) -> Result<Held> {
-        let named = self.conf().named_len(file_id);
-        if named == Some(0) {
-            return Ok(Held { data: None, offsets: None, bound: 0, is_named: true });
-        }
         let files = self.files();
-        files.settled(|before| {
-            let open = |name| files.open.open(&files.directory, name);
-            let data = open(SlotFile::Data(file_id))?;
-            let offsets = open(SlotFile::Offsets(file_id))?;
-            let statuses = [&data, &offsets].map(|open| open.as_ref().map(|open| open.status()));
-            let (bound, is_named) = match named {
-                Some(bound) => (bound, true),
-                None => sealed_bound(&before.conf, file_id, statuses[0]),
-            };
-            files.check_lengths(file_id, statuses, bound)?;
-            if data.is_none() && offsets.is_some() && !is_named {
-                FilePair::read(files, file_id, files.open_files(file_id)?, bound, is_named)?;
+        files.settle(&self.commit().seen, file_id, |opened| {
+            let [data, offsets] = opened.inodes();
+            let held = Held { data, offsets, bound: opened.bound, is_named: opened.is_named };
+            if data.is_none() && offsets.is_some() {
+                // Without a data file there must be no entries.
+                FilePair::read(files, file_id, opened)?;
+                return Ok(held);
             }
-            if named.is_none() && !files.directory.is_latest(before)? {
-                return Ok(None);
+            let named = [SlotFile::Data(file_id), SlotFile::Offsets(file_id)];
+            for (name, file) in named.into_iter().zip([opened.data, opened.offsets]) {
+                file.map(|file| files.open.put(name, file));
             }
-            let [data, offsets] = statuses.map(|status| status.map(|status| status.inode));
-            Ok(Some(Held { data, offsets, bound, is_named }))
+            Ok(held)
         })
     }
 
     /// The files of an id as this snapshot shows them, with the whole offset table.
     pub(super) fn pair(&self, file_id: FileId) -> Result<FilePair> {
-        self.with_held(file_id, |held| {
-            let files = self.files();
-            let opened = match held.offsets {
-                Some(_) => files.open_files(file_id)?,
-                None => OpenFiles { data: None, offsets: None },
+        let files = self.files();
+        self.with_held(file_id, |Held { data, offsets, bound, is_named }| {
+            let opened = match offsets {
+                Some(_) => files.open_both(file_id)?,
+                None => Opened::default(),
             };
-            let inodes = opened.statuses().map(|status| status.map(|status| status.inode));
-            if held.offsets.is_some() && inodes != [held.data, held.offsets] {
+            if offsets.is_some() && opened.inodes() != [data, offsets] {
                 return Ok(None);
             }
-            FilePair::read(files, file_id, opened, held.bound, held.is_named).map(Some)
+            FilePair::read(files, file_id, Opened { bound, is_named, ..opened }).map(Some)
         })
     }
 
-    /// Opens the files of an id and establishes their bound, whatever was read of them before. The offset
-    /// table is read before the bound is confirmed; if no conf names the file, no commit was in flight
-    /// during the read.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] if one of the files is missing, too short or too long; [`Error::Io`].
+    /// The files of an id with the bound that they have now, whatever the snapshot has read of them before.
     pub(crate) fn fresh_pair(&self, file_id: FileId) -> Result<FilePair> {
-        let (files, named) = (self.files(), self.conf().named_len(file_id));
-        if named == Some(0) {
-            let none = OpenFiles { data: None, offsets: None };
-            return FilePair::read(files, file_id, none, 0, true);
-        }
-        files.settled(|before| {
-            let opened = files.open_files(file_id)?;
-            let (bound, is_named) = match named {
-                Some(bound) => (bound, true),
-                None => sealed_bound(&before.conf, file_id, opened.statuses()[0]),
-            };
-            let pair = FilePair::read(files, file_id, opened, bound, is_named);
-            if named.is_none() && !files.directory.is_latest(before)? {
-                return Ok(None);
-            }
-            pair.map(Some)
-        })
+        let files = self.files();
+        let read = |opened| FilePair::read(files, file_id, opened);
+        files.settle(&self.commit().seen, file_id, read)
     }
 
     /// Reads another file of the column, up to `limit` bytes. Returns its content and its unreadable parts;

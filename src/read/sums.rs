@@ -65,11 +65,11 @@ impl Files {
             }
         }
         // The file did not exist yet, or was replaced.
-        let Some(open) = self.open.open(&self.directory, name)? else {
+        let Some(open) = self.open_cached(name)? else {
             return Ok(SumEntry::default());
         };
         let mut header = [0; SUMS_HEADER_BYTES];
-        let is_whole = open.byte_len == SUMS_BYTES as u64
+        let is_whole = open.status.byte_len == SUMS_BYTES as u64
             && read(&open, &mut header, 0)?
             && header == SumsHeader::new(slot.file_id(), record_type).as_bytes();
         if !is_whole {

@@ -209,11 +209,6 @@ impl SlotMap {
         Self { records, record_bytes, entries, bound, owner }
     }
 
-    /// Whether the entries are those of a live offset file.
-    pub(crate) fn is_live(&self) -> bool {
-        matches!(self.owner.table, Table::Mapped(_))
-    }
-
     /// False for [`Self::absent`].
     pub(crate) fn has_files(&self) -> bool {
         !matches!(self.owner.table, Table::Nothing)
