@@ -84,7 +84,7 @@ fn a_scan_that_breaks_off_is_a_lost_connection() {
 }
 
 #[test]
-fn an_announced_length_allocates_nothing() {
+fn a_declared_length_from_the_server_allocates_nothing() {
     let mut bytes = roots(&[]);
     bytes.extend_from_slice(b"sl\x08\0\0\0\0\0\x07\0\0\0\0\0\0\0\x02\0\xff\xff\xff\xff\0\0abc");
     assert!(matches!(scanned(ok(&bytes)), (_, Some(ClientError::Stream { .. }))));
@@ -103,7 +103,7 @@ fn an_answer_that_does_not_end_is_cut_off() {
 }
 
 #[test]
-fn an_answer_that_is_no_json_is_an_error_with_its_status() {
+fn an_answer_other_than_json_is_an_error_with_its_status() {
     for status in [200, 500] {
         let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 4\r\n\r\n<br>");
         let (_directory, socket) = server(answer.into_bytes());

@@ -33,7 +33,7 @@ fn bytes_of_a_stream_are_those_of_the_specification() {
 }
 
 #[test]
-fn items_are_read_back_also_from_two_streams_in_a_row() {
+fn items_of_concatenated_streams_are_read_back() {
     let mut bytes = stream_of(&[(1, b""), (2, b"two")]);
     bytes.extend(stream_of(&[(9, &[9; 100])]));
     let items = read_all(&bytes).unwrap();
@@ -62,7 +62,7 @@ fn every_flipped_bit_is_an_error_or_another_slot_or_value() {
 }
 
 #[test]
-fn slots_that_do_not_ascend_are_refused_with_both() {
+fn slots_that_do_not_ascend_are_refused_with_both_slots() {
     let error = read_all(&stream_of(&[(5, b""), (5, b"")])).unwrap_err();
     assert!(error.to_string().contains("5 follows 5"), "{error}");
     assert!(read_all(&stream_of(&[(5, b""), (4, b"")])).is_err());
@@ -76,7 +76,7 @@ fn a_value_beyond_the_limit_is_refused_by_its_header() {
 }
 
 #[test]
-fn a_promised_length_allocates_nothing() {
+fn a_declared_length_allocates_nothing() {
     let mut bytes = stream_of(&[]);
     bytes.extend_from_slice(b"sl\x08\0\0\0\0\0\x07\0\0\0\0\0\0\0\x04\0\xff\xff\xff\xff\0\0abc");
     let mut stream = SlotStream::start(&bytes[..], RECORD_TYPE, u64::MAX).unwrap();

@@ -96,7 +96,7 @@ impl From<BodyError> for Refused {
                 Refused::new(RefusalKind::TooSlow, None, message)
             }
             BodyError::Spool(error) => error.into(),
-            BodyError::Broken(error) => Refused::malformed(format!("the body is cut: {error}")),
+            BodyError::Broken(error) => Refused::malformed(format!("the body ends early: {error}")),
             BodyError::Stopping => Refused::shutting_down(),
         }
     }
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patience_ends_with_the_stall_time_and_what_the_minimum_rate_earns() {
+    fn a_client_may_wait_for_the_stall_time_and_what_the_minimum_rate_earns() {
         let patience = Patience { stall: Duration::from_secs(30), min_rate: 1000 };
         let seconds = Duration::from_secs;
         assert!(!patience.is_exhausted(seconds(30), 0));
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_promised_length_allocates_no_more_than_the_first_few_mebibytes() {
+    fn a_declared_length_allocates_no_more_than_the_first_allocation() {
         let mut value = Vec::new();
         make_room(&mut value, 10, 1 << 30);
         assert_eq!(value.capacity(), FIRST_ALLOCATION);
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_never_grows_past_its_promise_while_it_keeps_to_it() {
+    fn a_value_of_its_declared_length_never_grows_past_it() {
         let mut value = vec![0; FIRST_ALLOCATION];
         make_room(&mut value, 1, FIRST_ALLOCATION as u64 + 5);
         assert_eq!(value.capacity(), FIRST_ALLOCATION + 5);

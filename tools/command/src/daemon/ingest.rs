@@ -136,7 +136,7 @@ pub(super) async fn post(
         Ok(()) => Ok(stream.done),
         Err(Stop::Stream(refused) | Stop::Commit(refused)) => {
             stream.body.drain();
-            Err(refused.behind(stream.done))
+            Err(refused.after(stream.done))
         }
     }
 }
@@ -186,7 +186,7 @@ impl Stream<'_> {
                     let admission = self.admission;
                     let answer = submit_spool(self.intake, slot, spool, admission).await;
                     let queued = vec![answer.map_err(Stop::Commit)?];
-                    self.settle_behind(queued).await.map_err(Stop::Commit)?;
+                    self.queue(queued).await.map_err(Stop::Commit)?;
                 }
             }
             if self.batch.len() >= BATCH_RECORDS || self.batch_bytes >= BATCH_BYTES {
@@ -244,11 +244,11 @@ impl Stream<'_> {
         let next = self.room.memory.hold(self.body.promised_len());
         let held = std::mem::replace(&mut self.held, next);
         let answers = submit(self.intake, batch, self.admission, held).await?;
-        self.settle_behind(answers).await
+        self.queue(answers).await
     }
 
     /// Adds a queued batch, and waits while too many are in flight.
-    async fn settle_behind(&mut self, answers: Vec<Answer>) -> Result<(), Refused> {
+    async fn queue(&mut self, answers: Vec<Answer>) -> Result<(), Refused> {
         self.in_flight.push_back(answers);
         while self.in_flight.len() > BATCHES_IN_FLIGHT {
             self.settle().await?;

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_body_took_comes_back_when_it_is_done() {
+    fn a_body_returns_its_bytes_to_the_budget() {
         run(async {
             let memory = Memory::with_reserve(100, 0);
             let mut held = memory.hold(None);
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_that_wait_for_each_other_all_end() {
+    fn bodies_that_exceed_the_budget_together_all_end() {
         run(async {
             let memory = Memory::with_reserve(100, 0);
             let body = |memory: Memory| async move {
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn only_one_body_goes_past_the_budget() {
+    fn only_one_body_exceeds_the_budget() {
         run(async {
             let memory = Memory::with_reserve(10, 0);
             let (mut first, mut second) = (memory.hold(None), memory.hold(None));
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn small_bodies_get_in_however_much_is_held_by_larger_ones() {
+    fn small_bodies_are_accepted_however_much_larger_ones_hold() {
         run(async {
             let memory = Memory::new(8 * SMALL_BYTES);
             let mut large = [memory.hold(Some(1 << 30)), memory.hold(None)];

@@ -35,14 +35,14 @@ impl Refused {
 
     /// Adds the durable prefix of the stream. A part is the items of one file in one batch, committed
     /// as a whole; parts after a failed one may be durable too.
-    pub(super) fn behind(mut self, prefix: StreamCommitted) -> Self {
+    pub(super) fn after(mut self, prefix: StreamCommitted) -> Self {
         let durable = match prefix.last {
-            Some(Decimal(last)) => format!("everything up to slot {last} is durable"),
-            None => "nothing is durable from its beginning on".to_owned(),
+            Some(Decimal(last)) => format!("the stream is durable up to slot {last}"),
+            None => "the stream has no durable prefix".to_owned(),
         };
         self.refusal.message += &format!(
-            " (of the stream {durable}; behind that, parts for single files may be too, each whole, in \
-             any order; sending all of it again is safe)"
+            " ({durable}; later parts, one per file and batch, may be durable too, in any order; sending \
+             the whole stream again is safe)"
         );
         self.refusal.prefix = Some(prefix);
         self
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_told_apart_also_where_it_poisoned_the_writer() {
+    fn a_full_disk_is_507_also_if_it_poisoned_the_writer() {
         for errno in [Errno::NOSPC, Errno::DQUOT] {
             assert_eq!(status_of(system(errno)), 507);
             assert_eq!(status_of(poisoned_by(system(errno))), 507);
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_callers_mistake_has_a_status_of_its_own() {
+    fn each_mistake_of_a_caller_has_its_status() {
         let slot = Slot(5);
         assert_eq!(status_of(Error::Conflict { slot }), 409);
         assert_eq!(status_of(Error::BackfillDisabled { slot, highest: slot }), 422);

@@ -35,9 +35,9 @@ pub(super) fn router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/{column}", get(get_range).post(post_stream))
         .route("/v1/status", get(get_status))
         .route("/metrics", get(get_metrics))
-        .fallback(|| async { Refused::new(RefusalKind::NotFound, None, "there is nothing here") })
+        .fallback(|| async { Refused::new(RefusalKind::NotFound, None, "no such path") })
         .method_not_allowed_fallback(|| async {
-            let message = "this path does not answer this method";
+            let message = "this path does not support the method";
             Refused::new(RefusalKind::MethodNotAllowed, None, message)
         })
         .layer(middleware::from_fn_with_state(Arc::clone(&daemon), count))
@@ -49,7 +49,7 @@ pub(super) fn metrics_router(daemon: Arc<Daemon>) -> Router {
     Router::new()
         .route("/metrics", get(get_metrics))
         .fallback(|| async {
-            let message = "there is nothing here but /metrics";
+            let message = "only /metrics is served here";
             Refused::new(RefusalKind::NotFound, None, message)
         })
         .with_state(daemon)
@@ -90,7 +90,7 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Refused> {
     for encoding in values(header::CONTENT_ENCODING) {
         if !encoding.eq_ignore_ascii_case(b"identity") {
             let encoding = encoding.escape_ascii();
-            let message = format!("the body is encoded ({encoding}): send the bytes as they are");
+            let message = format!("the body is encoded ({encoding}): send it unencoded");
             return Err(Refused::new(RefusalKind::UnsupportedMediaType, None, message));
         }
     }
@@ -100,7 +100,7 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Refused> {
         if name.starts_with(b"multipart/") || name == b"application/x-www-form-urlencoded" {
             let name = name.escape_ascii();
             let message = format!(
-                "the body is sent as a form ({name}): send the bytes as they are, with curl -T FILE \
+                "the body is a form ({name}): send the bytes alone, with curl -T FILE \
                  (and -X POST for a stream), or with Content-Type: application/octet-stream"
             );
             return Err(Refused::new(RefusalKind::UnsupportedMediaType, None, message));
@@ -125,7 +125,7 @@ async fn put_value(
     let parsed = path.map_err(Refused::malformed).and_then(|Path((column, slot))| {
         check_headers(&headers)?;
         if !has_body(&headers) {
-            let message = "there is no body: send the value, with a Content-Length (curl -T FILE)";
+            let message = "no body: send the value with a Content-Length (curl -T FILE)";
             return Err(Refused::malformed(message));
         }
         Ok((Arc::clone(daemon.intake(&column)?), parse_slot(&slot)?, parse_admission(admission)?))

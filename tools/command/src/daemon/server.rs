@@ -112,7 +112,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             tokio::spawn(serve_metrics(tokio_listener(listener)?, Arc::clone(&daemon)));
         }
         notify(NotifyState::Ready);
-        let recording = tokio::spawn(record_from_time_to_time(pipeline.root().to_owned()));
+        let recording = tokio::spawn(update_manifest_periodically(pipeline.root().to_owned()));
         serve(options, listener, socket, daemon, &pipeline).await;
         recording.abort();
         stopped.await.context("cannot wait for signals")?.context("cannot wait for signals")
@@ -127,14 +127,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 const RECORD_EVERY: Duration = Duration::from_secs(60);
 
 /// Commits do not wait for this; after a kill the next opening does it.
-async fn record_from_time_to_time(archive: PathBuf) {
+async fn update_manifest_periodically(archive: PathBuf) {
     let mut ticks = tokio::time::interval(RECORD_EVERY);
     loop {
         ticks.tick().await;
         let archive = archive.clone();
         let recorded = tokio::task::spawn_blocking(move || coldstore::archive::record(&archive));
         if let Ok(Err(error)) = recorded.await {
-            tracing::warn!(%error, "the manifest does not say how far the columns are");
+            tracing::warn!(%error, "cannot update the highest slots in the manifest");
         }
     }
 }
@@ -173,14 +173,14 @@ fn listen(listener: UnixListener) -> Result<tokio::net::UnixListener> {
 
 fn bind_metrics(address: SocketAddr) -> Result<std::net::TcpListener> {
     let bound = std::net::TcpListener::bind(address);
-    bound.with_context(|| format!("{address}: cannot listen for requests of metrics"))
+    bound.with_context(|| format!("{address}: cannot listen for metrics requests"))
 }
 
 fn tokio_listener(listener: std::net::TcpListener) -> Result<tokio::net::TcpListener> {
     listener
         .set_nonblocking(true)
         .and_then(|()| tokio::net::TcpListener::from_std(listener))
-        .context("cannot listen for requests of metrics")
+        .context("cannot listen for metrics requests")
 }
 
 /// Serves metrics until shutdown.
@@ -199,7 +199,7 @@ async fn serve_metrics(listener: tokio::net::TcpListener, daemon: Arc<Daemon>) {
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection for metrics");
+                    tracing::warn!(%error, "cannot accept a metrics connection");
                     sleep(ACCEPT_PAUSE).await;
                 }
             }

@@ -28,15 +28,15 @@ impl Socket {
     ///
     /// The umask is process-wide: no other thread may create files meanwhile.
     pub(super) fn bind(path: &Path) -> Result<(Self, UnixListener)> {
-        let told = || path.display().to_string();
-        let _lock = lock_directory(path).with_context(told)?;
-        remove_stale(path).with_context(told)?;
+        let name = || path.display().to_string();
+        let _lock = lock_directory(path).with_context(name)?;
+        remove_stale(path).with_context(name)?;
         let before = rustix::process::umask(Mode::from_raw_mode(0o177));
         let bound = UnixListener::bind(path);
         rustix::process::umask(before);
-        let listener = bound.context("cannot listen").with_context(told)?;
-        let found = fs::symlink_metadata(path).context("cannot look at the socket");
-        let found = found.with_context(told)?;
+        let listener = bound.context("cannot listen").with_context(name)?;
+        let found = fs::symlink_metadata(path).context("cannot stat the socket");
+        let found = found.with_context(name)?;
         Ok((Self { path: path.to_owned(), identity: (found.dev(), found.ino()) }, listener))
     }
 }
@@ -73,17 +73,17 @@ fn remove_stale(path: &Path) -> Result<()> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).context("cannot look at the socket"),
+        Err(error) => return Err(error).context("cannot stat the socket"),
     };
     if !found.file_type().is_socket() {
-        bail!("there is something that is no socket; it is left alone");
+        bail!("not a socket; left unchanged");
     }
     match UnixStream::connect(path) {
         Ok(_) => bail!("another process listens on this socket"),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            tracing::info!(path = %path.display(), "replacing a socket that nobody listens on");
+            tracing::info!(path = %path.display(), "replacing the stale socket of a dead process");
             fs::remove_file(path).context("cannot remove the stale socket")
         }
-        Err(error) => Err(error).context("cannot tell whether somebody listens on the socket"),
+        Err(error) => Err(error).context("cannot connect to the socket that exists"),
     }
 }

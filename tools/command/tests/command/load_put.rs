@@ -70,7 +70,7 @@ fn a_load_that_was_cut_off_resumes_from_the_whole_stream() {
 }
 
 #[test]
-fn acknowledgements_come_at_once_while_the_stream_is_still_open() {
+fn acknowledgements_are_flushed_while_the_stream_is_open() {
     let archive = Archive::new();
     let mut child =
         spawn(&["load", &archive.arg(), "bbr", "--batch", "1", "--raw"], Stdio::piped());

@@ -59,7 +59,7 @@ fn what_is_no_slot_is_400() {
 }
 
 #[test]
-fn a_body_that_is_too_large_is_refused_by_its_promise_and_by_its_bytes() {
+fn a_body_is_refused_for_its_declared_or_its_received_length() {
     let archive = Archive::new();
     let daemon = Daemon::raw(&archive, &[]);
     daemon.ask("PUT", "/v1/bbr/1", &[0; 65]).refuses(413, "TooLarge");
@@ -94,7 +94,7 @@ fn a_body_that_is_cut_is_400_and_stores_nothing() {
 }
 
 #[test]
-fn a_client_that_disconnects_in_mid_body_harms_nobody() {
+fn a_client_that_disconnects_in_mid_body_affects_no_other() {
     let archive = Archive::new();
     let daemon = Daemon::raw(&archive, &[]);
     let bytes = stream(ROOTS, &roots(0..1000));
@@ -114,7 +114,7 @@ fn a_client_that_disconnects_in_mid_body_harms_nobody() {
 }
 
 #[test]
-fn a_stream_that_is_none_or_of_another_column_is_400() {
+fn an_invalid_stream_or_one_of_another_column_is_400() {
     let archive = Archive::new();
     let daemon = Daemon::raw(&archive, &[]);
     let blocks = stream([1, 0], &roots([1]));
@@ -130,7 +130,7 @@ fn a_stream_that_is_none_or_of_another_column_is_400() {
 }
 
 #[test]
-fn a_stream_that_fails_midway_tells_what_is_durable() {
+fn a_stream_that_fails_midway_reports_its_durable_prefix() {
     let archive = Archive::new();
     let daemon = Daemon::raw(&archive, &[]);
     let cases = [
@@ -154,7 +154,7 @@ fn a_stream_that_fails_midway_tells_what_is_durable() {
 }
 
 #[test]
-fn a_conflict_in_a_long_stream_keeps_what_came_before_its_batch() {
+fn a_conflict_in_a_long_stream_keeps_the_batches_before_it() {
     let archive = Archive::new().with("bbr", &roots([2000]));
     let daemon = Daemon::raw(&archive, &["--backfill=bbr"]);
     let mut items = roots(0..3000);
@@ -171,7 +171,7 @@ fn a_conflict_in_a_long_stream_keeps_what_came_before_its_batch() {
 
 /// Guards against a client that takes what is acknowledged of a failed stream for all that is stored.
 #[test]
-fn a_failed_stream_says_that_parts_behind_its_prefix_may_be_stored() {
+fn a_failed_stream_says_that_parts_after_its_prefix_may_be_durable() {
     let archive = Archive::new().with("bss", &roots([5, 30_000]));
     let daemon = Daemon::raw(&archive, &["--backfill"]);
     let mut items = roots([4, 5, 8200, 8201]);
@@ -179,7 +179,7 @@ fn a_failed_stream_says_that_parts_behind_its_prefix_may_be_stored() {
     let refusal = daemon.ask("POST", "/v1/bss", &stream([4, 0], &items)).refuses(409, "Conflict");
     assert_eq!((&refusal["committed"], &refusal["last"]), (&"0".into(), &().into()), "{refusal}");
     let message = refusal["message"].as_str().unwrap();
-    for part in ["slot 5 already", "nothing is durable", "may be too, each whole, in any order"] {
+    for part in ["slot 5 already", "no durable prefix", "may be durable too, in any order"] {
         assert!(message.contains(part), "{message}");
     }
     // The part of the first file is refused as a whole, that of the second is stored as a whole.
@@ -192,7 +192,7 @@ fn a_failed_stream_says_that_parts_behind_its_prefix_may_be_stored() {
 }
 
 #[test]
-fn a_request_that_is_no_http_is_answered_or_dropped() {
+fn an_invalid_http_request_is_answered_or_dropped() {
     let archive = Archive::new();
     let daemon = Daemon::raw(&archive, &[]);
     for bytes in [&b"\0\0\0\0\r\n\r\n"[..], b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"] {

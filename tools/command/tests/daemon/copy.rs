@@ -89,7 +89,7 @@ fn copy(from: &str, to: &str) -> Run {
 }
 
 #[test]
-fn a_copy_beside_the_daemon_has_what_was_acknowledged_before_it_and_is_an_archive() {
+fn a_copy_beside_the_daemon_is_a_whole_archive_with_all_earlier_writes() {
     let archive = Archive::new();
     let (arg, era) = (archive.arg(), test_data("chain-minimal/era"));
     coldstore(&["import", &arg, era.to_str().unwrap()]).exits(0);

@@ -53,7 +53,7 @@ fn terminate(pid: i32) {
 }
 
 #[test]
-fn a_full_disk_is_told_clearly_reads_go_on_and_a_restart_heals() {
+fn a_full_disk_is_reported_reads_continue_and_a_restart_heals() {
     let outside = Archive::new();
     let mount = outside.beside("mount");
     std::fs::create_dir(&mount).unwrap();

@@ -104,7 +104,7 @@ fn assert_nothing_to_heal(archive: &Archive) {
 }
 
 #[test]
-fn a_signal_ends_it_in_order_while_clients_send() {
+fn a_signal_shuts_down_in_order_while_clients_send() {
     for signal in [Signal::TERM, Signal::INT] {
         let archive = Archive::new();
         let daemon = Daemon::raw(&archive, &["--backfill"]);
@@ -125,7 +125,7 @@ fn a_signal_ends_it_in_order_while_clients_send() {
 }
 
 #[test]
-fn a_stream_that_is_under_way_when_the_signal_comes_keeps_what_came_in() {
+fn a_signal_in_mid_stream_keeps_the_items_received() {
     let archive = Archive::new();
     let daemon = Daemon::raw(&archive, &[]);
     let bytes = stream([2, 0], &roots(0..100));
@@ -148,7 +148,7 @@ fn a_stream_that_is_under_way_when_the_signal_comes_keeps_what_came_in() {
 }
 
 #[test]
-fn idle_clients_do_not_hold_up_the_end() {
+fn idle_clients_do_not_delay_the_shutdown() {
     let archive = Archive::new();
     let daemon = Daemon::raw(&archive, &["--stall-timeout", "300"]);
     let _silent = daemon.connect();
@@ -161,20 +161,20 @@ fn idle_clients_do_not_hold_up_the_end() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_ends_the_daemon_at_once() {
     let archive = Archive::new().with("bss", &[(1, vec![1; 4 << 20])]);
     let daemon = Daemon::raw(&archive, &["--stall-timeout", "300"]);
     let mut deaf = daemon.connect();
     deaf.write_all(&head("GET", "/v1/bss/1", 0)).unwrap();
     deaf.read_exact(&mut [0]).unwrap();
     daemon.signal(Signal::TERM);
-    daemon.wait_until_it_is_stopping();
+    daemon.wait_until_stopping();
     daemon.signal(Signal::TERM);
     daemon.wait().exits(3);
 }
 
 #[test]
-fn whoever_finds_the_socket_may_tell_it_to_end() {
+fn a_signal_counts_as_soon_as_the_socket_exists() {
     let archive = Archive::new();
     for _ in 0..10 {
         let daemon = Daemon::raw(&archive, &[]);
@@ -185,7 +185,7 @@ fn whoever_finds_the_socket_may_tell_it_to_end() {
 }
 
 #[test]
-fn nothing_acknowledged_is_lost_when_it_is_killed_again_and_again() {
+fn nothing_acknowledged_is_lost_over_repeated_kills() {
     let archive = Archive::new();
     let (acknowledged, done) = (Acknowledged::default(), Arc::new(AtomicBool::new(false)));
     let mut daemon = Daemon::raw(&archive, &["--backfill"]);

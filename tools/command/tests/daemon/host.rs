@@ -26,7 +26,7 @@ impl Daemon {
         let mut command = command(&["write", &root, "--socket", &socket]);
         command.args(more).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut daemon = Self { child: command.spawn().unwrap(), socket };
-        daemon.wait_until_it_listens();
+        daemon.wait_until_listening();
         daemon
     }
 
@@ -35,7 +35,7 @@ impl Daemon {
         Self::start(archive, &[&["--raw", "--far"], more].concat())
     }
 
-    fn wait_until_it_listens(&mut self) {
+    fn wait_until_listening(&mut self) {
         let started = Instant::now();
         while UnixStream::connect(&self.socket).is_err() {
             if self.child.try_wait().unwrap().is_some() {
@@ -80,7 +80,7 @@ impl Daemon {
     }
 
     /// Waits until the daemon accepts no more connections.
-    pub(crate) fn wait_until_it_is_stopping(&self) {
+    pub(crate) fn wait_until_stopping(&self) {
         let started = Instant::now();
         while Path::new(&self.socket).exists() {
             assert!(started.elapsed() < PATIENCE, "the socket stays");

@@ -32,7 +32,7 @@ fn a_large_state_is_held_once() {
 }
 
 #[test]
-fn a_promise_alone_takes_no_memory() {
+fn a_declared_length_alone_takes_no_memory() {
     let archive = Archive::new();
     let daemon = Daemon::raw(&archive, &[]);
     let mut clients = Vec::new();
@@ -58,7 +58,7 @@ fn pattern(byte_len: usize, seed: u32) -> Vec<u8> {
 
 /// Guards against uploads that fill the budget while they arrive, so that nobody else can write.
 #[test]
-fn large_uploads_that_are_under_way_hold_up_nobody() {
+fn large_uploads_in_progress_do_not_delay_others() {
     const BYTES: usize = 40 << 20;
     let archive = Archive::new();
     let daemon = Daemon::raw(&archive, &["--budget", "4", "--backfill"]);
@@ -112,7 +112,7 @@ fn large_uploads_that_are_under_way_hold_up_nobody() {
 
 /// Guards against bodies of middle size that fill the budget, so that no root gets in.
 #[test]
-fn small_bodies_get_in_while_larger_ones_wait_for_memory() {
+fn small_bodies_are_accepted_while_larger_ones_wait_for_memory() {
     let archive = Archive::new();
     let daemon = Daemon::raw(&archive, &["--budget", "1", "--backfill"]);
     let clients: Vec<_> = (0..6)
@@ -156,7 +156,7 @@ fn a_large_value_that_trickles_in_is_dropped() {
 
 /// Guards against items that wait for memory to be free although their sender rests.
 #[test]
-fn what_a_stream_has_brought_is_committed_while_its_sender_rests() {
+fn received_items_are_committed_while_the_sender_pauses() {
     let archive = Archive::new();
     let daemon = Daemon::raw(&archive, &[]);
     let bytes = stream([2, 0], &crate::support::roots(0..3));

@@ -56,7 +56,7 @@ fn every_metric_is_present_from_the_start_in_prometheus_text() {
 }
 
 #[test]
-fn the_metrics_move_with_the_commits() {
+fn metrics_follow_the_commits() {
     let archive = Archive::new();
     let daemon = Daemon::raw(&archive, &["--backfill"]);
     let states = |slots: &[u64]| stream([4, 0], &roots(slots.iter().copied()));
@@ -177,7 +177,7 @@ fn requests_and_refusals_are_counted_by_route_status_and_kind() {
 }
 
 #[test]
-fn metrics_are_answered_over_tcp_and_nothing_else_is() {
+fn only_metrics_are_served_over_tcp() {
     let archive = Archive::new();
     // A recently free port.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

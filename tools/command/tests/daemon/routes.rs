@@ -12,7 +12,7 @@ use crate::support::{Archive, coldstore, roots, stream};
 const STATES: [u8; 2] = [4, 0];
 
 #[test]
-fn a_put_is_there_for_every_reader_as_soon_as_it_is_answered() {
+fn a_put_is_visible_to_every_reader_once_it_is_answered() {
     let archive = Archive::new();
     let daemon = Daemon::raw(&archive, &[]);
     for slot in 0..20 {
@@ -26,7 +26,7 @@ fn a_put_is_there_for_every_reader_as_soon_as_it_is_answered() {
 }
 
 #[test]
-fn a_put_again_is_fine_and_a_put_of_another_value_is_not() {
+fn a_repeated_put_succeeds_and_another_value_is_a_conflict() {
     let archive = Archive::new();
     let daemon = Daemon::raw(&archive, &[]);
     daemon.ask("PUT", "/v1/blk/5", b"one").exits_with(201);
@@ -57,7 +57,7 @@ fn a_column_goes_by_both_its_names() {
 }
 
 #[test]
-fn head_tells_the_length_of_the_value_and_sends_none_of_it() {
+fn head_has_the_length_of_the_value_and_no_body() {
     let archive = Archive::new();
     let daemon = Daemon::raw(&archive, &[]);
     for column in ["blk", "bss"] {
@@ -108,7 +108,7 @@ fn a_stream_may_fill_gaps_of_many_files_and_go_past_the_highest_slot() {
 }
 
 #[test]
-fn backfill_is_open_only_where_it_was_asked_for() {
+fn backfill_is_on_only_for_the_columns_named() {
     for (more, filled, refused) in [
         (&[][..], &[][..], &["bss", "bsd", "blk"][..]),
         (&["--backfill"], &["bss", "bsd"], &["blk", "bbr"]),
@@ -129,7 +129,7 @@ fn backfill_is_open_only_where_it_was_asked_for() {
 }
 
 #[test]
-fn a_range_is_a_slot_stream_with_both_ends_in_it() {
+fn a_range_is_a_slot_stream_that_includes_both_ends() {
     let archive = Archive::new();
     let values: Vec<(u64, Vec<u8>)> =
         (0..200u64).map(|n| (n * 2, vec![n.to_le_bytes()[0]; 5000])).collect();
@@ -154,7 +154,7 @@ fn a_range_is_a_slot_stream_with_both_ends_in_it() {
 }
 
 #[test]
-fn a_range_that_meets_damage_breaks_off() {
+fn a_damaged_record_in_a_range_breaks_the_connection() {
     let archive = Archive::new().with("bss", &[(1, vec![1; 1 << 20]), (2, vec![2; 100])]);
     let data = archive.path().join("bss/data_00000");
     let daemon = Daemon::raw(&archive, &[]);
@@ -172,7 +172,7 @@ fn a_range_that_meets_damage_breaks_off() {
 }
 
 #[test]
-fn a_large_value_goes_in_and_out_unchanged() {
+fn a_large_value_is_stored_and_read_back_unchanged() {
     let archive = Archive::new();
     let daemon = Daemon::raw(&archive, &[]);
     let value: Vec<u8> =
@@ -192,7 +192,7 @@ fn state(slot: u64) -> Vec<u8> {
 
 /// Guards against a value that is acknowledged for ever although it is none of the column's.
 #[test]
-fn what_does_not_belong_into_a_column_is_refused_unless_the_request_means_it() {
+fn wrong_values_gaps_and_far_slots_are_refused_without_raw_and_far() {
     let archive = Archive::new();
     let daemon = Daemon::start(&archive, &["--backfill"]);
     let put = |path: &str, value: &[u8]| daemon.ask("PUT", &format!("/v1/{path}"), value);

@@ -30,7 +30,7 @@ fn a_stream_is_acknowledged_request_by_request() {
 
 /// The daemon itself runs without these flags.
 #[test]
-fn raw_and_far_are_asked_for_with_every_request() {
+fn raw_and_far_are_sent_with_every_request() {
     let archive = Archive::new();
     let daemon = Daemon::start(&archive, &[]);
     let send = |items: &[(u64, Vec<u8>)], more: &[&str]| {
@@ -50,7 +50,7 @@ fn raw_and_far_are_asked_for_with_every_request() {
 }
 
 #[test]
-fn acknowledgements_come_at_once_while_the_stream_is_still_open() {
+fn acknowledgements_are_flushed_while_the_stream_is_open() {
     let archive = Archive::new();
     let daemon = Daemon::raw(&archive, &[]);
     let mut child = spawn(&["send", &daemon.socket, "bbr", "--batch", "1"], Stdio::piped());
@@ -68,7 +68,7 @@ fn acknowledgements_come_at_once_while_the_stream_is_still_open() {
 }
 
 #[test]
-fn a_send_goes_on_when_nobody_reads_its_acknowledgements() {
+fn a_send_continues_after_its_standard_output_is_closed() {
     let archive = Archive::new();
     let daemon = Daemon::raw(&archive, &[]);
     let mut child = spawn(&["send", &daemon.socket, "bbr", "--batch", "1"], Stdio::piped());
@@ -79,7 +79,7 @@ fn a_send_goes_on_when_nobody_reads_its_acknowledgements() {
 }
 
 #[test]
-fn what_the_daemon_refuses_is_told_with_what_is_durable() {
+fn a_refusal_is_reported_after_the_durable_prefix() {
     let archive = Archive::new().with("bbr", &roots([700]));
     let daemon = Daemon::raw(&archive, &["--backfill=bbr"]);
     let mut items = roots(0..1000);
@@ -94,7 +94,7 @@ fn what_the_daemon_refuses_is_told_with_what_is_durable() {
 }
 
 #[test]
-fn what_came_in_before_a_stream_broke_is_sent() {
+fn complete_items_before_the_break_of_a_stream_are_sent() {
     let archive = Archive::new();
     let daemon = Daemon::raw(&archive, &[]);
     let bytes = stream(ROOTS, &roots(0..10));
@@ -103,7 +103,7 @@ fn what_came_in_before_a_stream_broke_is_sent() {
 }
 
 #[test]
-fn a_daemon_that_is_not_there_is_an_error_at_once_or_after_the_time_given() {
+fn an_unreachable_daemon_is_an_error_at_once_or_after_the_retry_time() {
     let archive = Archive::new();
     let bytes = stream(ROOTS, &roots(0..10));
     let socket = archive.beside("socket");
@@ -115,7 +115,7 @@ fn a_daemon_that_is_not_there_is_an_error_at_once_or_after_the_time_given() {
 }
 
 #[test]
-fn a_send_goes_on_behind_what_is_committed_when_the_daemon_comes_back() {
+fn a_send_resumes_when_the_daemon_is_back() {
     let archive = Archive::new();
     let daemon = Daemon::raw(&archive, &[]);
     let socket = daemon.socket.clone();
@@ -144,7 +144,7 @@ fn a_send_goes_on_behind_what_is_committed_when_the_daemon_comes_back() {
 }
 
 #[test]
-fn many_senders_of_the_same_slots_get_along() {
+fn many_senders_of_the_same_slots_all_succeed() {
     let archive = Archive::new();
     let daemon = Daemon::raw(&archive, &["--backfill"]);
     let bytes = stream([5, 0], &roots((0..2000).map(|n| n * 9)));
@@ -165,7 +165,7 @@ fn many_senders_of_the_same_slots_get_along() {
 }
 
 #[test]
-fn many_senders_that_append_between_each_other_get_along() {
+fn many_senders_of_interleaved_slots_all_succeed() {
     let archive = Archive::new();
     let daemon = Daemon::raw(&archive, &["--backfill"]);
     let slots = |of: u64| (0..1500).map(move |n| n * 4 + of);

@@ -8,7 +8,7 @@ use crate::host::{Daemon, PATIENCE, head, read_reply};
 use crate::support::{Archive, stream};
 
 #[test]
-fn sixty_four_slow_clients_do_not_hold_up_another() {
+fn sixty_four_slow_clients_do_not_delay_another() {
     let archive = Archive::new();
     let daemon = Daemon::raw(&archive, &["--stall-timeout", "300"]);
     let large = stream([4, 0], &[(1, vec![1; 4 << 20])]);
@@ -77,7 +77,7 @@ fn a_client_that_reads_nothing_is_dropped() {
 }
 
 #[test]
-fn a_client_that_trickles_is_heard_to_its_end() {
+fn a_client_that_trickles_is_answered() {
     let archive = Archive::new();
     // The whole takes longer than the timeout, the gaps between bytes a tenth of it.
     let daemon = Daemon::raw(&archive, &["--stall-timeout", "3"]);
@@ -93,7 +93,7 @@ fn a_client_that_trickles_is_heard_to_its_end() {
 }
 
 #[test]
-fn connections_beyond_the_most_wait_for_their_turn() {
+fn connections_beyond_the_maximum_wait() {
     let archive = Archive::new();
     let daemon = Daemon::raw(&archive, &["--max-connections", "2", "--stall-timeout", "1"]);
     let _one = daemon.connect();

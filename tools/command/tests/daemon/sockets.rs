@@ -12,7 +12,7 @@ fn write(archive: &str, socket: &str) -> Run {
 }
 
 #[test]
-fn the_socket_is_its_owners_alone_and_gone_in_the_end() {
+fn the_socket_is_private_and_removed_at_shutdown() {
     let archive = Archive::new();
     let daemon = Daemon::raw(&archive, &[]);
     let mode = fs::metadata(&daemon.socket).unwrap().permissions().mode();
@@ -49,7 +49,7 @@ fn a_live_socket_is_never_taken() {
 }
 
 #[test]
-fn a_socket_that_a_killed_daemon_left_is_replaced() {
+fn a_stale_socket_of_a_killed_daemon_is_replaced() {
     let archive = Archive::new();
     let daemon = Daemon::raw(&archive, &[]);
     let socket = daemon.socket.clone();
@@ -64,7 +64,7 @@ fn a_socket_that_a_killed_daemon_left_is_replaced() {
 }
 
 #[test]
-fn what_is_no_socket_is_left_alone() {
+fn a_file_that_is_not_a_socket_is_left_unchanged() {
     let archive = Archive::new();
     let file = archive.beside("file");
     fs::write(&file, b"").unwrap();
@@ -110,7 +110,7 @@ fn a_wrong_command_line_is_a_usage_error() {
 }
 
 #[test]
-fn the_service_manager_is_told_of_the_start_and_of_the_end() {
+fn the_service_manager_is_notified_of_start_and_shutdown() {
     let archive = Archive::new();
     let path = archive.beside("notify");
     let manager = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
@@ -131,7 +131,7 @@ fn the_service_manager_is_told_of_the_start_and_of_the_end() {
 }
 
 #[test]
-fn a_daemon_that_cannot_start_leaves_the_archive_as_it_was() {
+fn a_daemon_that_cannot_start_leaves_the_archive_unchanged() {
     let archive = Archive::new().with("bbr", &roots([1, 2])).with("bss", &roots([1]));
     let no_socket = archive.beside("no socket");
     fs::write(&no_socket, b"in the way").unwrap();
@@ -145,7 +145,7 @@ fn a_daemon_that_cannot_start_leaves_the_archive_as_it_was() {
         coldstore(&["write", &archive.arg(), "--backfill=bbr,bss", "--socket", socket]).exits(3)
     };
     let before = tree();
-    start(&no_socket).complains_of("no socket");
+    start(&no_socket).complains_of("not a socket");
     start(&archive.beside("no directory/socket")).complains_of("no directory");
     assert_eq!(tree(), before);
     // The columns before it are intact, and unchanged.
