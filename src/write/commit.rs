@@ -101,15 +101,15 @@ pub(super) fn write(
     batch: Vec<FileBatch<'_>>,
     next: Option<FileId>,
 ) -> Result<Written, CommitError> {
-    let OpenColumn { directory, conf, witness, files, fsync_pool, .. } = column;
     let highest = batch.last().and_then(|file| file.slots().next_back());
     let mut staged = Vec::with_capacity(batch.len());
     for file in batch {
-        staged.push(stage(directory, conf, files, file)?);
+        staged.push(stage(column, file)?);
     }
+    let OpenColumn { directory, conf, witness, files, fsync_pool, .. } = column;
     // A file of this batch is named anyway, with its new length.
     let next = next.filter(|next| staged.iter().all(|file| file.file_id != *next));
-    let next = match next.map(|file_id| target(directory, conf, files, file_id)) {
+    let next = match next.map(|file_id| target(files, conf, file_id)) {
         // The next commit reports the corruption.
         Some(Err(Error::Corrupt(_))) | None => None,
         Some(target) => Some(target?),
@@ -216,13 +216,8 @@ fn with_target(conf: &Conf, target: BackfillTarget) -> Conf {
 }
 
 /// A sealed file as the next backfill file, with its current length.
-fn target(
-    directory: &ColumnDir,
-    conf: &Conf,
-    files: &FileStates,
-    file_id: FileId,
-) -> Result<BackfillTarget> {
-    let data_len = files.get_flushed(directory, conf, file_id)?.data_len;
+fn target(files: &FileStates, conf: &Conf, file_id: FileId) -> Result<BackfillTarget> {
+    let data_len = files.get_flushed(conf, file_id)?.data_len;
     Ok(BackfillTarget { file_id, data_len })
 }
 
@@ -251,16 +246,12 @@ fn conf_after(
 }
 
 /// Lays out the records of one file after its committed length. Changes nothing.
-fn stage<'a>(
-    directory: &ColumnDir,
-    conf: &Conf,
-    files: &FileStates,
-    batch: FileBatch<'a>,
-) -> Result<Staged<'a>> {
+fn stage<'a>(column: &OpenColumn, batch: FileBatch<'a>) -> Result<Staged<'a>> {
+    let OpenColumn { directory, conf, files, .. } = column;
     let file_id = batch.file_id;
     let exists = Some(file_id) <= conf.current_file();
     let mut state = if exists {
-        FileState::clone(&*files.get_flushed(directory, conf, file_id)?)
+        FileState::clone(&*files.get_flushed(conf, file_id)?)
     } else {
         files.new_file(conf, file_id)
     };

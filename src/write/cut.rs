@@ -81,7 +81,7 @@ pub fn inspect_cut(directory: impl AsRef<Path>, keep: Keep) -> Result<CutReport>
         let source = io::Error::other(format!("heal it first ({action})"));
         return Err(Error::io(directory.path(), "inspect a cut of", source));
     }
-    Ok(plan(&directory, &conf, &FileStates::default(), keep)?.report)
+    Ok(plan(&directory, &conf, &FileStates::new(directory.clone(), false), keep)?.report)
 }
 
 impl Writer {
@@ -134,7 +134,7 @@ fn plan(directory: &ColumnDir, conf: &Conf, states: &FileStates, keep: Keep) -> 
         _ => FileId(0),
     };
     let highest = match keep {
-        Keep::UpTo(to) if Some(to) < conf.highest => highest_up_to(directory, conf, states, to)?,
+        Keep::UpTo(to) if Some(to) < conf.highest => highest_up_to(&files, states, conf, to)?,
         Keep::Nothing => None,
         Keep::UpTo(_) | Keep::From(_) => conf.highest,
     };
@@ -145,7 +145,7 @@ fn plan(directory: &ColumnDir, conf: &Conf, states: &FileStates, keep: Keep) -> 
     }
     let mut cut = None;
     if is_shorter {
-        let state = new.current_file().map(|file_id| states.get(directory, conf, file_id));
+        let state = new.current_file().map(|file_id| states.get(conf, file_id));
         let state = state.transpose()?;
         new.current_data_len = state.as_ref().map_or(0, |state| state.data_len);
         if let Some(state) = state
@@ -176,14 +176,15 @@ fn plan(directory: &ColumnDir, conf: &Conf, states: &FileStates, keep: Keep) -> 
 
 /// The highest slot with a record at or below `to`.
 fn highest_up_to(
-    directory: &ColumnDir,
-    conf: &Conf,
+    files: &[SlotFile],
     states: &FileStates,
+    conf: &Conf,
     to: Slot,
 ) -> Result<Option<Slot>> {
-    let ids = directory.file_ids()?.into_iter().rev();
-    for file_id in ids.filter(|file_id| *file_id <= to.file_id()) {
-        let state = states.get(directory, conf, file_id)?;
+    let mut ids: Vec<_> = files.iter().map(|file| file.file_id()).collect();
+    ids.dedup();
+    for file_id in ids.into_iter().rev().filter(|file_id| *file_id <= to.file_id()) {
+        let state = states.get(conf, file_id)?;
         let slots = state.table.records().map(|(index, _)| file_id.slot_at(index));
         if let Some(highest) = slots.rev().find(|slot| *slot <= to) {
             return Ok(Some(highest));

@@ -55,10 +55,10 @@ impl OpenColumn {
         keeps_sums: bool,
     ) -> Self {
         Self {
+            files: FileStates::new(directory.clone(), keeps_sums),
             directory,
             conf,
             witness,
-            files: FileStates::new(keeps_sums),
             fsync_pool: FsyncPool::default(),
             asides: Asides::default(),
             healed: HealReport::default(),
@@ -83,7 +83,7 @@ impl OpenColumn {
             let id = slot.file_id();
             let state = match file.take().filter(|(file_id, _)| *file_id == id) {
                 Some((_, state)) => state,
-                None => self.files.get(&self.directory, &self.conf, id)?,
+                None => self.files.get(&self.conf, id)?,
             };
             let entry = state.table.get(slot.index_in_file());
             file = Some((id, state));
@@ -100,7 +100,7 @@ impl OpenColumn {
         if entry == 0 {
             return Ok(false);
         }
-        let state = self.files.get_flushed(&self.directory, &self.conf, slot.file_id())?;
+        let state = self.files.get_flushed(&self.conf, slot.file_id())?;
         let bound = state.data_len;
         let data = self.directory.open_data(slot.file_id(), Access::Read, bound)?;
         let end = data.end_of(self.conf.spec.record_type, slot, entry, bound)?;
