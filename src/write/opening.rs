@@ -259,14 +259,8 @@ fn create(directory: &ColumnDir, witness: &mut Witness, options: &WriterOptions)
     // The witness knows of committed records, but the data files are missing.
     if let Some(conf) = witness.confs().find(|conf| conf.highest.is_some()) {
         let wanted = format!("the conf in column.check ({conf})");
-        let path = directory.file_path(names::CONF);
-        return Err(Error::corrupt(
-            path,
-            None,
-            CorruptItem::Column,
-            wanted,
-            "no conf, and no data file",
-        ));
+        let (path, item) = (directory.file_path(names::CONF), CorruptItem::Column);
+        return Err(Error::corrupt(path, None, item, wanted, "no conf, and no data file"));
     }
     let conf = Conf::empty(spec, options.allow_backfill);
     let actions = heal::discard(directory, &conf)?;
@@ -325,13 +319,8 @@ fn restore_conf(directory: &ColumnDir, witness: &mut Witness) -> Result<()> {
     let Some(conf) = witness.confs().find(fits) else {
         let wanted = "a conf that fits the files";
         let path = directory.file_path(names::CHECK);
-        return Err(Error::corrupt(
-            path,
-            None,
-            CorruptItem::Conf("witness of the conf"),
-            wanted,
-            "none",
-        ));
+        let item = CorruptItem::Conf("witness of the conf");
+        return Err(Error::corrupt(path, None, item, wanted, "none"));
     };
     directory.remove_if_there(&directory.file_path(names::CONF_TMP))?;
     conf_file::replace_alone(directory, witness, Some(&conf), conf)
