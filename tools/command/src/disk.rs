@@ -1,15 +1,15 @@
 //! Files of the command, outside the columns: the output of `get --out`, indices, checkpoints, manual
 //! pages.
-#![expect(clippy::disallowed_methods, reason = "these are no files of a column")]
+#![expect(clippy::disallowed_methods, reason = "these are not files of a column")]
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
-use coldstore_history::atomic_file::{rename, write_flushed};
+use coldstore_history::atomic_file::AtomicFile;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -24,7 +24,7 @@ pub(crate) fn read_checkpoint(path: &Path) -> io::Result<String> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
     if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
     let mut text = String::new();
     let read = file.take(CHECKPOINT_BYTES + 1).read_to_string(&mut text)?;
@@ -53,13 +53,13 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     tmp.push(file_name);
     tmp.push(format!(".{}.tmp", std::process::id()));
     let tmp = target.with_file_name(tmp);
-    let written = write_flushed(&tmp, bytes, NEW_FILE_MODE)
-        .and_then(|()| permissions.map_or(Ok(()), |kept| fs::set_permissions(&tmp, kept)))
-        .and_then(|()| rename(&tmp, &target));
-    if written.is_err() {
-        let _ = fs::remove_file(&tmp);
-    }
-    written.with_context(named)
+    let write = || {
+        let mut file = AtomicFile::create(target, tmp, NEW_FILE_MODE)?;
+        file.write_all(bytes)?;
+        permissions.map_or(Ok(()), |kept| file.file().set_permissions(kept))?;
+        file.publish()
+    };
+    write().with_context(named)
 }
 
 /// Creates an unnamed file in a directory; it is removed when its descriptor is closed, however the

@@ -1,13 +1,12 @@
 //! Output files that appear complete or not at all, and are never overwritten.
-#![expect(clippy::disallowed_methods, reason = "these are no files of a column")]
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, IntoInnerError, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use coldstore_history::atomic_file::AtomicFile;
 use rustix::fs::{Mode, OFlags};
 
 const BUFFER_BYTES: usize = 1 << 20;
@@ -30,13 +29,10 @@ pub(crate) enum OutFile {
     Same(SameFile),
 }
 
-/// Written under a temporary name until it is finished.
 #[derive(Debug)]
 pub(crate) struct NewFile {
-    file: BufWriter<File>,
+    file: BufWriter<AtomicFile>,
     path: PathBuf,
-    tmp: PathBuf,
-    is_finished: bool,
 }
 
 /// An existing file, compared with the bytes "written" to it.
@@ -57,11 +53,7 @@ struct Differs {
 impl fmt::Display for Differs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, at } = self;
-        write!(
-            f,
-            "{}: there is such a file, it differs from byte {at} on and was left as it is",
-            path.display()
-        )
+        write!(f, "{}: the existing file differs from byte {at} on, and was kept", path.display())
     }
 }
 
@@ -77,28 +69,18 @@ impl OutFile {
         }
         let mut tmp = path.as_os_str().to_owned();
         tmp.push(".tmp");
-        let tmp = PathBuf::from(tmp);
-        match fs::remove_file(&tmp) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(error).with_context(named);
-            }
-            _ => {}
-        }
-        let file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&tmp);
-        let file = BufWriter::with_capacity(BUFFER_BYTES, file.with_context(named)?);
-        Ok(Self::New(NewFile { file, path: path.to_owned(), tmp, is_finished: false }))
+        let file = AtomicFile::create(path.to_owned(), tmp.into(), MODE).with_context(named)?;
+        let file = BufWriter::with_capacity(BUFFER_BYTES, file);
+        Ok(Self::New(NewFile { file, path: path.to_owned() }))
     }
 
-    /// Publishes the file under its name, durably:
-    ///
-    /// 1. flush the bytes,
-    /// 2. rename,
-    /// 3. flush the directory.
+    /// Publishes the new file durably, or compares the length with that of the existing one.
     pub(crate) fn finish(self) -> Result<Outcome> {
         match self {
-            Self::New(mut file) => {
-                let named = format!("{}: cannot write", file.path.display());
-                file.finish().context(named)?;
+            Self::New(NewFile { file, path }) => {
+                let file = file.into_inner().map_err(IntoInnerError::into_error);
+                let published = file.and_then(AtomicFile::publish);
+                published.with_context(|| format!("{}: cannot write", path.display()))?;
                 Ok(Outcome::Written)
             }
             Self::Same(file) => {
@@ -107,35 +89,6 @@ impl OutFile {
                 ensure!(byte_len == file.position, Differs { path: file.path, at: file.position });
                 Ok(Outcome::Present)
             }
-        }
-    }
-}
-
-impl NewFile {
-    fn finish(&mut self) -> io::Result<()> {
-        self.file.flush()?;
-        self.file.get_ref().sync_all()?;
-        // Another process writing the same file may have removed this one as a leftover.
-        let (ours, there) = (self.file.get_ref().metadata()?, fs::symlink_metadata(&self.tmp)?);
-        if (ours.dev(), ours.ino()) != (there.dev(), there.ino()) {
-            self.is_finished = true;
-            return Err(io::Error::other("another process writes it at the same time"));
-        }
-        fs::rename(&self.tmp, &self.path)?;
-        self.is_finished = true;
-        let directory = match self.path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        File::open(directory)?.sync_all()
-    }
-}
-
-impl Drop for NewFile {
-    fn drop(&mut self) {
-        if !self.is_finished {
-            // If this fails, the next attempt removes the file.
-            let _ = fs::remove_file(&self.tmp);
         }
     }
 }
@@ -157,7 +110,7 @@ fn open_existing(path: &Path) -> io::Result<Option<File>> {
     if file.metadata()?.is_file() {
         return Ok(Some(file));
     }
-    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
 }
 
 impl Write for SameFile {
@@ -217,6 +170,8 @@ impl Seek for OutFile {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn written(path: &Path, bytes: &[u8]) -> Result<Outcome> {
@@ -239,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_written_once_and_only_the_same_bytes_are_taken_for_it() {
+    fn a_file_is_written_once_and_then_only_compared() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a");
         let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
@@ -262,7 +217,8 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_finished_leaves_nothing_and_leftovers_are_replaced() {
+    #[expect(clippy::disallowed_methods, reason = "this is not a file of a column")]
+    fn an_unfinished_file_is_removed_and_leftovers_are_replaced() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a");
         let mut file = OutFile::begin(&path).unwrap();
@@ -272,7 +228,7 @@ mod tests {
         fs::write(directory.path().join("a.tmp"), "of a crash").unwrap();
         assert_eq!(written(&path, b"whole").unwrap(), Outcome::Written);
         assert_eq!(names(directory.path()), ["a"]);
-        assert!(OutFile::begin(directory.path()).is_err(), "a directory is no such file");
+        assert!(OutFile::begin(directory.path()).is_err(), "a directory is not a file");
         // Two processes at once: the later one gets the name.
         let other = directory.path().join("b");
         let (first, mut second) =
