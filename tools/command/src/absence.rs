@@ -179,7 +179,7 @@ impl fmt::Display for Why {
                  never written"
             ),
             Why::NotKept => f.write_str("none is kept of this slot"),
-            Why::Unknown => f.write_str("bbr does not tell whether the slot was skipped"),
+            Why::Unknown => f.write_str("bbr does not show whether the slot was skipped"),
         }
     }
 }

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_largest_u64_is_no_slot() {
+    fn the_largest_u64_is_not_a_slot() {
         assert_eq!(parse_slot("18446744073709551614"), Ok(Slot::MAX));
         assert!(parse_slot("18446744073709551615").is_err());
         assert!(parse_slot("-1").is_err());

@@ -239,7 +239,7 @@ mod tests {
 
     /// States were mapped to identify the chain: a bad sector ended the process.
     #[test]
-    fn a_bad_sector_under_what_tells_of_the_chain_is_an_error_with_its_path() {
+    fn a_bad_sector_in_a_state_or_root_is_an_error_with_its_path() {
         let scratch = tempfile::tempdir().unwrap();
         let root = scratch.path().join("archive");
         let files =
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_learned_and_kept() {
+    fn a_network_name_is_learned_and_kept() {
         let named = Chain { config_name: Some("minimal".to_owned()), ..unnamed() };
         assert_eq!(unnamed().merged(named.clone()).unwrap(), named);
         assert_eq!(named.clone().merged(unnamed()).unwrap(), named);
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_denies_what_is_said_of_another_network() {
+    fn a_state_contradicts_the_manifest_of_another_network() {
         let gnosis = "0xf5dcb5564e829aab27264b9becd5dfaa017085611224cb3036f573368dbb9d47";
         let gnosis: Root = gnosis.parse().unwrap();
         let denied = |chain: Chain, root| {

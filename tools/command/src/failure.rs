@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cause_is_told_once() {
+    fn a_cause_is_printed_once() {
         let io = io::Error::other("no space");
         let error = coldstore::Error::io("/a/lock", "open", io);
         let error = Err::<(), _>(error).context("slot 5").unwrap_err();

@@ -39,7 +39,8 @@ impl Network {
         let path = Path::new(name_or_file);
         if !check::is_there(path)? {
             let names = KnownNetwork::ALL.map(|known| known.name).join(", ");
-            let message = format!("network '{name_or_file}' is none of {names}, and no file");
+            let message =
+                format!("network '{name_or_file}' is neither a known network ({names}) nor a file");
             return Err(Usage(message).into());
         }
         let text = fs::read_to_string(path).context("cannot read");
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_known_network_is_recognised_by_its_root() {
+    fn every_known_network_is_recognized_by_its_root() {
         for known in KnownNetwork::ALL {
             let network = Network::named(known.name).unwrap();
             let root = network.genesis_validators_root.unwrap();

@@ -32,7 +32,7 @@ pub(crate) fn tell_unknown(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Warns about the gnosis preset, which was written without a file of a Gnosis network at hand.
+/// Warns about the gnosis preset, which was never tested with a file of a Gnosis network.
 pub(crate) fn tell_of_preset(preset: Preset) {
     if preset == Preset::Gnosis {
         output::tell(

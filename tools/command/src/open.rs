@@ -25,7 +25,7 @@ pub(crate) fn archive(root: &Path) -> coldstore::Result<MappedArchive> {
 /// Refuses a directory that is not an archive; returns what the archive lacks.
 pub(crate) fn lacking(root: &Path) -> Result<Vec<Lacking>> {
     if !check::is_archive(root)? {
-        bail!("{} is no archive: {}", root.display(), check::what_it_is(root));
+        bail!("{} is not an archive: {}", root.display(), check::what_it_is(root));
     }
     Ok(check::check(root)?)
 }

@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_stand_to_the_right_and_text_to_the_left() {
+    fn numbers_are_right_aligned_and_text_left_aligned() {
         let mut table = Table::new(&["column", "records"]);
         table.row(vec!["blk".to_owned(), "7".to_owned()]);
         table.row(vec!["bbr".to_owned(), "12345678".to_owned()]);

@@ -94,7 +94,7 @@ pub(super) fn random_values(start: &str, kind: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn a_blinded_block_is_recognised_and_has_the_root_of_the_whole_one() {
+fn a_blinded_block_is_recognized_and_has_the_root_of_the_full_one() {
     let mut seen = 0;
     for (name, block) in random_values("", "-block-") {
         let preset = if name.starts_with("mainnet") { Preset::Mainnet } else { Preset::Minimal };

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn yaml_is_read_as_yaml() {
+    fn config_values_may_use_any_yaml_syntax() {
         let config = |text: &str| Config::parse(text).unwrap();
         for text in [
             "---\nCONFIG_NAME: mekong\nPRESET_BASE: mainnet\n",

@@ -1,4 +1,4 @@
-//! Tests of the gnosis preset. Without values of a Gnosis network at hand, they test that roots differ
+//! Tests of the gnosis preset. Values of a Gnosis network are not available, so they test that roots differ
 //! from mainnet's exactly where the sizes do.
 
 use std::collections::BTreeMap;
@@ -64,7 +64,7 @@ fn withdrawals_root(of: &Type, bytes: &[u8], limit: usize) -> Node {
 }
 
 #[test]
-fn gnosis_blocks_differ_from_those_of_mainnet_by_their_withdrawals_alone() {
+fn gnosis_blocks_differ_from_mainnets_only_in_withdrawals() {
     let (mut same, mut differ, mut refused) = (0, 0, 0);
     for (name, block) in random_values("mainnet-", "-block-") {
         let mainnet = BlockHasher::new(Preset::Mainnet).hash(&block).unwrap();
@@ -114,7 +114,7 @@ fn layout(preset: Preset, fork: Fork) -> &'static StateLayout {
 }
 
 #[test]
-fn gnosis_states_differ_from_those_of_mainnet_by_what_depends_on_the_length_of_an_epoch() {
+fn gnosis_states_differ_from_mainnets_only_in_lists_sized_by_epochs() {
     let mut seen = 0;
     for (name, state) in random_values("mainnet-", "-state-") {
         let mainnet = hash_state(Preset::Mainnet, &mut &state[..]).unwrap();
@@ -154,7 +154,7 @@ fn gnosis_states_differ_from_those_of_mainnet_by_what_depends_on_the_length_of_a
 }
 
 #[test]
-fn gnosis_lists_end_where_the_preset_says() {
+fn gnosis_lists_have_the_limits_of_the_preset() {
     let electra = layout(Preset::Gnosis, Fork::Electra);
     let votes = electra.fields.iter().find(|field| field.name == "eth1_data_votes").unwrap();
     let root_of =
@@ -185,7 +185,7 @@ fn the_preset_of_a_chain_follows_from_its_root_or_from_its_states() {
     assert_eq!(of_chain(None, Some(8192), fulu(mainnet)), [mainnet]);
     assert_eq!(of_chain(None, None, fulu(gnosis)), [gnosis]);
     let deneb = u32::try_from(layout(gnosis, Fork::Deneb).fixed_len).unwrap();
-    assert_eq!(of_chain(None, None, deneb), [mainnet, gnosis], "the config tells, or the root");
+    assert_eq!(of_chain(None, None, deneb), [mainnet, gnosis], "the config or the root decides");
     assert_eq!(of_chain(None, Some(8192), 7), [mainnet, gnosis], "a later fork, say");
     assert_eq!(of_chain(None, Some(64), 7), [minimal]);
     assert_eq!(of_chain(None, Some(32), 7), []);

@@ -23,7 +23,7 @@ impl Malformed {
         Self { place: String::new(), wanted: wanted.into(), found: found.into() }
     }
 
-    /// What was wanted, preceded by the place, and what was found.
+    /// The wanted value, preceded by its place, and the found value.
     #[must_use]
     pub fn wanted_and_found(&self) -> (String, String) {
         (format!("{}{}", self.place, self.wanted), self.found.clone())
@@ -324,7 +324,7 @@ fn check_padding(bits: usize, bytes: &[u8]) -> Result<()> {
     let used = bits % 8;
     match bytes.last() {
         Some(last) if used != 0 && last >> used != 0 => {
-            Err(Malformed::new(format!("{bits} bits and zeros behind them"), "ones"))
+            Err(Malformed::new(format!("{bits} bits followed by zeros"), "ones"))
         }
         _ => Ok(()),
     }

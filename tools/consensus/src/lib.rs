@@ -3,7 +3,7 @@
 //!
 //! [`BlockHasher`] and [`hash_state`] compute the `hash_tree_root` of encoded blocks and states of
 //! every fork from phase0 to fulu, in the mainnet, minimal and gnosis presets. No fork schedule is
-//! needed: forks are told apart by the layout of their containers, and a wrong layout cannot give the
+//! needed: the layout of a container identifies its fork, and a wrong layout cannot give the
 //! right root. [`Accumulators`] are the roots of past eras in a state.
 //!
 //! Nothing is decoded into objects. The types of the consensus specification are constants

@@ -207,7 +207,7 @@ impl FromStr for Preset {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let unknown = || format!("preset '{name}' is none of {}", Self::names());
+        let unknown = || format!("preset '{name}' is unknown; known are {}", Self::names());
         Self::ALL.into_iter().find(|preset| preset.name() == name).ok_or_else(unknown)
     }
 }

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_root_is_read_as_it_is_written() {
+    fn a_root_survives_a_round_trip_through_text() {
         let root = Root(std::array::from_fn(|index| u8::try_from(index * 8).unwrap()));
         let text = root.to_string();
         assert_eq!(&text[..12], "0x0008101820");

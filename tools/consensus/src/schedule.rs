@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_config_without_forks_says_nothing_of_them() {
+    fn a_config_without_forks_allows_any_fork() {
         assert_eq!(schedule([]).unwrap(), Schedule::default());
         let genesis = schedule([("GENESIS_FORK_VERSION", "0x00000001")]).unwrap();
         assert!(genesis.check(&fork(0, 1, 6), 48, 8).is_ok());

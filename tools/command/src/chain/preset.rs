@@ -41,10 +41,10 @@ pub(crate) fn preset_of(chain: &Chain, archive: &MappedArchive) -> Result<Result
         (Some(Err(unknown)), _) => Err(unknown),
         (None, Some(slots)) => possible.first().copied().ok_or_else(|| {
             let known = Preset::names();
-            format!("the preset of eras of {slots} slots is not known here (known are {known})")
+            format!("the preset of eras of {slots} slots is unknown (known are {known})")
         }),
         (None, None) => possible.first().copied().ok_or_else(|| {
-            "the archive does not tell its preset, by archive.toml or by a state in bss".to_owned()
+            "the preset is unknown: neither archive.toml nor a state in bss shows it".to_owned()
         }),
     })
 }

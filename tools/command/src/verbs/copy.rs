@@ -37,7 +37,7 @@ impl Copy {
         let (started, bar) = (Instant::now(), Progress::of_bytes("copy", None));
         let copied = copy(&self.archive, &self.destination, &mut |progress| {
             let total = output::bytes_for_people(progress.bytes_total);
-            bar.set_message(format!("copy {} (of {total} in all)", progress.column));
+            bar.set_message(format!("copy {} ({total} in total)", progress.column));
             bar.set_position(progress.bytes_done);
             match stop.load(Ordering::Relaxed) {
                 true => ControlFlow::Break(()),

@@ -63,8 +63,8 @@ impl Scope {
         let manifest = if removed.is_err() { Manifest::read(&self.archive)? } else { None };
         if manifest.is_some_and(|manifest| !manifest.intents().is_empty()) {
             output::tell(
-                "what was begun is not finished: the next command that writes finishes it, and so does \
-                 `heal`; the file in which a column ends is written anew, and needs room for that",
+                "the removal is not finished: the next command that writes finishes it, or `heal`; it \
+                 rewrites the last file of a column, and needs space for that",
             );
         }
         Ok(removed?)

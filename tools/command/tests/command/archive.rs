@@ -25,7 +25,7 @@ fn lose(archive: &Archive, column: &str) {
 
 /// Guards against "no damage" for a column whose directory is gone or an empty mount point.
 #[test]
-fn a_column_that_is_gone_is_damage_by_slot_range_to_every_verb() {
+fn every_verb_reports_a_missing_column_as_damage_with_its_slots() {
     for (column, last) in [("blk", 575), ("bbr", 575), ("bsr", 575), ("bss", 576)] {
         let archive = imported();
         for mount_point in [false, true] {
@@ -61,7 +61,7 @@ fn a_column_that_is_gone_is_damage_by_slot_range_to_every_verb() {
 
 /// The columns alone show it, since blocks and roots are written together.
 #[test]
-fn a_column_that_is_gone_beside_others_is_damage_without_a_manifest_too() {
+fn a_missing_column_is_damage_even_without_a_manifest() {
     for column in ["blk", "bbr", "bsr"] {
         let archive = imported();
         fs::remove_file(archive.path().join("archive.toml")).unwrap();
@@ -73,7 +73,7 @@ fn a_column_that_is_gone_beside_others_is_damage_without_a_manifest_too() {
 }
 
 #[test]
-fn a_column_behind_what_was_recorded_of_it_is_damage_and_takes_no_other_records() {
+fn a_column_below_its_recorded_highest_slot_is_damage_and_refuses_writes() {
     let archive = imported();
     let old = Archive::new();
     let files = fs::read_dir(minimal()).unwrap().map(|entry| entry.unwrap().path());
@@ -97,7 +97,7 @@ fn a_column_behind_what_was_recorded_of_it_is_damage_and_takes_no_other_records(
 
 /// Guards against a lost column that is begun afresh: what is put there then hides the loss.
 #[test]
-fn nothing_is_begun_afresh_where_records_were() {
+fn a_lost_column_is_not_created_again() {
     let archive = imported();
     lose(&archive, "bss");
     let value = archive.beside("value");
@@ -119,7 +119,7 @@ fn nothing_is_begun_afresh_where_records_were() {
 
 /// `bbr` is committed last, so the leftovers of a killed import are not a loss.
 #[test]
-fn what_an_interrupted_import_leaves_is_unfinished_and_no_damage() {
+fn an_interrupted_import_is_unfinished_and_not_damage() {
     let archive = imported();
     let old = Archive::new();
     let files = fs::read_dir(minimal()).unwrap().map(|entry| entry.unwrap().path());
@@ -144,7 +144,7 @@ fn what_an_interrupted_import_leaves_is_unfinished_and_no_damage() {
 }
 
 #[test]
-fn a_manifest_that_is_missing_is_made_again_by_a_writing_verb_which_says_what_it_assumed() {
+fn a_writing_verb_rebuilds_a_missing_manifest_and_says_so() {
     let archive = imported();
     let path = archive.path().join("archive.toml");
     fs::remove_file(&path).unwrap();
@@ -173,7 +173,7 @@ fn a_manifest_that_is_missing_is_made_again_by_a_writing_verb_which_says_what_it
 }
 
 #[test]
-fn a_manifest_that_is_none_is_an_error_to_every_verb() {
+fn an_invalid_manifest_is_an_error_for_every_verb() {
     let archive = imported();
     for (text, advice) in
         [("", "remove it to rebuild it"), ("[package]\n", "belongs to other software")]
@@ -191,7 +191,7 @@ fn a_manifest_that_is_none_is_an_error_to_every_verb() {
 }
 
 #[test]
-fn a_directory_that_is_no_archive_is_called_that() {
+fn a_directory_that_is_not_an_archive_is_refused() {
     let archive = imported();
     let empty = archive.beside("empty");
     fs::create_dir(&empty).unwrap();
@@ -229,7 +229,7 @@ fn lose_file(archive: &Archive, column: &str, file_id: u64) {
 
 /// Guards against files of roots that are deleted: no slot is without a root, so they were not skipped.
 #[test]
-fn files_of_roots_that_are_gone_are_damage_wherever_they_lay() {
+fn a_missing_file_of_roots_is_damage_at_any_position() {
     for (column, file_id, said) in [
         ("bbr", 0, "bbr, slots 0 to 8191: begins with slot 8192, the archive with slot 0"),
         ("bsr", 0, "bsr, slots 0 to 8191: begins with slot 8192, the archive with slot 0"),
@@ -257,7 +257,7 @@ fn files_of_roots_that_are_gone_are_damage_wherever_they_lay() {
 
 /// The manifest has an intent that this version cannot finish, so nothing is promised.
 #[test]
-fn something_unfinished_that_names_no_known_column_is_told_too() {
+fn an_unfinished_operation_on_an_unknown_column_is_reported() {
     let archive = imported();
     let path = archive.path().join("archive.toml");
     let text = fs::read_to_string(&path).unwrap();

@@ -89,7 +89,7 @@ fn the_summary_is_json_when_asked_for() {
 }
 
 #[test]
-fn an_export_goes_on_where_it_stopped() {
+fn an_interrupted_export_is_resumed() {
     let archive = imported("chain-minimal", &[]);
     export(&archive, &["--era", "0..4"]).exits(0);
     let out = archive.beside("out");
@@ -101,7 +101,7 @@ fn an_export_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn another_file_by_the_name_is_refused_and_left_alone() {
+fn an_existing_file_that_differs_is_refused_and_kept() {
     let archive = imported("chain-minimal", &[]);
     export(&archive, &["--era", "0..4"]).exits(0);
     let third = archive.beside("out/minimal-00003-ed01c88d.era");
@@ -116,7 +116,7 @@ fn another_file_by_the_name_is_refused_and_left_alone() {
 }
 
 #[test]
-fn eras_are_chosen_and_none_is_a_usage_error() {
+fn eras_are_selected_and_an_empty_range_is_a_usage_error() {
     let archive = imported("chain-minimal", &[]);
     export(&archive, &["--era", "5..6"]).exits(0);
     let wanted = ["minimal-00005-7f74b8ae.era", "minimal-00006-40dcf0f3.era"];
@@ -129,7 +129,7 @@ fn eras_are_chosen_and_none_is_a_usage_error() {
 }
 
 #[test]
-fn what_is_missing_is_named_and_eras_before_it_stay() {
+fn a_missing_record_is_named_and_earlier_eras_stay() {
     let archive = imported("chain-minimal", &["--states", "every:3"]);
     let run = export(&archive, &[]).exits(3);
     assert!(run.stderr.contains("era 1 cannot be exported: bss has no state of slot 64"));
@@ -140,7 +140,7 @@ fn what_is_missing_is_named_and_eras_before_it_stay() {
 }
 
 #[test]
-fn a_network_without_a_name_or_with_a_strange_one_is_refused() {
+fn a_missing_or_invalid_network_name_is_refused() {
     let archive = Archive::new();
     let files = archive.beside("files");
     fs::create_dir(&files).unwrap();
@@ -163,7 +163,7 @@ fn a_network_without_a_name_or_with_a_strange_one_is_refused() {
 
 /// The config name comes from the names of the imported files.
 #[test]
-fn an_archive_of_published_files_is_exported_under_their_names() {
+fn exported_files_have_the_names_of_published_ones() {
     for chain in ["chain-minimal", "chain-mainnet-preset"] {
         let archive = Archive::new();
         let files = test_data(chain).join("era");
@@ -175,7 +175,7 @@ fn an_archive_of_published_files_is_exported_under_their_names() {
 }
 
 #[test]
-fn an_archive_without_its_toml_file_tells_its_preset_by_its_states() {
+fn without_archive_toml_the_preset_follows_from_the_states() {
     for (chain, first) in [
         ("chain-minimal", "minimal-00001-c3b5fb85.era"),
         ("chain-mainnet-preset", "mainnet-00001-c048c4dd.era"),
@@ -189,7 +189,7 @@ fn an_archive_without_its_toml_file_tells_its_preset_by_its_states() {
 }
 
 #[test]
-fn slot_streams_are_those_of_scan_and_load_to_the_same_column() {
+fn exported_streams_equal_those_of_scan_and_load_into_an_equal_column() {
     let archive = imported("chain-minimal", &[]);
     let summary = export(&archive, &["--format", "stream", "--json"]).exits(0).json();
     let out = archive.beside("out");
@@ -239,7 +239,7 @@ fn options_of_the_other_format_are_usage_errors() {
 }
 
 #[test]
-fn a_damaged_block_stops_the_export_with_its_place() {
+fn a_damaged_block_stops_the_export_with_file_and_offset() {
     let archive = imported("chain-minimal", &[]);
     let damaged = Archive::new();
     copy_dir(&archive.path(), &damaged.path());

@@ -85,7 +85,7 @@ impl Following {
 }
 
 #[test]
-fn follow_prints_what_is_there_from_a_slot_on_and_stops_at_its_limit() {
+fn follow_prints_committed_slots_from_a_slot_and_stops_at_its_limit() {
     let archive = Archive::new().with("bss", &roots([2, 5, 9000]));
     let run = coldstore(&["follow", &archive.arg(), "bss", "--from", "3", "--limit", "2"]);
     assert_eq!(run.exits(0).text(), "5\n9000\n");
@@ -128,7 +128,7 @@ fn follow_sees_backfilled_slots_unless_told_otherwise() {
 }
 
 #[test]
-fn follow_starts_behind_the_highest_slot() {
+fn follow_starts_after_the_highest_slot() {
     let archive = Archive::new().with("bss", &roots([0, 4]));
     let mut follow = Following::start(&archive, &["--limit", "1"]);
     let mut feed = Feed::start(&archive);
@@ -153,7 +153,7 @@ fn follow_starts_behind_the_highest_slot() {
 
 /// As in the README: the order of the follower and the writers does not matter.
 #[test]
-fn follow_from_a_slot_counts_what_is_there_already() {
+fn follow_from_a_slot_counts_committed_slots() {
     let archive = Archive::new().with("bss", &roots([0, 4, 9000]));
     let mut feed = Feed::start(&archive);
     feed.commit([2, 3]);
@@ -168,7 +168,7 @@ fn follow_from_a_slot_counts_what_is_there_already() {
 }
 
 #[test]
-fn follow_ends_when_nobody_reads_it_even_if_nothing_happens() {
+fn follow_ends_when_its_output_is_closed_even_without_commits() {
     let archive = Archive::new().with("bss", &roots([0, 4]));
     let mut follow = Following::start(&archive, &["--from", "0"]);
     assert_eq!(follow.next(), "0");
@@ -191,7 +191,7 @@ fn follow_of_a_missing_column_is_an_error() {
 
 /// Guards against a follow that goes on in a column that is no longer the archive's, for ever silent.
 #[test]
-fn follow_of_a_column_that_is_replaced_says_so_and_ends() {
+fn follow_of_a_replaced_column_reports_it_and_ends() {
     let archive = Archive::new().with("bss", &roots([2, 5, 9000]));
     let mut following = Following::start(&archive, &["--from", "0"]);
     assert_eq!(following.take(3), ["2", "5", "9000"]);

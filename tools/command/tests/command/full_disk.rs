@@ -24,7 +24,7 @@ fn with_room_for(blocks: u32, args: &[&str], redirected: Option<&OsStr>) -> Run 
 }
 
 #[test]
-fn a_full_disk_is_told_with_the_file_that_it_was_full_for() {
+fn a_full_disk_is_reported_with_the_file_being_written() {
     let chain = test_data("chain-minimal/era");
     let imported = Archive::new();
     let archive = imported.arg();
@@ -85,12 +85,12 @@ fn a_full_disk_is_told_with_the_file_that_it_was_full_for() {
 
 /// Guards against an operator who takes a rewind that failed for one that did nothing.
 #[test]
-fn a_removal_that_fails_halfway_says_what_finishes_it() {
+fn a_failed_removal_says_how_to_finish_it() {
     let archive = Archive::new().with("bbr", &roots(0..500)).with("bsr", &roots(0..500));
     let arg = archive.arg();
     // The manifest fits, a column does not.
     let run = with_room_for(4, &["rewind", &arg, "--to", "400"], None).exits(3);
-    let told = "what was begun is not finished: the next command that writes finishes it";
+    let told = "the removal is not finished: the next command that writes finishes it";
     assert!(run.stderr.contains(told), "{}", run.stderr);
     assert!(run.stderr.lines().last().unwrap().contains(".bbr.new/"), "{}", run.stderr);
     let verified = coldstore(&["verify", &arg]).exits(0);

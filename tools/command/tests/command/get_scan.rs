@@ -15,7 +15,7 @@ fn blocks() -> Archive {
 }
 
 #[test]
-fn get_prints_the_value_and_nothing_else() {
+fn get_prints_only_the_value() {
     let archive = blocks();
     let run = coldstore(&["get", &archive.arg(), "blk", "1"]).exits(0);
     assert_eq!(run.stdout, [7; 1000]);
@@ -44,7 +44,7 @@ fn get_out_writes_a_file_and_prints_nothing() {
 }
 
 #[test]
-fn get_of_a_slot_without_a_record_is_a_no_with_a_sentence() {
+fn get_of_a_slot_without_a_record_exits_1_with_a_reason() {
     let archive = blocks();
     for slot in ["0", "3", "5", "18446744073709551614"] {
         let run = coldstore(&["get", &archive.arg(), "blk", slot]).exits(1);
@@ -65,7 +65,7 @@ fn sha256_lines_are_slot_length_and_hash() {
 }
 
 #[test]
-fn json_lines_carry_slots_and_lengths_as_strings_and_roots_in_hex() {
+fn json_lines_have_slots_and_lengths_as_strings_and_roots_in_hex() {
     let lines = some_roots().scan("bbr", &["--format", "json"]).exits(0).json_lines();
     assert_eq!(lines.len(), 6);
     assert_eq!(lines[0]["slot"], "3");
@@ -88,7 +88,7 @@ fn the_table_has_a_heading_and_the_first_bytes() {
 }
 
 #[test]
-fn the_stream_is_that_of_the_specification() {
+fn the_slot_stream_has_the_specified_bytes() {
     let items = roots([3, 5, 9, 8191, 8192, 20_000]);
     let run = some_roots().scan("bbr", &["--format", "stream"]).exits(0);
     assert_eq!(run.stdout, stream([2, 0], &items));
@@ -147,7 +147,7 @@ fn a_stream_cannot_go_backwards() {
 }
 
 #[test]
-fn a_scan_reports_a_damaged_record_and_goes_on_behind_it() {
+fn a_scan_reports_a_damaged_record_and_continues_after_it() {
     let archive = some_roots();
     let data = OpenOptions::new().write(true).open(archive.path().join("bbr/data_00000")).unwrap();
     // The second record of the file: its type.
@@ -197,7 +197,7 @@ fn no_record(archive: &Archive, column: &str, slot: u64, why: &str) {
 }
 
 #[test]
-fn get_tells_why_there_is_no_record() {
+fn get_says_why_there_is_no_record() {
     let archive = some_eras();
     let beyond = "beyond the end: the archive ends with slot 255";
     let early = "not imported: the archive begins with slot 64";
@@ -218,7 +218,7 @@ fn get_tells_why_there_is_no_record() {
 }
 
 #[test]
-fn get_tells_a_lost_block_from_a_skipped_slot() {
+fn get_distinguishes_a_lost_block_from_a_skipped_slot() {
     let archive = some_eras();
     let roots = archive.scan("bbr", &["--format", "stream"]).exits(0).stdout;
     let blocks = archive.scan("blk", &["--format", "stream", "--to", "200"]).exits(0).stdout;
@@ -239,7 +239,7 @@ fn get_tells_a_lost_block_from_a_skipped_slot() {
 }
 
 #[test]
-fn get_tells_a_lost_root_and_a_column_that_is_behind() {
+fn get_reports_a_lost_root_and_a_column_that_is_behind() {
     let archive = Archive::new()
         .with("bsr", &roots([8, 9]))
         .with("bbr", &roots(8..20))
@@ -251,7 +251,7 @@ fn get_tells_a_lost_root_and_a_column_that_is_behind() {
 }
 
 #[test]
-fn get_tells_a_column_that_was_never_made_from_one_that_is_lost() {
+fn get_distinguishes_a_lost_column_from_one_never_created() {
     let archive = Archive::new();
     let files = test_data("chain-minimal").join("era");
     let files = files.to_str().unwrap();
@@ -262,7 +262,7 @@ fn get_tells_a_column_that_was_never_made_from_one_that_is_lost() {
 }
 
 #[test]
-fn get_names_what_was_pruned_and_what_is_left() {
+fn get_reports_pruned_slots_and_the_nearest_records() {
     let archive = some_eras();
     let manifest = archive.path().join("archive.toml");
     let mut text = fs::read_to_string(&manifest).unwrap();
@@ -290,7 +290,7 @@ fn get_names_what_was_pruned_and_what_is_left() {
 }
 
 #[test]
-fn a_damaged_record_is_no_absence() {
+fn a_damaged_record_is_not_reported_as_missing() {
     let archive = some_roots();
     let data = OpenOptions::new().write(true).open(archive.path().join("bbr/data_00000")).unwrap();
     data.write_all_at(&[9], 8).unwrap();
@@ -301,7 +301,7 @@ fn a_damaged_record_is_no_absence() {
 // --------------------------------------------------------------------------- where it goes
 
 #[test]
-fn get_out_replaces_a_file_at_once_and_keeps_its_mode_and_links() {
+fn get_out_replaces_a_file_atomically_and_keeps_its_mode_and_links() {
     let archive = blocks();
     let (file, link) = (archive.beside("value"), archive.beside("link"));
     fs::write(&file, "old").unwrap();
@@ -328,7 +328,7 @@ fn get_out_replaces_a_file_at_once_and_keeps_its_mode_and_links() {
 }
 
 #[test]
-fn bytes_that_are_no_text_do_not_go_to_a_terminal() {
+fn binary_data_is_not_printed_on_a_terminal() {
     let archive = blocks();
     let path = archive.arg();
     for args in [

@@ -39,7 +39,7 @@ fn import(archive: &Archive) -> Run {
 
 /// Guards against an import that writes over whatever a link in the archive leads to.
 #[test]
-fn archive_toml_is_written_through_no_link() {
+fn archive_toml_is_not_written_through_a_link() {
     let archive = Archive::new();
     let (precious, another) = (archive.beside("precious"), archive.beside("another"));
     fs::write(&precious, PRECIOUS).unwrap();
@@ -63,7 +63,7 @@ fn archive_toml_is_written_through_no_link() {
 }
 
 #[test]
-fn archive_toml_is_nobody_elses_to_write_whatever_the_umask_says() {
+fn archive_toml_is_writable_by_its_owner_only_under_any_umask() {
     let archive = Archive::new();
     let mut run = Command::new("sh");
     run.args(["-c", r#"umask 0; exec "$0" "$@""#]).arg(command(&[]).get_program());
@@ -77,7 +77,7 @@ fn archive_toml_is_nobody_elses_to_write_whatever_the_umask_says() {
 }
 
 #[test]
-fn an_archive_toml_that_is_no_file_or_has_no_end_is_refused() {
+fn an_archive_toml_that_is_not_a_regular_file_is_refused() {
     let archive = Archive::new();
     fs::create_dir(archive.path()).unwrap();
     let path = archive.path().join("archive.toml");
@@ -97,7 +97,7 @@ fn an_archive_toml_that_is_no_file_or_has_no_end_is_refused() {
 }
 
 #[test]
-fn what_is_no_era_file_is_refused_at_once() {
+fn a_file_that_is_not_an_era_is_refused_at_once() {
     let archive = Archive::new();
     let files = archive.beside("files");
     fs::create_dir(&files).unwrap();
@@ -121,7 +121,7 @@ fn what_is_no_era_file_is_refused_at_once() {
 }
 
 #[test]
-fn verbs_that_read_do_not_wait_for_pipes() {
+fn verbs_that_read_do_not_block_on_pipes() {
     let archive = Archive::new().with("bss", &[(1, vec![7; 5000]), (9000, vec![8; 5000])]);
     let verbs: [&[&str]; 6] = [
         &["get", "A", "bss", "1"],
@@ -151,7 +151,7 @@ fn verbs_that_read_do_not_wait_for_pipes() {
 
 /// The operator chose the file, so a link is followed. A failure to write is reported.
 #[test]
-fn what_get_cannot_write_to_is_told() {
+fn get_reports_a_file_that_it_cannot_write() {
     let archive = Archive::new().with("bbr", &roots([1]));
     let out = archive.beside("out");
     fs::create_dir(&out).unwrap();
@@ -161,7 +161,7 @@ fn what_get_cannot_write_to_is_told() {
 
 /// A header may claim 4 GiB: memory is taken only for bytes received.
 #[test]
-fn a_stream_that_promises_much_and_has_little_is_refused_in_little_memory() {
+fn a_stream_with_a_false_length_is_refused_in_little_memory() {
     let archive = Archive::new();
     let stream = archive.beside("stream");
     let mut bytes = b"e2\0\0\0\0\0\0sl\x08\0\0\0\0\0\x01\0\0\0\0\0\0\0".to_vec();

@@ -30,7 +30,7 @@ fn assert_holds(archive: &Archive, chain: &str, columns: &[&str]) {
 }
 
 #[test]
-fn an_imported_chain_is_what_its_files_hold() {
+fn an_imported_chain_equals_its_files() {
     for chain in ["chain-minimal", "chain-mainnet-preset"] {
         let archive = Archive::new();
         let run = import(&archive, chain, &[]).exits(0);
@@ -71,7 +71,7 @@ fn importing_again_changes_nothing() {
 }
 
 #[test]
-fn an_import_in_two_goes_is_the_same_as_in_one() {
+fn a_resumed_import_equals_a_single_one() {
     let archive = Archive::new();
     let directory = archive.beside("some");
     copy_dir(Path::new(&era_directory("chain-minimal")), Path::new(&directory));
@@ -107,7 +107,7 @@ fn states_are_kept_as_chosen() {
 }
 
 #[test]
-fn states_that_are_wanted_later_are_filled_in_with_backfill_and_the_choice_is_kept() {
+fn states_can_be_backfilled_later_and_the_choice_is_recorded() {
     let slots = |archive: &Archive| {
         archive.scan("bss", &["--format", "sha256"]).exits(0).text().lines().count()
     };
@@ -132,7 +132,7 @@ fn states_that_are_wanted_later_are_filled_in_with_backfill_and_the_choice_is_ke
 }
 
 #[test]
-fn a_column_that_is_lost_is_filled_again_and_the_summary_says_so() {
+fn a_lost_column_is_restored_and_reported() {
     for column in ["blk", "bbr", "bsr", "bss"] {
         let archive = Archive::new();
         import(&archive, "chain-minimal", &[]).exits(0);
@@ -146,7 +146,7 @@ fn a_column_that_is_lost_is_filled_again_and_the_summary_says_so() {
 }
 
 #[test]
-fn a_state_that_differs_from_the_archives_is_refused_with_both_roots() {
+fn a_state_other_than_the_archives_is_refused_with_both_roots() {
     let archive = Archive::new();
     import(&archive, "chain-minimal", &[]).exits(0);
     let bss = archive.path().join("bss");
@@ -170,7 +170,7 @@ fn a_state_that_differs_from_the_archives_is_refused_with_both_roots() {
 
 /// Guards against "already there" for an era of which only the last roots were compared.
 #[test]
-fn a_root_within_an_era_that_differs_is_refused_with_both_roots() {
+fn a_wrong_trusted_root_within_an_era_is_refused_with_both_roots() {
     for (column, what) in [("bbr", "block root"), ("bsr", "state root")] {
         let archive = Archive::new();
         import(&archive, "chain-minimal", &[]).exits(0);
@@ -198,7 +198,7 @@ fn backfill_opens_the_columns_of_states_for_it() {
 }
 
 #[test]
-fn what_is_known_of_the_network_is_kept_and_shown() {
+fn the_network_is_recorded_and_shown() {
     let archive = Archive::new();
     import(&archive, "chain-minimal", &[]).exits(0);
     let known = fs::read_to_string(archive.path().join("archive.toml")).unwrap();
@@ -218,7 +218,7 @@ fn what_is_known_of_the_network_is_kept_and_shown() {
 }
 
 #[test]
-fn another_network_than_the_one_named_is_refused_before_anything_is_made() {
+fn a_network_other_than_the_one_named_is_refused_before_anything_is_created() {
     let archive = Archive::new();
     let run = import(&archive, "chain-minimal", &["--network", "mainnet"]).exits(3);
     run.complains_of(MINIMAL_ROOT);
@@ -232,7 +232,7 @@ fn another_network_than_the_one_named_is_refused_before_anything_is_made() {
 }
 
 #[test]
-fn an_archive_takes_no_files_of_another_chain() {
+fn files_of_another_chain_are_refused() {
     let archive = Archive::new();
     import(&archive, "chain-minimal", &["--states", "none"]).exits(0);
     let before = listing(&archive.path());
@@ -242,7 +242,7 @@ fn an_archive_takes_no_files_of_another_chain() {
 }
 
 #[test]
-fn a_damaged_file_is_refused_by_name_and_nothing_of_it_is_kept() {
+fn a_damaged_file_is_refused_by_name_and_nothing_of_it_is_stored() {
     let archive = Archive::new();
     let directory = archive.beside("damaged");
     copy_dir(Path::new(&era_directory("chain-minimal")), Path::new(&directory));
@@ -289,7 +289,7 @@ fn era_files(chain: &str) -> Vec<std::path::PathBuf> {
 }
 
 #[test]
-fn bad_files_are_listed_by_what_they_look_like_and_good_ones_are_imported() {
+fn bad_files_are_listed_and_good_ones_imported() {
     let archive = Archive::new();
     let directory = first_eras(&archive, 4);
     let good = fs::read(&era_files("chain-minimal")[4]).unwrap();
@@ -311,7 +311,7 @@ fn bad_files_are_listed_by_what_they_look_like_and_good_ones_are_imported() {
     assert!(
         run.stderr
             .trim_end()
-            .ends_with("5 files were left out because they are no good .era files: see above")
+            .ends_with("5 files were left out because they are not valid .era files: see above")
     );
     let summary = run.json();
     assert_eq!(summary["imported_eras"], "4");
@@ -326,7 +326,7 @@ fn bad_files_are_listed_by_what_they_look_like_and_good_ones_are_imported() {
 }
 
 #[test]
-fn an_archive_does_not_begin_behind_a_bad_file() {
+fn an_archive_does_not_begin_after_a_bad_file() {
     let archive = Archive::new();
     let directory = first_eras(&archive, 5);
     let second = Path::new(&directory).join("minimal-00002-68884aec.era");
@@ -349,7 +349,7 @@ fn an_archive_does_not_begin_behind_a_bad_file() {
 }
 
 #[test]
-fn nothing_but_bad_files_makes_no_archive() {
+fn bad_files_alone_create_no_archive() {
     let archive = Archive::new();
     let page = archive.beside("minimal-00001-c3b5fb85.era");
     fs::write(&page, "<html>Not found").unwrap();
@@ -375,7 +375,7 @@ fn the_same_file_twice_and_a_copy_are_imported_once() {
 
 /// Guards against a file of a directory that is left out without a word.
 #[test]
-fn a_link_that_leads_nowhere_and_a_pipe_are_listed() {
+fn a_dangling_link_and_a_pipe_are_listed() {
     let archive = Archive::new();
     let directory = first_eras(&archive, 2);
     std::os::unix::fs::symlink("nowhere", format!("{directory}/a.era")).unwrap();
@@ -391,7 +391,7 @@ fn a_link_that_leads_nowhere_and_a_pipe_are_listed() {
 }
 
 #[test]
-fn a_network_is_chosen_among_mixed_files() {
+fn network_selects_its_files_among_others() {
     let archive = Archive::new();
     let directories = ["chain-minimal", "chain-mainnet-preset"].map(era_directory);
     let mixed = ["import", &archive.arg(), &directories[0], &directories[1]];
@@ -450,7 +450,7 @@ pub(crate) fn some_eras(archive: &Archive, name: &str, chain: &str, eras: &[usiz
 }
 
 #[test]
-fn an_import_that_is_refused_has_changed_nothing() {
+fn a_refused_import_changes_nothing() {
     // Eras present, and eras to import.
     type Case = (&'static str, &'static [usize], &'static [usize]);
     let cases: [Case; 5] = [

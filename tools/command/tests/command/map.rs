@@ -61,14 +61,14 @@ fn map(archive: &Archive, more: &[&str]) -> String {
 }
 
 #[test]
-fn the_minimal_chain_looks_as_it_is_known_to() {
+fn the_map_of_the_minimal_chain_is_as_recorded() {
     let archive = minimal();
     assert_snapshot("map_minimal.txt", &map(&archive, &[]));
     assert_snapshot("map_minimal.svg", &map(&archive, &["--svg", "-"]));
 }
 
 #[test]
-fn what_is_gone_or_damaged_is_seen_and_named() {
+fn the_map_shows_missing_and_damaged_slots() {
     let archive = damaged();
     let text = map(&archive, &[]);
     assert_snapshot("map_damaged.txt", &text);
@@ -141,7 +141,7 @@ fn every_slot_is_counted_once_in_json() {
 }
 
 #[test]
-fn one_column_and_a_range_of_slots_are_shown_alone() {
+fn the_map_can_be_limited_to_a_column_and_a_range() {
     let archive = minimal();
     let text = map(&archive, &["blk", "--from", "256", "--to", "287"]);
     assert!(text.contains("00000  256   5 │███·███·█············███████████│"), "{text}");
@@ -165,7 +165,7 @@ fn a_column_that_cannot_be_read_is_an_error_beside_the_others() {
 
 /// The conf's highest slot may be huge; files that do not exist are not examined.
 #[test]
-fn a_column_that_claims_to_go_very_high_is_drawn_at_once() {
+fn a_column_with_a_very_high_slot_is_drawn_at_once() {
     let far = u64::MAX - 1;
     let archive = Archive::new().with("bbr", &roots([0, 1, far])).with("bss", &roots([5, far]));
     let text = map(&archive, &[]);
@@ -176,7 +176,7 @@ fn a_column_that_claims_to_go_very_high_is_drawn_at_once() {
 }
 
 #[test]
-fn a_picture_replaces_a_file_in_one_step() {
+fn an_svg_replaces_a_file_atomically() {
     let archive = minimal();
     let file = archive.beside("map.svg");
     fs::write(&file, "an older and, for all we know, longer picture").unwrap();

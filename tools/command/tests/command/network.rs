@@ -55,7 +55,7 @@ fn a_config_that_fits_is_recorded() {
 }
 
 #[test]
-fn a_config_that_contradicts_the_chain_is_refused_and_nothing_is_made() {
+fn a_config_that_contradicts_the_chain_is_refused_before_anything_is_created() {
     for (right, wrong, told) in [
         ("CONFIG_NAME: 'minimal'", "CONFIG_NAME: 'mekong'", "its name says that it is of minimal"),
         ("PRESET_BASE: 'minimal'", "PRESET_BASE: 'mainnet'", "cannot be of the preset mainnet"),
@@ -79,7 +79,7 @@ fn a_config_that_contradicts_the_chain_is_refused_and_nothing_is_made() {
 
 /// A beacon config has no genesis validators root.
 #[test]
-fn a_config_without_the_root_tells_its_files_among_others() {
+fn a_config_without_the_root_selects_its_files_by_forks() {
     let other = test_data("chain-mainnet-preset/era");
     let mixed = |config: &str| {
         let archive = Archive::new();
@@ -105,15 +105,15 @@ fn a_config_without_the_root_tells_its_files_among_others() {
 }
 
 #[test]
-fn a_preset_that_is_not_known_is_called_that_and_not_damage() {
+fn an_unknown_preset_is_not_reported_as_damage() {
     let archive = Archive::new();
     let config = CONFIG.replace("PRESET_BASE: 'minimal'", "PRESET_BASE: 'giant'");
     let run = import(&archive, &minimal(), &config, &[]).exits(3);
-    assert!(run.stderr.contains("preset 'giant' is none of mainnet, minimal, gnosis"));
+    assert!(run.stderr.contains("preset 'giant' is unknown; known are mainnet, minimal, gnosis"));
     assert!(!run.stderr.contains("corrupt"), "{}", run.stderr);
     import(&archive, &minimal(), &config, &["--trust-files"]).exits(0);
     let run = coldstore(&["verify", &archive.arg(), "--deep"]).exits(1);
-    assert!(run.stderr.contains("not proved: preset 'giant' is none of"), "{}", run.stderr);
+    assert!(run.stderr.contains("not proved: preset 'giant' is unknown"), "{}", run.stderr);
     assert_eq!(run.text(), "", "that is no damage");
 }
 
@@ -127,10 +127,10 @@ fn eras_of_8192_slots_are_of_the_preset_that_the_config_names() {
     let run = import(&archive, &first, &config("gnosis"), &[]).exits(0);
     assert!(run.stderr.contains("never tested with files"), "{}", run.stderr);
     let run = coldstore(&["import", &archive.arg(), &first]).exits(0);
-    assert!(!run.stderr.contains("is taken to be"), "archive.toml tells: {}", run.stderr);
+    assert!(!run.stderr.contains("is assumed to be"), "archive.toml tells: {}", run.stderr);
     let archive = Archive::new();
     let run = coldstore(&["import", &archive.arg(), &first]).exits(0);
-    assert!(run.stderr.contains("its preset is taken to be mainnet: if it is gnosis"));
+    assert!(run.stderr.contains("its preset is assumed to be mainnet: if it is gnosis"));
     // With its blocks the chain is not one of gnosis: their withdrawals would hash otherwise.
     let archive = Archive::new();
     let run = import(&archive, files.to_str().unwrap(), &config("gnosis"), &[]).exits(3);
@@ -167,7 +167,7 @@ fn an_archive_toml_of_another_network_is_a_contradiction() {
 
 /// The archive begins with era 6, whose first slots, 320 to 322, were skipped.
 #[test]
-fn a_skipped_first_slot_is_counted_alike_by_import_verify_map_and_export() {
+fn import_verify_map_and_export_agree_on_a_skipped_first_slot() {
     let archive = Archive::new();
     let files = archive.beside("files");
     copy_dir(Path::new(&minimal()), Path::new(&files));

@@ -49,7 +49,7 @@ fn data(archive: &Archive, column: &str) -> PathBuf {
 }
 
 #[test]
-fn an_import_says_what_its_proof_rests_on() {
+fn an_import_names_the_anchor_of_its_proof() {
     let archive = Archive::new();
     let run = import(&archive, &["--json"]).exits(0);
     let proof = &run.json()["proof"];
@@ -57,10 +57,10 @@ fn an_import_says_what_its_proof_rests_on() {
     assert_eq!((&proof["blocks"], &proof["states"]), (&"516".into(), &"9".into()));
     assert_eq!(proof["lone_states"][0], "576");
     let verdict = "coldstore: proof: 516 blocks and 9 states hash to the roots that the eras around \
-                   them have; that rests on nothing but the files themselves: a trusted state root \
+                   them have; that rests only on the files themselves: a trusted state root \
                    would prove it";
     assert_eq!(run.stderr.lines().next(), Some(verdict));
-    for words in ["rests on nothing but the files", "the state of slot 576", "signatures"] {
+    for words in ["rests only on the files", "the state of slot 576", "signatures"] {
         assert!(run.stderr.contains(words), "{}", run.stderr);
     }
     let archive = Archive::new();
@@ -79,7 +79,7 @@ fn an_import_says_what_its_proof_rests_on() {
 }
 
 #[test]
-fn another_trusted_root_is_refused_before_anything_is_made() {
+fn a_wrong_trusted_root_is_refused_before_anything_is_created() {
     let archive = Archive::new();
     let wrong = format!("64:0x{}", "07".repeat(32));
     let run = import(&archive, &["--trusted-state-root", &wrong]).exits(3);
@@ -92,7 +92,7 @@ fn another_trusted_root_is_refused_before_anything_is_made() {
 }
 
 #[test]
-fn an_era_in_two_files_that_differ_and_one_of_another_name_are_refused_unless_files_are_trusted() {
+fn an_ambiguous_era_and_a_wrong_file_name_are_refused_unless_files_are_trusted() {
     let archive = Archive::new();
     let directory = archive.beside("files");
     copy_dir(Path::new(&minimal()), Path::new(&directory));
@@ -113,7 +113,7 @@ fn an_era_in_two_files_that_differ_and_one_of_another_name_are_refused_unless_fi
 }
 
 #[test]
-fn verify_deep_proves_an_archive_and_says_what_that_rests_on() {
+fn verify_deep_proves_an_archive_and_names_the_anchor() {
     let archive = imported();
     let run = verify(&archive, &["--deep", "--json"]).exits(0);
     let proof = &run.json()["proof"];
@@ -137,7 +137,7 @@ fn verify_deep_proves_an_archive_and_says_what_that_rests_on() {
 }
 
 #[test]
-fn verify_deep_names_what_nothing_but_a_proof_finds() {
+fn verify_deep_finds_damage_that_only_a_proof_can_find() {
     let archive = imported();
     // The last bytes of a column without compression are in the value of its last slot.
     for (column, slot) in [("bbr", "575"), ("bsr", "575")] {
@@ -164,7 +164,7 @@ fn verify_deep_names_what_nothing_but_a_proof_finds() {
 }
 
 #[test]
-fn a_proof_takes_what_was_proved_before_and_never_writes_into_the_archive() {
+fn a_proof_resumes_from_its_checkpoint_outside_the_archive() {
     let archive = imported();
     let file = archive.beside("proof.json");
     let proof = ["--deep", "--json", "--resume", &file];
@@ -185,7 +185,7 @@ fn a_proof_takes_what_was_proved_before_and_never_writes_into_the_archive() {
     let other = [&proof[..], &["--from", "64"]].concat();
     verify(&archive, &other).exits(2).complains_of("it is of another proof");
     fs::write(&file, "{}").unwrap();
-    verify(&archive, &proof).exits(3).complains_of("it is no checkpoint");
+    verify(&archive, &proof).exits(3).complains_of("not a checkpoint");
     let inside = archive.path().join("proof.json");
     let run = verify(&archive, &["--deep", "--resume", inside.to_str().unwrap()]);
     run.exits(2).complains_of("must not be in the archive");
@@ -204,7 +204,7 @@ fn first_half() -> Archive {
 }
 
 #[test]
-fn the_file_of_another_archive_or_of_a_changed_copy_is_not_believed() {
+fn a_checkpoint_of_another_archive_or_a_changed_copy_is_rejected() {
     let archive = imported();
     let file = archive.beside("proof.json");
     let proof = ["--deep", "--json", "--resume", &file];
@@ -236,14 +236,14 @@ fn the_file_of_another_archive_or_of_a_changed_copy_is_not_believed() {
 }
 
 #[test]
-fn a_proof_that_rests_on_nothing_is_none() {
+fn without_an_anchor_nothing_counts_as_proved() {
     // Without a state, only archive.toml identifies the chain.
     let archive = imported();
     fs::remove_dir_all(archive.path().join("bss")).unwrap();
     let toml = archive.path().join("archive.toml");
     fs::write(&toml, "slots_per_era = 64\n").unwrap();
     let run = verify(&archive, &["--deep"]).exits(1);
-    let verdict = "coldstore: not proved: there is no state in bss that the roots could rest on";
+    let verdict = "coldstore: not proved: no state in bss anchors the roots";
     assert_eq!(run.stderr.lines().next(), Some(verdict));
     let loose = "not proved: 516 blocks and 1152 roots of 9 eras, slots 0 to 575";
     assert!(run.stderr.contains(loose), "{}", run.stderr);
@@ -254,21 +254,17 @@ fn a_proof_that_rests_on_nothing_is_none() {
     // The preset is unknown.
     fs::remove_file(&toml).unwrap();
     let run = verify(&archive, &["--deep"]).exits(1);
-    assert!(
-        run.stderr.contains("not proved: the archive does not tell its preset"),
-        "{}",
-        run.stderr
-    );
+    assert!(run.stderr.contains("not proved: the preset is unknown"), "{}", run.stderr);
     fs::write(&toml, "slots_per_era = 32\n").unwrap();
     let run = verify(&archive, &["--deep"]).exits(1);
-    let unknown = "not proved: the preset of eras of 32 slots is not known here";
+    let unknown = "not proved: the preset of eras of 32 slots is unknown";
     assert!(run.stderr.contains(unknown), "{}", run.stderr);
     assert_eq!(verify(&archive, &["blk"]).exits(0).text(), "", "the column itself is whole");
 }
 
 /// Garbage as the newest state, written by another program.
 #[test]
-fn a_newest_state_that_cannot_be_hashed_does_not_switch_the_proof_off() {
+fn a_newest_state_that_cannot_be_hashed_does_not_prevent_the_proof() {
     let archive = imported();
     let path = data(&archive, "bss");
     let bytes = fs::read(&path).unwrap();
@@ -302,7 +298,7 @@ fn a_newest_state_that_cannot_be_hashed_does_not_switch_the_proof_off() {
 }
 
 #[test]
-fn a_range_of_slots_is_proved_by_whole_eras() {
+fn a_range_of_slots_is_proved_in_whole_eras() {
     let archive = imported();
     let range = ["blk", "--deep", "--json", "--from", "100", "--to", "200"];
     let proof = verify(&archive, &range).exits(0).json()["proof"].clone();
@@ -335,7 +331,7 @@ fn forged_fourth_era(directory: &str) {
 /// Guards against a forged newest state for which the next, genuine file is blamed, with no way to
 /// go on.
 #[test]
-fn an_unproved_state_that_the_next_era_contradicts_is_named_with_the_way_out() {
+fn a_contradicted_unproved_state_is_reported_with_the_remedy() {
     let archive = Archive::new();
     let arg = archive.arg();
     let held = some_eras(&archive, "held", "chain-minimal", &[0, 1, 2, 3]);
@@ -401,7 +397,7 @@ fn assert_state_is_named_by_the_fifth_era(archive: &Archive) {
 
 /// An import records its knowledge of the newest state at its end; a killed import does not get there.
 #[test]
-fn an_unproved_state_that_a_killed_import_left_is_named_by_the_next_era() {
+fn a_contradicted_state_of_a_killed_import_is_reported() {
     let archive = Archive::new();
     let (arg, before) = (archive.arg(), PathBuf::from(archive.beside("before")));
     let held = some_eras(&archive, "held", "chain-minimal", &[0, 1, 2, 3]);
@@ -434,7 +430,7 @@ fn an_unproved_state_that_a_killed_import_left_is_named_by_the_next_era() {
 }
 
 #[test]
-fn an_unproved_state_that_was_put_is_named_by_the_next_era() {
+fn a_contradicted_state_that_was_put_is_reported() {
     let archive = Archive::new();
     let (arg, state) = (archive.arg(), archive.beside("state"));
     let held = some_eras(&archive, "held", "chain-minimal", &[0, 1, 2, 3, 4]);
@@ -459,7 +455,7 @@ fn an_unproved_state_that_was_put_is_named_by_the_next_era() {
 /// The proof maps the columns and hashes the newest state first: a bad sector there would end the
 /// process. Everything is therefore read with `pread` before, and every readable value is decoded.
 #[test]
-fn what_cannot_be_read_is_listed_before_a_state_is_mapped_for_the_proof() {
+fn unreadable_places_are_listed_before_a_state_is_mapped() {
     let archive = imported();
     let (state, blocks) = (data(&archive, "bss"), data(&archive, "blk"));
     fs::set_permissions(archive.path().parent().unwrap(), fs::Permissions::from_mode(0o755))
@@ -494,7 +490,7 @@ fn what_cannot_be_read_is_listed_before_a_state_is_mapped_for_the_proof() {
 
 /// The proof of one column maps the others, too.
 #[test]
-fn what_cannot_be_read_of_another_column_is_listed_and_the_proof_is_skipped() {
+fn unreadable_places_of_other_columns_are_listed_and_the_proof_is_skipped() {
     let archive = imported();
     let roots = data(&archive, "bsr");
     fs::set_permissions(archive.path().parent().unwrap(), fs::Permissions::from_mode(0o755))

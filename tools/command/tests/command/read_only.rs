@@ -28,7 +28,7 @@ fn reading_verbs(archive: &str) -> Vec<Vec<&str>> {
 }
 
 #[test]
-fn reading_changes_nothing_at_all() {
+fn verbs_that_read_change_nothing() {
     let archive = archive();
     let before = listing(&archive.path());
     for args in reading_verbs(&archive.arg()) {
@@ -42,7 +42,7 @@ fn reading_changes_nothing_at_all() {
 }
 
 #[test]
-fn an_archive_that_is_not_there_is_an_error_and_stays_away() {
+fn a_missing_archive_is_an_error_and_is_not_created() {
     let archive = Archive::new();
     for args in reading_verbs(&archive.arg()) {
         coldstore(&args).exits(3);
@@ -53,7 +53,7 @@ fn an_archive_that_is_not_there_is_an_error_and_stays_away() {
 }
 
 #[test]
-fn reading_works_on_a_read_only_mount() {
+fn verbs_that_read_work_on_a_read_only_mount() {
     let archive = archive();
     let script = r#"mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@""#;
     let on_read_only_mount = |args: &[&str]| -> Run {

@@ -53,7 +53,7 @@ fn rewind_removes_what_was_written_above_a_slot() {
 
 /// Guards against a prune that is taken for skipped slots or for damage afterwards.
 #[test]
-fn prune_removes_whole_files_and_the_archive_says_so() {
+fn prune_removes_whole_files_and_records_it() {
     let archive = two_columns();
     let arg = archive.arg();
     let dry = coldstore(&["prune", &arg, "--before", "9000", "--dry-run"]).exits(0);
@@ -101,7 +101,7 @@ fn heal_replaces_a_column_by_a_copy_that_agrees_with_the_others() {
 }
 
 #[test]
-fn what_cannot_be_removed_is_said() {
+fn removals_that_cannot_be_done_are_refused() {
     let archive = two_columns();
     let arg = archive.arg();
     coldstore(&["rewind", &arg, "blk", "--to", "5"]).exits(3).complains_of("no column blk");
@@ -160,7 +160,7 @@ fn counts(archive: &Archive, column: &str) -> [String; 4] {
 
 /// Guards against slots that were pruned and are taken for skipped, lost or never imported ones.
 #[test]
-fn what_was_pruned_is_called_that_by_map_stat_and_export() {
+fn map_stat_and_export_report_pruned_slots() {
     let archive = three_eras();
     let (arg, out) = (archive.arg(), archive.beside("out"));
     assert_eq!(counts(&archive, "blk")[0], "0");
@@ -210,7 +210,7 @@ fn what_was_pruned_is_called_that_by_map_stat_and_export() {
 
 /// Guards against a refill of some eras after which the others count as lost.
 #[test]
-fn a_refill_takes_back_what_was_pruned_only_as_far_as_it_is_there_again() {
+fn a_refill_lowers_the_pruned_mark_only_as_far_as_records_are_back() {
     let archive = three_eras();
     let arg = archive.arg();
     let held = |column| archive.scan(column, &["--format", "sha256"]).exits(0).stdout;
@@ -242,7 +242,7 @@ fn a_refill_takes_back_what_was_pruned_only_as_far_as_it_is_there_again() {
 
 /// Guards against a replacement that was compared with nothing because nothing could be looked at.
 #[test]
-fn a_copy_is_not_taken_while_what_it_is_compared_with_cannot_be_looked_at() {
+fn a_copy_is_refused_while_another_column_is_unreadable() {
     let archive = Archive::new();
     let (files, copy) = (test_data("chain-minimal/era"), archive.beside("copy"));
     coldstore(&["import", &archive.arg(), files.to_str().unwrap()]).exits(0);
@@ -278,7 +278,7 @@ fn a_copy_is_not_taken_while_what_it_is_compared_with_cannot_be_looked_at() {
 
 /// Guards against a copy that takes a column's place though a byte of it is not that of the chain.
 #[test]
-fn a_copy_is_hashed_and_refused_by_the_slot_that_differs() {
+fn a_wrong_copy_is_refused_with_the_first_wrong_slot() {
     let archive = Archive::new();
     let (arg, value) = (archive.arg(), archive.beside("value"));
     let files = test_data("chain-minimal/era");
@@ -333,7 +333,7 @@ fn a_copy_is_hashed_and_refused_by_the_slot_that_differs() {
 /// Guards against eras that were pruned and are called "there already", or not mentioned at all; and
 /// against a rewind that makes a part of what was pruned come back unasked.
 #[test]
-fn import_and_export_call_pruned_eras_that() {
+fn import_and_export_report_pruned_eras() {
     let archive = three_eras();
     let (arg, out) = (archive.arg(), archive.beside("out"));
     let files = test_data("chain-mainnet-preset/era");

@@ -30,7 +30,7 @@ fn slot_of(archive: &Archive, root: &str) -> String {
 
 /// Guards against an index that the archive's own service cannot read.
 #[test]
-fn an_index_belongs_to_whom_the_archive_belongs_to() {
+fn an_index_has_the_owner_of_the_archive() {
     const NOBODY: u32 = 65_534;
     let archive = imported();
     fs::set_permissions(archive.path(), fs::Permissions::from_mode(0o750)).unwrap();
@@ -72,7 +72,7 @@ fn check(archive: &Archive) {
 }
 
 #[test]
-fn a_root_leads_to_its_slot_with_and_without_an_index() {
+fn the_slot_of_a_root_is_found_with_and_without_an_index() {
     let archive = imported();
     let before = listing(&archive.path());
     check(&archive);
@@ -104,7 +104,7 @@ fn a_root_leads_to_its_slot_with_and_without_an_index() {
 }
 
 #[test]
-fn an_index_from_before_an_import_is_gone_on_from() {
+fn an_outdated_index_is_extended() {
     let archive = Archive::new();
     let era = |number: usize| {
         let mut eras: Vec<_> = fs::read_dir(test_data("chain-minimal/era"))
@@ -125,7 +125,7 @@ fn an_index_from_before_an_import_is_gone_on_from() {
 }
 
 #[test]
-fn a_root_and_its_kind_as_json_and_what_is_no_root() {
+fn slot_of_prints_json_and_refuses_text_that_is_not_a_root() {
     let archive = imported();
     let (slot, root) = table("STATES.tsv").swap_remove(100);
     let found = coldstore(&["slot-of", &archive.arg(), &root[2..], "--json"]).exits(0).json();

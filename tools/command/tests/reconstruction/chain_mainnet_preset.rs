@@ -20,7 +20,7 @@ fn items(slots: impl Iterator<Item = u64>) -> Vec<(u64, Vec<u8>)> {
 }
 
 #[test]
-fn a_difference_for_every_slot_of_three_sealed_files_is_filled_in_by_four_senders() {
+fn four_senders_backfill_a_diff_for_every_slot_of_three_sealed_files() {
     let archive = Archive::new();
     import(&archive, CHAIN);
     let all = items(0..=ERAS * SLOTS_PER_ERA);

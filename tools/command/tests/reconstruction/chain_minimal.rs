@@ -35,7 +35,7 @@ fn states() -> (BTreeMap<u64, Vec<u8>>, Truth) {
 }
 
 #[test]
-fn every_state_of_a_real_chain_is_filled_in_by_four_senders() {
+fn four_senders_backfill_every_state_of_a_chain() {
     let archive = Archive::new();
     import(&archive, CHAIN);
     let (states, truth) = states();

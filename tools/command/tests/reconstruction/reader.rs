@@ -31,7 +31,7 @@ impl Readers {
         let spawn = |mode: &str| {
             let told = [mode, column.to_str().unwrap(), path.as_str(), stop.as_str()].join("\n");
             let mut reader = Command::new(env::current_exe().unwrap());
-            reader.args(["--exact", "reader::a_reader_sees_nothing_but_the_truth", "--nocapture"]);
+            reader.args(["--exact", "reader::a_reader_sees_only_true_states", "--nocapture"]);
             reader.env(VARIABLE, told).stdin(Stdio::null()).stdout(Stdio::piped());
             reader.stderr(Stdio::piped()).spawn().unwrap()
         };
@@ -69,7 +69,7 @@ impl Drop for Readers {
 
 /// Does nothing unless started as a reader.
 #[test]
-fn a_reader_sees_nothing_but_the_truth() {
+fn a_reader_sees_only_true_states() {
     let Ok(told) = env::var(VARIABLE) else { return };
     let [mode, column, truth, stop] = told.split('\n').collect::<Vec<_>>()[..] else {
         panic!("{told:?}");

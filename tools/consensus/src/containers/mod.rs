@@ -36,7 +36,7 @@ pub(crate) struct BlockLayout {
 pub(crate) struct StateLayout {
     pub(crate) fields: &'static [Field],
     pub(crate) fork: Fork,
-    /// Length of the fixed part in bytes, by which forks are told apart.
+    /// Length of the fixed part in bytes, which identifies the fork.
     pub(crate) fixed_len: usize,
 }
 

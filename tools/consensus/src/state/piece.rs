@@ -49,7 +49,7 @@ impl PiecedList {
     }
 }
 
-/// What is hashed at a time.
+/// One unit of work.
 pub(super) struct Piece<'a> {
     /// The field's place among the fields.
     pub(super) field: usize,
@@ -71,7 +71,7 @@ pub(super) struct Done {
     pub(super) root: Result<Node, Malformed>,
 }
 
-/// Hashes pieces until there are no more, and gives their memory back to be filled again.
+/// Hashes pieces until there are no more, and returns their memory for reuse.
 pub(super) fn work(pieces: &Receiver<Piece<'_>>, emptied: &Sender<Vec<u8>>) -> Vec<Done> {
     let mut hasher = Hasher::default();
     let mut done = Vec::new();
@@ -82,7 +82,7 @@ pub(super) fn work(pieces: &Receiver<Piece<'_>>, emptied: &Sender<Vec<u8>>) -> V
         };
         done.push(Done { field, index, root });
         if let Cow::Owned(bytes) = bytes {
-            // When nobody fills it again, it is freed.
+            // If the channel is full, the memory is freed.
             let _ = emptied.try_send(bytes);
         }
     }

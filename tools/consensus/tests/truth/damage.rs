@@ -54,7 +54,7 @@ fn mangled(bytes: &[u8], numbers: &mut Numbers) -> Vec<u8> {
 }
 
 #[test]
-fn a_block_with_one_other_bit_has_another_root_or_none_but_for_its_signature() {
+fn a_flipped_bit_outside_the_signature_changes_the_root_of_a_block() {
     let blocks = blocks("chain-minimal");
     let mut hasher = BlockHasher::new(Preset::Minimal);
     for (fork, slot) in longest_of_each_fork("BLOCKS.tsv") {
@@ -73,7 +73,7 @@ fn a_block_with_one_other_bit_has_another_root_or_none_but_for_its_signature() {
 }
 
 #[test]
-fn a_state_with_one_other_byte_has_another_root_or_none() {
+fn a_changed_byte_changes_the_root_of_a_state() {
     let states = all_states();
     for (fork, slot) in longest_of_each_fork("STATES.tsv") {
         let mut state = states[&slot].clone();
@@ -89,7 +89,7 @@ fn a_state_with_one_other_byte_has_another_root_or_none() {
 }
 
 #[test]
-fn mangled_blocks_and_states_have_other_roots_or_none() {
+fn mangled_blocks_and_states_never_have_the_original_root() {
     let (blocks, states) = (blocks("chain-minimal"), all_states());
     let mut hasher = BlockHasher::new(Preset::Minimal);
     let mut numbers = Numbers(0x5eed);

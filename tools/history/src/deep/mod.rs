@@ -19,7 +19,7 @@ use coldstore::verify::{Finding, Severity};
 use coldstore::{Column, CorruptItem, Corruption, Error, MappedArchive, Result, Slot, View};
 use coldstore_consensus::{Preset, Root};
 
-pub use self::report::{DeepReport, Loose, NotProved, PassedOver, Taken};
+pub use self::report::{DeepReport, Loose, NotProved, PassedOver, Resumed};
 pub use self::seal::ProvedEra;
 
 use self::anchor::Known;

@@ -6,7 +6,7 @@ use coldstore::Slot;
 
 use crate::import::Anchor;
 
-/// Counts of what was proved and what was not.
+/// Counts of proved and unproved records.
 ///
 /// An era is *tied* if the roots of its slots hash to the root in a state, either a trusted one or the
 /// archive's own. Blocks and states are proved only in tied eras.
@@ -48,7 +48,7 @@ pub struct DeepReport {
     /// Counts of eras that are not tied.
     pub loose: Loose,
     /// Counts taken from an earlier proof, included above.
-    pub taken: Taken,
+    pub taken: Resumed,
     /// Bytes of values that were hashed.
     pub bytes: u64,
     /// Number of damages found.
@@ -108,7 +108,7 @@ pub struct Loose {
 
 /// Counts taken from an earlier proof.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Taken {
+pub struct Resumed {
     /// Eras, whose roots were hashed again.
     pub eras: u64,
     /// Blocks.
@@ -134,9 +134,7 @@ pub enum NotProved {
 impl fmt::Display for NotProved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NotProved::NoState => {
-                f.write_str("there is no state in bss that the roots could rest on")
-            }
+            NotProved::NoState => f.write_str("no state in bss anchors the roots"),
             NotProved::NoKnownState(states) => {
                 write!(f, "no state in bss can be hashed: {states}")
             }

@@ -168,8 +168,8 @@ impl DeepVerifier<'_> {
             let Some((first, last, count)) = columns.missing(view, roots) else { continue };
             let wanted = format!("a root of every slot of era {}", columns.era);
             let found = format!(
-                "{count} slots from {first} to {last} without: never written, or lost; which of \
-                 both cannot be told"
+                "{count} slots from {first} to {last} without: never written, or lost; the roots \
+                 do not show which"
             );
             let mut note = damage(self.data_file(column, first), first, "roots", wanted, found);
             note.severity = Severity::Note;

@@ -10,7 +10,7 @@ use coldstore_consensus::Root;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::report::Taken;
+use super::report::Resumed;
 use super::roots::EraColumns;
 use super::{DeepVerifier, Findings};
 
@@ -71,7 +71,7 @@ impl DeepVerifier<'_> {
         report.skipped_slots += skipped_slots;
         report.states += states;
         report.bytes += bytes;
-        let Taken { eras, blocks: taken_blocks, states: taken_states } = &mut report.taken;
+        let Resumed { eras, blocks: taken_blocks, states: taken_states } = &mut report.taken;
         *eras += 1;
         *taken_blocks += blocks;
         *taken_states += states;

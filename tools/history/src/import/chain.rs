@@ -50,7 +50,7 @@ impl Previous {
                 if let Some(archive) = &self.unproved_in {
                     return Err(self.contradicted(archive, era, what, found, wanted));
                 }
-                let wanted = format!("the {what} {}, which the state of {whose} comes to", wanted);
+                let wanted = format!("the {what} {}, which the state of {whose} hashes to", wanted);
                 return Err(era.refuse(self.slot, &wanted, found.to_string()));
             }
         }

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_like_those_of_published_files_say_something() {
+    fn only_names_of_published_files_are_checked() {
         let named = Named { era: "00003", short_root: "ed01c88d" };
         assert_eq!(parse("minimal-00003-ed01c88d.era"), Some(named));
         assert_eq!(parse("my-net-work-00003-ed01c88d.era"), Some(named));

@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trusted_root_is_read_as_it_is_written() {
+    fn a_trusted_root_survives_a_round_trip_through_text() {
         let text = format!("64:0x{}", "0a".repeat(32));
         let trusted: TrustedRoot = text.parse().unwrap();
         assert_eq!(trusted, TrustedRoot { slot: Slot(64), root: Root([10; 32]) });

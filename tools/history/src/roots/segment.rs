@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn every_root_is_found_however_they_are_spread() {
+    fn every_root_is_found_in_any_distribution() {
         let directory = tempfile::tempdir().unwrap();
         type Spread = fn(u64) -> u64;
         let spreads: [(&str, Spread); 4] = [
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_segment_is_as_good_as_none() {
+    fn a_damaged_segment_is_ignored() {
         let directory = tempfile::tempdir().unwrap();
         segment(directory.path(), &[(1, 1), (2, 2)]);
         let path = directory.path().join("x.roots");

@@ -43,7 +43,7 @@ fn rests_on_512(proved: &Proved) {
 }
 
 #[test]
-fn a_newest_state_of_an_unknown_fork_is_passed_over() {
+fn an_older_state_anchors_the_proof_when_the_newest_is_of_an_unknown_fork() {
     let held = minimal();
     held.remake(Column::StateSnapshots, |slot, state| {
         Some(if slot == 576 { of_later_fork(&state) } else { state })
@@ -57,7 +57,7 @@ fn a_newest_state_of_an_unknown_fork_is_passed_over() {
 }
 
 #[test]
-fn a_newest_state_that_is_damaged_is_passed_over_and_named() {
+fn an_older_state_anchors_the_proof_when_the_newest_is_damaged() {
     let held = minimal();
     for garbage in [vec![0xee; 20_000], vec![1; 3], vec![0; 300_000]] {
         held.remake(Column::StateSnapshots, |slot, state| {
@@ -89,7 +89,7 @@ fn a_newest_state_that_is_damaged_is_passed_over_and_named() {
 }
 
 #[test]
-fn history_after_the_last_state_agrees_with_itself_and_is_not_proved() {
+fn history_after_the_last_state_is_consistent_but_not_proved() {
     let held = minimal();
     held.remake(Column::StateSnapshots, |slot, state| (slot <= 256).then_some(state));
     let report = held.proved().report;
@@ -100,7 +100,7 @@ fn history_after_the_last_state_agrees_with_itself_and_is_not_proved() {
 }
 
 #[test]
-fn without_a_state_nothing_is_proved_and_the_reason_is_told() {
+fn without_a_state_nothing_is_proved() {
     let held = minimal();
     let is_fulu = |slot| slot >= 448;
     held.remake(Column::StateSnapshots, |slot, state| is_fulu(slot).then(|| of_later_fork(&state)));
@@ -116,7 +116,7 @@ fn without_a_state_nothing_is_proved_and_the_reason_is_told() {
 }
 
 #[test]
-fn a_root_of_another_length_is_damage() {
+fn a_root_of_wrong_length_is_damage() {
     for column in [Column::BlockRoots, Column::StateRoots] {
         let held = minimal();
         held.remake(column, |slot, mut root| {
@@ -133,7 +133,7 @@ fn a_root_of_another_length_is_damage() {
 
 /// Era 6 begins with the skipped slots 320 to 322, and its archive with them.
 #[test]
-fn a_skipped_first_slot_is_counted_as_an_import_counts_it() {
+fn a_skipped_first_slot_counts_as_in_an_import() {
     let held = Held::of(&era_files(MINIMAL)[6..], Preset::Minimal);
     let report = held.proved().report;
     // 62 + 60 + 62 + 56 blocks of 256 slots.

@@ -23,7 +23,7 @@ fn trusted(slot: u64) -> TrustedRoot {
 }
 
 #[test]
-fn whole_archives_prove_themselves() {
+fn an_undamaged_archive_is_proved_by_its_own_state() {
     let proved = minimal().proved();
     assert!(proved.damages.is_empty() && proved.notes.is_empty(), "{proved:?}");
     let report = proved.report;
@@ -39,7 +39,7 @@ fn whole_archives_prove_themselves() {
 }
 
 #[test]
-fn a_trusted_root_is_what_a_proof_rests_on() {
+fn a_trusted_root_anchors_the_proof() {
     let report = minimal().proved_with(None, &[trusted(576)]).report;
     assert_eq!((report.trusted_eras, report.states, report.unproved_states), (9, 10, 0));
     let report = minimal().proved_with(None, &[trusted(128)]).report;
@@ -47,7 +47,7 @@ fn a_trusted_root_is_what_a_proof_rests_on() {
 }
 
 #[test]
-fn every_block_root_that_differs_is_found() {
+fn every_changed_block_root_is_found() {
     let held = minimal();
     let path = held.file(Column::BlockRoots, DATA);
     for slot in (0..576).step_by(5) {
@@ -64,7 +64,7 @@ fn every_block_root_that_differs_is_found() {
 }
 
 #[test]
-fn every_state_root_that_differs_is_found() {
+fn every_changed_state_root_is_found() {
     let held = minimal();
     let path = held.file(Column::StateRoots, DATA);
     for slot in (0..576).step_by(5) {
@@ -119,7 +119,7 @@ fn two_swapped_offset_entries_of_roots_are_found_at_both_slots() {
 }
 
 #[test]
-fn a_snapshot_that_differs_is_found_by_its_slot() {
+fn a_changed_snapshot_is_reported_with_its_slot() {
     let held = minimal();
     let path = held.file(Column::StateSnapshots, DATA);
     for slot in (0..576).step_by(64) {
@@ -137,7 +137,7 @@ fn a_snapshot_that_differs_is_found_by_its_slot() {
 }
 
 #[test]
-fn a_block_that_differs_is_found_by_its_slot() {
+fn a_changed_block_is_reported_with_its_slot() {
     let held = minimal();
     let path = held.file(Column::Blocks, DATA);
     for slot in [0, 1, 100, 200, 300, 400, 500, 575] {
@@ -153,7 +153,7 @@ fn a_block_that_differs_is_found_by_its_slot() {
 
 /// A block with valid frames and checksums, and one changed byte in its body.
 #[test]
-fn a_block_that_decodes_and_is_another_one_is_found_by_its_root() {
+fn a_valid_but_wrong_block_is_found_by_its_root() {
     let held = minimal();
     held.remake(Column::Blocks, |slot, mut block| {
         if slot == 300 {
@@ -171,7 +171,7 @@ fn a_block_that_decodes_and_is_another_one_is_found_by_its_root() {
 }
 
 #[test]
-fn a_missing_file_is_told_from_blocks_that_were_never_imported() {
+fn a_missing_file_differs_from_blocks_never_imported() {
     let held = Held::imported("chain-mainnet-preset", Preset::Mainnet);
     for name in ["data_00001", "data_00001.off"] {
         fs::remove_file(held.file(Column::Blocks, name)).unwrap();
@@ -210,7 +210,7 @@ fn a_missing_file_is_told_from_blocks_that_were_never_imported() {
 }
 
 #[test]
-fn roots_that_are_missing_are_told_and_not_guessed_at() {
+fn missing_roots_are_reported_without_a_reason() {
     let held = minimal();
     fs::remove_dir_all(held.path().join("bbr")).unwrap();
     let proved = held.proved();

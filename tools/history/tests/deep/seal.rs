@@ -4,7 +4,7 @@ use std::fs;
 
 use coldstore::{Column, Slot};
 use coldstore_consensus::Preset;
-use coldstore_history::deep::{ProvedEra, Taken};
+use coldstore_history::deep::{ProvedEra, Resumed};
 
 use crate::archive::Held;
 use crate::chain::era_files;
@@ -14,14 +14,14 @@ fn minimal() -> Held {
 }
 
 #[test]
-fn a_later_proof_takes_what_has_not_changed_and_counts_the_same() {
+fn a_resumed_proof_skips_unchanged_eras_and_counts_the_same() {
     let held = minimal();
     let first = held.proved();
     let again = held.proved_after(&first.kept, None, &[]);
-    assert_eq!(first.report.taken, Taken::default());
-    assert_eq!(again.report.taken, Taken { eras: 9, blocks: 516, states: 9 });
+    assert_eq!(first.report.taken, Resumed::default());
+    assert_eq!(again.report.taken, Resumed { eras: 9, blocks: 516, states: 9 });
     let counts = |of: &crate::archive::Proved| coldstore_history::deep::DeepReport {
-        taken: Taken::default(),
+        taken: Resumed::default(),
         ..of.report
     };
     assert_eq!(counts(&first), counts(&again));
@@ -34,7 +34,7 @@ fn a_later_proof_takes_what_has_not_changed_and_counts_the_same() {
 }
 
 #[test]
-fn what_differs_from_the_earlier_proof_is_proved_anew() {
+fn changed_eras_are_proved_again() {
     let held = minimal();
     let kept = held.proved().kept;
     // Another block in era 5, with valid frames and a valid checksum.
@@ -65,7 +65,7 @@ fn what_differs_from_the_earlier_proof_is_proved_anew() {
 /// Guards against a file of an earlier proof that was edited: its numbers would be printed as proved, or
 /// overflow.
 #[test]
-fn a_number_that_was_changed_since_is_not_believed() {
+fn a_changed_count_in_the_checkpoint_is_rejected() {
     let held = minimal();
     let kept = held.proved().kept;
     let edits: [fn(&mut ProvedEra); 6] = [
@@ -86,7 +86,7 @@ fn a_number_that_was_changed_since_is_not_believed() {
 }
 
 #[test]
-fn without_checksums_everything_is_proved_anew() {
+fn without_checksums_every_era_is_proved_again() {
     let held = minimal();
     let kept = held.proved().kept;
     for column in [Column::Blocks, Column::StateSnapshots] {
@@ -94,7 +94,7 @@ fn without_checksums_everything_is_proved_anew() {
         let bytes = fs::read(&sums).unwrap();
         fs::remove_file(&sums).unwrap();
         let proved = held.proved_after(&kept, None, &[]);
-        assert_eq!((proved.report.taken, proved.report.blocks), (Taken::default(), 516));
+        assert_eq!((proved.report.taken, proved.report.blocks), (Resumed::default(), 516));
         assert!(proved.kept.is_empty(), "{column}: a proof that cannot be taken is not kept");
         fs::write(&sums, bytes).unwrap();
     }
@@ -104,8 +104,8 @@ fn without_checksums_everything_is_proved_anew() {
     // A proof of blocks alone does not cover states, nor the reverse.
     let blocks = held.proved_with(Some(Column::Blocks), &[]).kept;
     let states = held.proved_after(&blocks, Some(Column::StateSnapshots), &[]);
-    assert_eq!((states.report.taken, blocks.len()), (Taken::default(), 9));
-    assert_eq!(held.proved_after(&blocks, None, &[]).report.taken, Taken::default());
+    assert_eq!((states.report.taken, blocks.len()), (Resumed::default(), 9));
+    assert_eq!(held.proved_after(&blocks, None, &[]).report.taken, Resumed::default());
     assert_eq!(blocks[8].era, 9);
     assert_eq!(
         held.open().column(Column::Blocks).unwrap().view().highest_written_slot(),

@@ -53,7 +53,7 @@ fn whole_eras_are_proved() {
 }
 
 #[test]
-fn files_put_together_again_are_proved_too() {
+fn concatenated_files_are_proved() {
     for era in DAMAGED {
         let place = around(era);
         fs::write(place.file(era), EraParts::read(&place.file(era)).to_bytes()).unwrap();
@@ -62,7 +62,7 @@ fn files_put_together_again_are_proved_too() {
 }
 
 #[test]
-fn a_block_with_another_byte_is_refused_by_its_slot() {
+fn a_changed_block_is_refused_with_its_slot() {
     for era in DAMAGED {
         let place = around(era);
         let parts = EraParts::read(&place.file(era));
@@ -84,7 +84,7 @@ fn a_block_with_another_byte_is_refused_by_its_slot() {
 }
 
 #[test]
-fn a_signature_with_another_byte_passes_for_no_root_covers_it() {
+fn a_changed_signature_passes_because_no_root_covers_it() {
     let place = around(4);
     let mut parts = EraParts::read(&place.file(4));
     parts.blocks[3][SIGNATURE.start] ^= 1;
@@ -93,7 +93,7 @@ fn a_signature_with_another_byte_passes_for_no_root_covers_it() {
 }
 
 #[test]
-fn a_state_with_another_byte_is_refused_by_its_slot() {
+fn a_changed_state_is_refused_with_its_slot() {
     for era in DAMAGED {
         let place = around(era);
         let parts = EraParts::read(&place.file(era));
@@ -111,7 +111,7 @@ fn a_state_with_another_byte_is_refused_by_its_slot() {
 }
 
 #[test]
-fn blocks_that_are_missing_swapped_or_doubled_are_refused() {
+fn missing_swapped_or_duplicate_blocks_are_refused() {
     for era in DAMAGED {
         let place = around(era);
         let parts = EraParts::read(&place.file(era));
@@ -131,7 +131,7 @@ fn blocks_that_are_missing_swapped_or_doubled_are_refused() {
 }
 
 #[test]
-fn blocks_of_another_era_and_another_eras_state_are_refused() {
+fn blocks_and_states_of_another_era_are_refused() {
     let place = around(4);
     let (parts, other) = (EraParts::read(&place.file(4)), EraParts::read(&place.file(5)));
     let mut damaged = parts.clone();
@@ -143,7 +143,7 @@ fn blocks_of_another_era_and_another_eras_state_are_refused() {
 }
 
 #[test]
-fn every_byte_around_values_is_refused_when_it_differs() {
+fn every_changed_byte_outside_values_is_refused() {
     let place = around(4);
     let whole = fs::read(place.file(4)).unwrap();
     // The version record, the first block's header and the start of its frames with a checksum.
@@ -157,7 +157,7 @@ fn every_byte_around_values_is_refused_when_it_differs() {
 }
 
 #[test]
-fn a_file_of_another_number_or_short_root_is_refused() {
+fn a_file_name_with_a_wrong_number_or_short_root_is_refused() {
     let place = around(4);
     let path = place.file(4);
     let name = path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -182,7 +182,7 @@ fn a_file_of_another_number_or_short_root_is_refused() {
 }
 
 #[test]
-fn a_missing_era_is_named_and_those_before_it_stay() {
+fn a_missing_era_is_reported_and_earlier_eras_stay() {
     let place = Place::with_eras(2..=6);
     fs::remove_file(place.file(4)).unwrap();
     let error = place.import(&[]).error.unwrap();

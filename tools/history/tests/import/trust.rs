@@ -60,7 +60,7 @@ fn a_trusted_root_proves_every_era_below_it() {
 }
 
 #[test]
-fn a_forged_era_that_agrees_with_itself_is_taken_at_the_end_alone_and_never_against_a_root() {
+fn a_consistent_forged_era_passes_only_as_the_last_and_without_a_trusted_root() {
     let place = Place::with_eras(2..=4);
     forge(&place.file(4));
     assert_eq!(place.import(&[]).succeeded().lone_states, [Slot(256)]);
@@ -83,7 +83,7 @@ fn a_forged_era_that_agrees_with_itself_is_taken_at_the_end_alone_and_never_agai
 }
 
 #[test]
-fn the_last_state_is_proved_by_a_trusted_root_alone() {
+fn only_a_trusted_root_proves_the_last_state() {
     let place = Place::with_eras(7..=9);
     let path = place.file(9);
     let mut parts = EraParts::read(&path);
@@ -117,7 +117,7 @@ fn a_trusted_root_within_an_era_is_compared() {
 }
 
 #[test]
-fn an_import_that_goes_on_is_tied_to_the_snapshot_before_it() {
+fn a_resumed_import_is_tied_to_the_snapshot_before_it() {
     let place = Place::with_eras(0..=3);
     place.import(&[]).succeeded();
     let more = Place::with_eras(4..=6);

@@ -46,7 +46,7 @@ fn slot_of(block: &[u8]) -> u64 {
 }
 
 #[test]
-fn a_state_of_a_later_fork_is_taken_and_told_of() {
+fn a_state_of_a_later_fork_is_imported_and_reported() {
     let place = Place::with_eras(7..=ERA);
     let path = place.file(ERA);
     let mut parts = EraParts::read(&path);
@@ -82,7 +82,7 @@ fn a_state_of_a_later_fork_is_taken_and_told_of() {
 }
 
 #[test]
-fn a_damaged_state_is_not_taken_for_one_of_a_later_fork() {
+fn a_damaged_state_is_not_mistaken_for_a_later_fork() {
     let place = Place::with_eras(7..=ERA);
     let path = place.file(ERA);
     let parts = EraParts::read(&path);
@@ -105,7 +105,7 @@ fn a_damaged_state_is_not_taken_for_one_of_a_later_fork() {
 
 /// The first state does not show the preset; a later one is damaged.
 #[test]
-fn a_state_of_no_known_preset_is_called_that_and_one_among_known_ones_is_damaged() {
+fn an_unknown_layout_is_an_unknown_preset_at_first_and_damage_later() {
     for (eras, wanted) in [(ERA..=ERA, "unsupported preset"), (7..=ERA, "corrupt state record")] {
         let place = Place::with_eras(eras);
         let path = place.file(ERA);

@@ -53,9 +53,9 @@ pub(super) fn export(
     let chain = Chain::of(root)?;
     chain.check_states(root)?;
     let views = Views::open(&archive)?;
-    let slots_per_era = chain
-        .slots_per_era
-        .context("the archive does not say how many slots an era has, and no state in bss tells")?;
+    let slots_per_era = chain.slots_per_era.context(
+        "the length of an era is unknown: neither archive.toml nor a state in bss has it",
+    )?;
     let config_name = config_name(&chain, network.as_ref())?;
     let pruned = Pruned { manifest: Manifest::read(root)?.unwrap_or_default(), slots_per_era };
     // Pruned eras are left out, unless requested.

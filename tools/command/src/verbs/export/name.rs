@@ -12,7 +12,7 @@ use crate::networks::is_config_name;
 /// The short root is the first bytes of the era's entry in `historical_roots` or
 /// `historical_summaries`. Each entry is the `hash_tree_root` of the two root vectors in the era's
 /// state; `HistoricalBatch` and `HistoricalSummary` hash alike. The fixed fields of the state therefore
-/// suffice, whatever its fork. For era 0 it is the genesis validators root.
+/// suffice, in every fork. For era 0 it is the genesis validators root.
 pub(super) fn of(config_name: &str, export: &EraExport<'_>) -> String {
     let root = match export.roots() {
         Some(roots) => era_root(&roots.block_roots, &roots.state_roots),

@@ -23,7 +23,7 @@ pub(super) fn replace(archive: &Path, column: Column, copy: &Path, json: bool) -
     let copy = if check::is_there(&inside.join(names::CONF))? { &*inside } else { copy };
     let view = open::directory(copy, column)?.view();
     let known = Manifest::read(archive)?.unwrap_or_default();
-    // The copy may end far above what is left of the archive.
+    // The copy may end far above the rest of the archive.
     let door = Door::new(column).genesis_validators_root(known.genesis_validators_root).far(true);
     let options = WriterOptions::create(column.spec()).checksums(Checksums::On).door(door);
     let preset = known_preset(archive, column)?;

@@ -31,16 +31,15 @@ pub(super) fn preset_of(
             ensure!(possible.contains(&named), "{of_eras} cannot be of the preset {named}");
             Ok(named)
         }
-        (None, []) => bail!(
-            "{of_eras}: the preset is not known here (known are {}): {AS_THEY_ARE}",
-            Preset::names()
-        ),
+        (None, []) => {
+            bail!("{of_eras}: the preset is unknown (known are {}): {AS_THEY_ARE}", Preset::names())
+        }
         (None, [only]) => Ok(*only),
         (None, [first, others @ ..]) => {
             let others: Vec<&str> = others.iter().map(|preset| preset.name()).collect();
             output::tell(&format!(
-                "the network is not known here, and its preset is taken to be {first}: if it is {}, \
-                 name a config with that PRESET_BASE by --network FILE",
+                "the network is unknown, and its preset is assumed to be {first}: if it is {}, pass a \
+                 config with that PRESET_BASE by --network FILE",
                 others.join(" or ")
             ));
             Ok(*first)

@@ -23,7 +23,7 @@ const WHICH: &str = "--network NAME|FILE says which of them to import";
 pub(super) struct LeftOut {
     file: PathBuf,
     why: String,
-    /// Whether the file is no valid `.era` file; false if it is merely not needed.
+    /// Whether the file is not a valid `.era` file; false if it is merely not needed.
     bad: bool,
 }
 
@@ -122,8 +122,10 @@ fn era_by_name(path: &Path) -> Option<u64> {
 pub(super) fn check_left_out(left_out: &[LeftOut]) -> Result<()> {
     match left_out.iter().filter(|file| file.bad).count() {
         0 => Ok(()),
-        1 => bail!("1 file was left out because it is no good .era file: see above"),
-        more => bail!("{more} files were left out because they are no good .era files: see above"),
+        1 => bail!("1 file was left out because it is not a valid .era file: see above"),
+        more => {
+            bail!("{more} files were left out because they are not valid .era files: see above")
+        }
     }
 }
 

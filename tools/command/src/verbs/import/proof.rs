@@ -1,4 +1,4 @@
-//! The proof of what is imported.
+//! The proof of an import.
 
 use std::path::Path;
 
@@ -62,7 +62,7 @@ impl Proof {
     }
 }
 
-/// Refuses an era that is in two files: the proof cannot tell which one is right.
+/// Refuses an era that is in two files: the proof cannot decide which one is right.
 pub(super) fn check_once(plan: &Plan) -> Result<()> {
     let mut last: Option<&coldstore::era::PlannedFile> = None;
     for file in plan.files() {
@@ -129,13 +129,13 @@ impl Proved {
             (count(self.report.blocks, "block"), count(self.report.states, "state"));
         match (self.report.anchor.trusted(), self.network) {
             (Some(trusted), _) => {
-                let behind = match agreeing_eras {
+                let later = match agreeing_eras {
                     0 => String::new(),
-                    eras => format!("; not proved by it: {} behind", count(eras, "era")),
+                    eras => format!("; not proved by it: {}", count(eras, "later era")),
                 };
                 format!(
                     "proved by the trusted state root of slot {}: {}; {blocks} and {states} hash to \
-                     the roots that they should have{behind}",
+                     the roots that they should have{later}",
                     trusted.slot,
                     count(trusted_eras, "era")
                 )
@@ -147,7 +147,7 @@ impl Proved {
             ),
             (None, None) => format!(
                 "proof: {blocks} and {states} hash to the roots that the eras around them have; that \
-                 rests on nothing but the files themselves: a trusted state root would prove it"
+                 rests only on the files themselves: a trusted state root would prove it"
             ),
         }
     }

@@ -1,7 +1,7 @@
 //! The result of an earlier proof, in the file of `--resume`.
 //!
 //! The file is not trusted. Roots are always hashed again. An era's blocks and states are skipped only
-//! if its roots and the checksums of its records are those that were proved (`seal`), and its records
+//! if its roots and the checksums of its records are unchanged since the proof (`seal`), and its records
 //! were just compared with their checksums. The file of another archive, an outdated file or a forged
 //! one therefore does no harm.
 
@@ -109,7 +109,7 @@ impl Checkpoint {
 
 fn parse(text: &str, of: &ProofOf) -> Result<BTreeMap<u64, ProvedEra>> {
     let file: File = serde_json::from_str(text)
-        .context("it is no checkpoint of a proof, or one of an earlier version: remove it")?;
+        .context("not a checkpoint of a proof, or one of an earlier version: remove it")?;
     if file.of != *of {
         let message = "it is of another proof: of another chain, column, range or trusted root";
         return Err(Usage(message.to_owned()).into());

@@ -14,7 +14,7 @@ use coldstore_history::import::{Trust, TrustFault, TrustedRoot};
 use super::Verify;
 use super::checkpoint::{self, Checkpoint, ProofOf};
 use super::report::{self, Report};
-use super::verdict::Outcome;
+use super::verdict::ProofOutcome;
 use crate::chain::{Chain, preset_of};
 use crate::failure::{self, Usage};
 use crate::open;
@@ -149,7 +149,7 @@ impl Deep {
                 output::tell("nothing is proved: no root covers this column");
                 return Ok(());
             }
-            Self::NotProved(why) => Outcome::not_proved(why),
+            Self::NotProved(why) => ProofOutcome::not_proved(why),
             Self::Proof(proof) => proof.run(report)?,
         };
         report.verified.proof = Some(proof);
@@ -158,7 +158,7 @@ impl Deep {
 }
 
 impl Proof {
-    fn run(mut self, report: &mut Report) -> Result<Outcome> {
+    fn run(mut self, report: &mut Report) -> Result<ProofOutcome> {
         let mut verifier = DeepVerifier::new(&self.archive, self.options, self.trust.clone())?;
         let slots = self.options.preset.slots_per_era();
         let era_of = |slot: Slot| slot.0 / slots + 1;
@@ -208,12 +208,12 @@ impl Proof {
         // An empty range of eras has no reason.
         let why_not = verifier.why_not_proved().filter(|_| first <= last);
         let preset = Some(self.options.preset);
-        let mut proof = Outcome::new(preset, verifier.report(), why_not, findings);
+        let mut proof = ProofOutcome::new(preset, verifier.report(), why_not, findings);
         proof.taken_from = taken_from;
         Ok(proof)
     }
 
-    fn stopped(&mut self, era: u64) -> Result<Outcome> {
+    fn stopped(&mut self, era: u64) -> Result<ProofOutcome> {
         let Some(checkpoint) = &mut self.checkpoint else {
             bail!("stopped before era {era}");
         };
@@ -265,7 +265,7 @@ mod tests {
     /// A proof of one column mapped the others without reading them first: a bad sector there ended the
     /// process.
     #[test]
-    fn a_bad_sector_in_a_column_that_was_not_asked_for_is_reported_before_the_proof() {
+    fn a_bad_sector_in_another_column_is_reported_before_the_proof() {
         let scratch = tempfile::tempdir().unwrap();
         let root = scratch.path().join("archive");
         let options = ArchiveWriterOptions::new().column(Column::BlockRoots);

@@ -25,7 +25,7 @@ pub(super) fn of_column(column: Column, summary: &Summary, damages: u64) -> Stri
     }
     if undecided > 0 {
         let places = count(undecided, "place");
-        line += &format!("; {places} where nothing tells whether a record was lost");
+        line += &format!("; {places} where a record may have been lost");
     }
     line
 }
@@ -33,7 +33,6 @@ pub(super) fn of_column(column: Column, summary: &Summary, damages: u64) -> Stri
 /// Warns that only checksums show whether a record is unchanged.
 pub(super) fn without_sums(columns: &[&str]) -> Option<String> {
     let columns = columns.join(", ");
-    (!columns.is_empty()).then(|| {
-        format!("there was nothing to compare the records of {columns} with: no checksums are kept")
-    })
+    (!columns.is_empty())
+        .then(|| format!("the records of {columns} were not compared: no checksums are kept"))
 }

@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::lines;
-use super::verdict::Outcome;
+use super::verdict::ProofOutcome;
 use crate::output::{self, Output, name_of};
 
 /// What `--json` prints.
@@ -30,11 +30,11 @@ pub(super) struct Verified {
     columns: Vec<Value>,
     /// Only with `--deep`.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "proof_object")]
-    pub(super) proof: Option<Outcome>,
+    pub(super) proof: Option<ProofOutcome>,
 }
 
-fn proof_object<S: Serializer>(proof: &Option<Outcome>, to: S) -> Result<S::Ok, S::Error> {
-    proof.as_ref().map(Outcome::object).serialize(to)
+fn proof_object<S: Serializer>(proof: &Option<ProofOutcome>, to: S) -> Result<S::Ok, S::Error> {
+    proof.as_ref().map(ProofOutcome::object).serialize(to)
 }
 
 /// A finding in JSON.

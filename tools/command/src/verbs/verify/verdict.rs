@@ -11,7 +11,7 @@ use crate::notes;
 use crate::output::{self, count};
 
 /// The outcome of a proof.
-pub(super) struct Outcome {
+pub(super) struct ProofOutcome {
     /// "proved", "damaged", "not-proved", or "nothing-to-prove" for a range that holds nothing.
     verdict: &'static str,
     /// Why nothing is proved.
@@ -22,7 +22,7 @@ pub(super) struct Outcome {
     pub(super) taken_from: Option<PathBuf>,
 }
 
-impl Outcome {
+impl ProofOutcome {
     pub(super) fn not_proved(why: String) -> Self {
         Self { reason: Some(why), ..Self::new(None, &DeepReport::default(), None, Vec::new()) }
     }
@@ -168,11 +168,11 @@ impl Outcome {
             ));
         }
         for (number, thing, what) in [
-            (report.unproved_blocks, "block", "without a root in bbr, or of a fork not known here"),
+            (report.unproved_blocks, "block", "without a root in bbr, or of an unknown fork"),
             (
                 report.unproved_states,
                 "state",
-                "without a proved root in bsr, or of a fork not known here",
+                "without a proved root in bsr, or of an unknown fork",
             ),
             (report.never_imported, "block", "never imported"),
             (report.pruned_slots, "slot", "whose blocks were pruned"),
