@@ -18,7 +18,7 @@ fi
 [ $# -gt 0 ] || set -- ext4 xfs btrfs tmpfs
 
 tests=()
-for name in ${TESTS:-two_processes interrupted heal backfill model crash abuse}; do
+for name in ${TESTS:-two_processes write model crash abuse}; do
     if [ -f "tests/$name.rs" ] || [ -f "tests/$name/main.rs" ]; then
         tests+=(--test "$name")
     fi

@@ -11,8 +11,6 @@
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 #![allow(clippy::disallowed_methods, reason = "the file that fills the disk is none of a column")]
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -28,7 +26,7 @@ use coldstore::{
 };
 use rustix::fs::{FallocateFlags, fallocate, syncfs};
 use rustix::io::Errno;
-use support::{bytes_from, reader, scan, spec};
+use test_support::{bytes_from, reader, scan, spec};
 
 const DIRECTORY: &str = "COLDSTORE_FULL_DISK";
 const STEP: &str = "COLDSTORE_FULL_DISK_STEP";
@@ -335,7 +333,7 @@ fn child_with_a_small_disk() {
 }
 
 #[test]
-fn a_disk_that_is_full_at_any_moment_costs_no_commit_and_no_reader_anything() {
+fn a_full_disk_loses_no_commit_and_disturbs_no_reader() {
     if let Some(directory) = std::env::var_os(DIRECTORY) {
         fill(Path::new(&directory));
         return;

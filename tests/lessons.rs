@@ -4,13 +4,11 @@
 #![allow(clippy::disallowed_methods, reason = "the tests look at and damage files by hand")]
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
 use coldstore::{ColumnSpec, Compression, Error, Slot, Writer, WriterOptions};
-use common::*;
+use test_support::*;
 
 /// Row 1: backfill moved to another sealed file before the marker named it, and a crash left half of
 /// a batch visible. The intent step: killed after any call, a batch in another sealed file is there
@@ -22,7 +20,7 @@ fn half_a_backfill_batch_in_another_sealed_file_is_never_visible() {
     let (before, after) = (content(base), content(base.into_iter().chain(gaps)));
     let mut seen = [0, 0];
     for n in 0.. {
-        let dir = temp_dir();
+        let dir = scratch();
         column(dir.path(), true, base);
         assert_eq!(RawConf::read(dir.path()).backfill.unwrap().0, 1, "another file is named");
         let disk = TestDisk::new();
@@ -34,13 +32,13 @@ fn half_a_backfill_batch_in_another_sealed_file_is_never_visible() {
             break;
         }
         drop(writer);
-        let bytes = files(dir.path());
+        let bytes = files_of(dir.path());
         let shown = shown(dir.path());
         assert!(shown == before || shown == after, "killed at call {n}: {:?}", shown.keys());
         seen[usize::from(shown == after)] += 1;
         // There was a window in which half of it lay there.
         assert_files(dir.path(), &bytes, "looking changes nothing");
-        drop(common::writer(dir.path(), true));
+        drop(test_support::writer(dir.path(), true));
         assert_shows(&view(dir.path()), &shown, &format!("killed at call {n}, healed"));
     }
     assert!(seen[0] > 5 && seen[1] > 0, "killed before and after the commit: {seen:?}");
@@ -52,14 +50,14 @@ fn half_a_backfill_batch_in_another_sealed_file_is_never_visible() {
 #[test]
 fn a_marker_that_fails_leaves_no_trace_in_the_next_one() {
     for at_rename in [0, 1] {
-        let dir = temp_dir();
+        let dir = scratch();
         column(dir.path(), true, [1, 2, 7000]);
         let conf = RawConf::read(dir.path());
         let disk = TestDisk::new();
         let mut writer = open_on(&disk, dir.path(), true);
 
         // Where the rename comes, counted on a twin.
-        let twin = temp_dir();
+        let twin = scratch();
         copy_dir(dir.path(), twin.path());
         let twin_disk = TestDisk::new();
         let mut twin_writer = open_on(&twin_disk, twin.path(), true);
@@ -80,7 +78,7 @@ fn a_marker_that_fails_leaves_no_trace_in_the_next_one() {
         assert_eq!(RawConf::read(dir.path()), conf, "the marker is the old one");
         drop(writer);
 
-        let mut writer = common::writer(dir.path(), true);
+        let mut writer = test_support::writer(dir.path(), true);
         writer.put(Slot(7001), &value(7001)).unwrap();
         let after = RawConf::read(dir.path());
         assert_eq!((after.highest, after.len), (7001, data_len(dir.path(), 0)));
@@ -94,16 +92,16 @@ fn a_marker_that_fails_leaves_no_trace_in_the_next_one() {
 /// the files are those of a column in which nothing ever failed.
 #[test]
 fn leftovers_of_a_failed_put_are_not_adopted() {
-    let twin = temp_dir();
+    let twin = scratch();
     column(twin.path(), true, [1, 9000, 5, 6, 9001]);
-    let dir = temp_dir();
+    let dir = scratch();
     column(dir.path(), true, [1, 9000, 5]);
     for slot in [7, 9002] {
         let disk = TestDisk::new();
         let mut writer = open_on(&disk, dir.path(), true);
         let n = {
             // The flush of the data file, the first flush after its write.
-            let twin = temp_dir();
+            let twin = scratch();
             copy_dir(dir.path(), twin.path());
             let disk = TestDisk::new();
             let mut writer = open_on(&disk, twin.path(), true);
@@ -116,7 +114,7 @@ fn leftovers_of_a_failed_put_are_not_adopted() {
         let len = data_len(dir.path(), slot / PER_FILE);
         writer.put(Slot(slot), &value(slot)).unwrap_err();
         assert!(data_len(dir.path(), slot / PER_FILE) > len, "there are leftovers");
-        let at_rest = files(dir.path());
+        let at_rest = files_of(dir.path());
         for again in [slot, slot + 1] {
             let error = writer.put(Slot(again), &value(again)).unwrap_err();
             assert!(matches!(error, Error::Poisoned { .. }), "{error:?}");
@@ -127,14 +125,14 @@ fn leftovers_of_a_failed_put_are_not_adopted() {
     for slot in [6, 9001] {
         writer.put(Slot(slot), &value(slot)).unwrap();
     }
-    assert_files(dir.path(), &files(twin.path()), "against a column without a failure");
+    assert_files(dir.path(), &files_of(twin.path()), "against a column without a failure");
 }
 
 /// Row 4: leftover later files became data when the high-water mark jumped past them. Here they are
 /// removed on opening, and their slots stay skipped.
 #[test]
 fn leftover_later_files_do_not_become_data() {
-    let dir = temp_dir();
+    let dir = scratch();
     column(dir.path(), false, [1]);
     for slot in [8192, 9000, 17_000] {
         write_uncommitted(dir.path(), slot);
@@ -155,9 +153,9 @@ fn leftover_later_files_do_not_become_data() {
 #[test]
 fn a_lost_conf_is_corrupt_and_wipes_nothing() {
     for backfill in [false, true] {
-        let dir = temp_dir();
+        let dir = scratch();
         column(dir.path(), backfill, [1, 9000, 17_000]);
-        let conf = files(dir.path())["column.conf"].clone();
+        let conf = files_of(dir.path())["column.conf"].clone();
         remove(dir.path(), "column.conf");
         assert_writer_refuses(dir.path(), "without the conf");
         assert_writer_refuses(dir.path(), "and again");
@@ -170,10 +168,10 @@ fn a_lost_conf_is_corrupt_and_wipes_nothing() {
 /// `Corrupt` to read from it and to write to it, and nobody makes another one.
 #[test]
 fn a_missing_offset_file_is_not_all_skipped() {
-    let dir = temp_dir();
+    let dir = scratch();
     column(dir.path(), true, [1, 5, 9000, 17_000]);
     remove(dir.path(), "data_00000.off");
-    let before = files(dir.path());
+    let before = files_of(dir.path());
     let held = view(dir.path());
     for slot in [1, 3, 5] {
         assert_corrupt(&held.get(Slot(slot)).unwrap_err(), "data_00000.off", "a read");
@@ -187,7 +185,7 @@ fn a_missing_offset_file_is_not_all_skipped() {
         assert_files(dir.path(), &before, "nobody makes another one");
     }
     // Where the conf names the file, opening says so.
-    let named = temp_dir();
+    let named = scratch();
     column(named.path(), true, [1, 5, 9000, 3]);
     remove(named.path(), "data_00000.off");
     assert_writer_refuses(named.path(), "the backfill file");
@@ -197,7 +195,7 @@ fn a_missing_offset_file_is_not_all_skipped() {
 /// anything else: the second one is told at once, and even leftovers stay as they are.
 #[test]
 fn a_second_writer_is_refused_before_it_touches_anything() {
-    let dir = temp_dir();
+    let dir = scratch();
     let mut first = writer(dir.path(), true);
     first.put_batch(&batch([1, 9000])).unwrap();
     // As if the first one were in the middle of a put.
@@ -237,7 +235,7 @@ fn a_second_writer_is_refused_before_it_touches_anything() {
 #[test]
 fn whatever_can_be_written_can_be_read() {
     for compression in [Compression::None, Compression::Snappy] {
-        let dir = temp_dir();
+        let dir = scratch();
         let spec = ColumnSpec { record_type: [7, 0], compression, max_value_bytes: 5000 };
         let options = WriterOptions::create(spec).allow_backfill(true);
         let mut writer = Writer::open(dir.path(), options).unwrap();
@@ -249,7 +247,7 @@ fn whatever_can_be_written_can_be_read() {
                 wanted.insert(slot, value);
             }
         }
-        let before = files(dir.path());
+        let before = files_of(dir.path());
         for slot in [20, 50] {
             for large in [value_of_len(slot, 5001), vec![0; 5001], vec![0; 10 << 20]] {
                 for (call, result) in [
@@ -288,13 +286,13 @@ fn no_flipped_bit_in_the_conf_makes_healing_cut_good_data() {
         content([1, 2, 9000, 17_000, 17_003].into_iter().chain(more.iter().copied()))
     };
     for backfill in [false, true] {
-        let template = temp_dir();
+        let template = scratch();
         let wanted = build(template.path(), backfill);
-        let good = files(template.path());
+        let good = files_of(template.path());
         let (mut refused, mut opened) = (0, Vec::new());
         for bit in 0..good["column.conf"].len() * 8 {
             for leftovers in [false, true] {
-                let dir = temp_dir();
+                let dir = scratch();
                 write_files(dir.path(), &good);
                 if leftovers {
                     write_uncommitted(dir.path(), 17_010);
@@ -303,7 +301,7 @@ fn no_flipped_bit_in_the_conf_makes_healing_cut_good_data() {
                 let mut conf = good["column.conf"].clone();
                 conf[bit / 8] ^= 1 << (bit % 8);
                 fs::write(dir.path().join("column.conf"), &conf).unwrap();
-                let before = files(dir.path());
+                let before = files_of(dir.path());
                 let name = format!("bit {bit}, backfill {backfill}, leftovers {leftovers}");
                 match Writer::open(dir.path(), WriterOptions::existing()) {
                     Err(error) => {
@@ -316,7 +314,7 @@ fn no_flipped_bit_in_the_conf_makes_healing_cut_good_data() {
                     }
                     Ok(writer) => {
                         drop(writer);
-                        let after = files(dir.path());
+                        let after = files_of(dir.path());
                         for (file, bytes) in &good {
                             if file != "column.conf" {
                                 assert!(after.get(file) == Some(bytes), "{name}: {file} changed");
@@ -348,13 +346,13 @@ fn an_identical_put_after_a_kill_is_acknowledged_only_after_a_flush() {
     for (base, slots) in
         [(&[1, 9000][..], &[9001, 9002][..]), (&[1, 9000, 17_000], &[2, 3]), (&[1], &[9000])]
     {
-        let root = temp_dir();
+        let root = scratch();
         let dir = root.path().join("column");
         column(&dir, true, base.iter().copied());
         let disk = TestDisk::new();
         let mut writer = open_on(&disk, &dir, true);
         disk.take_calls();
-        let twin = temp_dir();
+        let twin = scratch();
         copy_dir(&dir, twin.path());
         let n = {
             let disk = TestDisk::new();
@@ -366,7 +364,7 @@ fn an_identical_put_after_a_kill_is_acknowledged_only_after_a_flush() {
         disk.fail_at(n, Fault::Dead);
         writer.put_batch(&batch(slots.iter().copied())).unwrap_err();
         drop(writer);
-        assert_files(&dir, &files(twin.path()), "the rename was done, and not flushed");
+        assert_files(&dir, &files_of(twin.path()), "the rename was done, and not flushed");
 
         let disk = TestDisk::new();
         let mut writer = open_on(&disk, &dir, true);
@@ -389,12 +387,12 @@ fn an_identical_put_after_a_kill_is_acknowledged_only_after_a_flush() {
 #[test]
 fn a_clean_open_writes_nothing() {
     for backfill in [false, true] {
-        let dir = temp_dir();
+        let dir = scratch();
         column(dir.path(), backfill, [1, 8191, 8192, 17_000]);
         if backfill {
             column(dir.path(), true, [2, 9000, 16_999]);
         }
-        let bytes = files(dir.path());
+        let bytes = files_of(dir.path());
         let stamped = stamps(dir.path());
         for _ in 0..3 {
             let disk = TestDisk::new();
@@ -418,14 +416,14 @@ fn a_clean_open_writes_nothing() {
 /// after a crash, without a lock file.
 #[test]
 fn a_reader_needs_no_lock_and_repairs_nothing() {
-    let dir = temp_dir();
+    let dir = scratch();
     column(dir.path(), true, [1, 9000]);
     for slot in [2, 9001, 17_000] {
         write_uncommitted(dir.path(), slot);
     }
     set_len(dir.path(), "data_00001.off", (9001 % PER_FILE + 1) * 8);
     fs::write(dir.path().join("column.conf.tmp"), b"torn").unwrap();
-    let left = files(dir.path());
+    let left = files_of(dir.path());
     // Without the intent nobody knows that slot 2 is not committed, so it does not count here.
     let read = |context: &str| {
         let before = stamps(dir.path());
@@ -450,7 +448,7 @@ fn a_reader_needs_no_lock_and_repairs_nothing() {
 /// that is shorter than its bound is noticed when it is mapped.
 #[test]
 fn a_cut_file_is_no_crash_of_the_reader() {
-    let dir = temp_dir();
+    let dir = scratch();
     column(dir.path(), true, [1, 9000, 17_000, 2]);
     let wanted = content([1, 2, 9000, 17_000]);
     // Pages of leftovers behind the current file and behind the backfill file.
@@ -467,8 +465,8 @@ fn a_cut_file_is_no_crash_of_the_reader() {
     // Cut by somebody else, below the bound.
     let untouched = view(dir.path());
     for (file, slot) in [(0, 1), (2, 17_000)] {
-        let dir_of_copy = temp_dir();
-        write_files(dir_of_copy.path(), &files(dir.path()));
+        let dir_of_copy = scratch();
+        write_files(dir_of_copy.path(), &files_of(dir.path()));
         for len in [0, 8, 20, data_len(dir.path(), file) - 1] {
             set_len(dir_of_copy.path(), &data_name(file), len);
             let error = match try_reader(dir_of_copy.path()) {
@@ -488,7 +486,7 @@ fn a_cut_file_is_no_crash_of_the_reader() {
 fn an_index_entry_of_garbage_is_corrupt_with_file_and_offset() {
     for backfill in [false, true] {
         for (slot, file) in [(2, 0), (9001, 1), (17_001, 2)] {
-            let dir = temp_dir();
+            let dir = scratch();
             column(dir.path(), backfill, [1, 9000, 17_000, 17_010]);
             let bound = data_len(dir.path(), file);
             let garbage = [

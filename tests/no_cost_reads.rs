@@ -5,8 +5,6 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
-mod support;
-
 use std::ffi::{OsStr, c_long};
 use std::hint::black_box;
 use std::os::unix::process::ExitStatusExt;
@@ -14,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use coldstore::{Compression, Slot, View, Writer, WriterOptions};
-use support::allocations::{Counting, made_by};
-use support::system_calls::{Verdict, exit_at_once, restrict};
-use support::{Process, bytes_from, reader, scratch, spec};
+use test_support::allocations::{Counting, made_by};
+use test_support::system_calls::{Verdict, exit_at_once, restrict};
+use test_support::{Process, bytes_from, reader, scratch, spec};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -90,7 +88,7 @@ fn a_warm_read_allocates_nothing() {
 }
 
 #[test]
-fn the_latest_view_is_had_without_an_allocation() {
+fn the_latest_view_needs_no_allocation() {
     let scratch = scratch();
     fill(scratch.path(), Compression::None, false, SMALL);
     let reader = reader(scratch.path());

@@ -8,8 +8,8 @@ use std::process::ExitStatus;
 use coldstore::{Compression, Error, Slot, View, Writer, WriterOptions};
 use tempfile::TempDir;
 
-use crate::support::{Process, bytes_from, scratch, spec};
 use crate::system::set_mode;
+use test_support::{Process, bytes_from, scratch, spec};
 
 pub(crate) const COLUMN: &str = "COLDSTORE_TEST_COLUMN";
 pub(crate) const CASE: &str = "COLDSTORE_TEST_CASE";

@@ -59,7 +59,7 @@ fn a_writer_notices_that_its_file_was_cut_or_removed_and_writes_nothing() {
 
 /// Guards against a value being called the same, or another one, by bytes that are no more.
 #[test]
-fn a_value_is_not_held_against_a_file_that_was_cut() {
+fn a_put_compared_with_a_truncated_file_is_corrupt() {
     let scratch = open_scratch();
     let column = scratch.path().join("column");
     let mut writer = make(&column, true);

@@ -6,10 +6,10 @@ use coldstore::verify::{VerifyOptions, verify_column};
 use coldstore::{Slot, View};
 
 use crate::column::{SLOTS, make, open_scratch, outcome, read, run_well, say, told, value};
-use crate::support::{open_reader, reader};
 use crate::system::{
     limit, lowest_free_descriptor, maps, memory, open_files, removed_files, use_up_maps,
 };
+use test_support::{open_reader, reader};
 
 const MIB: u64 = 1 << 20;
 
@@ -96,7 +96,7 @@ fn verified_with_few_files(column: &std::path::Path) {
 }
 
 #[test]
-fn verification_that_may_open_no_more_files_says_so() {
+fn verification_reports_that_it_is_out_of_descriptors() {
     let said = run("verify");
     let (refused, whole): (Vec<_>, Vec<_>) =
         said.iter().partition(|line| line.contains("Too many open files"));
@@ -151,7 +151,7 @@ fn few_files(column: &std::path::Path) {
 }
 
 #[test]
-fn a_process_that_may_open_no_more_files_is_told_so() {
+fn running_out_of_descriptors_is_an_error_that_says_so() {
     for said in run("files") {
         assert!(said.starts_with("io: ") && said.contains("Too many open files"), "{said}");
     }
@@ -180,7 +180,7 @@ fn reads_sealed_and_current(view: &View) -> bool {
 }
 
 #[test]
-fn a_process_with_little_address_space_reads_what_fits_and_is_told_of_what_does_not() {
+fn reads_that_exceed_the_address_space_fail_and_the_others_succeed() {
     let said = run("address space");
     assert!(said[0].starts_with("io: ") && said[0].contains("cannot map"), "{said:?}");
     assert!(said[0].contains("data_00003") && said[0].contains("allocate memory"), "{said:?}");
@@ -199,7 +199,7 @@ fn no_maps(column: &std::path::Path) {
 }
 
 #[test]
-fn a_process_that_may_have_no_more_maps_is_told_so() {
+fn running_out_of_maps_is_an_error_that_says_so() {
     let said = run("maps");
     assert!(said[0].starts_with("io: ") && said[0].contains("cannot map"), "{said:?}");
 }

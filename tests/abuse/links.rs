@@ -5,7 +5,7 @@ use std::fs;
 use coldstore::Slot;
 
 use crate::column::{SLOTS, everything, make, open, open_scratch, read};
-use crate::support::reader;
+use test_support::reader;
 
 /// Guards against healing one name of a file at the cost of another: under a copied conf, what is a
 /// tail here is committed there.
@@ -69,7 +69,7 @@ fn a_column_whose_files_have_other_names_is_read_and_written() {
 /// Guards against a lock file that is another name of somebody's file: taking the lock writes the
 /// holder's pid into it.
 #[test]
-fn taking_the_lock_leaves_alone_what_no_holder_has_written() {
+fn taking_the_lock_does_not_write_into_a_linked_file() {
     let scratch = open_scratch();
     let column = scratch.path().join("column");
     drop(make(&column, true));

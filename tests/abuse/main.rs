@@ -19,7 +19,5 @@ mod modes;
 mod odd_files;
 mod places;
 mod removed_or_cut;
-#[path = "../support/mod.rs"]
-mod support;
 mod swapped;
 mod system;

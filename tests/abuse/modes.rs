@@ -7,8 +7,8 @@ use coldstore::Slot;
 use coldstore::verify::{VerifyOptions, verify_column};
 
 use crate::column::{make, open, open_scratch, outcome, read, run_well, say, told, value};
-use crate::support::reader;
 use crate::system::{NOBODY, give_to, give_up_root, is_root, mode_of, set_mode, set_umask};
+use test_support::reader;
 
 #[test]
 #[ignore = "started by the tests below as a process of its own"]
@@ -24,7 +24,7 @@ fn child_that_makes_a_column() {
 /// History is public: everybody may read what the umask lets them, and nobody but the owner may ever
 /// write, whatever the umask says.
 #[test]
-fn nobody_but_the_owner_may_write_whatever_the_umask_says() {
+fn only_the_owner_may_write_under_any_umask() {
     for (umask, file_mode, directory_mode) in
         [("000", 0o644, 0o755), ("022", 0o644, 0o755), ("027", 0o640, 0o750), ("077", 0o600, 0o700)]
     {
@@ -78,7 +78,7 @@ fn files_of(column: &Path) -> Vec<std::path::PathBuf> {
 
 /// A put under a tight umask replaced the conf by one that nobody else could read.
 #[test]
-fn what_is_made_later_has_the_mode_of_the_conf_whatever_the_umask_says() {
+fn later_files_have_the_mode_of_the_conf_under_any_umask() {
     for mode in [0o644, 0o640, 0o664] {
         let scratch = open_scratch();
         let column = scratch.path().join("column");
@@ -96,7 +96,7 @@ fn what_is_made_later_has_the_mode_of_the_conf_whatever_the_umask_says() {
 
 /// What root made belonged to root: the service could not write its own column any more.
 #[test]
-fn what_root_makes_belongs_to_whom_the_column_belongs_to() {
+fn files_made_by_root_belong_to_the_owner_of_the_column() {
     if !is_root() {
         println!("needs to be root: not tested");
         return;

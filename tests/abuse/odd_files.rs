@@ -13,8 +13,8 @@ use coldstore::{Slot, WriterOptions};
 use crate::column::{
     SLOTS, everything, make, open, open_scratch, outcome, read, run_well, say, told,
 };
-use crate::support::{open_reader, reader};
 use crate::system::{limit, make_pipe, make_zero_device};
+use test_support::{open_reader, reader};
 
 const KINDS: [&str; 6] = ["pipe", "device", "directory", "socket", "link", "dangling link"];
 
@@ -57,7 +57,7 @@ fn child_that_opens_what_is_odd() {
 
 /// Each call comes to its end, says what is wrong, and leaves what lies outside alone.
 #[test]
-fn whatever_stands_where_a_file_should_be_is_told_of_and_never_followed_out() {
+fn anything_but_a_regular_file_is_an_error_and_links_are_not_followed_out() {
     let mut tried = 0;
     for kind in KINDS {
         for name in [
@@ -118,7 +118,7 @@ fn whatever_stands_where_a_file_should_be_is_told_of_and_never_followed_out() {
 
 /// Sparse files as long as the file system has them.
 #[test]
-fn an_enormous_length_is_never_believed() {
+fn an_enormous_length_reserves_no_memory() {
     for name in
         ["data_00000", "data_00000.off", "data_00002", "data_00002.off", "column.conf", "lock"]
     {
@@ -155,7 +155,7 @@ fn an_enormous_length_is_never_believed() {
 }
 
 #[test]
-fn names_that_no_writer_writes_are_left_alone() {
+fn files_with_foreign_names_are_kept() {
     let odd: [&[u8]; 12] = [
         b"data_",
         b"data_0",
@@ -189,7 +189,7 @@ fn names_that_no_writer_writes_are_left_alone() {
 }
 
 #[test]
-fn a_column_may_have_any_path_that_the_system_has() {
+fn a_column_may_have_any_path_the_system_allows() {
     let scratch = open_scratch();
     let odd: [&[u8]; 4] = [b"a\nb", b"\xff\xfe", b"-rf *", " \u{202e}".as_bytes()];
     for name in odd {

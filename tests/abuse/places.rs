@@ -11,8 +11,8 @@ use coldstore::{Archive, ArchiveWriter, ArchiveWriterOptions, Column, ReaderOpti
 use crate::column::{
     CASE, COLUMN, SLOTS, make, open, open_scratch, outcome, read, run_well, say, told, value,
 };
-use crate::support::{open_reader, reader};
 use crate::system::{give_to, give_up_root, is_root, set_mode};
+use test_support::{open_reader, reader};
 
 const OTHER_USER: u32 = 12_345;
 
@@ -78,7 +78,7 @@ fn a_reader_on_a_read_only_mount_follows_a_writer_elsewhere() {
         .spawn()
         .unwrap();
     let start = std::time::Instant::now();
-    while !go_on.exists() && start.elapsed() < crate::support::HANG {
+    while !go_on.exists() && start.elapsed() < test_support::HANG {
         std::thread::sleep(Duration::from_millis(2));
     }
     // Not in order, so that nothing but the commit can have told the reader.
@@ -91,7 +91,7 @@ fn a_reader_on_a_read_only_mount_follows_a_writer_elsewhere() {
 }
 
 #[test]
-fn a_reader_needs_to_own_nothing() {
+fn a_reader_needs_no_ownership() {
     if !is_root() {
         println!("only root can give files away: nothing was tested");
         return;
@@ -149,7 +149,7 @@ fn child_that_opens_for_writing() {
 /// Guards against a search for the first directory that is there that never ends: a name is taken, and
 /// nothing can be made below it.
 #[test]
-fn where_no_directory_can_be_made_that_is_an_error() {
+fn a_directory_that_cannot_be_created_is_an_error() {
     let scratch = open_scratch();
     let link = scratch.path().join("link");
     symlink(scratch.path().join("missing"), &link).unwrap();
@@ -168,7 +168,7 @@ fn where_no_directory_can_be_made_that_is_an_error() {
 /// Guards against permissions that are asked for without need: a directory above may be one to pass
 /// through only, and a value that is there already is compared and flushed, not written.
 #[test]
-fn what_is_there_already_is_acknowledged_without_permission_to_write_it() {
+fn an_identical_put_succeeds_without_write_permission() {
     if !is_root() {
         println!("only root can give files away: nothing was tested");
         return;

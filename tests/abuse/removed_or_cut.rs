@@ -8,8 +8,8 @@ use std::path::Path;
 use coldstore::Slot;
 
 use crate::column::{SLOTS, make, open_scratch, outcome, read, run, say, told, value};
-use crate::support::open_reader;
 use crate::system::{give_up_root, set_mode};
+use test_support::open_reader;
 
 /// When it happens.
 const BEFORE_OPENING: &str = "before opening";
@@ -103,7 +103,7 @@ fn check(version: &str, file: &str, slot: Slot, expected: &[(&str, &str, &str)])
 }
 
 #[test]
-fn a_sealed_data_file_that_another_tool_harms_is_an_error_wherever_it_can_be_noticed() {
+fn damage_to_a_sealed_data_file_is_an_error_wherever_it_is_detectable() {
     let expected = [
         ("cut", BEFORE_OPENING, "corrupt"),
         ("cut", BEFORE_FIRST_TOUCH, "corrupt"),
@@ -133,7 +133,7 @@ fn a_sealed_data_file_that_another_tool_harms_is_an_error_wherever_it_can_be_not
 
 /// Without backfill a sealed file never grows, and a map of it is inherited without a look at it.
 #[test]
-fn a_sealed_data_file_without_backfill_is_noticed_when_it_is_looked_at() {
+fn damage_to_a_sealed_file_without_backfill_is_found_on_access() {
     let expected = [
         ("cut", BEFORE_OPENING, "corrupt"),
         ("cut", BEFORE_FIRST_TOUCH, "corrupt"),
@@ -152,7 +152,7 @@ fn a_sealed_data_file_without_backfill_is_noticed_when_it_is_looked_at() {
 }
 
 #[test]
-fn the_current_data_file_that_another_tool_harms_is_an_error_wherever_it_can_be_noticed() {
+fn damage_to_the_current_data_file_is_an_error_wherever_it_is_detectable() {
     let expected = [
         ("cut", BEFORE_OPENING, "corrupt"),
         ("cut", BEFORE_NEXT_VIEW, "corrupt"),
@@ -173,7 +173,7 @@ fn the_current_data_file_that_another_tool_harms_is_an_error_wherever_it_can_be_
 }
 
 #[test]
-fn an_offset_file_that_another_tool_harms_is_an_error_wherever_it_can_be_noticed() {
+fn damage_to_an_offset_file_is_an_error_wherever_it_is_detectable() {
     let current = [
         ("cut", BEFORE_OPENING, "corrupt"),
         ("cut", BEFORE_NEXT_VIEW, "corrupt"),
@@ -207,7 +207,7 @@ fn an_offset_file_that_another_tool_harms_is_an_error_wherever_it_can_be_noticed
 
 /// A conf is read once and never mapped: what becomes of it later costs no view anything.
 #[test]
-fn a_conf_that_another_tool_harms_costs_no_view_anything() {
+fn damage_to_the_conf_does_not_affect_existing_views() {
     for what in ["emptied", "replaced", "removed", "unreadable"] {
         for when in [BEFORE_FIRST_TOUCH, IN_A_VIEW] {
             let wanted = match (what, when) {

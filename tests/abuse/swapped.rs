@@ -6,11 +6,11 @@ use std::os::unix::fs::symlink;
 use coldstore::Slot;
 
 use crate::column::{SLOTS, everything, make, open, open_scratch, outcome, read};
-use crate::support::reader;
+use test_support::reader;
 
 /// A reader holds the directory: it goes on with the one that it has opened.
 #[test]
-fn a_reader_goes_on_with_the_directory_that_it_has_opened() {
+fn a_reader_keeps_the_directory_it_opened() {
     let scratch = open_scratch();
     let [column, moved, other] = ["column", "moved", "other"].map(|name| scratch.path().join(name));
     let mut writer = make(&column, true);
@@ -30,7 +30,7 @@ fn a_reader_goes_on_with_the_directory_that_it_has_opened() {
 /// Guards against a commit at the lengths of one column into the files of another: a writer finds
 /// its files by their paths.
 #[test]
-fn a_writer_does_not_write_into_a_directory_that_took_the_place_of_its_own() {
+fn a_writer_refuses_a_directory_that_replaced_its_own() {
     for by_link in [false, true] {
         let scratch = open_scratch();
         let [column, moved, other] =
@@ -68,7 +68,7 @@ fn a_writer_does_not_write_into_a_directory_that_took_the_place_of_its_own() {
 
 /// Guards against two writers: the lock of the first is on a file that nobody finds any more.
 #[test]
-fn a_writer_whose_lock_file_was_removed_does_not_go_on_beside_another() {
+fn a_writer_whose_lock_file_was_removed_stops() {
     let scratch = open_scratch();
     let column = scratch.path().join("column");
     let mut first = make(&column, true);

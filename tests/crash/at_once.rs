@@ -6,7 +6,6 @@ use std::sync::Arc;
 use coldstore::Error;
 
 use crate::campaign::{Campaign, Effort};
-use crate::common::size::quick_or_whole;
 use crate::disk::CrashDisk;
 use crate::drive::{Driver, Stopped};
 use crate::expect::Expect;
@@ -15,6 +14,7 @@ use crate::medium::Op;
 use crate::scripts::{COLUMN, Script, Step, scripts};
 use crate::states::Limit;
 use crate::turns::{KINDS, Turns, What};
+use test_support::size::quick_or_whole;
 
 /// Scripts with each kind of commit; other kinds of writers flush in their own way.
 fn of_commits() -> Vec<Script> {

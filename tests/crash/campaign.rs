@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::check::{check_real_reader, go_on, heal};
-use crate::common::mix;
 use crate::disk::CrashDisk;
 use crate::drive::Driver;
 use crate::expect::Expect;
@@ -17,6 +16,7 @@ use crate::medium::Op;
 use crate::scripts::{Script, Step};
 use crate::states::{Limit, Random, State, for_each_state};
 use crate::turns::Turns;
+use test_support::mix;
 
 /// How far a campaign goes.
 #[derive(Clone, Copy, Debug)]

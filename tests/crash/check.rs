@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use coldstore::{ColumnSpec, Writer, WriterOptions};
 
-use crate::common;
 use crate::disk::{CrashDisk, Phase};
 use crate::drive::Driver;
 use crate::expect::Expect;
@@ -125,20 +124,20 @@ fn open(driver: &Driver, exists: bool) -> coldstore::Result<Writer> {
 pub(crate) fn check_real_reader(medium: &Medium, expect: &Expect) -> Result<(), String> {
     let Some(dir) = medium.dir(COLUMN.as_ref()) else { return Ok(()) };
     let seen = look(medium, COLUMN.as_ref())?;
-    let real = common::temp_dir();
+    let real = test_support::scratch();
     for (name, target) in medium.names(dir) {
         if let Target::File(ino) = target {
             std::fs::write(real.path().join(&**name), medium.file(*ino).get())
                 .map_err(|error| format!("cannot write {name} for the reader: {error}"))?;
         }
     }
-    let reader = match (common::try_reader(real.path()), seen) {
+    let reader = match (test_support::try_reader(real.path()), seen) {
         (Err(coldstore::Error::NoSuchColumn { .. }), None) => return Ok(()),
         (Err(error), _) => return Err(format!("a reader does not open: {error}")),
         (Ok(_), None) => return Err("a reader opens what has no conf".to_owned()),
         (Ok(reader), Some(seen)) => {
             let view = reader.view();
-            let mut shown = common::Content::new();
+            let mut shown = test_support::Content::new();
             for record in view.range(..) {
                 let record = record.map_err(|error| format!("a reader: {error}"))?;
                 let value = record.value().map_err(|error| format!("a reader: {error}"))?;

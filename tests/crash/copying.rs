@@ -9,7 +9,6 @@ use coldstore::verify::{Severity, VerifyOptions, verify_column};
 use coldstore::write::copy::{MARK, copy_on};
 use coldstore::{ArchiveWriter, ArchiveWriterOptions, Checksums, Column, Slot};
 
-use crate::common;
 use crate::disk::{CrashDisk, Mark};
 use crate::expect::Expect;
 use crate::medium::{DirNo, Medium, Target};
@@ -22,7 +21,7 @@ const LIMIT: Limit = Limit(30);
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 /// What is at a path, but for locks: directories end with a slash.
-fn files(medium: &Medium, path: &Path) -> Option<Files> {
+fn files_of(medium: &Medium, path: &Path) -> Option<Files> {
     fn walk(medium: &Medium, dir: DirNo, path: &Path, found: &mut Files) {
         for (name, target) in medium.names(dir) {
             let path = path.join(&**name);
@@ -64,7 +63,7 @@ fn make_archive(root: &Path) {
     let options = ArchiveWriterOptions::new().checksums(Checksums::On).raw(true).far(true);
     let options = options.columns([Column::Blocks, Column::BlockRoots]);
     let mut archive = ArchiveWriter::open(root, options.backfill(Column::StateSnapshots)).unwrap();
-    let value = |slot| (Slot(slot), common::value_of_len(slot, 40));
+    let value = |slot| (Slot(slot), test_support::value_of_len(slot, 40));
     let items = [1, 2].map(|slot| (Slot(slot), vec![7; 32]));
     archive.writer(Column::Blocks).unwrap().put_batch(&[1, 2].map(value)).unwrap();
     archive.writer(Column::BlockRoots).unwrap().put_batch(&items).unwrap();
@@ -86,7 +85,7 @@ fn on(disk: &CrashDisk) {
 }
 
 fn assert_clean(whole: &Files) {
-    let root = common::temp_dir();
+    let root = test_support::scratch();
     for (path, bytes) in whole {
         let path = root.path().join(path);
         if path.as_os_str().as_encoded_bytes().ends_with(b"/") {
@@ -113,7 +112,7 @@ fn assert_clean(whole: &Files) {
 /// what only the page cache held.
 #[test]
 fn a_copy_is_complete_or_marked_wherever_the_power_goes() {
-    let scratch = common::temp_dir();
+    let scratch = test_support::scratch();
     let archive = scratch.path().join("archive");
     make_archive(&archive);
     let source = files_on_disk(&archive);
@@ -121,7 +120,7 @@ fn a_copy_is_complete_or_marked_wherever_the_power_goes() {
     on(&disk);
     copy(&archive, &disk);
     let end = disk.fs().log.len();
-    let whole = files(&disk.fs().cache, Path::new(COPY)).unwrap();
+    let whole = files_of(&disk.fs().cache, Path::new(COPY)).unwrap();
     assert!(!whole.contains_key(Path::new(MARK)) && whole.contains_key(Path::new("archive.toml")));
     assert_clean(&whole);
 
@@ -132,7 +131,7 @@ fn a_copy_is_complete_or_marked_wherever_the_power_goes() {
         if !seen.insert(state.medium.hash()) {
             return Ok(());
         }
-        let found = files(&state.medium, Path::new(COPY)).unwrap_or_default();
+        let found = files_of(&state.medium, Path::new(COPY)).unwrap_or_default();
         if found == whole {
             complete += 1;
             return Ok(());
@@ -149,7 +148,7 @@ fn a_copy_is_complete_or_marked_wherever_the_power_goes() {
         }
         let again = CrashDisk::new(state.medium.clone(), None);
         copy(&archive, &again);
-        match files(&again.fs().cache, Path::new(COPY)).as_ref() == Some(&whole) {
+        match files_of(&again.fs().cache, Path::new(COPY)).as_ref() == Some(&whole) {
             true => Ok(()),
             false => Err(format!("not completed by a second copy: {}", state.describe())),
         }
@@ -163,24 +162,21 @@ fn a_copy_is_complete_or_marked_wherever_the_power_goes() {
     // What a killed process has left in the cache, the next one flushes.
     for position in 0..=end {
         let forked = disk.fork(position, None);
-        if files(&forked.fs().cache, Path::new(COPY)).as_ref() == Some(&whole) {
+        if files_of(&forked.fs().cache, Path::new(COPY)).as_ref() == Some(&whole) {
             continue;
         }
         on(&forked);
         copy(&archive, &forked);
         let end = forked.fs().log.len();
-        let outcome = for_each_state(
-            &forked.fs(),
-            end..end + 1,
-            LIMIT,
-            &mut random,
-            &mut |state| match files(&state.medium, Path::new(COPY)).as_ref() == Some(&whole) {
-                true => Ok(()),
-                false => {
-                    Err(format!("killed after operation {position}, then {}", state.describe()))
+        let outcome =
+            for_each_state(&forked.fs(), end..end + 1, LIMIT, &mut random, &mut |state| {
+                match files_of(&state.medium, Path::new(COPY)).as_ref() == Some(&whole) {
+                    true => Ok(()),
+                    false => {
+                        Err(format!("killed after operation {position}, then {}", state.describe()))
+                    }
                 }
-            },
-        );
+            });
         outcome.unwrap_or_else(|error: String| panic!("{error}"));
     }
     assert!(files_on_disk(&archive) == source, "the source is only read");

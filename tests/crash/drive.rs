@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use coldstore::{ColumnSpec, FileId, Keep, Slot, Writer};
 
-use crate::common::{Content, PER_FILE};
 use crate::disk::{CrashDisk, Mark, Phase};
 use crate::expect::Expect;
 use crate::foreign::write_like_another_writer;
 use crate::look::look;
 use crate::medium::Op;
 use crate::scripts::{COLUMN, Opening, Script, Step, value};
+use test_support::{Content, PER_FILE};
 
 /// Why a step did not come to its end.
 #[derive(Debug)]

@@ -3,9 +3,9 @@
 use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
-use crate::common::Content;
 use crate::look::Seen;
 use crate::scripts::{Opening, Step};
+use test_support::Content;
 
 /// What is expected of a column after a crash at some point of a script.
 #[derive(Clone)]

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use coldstore::{Error, IoError, Slot};
 
 use crate::campaign::{Campaign, Effort, Failure};
-use crate::common::size::quick_or_whole;
 use crate::disk::CrashDisk;
 use crate::drive::{Driver, Stopped};
 use crate::expect::Expect;
@@ -17,6 +16,7 @@ use crate::look::look;
 use crate::medium::Medium;
 use crate::scripts::{COLUMN, Script, Step};
 use crate::states::Limit;
+use test_support::size::quick_or_whole;
 
 /// What a call of this kind may come back with.
 fn faults_of(kind: Kind) -> &'static [What] {

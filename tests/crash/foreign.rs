@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use coldstore::ColumnSpec;
 use coldstore::files::disk::{Access, Disk as _, DiskFile, write_all_at};
 
-use crate::common::{PER_FILE, RawConf, data_name, offsets_name, record_bytes};
 use crate::disk::CrashDisk;
 use crate::scripts::{COLUMN, value};
+use test_support::{PER_FILE, RawConf, data_name, offsets_name, record_bytes};
 
 fn path(name: &str) -> PathBuf {
     Path::new(COLUMN).join(name)

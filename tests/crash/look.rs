@@ -11,8 +11,8 @@ use coldstore::format::sums::{SUMS_BYTES, SumTable, SumVerdict};
 use coldstore::format::witness::{Standing, Witness};
 use coldstore::{FileId, Slot};
 
-use crate::common::{Content, PER_FILE, RawConf, data_name, offsets_name};
 use crate::medium::{BLOCK, Bytes, Medium, Target, is_zero};
+use test_support::{Content, PER_FILE, RawConf, data_name, offsets_name};
 
 /// What a reader sees of a column.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,9 +4,6 @@
 #![allow(clippy::disallowed_methods, reason = "states are laid out for the real reader by hand")]
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod at_once;
 mod campaign;
 mod check;
@@ -32,9 +29,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use campaign::{Campaign, Effort, assert_distinct, table};
-use common::size::quick_or_whole;
 use lies::Lie;
 use scripts::{Script, Step, scripts};
+use test_support::size::quick_or_whole;
 
 /// `COLDSTORE_CRASH_SEED` starts from another seed.
 fn seed() -> u64 {

@@ -6,7 +6,7 @@ use std::hash::{Hash as _, Hasher};
 use std::path::{Component, Path};
 use std::sync::{Arc, OnceLock};
 
-use crate::common::mix;
+use test_support::mix;
 
 /// Number of a file.
 pub(crate) type Ino = usize;

@@ -6,8 +6,6 @@ use std::sync::{Arc, Mutex};
 use coldstore::{Pipeline, PipelineOptions, Writer};
 
 use crate::campaign::{Campaign, Effort};
-use crate::common::size::quick_or_whole;
-use crate::common::{Content, mix};
 use crate::disk::{CrashDisk, Mark, Phase};
 use crate::drive::{Driver, batch};
 use crate::expect::Expect;
@@ -16,6 +14,8 @@ use crate::medium::{Left, Op};
 use crate::scripts::{COLUMN, Script, Step, V3, plain};
 use crate::states::Limit;
 use crate::turns::Turns;
+use test_support::size::quick_or_whole;
+use test_support::{Content, mix};
 
 /// The jobs of three producers: gaps in two sealed files and in the current one, and slots above.
 fn jobs() -> Vec<Vec<Vec<u64>>> {

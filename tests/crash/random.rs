@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::common::PER_FILE;
 use crate::scripts::{Script, Step, V2, V3, plain};
 use crate::states::Random;
+use test_support::PER_FILE;
 
 /// Slots come from a few places in a few files.
 const FILES: usize = 5;

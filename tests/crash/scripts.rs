@@ -2,7 +2,7 @@
 
 use coldstore::{Checksums, ColumnSpec, Compression, WriterOptions};
 
-use crate::common::{SNAPPY, mix, value_of_len};
+use test_support::{SNAPPY, mix, value_of_len};
 
 /// The column's directory. Where a script makes it, none of the directories is there before.
 pub(crate) const COLUMN: &str = "/cold/archive/bss";

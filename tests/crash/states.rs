@@ -4,10 +4,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::common::mix;
 use crate::disk::{Fs, Logged, Mark};
 use crate::medium::{Bytes, Ino, Left, Medium, Op};
 use crate::variants::variants;
+use test_support::mix;
 
 /// Numbers that look random.
 #[derive(Clone, Debug)]

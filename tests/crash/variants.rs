@@ -1,7 +1,7 @@
 //! In how many ways one unflushed change may be on the medium.
 
-use crate::common::VERSION;
 use crate::medium::{BLOCK, Left, Medium, Op, is_zero};
+use test_support::VERSION;
 
 const SECTOR: usize = 512;
 /// A longer write is not cut at every byte.

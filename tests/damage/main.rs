@@ -11,9 +11,6 @@
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 #![allow(clippy::disallowed_methods, reason = "a test that damages files writes them itself")]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod damages;
 mod reading;
 mod reference;
@@ -32,10 +29,12 @@ use coldstore::{Compression, Error, MappedReader, ReaderOptions, Slot, Writer, W
 use damages::*;
 use reference::*;
 use store::*;
-use support::allocations::{Counting, largest};
-use support::size::quick_or_whole;
-use support::{Progress, assert_same_files, differing_files, files_of, open_reader, scratch, spec};
 use tempfile::TempDir;
+use test_support::allocations::{Counting, largest};
+use test_support::size::quick_or_whole;
+use test_support::{
+    Progress, assert_same_files, differing_files, files_of, open_reader, scratch, spec,
+};
 use unnoticed::*;
 
 #[global_allocator]

@@ -242,8 +242,8 @@ impl Store {
         let differing = differing_files(damaged, &healed);
         assert_eq!(clean, differing.is_empty(), "reported and done: {differing:?}");
         // Copies of what healing removes.
-        let changed = differing.iter().filter(|(name, ..)| !name.starts_with("aside-"));
-        for (name, ..) in changed {
+        let changed = differing.iter().filter(|name| !name.starts_with("aside-"));
+        for name in changed {
             let id = id_of(name).unwrap_or_else(|| panic!("healing changed {name}"));
             assert!(id >= CURRENT || (self.backfill && id == 1), "healing touched {name}");
         }
@@ -378,29 +378,29 @@ pub(crate) fn print(store: &Store, counts: &Counts) {
 }
 
 #[test]
-fn damage_to_an_uncompressed_column_is_told_or_on_the_list() {
+fn damage_to_an_uncompressed_column_is_detected_or_listed() {
     damage_everything(Compression::None, false);
 }
 
 #[test]
-fn damage_to_an_uncompressed_column_with_backfill_is_told_or_on_the_list() {
+fn damage_to_an_uncompressed_column_with_backfill_is_detected_or_listed() {
     damage_everything(Compression::None, true);
 }
 
 #[test]
-fn damage_to_a_compressed_column_is_told_or_on_the_list() {
+fn damage_to_a_compressed_column_is_detected_or_listed() {
     damage_everything(Compression::Snappy, false);
 }
 
 #[test]
-fn damage_to_a_compressed_column_with_backfill_is_told_or_on_the_list() {
+fn damage_to_a_compressed_column_with_backfill_is_detected_or_listed() {
     damage_everything(Compression::Snappy, true);
 }
 
 /// A header that promises four gigabytes, a conf that allows them, a chunk that claims to be huge:
 /// nothing is reserved that is not there.
 #[test]
-fn a_promised_length_reserves_nothing() {
+fn a_claimed_length_reserves_no_memory() {
     for compression in [Compression::None, Compression::Snappy] {
         let store = store(compression, false);
         let mut damaged = store.files.clone();

@@ -40,14 +40,14 @@ pub(crate) const FAKE_RECORD: [u8; 12] = [0x77, 0, 4, 0, 0, 0, 0, 0, 1, 2, 3, 4]
 /// Values of 0 to 60 bytes, and one of 200.
 pub(crate) fn value(slot: u64) -> Vec<u8> {
     if slot == 0 {
-        return [&FAKE_RECORD[..], &support::bytes_from(slot, 20)].concat();
+        return [&FAKE_RECORD[..], &test_support::bytes_from(slot, 20)].concat();
     }
     let byte_len = match slot {
         5 => 0,
         1 => 200,
-        slot => 20 + usize::try_from(support::mix(slot) % 40).unwrap(),
+        slot => 20 + usize::try_from(test_support::mix(slot) % 40).unwrap(),
     };
-    support::bytes_from(slot, byte_len)
+    test_support::bytes_from(slot, byte_len)
 }
 
 pub(crate) fn store(compression: Compression, backfill: bool) -> Store {
@@ -83,8 +83,8 @@ impl Store {
 
     pub(crate) fn restore(&self) {
         let now = files_of(self.path());
-        for (name, ..) in differing_files(&self.files, &now) {
-            match self.files.get(&name) {
+        for name in differing_files(&self.files, &now) {
+            match self.files.get(name) {
                 Some(bytes) => fs::write(self.path().join(name), bytes).unwrap(),
                 None => fs::remove_file(self.path().join(name)).unwrap(),
             }

@@ -31,7 +31,7 @@ impl Run {
             .collect();
         writer.put_batch(&items).unwrap();
         model.commit(&items);
-        let (apart, own) = (reader(column), writers_reader(&writer));
+        let (apart, own) = (reader(column), reader_of(&writer));
         let column = column.to_owned();
         Run { column, compression, model, writer: Some(writer), apart, own, held: Vec::new() }
     }
@@ -337,7 +337,7 @@ impl Run {
             clean.remove("column.conf");
         }
         assert_same_files(&clean, &after, "after healing");
-        self.own = writers_reader(&writer);
+        self.own = reader_of(&writer);
         self.writer = Some(writer);
         self.check_conf();
     }
@@ -373,7 +373,7 @@ impl Run {
         match leftover {
             Leftover::Garbage(byte_len) => {
                 let Some(current) = current else { return false };
-                append(&self.data_path(current), &bytes_from(1, *byte_len));
+                append_to(&self.data_path(current), &bytes_from(1, *byte_len));
                 true
             }
             Leftover::Record { entry_for, cut } => {
@@ -381,7 +381,7 @@ impl Run {
                 let offset = fs::metadata(self.data_path(current)).unwrap().len();
                 let mut record = vec![0x77, 0, 4, 0, 0, 0, 0, 0, 1, 2, 3, 4];
                 record.truncate(12 - cut % 12);
-                append(&self.data_path(current), &record);
+                append_to(&self.data_path(current), &record);
                 // Without backfill no entry is written at or below the highest slot.
                 let slot = entry_for.as_ref().map(|pick| self.model.resolve(pick));
                 if let Some(slot) = slot
@@ -473,7 +473,7 @@ impl Run {
                 bytes.extend_from_slice(&[0x65, 0x32, 0, 0, 0, 0, 0, 0]);
             }
             bytes.extend_from_slice(&bytes_from(2, garbage));
-            append(&data_path, &bytes);
+            append_to(&data_path, &bytes);
             dirty = true;
         }
         if data_len == 0 && table_len > 0 {

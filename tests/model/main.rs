@@ -12,9 +12,6 @@
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 #![allow(clippy::disallowed_methods, reason = "what a crash leaves is made by hand")]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod case;
 mod held;
 mod places;
@@ -40,10 +37,10 @@ use places::*;
 use plain_map::*;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use support::size::quick_or_whole;
-use support::{
-    Progress, append, assert_same_files, bytes_from, files_of, open_reader, reader, scan, scratch,
-    spec, writers_reader,
+use test_support::size::quick_or_whole;
+use test_support::{
+    Progress, append_to, assert_same_files, bytes_from, files_of, open_reader, reader, reader_of,
+    scan, scratch, spec,
 };
 
 fn run(compression: Compression, case: &Case) {
@@ -76,12 +73,12 @@ fn run_cases(compression: Compression) {
 }
 
 #[test]
-fn an_uncompressed_column_is_as_a_plain_map_would_be() {
+fn an_uncompressed_column_behaves_like_a_map() {
     run_cases(Compression::None);
 }
 
 #[test]
-fn a_compressed_column_is_as_a_plain_map_would_be() {
+fn a_compressed_column_behaves_like_a_map() {
     run_cases(Compression::Snappy);
 }
 
@@ -124,10 +121,10 @@ fn a_view_that_has_scanned_agrees_with_itself_later() {
 
 /// The last possible slot: between it and the others lie more files than one could ever look for.
 #[test]
-fn a_gap_of_any_number_of_files_is_crossed_at_once() {
+fn a_scan_crosses_a_gap_of_any_number_of_files() {
     let scratch = scratch();
     let column = scratch.path().to_owned();
-    support::without_hanging("reading across the gap", move || {
+    test_support::without_hanging("reading across the gap", move || {
         let options = WriterOptions::create(spec(Compression::None, 10)).allow_backfill(true);
         let mut writer = Writer::open(&column, options).unwrap();
         writer.put(Slot(3), b"three").unwrap();

@@ -1,6 +1,7 @@
 //! Exported files as the `e2store` crate reads them, which has a parser and SSZ types of its own.
 
-#[path = "../../era_common/parts.rs"]
+#[path = "../../support/src/e2store.rs"]
+#[allow(dead_code, reason = "only a part is used here")]
 mod parts;
 
 use std::fs;

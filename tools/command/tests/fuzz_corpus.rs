@@ -4,8 +4,6 @@
 //! file per target. `tests/fuzz/regressions` has inputs that once failed.
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
-#[path = "../../../tests/support/size.rs"]
-mod size;
 #[path = "../../../tests/fuzz/src/lib.rs"]
 mod targets;
 
@@ -14,7 +12,7 @@ use std::io::Read as _;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
-use size::quick_or_whole;
+use test_support::size::quick_or_whole;
 
 fn fuzz() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz")

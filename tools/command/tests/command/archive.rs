@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::{Archive, Run, coldstore, copy_dir, test_data};
+use test_support::copy_dir;
+
+use crate::support::{Archive, Run, coldstore, test_data};
 
 fn minimal() -> String {
     test_data("chain-minimal").join("era").to_str().unwrap().to_owned()

@@ -3,14 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::{Archive, Run, coldstore, copy_dir, listing, roots, test_data};
+use test_support::{copy_dir, era_files};
 
-fn era_files(chain: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(test_data(chain).join("era")).unwrap();
-    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    files
-}
+use crate::support::{Archive, Run, coldstore, listing, roots, test_data};
 
 fn names(directory: &str) -> Vec<String> {
     let entries = fs::read_dir(directory).unwrap();

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::{Archive, Run, coldstore, copy_dir, test_data};
+use test_support::copy_dir;
+
+use crate::support::{Archive, Run, coldstore, test_data};
 
 const MINIMAL_ROOT: &str = "0x0a08c27fe4ece2483f9e581f78c66379a06f96e9c24cd1390594ff939b26f95b";
 const GNOSIS_ROOT: &str = "0xf5dcb5564e829aab27264b9becd5dfaa017085611224cb3036f573368dbb9d47";

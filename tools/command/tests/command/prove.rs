@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use test_support::copy_dir;
+
 use crate::import::some_eras;
-use crate::support::{
-    Archive, Run, coldstore, coldstore_without_privileges, copy_dir, spawn, test_data,
-};
+use crate::support::{Archive, Run, coldstore, coldstore_without_privileges, spawn, test_data};
 
 fn minimal() -> String {
     test_data("chain-minimal/era").to_str().unwrap().to_owned()

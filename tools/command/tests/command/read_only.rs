@@ -3,7 +3,9 @@
 use std::fs;
 use std::process::Command;
 
-use crate::support::{Archive, Run, coldstore, copy_dir, listing, roots, test_data};
+use test_support::copy_dir;
+
+use crate::support::{Archive, Run, coldstore, listing, roots, test_data};
 
 /// An archive with the leftovers of a crash, so that healing would show.
 fn archive() -> Archive {

@@ -4,11 +4,13 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
+use test_support::copy_dir;
+
 use crate::import::some_eras;
 use crate::map::minimal;
 use crate::support::{
-    Archive, Run, coldstore, coldstore_fed, coldstore_without_privileges, copy_dir, listing, roots,
-    stream, test_data,
+    Archive, Run, coldstore, coldstore_fed, coldstore_without_privileges, listing, roots, stream,
+    test_data,
 };
 
 fn two_columns() -> Archive {

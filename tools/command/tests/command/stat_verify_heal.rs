@@ -4,10 +4,12 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 
+use test_support::copy_dir;
+
 use crate::map::{assert_snapshot, minimal};
 use crate::support::{
-    Archive, coldstore, coldstore_fed, coldstore_without_privileges, copy_dir, listing, roots,
-    stream, test_data,
+    Archive, coldstore, coldstore_fed, coldstore_without_privileges, listing, roots, stream,
+    test_data,
 };
 
 fn two_columns() -> Archive {

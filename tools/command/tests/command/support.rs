@@ -1,8 +1,5 @@
 //! Running the command, and the bytes to feed it.
 
-#[path = "../../../../tests/support/scratch.rs"]
-mod scratch;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
@@ -12,10 +9,11 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
 use rustix::termios::{Winsize, tcsetwinsize};
-use scratch::scratch;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
+pub(crate) use test_support::data as test_data;
+use test_support::scratch;
 
 /// Timeout with a wide margin, even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -200,24 +198,6 @@ pub(crate) fn stream(record_type: [u8; 2], items: &[(u64, Vec<u8>)]) -> Vec<u8> 
 /// A root for each of the slots.
 pub(crate) fn roots(slots: impl IntoIterator<Item = u64>) -> Vec<(u64, Vec<u8>)> {
     slots.into_iter().map(|slot| (slot, slot.to_be_bytes().repeat(4))).collect()
-}
-
-pub(crate) fn test_data(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(path)
-}
-
-/// Copies a directory recursively.
-pub(crate) fn copy_dir(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_dir(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 /// Every file and directory, with attributes that show a change.

@@ -111,6 +111,7 @@ fn a_signal_shuts_down_in_order_while_clients_send() {
         let (acknowledged, done) = (Acknowledged::default(), Arc::new(AtomicBool::new(false)));
         let senders: Vec<_> =
             (0..8).map(|of| sender(of, &daemon.socket, &acknowledged, &done)).collect();
+        // Load before the signal; the wait below makes sure of some.
         sleep(Duration::from_millis(700));
         wait_for_more_than(8, &acknowledged);
         daemon.signal(signal);
@@ -154,6 +155,7 @@ fn idle_clients_do_not_delay_the_shutdown() {
     let _silent = daemon.connect();
     let mut client = Client::new(&daemon.socket).unwrap();
     client.status().unwrap();
+    // Both connections are idle by now; stopping takes no longer if they are not.
     sleep(Duration::from_millis(100));
     let started = Instant::now();
     daemon.stop();
@@ -192,6 +194,7 @@ fn nothing_acknowledged_is_lost_over_repeated_kills() {
     let senders: Vec<_> =
         (0..8).map(|of| sender(of, &daemon.socket, &acknowledged, &done)).collect();
     for round in 0..6u64 {
+        // A kill at any time is right.
         sleep(Duration::from_millis(150 + 97 * (round * 7 % 5)));
         daemon.kill();
         assert_all_there(&archive, &acknowledged);

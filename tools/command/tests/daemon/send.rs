@@ -135,6 +135,7 @@ fn a_send_resumes_when_the_daemon_is_back() {
     daemon.kill();
     stdin.write_all(&bytes[half..]).unwrap();
     drop(stdin);
+    // Some attempts to reconnect fail before the daemon is back; none need to.
     sleep(Duration::from_millis(200));
     let daemon = Daemon::raw(&archive, &[]);
     (5..10).for_each(|request| next(request * 10));

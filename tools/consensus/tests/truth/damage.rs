@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use coldstore_consensus::{BlockHasher, Preset, Root, hash_state};
 
-use crate::chain::{all_states, blocks, truth};
+use test_support::chain_content::{all_states, blocks, truth};
 
 const SIGNATURE: std::ops::Range<usize> = 4..100;
 

@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 #![allow(clippy::disallowed_methods, reason = "the tests make and damage files by hand")]
 
-mod chain;
 mod damage;
 mod replay;
 mod roots;

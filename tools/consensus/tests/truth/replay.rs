@@ -6,7 +6,8 @@ use std::sync::Arc;
 use coldstore_consensus::transition::{BeaconState, Block, ChainRules, StateTree, TransitionError};
 use coldstore_consensus::{Config, Preset, Root};
 
-use super::chain::{Truth, all_states, blocks, data, truth};
+use test_support::chain_content::{Truth, all_states, blocks, truth};
+use test_support::data;
 
 /// The fork schedule of the small chain (`chain.json`).
 const CONFIG: &str = "CONFIG_NAME: minimal\nPRESET_BASE: minimal\nGENESIS_FORK_VERSION: 0x00000001\n\

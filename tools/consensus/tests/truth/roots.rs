@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use coldstore_consensus::{BlockHasher, Fork, Preset, era_root, hash_state};
 
-use crate::chain::{all_states, blocks, era_states, packed, truth, unhex};
+use test_support::chain_content::{all_states, blocks, era_states, packed, truth, unhex};
 
 const SLOTS_PER_ERA: u64 = 64;
 

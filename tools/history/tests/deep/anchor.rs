@@ -5,7 +5,7 @@ use coldstore_consensus::Preset;
 use coldstore_history::deep::{Loose, NotProved, PassedOver};
 
 use crate::archive::{Held, Proved};
-use crate::chain::era_files;
+use test_support::era_files;
 
 const MINIMAL: &str = "chain-minimal";
 /// Blocks up to slot 511, and of era 9.

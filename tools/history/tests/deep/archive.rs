@@ -17,8 +17,8 @@ use coldstore_history::deep::{DeepOptions, DeepReport, DeepVerifier, NotProved, 
 use coldstore_history::import::{Trust, TrustedRoot};
 use tempfile::TempDir;
 
-use crate::chain::era_files;
-use crate::scratch::scratch;
+use test_support::era_files;
+use test_support::scratch;
 
 pub(crate) struct Held {
     directory: TempDir,

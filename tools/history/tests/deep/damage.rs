@@ -9,7 +9,7 @@ use coldstore_history::deep::NotProved;
 use coldstore_history::import::{Anchor, TrustedRoot};
 
 use crate::archive::Held;
-use crate::chain::truth;
+use test_support::chain_content::truth;
 
 const MINIMAL: &str = "chain-minimal";
 const DATA: &str = "data_00000";
@@ -194,7 +194,7 @@ fn a_missing_file_differs_from_blocks_never_imported() {
     held.pruned.set(None);
 
     // Blocks up to the end of era 1, roots up to the end of era 3.
-    let blocks = crate::chain::blocks("chain-mainnet-preset");
+    let blocks = test_support::chain_content::blocks("chain-mainnet-preset");
     let directory = held.path().join("blk");
     fs::remove_dir_all(&directory).unwrap();
     let options = WriterOptions::create(Column::Blocks.spec());

@@ -5,10 +5,5 @@
 
 mod anchor;
 mod archive;
-#[path = "../../../consensus/tests/truth/chain.rs"]
-#[allow(dead_code, reason = "shared with the other tests")]
-mod chain;
 mod damage;
-#[path = "../../../../tests/support/scratch.rs"]
-mod scratch;
 mod seal;

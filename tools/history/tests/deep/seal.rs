@@ -7,7 +7,7 @@ use coldstore_consensus::Preset;
 use coldstore_history::deep::{ProvedEra, Resumed};
 
 use crate::archive::Held;
-use crate::chain::era_files;
+use test_support::era_files;
 
 fn minimal() -> Held {
     Held::imported("chain-minimal", Preset::Minimal)

@@ -194,7 +194,7 @@ fn a_missing_era_is_reported_and_earlier_eras_stay() {
 fn the_genesis_state_is_tied_to_its_validators_and_to_the_first_era() {
     let place = Place::with_eras(0..=1);
     let path = place.file(0);
-    let state = crate::chain::era_states("chain-minimal").remove(&0).unwrap();
+    let state = test_support::chain_content::era_states("chain-minimal").remove(&0).unwrap();
     let whole = fs::read(&path).unwrap();
     for byte in places(state.len(), 176, 431) {
         let mut state = state.clone();

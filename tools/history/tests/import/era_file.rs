@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
-use crate::chain::unframe;
+use test_support::chain_content::unframe;
 
 const VERSION: [u8; 2] = *b"e2";
 const INDEX: [u8; 2] = *b"i2";

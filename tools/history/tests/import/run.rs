@@ -10,8 +10,8 @@ use coldstore_consensus::Preset;
 use coldstore_history::import::{ImportProver, ProofReport, Trust, TrustedRoot};
 use tempfile::TempDir;
 
-use crate::chain::era_files;
-use crate::scratch::scratch;
+use test_support::era_files;
+use test_support::scratch;
 
 /// Slots per era of the minimal chain.
 pub(crate) const ERA_SLOTS: u64 = 64;

@@ -7,9 +7,9 @@ use coldstore::Slot;
 use coldstore_consensus::{BlockHasher, Preset, Root, era_root, vector_root};
 use coldstore_history::import::{Anchor, TrustedRoot};
 
-use crate::chain::truth;
 use crate::era_file::EraParts;
 use crate::run::{ERA_SLOTS, Place};
+use test_support::chain_content::truth;
 
 fn true_root(slot: u64) -> TrustedRoot {
     TrustedRoot { slot: Slot(slot), root: truth("STATES.tsv")[&slot].root }

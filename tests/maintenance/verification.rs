@@ -1,0 +1,386 @@
+//! What verification knows: what was lost, what cannot be read, and what nobody can tell.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::disallowed_methods, reason = "the tests damage files by hand")]
+
+use std::fs::{self, File};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use coldstore::files::pread::Pread;
+use coldstore::occupancy::{Expected, FileSlots, SlotState, slots_of_file};
+use coldstore::verify::{
+    Finding, Severity, Summary, VerifyOptions, verify_column, verify_column_on,
+};
+use coldstore::{
+    Checksums, Column, ColumnSpec, Compression, CorruptItem, FileId, PreadView, ReaderOptions,
+    Slot, Writer, WriterOptions,
+};
+use tempfile::TempDir;
+
+use test_support::{
+    PLAIN, SNAPPY, data_name, entry, offsets_name, overwrite, scratch, set_entry, set_len,
+    value_of_len,
+};
+
+const VALUE_BYTES: usize = 10_000;
+const RECORD_BYTES: u64 = 8 + VALUE_BYTES as u64;
+
+fn options() -> VerifyOptions {
+    VerifyOptions::default().deep(true)
+}
+
+fn verify(dir: &Path) -> (Summary, Vec<Finding>) {
+    verify_as(dir, None)
+}
+
+fn verify_as(dir: &Path, column: Option<Column>) -> (Summary, Vec<Finding>) {
+    let mut findings = Vec::new();
+    let options = options().column(column);
+    let summary = verify_column(dir, None, &options, &mut |finding| findings.push(finding));
+    (summary.unwrap(), findings)
+}
+
+fn of(findings: &[Finding], severity: Severity) -> Vec<&Finding> {
+    findings.iter().filter(|finding| finding.severity == severity).collect()
+}
+
+/// Slots 0 to 9 in a sealed file, 8192 to 8201 in the current one.
+fn column(spec: ColumnSpec, backfill: bool, checksums: Checksums) -> TempDir {
+    let dir = scratch();
+    let options = WriterOptions::create(spec).allow_backfill(backfill).checksums(checksums);
+    let mut writer = Writer::open(dir.path(), options).unwrap();
+    let slots = (0..10).chain(8192..8202);
+    let batch: Vec<_> = slots.map(|slot| (Slot(slot), value_of_len(slot, VALUE_BYTES))).collect();
+    writer.put_batch(&batch).unwrap();
+    dir
+}
+
+// ---------------------------------------------------------------- what cannot be read
+
+/// The unit of the page cache.
+const PAGE: u64 = 4096;
+
+/// A medium on which some bytes of a file cannot be read.
+#[derive(Debug)]
+struct BadSectors {
+    name: &'static str,
+    bytes: Range<u64>,
+    error: i32,
+}
+
+impl Pread for BadSectors {
+    /// As the system: returns the bytes before the bad pages, then fails.
+    fn pread(&self, path: &Path, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut byte_len = buffer.len();
+        let (start, end) = (self.bytes.start / PAGE * PAGE, self.bytes.end);
+        let end = end.checked_next_multiple_of(PAGE).unwrap_or(end);
+        if path.ends_with(self.name) && offset < end {
+            let before = usize::try_from(start.saturating_sub(offset)).unwrap();
+            if before == 0 {
+                return Err(io::Error::from_raw_os_error(self.error));
+            }
+            byte_len = byte_len.min(before);
+        }
+        file.read_at(&mut buffer[..byte_len], offset)
+    }
+}
+
+fn verify_with(
+    dir: &Path,
+    name: &'static str,
+    bytes: Range<u64>,
+    error: i32,
+) -> (Summary, Vec<Finding>) {
+    let medium = Arc::new(BadSectors { name, bytes, error });
+    let mut findings = Vec::new();
+    let summary =
+        verify_column_on(medium, dir, None, &options(), &mut |finding| findings.push(finding));
+    (summary.unwrap(), findings)
+}
+
+#[test]
+fn a_bad_sector_is_a_range_in_the_report_and_the_rest_is_checked() {
+    for spec in [PLAIN, SNAPPY] {
+        let dir = column(spec, false, Checksums::On);
+        let start = entry(dir.path(), 3);
+        let sector = start.next_multiple_of(4096)..start.next_multiple_of(4096) + 512;
+        let (summary, findings) = verify_with(dir.path(), "data_00000", sector.clone(), libc::EIO);
+        let [lost] = &findings[..] else { panic!("{findings:?}") };
+        assert_eq!(lost.severity, Severity::Unreadable);
+        assert_eq!(lost.file, dir.path().join("data_00000"));
+        assert_eq!((lost.offset, lost.byte_len), (Some(sector.start), Some(4096)));
+        assert_eq!(lost.slot, Some(Slot(3)));
+        assert!(lost.found.contains("cannot read: Input/output error"), "{lost:?}");
+        assert_eq!((summary.records, summary.unread_records), (19, 1));
+        assert_eq!((summary.damages, summary.unreadable), (0, 1));
+
+        // Damage elsewhere is still found.
+        let other = entry(dir.path(), 7) + 8;
+        overwrite(dir.path(), "data_00000", other + 5, &[0xa5, 0x5a]);
+        let (summary, findings) = verify_with(dir.path(), "data_00000", sector, libc::EIO);
+        assert_eq!((summary.records, summary.damages, summary.unreadable), (18, 1, 1));
+        assert_eq!(of(&findings, Severity::Damage)[0].slot, Some(Slot(7)));
+    }
+}
+
+#[test]
+fn a_bad_sector_under_a_header_is_not_blamed_on_a_record() {
+    let dir = column(PLAIN, false, Checksums::Off);
+    let start = entry(dir.path(), 3) / 4096 * 4096;
+    let (summary, findings) =
+        verify_with(dir.path(), "data_00000", start..start + 1, libc::ENODATA);
+    assert_eq!((summary.damages, summary.unreadable), (0, 1), "{findings:?}");
+    // The end of the record before lies in the same block.
+    assert_eq!((summary.records, summary.unread_records), (18, 2));
+    assert!(findings[0].found.contains("from slot 2 to slot 3"), "{findings:?}");
+}
+
+#[test]
+fn bad_sectors_of_other_files_lose_no_record() {
+    let dir = column(PLAIN, false, Checksums::On);
+    let (summary, findings) = verify_with(dir.path(), "data_00000.off", 0..1, libc::EIO);
+    // Ten entries are in that block: which bytes their records are, nobody knows.
+    assert_eq!((summary.damages, summary.unreadable, summary.records), (0, 1, 10));
+    assert_eq!((findings[0].offset, findings[0].byte_len), (Some(0), Some(4096)));
+    let (summary, findings) = verify_with(dir.path(), "data_00001.off", 8192..8193, libc::EIO);
+    assert_eq!((summary.damages, summary.unreadable, summary.records), (0, 1, 20), "{findings:?}");
+    let (summary, findings) = verify_with(dir.path(), "data_00000.sum", 0..1, libc::EIO);
+    assert_eq!((summary.damages, summary.unreadable, summary.records), (0, 1, 20), "{findings:?}");
+    assert_eq!(summary.not_compared(), 10);
+}
+
+/// A handle that has gone stale fails everywhere: one range, and no call for each block of it.
+#[test]
+fn a_file_that_fails_as_a_whole_is_one_range() {
+    let dir = column(PLAIN, false, Checksums::On);
+    let (summary, findings) = verify_with(dir.path(), "data_00000", 0..u64::MAX, libc::ESTALE);
+    assert_eq!((summary.damages, summary.unreadable, summary.records), (0, 1, 10), "{findings:?}");
+    assert_eq!((findings[0].offset, findings[0].byte_len), (Some(0), Some(8 + 10 * RECORD_BYTES)));
+    let (summary, _) = verify_with(dir.path(), "data_00000", 0..u64::MAX, libc::EIO);
+    assert_eq!((summary.damages, summary.unreadable, summary.records), (0, 1, 10));
+}
+
+/// A map of slots is drawn around what cannot be read.
+#[test]
+fn slots_whose_entry_or_root_cannot_be_read_are_unreadable_and_the_others_are_shown() {
+    let [blocks, roots] = [(); 2].map(|()| scratch());
+    let open = |dir: &TempDir, kind: Column| {
+        Writer::open(dir.path(), WriterOptions::create(kind.spec())).unwrap()
+    };
+    let root = |slot: u64| (Slot(slot), [u8::try_from(slot / 2 % 200).unwrap(); 32]);
+    let all: Vec<_> = (0..1200).map(root).collect();
+    open(&roots, Column::BlockRoots).put_batch(&all).unwrap();
+    let even: Vec<_> = (0..600).map(|slot| (Slot(slot * 2), block(slot * 2))).collect();
+    open(&blocks, Column::Blocks).put_batch(&even).unwrap();
+    let view = |dir: &TempDir, name, bytes, error| {
+        let medium = Arc::new(BadSectors { name, bytes, error });
+        PreadView::open_on(medium, dir.path(), ReaderOptions::default()).unwrap()
+    };
+    let states = |blocks: &PreadView, roots: &PreadView| {
+        let expected = Expected::of(Column::Blocks, blocks, Some(roots), None).unwrap();
+        slots_of_file(blocks, FileId(0), &expected).unwrap()
+    };
+    let count = |slots: &FileSlots, wanted| slots.states.iter().filter(|s| **s == wanted).count();
+
+    let whole = states(&view(&blocks, "no", 0..0, 0), &view(&roots, "no", 0..0, 0));
+    assert_eq!((count(&whole, SlotState::Present), count(&whole, SlotState::Skipped)), (600, 600));
+    // Entries 512 to 1023.
+    let bad = view(&blocks, "data_00000.off", 4096..4097, libc::EIO);
+    let shown = states(&bad, &view(&roots, "no", 0..0, 0));
+    assert_eq!(count(&shown, SlotState::Unreadable), 512);
+    assert!(shown.states[512..1024].iter().all(|state| *state == SlotState::Unreadable));
+    assert_eq!(shown.states[..512], whole.states[..512]);
+    assert!(shown.fault.unwrap().to_string().contains("data_00000.off: cannot read"));
+    // Of the roots in one block nothing tells whether their slots were skipped.
+    let bad = view(&roots, "data_00000", 4096..4097, libc::EIO);
+    let shown = states(&view(&blocks, "no", 0..0, 0), &bad);
+    let unreadable = count(&shown, SlotState::Unreadable);
+    assert!((50..=54).contains(&unreadable), "{unreadable}");
+    assert_eq!(count(&shown, SlotState::Present), 600);
+    assert_eq!(count(&shown, SlotState::Missing) + count(&shown, SlotState::Damaged), 0);
+}
+
+// ---------------------------------------------------------------- what was lost
+
+const LOST: u64 = 4;
+
+/// A slot has lost its entry: by file, backfill, and checksums.
+#[test]
+fn a_record_that_no_slot_refers_to_is_damage_unless_a_crash_may_have_left_it() {
+    for checksums in [Checksums::On, Checksums::Off] {
+        for (backfill, first) in [(false, 0), (false, 8192), (true, 0), (true, 8192)] {
+            for lost_entry in [0, 1 << 45] {
+                let dir = column(PLAIN, backfill, checksums);
+                let slot = first + LOST;
+                let right = entry(dir.path(), slot);
+                set_entry(dir.path(), slot, lost_entry);
+                let (summary, findings) = verify(dir.path());
+                let what = format!("{checksums:?} {backfill} {slot} {lost_entry}: {findings:?}");
+                assert_eq!(summary.records, 19, "{what}");
+                let damages = of(&findings, Severity::Damage);
+                if checksums == Checksums::On {
+                    // Where the record lies is known.
+                    let lost = damages.iter().find(|found| found.slot == Some(Slot(slot)));
+                    let lost = lost.unwrap_or_else(|| panic!("{what}"));
+                    assert_eq!(lost.file, dir.path().join(offsets_name(slot / 8192)), "{what}");
+                    assert_eq!(lost.offset, Some(LOST * 8), "{what}");
+                    assert!(lost.wanted.starts_with(&right.to_string()), "{what}");
+                    assert_eq!((damages.len(), summary.notes), (1, 0), "{what}");
+                } else if backfill && first == 0 {
+                    // Another writer may have died before it wrote the entry.
+                    assert_eq!((damages.len(), summary.undecided), (0, 1), "{what}");
+                } else {
+                    let at = (Some(right), Some(RECORD_BYTES));
+                    let lost = |found: &&Finding| (found.offset, found.byte_len) == at;
+                    assert!(damages.iter().any(lost), "{what}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_entry_past_the_length_is_damage_without_backfill() {
+    let dir = column(PLAIN, false, Checksums::Off);
+    let bound = 8 + 10 * RECORD_BYTES;
+    for (slot, entry) in [(LOST, bound), (8192 + LOST, bound + 500)] {
+        set_entry(dir.path(), slot, entry);
+        let (_, findings) = verify(dir.path());
+        let at_entry = |found: &&&Finding| found.slot == Some(Slot(slot));
+        let damages = of(&findings, Severity::Damage);
+        let found = damages.iter().find(at_entry).unwrap_or_else(|| panic!("{findings:?}"));
+        assert_eq!((found.what, &*found.found), (CorruptItem::OffsetEntry, &*entry.to_string()));
+    }
+}
+
+#[test]
+fn a_cut_offset_file_is_damage() {
+    for (backfill, file) in [(false, 0), (true, 0), (true, 1)] {
+        let dir = column(PLAIN, backfill, Checksums::Off);
+        set_len(dir.path(), &offsets_name(file), 65_535);
+        let (summary, findings) = verify(dir.path());
+        assert_eq!((summary.damages, summary.records), (1, 20), "{findings:?}");
+        assert_eq!(findings[0].what, CorruptItem::OffsetLength);
+    }
+}
+
+#[test]
+fn a_shortened_record_is_damage_though_all_its_slots_read() {
+    for (backfill, first) in [(false, 0), (true, 0), (true, 8192)] {
+        let dir = column(PLAIN, backfill, Checksums::Off);
+        let at = entry(dir.path(), first + LOST);
+        let length = u32::try_from(VALUE_BYTES).unwrap() - 100;
+        overwrite(dir.path(), &data_name(first / 8192), at + 2, &length.to_le_bytes());
+        let (summary, findings) = verify(dir.path());
+        assert_eq!((summary.damages, summary.records), (1, 20), "{findings:?}");
+        let damage = of(&findings, Severity::Damage)[0];
+        assert_eq!((damage.offset, damage.byte_len), (Some(at + RECORD_BYTES - 100), Some(100)));
+    }
+}
+
+/// Entries rise with their slots where nothing is ever filled in behind.
+#[test]
+fn two_swapped_entries_of_a_column_without_backfill_are_found() {
+    for (backfill, checksums) in [(false, Checksums::Off), (true, Checksums::On)] {
+        let dir = column(PLAIN, backfill, checksums);
+        let (one, other) = (entry(dir.path(), 3), entry(dir.path(), 5));
+        set_entry(dir.path(), 3, other);
+        set_entry(dir.path(), 5, one);
+        let (summary, findings) = verify(dir.path());
+        assert!(summary.damages > 0, "{findings:?}");
+        assert_eq!(findings[0].file, dir.path().join("data_00000.off"));
+    }
+}
+
+fn block(slot: u64) -> Vec<u8> {
+    let mut block = value_of_len(slot, 500);
+    block[..4].copy_from_slice(&100_u32.to_le_bytes());
+    block[100..108].copy_from_slice(&slot.to_le_bytes());
+    block[180..184].copy_from_slice(&84_u32.to_le_bytes());
+    block
+}
+
+fn state(slot: u64) -> Vec<u8> {
+    let mut state = value_of_len(slot, 5000);
+    state[..8].copy_from_slice(&1_606_824_023_u64.to_le_bytes());
+    state[8..40].fill(0x42);
+    state[40..48].copy_from_slice(&slot.to_le_bytes());
+    state
+}
+
+#[test]
+fn two_swapped_blocks_or_states_are_found_without_checksums() {
+    type Value = fn(u64) -> Vec<u8>;
+    for (kind, value) in
+        [(Column::Blocks, block as Value), (Column::StateSnapshots, state as Value)]
+    {
+        let dir = scratch();
+        let options = WriterOptions::create(kind.spec()).allow_backfill(true);
+        let mut writer = Writer::open(dir.path(), options).unwrap();
+        let batch: Vec<_> = (0..10).map(|slot| (Slot(slot), value(slot))).collect();
+        writer.put_batch(&batch).unwrap();
+        drop(writer);
+        assert_eq!(verify_as(dir.path(), Some(kind)).1, []);
+        let (one, other) = (entry(dir.path(), 3), entry(dir.path(), 5));
+        set_entry(dir.path(), 3, other);
+        set_entry(dir.path(), 5, one);
+        let (summary, findings) = verify_as(dir.path(), Some(kind));
+        assert_eq!((summary.damages, summary.records), (2, 8), "{kind}: {findings:?}");
+        let slots: Vec<_> = findings.iter().map(|found| found.slot.unwrap().0).collect();
+        assert_eq!(slots, [5, 3]);
+        assert!(findings[0].found.contains("of slot 3"), "{findings:?}");
+    }
+}
+
+#[test]
+fn a_root_of_another_length_is_damage_in_an_archive() {
+    let dir = scratch();
+    let options = WriterOptions::create(Column::BlockRoots.spec());
+    let mut writer = Writer::open(dir.path(), options).unwrap();
+    writer.put(Slot(0), &[1; 32]).unwrap();
+    writer.put(Slot(1), &[1; 31]).unwrap();
+    drop(writer);
+    assert_eq!(verify(dir.path()).0.damages, 0, "another column may have what it likes");
+    let (summary, findings) = verify_as(dir.path(), Some(Column::BlockRoots));
+    assert_eq!((summary.damages, findings[0].slot), (1, Some(Slot(1))), "{findings:?}");
+}
+
+// ---------------------------------------------------------------- what others write
+
+/// The writer dies in a commit; other software, which knows of no checksums, heals and writes another
+/// value for the slot at the same place. The checksum that was left accused the good record.
+#[test]
+fn a_checksum_of_an_aborted_commit_condemns_no_record() {
+    let spec = ColumnSpec { compression: Compression::None, ..PLAIN };
+    for backfill in [false, true] {
+        let (dir, other) = (scratch(), scratch());
+        let open = |dir: &Path, checksums| {
+            let options = WriterOptions::create(spec).allow_backfill(backfill).checksums(checksums);
+            Writer::open(dir, options).unwrap()
+        };
+        let mut writer = open(dir.path(), Checksums::On);
+        writer.put_batch(&[(Slot(1), b"one".to_vec()), (Slot(2), b"two".to_vec())]).unwrap();
+        test_support::copy_dir(dir.path(), other.path());
+        writer.put(Slot(3), b"three").unwrap();
+        drop(writer);
+        for name in ["column.check", "data_00000.sum"] {
+            fs::remove_file(other.path().join(name)).unwrap();
+        }
+        open(other.path(), Checksums::Off).put(Slot(3), b"another three").unwrap();
+        for name in ["column.conf", "data_00000", "data_00000.off"] {
+            fs::copy(other.path().join(name), dir.path().join(name)).unwrap();
+        }
+        let (summary, findings) = verify(dir.path());
+        assert_eq!(of(&findings, Severity::Damage), Vec::<&Finding>::new());
+        assert_eq!((summary.records, summary.not_compared(), summary.undecided), (3, 1, 1));
+
+        // What was there before is vouched for as ever.
+        overwrite(dir.path(), "data_00000", entry(dir.path(), 1) + 8, b"x");
+        let (_, findings) = verify(dir.path());
+        assert_eq!(of(&findings, Severity::Damage)[0].slot, Some(Slot(1)), "{findings:?}");
+    }
+}

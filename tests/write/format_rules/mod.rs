@@ -1,0 +1,25 @@
+//! `FORMAT.md`, sections 1 to 5: the bytes, the conf, what a put may do, the order of a commit, and
+//! what follows a failure. Healing is in `tests/write/heal`, reading in `tests/read/reader_rules`.
+
+#![allow(clippy::disallowed_methods, reason = "the tests look at and damage files by hand")]
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
+
+mod archive;
+mod conf;
+mod data_file;
+mod failure;
+mod offset_file;
+mod order;
+mod puts;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use coldstore::{
+    ArchiveWriter, ArchiveWriterOptions, Column, ColumnSpec, Compression, Error, FileId,
+    ReaderOptions, Slot, Writer, WriterOptions,
+};
+use data_file::*;
+use test_support::*;
