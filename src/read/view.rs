@@ -267,12 +267,6 @@ impl View {
         OwnedRange::new(Held::Mapped(self.clone()), slots)
     }
 
-    /// The records at or after a slot.
-    #[must_use]
-    pub fn iter_from(&self, slot: Slot) -> Range<'_> {
-        self.range(slot..)
-    }
-
     /// The last record at or before a slot.
     ///
     /// # Errors

@@ -9,6 +9,8 @@ pub(crate) struct Run {
     pub(crate) writer: Option<Writer>,
     /// A reader like one in another process: it stays while writers come and go.
     pub(crate) apart: MappedReader,
+    /// As `apart`, without maps.
+    pub(crate) safe: coldstore::Reader,
     /// The writer's own.
     pub(crate) own: MappedReader,
     pub(crate) held: Vec<Held>,
@@ -32,8 +34,9 @@ impl Run {
         writer.put_batch(&items).unwrap();
         model.commit(&items);
         let (apart, own) = (reader(column), reader_of(&writer));
+        let safe = coldstore::Reader::open(column, ReaderOptions::default()).unwrap();
         let column = column.to_owned();
-        Run { column, compression, model, writer: Some(writer), apart, own, held: Vec::new() }
+        Run { column, compression, model, writer: Some(writer), apart, safe, own, held: Vec::new() }
     }
 
     pub(crate) fn writer(&mut self) -> &mut Writer {
@@ -233,6 +236,14 @@ impl Run {
             let view = reader.refresh().unwrap();
             self.check_latest(view);
         }
+        let safe = self.safe.refresh().unwrap();
+        let shown = safe.range(..).map(|record| record.map(|record| (record.slot().0, record)));
+        let shown: BTreeMap<u64, _> = shown.collect::<Result<_, _>>().unwrap();
+        assert!(shown.keys().eq(self.model.records().keys()), "scanned without maps");
+        for (slot, value) in self.model.records() {
+            assert_eq!(*shown[slot], **value, "slot {slot}");
+            assert_eq!(safe.get(Slot(*slot)).unwrap().as_deref(), Some(&**value), "slot {slot}");
+        }
         assert_eq!(
             self.apart.view().highest_written_slot(),
             self.model.highest().map(Slot),
@@ -260,6 +271,7 @@ impl Run {
         let within = |slot: u64| std::ops::RangeBounds::contains(&range, &Slot(slot));
         let mut expected: std::collections::VecDeque<u64> =
             records.keys().copied().filter(|slot| within(*slot)).collect();
+        let mut owned = [view.owned_range(range), self.safe.refresh().unwrap().range(range)];
         let mut found = view.range(range);
         for from_back in query.ends.iter().copied().chain(std::iter::repeat_n(false, 40)) {
             let (record, slot) = if from_back {
@@ -269,6 +281,12 @@ impl Run {
             };
             let record = record.map(Result::unwrap);
             assert_eq!(record.map(|record| record.slot().0), slot, "in {range:?}");
+            for owned in &mut owned {
+                let record = if from_back { owned.next_back() } else { owned.next() };
+                let record = record.map(Result::unwrap);
+                assert_eq!(record.as_ref().map(|record| record.slot().0), slot, "in {range:?}");
+                assert_eq!(record.as_deref(), slot.map(|slot| &*records[&slot]));
+            }
             if let Some(record) = record {
                 assert_eq!(*record.value().unwrap(), *records[&record.slot().0]);
             }
@@ -287,7 +305,7 @@ impl Run {
                     records.range(slot..).next().map(|(slot, _)| *slot),
                     "at or after {slot}"
                 );
-                let first = view.iter_from(Slot(slot)).next().map(|record| record.unwrap().slot());
+                let first = view.range(Slot(slot)..).next().map(|record| record.unwrap().slot());
                 assert_eq!(first, after.map(|record| record.slot()));
             }
         }

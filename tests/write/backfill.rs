@@ -205,7 +205,7 @@ fn test_iter_from_includes_backfilled_slots() {
     }
     let view = view(dir.path());
     let from = |slot| -> Vec<(u64, Vec<u8>)> {
-        view.iter_from(Slot(slot))
+        view.range(Slot(slot)..)
             .map(Result::unwrap)
             .map(|record| (record.slot().0, record.value().unwrap().into_owned()))
             .collect()

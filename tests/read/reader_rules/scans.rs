@@ -13,7 +13,7 @@ fn sparse_columns_with_enormous_slots_are_scanned_without_walking_the_gaps() {
         let view = view(dir.path());
         assert_shows(&view, &content(slots), "sparse");
         assert_eq!(view.highest_written_slot(), Some(Slot::MAX));
-        let from = |slot: u64| view.iter_from(Slot(slot)).next().map(|r| r.unwrap().slot().0);
+        let from = |slot: u64| view.range(Slot(slot)..).next().map(|r| r.unwrap().slot().0);
         let before = |slot: u64| view.at_or_before(Slot(slot)).unwrap().map(|r| r.slot().0);
         let after = |slot: u64| view.at_or_after(Slot(slot)).unwrap().map(|r| r.slot().0);
         assert_eq!(from(4), Some(1 << 40));
