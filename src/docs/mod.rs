@@ -10,6 +10,7 @@
 //! | [`operating`] | descriptors, memory, backups, replaced columns |
 //! | [`reconstruction`] | workers, the pipeline, the daemon |
 //! | [`performance`] | what costs what, and which option to choose |
+//! | `coldstore_history::guide::lighthouse` | embedders: a client's cold store over an archive, with its root index |
 
 // The chapters are prose and are read as files too.
 #![allow(clippy::doc_markdown)]

@@ -2,9 +2,10 @@
 //!
 //! [`import`] proves `.era` files during an import, [`deep`] proves an archive from its own columns,
 //! [`roots`] finds the slot of a root. `coldstore_consensus` hashes blocks and states; `coldstore`
-//! stores values.
+//! stores values. The [`guide`] shows how to embed an archive.
 
 pub mod atomic_file;
 pub mod deep;
+pub mod guide;
 pub mod import;
 pub mod roots;

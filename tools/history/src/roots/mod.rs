@@ -9,7 +9,7 @@ mod segment;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use coldstore::{Column, Error, MappedArchive, Result, Slot, View};
+use coldstore::{Column, Error, MappedArchive, Result, Slot, Snapshot};
 use coldstore_consensus::Root;
 
 use self::segment::Segment;
@@ -62,17 +62,63 @@ pub fn find(archive: &MappedArchive, root: &Root) -> Result<Option<(Kind, Slot)>
             Err(Error::NoSuchColumn { .. }) => continue,
             Err(error) => return Err(error),
         };
-        if let Some(slot) = find_in(&directory(archive.root()), kind, &view, root)? {
+        if let Some(slot) = slot_of(archive.root(), kind, &view, root)? {
             return Ok(Some((kind, slot)));
         }
     }
     Ok(None)
 }
 
-fn find_in(index: &Path, kind: Kind, view: &View, root: &Root) -> Result<Option<Slot>> {
+/// The slot of a root in a snapshot of its column ([`Kind::column`]). `archive` is the archive's directory.
+///
+/// Takes microseconds for a root that [`update`] has put into the index. Any other root, and so one that is not
+/// in the archive, costs a scan of the column; [`slot_by_index`] does without.
+///
+/// ```
+/// use coldstore::{ArchivePipeline, ArchiveWriterOptions, Column, PipelineOptions, Slot};
+/// use coldstore_consensus::Root;
+/// use coldstore_history::roots::{self, Kind};
+///
+/// # fn main() -> coldstore::Result<()> {
+/// # let scratch = tempfile::tempdir().unwrap();
+/// # let root = scratch.path();
+/// let archive =
+///     ArchivePipeline::open(root, ArchiveWriterOptions::new(), |_| PipelineOptions::default())?;
+/// archive.put(Column::BlockRoots, Slot(7), vec![7; 32])?;
+/// let view = archive.view(Column::BlockRoots)?;
+/// assert_eq!(roots::slot_of(root, Kind::Block, &view, &Root([7; 32]))?, Some(Slot(7)));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// Those of reading the column.
+pub fn slot_of(
+    archive: &Path,
+    kind: Kind,
+    view: &impl Snapshot,
+    root: &Root,
+) -> Result<Option<Slot>> {
+    match slot_by_index(archive, kind, view, root)? {
+        Some(slot) => Ok(Some(slot)),
+        None => search(view, root),
+    }
+}
+
+/// As [`slot_of`], but finds only roots that are in the index.
+///
+/// # Errors
+/// As [`slot_of`].
+pub fn slot_by_index(
+    archive: &Path,
+    kind: Kind,
+    view: &impl Snapshot,
+    root: &Root,
+) -> Result<Option<Slot>> {
+    let index = directory(archive);
     for number in numbers(view) {
         // A damaged segment is ignored.
-        let Some(segment) = Segment::open(&path_of(index, kind, number), kind, number) else {
+        let Some(segment) = Segment::open(&path_of(&index, kind, number), kind, number) else {
             continue;
         };
         for slot in segment.slots_of(root) {
@@ -81,28 +127,28 @@ fn find_in(index: &Path, kind: Kind, view: &View, root: &Root) -> Result<Option<
             }
         }
     }
-    search(view, root)
+    Ok(None)
 }
 
 /// The numbers of the segments with a slot of the view.
-fn numbers(view: &View) -> std::ops::Range<u64> {
+fn numbers(view: &impl Snapshot) -> std::ops::Range<u64> {
     let end = view.highest_written_slot().map_or(0, |slot| slot.0 / SEGMENT_SLOTS + 1);
     0..end
 }
 
 /// Whether the root is new at this slot, not repeated from the slot before.
-fn is_first(view: &View, slot: Slot, root: &Root) -> Result<bool> {
+fn is_first(view: &impl Snapshot, slot: Slot, root: &Root) -> Result<bool> {
     let has = |slot: Slot| -> Result<bool> {
-        Ok(view.get_stored(slot)?.is_some_and(|stored| stored == root.0))
+        Ok(view.value(slot)?.is_some_and(|stored| stored == root.0))
     };
     let before = slot.0.checked_sub(1).map(Slot);
     Ok(has(slot)? && !before.map_or(Ok(false), has)?)
 }
 
-fn search(view: &View, root: &Root) -> Result<Option<Slot>> {
-    for record in view.range(..) {
+fn search(view: &impl Snapshot, root: &Root) -> Result<Option<Slot>> {
+    for record in view.owned_range(..) {
         let record = record?;
-        if record.stored() == root.0 {
+        if record[..] == root.0 {
             return Ok(Some(record.slot()));
         }
     }
@@ -136,8 +182,8 @@ pub fn update(
     for kind in Kind::ALL {
         match archive.column(kind.column()) {
             Ok(column) => {
-                let index = directory(archive.root());
-                let updated = update_kind(&index, kind, &column.view(), anew, watch)?;
+                let watch = &mut |slot| watch(kind, slot);
+                let updated = update_kind(archive.root(), kind, &column.view(), anew, watch)?;
                 all.insert(kind.name(), updated);
             }
             Err(Error::NoSuchColumn { .. }) => {}
@@ -147,13 +193,19 @@ pub fn update(
     Ok(all)
 }
 
-fn update_kind(
-    index: &Path,
+/// As [`update`], for the roots of one kind, to a snapshot of their column. Writes the last segment again, up to
+/// 12 MiB, so call it after many slots rather than after each.
+///
+/// # Errors
+/// As [`update`].
+pub fn update_kind(
+    archive: &Path,
     kind: Kind,
-    view: &View,
+    view: &impl Snapshot,
     anew: bool,
-    watch: &mut dyn FnMut(Kind, Slot),
+    watch: &mut dyn FnMut(Slot),
 ) -> Result<Updated> {
+    let index = &directory(archive);
     let mut updated = Updated::default();
     // A column with backfill may have changed anywhere.
     let is_steady = view.conf().backfill.is_none();
@@ -166,7 +218,7 @@ fn update_kind(
             Some(segment) => (segment.count(), segment.byte_len()),
             None => {
                 atomic_file::create_dir_in_archive(index)?;
-                let entries = entries_of(view, number, end, &mut |slot| watch(kind, slot))?;
+                let entries = entries_of(view, number, end, watch)?;
                 let bytes = segment::encode(kind, number, end, &entries);
                 atomic_file::replace(&path, &bytes)?;
                 updated.written += 1;
@@ -181,14 +233,14 @@ fn update_kind(
 }
 
 /// One past the last slot that a segment covers.
-fn covered_end(view: &View, number: u64) -> u64 {
+fn covered_end(view: &impl Snapshot, number: u64) -> u64 {
     let end = (number + 1).saturating_mul(SEGMENT_SLOTS);
     view.highest_written_slot().map_or(0, |slot| end.min(slot.0.saturating_add(1)))
 }
 
 /// The sorted entries of a segment: prefix of the root, and the slot's index in the segment.
 fn entries_of(
-    view: &View,
+    view: &impl Snapshot,
     number: u64,
     end: u64,
     watch: &mut dyn FnMut(Slot),
@@ -196,21 +248,21 @@ fn entries_of(
     let first = number * SEGMENT_SLOTS;
     let mut entries = Vec::new();
     let mut before = match first.checked_sub(1) {
-        Some(slot) => view.get_stored(Slot(slot))?.map(<[u8]>::to_vec),
+        Some(slot) => view.value(Slot(slot))?,
         None => None,
     };
     let mut next = first;
-    for record in view.range(Slot(first)..Slot(end)) {
+    for record in view.owned_range(Slot(first)..Slot(end)) {
         let record = record?;
         let slot = record.slot();
-        let repeats = slot.0 == next && before.as_deref() == Some(record.stored());
-        if !repeats && let Some(prefix) = segment::prefix_of(record.stored()) {
+        let repeats = slot.0 == next && before.as_deref() == Some(&record[..]);
+        if !repeats && let Some(prefix) = segment::prefix_of(&record) {
             entries.push((
                 prefix,
                 u32::try_from(slot.0 - first).expect("a segment's slots fit 32 bits"),
             ));
         }
-        before = Some(record.stored().to_vec());
+        before = Some(record.to_vec());
         next = slot.0 + 1;
         if slot.0.is_multiple_of(8192) {
             watch(slot);
