@@ -26,7 +26,7 @@ pub fn files_of(dir: &Path) -> Files {
         .collect()
 }
 
-/// Only what [`files`] has under the names of data, offset and conf files.
+/// Writes these files into a directory.
 pub fn write_files(dir: &Path, files: &Files) {
     fs::create_dir_all(dir).unwrap();
     for (name, bytes) in files {
