@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::group::{EraState, Group};
+use super::group::{EraGroup, EraState};
 use super::import_error::{ImportError, another_chain, refused};
 use super::import_options::ImportColumns;
 use super::verified_era::VerifiedEra;
@@ -56,7 +56,7 @@ pub(super) fn genesis_of(snapshots: &Writer) -> Result<Option<[u8; 32]>> {
 pub(super) fn check_held(
     columns: &ImportColumns<'_>,
     path: &Path,
-    group: &Group,
+    group: &EraGroup,
     state: &EraState,
     held: [Option<Slot>; 2],
 ) -> Result<(), ImportError> {
@@ -100,7 +100,7 @@ fn check_roots<'r>(
     columns: &ImportColumns<'_>,
     column: Column,
     path: &Path,
-    group: &Group,
+    group: &EraGroup,
     roots: impl IntoIterator<Item = (Slot, &'r [u8; 32])>,
 ) -> Result<(), ImportError> {
     let view = view_of(columns.history(column)).map_err(refused(path, group, column))?;

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
@@ -62,8 +62,10 @@ pub(super) struct RecordFile {
     /// Bytes of the file from `buffer_offset` on.
     buffer: Vec<u8>,
     buffer_offset: u64,
-    byte_len: u64,
-    path: PathBuf,
+    /// The file's length in bytes when it was opened.
+    pub(super) byte_len: u64,
+    /// The file's name, for errors.
+    pub(super) path: PathBuf,
 }
 
 #[derive(Debug)]
@@ -96,16 +98,6 @@ impl RecordFile {
 
     fn new(source: Source, byte_len: u64, path: PathBuf) -> Self {
         Self { source: Arc::new(source), buffer: Vec::new(), buffer_offset: 0, byte_len, path }
-    }
-
-    /// The file's name, for errors.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The file's length in bytes when it was opened.
-    pub(super) fn byte_len(&self) -> u64 {
-        self.byte_len
     }
 
     /// Reads the header of the record at `offset`.

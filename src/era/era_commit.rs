@@ -6,11 +6,12 @@ use std::io::{self, Read};
 use super::e2store::{RecordAt, record_type};
 use super::era_file::EraFile;
 use super::era_position::{Lack, LackingState};
-use super::group::Group;
+use super::group::EraGroup;
 use super::import_error::{ImportError, refused};
 use super::import_options::ImportColumns;
 use super::import_progress::PassProgress;
 use super::import_report::{Phase, StateOutcome};
+use super::value_reader::ValueReader;
 use super::verified_era::VerifiedEra;
 use crate::column::Column;
 use crate::error::{Error, Result};
@@ -160,9 +161,9 @@ fn commit_blocks(
 }
 
 /// Returns the next block record at or after `offset`, and advances `offset` past it.
-fn next_block(file: &mut EraFile, group: &Group, offset: &mut u64) -> Result<RecordAt> {
+fn next_block(file: &mut EraFile, group: &EraGroup, offset: &mut u64) -> Result<RecordAt> {
     while *offset < group.state_offset {
-        let record = file.records().record_at(*offset)?;
+        let record = file.records.record_at(*offset)?;
         *offset = record.end();
         if record.record_type == record_type::BLOCK {
             return Ok(record);
@@ -184,32 +185,24 @@ fn commit_state(
     let path = file.path().to_path_buf();
     let allowed = if lack == Lack::Behind { snapshots.allow_backfill() } else { Ok(()) };
     let committed = allowed.and_then(|()| {
-        let (stream, byte_len) = (file.state_stream(&record), era.state_len);
-        let mut source = Reported { stream, decoded: 0, progress, record, byte_len };
-        snapshots.put_from(group.state_slot, byte_len, &mut source)
+        let state = file.state_reader(&group, record);
+        let mut source = Reported { state, progress };
+        snapshots.put_from(group.state_slot, era.state_len, &mut source)
     });
     let committed = committed.map_err(refused(&path, &group, Column::StateSnapshots))?;
     Ok(if committed.written == 0 { StateOutcome::Present } else { StateOutcome::Stored })
 }
 
-/// A stream of a state that reports its progress.
-struct Reported<'w, 't, 'a, R> {
-    stream: R,
-    decoded: u64,
+/// The value of a state, read with its progress.
+struct Reported<'w, 'f, 't, 'a> {
+    state: ValueReader<'f>,
     progress: &'w mut PassProgress<'t, 'a>,
-    record: RecordAt,
-    byte_len: u64,
 }
 
-impl<R: Read> Read for Reported<'_, '_, '_, R> {
+impl Read for Reported<'_, '_, '_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.stream.read(buffer)?;
-        self.decoded = self.decoded.saturating_add(read as u64);
-        let part = u128::from(self.decoded)
-            .saturating_mul(u128::from(self.record.payload_len))
-            .checked_div(u128::from(self.byte_len));
-        let part = u64::try_from(part.unwrap_or_default()).unwrap_or(u64::MAX);
-        self.progress.note(Phase::State, self.record.offset.saturating_add(part));
+        let read = self.state.read(buffer)?;
+        self.progress.note(Phase::State, self.state.position());
         Ok(read)
     }
 }

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::e2store::{RecordAt, RecordFile, record_type};
-use super::group::{self, BLOCK, EraState, Group, STATE};
+use super::group::{self, BLOCK, EraGroup, EraState, STATE};
 use super::slot_index::SlotIndex;
 use super::value_reader::ValueReader;
 use crate::column::Column;
@@ -31,9 +31,10 @@ impl Default for Limits {
 /// An open `.era` file of one or more groups. Clones read the same open file.
 #[derive(Clone, Debug)]
 pub struct EraFile {
-    records: RecordFile,
-    groups: Vec<Group>,
-    limits: Limits,
+    pub(super) records: RecordFile,
+    groups: Vec<EraGroup>,
+    /// By default those of the columns.
+    pub(super) limits: Limits,
 }
 
 impl EraFile {
@@ -59,30 +60,21 @@ impl EraFile {
         Ok(Self { records, groups, limits: Limits::default() })
     }
 
-    /// Sets the maximum sizes of decoded values. By default they are those of the columns.
-    pub(super) fn set_limits(&mut self, limits: Limits) {
-        self.limits = limits;
-    }
-
-    pub(super) fn limits(&self) -> Limits {
-        self.limits
-    }
-
     /// The file's name, for errors.
     #[must_use]
     pub fn path(&self) -> &Path {
-        self.records.path()
+        &self.records.path
     }
 
     /// The file's length in bytes.
     #[must_use]
     pub fn byte_len(&self) -> u64 {
-        self.records.byte_len()
+        self.records.byte_len
     }
 
     /// The groups in the order of the file: one or more, of consecutive eras.
     #[must_use]
-    pub fn groups(&self) -> &[Group] {
+    pub fn groups(&self) -> &[EraGroup] {
         &self.groups
     }
 
@@ -91,7 +83,7 @@ impl EraFile {
     /// # Errors
     /// [`Error::Corrupt`](crate::Error::Corrupt) if that part is damaged, or is not the state named in the
     /// index.
-    pub fn state_head(&mut self, group: &Group) -> Result<EraState> {
+    pub fn state_head(&mut self, group: &EraGroup) -> Result<EraState> {
         let record = self.state_record(group)?;
         let value = self.state_reader(group, record).into_head()?;
         // The length of the whole state is unknown here, so its offsets are not bounded by it.
@@ -99,14 +91,14 @@ impl EraFile {
     }
 
     /// Identifies the chain of a group. Decodes only the first bytes of its state.
-    pub(super) fn genesis_validators_root(&mut self, group: &Group) -> Result<[u8; 32]> {
+    pub(super) fn genesis_validators_root(&mut self, group: &EraGroup) -> Result<[u8; 32]> {
         let record = self.state_record(group)?;
         let value = self.state_reader(group, record).keep(ssz::STATE_HEAD_BYTES).into_head()?;
         self.parse_head(group, record, &value).map(|head| head.genesis_validators_root)
     }
 
     /// Reads the header of the state's record, at the offset in the index.
-    pub(super) fn state_record(&mut self, group: &Group) -> Result<RecordAt> {
+    pub(super) fn state_record(&mut self, group: &EraGroup) -> Result<RecordAt> {
         let wanted = format!("slot {}: the state (02 00) of the index", group.state_slot);
         let record = match self.records.record_at(group.state_offset) {
             Err(error) if error.is_corrupt() => {
@@ -121,7 +113,7 @@ impl EraFile {
     }
 
     /// A reader of the state that keeps its head, with the roots of the era's slots.
-    pub(super) fn state_reader(&mut self, group: &Group, record: RecordAt) -> ValueReader<'_> {
+    pub(super) fn state_reader(&mut self, group: &EraGroup, record: RecordAt) -> ValueReader<'_> {
         let head_bytes = group.slots.map_or(ssz::STATE_HEAD_BYTES, |slots| {
             usize::try_from(slots.count()).map_or(usize::MAX, ssz::state_roots_end)
         });
@@ -133,7 +125,7 @@ impl EraFile {
     /// Parses the state of a group. `value` is its start, `byte_len` the length of all of it.
     pub(super) fn parse_state(
         &self,
-        group: &Group,
+        group: &EraGroup,
         record: RecordAt,
         value: &[u8],
         byte_len: u64,
@@ -149,7 +141,7 @@ impl EraFile {
         Ok(EraState { record, head, roots })
     }
 
-    fn parse_head(&self, group: &Group, record: RecordAt, value: &[u8]) -> Result<StateHead> {
+    fn parse_head(&self, group: &EraGroup, record: RecordAt, value: &[u8]) -> Result<StateHead> {
         let slot = group.state_slot;
         let head = StateHead::parse(value)
             .map_err(|mismatch| self.unfit_state(group, &record, mismatch))?;
@@ -161,14 +153,14 @@ impl EraFile {
         Ok(head)
     }
 
-    fn unfit_state(&self, group: &Group, record: &RecordAt, mismatch: Mismatch) -> crate::Error {
+    fn unfit_state(&self, group: &EraGroup, record: &RecordAt, mismatch: Mismatch) -> crate::Error {
         let wanted = format!("{}: {}", place_of_state(group), mismatch.wanted);
         self.records.corrupt(record.offset, STATE, wanted, mismatch.found)
     }
 
     /// The slots with a block according to the group's block index, ascending. Only a walk verifies
     /// them.
-    pub(super) fn block_slots(&mut self, group: &Group) -> Result<Vec<Slot>> {
+    pub(super) fn block_slots(&mut self, group: &EraGroup) -> Result<Vec<Slot>> {
         let Some(slots) = group.slots else { return Ok(Vec::new()) };
         let end = group.indices_offset.saturating_add(SlotIndex::record_bytes(slots.count()));
         let index = SlotIndex::ending_at(&mut self.records, end, "block index")?;
@@ -203,12 +195,8 @@ impl EraFile {
     pub fn state_stream(&mut self, record: &RecordAt) -> impl Read + use<'_> {
         ValueReader::new(&mut self.records, *record, STATE, "the state")
     }
-
-    pub(super) fn records(&mut self) -> &mut RecordFile {
-        &mut self.records
-    }
 }
 
-fn place_of_state(group: &Group) -> String {
+fn place_of_state(group: &EraGroup) -> String {
     format!("slot {}", group.state_slot)
 }

@@ -17,42 +17,22 @@ pub enum ExportError {
         era: u64,
     },
 
-    /// `bss` lacks the state at the end of the era.
-    #[error("era {era} cannot be exported: bss has no state of slot {slot}, which it ends with")]
-    NoState {
+    /// A column lacks the era's state, a block that exists according to `bbr`, or the root that would prove
+    /// whether a slot has a block.
+    #[error("era {era} cannot be exported: {what}")]
+    Missing {
         /// The era.
         era: u64,
-        /// The slot of its state.
+        /// The slot of what is missing.
         slot: Slot,
-    },
-
-    /// `blk` lacks a block that exists according to `bbr`.
-    #[error(
-        "era {era} cannot be exported: by bbr slot {slot} has a block, and blk does not have it"
-    )]
-    NoBlock {
-        /// The era.
-        era: u64,
-        /// The slot.
-        slot: Slot,
-    },
-
-    /// It cannot be determined whether a slot has a block.
-    #[error("era {era} cannot be exported: nothing proves what slot {slot} held: {why}")]
-    Unproved {
-        /// The era.
-        era: u64,
-        /// The slot.
-        slot: Slot,
-        /// The missing evidence.
-        why: &'static str,
+        /// What is missing, with the slot.
+        what: String,
     },
 
     /// A block is blinded.
     #[error(
-        "era {era} cannot be exported: blk has a blinded block at slot {slot}: in the place of its \
-         execution payload is that one's header, as Lighthouse stores it, and an .era file needs \
-         the payload"
+        "era {era} cannot be exported: blk has a blinded block at slot {slot}: Lighthouse stores the \
+         header of the execution payload, and an .era file needs the whole execution payload"
     )]
     Blinded {
         /// The era.

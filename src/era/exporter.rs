@@ -2,7 +2,7 @@
 //!
 //! Block records are copied from `blk` byte for byte; the state in `bss` is compressed again. The block
 //! index is encoded as in the files published for mainnet
-//! ([`IndexEncoding::Nimbus`](super::IndexEncoding)), because deployed readers reject or misread the 0
+//! ([`IndexEncoding::Nimbus`](super::IndexEncoding::Nimbus)), because deployed readers reject or misread the 0
 //! that e2store-format-specs uses for an empty slot. So a published file is reproduced byte for byte,
 //! unless its state was compressed by another encoder.
 //!
@@ -10,7 +10,7 @@
 //! slot of the era is present or was skipped. Nothing is hashed here.
 
 use std::borrow::Cow;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Seek, Write};
 use std::ops::ControlFlow;
 
 use snap::write::FrameEncoder;
@@ -19,10 +19,12 @@ use super::blinding::ExecutionPayload;
 use super::e2store::record_type;
 use super::export_error::ExportError;
 use super::group::EraSlots;
+use super::record_sink::RecordSink;
 use crate::column::{Column, Compression};
+use crate::error::Error;
 use crate::format::hex::Hex;
-use crate::format::record::{HEADER_BYTES, RecordHeader, VERSION_RECORD};
-use crate::format::ssz::{BlockHead, EraRoots, StateHead};
+use crate::format::record::{HEADER_BYTES, VERSION_RECORD};
+use crate::format::ssz::{BlockHead, EraRoots, Mismatch, StateHead};
 use crate::occupancy::first_slot_was_skipped;
 use crate::read::View;
 use crate::slot::Slot;
@@ -47,7 +49,6 @@ pub struct EraExport<'a> {
     columns: ExportColumns<'a>,
     era: u64,
     slots: Option<EraSlots>,
-    state_slot: Slot,
     state: Cow<'a, [u8]>,
     head: StateHead,
     roots: Option<EraRoots>,
@@ -59,6 +60,7 @@ pub struct EraExport<'a> {
 
 /// The result of an export.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Exported {
     /// Blocks in the era.
     pub blocks: u64,
@@ -80,19 +82,27 @@ impl<'a> EraExport<'a> {
         slots_per_era: u64,
         era: u64,
     ) -> Result<Self, ExportError> {
-        let state_slot = era.checked_mul(slots_per_era).filter(|slot| *slot <= Slot::MAX.0);
-        let Some(state_slot) = state_slot.map(Slot) else {
-            return Err(ExportError::NoSuchEra { era });
-        };
-        let first = state_slot.0.checked_sub(slots_per_era).filter(|_| era > 0).map(Slot);
-        let last = state_slot.previous();
-        let slots = first.zip(last).map(|(first, last)| EraSlots { first, last });
-        let state = state_of(columns.state_snapshots, era, state_slot)?;
-        let (head, roots) = parse_state(&state, era, state_slot, slots)?;
+        let slot = era.checked_mul(slots_per_era).filter(|slot| *slot <= Slot::MAX.0);
+        let slot = slot.map(Slot).ok_or(ExportError::NoSuchEra { era })?;
+        let first = slot.0.checked_sub(slots_per_era).filter(|_| era > 0).map(Slot);
+        let slots = first.zip(slot.previous()).map(|(first, last)| EraSlots { first, last });
+        let column = Column::StateSnapshots;
+        let state = columns.state_snapshots.get(slot).map_err(refused(era, column))?;
+        let state = state.ok_or_else(|| {
+            let what = format!("bss has no state of slot {slot}, which it ends with");
+            ExportError::Missing { era, slot, what }
+        })?;
+        let (head, roots) = parse_state(&state, era, slot, slots)?;
         let (before, blocks) = (None, Vec::new());
-        let mut export =
-            Self { columns, era, slots, state_slot, state, head, roots, before, blocks };
-        export.find_blocks()?;
+        let mut export = Self { columns, era, slots, state, head, roots, before, blocks };
+        if let (Some(slots), Some(roots)) = (slots, &export.roots) {
+            let before = match slots.first.previous() {
+                Some(before) => export.root_of(before)?,
+                None => None,
+            };
+            let blocks = export.find_blocks(slots, roots, before)?;
+            (export.before, export.blocks) = (before, blocks);
+        }
         Ok(export)
     }
 
@@ -134,8 +144,12 @@ impl<'a> EraExport<'a> {
     }
 
     /// Finds the blocks of the era, and checks that all other slots were skipped.
-    fn find_blocks(&mut self) -> Result<(), ExportError> {
-        let (Some(slots), Some(roots)) = (self.slots, self.roots.take()) else { return Ok(()) };
+    fn find_blocks(
+        &self,
+        slots: EraSlots,
+        roots: &EraRoots,
+        before: Option<[u8; 32]>,
+    ) -> Result<Vec<Slot>, ExportError> {
         let era = self.era;
         let blocks = self.columns.blocks;
         let spec = blocks.conf().spec;
@@ -143,57 +157,55 @@ impl<'a> EraExport<'a> {
             let found = format!("{:02x?}, {}", spec.record_type, spec.compression);
             return Err(self.unfit(Column::Blocks, slots.first, "snappy frames", found));
         }
-        self.before = match slots.first.previous() {
-            Some(before) => self.root_of(before)?,
-            None => None,
-        };
-        let mut previous: Option<[u8; 32]> = self.before;
+        let missing = |slot, what| Err(ExportError::Missing { era, slot, what });
+        let (mut found, mut previous) = (Vec::new(), before);
         for (index, wanted) in roots.block_roots.iter().enumerate() {
             let slot = slots.slot_at(index);
+            let unproved = |why| {
+                missing(slot, format!("it is unknown whether slot {slot} has a block: {why}"))
+            };
             let Some(root) = self.root_of(slot)? else {
-                let why = "bbr has no root of it";
-                return Err(ExportError::Unproved { era, slot, why });
+                return unproved("bbr lacks its root");
             };
             if root != *wanted {
                 let wanted = format!("the root {} of the era's state", Hex(wanted));
                 return Err(self.unfit(Column::BlockRoots, slot, wanted, Hex(&root).to_string()));
             }
-            let refused = |source| ExportError::Column { era, column: Column::Blocks, source };
-            let is_there = blocks.contains(slot).map_err(refused)?;
+            let is_there = blocks.contains(slot).map_err(refused(era, Column::Blocks))?;
             match (is_there, previous == Some(root)) {
-                (true, false) => self.blocks.push(slot),
+                (true, false) => found.push(slot),
                 (false, true) => {}
                 (true, true) => {
-                    let wanted = "no block, for bbr repeats the root of the slot before";
-                    return Err(self.unfit(Column::Blocks, slot, wanted, "one"));
+                    let wanted = "no block, because bbr repeats the root of the slot before";
+                    return Err(self.unfit(Column::Blocks, slot, wanted, "a block"));
                 }
                 (false, false) if previous.is_none() && slot.0 > 0 => {
-                    let roots = self.columns.block_roots;
-                    if !first_slot_was_skipped(blocks, roots, slot).map_err(refused)? {
-                        let why = "blk has no block, bbr has no root of the slot before, and the next \
-                                   block has another parent";
-                        return Err(ExportError::Unproved { era, slot, why });
+                    let skipped = first_slot_was_skipped(blocks, self.columns.block_roots, slot);
+                    if !skipped.map_err(refused(era, Column::Blocks))? {
+                        return unproved(
+                            "blk has no block, bbr lacks the root of the slot before, and the next \
+                             block has another parent",
+                        );
                     }
                 }
-                (false, false) => return Err(ExportError::NoBlock { era, slot }),
+                (false, false) => return missing(slot, no_block(slot)),
             }
             previous = Some(root);
         }
-        self.roots = Some(roots);
-        Ok(())
+        Ok(found)
     }
 
     /// The root of a slot in `bbr`.
     fn root_of(&self, slot: Slot) -> Result<Option<[u8; 32]>, ExportError> {
-        let (era, column) = (self.era, Column::BlockRoots);
-        let refused = |source| ExportError::Column { era, column, source };
-        let Some(stored) = self.columns.block_roots.get_stored(slot).map_err(refused)? else {
-            return Ok(None);
-        };
-        let root = <[u8; 32]>::try_from(stored);
-        root.map(Some).map_err(|_| {
-            self.unfit(column, slot, "a root of 32 bytes", format!("{} bytes", stored.len()))
-        })
+        let column = Column::BlockRoots;
+        let stored =
+            self.columns.block_roots.get_stored(slot).map_err(refused(self.era, column))?;
+        let root = stored.map(|stored| {
+            <[u8; 32]>::try_from(stored).map_err(|_| {
+                self.unfit(column, slot, "a root of 32 bytes", format!("{} bytes", stored.len()))
+            })
+        });
+        root.transpose()
     }
 
     /// Writes the era's file to `sink`, at its current position. `watch` is called regularly with the
@@ -211,42 +223,49 @@ impl<'a> EraExport<'a> {
         watch: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<Exported, ExportError> {
         let era = self.era;
-        let mut out = Out { sink, position: 0, era, watch };
+        let failed = |source| ExportError::Sink { era, source };
+        let mut watch = |position| match watch(position) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(ExportError::Stopped { era }),
+        };
+        let mut out = RecordSink { sink, position: 0 };
         let mut done = Exported { blocks: self.blocks.len() as u64, ..Exported::default() };
-        out.write(&VERSION_RECORD)?;
-        let offsets = self.write_blocks(&mut out, &mut done)?;
+        out.write_all(&VERSION_RECORD).map_err(failed)?;
+
+        let offsets = self.copy_blocks(&mut out, &mut watch, &mut done)?;
         let state_offset = out.position;
-        out.write_state(&self.state)?;
+        self.write_state(&mut out, &mut watch)?;
         if let (Some(slots), Some(roots)) = (self.slots, &self.roots) {
             let mut offsets = offsets.into_iter().peekable();
             let places = (0..roots.block_roots.len()).map(|index| {
                 let slot = slots.slot_at(index);
                 offsets.next_if(|(of, _)| *of == slot).map(|(_, offset)| offset)
             });
-            out.write_index(slots.first, places.collect())?;
+            out.index(slots.first, places).map_err(failed)?;
             done.skipped_slots = slots.count().saturating_sub(done.blocks);
         }
-        out.write_index(self.state_slot, vec![Some(state_offset)])?;
-        out.sink.flush().map_err(|source| ExportError::Sink { era, source })?;
+        out.index(self.head.slot, [Some(state_offset)]).map_err(failed)?;
+        out.flush().map_err(failed)?;
         done.byte_len = out.position;
         Ok(done)
     }
 
-    /// Copies the block records and returns their slots and offsets.
-    fn write_blocks<S: Write + Seek>(
+    /// Copies the block records, and returns their slots and offsets.
+    fn copy_blocks<S: Write + Seek>(
         &self,
-        out: &mut Out<'_, S>,
+        out: &mut RecordSink<'_, S>,
+        watch: &mut Watch<'_>,
         done: &mut Exported,
     ) -> Result<Vec<(Slot, u64)>, ExportError> {
         let era = self.era;
-        let refused = |source| ExportError::Column { era, column: Column::Blocks, source };
         let mut offsets = Vec::with_capacity(self.blocks.len());
         let mut value = Vec::new();
         for slot in self.blocks.iter().copied() {
-            let Some(record) = self.columns.blocks.record(slot).map_err(refused)? else {
-                return Err(ExportError::NoBlock { era, slot });
+            let record = self.columns.blocks.record(slot).map_err(refused(era, Column::Blocks))?;
+            let Some(record) = record else {
+                return Err(ExportError::Missing { era, slot, what: no_block(slot) });
             };
-            record.value_into(&mut value).map_err(refused)?;
+            record.value_into(&mut value).map_err(refused(era, Column::Blocks))?;
             self.check_block(slot, &value)?;
             match ExecutionPayload::of_block(&value) {
                 ExecutionPayload::None | ExecutionPayload::Whole => {}
@@ -256,20 +275,43 @@ impl<'a> EraExport<'a> {
                 }
             }
             offsets.push((slot, out.position));
-            out.write_record(record_type::BLOCK, record.stored())?;
-            out.tell()?;
+            out.record(record_type::BLOCK, record.stored())
+                .map_err(|source| ExportError::Sink { era, source })?;
+            watch(out.position)?;
         }
         Ok(offsets)
     }
 
+    /// Compresses the state piece by piece, then writes its header with the compressed length.
+    fn write_state<S: Write + Seek>(
+        &self,
+        out: &mut RecordSink<'_, S>,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), ExportError> {
+        let era = self.era;
+        let failed = |source| ExportError::Sink { era, source };
+        out.skip(HEADER_BYTES).map_err(failed)?;
+        let start = out.position;
+        let mut encoder = FrameEncoder::new(&mut *out);
+        for piece in self.state.chunks(PIECE_BYTES) {
+            encoder.write_all(piece).map_err(failed)?;
+            watch(encoder.get_ref().position)?;
+        }
+        let flushed = encoder.into_inner().map(drop);
+        flushed.map_err(|error| failed(io::Error::other(error.to_string())))?;
+        let byte_len = out.position.saturating_sub(start);
+        out.header_before(record_type::STATE, byte_len).map_err(failed)
+    }
+
     /// Checks a block's slot, state root and parent root against the era's state.
     fn check_block(&self, slot: Slot, value: &[u8]) -> Result<(), ExportError> {
-        let head = BlockHead::parse(value).map_err(|mismatch| {
-            self.unfit(Column::Blocks, slot, mismatch.wanted, mismatch.found)
-        })?;
+        let unfit = |wanted, found| Err(self.unfit(Column::Blocks, slot, wanted, found));
+        let head = match BlockHead::parse(value) {
+            Ok(head) => head,
+            Err(mismatch) => return unfit(mismatch.wanted, mismatch.found),
+        };
         if head.slot != slot {
-            let found = format!("that of slot {}", head.slot);
-            return Err(self.unfit(Column::Blocks, slot, "its block", found));
+            return unfit("its block".to_owned(), format!("that of slot {}", head.slot));
         }
         let (Some(slots), Some(roots)) = (self.slots, &self.roots) else { return Ok(()) };
         let index = slots.index_of(slot).unwrap_or_default();
@@ -284,21 +326,23 @@ impl<'a> EraExport<'a> {
         ] {
             if let Some(wanted) = wanted.filter(|wanted| *wanted != found) {
                 let wanted = format!("the {what} {}, by the era's state", Hex(wanted));
-                return Err(self.unfit(Column::Blocks, slot, wanted, Hex(found).to_string()));
+                return unfit(wanted, Hex(found).to_string());
             }
         }
         Ok(())
     }
 }
 
-/// The state of an era, borrowed from the mapping if it is stored uncompressed.
-fn state_of(snapshots: &View, era: u64, slot: Slot) -> Result<Cow<'_, [u8]>, ExportError> {
-    let column = Column::StateSnapshots;
-    match snapshots.get(slot) {
-        Ok(Some(state)) => Ok(state),
-        Ok(None) => Err(ExportError::NoState { era, slot }),
-        Err(source) => Err(ExportError::Column { era, column, source }),
-    }
+/// Called with the number of bytes written.
+type Watch<'w> = dyn FnMut(u64) -> Result<(), ExportError> + 'w;
+
+/// The error for a column that cannot be read.
+fn refused(era: u64, column: Column) -> impl FnOnce(Error) -> ExportError {
+    move |source| ExportError::Column { era, column, source }
+}
+
+fn no_block(slot: Slot) -> String {
+    format!("blk lacks the block of slot {slot}, which exists according to bbr")
 }
 
 fn parse_state(
@@ -308,123 +352,18 @@ fn parse_state(
     slots: Option<EraSlots>,
 ) -> Result<(StateHead, Option<EraRoots>), ExportError> {
     let column = Column::StateSnapshots;
-    let unfit = |wanted, found| ExportError::Unfit { era, column, slot, wanted, found };
-    let head = StateHead::parse(state).map_err(|found| unfit(found.wanted, found.found))?;
+    let unfit =
+        |Mismatch { wanted, found }| ExportError::Unfit { era, column, slot, wanted, found };
+    let head = StateHead::parse(state).map_err(unfit)?;
     if head.slot != slot {
         let wanted = "the state of the slot, as plain SSZ".to_owned();
         let found = match state {
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => "a zstd frame: Lighthouse stores states like that",
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => "a zstd frame, as Lighthouse stores states",
             _ => "something else",
         };
-        return Err(unfit(wanted, found.to_owned()));
+        return Err(unfit(Mismatch { wanted, found: found.to_owned() }));
     }
-    let Some(slots) = slots else { return Ok((head, None)) };
-    let count = usize::try_from(slots.count()).unwrap_or(usize::MAX);
-    let roots = EraRoots::parse(state, state.len() as u64, count);
-    Ok((head, Some(roots.map_err(|found| unfit(found.wanted, found.found))?)))
-}
-
-/// The output file.
-struct Out<'s, S> {
-    sink: &'s mut S,
-    /// Bytes written so far.
-    position: u64,
-    era: u64,
-    watch: &'s mut dyn FnMut(u64) -> ControlFlow<()>,
-}
-
-impl<S: Write + Seek> Out<'_, S> {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), ExportError> {
-        let era = self.era;
-        self.sink.write_all(bytes).map_err(|source| ExportError::Sink { era, source })?;
-        self.position = self.position.saturating_add(bytes.len() as u64);
-        Ok(())
-    }
-
-    fn tell(&mut self) -> Result<(), ExportError> {
-        match (self.watch)(self.position) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(ExportError::Stopped { era: self.era }),
-        }
-    }
-
-    fn write_record(&mut self, kind: [u8; 2], payload: &[u8]) -> Result<(), ExportError> {
-        let length = self.length(payload.len() as u64)?;
-        self.write(&RecordHeader::new(kind, length).to_bytes())?;
-        self.write(payload)
-    }
-
-    /// The length of a payload as a record header stores it.
-    fn length(&self, byte_len: u64) -> Result<u32, ExportError> {
-        let era = self.era;
-        u32::try_from(byte_len).map_err(|_| {
-            let message = format!("a record of {byte_len} bytes, and the format ends at 4 GiB");
-            ExportError::Sink { era, source: io::Error::new(io::ErrorKind::InvalidInput, message) }
-        })
-    }
-
-    /// Compresses the state piece by piece, then writes its header with the compressed length.
-    fn write_state(&mut self, state: &[u8]) -> Result<(), ExportError> {
-        self.seek(HEADER_BYTES.cast_signed())?;
-        self.position = self.position.saturating_add(HEADER_BYTES);
-        let start = self.position;
-        let mut encoder = FrameEncoder::new(Counted { sink: &mut *self.sink, written: 0 });
-        for piece in state.chunks(PIECE_BYTES) {
-            let written = encoder.write_all(piece).map(|()| encoder.get_ref().written);
-            let era = self.era;
-            let written = written.map_err(|source| ExportError::Sink { era, source })?;
-            if (self.watch)(start.saturating_add(written)).is_break() {
-                return Err(ExportError::Stopped { era });
-            }
-        }
-        let era = self.era;
-        let written = encoder.into_inner().map(|counted| counted.written);
-        let written = written.map_err(|error| ExportError::Sink {
-            era,
-            source: io::Error::other(error.to_string()),
-        })?;
-        self.position = start.saturating_add(written);
-        let header = RecordHeader::new(record_type::STATE, self.length(written)?).to_bytes();
-        let back = written.saturating_add(HEADER_BYTES).cast_signed();
-        self.seek(back.saturating_neg())?;
-        self.sink.write_all(&header).map_err(|source| ExportError::Sink { era, source })?;
-        self.seek(written.cast_signed())
-    }
-
-    fn seek(&mut self, distance: i64) -> Result<(), ExportError> {
-        let era = self.era;
-        let moved = self.sink.seek(SeekFrom::Current(distance));
-        moved.map(drop).map_err(|source| ExportError::Sink { era, source })
-    }
-
-    /// Writes an index. Entries are distances from the index's header to the record's header; the entry of
-    /// an empty slot points to byte 0 of the file.
-    fn write_index(&mut self, first: Slot, places: Vec<Option<u64>>) -> Result<(), ExportError> {
-        let mut payload = first.0.to_le_bytes().to_vec();
-        let count = places.len() as u64;
-        for place in places {
-            let entry = place.unwrap_or(0).wrapping_sub(self.position);
-            payload.extend(entry.to_le_bytes());
-        }
-        payload.extend(count.to_le_bytes());
-        self.write_record(record_type::SLOT_INDEX, &payload)
-    }
-}
-
-/// Counts the bytes that the encoder writes.
-struct Counted<'s, S> {
-    sink: &'s mut S,
-    written: u64,
-}
-
-impl<S: Write> Write for Counted<'_, S> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.sink.write(bytes)?;
-        self.written = self.written.saturating_add(count as u64);
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.sink.flush()
-    }
+    let count = slots.map(|slots| usize::try_from(slots.count()).unwrap_or(usize::MAX));
+    let roots = count.map(|count| EraRoots::parse(state, state.len() as u64, count));
+    Ok((head, roots.transpose().map_err(unfit)?))
 }

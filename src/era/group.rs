@@ -48,7 +48,7 @@ impl EraSlots {
 /// The location of one era's group in a file, according to its indices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Group {
+pub struct EraGroup {
     /// The number of the era.
     pub era: u64,
     /// The era's slots; era 0 is the genesis state and has none.
@@ -89,7 +89,7 @@ pub struct EraBlock {
     pub(super) sum: u64,
 }
 
-impl Group {
+impl EraGroup {
     /// The length of the group in bytes.
     #[must_use]
     pub const fn byte_len(&self) -> u64 {
@@ -146,16 +146,16 @@ fn locate_blocks(file: &mut RecordFile, states: &SlotIndex) -> Result<(u64, EraS
 ///
 /// For a file of one group, as all published files are, reading its two ends suffices: the first block
 /// and the last index belong to the same era. Otherwise all record headers are walked.
-pub(super) fn locate_groups(file: &mut RecordFile) -> Result<Vec<Group>> {
-    let last = Group::locate(file, 0, file.byte_len())?;
+pub(super) fn locate_groups(file: &mut RecordFile) -> Result<Vec<EraGroup>> {
+    let last = EraGroup::locate(file, 0, file.byte_len)?;
     if first_era(file, &last)? == last.era {
         return Ok(vec![last]);
     }
-    let mut groups: Vec<Group> = Vec::new();
+    let mut groups: Vec<EraGroup> = Vec::new();
     let mut offset = 0;
-    while offset < file.byte_len() {
+    while offset < file.byte_len {
         let end = group_end(file, offset)?;
-        let group = Group::locate(file, offset, end)?;
+        let group = EraGroup::locate(file, offset, end)?;
         if let Some(before) = groups.last() {
             check_successor(file, before, &group)?;
         }
@@ -166,35 +166,34 @@ pub(super) fn locate_groups(file: &mut RecordFile) -> Result<Vec<Group>> {
 }
 
 /// The era of the first block or state in the file, with eras of the same length as `last`.
-fn first_era(file: &mut RecordFile, last: &Group) -> Result<u64> {
+fn first_era(file: &mut RecordFile, last: &EraGroup) -> Result<u64> {
     let mut offset = version_at(file, 0)?.end();
     while offset < last.indices_offset {
         let record = file.record_at(offset)?;
-        let slots_per_era = last.slots.map_or(u64::MAX, |slots| slots.count());
-        match record.record_type {
+        let (what, wanted, place, head_bytes) = match record.record_type {
             record_type::BLOCK => {
-                let reader = ValueReader::new(file, record, BLOCK, "the first block");
-                let head = reader.keep(ssz::BLOCK_HEAD_BYTES).into_head()?;
-                let Some(slot) = ssz::block_slot(&head) else {
-                    let found = format!("{} bytes", head.len());
-                    return Err(file.corrupt(offset, BLOCK, "a signed block", found));
-                };
-                let era_before = slot.0.checked_div(slots_per_era).unwrap_or_default();
-                return Ok(era_before.saturating_add(1));
+                (BLOCK, "a signed block", "the first block", ssz::BLOCK_HEAD_BYTES)
             }
-            record_type::STATE => {
-                let reader = ValueReader::new(file, record, STATE, "the first state");
-                let head = reader.keep(ssz::STATE_HEAD_BYTES).into_head()?;
-                let state = StateHead::parse(&head).map_err(|mismatch| {
-                    file.corrupt(offset, STATE, mismatch.wanted, mismatch.found)
-                })?;
-                return Ok(state.slot.0.checked_div(slots_per_era).unwrap_or_default());
-            }
+            record_type::STATE => (STATE, "a state", "the first state", ssz::STATE_HEAD_BYTES),
             record_type::VERSION | record_type::SLOT_INDEX => {
                 return Err(unexpected(file, &record, "a block or a state"));
             }
-            _ => offset = record.end(),
-        }
+            _ => {
+                offset = record.end();
+                continue;
+            }
+        };
+        let head = ValueReader::new(file, record, what, place).keep(head_bytes).into_head()?;
+        let slot = match what {
+            BLOCK => ssz::block_slot(&head),
+            _ => StateHead::parse(&head).ok().map(|state| state.slot),
+        };
+        let Some(slot) = slot else {
+            return Err(file.corrupt(offset, what, wanted, format!("{} bytes", head.len())));
+        };
+        let slots_per_era = last.slots.map_or(u64::MAX, |slots| slots.count());
+        let eras_before = slot.0.checked_div(slots_per_era).unwrap_or_default();
+        return Ok(eras_before.saturating_add(u64::from(what == BLOCK)));
     }
     Err(file.corrupt(offset, "group", "a block or a state", "its indices"))
 }
@@ -214,7 +213,7 @@ fn group_end(file: &mut RecordFile, offset: u64) -> Result<u64> {
         }
     }
     // Era 0 has only the state's index.
-    if offset < file.byte_len() {
+    if offset < file.byte_len {
         let second = file.record_at(offset)?;
         if second.record_type == record_type::SLOT_INDEX {
             return Ok(second.end());
@@ -223,7 +222,7 @@ fn group_end(file: &mut RecordFile, offset: u64) -> Result<u64> {
     Ok(offset)
 }
 
-fn check_successor(file: &RecordFile, before: &Group, group: &Group) -> Result<()> {
+fn check_successor(file: &RecordFile, before: &EraGroup, group: &EraGroup) -> Result<()> {
     let fits = before.era.checked_add(1) == Some(group.era)
         && before
             .slots
@@ -237,7 +236,7 @@ fn check_successor(file: &RecordFile, before: &Group, group: &Group) -> Result<(
     Err(file.corrupt(group.offset, "group", wanted, found))
 }
 
-fn describe(group: &Group) -> String {
+fn describe(group: &EraGroup) -> String {
     group.slots.map_or_else(String::new, |slots| format!("of {} slots", slots.count()))
 }
 

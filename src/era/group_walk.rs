@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use super::e2store::{RecordAt, record_type};
 use super::era_file::EraFile;
-use super::group::{self, BLOCK, EraBlock, EraState, Group};
+use super::group::{self, BLOCK, EraBlock, EraGroup, EraState};
 use super::prover::EraProof;
 use super::slot_index::{IndexEncoding, SlotIndex};
 use super::value_reader::{self, WHOLE};
@@ -23,7 +23,7 @@ const AHEAD_BYTES: u64 = 4 << 20;
 #[derive(Debug)]
 pub struct GroupWalk<'f> {
     file: &'f mut EraFile,
-    group: Group,
+    group: EraGroup,
     index: Option<SlotIndex>,
     next_offset: u64,
     last_slot: Option<Slot>,
@@ -50,8 +50,8 @@ impl EraFile {
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the group does not start with a version record, or has a damaged index.
-    pub fn walk(&mut self, group: &Group) -> Result<GroupWalk<'_>> {
-        let records = self.records();
+    pub fn walk(&mut self, group: &EraGroup) -> Result<GroupWalk<'_>> {
+        let records = &mut self.records;
         let next_offset = group::version_at(records, group.offset)?.end();
         let index = match group.slots {
             Some(_) => {
@@ -114,7 +114,7 @@ impl<'f> GroupWalk<'f> {
                 Err(error) => self.stopped = Some(error),
             }
         }
-        let limit = self.file.limits().block_bytes;
+        let limit = self.file.limits.block_bytes;
         self.ahead = decode_all(&stored, limit, &self.hasher, self.proof).into();
     }
 
@@ -133,7 +133,7 @@ impl<'f> GroupWalk<'f> {
             }
         }
         let wanted = format!("a state of slot {} before the indices", self.group.state_slot);
-        Err(self.file.records().corrupt(self.group.indices_offset, "group", wanted, "none"))
+        Err(self.file.records.corrupt(self.group.indices_offset, "group", wanted, "none"))
     }
 
     /// Decodes the state fully and advances to the indices. Returns the state and its length in bytes.
@@ -160,12 +160,12 @@ impl<'f> GroupWalk<'f> {
         if let Some(RecordAt { offset, .. }) = state {
             let found = format!("a state at {wanted}");
             let wanted = format!("slot {slot}: the state at {offset}");
-            return Err(self.file.records().corrupt(offset, "state index", wanted, found));
+            return Err(self.file.records.corrupt(offset, "state index", wanted, found));
         }
         while let Some(other) = self.next_record()? {
             if matches!(other.record_type, record_type::BLOCK | record_type::STATE) {
                 let wanted = format!("no block and no state after the state of slot {slot}");
-                return Err(group::unexpected(self.file.records(), &other, wanted));
+                return Err(group::unexpected(&self.file.records, &other, wanted));
             }
         }
         Ok(())
@@ -187,7 +187,7 @@ impl<'f> GroupWalk<'f> {
             }
         }
         index.encoding(self.group.offset, &offsets).map(Some).map_err(|(at, mismatch)| {
-            self.file.records().corrupt(at, "block index", mismatch.wanted, mismatch.found)
+            self.file.records.corrupt(at, "block index", mismatch.wanted, mismatch.found)
         })
     }
 
@@ -196,7 +196,7 @@ impl<'f> GroupWalk<'f> {
         if self.next_offset >= indices {
             return Ok(None);
         }
-        let records = self.file.records();
+        let records = &mut self.file.records;
         let record = records.record_at(self.next_offset)?;
         if matches!(record.record_type, record_type::VERSION | record_type::SLOT_INDEX) {
             let wanted = format!("no such record before the indices at {indices}");
@@ -214,7 +214,7 @@ impl<'f> GroupWalk<'f> {
         let Ahead { record, head, proved, sum } = ahead;
         let head = head.map_err(|mismatch| {
             let wanted = format!("{}: {}", self.place_of(&record), mismatch.wanted);
-            self.file.records().corrupt(record.offset, BLOCK, wanted, mismatch.found)
+            self.file.records.corrupt(record.offset, BLOCK, wanted, mismatch.found)
         })?;
         self.check_slot(&record, head.slot)?;
         proved?;
@@ -224,13 +224,13 @@ impl<'f> GroupWalk<'f> {
 
     fn check_slot(&mut self, record: &RecordAt, slot: Slot) -> Result<()> {
         let Some(slots) = self.group.slots else {
-            return Err(group::unexpected(self.file.records(), record, "no block in era 0"));
+            return Err(group::unexpected(&self.file.records, record, "no block in era 0"));
         };
         let lowest = self.last_slot.map_or(slots.first, |last| Slot(last.0.saturating_add(1)));
         if slot < lowest || slot > slots.last {
             let wanted = format!("a slot from {lowest} to {}, in ascending order", slots.last);
             let found = format!("slot {slot}");
-            return Err(self.file.records().corrupt(record.offset, BLOCK, wanted, found));
+            return Err(self.file.records.corrupt(record.offset, BLOCK, wanted, found));
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::bad_file::BadFile;
-use super::group::{EraSlots, Group};
+use super::group::{EraGroup, EraSlots};
 use super::import_report::ImportReport;
 use crate::column::Column;
 use crate::error::Error;
@@ -169,7 +169,7 @@ impl From<ImportError> for Box<ImportFailure> {
 /// The error for a column that refuses a verified era.
 pub(super) fn refused(
     path: &Path,
-    group: &Group,
+    group: &EraGroup,
     column: Column,
 ) -> impl FnOnce(Error) -> ImportError {
     let (file, era) = (path.to_path_buf(), group.era);

@@ -1,7 +1,5 @@
 //! The options of an import, and the columns that it writes to.
 
-use std::fmt;
-
 use super::prover::Prover;
 use crate::archive::{ArchiveWriter, ArchiveWriterOptions};
 use crate::column::Column;
@@ -11,7 +9,7 @@ use crate::slot::Slot;
 use crate::write::{Writer, settle};
 
 /// Options of an import.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct ImportOptions<'p> {
     pub(super) states: StatesPolicy,
     pub(super) backfill: bool,
@@ -60,19 +58,6 @@ impl<'p> ImportOptions<'p> {
 impl From<StatesPolicy> for ImportOptions<'_> {
     fn from(states: StatesPolicy) -> Self {
         Self::default().states(states)
-    }
-}
-
-impl fmt::Debug for ImportOptions<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { states, backfill, pruned_before, first_slot, prover } = self;
-        f.debug_struct("ImportOptions")
-            .field("states", states)
-            .field("backfill", backfill)
-            .field("pruned_before", pruned_before)
-            .field("first_slot", first_slot)
-            .field("proves", &prover.is_some())
-            .finish()
     }
 }
 

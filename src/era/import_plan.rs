@@ -1,17 +1,16 @@
 //! Finds the files of an import and their order.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use super::bad_file::BadFile;
+use super::e2store::RecordFile;
 use super::era_file::EraFile;
 use super::import_error::ImportError;
 use crate::error::{Error, Result};
 
 const EXTENSION: &str = "era";
 /// Bytes of two files that are compared at a time.
-const COMPARED_BYTES: usize = 1 << 20;
+const COMPARED_BYTES: u64 = 1 << 20;
 
 /// An `.era` file that was inspected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,66 +32,32 @@ pub struct PlannedFile {
 
 /// The files of an import, in the order of their slots.
 #[derive(Debug)]
-pub struct Plan {
+pub struct ImportPlan {
     files: Vec<PlannedFile>,
     bad: Vec<BadFile>,
-    of_other_chains: Vec<PlannedFile>,
 }
 
-impl Plan {
+impl ImportPlan {
     /// Inspects the given files, and the `*.era` files of the given directories (not recursively). A file
     /// may have any name; its content is determined by its indices. Files that are not `.era` files are
-    /// left out: see [`Plan::bad_files`].
+    /// left out: see [`ImportPlan::bad_files`].
     ///
     /// # Errors
     /// [`ImportError::BadFiles`] if none of them is an `.era` file; files of different presets; a path that
     /// does not exist; a directory without an `.era` file.
     pub fn scan<P: AsRef<Path>>(paths: &[P]) -> Result<Self, ImportError> {
-        let plan = Self::look_at_all(list(paths)?)?;
-        check_presets(&plan.files)?;
-        Ok(plan)
+        let plan = Self::scan_chains(paths)?;
+        plan.check_presets().map(|()| plan)
     }
 
-    /// [`Plan::scan`] without the files of other chains: see [`Plan::files_of_other_chains`]. The plan may
-    /// be empty.
+    /// [`ImportPlan::scan`] for files of several chains, of which [`ImportPlan::retain`] chooses one.
     ///
     /// # Errors
-    /// As [`Plan::scan`].
-    pub fn scan_chain<P: AsRef<Path>>(
-        paths: &[P],
-        genesis_validators_root: [u8; 32],
-    ) -> Result<Self, ImportError> {
-        let mut plan = Self::look_at_all(list(paths)?)?;
-        (plan.files, plan.of_other_chains) = plan
-            .files
-            .into_iter()
-            .partition(|file| file.genesis_validators_root == genesis_validators_root);
-        check_presets(&plan.files)?;
-        Ok(plan)
-    }
-
-    /// Returns one file of each chain among the files, in no particular order.
-    ///
-    /// # Errors
-    /// As [`Plan::scan`], except that files of different presets are allowed.
-    pub fn chains<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<PlannedFile>, ImportError> {
-        let mut chains: Vec<PlannedFile> = Vec::new();
-        for file in Self::look_at_all(list(paths)?)?.files {
-            let root = file.genesis_validators_root;
-            match chains.iter_mut().find(|other| other.genesis_validators_root == root) {
-                // Prefer a file with a known era length over era 0.
-                Some(other) if other.slots_per_era.is_none() => *other = file,
-                Some(_) => {}
-                None => chains.push(file),
-            }
-        }
-        Ok(chains)
-    }
-
-    fn look_at_all(paths: Vec<PathBuf>) -> Result<Self, ImportError> {
+    /// As [`ImportPlan::scan`], except that files of different presets are allowed.
+    pub fn scan_chains<P: AsRef<Path>>(paths: &[P]) -> Result<Self, ImportError> {
         let (mut files, mut bad) = (Vec::new(), Vec::new());
-        for path in paths {
-            match PlannedFile::look_at(&path) {
+        for path in list(paths)? {
+            match PlannedFile::inspect(&path) {
                 Ok(file) => files.push(file),
                 Err(error) => bad.push(BadFile::new(path, error)),
             }
@@ -104,7 +69,15 @@ impl Plan {
         files.sort_by(|a, b| {
             (a.first_era, a.last_era, &a.path).cmp(&(b.first_era, b.last_era, &b.path))
         });
-        Ok(Self { files, bad, of_other_chains: Vec::new() })
+        Ok(Self { files, bad })
+    }
+
+    /// Removes the files for which `keeps` is false, and returns them, sorted by era. The plan may be empty
+    /// then.
+    pub fn retain(&mut self, keeps: impl FnMut(&PlannedFile) -> bool) -> Vec<PlannedFile> {
+        let (kept, removed) = std::mem::take(&mut self.files).into_iter().partition(keeps);
+        self.files = kept;
+        removed
     }
 
     /// Removes every file that has the same bytes as a remaining one, and returns the removed files.
@@ -112,34 +85,24 @@ impl Plan {
     /// # Errors
     /// [`ImportError::File`] if two possibly identical files cannot be read.
     pub fn leave_out_copies(&mut self) -> Result<Vec<PlannedFile>, ImportError> {
-        let mut copies = Vec::new();
-        for (at, file) in self.files.iter().enumerate() {
-            for before in self.files.iter().take(at).rev() {
-                if before.first_era != file.first_era {
-                    break;
-                }
-                if file.has_bytes_of(before)? {
-                    copies.push(at);
-                    break;
-                }
+        let (mut kept, mut copies) = (Vec::<PlannedFile>::new(), Vec::new());
+        for file in std::mem::take(&mut self.files) {
+            let mut before = kept.iter().rev().take_while(|kept| kept.first_era == file.first_era);
+            match before.try_fold(false, |is_copy, before| {
+                Ok::<_, Error>(is_copy || file.has_bytes_of(before)?)
+            })? {
+                true => copies.push(file),
+                false => kept.push(file),
             }
         }
-        let files = std::mem::take(&mut self.files).into_iter().enumerate();
-        let (copies, kept) = files.partition::<Vec<_>, _>(|(at, _)| copies.contains(at));
-        self.files = kept.into_iter().map(|(_, file)| file).collect();
-        Ok(copies.into_iter().map(|(_, file)| file).collect())
+        self.files = kept;
+        Ok(copies)
     }
 
     /// The files that are not `.era` files, sorted by path.
     #[must_use]
     pub fn bad_files(&self) -> &[BadFile] {
         &self.bad
-    }
-
-    /// The files of chains other than the requested one, sorted by era.
-    #[must_use]
-    pub fn files_of_other_chains(&self) -> &[PlannedFile] {
-        &self.of_other_chains
     }
 
     /// The files in the order of their slots.
@@ -161,6 +124,16 @@ impl Plan {
             |file: &PlannedFile| file.last_era.saturating_sub(file.first_era).saturating_add(1);
         self.files.iter().map(eras).fold(0, u64::saturating_add)
     }
+
+    /// Checks that all files have eras of the same length.
+    pub(super) fn check_presets(&self) -> Result<(), ImportError> {
+        let mut sizes = self.files.iter().filter_map(|file| Some((file, file.slots_per_era?)));
+        let Some((other, wanted)) = sizes.next() else { return Ok(()) };
+        sizes.find(|(_, found)| *found != wanted).map_or(Ok(()), |(file, found)| {
+            let (file, other) = (file.path.clone(), other.path.clone());
+            Err(ImportError::SlotsPerEra { file, found, other, wanted })
+        })
+    }
 }
 
 impl PlannedFile {
@@ -180,7 +153,7 @@ impl PlannedFile {
         Err(Error::corrupt(&self.path, None, "file", wanted, found))
     }
 
-    fn look_at(path: &Path) -> Result<Self> {
+    fn inspect(path: &Path) -> Result<Self> {
         let mut file = EraFile::open(path)?;
         let (Some(first), Some(last)) = (file.groups().first(), file.groups().last()) else {
             return Err(Error::corrupt(path, None, "file", "an era", "none"));
@@ -197,41 +170,25 @@ impl PlannedFile {
     }
 
     fn has_bytes_of(&self, other: &Self) -> Result<bool> {
-        let facts = |file: &Self| (file.byte_len, file.first_era, file.last_era);
-        if facts(self) != facts(other) {
+        if (self.byte_len, self.last_era) != (other.byte_len, other.last_era) {
             return Ok(false);
         }
-        let open = |path: &Path| {
-            let file = File::open(path).map_err(|source| Error::io(path, "open", source))?;
-            Ok::<_, Error>(BufReader::with_capacity(COMPARED_BYTES, file))
-        };
-        let (mut ours, mut theirs) = (open(&self.path)?, open(&other.path)?);
-        loop {
-            let read = |source| Error::io(&self.path, "read", source);
-            let a = ours.fill_buf().map_err(read)?;
-            let read = |source| Error::io(&other.path, "read", source);
-            let b = theirs.fill_buf().map_err(read)?;
-            let count = a.len().min(b.len());
-            if a.get(..count) != b.get(..count) || a.is_empty() != b.is_empty() {
+        let mut files =
+            [RecordFile::open(self.path.clone())?, RecordFile::open(other.path.clone())?];
+        let mut offset = 0;
+        while offset < self.byte_len {
+            let byte_len = self.byte_len.saturating_sub(offset).min(COMPARED_BYTES);
+            let mut parts = [vec![0; byte_len as usize], vec![0; byte_len as usize]];
+            for (file, part) in files.iter_mut().zip(&mut parts) {
+                file.read_exact_at(offset, part, "file")?;
+            }
+            if parts[0] != parts[1] {
                 return Ok(false);
             }
-            if count == 0 {
-                return Ok(true);
-            }
-            ours.consume(count);
-            theirs.consume(count);
+            offset = offset.saturating_add(byte_len);
         }
+        Ok(true)
     }
-}
-
-/// Checks that all files have eras of the same length.
-fn check_presets(files: &[PlannedFile]) -> Result<(), ImportError> {
-    let mut sizes = files.iter().filter_map(|file| Some((file, file.slots_per_era?)));
-    let Some((other, wanted)) = sizes.next() else { return Ok(()) };
-    sizes.find(|(_, found)| *found != wanted).map_or(Ok(()), |(file, found)| {
-        let (file, other) = (file.path.clone(), other.path.clone());
-        Err(ImportError::SlotsPerEra { file, found, other, wanted })
-    })
 }
 
 fn list<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<PathBuf>, ImportError> {

@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use super::import_error::ImportError;
-use super::import_plan::Plan;
-use super::import_report::{EraReport, Observer, Phase, Progress};
+use super::import_plan::ImportPlan;
+use super::import_report::{EraReport, ImportProgress, Observer, Phase};
 use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Bytes of a state between two reports; states are decoded in small pieces.
 const REPORT_BYTES: u64 = 1 << 20;
 
 /// The progress of both passes over the files, which run concurrently.
-pub(super) struct ImportProgress<'a> {
+pub(super) struct SharedProgress<'a> {
     bytes_total: u64,
     eras_total: u64,
     state: Mutex<State<'a>>,
@@ -25,8 +25,8 @@ struct State<'a> {
     is_stopped: bool,
 }
 
-impl<'a> ImportProgress<'a> {
-    pub(super) fn new(plan: &Plan, observer: &'a mut (dyn Observer + Send)) -> Self {
+impl<'a> SharedProgress<'a> {
+    pub(super) fn new(plan: &ImportPlan, observer: &'a mut (dyn Observer + Send)) -> Self {
         Self {
             bytes_total: plan.byte_len().saturating_mul(2),
             eras_total: plan.eras(),
@@ -42,7 +42,7 @@ impl<'a> ImportProgress<'a> {
 /// The progress of one pass in one file.
 #[derive(Clone)]
 pub(super) struct PassProgress<'t, 'a> {
-    import: &'t ImportProgress<'a>,
+    import: &'t SharedProgress<'a>,
     file: PathBuf,
     file_len: u64,
     era: u64,
@@ -51,7 +51,7 @@ pub(super) struct PassProgress<'t, 'a> {
 }
 
 impl<'t, 'a> PassProgress<'t, 'a> {
-    pub(super) fn new(import: &'t ImportProgress<'a>) -> Self {
+    pub(super) fn new(import: &'t SharedProgress<'a>) -> Self {
         Self { import, file: PathBuf::new(), file_len: 0, era: 0, position: 0 }
     }
 
@@ -113,7 +113,7 @@ impl<'t, 'a> PassProgress<'t, 'a> {
         let bytes = self.advance(position);
         let mut state = self.import.state();
         state.bytes_done = state.bytes_done.saturating_add(bytes);
-        let progress = Progress {
+        let progress = ImportProgress {
             phase,
             file: &self.file,
             era: self.era,

@@ -24,7 +24,7 @@ pub enum Phase {
 /// Progress of an import.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub struct Progress<'a> {
+pub struct ImportProgress<'a> {
     /// The current phase.
     pub phase: Phase,
     /// The file that is being read. While one is copied to the columns, the next one is verified.
@@ -44,7 +44,7 @@ pub struct Progress<'a> {
 /// Observes an import. It may be called from any thread, but never concurrently.
 pub trait Observer {
     /// Called at least a few times a second. After a `Break` the import stops as soon as it can.
-    fn progress(&mut self, progress: &Progress<'_>) -> ControlFlow<()>;
+    fn progress(&mut self, progress: &ImportProgress<'_>) -> ControlFlow<()>;
 
     /// Called when an era is completed.
     fn era_done(&mut self, era: &EraReport) {
@@ -52,8 +52,8 @@ pub trait Observer {
     }
 }
 
-impl<F: FnMut(&Progress<'_>) -> ControlFlow<()>> Observer for F {
-    fn progress(&mut self, progress: &Progress<'_>) -> ControlFlow<()> {
+impl<F: FnMut(&ImportProgress<'_>) -> ControlFlow<()>> Observer for F {
+    fn progress(&mut self, progress: &ImportProgress<'_>) -> ControlFlow<()> {
         self(progress)
     }
 }

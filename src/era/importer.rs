@@ -17,11 +17,11 @@ use super::e2store::RecordAt;
 use super::era_commit::{commit, joined};
 use super::era_file::{EraFile, Limits};
 use super::era_position::{EraPosition, LackingState};
-use super::group::{EraState, Group};
+use super::group::{EraGroup, EraState};
 use super::import_error::{ImportError, ImportFailure, refused};
 use super::import_options::{ImportColumns, ImportOptions};
-use super::import_plan::Plan;
-use super::import_progress::{ImportProgress, PassProgress};
+use super::import_plan::ImportPlan;
+use super::import_progress::{PassProgress, SharedProgress};
 use super::import_report::{EraOutcome, EraReport, ImportReport, Observer, StateOutcome};
 use super::survey::Survey;
 use super::verified_era::{VerifiedEra, Verifier};
@@ -35,13 +35,13 @@ use crate::sync::thread;
 /// # Errors
 /// [`ImportFailure`] with the progress until then. A repeated import resumes from there.
 pub fn import<'p>(
-    plan: &Plan,
+    plan: &ImportPlan,
     columns: ImportColumns<'_>,
     options: impl Into<ImportOptions<'p>>,
     observer: &mut (dyn Observer + Send),
 ) -> Result<ImportReport, Box<ImportFailure>> {
     let mut options = options.into();
-    let import_progress = ImportProgress::new(plan, observer);
+    let import_progress = SharedProgress::new(plan, observer);
     let progress = PassProgress::new(&import_progress);
     let prover = options.prover.take();
     let mut verifier = Verifier { prover, progress: progress.clone(), chain: None };
@@ -60,11 +60,12 @@ pub fn import<'p>(
 ///    belong to another chain than the archive, stop the import here; other errors are reported in turn.
 /// 2. Processes the files in order: while the eras of one are committed, those of the next are verified.
 fn import_all(
-    plan: &Plan,
+    plan: &ImportPlan,
     options: ImportOptions<'_>,
     verifier: &mut Verifier<'_, '_, '_>,
     committer: &mut Committer<'_, '_>,
 ) -> Result<(), ImportError> {
+    plan.check_presets()?;
     let columns = &committer.columns;
     if options.states != StatesPolicy::None && columns.state_snapshots.is_none() {
         return Err(ImportError::NoSnapshotColumn);
@@ -102,14 +103,14 @@ fn import_all(
     let mut ready: Option<Ready> = None;
     for (planned, eras) in files {
         let mut file = planned.open()?;
-        file.set_limits(limits);
+        file.limits = limits;
         ready = Some(import_file(file, &eras, ready, verifier, committer)?);
     }
     ready.map_or(Ok(()), |ready| committer.commit_eras(ready))?;
     gap.map_or(Ok(()), Err)
 }
 
-fn has_slots(eras: &[(Group, EraPosition)]) -> bool {
+fn has_slots(eras: &[(EraGroup, EraPosition)]) -> bool {
     eras.iter().any(|(group, _)| group.slots.is_some())
 }
 
@@ -123,7 +124,7 @@ type Ready = (EraFile, Vec<VerifiedEra>);
 /// 3. compares the new eras with their predecessors, and with a state that is already stored.
 fn import_file(
     mut file: EraFile,
-    positions: &[(Group, EraPosition)],
+    positions: &[(EraGroup, EraPosition)],
     ready: Option<Ready>,
     verifier: &mut Verifier<'_, '_, '_>,
     committer: &mut Committer<'_, '_>,
@@ -205,7 +206,7 @@ impl Committer<'_, '_> {
     fn compare(
         &mut self,
         file: &mut EraFile,
-        group: &Group,
+        group: &EraGroup,
         state: &EraState,
         outcome: EraOutcome,
         verifier: &mut Verifier<'_, '_, '_>,
@@ -222,7 +223,7 @@ impl Committer<'_, '_> {
     fn compare_state(
         &self,
         file: &mut EraFile,
-        group: &Group,
+        group: &EraGroup,
         record: &RecordAt,
         verifier: &mut Verifier<'_, '_, '_>,
     ) -> Result<bool, ImportError> {
@@ -244,7 +245,7 @@ impl Committer<'_, '_> {
     fn era_done(
         &mut self,
         path: &Path,
-        group: &Group,
+        group: &EraGroup,
         outcome: EraOutcome,
         state: StateOutcome,
         completed: Vec<Column>,

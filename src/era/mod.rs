@@ -28,6 +28,7 @@ mod import_progress;
 mod import_report;
 mod importer;
 mod prover;
+mod record_sink;
 mod slot_index;
 mod survey;
 mod value_reader;
@@ -37,12 +38,12 @@ pub use bad_file::BadFile;
 pub use era_file::EraFile;
 pub use export_error::ExportError;
 pub use exporter::{EraExport, ExportColumns, Exported};
-pub use group::{EraBlock, EraSlots, EraState, Group};
+pub use group::{EraBlock, EraGroup, EraSlots, EraState};
 pub use import_error::{ImportError, ImportFailure};
 pub use import_options::{ImportColumns, ImportOptions};
-pub use import_plan::{Plan, PlannedFile};
+pub use import_plan::{ImportPlan, PlannedFile};
 pub use import_report::{
-    EraOutcome, EraReport, ImportReport, Observer, Phase, Progress, StateOutcome,
+    EraOutcome, EraReport, ImportProgress, ImportReport, Observer, Phase, StateOutcome,
 };
 pub use importer::import;
 pub use slot_index::IndexEncoding;

@@ -9,12 +9,12 @@ use std::io::Read;
 use std::path::Path;
 
 use super::e2store::RecordAt;
-use super::group::{EraBlock, Group};
+use super::group::{EraBlock, EraGroup};
 use crate::error::Result;
 
 /// Proves eras, one after the other, in the order of their slots. Eras that are already in the archive are
 /// skipped.
-pub trait Prover {
+pub trait Prover: fmt::Debug {
     /// Begins an era. `state` is the whole SSZ of the era's state.
     ///
     /// # Errors
@@ -40,9 +40,9 @@ pub struct EraAt<'a> {
     /// The file.
     pub path: &'a Path,
     /// All groups of the file.
-    pub groups: &'a [Group],
+    pub groups: &'a [EraGroup],
     /// The group of the era.
-    pub group: &'a Group,
+    pub group: &'a EraGroup,
     /// The record of the era's state.
     pub state: RecordAt,
 }

@@ -221,23 +221,6 @@ mod tests {
     }
 
     #[test]
-    fn each_encoding_is_recognised() {
-        let blocks = [Some(8), None, Some(300)];
-        for (entries, encoding) in [
-            ([-992, 0, -700], IndexEncoding::Rule),
-            ([-992, -1000, -700], IndexEncoding::Nimbus),
-            ([-984, 0, -692], IndexEncoding::Payload),
-        ] {
-            assert_eq!(index(&entries).encoding(0, &blocks), Ok(encoding));
-        }
-        assert_eq!(index(&[-992, -900, -700]).encoding(100, &blocks), Ok(IndexEncoding::Nimbus));
-        assert_eq!(
-            index(&[-992, -700]).encoding(0, &[Some(8), Some(300)]),
-            Ok(IndexEncoding::Rule)
-        );
-    }
-
-    #[test]
     fn a_mixed_index_is_refused_at_the_slot_where_the_last_encoding_fails() {
         let blocks = [Some(8), None, Some(300)];
         let (at, mixed) = index(&[-984, -1000, -692]).encoding(0, &blocks).unwrap_err();

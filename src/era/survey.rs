@@ -6,10 +6,10 @@ use std::path::Path;
 use super::archive_roots::{check_held, complete_blocks, genesis_of, view_of};
 use super::era_file::EraFile;
 use super::era_position::{EraPosition, Lack, LackingState, Lacks, Presence};
-use super::group::{EraSlots, Group};
+use super::group::{EraGroup, EraSlots};
 use super::import_error::{ImportError, another_chain, refused};
 use super::import_options::{ImportColumns, ImportOptions};
-use super::import_plan::{Plan, PlannedFile};
+use super::import_plan::{ImportPlan, PlannedFile};
 use crate::column::Column;
 use crate::error::Result;
 use crate::occupancy::lowest_slot;
@@ -38,7 +38,7 @@ pub(super) struct Survey<'p> {
 
 impl<'p> Survey<'p> {
     pub(super) fn new(
-        plan: &Plan,
+        plan: &ImportPlan,
         columns: &ImportColumns<'_>,
         options: ImportOptions<'p>,
     ) -> Result<Self> {
@@ -75,7 +75,7 @@ impl<'p> Survey<'p> {
         &mut self,
         columns: &ImportColumns<'_>,
         planned: &PlannedFile,
-    ) -> Result<Vec<(Group, EraPosition)>, ImportError> {
+    ) -> Result<Vec<(EraGroup, EraPosition)>, ImportError> {
         let mut file = planned.open()?;
         // This is the only link between era 0 and the archive; later eras have roots to compare.
         if planned.first_era == 0 {
@@ -98,7 +98,7 @@ impl<'p> Survey<'p> {
         &mut self,
         columns: &ImportColumns<'_>,
         file: &mut EraFile,
-        group: &Group,
+        group: &EraGroup,
     ) -> Result<EraPosition, ImportError> {
         let blocks = file.block_slots(group)?;
         let presence = match group.slots {
@@ -148,7 +148,7 @@ impl<'p> Survey<'p> {
         &self,
         columns: &ImportColumns<'_>,
         path: &Path,
-        group: &Group,
+        group: &EraGroup,
         slots: EraSlots,
         blocks: &[Slot],
     ) -> Result<[Presence; 3], ImportError> {
@@ -169,7 +169,7 @@ impl<'p> Survey<'p> {
         &self,
         columns: &ImportColumns<'_>,
         path: &Path,
-        group: &Group,
+        group: &EraGroup,
     ) -> Result<LackingState, ImportError> {
         let (slot, column) = (group.state_slot, Column::StateSnapshots);
         let Some(snapshots) = &columns.state_snapshots else {
@@ -264,7 +264,7 @@ impl<'p> Survey<'p> {
         &self,
         columns: &ImportColumns<'_>,
         path: &Path,
-        group: &Group,
+        group: &EraGroup,
         lacks: &Lacks,
         [block_roots, state_roots, blocks]: [Option<Slot>; 3],
     ) -> Result<(), ImportError> {

@@ -85,6 +85,11 @@ impl<'f> ValueReader<'f> {
         Ok((self.head, self.byte_len))
     }
 
+    /// The file offset up to which the record was decoded.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
     /// The error that stopped the reader, if any.
     pub(super) fn into_fault(self) -> Option<Error> {
         self.fault

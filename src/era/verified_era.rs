@@ -7,7 +7,7 @@ use super::consistency;
 use super::e2store::RecordAt;
 use super::era_file::EraFile;
 use super::era_position::{EraPosition, Lacks};
-use super::group::{EraState, Group};
+use super::group::{EraGroup, EraState};
 use super::import_error::{ImportError, another_chain};
 use super::import_progress::PassProgress;
 use super::import_report::Phase;
@@ -20,7 +20,7 @@ use crate::slot::Slot;
 /// committed, so little of each is kept in memory.
 #[derive(Debug)]
 pub(super) struct VerifiedEra {
-    pub(super) group: Group,
+    pub(super) group: EraGroup,
     /// The parts of it that are to be written.
     pub(super) lacks: Lacks,
     /// The blocks of the era.
@@ -59,7 +59,7 @@ impl Verifier<'_, '_, '_> {
     pub(super) fn verify_file(
         &mut self,
         file: &mut EraFile,
-        eras: &[(Group, EraPosition)],
+        eras: &[(EraGroup, EraPosition)],
     ) -> Result<Vec<VerifiedEra>, ImportError> {
         self.progress.begin_file(file.path(), file.byte_len());
         let mut verified = Vec::new();
@@ -81,7 +81,7 @@ impl Verifier<'_, '_, '_> {
     fn verify(
         &mut self,
         file: &mut EraFile,
-        group: &Group,
+        group: &EraGroup,
         lacks: Lacks,
     ) -> Result<(VerifiedEra, EraState), ImportError> {
         let path = file.path().to_path_buf();
@@ -138,7 +138,7 @@ impl Verifier<'_, '_, '_> {
     pub(super) fn check_chain(
         &mut self,
         file: &EraFile,
-        group: &Group,
+        group: &EraGroup,
         state: &EraState,
     ) -> Result<(), ImportError> {
         let found = state.head.genesis_validators_root;
@@ -168,7 +168,7 @@ impl Verifier<'_, '_, '_> {
 /// Passes the state to the prover before the blocks are read. Returns the proof for the blocks.
 fn prove_state<'p>(
     file: &mut EraFile,
-    group: &Group,
+    group: &EraGroup,
     prover: &'p mut dyn Prover,
 ) -> Result<(EraState, u64, Box<dyn EraProof + 'p>)> {
     let (path, groups) = (file.path().to_path_buf(), file.groups().to_vec());

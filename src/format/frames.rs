@@ -62,13 +62,6 @@ pub fn body_len(header: [u8; CHUNK_HEADER_BYTES]) -> Result<usize, FrameFault> {
     if byte_len > MAX_BODY_BYTES { Err(FrameFault::ChunkLength(byte_len)) } else { Ok(byte_len) }
 }
 
-/// A data chunk: a part of the value, still encoded.
-#[derive(Clone, Copy, Debug)]
-pub struct Chunk<'a> {
-    is_compressed: bool,
-    body: &'a [u8],
-}
-
 /// The chunks of one stream.
 #[derive(Debug)]
 pub struct Chunks<'a> {
@@ -96,27 +89,21 @@ impl<'a> Chunks<'a> {
         Self { is_identified: true, ..Self::new(stored) }
     }
 
-    /// Decodes the next chunk and appends at most [`MAX_CHUNK_BYTES`] to `value`; `false` at the end.
+    /// Decodes the next data chunk and appends at most [`MAX_CHUNK_BYTES`] to `value`; `false` at the end.
     ///
     /// # Errors
     /// [`FrameFault`]; `value` is then unchanged.
     pub fn next_into(&mut self, value: &mut Vec<u8>) -> Result<bool, FrameFault> {
-        match self.next_chunk()? {
-            Some(chunk) => chunk.append_to(value, &mut self.decoder).map(|()| true),
-            None => Ok(false),
-        }
-    }
-
-    /// The next data chunk, still encoded; `None` at the end.
-    ///
-    /// # Errors
-    /// [`FrameFault`], except the faults that only decoding can detect.
-    pub fn next_chunk(&mut self) -> Result<Option<Chunk<'a>>, FrameFault> {
         while !self.rest.is_empty() {
             let (chunk_type, body) = self.take_chunk()?;
             match chunk_type {
                 COMPRESSED | UNCOMPRESSED => {
-                    return Ok(Some(Chunk { is_compressed: chunk_type == COMPRESSED, body }));
+                    let start = value.len();
+                    let appended = self.append(chunk_type == COMPRESSED, body, value);
+                    if appended.is_err() {
+                        value.truncate(start);
+                    }
+                    return appended.map(|()| true);
                 }
                 reserved if RESERVED.contains(&reserved) => {
                     return Err(FrameFault::ChunkType(reserved));
@@ -128,7 +115,33 @@ impl<'a> Chunks<'a> {
                 _ => {}
             }
         }
-        Ok(None)
+        Ok(false)
+    }
+
+    fn append(
+        &mut self,
+        is_compressed: bool,
+        body: &[u8],
+        value: &mut Vec<u8>,
+    ) -> Result<(), FrameFault> {
+        let start = value.len();
+        let too_short = FrameFault::ChunkLength(body.len());
+        let (sum, bytes) = body.split_first_chunk().ok_or(too_short)?;
+        let byte_len = match is_compressed {
+            true => snap::raw::decompress_len(bytes).map_err(FrameFault::Snappy)?,
+            false => bytes.len(),
+        };
+        if byte_len > MAX_CHUNK_BYTES {
+            return Err(FrameFault::ChunkLength(byte_len));
+        }
+        if is_compressed {
+            value.resize(start.saturating_add(byte_len), 0);
+            let decoded = self.decoder.decompress(bytes, &mut value[start..]);
+            decoded.map_err(FrameFault::Snappy)?;
+        } else {
+            value.extend_from_slice(bytes);
+        }
+        check_sum(u32::from_le_bytes(*sum), &value[start..])
     }
 
     fn take_chunk(&mut self) -> Result<(u8, &'a [u8]), FrameFault> {
@@ -142,82 +155,6 @@ impl<'a> Chunks<'a> {
         self.rest = rest;
         Ok((chunk_type, body))
     }
-}
-
-impl Chunk<'_> {
-    /// Decodes the chunk and appends at most [`MAX_CHUNK_BYTES`] to `value`.
-    ///
-    /// # Errors
-    /// [`FrameFault`]; `value` is then unchanged.
-    pub fn append_to(
-        &self,
-        value: &mut Vec<u8>,
-        decoder: &mut snap::raw::Decoder,
-    ) -> Result<(), FrameFault> {
-        let start = value.len();
-        let (sum, encoding, byte_len) = self.parts()?;
-        let appended = match encoding {
-            Encoding::Plain(bytes) => {
-                value.extend_from_slice(bytes);
-                Ok(())
-            }
-            Encoding::Snappy(bytes) => {
-                value.resize(start.saturating_add(byte_len), 0);
-                let decoded = decoder.decompress(bytes, &mut value[start..]);
-                decoded.map(drop).map_err(FrameFault::Snappy)
-            }
-        };
-        let checked = appended.and_then(|()| check_sum(sum, &value[start..]));
-        if checked.is_err() {
-            value.truncate(start);
-        }
-        checked
-    }
-
-    /// Decodes the chunk. An uncompressed chunk is returned without a copy; a compressed one is decoded
-    /// into `scratch`.
-    ///
-    /// # Errors
-    /// [`FrameFault`].
-    pub fn value<'s>(
-        &'s self,
-        scratch: &'s mut [u8; MAX_CHUNK_BYTES],
-        decoder: &mut snap::raw::Decoder,
-    ) -> Result<&'s [u8], FrameFault> {
-        let (sum, encoding, byte_len) = self.parts()?;
-        let value = match encoding {
-            Encoding::Plain(bytes) => bytes,
-            Encoding::Snappy(bytes) => {
-                let value = scratch.get_mut(..byte_len);
-                let value = value.ok_or(FrameFault::ChunkLength(byte_len))?;
-                decoder.decompress(bytes, value).map_err(FrameFault::Snappy)?;
-                value
-            }
-        };
-        check_sum(sum, value).map(|()| value)
-    }
-
-    /// The checksum, the encoded bytes after it, and their decoded length: at most
-    /// [`MAX_CHUNK_BYTES`].
-    fn parts(&self) -> Result<(u32, Encoding<'_>, usize), FrameFault> {
-        let too_short = FrameFault::ChunkLength(self.body.len());
-        let (sum, bytes) = self.body.split_first_chunk().ok_or(too_short)?;
-        let (encoding, byte_len) = if self.is_compressed {
-            let byte_len = snap::raw::decompress_len(bytes).map_err(FrameFault::Snappy)?;
-            (Encoding::Snappy(bytes), byte_len)
-        } else {
-            (Encoding::Plain(bytes), bytes.len())
-        };
-        if byte_len > MAX_CHUNK_BYTES {
-            return Err(FrameFault::ChunkLength(byte_len));
-        }
-        Ok((u32::from_le_bytes(*sum), encoding, byte_len))
-    }
-}
-
-enum Encoding<'a> {
-    Plain(&'a [u8]),
-    Snappy(&'a [u8]),
 }
 
 fn check_sum(wanted: u32, value: &[u8]) -> Result<(), FrameFault> {

@@ -8,9 +8,6 @@ use std::fmt;
 
 use crate::slot::Slot;
 
-/// A `hash_tree_root`.
-pub type Root = [u8; 32];
-
 const SLOT_BYTES: usize = 8;
 const ROOT_BYTES: usize = 32;
 const OFFSET_BYTES: usize = 4;
@@ -63,9 +60,9 @@ pub struct BlockHead {
     /// The block's slot.
     pub slot: Slot,
     /// Root of the parent block.
-    pub parent_root: Root,
+    pub parent_root: [u8; 32],
     /// Root of the state after the block.
-    pub state_root: Root,
+    pub state_root: [u8; 32],
 }
 
 impl BlockHead {
@@ -117,7 +114,7 @@ pub fn block_slot(value: &[u8]) -> Option<Slot> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateHead {
     /// Identifies the chain.
-    pub genesis_validators_root: Root,
+    pub genesis_validators_root: [u8; 32],
     /// The state's slot.
     pub slot: Slot,
 }
@@ -153,9 +150,9 @@ pub const fn state_roots_end(slots_per_era: usize) -> usize {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EraRoots {
     /// One per slot; a skipped slot repeats the preceding root.
-    pub block_roots: Vec<Root>,
+    pub block_roots: Vec<[u8; 32]>,
     /// One per slot.
-    pub state_roots: Vec<Root>,
+    pub state_roots: Vec<[u8; 32]>,
 }
 
 impl EraRoots {
@@ -192,7 +189,7 @@ impl EraRoots {
     }
 }
 
-fn roots(bytes: Option<&[u8]>) -> Vec<Root> {
+fn roots(bytes: Option<&[u8]>) -> Vec<[u8; 32]> {
     bytes.unwrap_or_default().as_chunks().0.to_vec()
 }
 
@@ -200,7 +197,7 @@ fn array_at<const N: usize>(value: &[u8], at: usize) -> Option<[u8; N]> {
     value.get(at..)?.first_chunk().copied()
 }
 
-fn root_at(value: &[u8], at: usize) -> Option<Root> {
+fn root_at(value: &[u8], at: usize) -> Option<[u8; 32]> {
     array_at(value, at)
 }
 

@@ -7,7 +7,7 @@ use crate::column::Column;
 use crate::error::{Error, Objection, ObjectionKind, Result};
 use crate::format::hex::Hex;
 use crate::format::ssz::{
-    BLOCK_MESSAGE_OFFSET, BLOCK_SLOT_END, Root, STATE_HEAD_BYTES, StateHead, block_slot, u32_at,
+    BLOCK_MESSAGE_OFFSET, BLOCK_SLOT_END, STATE_HEAD_BYTES, StateHead, block_slot, u32_at,
 };
 use crate::slot::Slot;
 
@@ -35,7 +35,7 @@ const _: () = assert!(HEAD_BYTES >= STATE_HEAD_BYTES);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Door {
     column: Column,
-    genesis_validators_root: Option<Root>,
+    genesis_validators_root: Option<[u8; 32]>,
     slots_per_era: u64,
     raw: bool,
     far: bool,
@@ -51,7 +51,7 @@ impl Door {
 
     /// Requires states to have this genesis validators root. Without it, states of any chain pass.
     #[must_use]
-    pub fn genesis_validators_root(self, root: Option<Root>) -> Self {
+    pub fn genesis_validators_root(self, root: Option<[u8; 32]>) -> Self {
         Self { genesis_validators_root: root, ..self }
     }
 

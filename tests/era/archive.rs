@@ -7,7 +7,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use coldstore::era::{
-    ImportColumns, ImportFailure, ImportOptions, ImportReport, Observer, Plan, Progress, import,
+    ImportColumns, ImportFailure, ImportOptions, ImportPlan, ImportProgress, ImportReport,
+    Observer, import,
 };
 use coldstore::{Column, Slot, StatesPolicy, View, Writer, WriterOptions};
 use tempfile::TempDir;
@@ -79,7 +80,7 @@ impl Archive {
         options: impl Into<ImportOptions<'p>>,
         observer: &mut (dyn Observer + Send),
     ) -> Outcome {
-        let plan = Plan::scan(paths)?;
+        let plan = ImportPlan::scan(paths)?;
         import(&plan, self.writers().columns(), options, observer)
     }
 
@@ -149,7 +150,7 @@ impl Archive {
 }
 
 /// An observer that watches nothing.
-pub(crate) fn go_on(_: &Progress<'_>) -> ControlFlow<()> {
+pub(crate) fn go_on(_: &ImportProgress<'_>) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 

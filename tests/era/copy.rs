@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::archive::{Archive, MINIMAL, Writers, data, go_on, scratch};
-use coldstore::era::{Plan, import};
+use coldstore::era::{ImportPlan, import};
 use coldstore::files::disk::{Access, Disk, DiskFile, LockAttempt, OsDisk};
 use coldstore::format::names;
 use coldstore::write::copy::copy;
@@ -118,7 +118,7 @@ fn a_copy_made_during_an_import_has_no_root_without_its_block() {
         bsr: writer(Column::StateRoots),
         bss: writer(Column::StateSnapshots),
     };
-    let plan = Plan::scan(&[data(MINIMAL).join("era")]).unwrap();
+    let plan = ImportPlan::scan(&[data(MINIMAL).join("era")]).unwrap();
     import(&plan, writers.columns(), StatesPolicy::All, &mut go_on).unwrap();
     let commits = checked.commits.lock().unwrap();
     let of_blocks_and_roots: Vec<&str> =

@@ -234,7 +234,7 @@ fn a_block_missing_from_blk_but_present_in_bbr_is_named() {
         let views = Views { blk: other.view(Column::Blocks), ..Views::of(&archive) };
         let era = lost / ERA_SLOTS + 1;
         let error = views.export(ERA_SLOTS, era).unwrap_err();
-        let ExportError::NoBlock { era: named, slot } = error else { panic!("{error}") };
+        let ExportError::Missing { era: named, slot, .. } = error else { panic!("{error}") };
         assert_eq!((named, slot), (era, Slot(lost)));
         assert!(views.export(ERA_SLOTS, 3 - era).is_ok(), "the other era is whole");
     }
@@ -246,7 +246,7 @@ fn slots_without_a_root_are_unproved() {
     let other = changed(&archive, Column::BlockRoots, |slot, root| (slot != 150).then_some(root));
     let views = Views { bbr: other.view(Column::BlockRoots), ..Views::of(&archive) };
     let error = views.export(ERA_SLOTS, 3).unwrap_err();
-    assert!(matches!(error, ExportError::Unproved { era: 3, slot: Slot(150), .. }), "{error}");
+    assert!(matches!(error, ExportError::Missing { era: 3, slot: Slot(150), .. }), "{error}");
     assert!(views.export(ERA_SLOTS, 2).is_ok());
 }
 

@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::archive::*;
-use coldstore::era::Progress;
+use coldstore::era::ImportProgress;
 use coldstore::{Column, Slot, StatesPolicy};
 
 const LIMIT_KIB: u64 = 64 << 10;
@@ -170,7 +170,7 @@ fn the_process_that_imports() {
     let byte_len: u64 = std::env::var(STATE_BYTES).unwrap().parse().unwrap();
     let archive = Archive { root: tempfile::tempdir_in(DISK).unwrap() };
     let mut ticks = 0_u64;
-    let mut count = |_: &Progress<'_>| {
+    let mut count = |_: &ImportProgress<'_>| {
         ticks += 1;
         ControlFlow::Continue(())
     };

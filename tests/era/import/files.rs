@@ -23,12 +23,12 @@ fn bad_files_are_listed_with_a_reason_and_the_others_are_imported() {
         ("a.era", &b"<!DOCTYPE html>\n<html><body>Not found</body></html>"[..], "an HTML page"),
         ("b.era", b"", "empty"),
         ("c.era", b"\x1f\x8b\x08\0\0\0\0\0", "gzip: unpack it first"),
-        ("d.era", half, "cut short: 73.1 of at least 73.4 kB"),
-        ("e.era", &preallocated, "zeros at its end: it was not filled up to there"),
-        ("f.era", &[0; 100_000], "zeros: its space was reserved and not filled"),
+        ("d.era", half, "truncated: 73.1 of at least 73.4 kB"),
+        ("e.era", &preallocated, "zeros at its end: space that was reserved and not filled"),
+        ("f.era", &[0; 100_000], "zeros: space that was reserved and not filled"),
     ] {
         let path = write_old(&files, name, bytes);
-        let plan = Plan::scan(&[files.path()]).unwrap();
+        let plan = ImportPlan::scan(&[files.path()]).unwrap();
         let [bad] = plan.bad_files() else { panic!("{name}: {:?}", plan.bad_files()) };
         assert_eq!(bad.to_string(), format!("{}: {looks}", path.display()));
         let archive = Archive::new();
@@ -37,9 +37,9 @@ fn bad_files_are_listed_with_a_reason_and_the_others_are_imported() {
         fs::remove_file(path).unwrap();
     }
     let path = write(&files, "g.era", half);
-    let plan = Plan::scan(&[files.path()]).unwrap();
+    let plan = ImportPlan::scan(&[files.path()]).unwrap();
     let text = plan.bad_files()[0].to_string();
-    assert!(text.ends_with("it may still be growing") && text.contains("cut short"), "{text}");
+    assert!(text.ends_with("it may still be growing") && text.contains("truncated"), "{text}");
     fs::remove_file(path).unwrap();
 }
 
@@ -64,7 +64,7 @@ fn eras_after_a_bad_file_wait_for_it() {
 fn if_all_files_are_bad_all_are_named() {
     let files = scratch();
     let paths = ["a.era", "b.era"].map(|name| write(&files, name, b"<html>"));
-    let error = Plan::scan(&paths).unwrap_err();
+    let error = ImportPlan::scan(&paths).unwrap_err();
     let ImportError::BadFiles { files } = &error else { panic!("{error}") };
     assert_eq!(files.iter().map(|file| &file.path).collect::<Vec<_>>(), [&paths[0], &paths[1]]);
     assert_eq!(error.to_string(), "none of the 2 files is an .era file");
@@ -78,7 +78,7 @@ fn copies_are_left_out_and_files_that_differ_stay() {
     paths.push(write(&files, "copy.era", &fourth));
     paths.push(paths[2].clone());
     paths.push(write(&files, "other.era", &Parts::parse(&fourth).build(Encoding::Nimbus)));
-    let mut plan = Plan::scan(&paths).unwrap();
+    let mut plan = ImportPlan::scan(&paths).unwrap();
     let copies = plan.leave_out_copies().unwrap();
     assert_eq!(copies.iter().map(|file| file.first_era).collect::<Vec<_>>(), [2, 4]);
     let kept: Vec<u64> = plan.files().iter().map(|file| file.first_era).collect();
@@ -88,17 +88,19 @@ fn copies_are_left_out_and_files_that_differ_stay() {
 #[test]
 fn files_of_one_chain_are_chosen_among_those_of_several() {
     let both = [era_files(MINIMAL), era_files(MAINNET)].concat();
-    let root_of = |path: &PathBuf| Plan::scan(&[path]).unwrap().files()[0].genesis_validators_root;
+    let root_of =
+        |path: &PathBuf| ImportPlan::scan(&[path]).unwrap().files()[0].genesis_validators_root;
     for chain in [MINIMAL, MAINNET] {
         let files = era_files(chain);
-        let plan = Plan::scan_chain(&both, root_of(&files[0])).unwrap();
+        let mut plan = ImportPlan::scan_chains(&both).unwrap();
+        let root = root_of(&files[0]);
+        let others = plan.retain(|file| file.genesis_validators_root == root);
         assert_eq!(
             plan.files().iter().map(|file| &file.path).collect::<Vec<_>>(),
             files.iter().collect::<Vec<_>>()
         );
-        assert_eq!(plan.files_of_other_chains().len(), both.len() - files.len());
+        assert_eq!(others.len(), both.len() - files.len());
     }
-    assert!(Plan::scan_chain(&both, [7; 32]).unwrap().files().is_empty());
 }
 
 #[test]
@@ -154,7 +156,7 @@ fn groups_of_a_file_must_be_of_consecutive_eras() {
     for (eras, at) in [([1, 3], 3), ([2, 1], 1), ([0, 2], 2)] {
         let parts = eras.map(|era| fs::read(&paths[era]).unwrap());
         let path = write(&files, "gap.era", &parts.concat());
-        let error = Plan::scan(&[path]).unwrap_err().to_string();
+        let error = ImportPlan::scan(&[path]).unwrap_err().to_string();
         assert!(error.contains(&format!("found era {at}")), "{error}");
         assert!(error.contains(&format!("offset {}", parts[0].len())), "{error}");
     }

@@ -8,7 +8,7 @@ struct StopAt {
 }
 
 impl Observer for StopAt {
-    fn progress(&mut self, _: &Progress<'_>) -> ControlFlow<()> {
+    fn progress(&mut self, _: &ImportProgress<'_>) -> ControlFlow<()> {
         self.left = self.left.saturating_sub(1);
         if self.left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
@@ -40,7 +40,7 @@ fn an_era_of_which_some_columns_were_written_is_completed() {
     let whole = Archive::of(paths).files();
     let before = Archive::of(&paths[..=1]);
     let almost = Archive::of(&paths[..=1]);
-    let mut stop = |progress: &Progress<'_>| {
+    let mut stop = |progress: &ImportProgress<'_>| {
         let here = progress.era == 2 && progress.phase == Phase::BlockRoots;
         if here { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
@@ -84,7 +84,7 @@ fn blocks_that_were_written_in_part_are_completed() {
 fn no_era_is_appended_after_an_unfinished_one() {
     let paths = era_files(MINIMAL);
     let archive = Archive::new();
-    let mut stop = |progress: &Progress<'_>| {
+    let mut stop = |progress: &ImportProgress<'_>| {
         let here = progress.phase == Phase::BlockRoots;
         if here { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
@@ -121,8 +121,8 @@ struct Log {
 }
 
 impl Observer for Log {
-    fn progress(&mut self, progress: &Progress<'_>) -> ControlFlow<()> {
-        let Progress { phase, era, bytes_done, eras_done, .. } = *progress;
+    fn progress(&mut self, progress: &ImportProgress<'_>) -> ControlFlow<()> {
+        let ImportProgress { phase, era, bytes_done, eras_done, .. } = *progress;
         self.ticks.push((phase, era, bytes_done, eras_done));
         self.total = progress.bytes_total;
         assert!(progress.file.exists());

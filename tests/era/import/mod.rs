@@ -16,8 +16,8 @@ use std::path::PathBuf;
 
 use crate::archive::*;
 use coldstore::era::{
-    EraOutcome, EraReport, ImportError, ImportOptions, ImportReport, IndexEncoding, Observer,
-    Phase, Plan, Progress, StateOutcome, import,
+    EraOutcome, EraReport, ImportError, ImportOptions, ImportPlan, ImportProgress, ImportReport,
+    IndexEncoding, Observer, Phase, StateOutcome, import,
 };
 use coldstore::{Column, Slot, StatesPolicy};
 use tempfile::TempDir;

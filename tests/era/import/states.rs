@@ -28,7 +28,7 @@ fn states_are_stored_as_selected() {
 fn states_that_are_not_selected_need_no_column() {
     use coldstore::era::ImportColumns;
     let archive = Archive::new();
-    let plan = Plan::scan(&era_files(MINIMAL)).unwrap();
+    let plan = ImportPlan::scan(&era_files(MINIMAL)).unwrap();
     let mut writers = archive.writers();
     let mut columns = |states| {
         let columns = ImportColumns { state_snapshots: None, ..writers.columns() };
@@ -56,7 +56,7 @@ fn a_state_below_later_ones_needs_backfill_and_the_error_says_so() {
     assert!(archive.files().iter().all(|(name, bytes)| made(name) || before[name] == *bytes));
     assert_eq!(archive.lines(Column::StateSnapshots).lines().count(), 1, "nothing was written");
 
-    let plan = Plan::scan(&paths).unwrap();
+    let plan = ImportPlan::scan(&paths).unwrap();
     let mut writers = archive.writers();
     drop(writers.bss);
     writers.bss = archive.writer(Column::StateSnapshots, true);

@@ -99,15 +99,15 @@ fn only_era_files_directly_in_a_directory_count() {
     fs::create_dir(files.path().join("deeper.era")).unwrap();
     let other = &era_files(MINIMAL)[4];
     fs::copy(other, files.path().join("deeper.era/4.era")).unwrap();
-    let plan = Plan::scan(&[files.path()]).unwrap();
+    let plan = ImportPlan::scan(&[files.path()]).unwrap();
     let eras: Vec<u64> = plan.files().iter().map(|file| file.first_era).collect();
     assert_eq!(eras, [0, 1, 2]);
 
     let empty = scratch();
-    let error = Plan::scan(&[empty.path()]).unwrap_err();
+    let error = ImportPlan::scan(&[empty.path()]).unwrap_err();
     assert!(matches!(&error, ImportError::NoFiles { path } if path == empty.path()), "{error}");
-    assert!(matches!(Plan::scan::<&str>(&[]), Err(ImportError::NoFiles { .. })));
-    let error = Plan::scan(&[empty.path().join("none.era")]).unwrap_err();
+    assert!(matches!(ImportPlan::scan::<&str>(&[]), Err(ImportError::NoFiles { .. })));
+    let error = ImportPlan::scan(&[empty.path().join("none.era")]).unwrap_err();
     assert!(error.to_string().contains("none.era"), "{error}");
 }
 

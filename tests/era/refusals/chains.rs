@@ -143,7 +143,7 @@ fn eras_of_another_preset_are_refused() {
 fn a_file_that_changed_since_the_plan_is_refused() {
     let wall = Wall::before(ERA);
     let path = write(&wall.files, "suspect.era", &original(ERA));
-    let plan = Plan::scan(&[&path]).unwrap();
+    let plan = ImportPlan::scan(&[&path]).unwrap();
     fs::copy(&era_files(MINIMAL)[4], &path).unwrap();
     let failure =
         import(&plan, wall.archive.writers().columns(), StatesPolicy::All, &mut go_on).unwrap_err();

@@ -178,7 +178,7 @@ fn a_state_that_is_short_or_of_another_preset_is_refused() {
 fn a_state_that_decodes_to_more_than_the_column_takes_is_refused_at_the_bound() {
     let wall = Wall::before(ERA);
     let path = write(&wall.files, "suspect.era", &original(ERA));
-    let plan = Plan::scan(&[&path]).unwrap();
+    let plan = ImportPlan::scan(&[&path]).unwrap();
     let small = ColumnSpec { max_value_bytes: 10_000, ..Column::StateSnapshots.spec() };
     let other = scratch();
     let mut writers = wall.archive.writers();

@@ -16,7 +16,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use coldstore::era::{
-    EraBlock, EraFile, EraState, Group, ImportColumns, ImportFailure, ImportReport, Plan, import,
+    EraBlock, EraFile, EraGroup, EraState, ImportColumns, ImportFailure, ImportPlan, ImportReport,
+    import,
 };
 use coldstore::format::record::RecordHeader;
 use coldstore::{ArchiveWriter, Column, ColumnSpec, Result, Slot, StatesPolicy, View};
@@ -125,7 +126,7 @@ fn frames(value: &[u8]) -> Vec<u8> {
 
 /// What a walk finds in a group.
 struct Walked {
-    group: Group,
+    group: EraGroup,
     /// With their stored bytes.
     blocks: Vec<(EraBlock, Vec<u8>)>,
     state: EraState,
@@ -171,10 +172,10 @@ fn walk(file: &[u8], path: &Path) -> Result<Vec<Walked>> {
 }
 
 fn bring_in(file: &Path, archive: &Path) -> Result<ImportReport, Box<ImportFailure>> {
-    let plan = Plan::scan(&[file])?;
+    let plan = ImportPlan::scan(&[file])?;
     let mut writers = ArchiveWriter::open(archive, ImportColumns::options()).unwrap();
     let columns = ImportColumns::of(&mut writers).unwrap();
-    import(&plan, columns, StatesPolicy::All, &mut |_: &coldstore::era::Progress<'_>| {
+    import(&plan, columns, StatesPolicy::All, &mut |_: &coldstore::era::ImportProgress<'_>| {
         ControlFlow::Continue(())
     })
 }

@@ -218,7 +218,7 @@ mod tests {
     use std::io;
     use std::sync::Arc;
 
-    use coldstore::era::{ImportColumns, Plan, import};
+    use coldstore::era::{ImportColumns, ImportPlan, import};
     use coldstore::files::pread::{OsPread, Pread};
     use coldstore::{ArchiveWriter, Reader, StatesPolicy};
 
@@ -246,8 +246,10 @@ mod tests {
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/chain-minimal/era");
         let mut archive = ArchiveWriter::open(&root, ImportColumns::options()).unwrap();
         let columns = ImportColumns::of(&mut archive).unwrap();
-        let mut go_on = |_: &coldstore::era::Progress<'_>| std::ops::ControlFlow::Continue(());
-        import(&Plan::scan(&[files]).unwrap(), columns, StatesPolicy::All, &mut go_on).unwrap();
+        let mut go_on =
+            |_: &coldstore::era::ImportProgress<'_>| std::ops::ControlFlow::Continue(());
+        import(&ImportPlan::scan(&[files]).unwrap(), columns, StatesPolicy::All, &mut go_on)
+            .unwrap();
 
         let mut told = Chain::default();
         told.ask_states(&States::of(&root).unwrap()).unwrap();

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use coldstore::era::{ImportColumns, Plan, Progress, import};
+use coldstore::era::{ImportColumns, ImportPlan, ImportProgress, import};
 use coldstore::{ArchiveWriter, StatesPolicy};
 
 use crate::cli::Workload;
@@ -61,10 +61,10 @@ fn timed(bench: &Bench<'_>, work: impl FnOnce(&Path)) -> Outcome {
 }
 
 fn import_all(inputs: &[PathBuf], root: &Path) {
-    let plan = Plan::scan(inputs).unwrap();
+    let plan = ImportPlan::scan(inputs).unwrap();
     let mut archive = ArchiveWriter::open(root, ImportColumns::options()).unwrap();
     let columns = ImportColumns::of(&mut archive).unwrap();
-    let mut observer = |_: &Progress<'_>| ControlFlow::Continue(());
+    let mut observer = |_: &ImportProgress<'_>| ControlFlow::Continue(());
     import(&plan, columns, StatesPolicy::All, &mut observer).unwrap();
 }
 

@@ -13,7 +13,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::Args;
 use coldstore::archive::check;
-use coldstore::era::{EraFile, ImportColumns, ImportOptions, Plan, import};
+use coldstore::era::{EraFile, ImportColumns, ImportOptions, ImportPlan, import};
 use coldstore::{ArchiveWriter, Checksums, Column, Manifest, StatesPolicy};
 use coldstore_consensus::{KnownNetwork, Root};
 use coldstore_history::import::TrustedRoot;
@@ -188,7 +188,11 @@ impl Import {
 
     /// The chain according to the files, where neither the operator nor the archive's manifest (`kept`)
     /// specifies it.
-    fn chain_of(plan: &Plan, network: Option<&Network>, kept: Option<Chain>) -> Result<Chain> {
+    fn chain_of(
+        plan: &ImportPlan,
+        network: Option<&Network>,
+        kept: Option<Chain>,
+    ) -> Result<Chain> {
         let nothing = "there is no era in these files";
         let (first, last) = plan.files().first().zip(plan.files().last()).context(nothing)?;
         let mut file = EraFile::open(&first.path)?;

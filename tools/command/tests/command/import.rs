@@ -290,7 +290,7 @@ fn bad_files_are_listed_and_good_ones_imported() {
         ("a.era", &b"<html>Not found"[..], "an HTML page"),
         ("b.era", b"", "empty"),
         ("c.era", b"\x1f\x8b\x08", "gzip"),
-        ("d.era", &good[..60_000], "cut short: 60.0 of at least 6"),
+        ("d.era", &good[..60_000], "truncated: 60.0 of at least 6"),
         ("e.era", &[0; 9000], "zeros"),
     ];
     for (name, bytes, _) in bad {

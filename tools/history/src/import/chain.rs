@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use coldstore::era::{EraAt, EraFile, Group};
+use coldstore::era::{EraAt, EraFile, EraGroup};
 use coldstore::{Column, Error, MappedArchive, Result, Slot};
 use coldstore_consensus::{Preset, Root, era_root, hash_state};
 
@@ -183,7 +183,7 @@ impl ImportProver<'_> {
     }
 
     /// Whether an era's roots match its own state.
-    fn is_sound(&self, path: &Path, group: &Group) -> bool {
+    fn is_sound(&self, path: &Path, group: &EraGroup) -> bool {
         let state = || {
             let mut file = EraFile::open(path)?;
             let record = file.state_head(group)?.record;
@@ -198,7 +198,7 @@ impl ImportProver<'_> {
     }
 
     /// Finds an era in the same file, or in another one of the plan.
-    fn group_of(&self, number: u64, at: &EraAt<'_>) -> Option<(PathBuf, Group)> {
+    fn group_of(&self, number: u64, at: &EraAt<'_>) -> Option<(PathBuf, EraGroup)> {
         let here = at.groups.iter().find(|group| group.era == number);
         if let Some(group) = here {
             return Some((at.path.to_path_buf(), *group));

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::PathBuf;
 
-use coldstore::era::{EraAt, EraFile, EraSlots, Group, Plan, PlannedFile};
+use coldstore::era::{EraAt, EraFile, EraGroup, EraSlots, ImportPlan, PlannedFile};
 use coldstore::{Error, Result, Slot};
 use coldstore_consensus::{HashedState, Preset, Root, StateFault, hash_state};
 
@@ -161,7 +161,7 @@ pub(super) fn hashed(at: &EraAt<'_>, preset: Preset, state: &mut dyn Read) -> Re
 }
 
 /// Finds an era in a plan.
-pub(super) fn find_group(plan: &Plan, number: u64) -> Option<(PathBuf, Group)> {
+pub(super) fn find_group(plan: &ImportPlan, number: u64) -> Option<(PathBuf, EraGroup)> {
     let has = |file: &&PlannedFile| (file.first_era..=file.last_era).contains(&number);
     plan.files().iter().filter(has).find_map(|planned| {
         let file = EraFile::open(&planned.path).ok()?;

@@ -15,7 +15,7 @@ mod trusted_root;
 
 use std::io::Read;
 
-use coldstore::era::{EraAt, EraProof, Group, Plan, Prover};
+use coldstore::era::{EraAt, EraGroup, EraProof, ImportPlan, Prover};
 use coldstore::{Error, MappedArchive, Result, Slot};
 use coldstore_consensus::{Preset, hash_state};
 
@@ -30,7 +30,7 @@ use self::era::{Era, PRESET, STATE, hashed};
 /// Proves the eras of an import.
 #[derive(Debug)]
 pub struct ImportProver<'a> {
-    plan: &'a Plan,
+    plan: &'a ImportPlan,
     preset: Preset,
     trust: &'a Trust,
     /// The archive before the import.
@@ -48,7 +48,7 @@ impl<'a> ImportProver<'a> {
     /// Creates a prover for the files of a plan.
     #[must_use]
     pub fn new(
-        plan: &'a Plan,
+        plan: &'a ImportPlan,
         preset: Preset,
         trust: &'a Trust,
         archive: Option<&'a MappedArchive>,
@@ -93,7 +93,7 @@ impl<'a> ImportProver<'a> {
     }
 
     /// The state at the era's first slot, to which the era is tied.
-    fn previous_of(&self, group: &Group) -> Result<Option<Previous>> {
+    fn previous_of(&self, group: &EraGroup) -> Result<Option<Previous>> {
         let Some(slots) = group.slots else { return Ok(None) };
         if let Some(previous) = &self.previous
             && previous.slot == slots.first

@@ -1,6 +1,6 @@
 //! State roots trusted by the operator.
 
-use coldstore::era::{EraAt, EraFile, Plan};
+use coldstore::era::{EraAt, EraFile, ImportPlan};
 use coldstore::{Column, Error, MappedArchive, Slot};
 use coldstore_consensus::{Accumulators, HashedState, Preset, Root, hash_state};
 
@@ -38,7 +38,7 @@ impl Trust {
     pub fn establish(
         roots: Vec<TrustedRoot>,
         preset: Preset,
-        plan: Option<&Plan>,
+        plan: Option<&ImportPlan>,
         archive: Option<&MappedArchive>,
     ) -> Result<Self, TrustFault> {
         let mut proves: Option<(TrustedRoot, Accumulators)> = None;
@@ -111,7 +111,7 @@ fn era_ending_at(preset: Preset, slot: Slot) -> Option<u64> {
 }
 
 fn state_in_plan(
-    plan: Option<&Plan>,
+    plan: Option<&ImportPlan>,
     preset: Preset,
     trusted: &TrustedRoot,
 ) -> Result<Option<HashedState>, Error> {
@@ -157,7 +157,7 @@ fn state_in_archive(
 }
 
 /// Whether an era of the plan has the slot; its root is compared when that era is imported.
-fn is_somewhere(plan: Option<&Plan>, preset: Preset, slot: Slot) -> bool {
+fn is_somewhere(plan: Option<&ImportPlan>, preset: Preset, slot: Slot) -> bool {
     let era = slot.0 / preset.slots_per_era() + 1;
     plan.is_some_and(|plan| find_group(plan, era).is_some())
 }

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use coldstore::era::{ImportColumns, import};
-use coldstore::era::{Plan, Progress};
+use coldstore::era::{ImportPlan, ImportProgress};
 use coldstore::verify::{Finding, Severity};
 use coldstore::{
     Archive, ArchiveWriter, Checksums, Column, MappedArchive, ReaderOptions, Slot, StatesPolicy,
@@ -61,8 +61,8 @@ impl Held {
         let options = ImportColumns::options().checksums(Checksums::On);
         let mut archive = ArchiveWriter::open(held.path(), options).unwrap();
         let columns = ImportColumns::of(&mut archive).unwrap();
-        let plan = Plan::scan(files).unwrap();
-        let mut observer = |_: &Progress<'_>| ControlFlow::Continue(());
+        let plan = ImportPlan::scan(files).unwrap();
+        let mut observer = |_: &ImportProgress<'_>| ControlFlow::Continue(());
         import(&plan, columns, StatesPolicy::All, &mut observer).unwrap();
         held
     }

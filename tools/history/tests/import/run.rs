@@ -4,7 +4,7 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use coldstore::era::{ImportColumns, ImportOptions, Plan, Progress, import};
+use coldstore::era::{ImportColumns, ImportOptions, ImportPlan, ImportProgress, import};
 use coldstore::{Archive, ArchiveWriter, Column, MappedArchive, ReaderOptions};
 use coldstore_consensus::Preset;
 use coldstore_history::import::{ImportProver, ProofReport, Trust, TrustedRoot};
@@ -82,7 +82,7 @@ impl Place {
     }
 
     fn try_import(&self, trusted: &[TrustedRoot]) -> Result<(Option<String>, ProofReport), String> {
-        let plan = Plan::scan(&[self.files()]).map_err(|error| error.to_string())?;
+        let plan = ImportPlan::scan(&[self.files()]).map_err(|error| error.to_string())?;
         let held = self.archive().is_dir().then(|| self.open());
         let trust = Trust::establish(trusted.to_vec(), Preset::Minimal, Some(&plan), held.as_ref())
             .map_err(|error| error.to_string())?;
@@ -90,7 +90,7 @@ impl Place {
         let mut archive = ArchiveWriter::open(self.archive(), ImportColumns::options()).unwrap();
         let columns = ImportColumns::of(&mut archive).unwrap();
         let options = ImportOptions::default().prover(&mut prover);
-        let mut observer = |_: &Progress<'_>| ControlFlow::Continue(());
+        let mut observer = |_: &ImportProgress<'_>| ControlFlow::Continue(());
         let done = import(&plan, columns, options, &mut observer);
         // A file left out explains everything missing after it.
         let left_out = plan.bad_files().first().map(|file| file.error.to_string());

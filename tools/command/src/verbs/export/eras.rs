@@ -200,12 +200,7 @@ impl Pruned {
 
     /// Explains a missing block, root or state by pruning, if that is the reason.
     fn explain(&self, era: u64, error: ExportError) -> anyhow::Error {
-        let is_absence = matches!(
-            error,
-            ExportError::NoState { .. }
-                | ExportError::NoBlock { .. }
-                | ExportError::Unproved { .. }
-        );
+        let is_absence = matches!(error, ExportError::Missing { .. });
         match self.of(era).filter(|_| is_absence) {
             Some((column, before)) => anyhow!(
                 "era {era} cannot be exported: {column} was pruned: everything before slot {before} \

@@ -1,7 +1,7 @@
 //! Checks the files against the operator's config: preset, forks and name.
 
 use anyhow::{Context, Result, bail, ensure};
-use coldstore::era::{EraFile, Plan, PlannedFile};
+use coldstore::era::{EraFile, ImportPlan, PlannedFile};
 use coldstore_consensus::{Preset, Root, StateFork};
 
 use crate::networks::{Network, is_config_name};
@@ -14,7 +14,7 @@ const AS_THEY_ARE: &str =
 /// The preset of the chain: `named`, if the files do not contradict it, or else the preset that the
 /// files imply.
 pub(super) fn preset_of(
-    plan: &Plan,
+    plan: &ImportPlan,
     slots_per_era: Option<u64>,
     named: Option<&str>,
 ) -> Result<Preset> {
@@ -59,7 +59,7 @@ fn possible_presets(planned: &PlannedFile, slots_per_era: Option<u64>) -> Result
 
 /// The config name in the file names, `<config name>-<era>-<short root>.era`, if they agree. It does
 /// not identify the chain.
-pub(super) fn config_name(plan: &Plan) -> Option<String> {
+pub(super) fn config_name(plan: &ImportPlan) -> Option<String> {
     let mut names = plan.files().iter().filter_map(config_name_of);
     let name = names.next()?;
     names.all(|other| other == name).then(|| name.to_owned())
@@ -76,7 +76,11 @@ fn config_name_of(file: &PlannedFile) -> Option<&str> {
 }
 
 /// Refuses files that contradict the network's config.
-pub(super) fn check(plan: &Plan, slots_per_era: Option<u64>, network: &Network) -> Result<()> {
+pub(super) fn check(
+    plan: &ImportPlan,
+    slots_per_era: Option<u64>,
+    network: &Network,
+) -> Result<()> {
     if network.file.is_none() {
         return Ok(());
     }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use coldstore::Column;
 use coldstore::archive::check;
 use coldstore::era::ImportError;
-use coldstore::era::{BadFile, Plan, PlannedFile};
+use coldstore::era::{BadFile, ImportPlan, PlannedFile};
 use coldstore_consensus::Root;
 use serde::Serialize;
 
@@ -28,16 +28,11 @@ pub(super) struct LeftOut {
 }
 
 /// Chooses the files to import; reports the others.
-pub(super) fn choose(paths: &[PathBuf], network: Option<&Network>) -> Result<(Plan, Vec<LeftOut>)> {
-    let chain = match network {
-        Some(network) => chain_of_network(paths, network)?,
-        None => None,
-    };
-    let scanned = match chain {
-        Some(root) => Plan::scan_chain(paths, root.0),
-        None => Plan::scan(paths),
-    };
-    let mut plan = match scanned {
+pub(super) fn choose(
+    paths: &[PathBuf],
+    network: Option<&Network>,
+) -> Result<(ImportPlan, Vec<LeftOut>)> {
+    let mut plan = match ImportPlan::scan_chains(paths) {
         Ok(plan) => plan,
         Err(ImportError::BadFiles { files }) if files.len() > 1 => {
             report(&files.iter().map(LeftOut::bad).collect::<Vec<_>>());
@@ -46,23 +41,25 @@ pub(super) fn choose(paths: &[PathBuf], network: Option<&Network>) -> Result<(Pl
         Err(ImportError::BadFiles { files }) => {
             bail!("{}", files.first().map(ToString::to_string).unwrap_or_default())
         }
-        Err(error @ ImportError::SlotsPerEra { .. }) => bail!("{error}: {WHICH}"),
         Err(error) => return Err(error.into()),
     };
-    if let (Some(network), [], [other, ..]) = (network, plan.files(), plan.files_of_other_chains())
-    {
+    let chain = network.and_then(|network| chain_of_network(&plan, network));
+    let others = match chain {
+        Some(root) => plan.retain(|file| file.genesis_validators_root == root.0),
+        None => Vec::new(),
+    };
+    if let (Some(network), [], [other, ..]) = (network, plan.files(), &others[..]) {
         network
             .check_root(Root(other.genesis_validators_root))
             .with_context(|| other.path.display().to_string())?;
     }
     check_one_chain(plan.files())?;
     let copies = plan.leave_out_copies()?;
-    let others = plan.files_of_other_chains().iter();
     let left_out: Vec<LeftOut> = plan
         .bad_files()
         .iter()
         .map(LeftOut::bad)
-        .chain(others.map(LeftOut::of_another_chain))
+        .chain(others.iter().map(LeftOut::of_another_chain))
         .chain(copies.iter().map(LeftOut::copy))
         .collect();
     report(&left_out);
@@ -71,26 +68,33 @@ pub(super) fn choose(paths: &[PathBuf], network: Option<&Network>) -> Result<(Pl
 
 /// The chain of a network among those of the files. A beacon config has no genesis validators root.
 /// Then the chain is found only if the config contradicts all others.
-fn chain_of_network(paths: &[PathBuf], network: &Network) -> Result<Option<Root>> {
+fn chain_of_network(plan: &ImportPlan, network: &Network) -> Option<Root> {
     if network.genesis_validators_root.is_some() {
-        return Ok(network.genesis_validators_root);
+        return network.genesis_validators_root;
     }
-    // The scan of all files reports bad ones.
-    let chains = Plan::chains(paths).unwrap_or_default();
+    let mut chains: Vec<&PlannedFile> = Vec::new();
+    for file in plan.files() {
+        let root = file.genesis_validators_root;
+        match chains.iter_mut().find(|other| other.genesis_validators_root == root) {
+            // Prefer a file with a known era length over era 0.
+            Some(other) if other.slots_per_era.is_none() => *other = file,
+            Some(_) => {}
+            None => chains.push(file),
+        }
+    }
     if chains.len() < 2 {
-        return Ok(None);
+        return None;
     }
     let fits = |file: &&PlannedFile| config::check_file(file, file.slots_per_era, network).is_ok();
-    let mut fitting = chains.iter().filter(fits);
-    Ok(match (fitting.next(), fitting.next()) {
-        (Some(only), None) => Some(Root(only.genesis_validators_root)),
+    match chains.into_iter().filter(fits).collect::<Vec<_>>()[..] {
+        [only] => Some(Root(only.genesis_validators_root)),
         _ => None,
-    })
+    }
 }
 
 /// Refuses to begin an archive after a bad file, since the eras before the first one cannot be added
 /// later. The era of a bad file is guessed from its name.
-pub(super) fn check_beginning(plan: &Plan, archive: &Path) -> Result<()> {
+pub(super) fn check_beginning(plan: &ImportPlan, archive: &Path) -> Result<()> {
     let is_begun = check::is_there(archive)? && {
         let archive = open::archive(archive)?;
         let roots = archive.column_if_there(Column::BlockRoots)?;

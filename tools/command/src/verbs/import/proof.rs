@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use coldstore::archive::check;
-use coldstore::era::Plan;
+use coldstore::era::ImportPlan;
 use coldstore::{MappedArchive, Slot};
 use coldstore_consensus::Preset;
 use coldstore_history::import::{ImportProver, ProofReport, Trust, TrustFault, TrustedRoot};
@@ -27,7 +27,7 @@ pub(super) struct Proof {
 impl Proof {
     /// Reads the trusted roots, and hashes the states of the archive for them.
     pub(super) fn prepare(
-        plan: &Plan,
+        plan: &ImportPlan,
         archive: &Path,
         preset: Preset,
         trusted: &[TrustedRoot],
@@ -48,7 +48,7 @@ impl Proof {
 
     pub(super) fn prover<'a>(
         &'a self,
-        plan: &'a Plan,
+        plan: &'a ImportPlan,
         unproved_state: Option<Slot>,
     ) -> ImportProver<'a> {
         ImportProver::new(plan, self.preset, &self.trust, self.archive.as_ref())
@@ -63,7 +63,7 @@ impl Proof {
 }
 
 /// Refuses an era that is in two files: the proof cannot decide which one is right.
-pub(super) fn check_once(plan: &Plan) -> Result<()> {
+pub(super) fn check_once(plan: &ImportPlan) -> Result<()> {
     let mut last: Option<&coldstore::era::PlannedFile> = None;
     for file in plan.files() {
         if let Some(before) = last.filter(|before| file.first_era <= before.last_era) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use coldstore::era::{EraReport, Observer, Phase, Progress};
+use coldstore::era::{EraReport, ImportProgress, Observer, Phase};
 use coldstore::{Manifest, StatesPolicy, archive};
 
 use crate::chain::Chain;
@@ -28,14 +28,14 @@ pub(super) struct Watch<'a> {
 }
 
 impl Observer for Watch<'_> {
-    fn progress(&mut self, progress: &Progress<'_>) -> ControlFlow<()> {
+    fn progress(&mut self, progress: &ImportProgress<'_>) -> ControlFlow<()> {
         let doing = match progress.phase {
             Phase::Verify => "verify",
             Phase::Blocks => "blocks",
             Phase::State => "state",
             Phase::BlockRoots => "block roots",
         };
-        let Progress { era, eras_done, eras_total, .. } = progress;
+        let ImportProgress { era, eras_done, eras_total, .. } = progress;
         self.bar.set_message(format!("era {era} ({eras_done} of {eras_total} done): {doing}"));
         // Each file is read twice, and the library counts both.
         self.bar.set_position(progress.bytes_done / 2);
@@ -77,7 +77,7 @@ impl Watch<'_> {
 mod tests {
     use std::path::PathBuf;
 
-    use coldstore::era::{ImportColumns, Plan, import};
+    use coldstore::era::{ImportColumns, ImportPlan, import};
     use coldstore::{ArchiveWriter, Column, Slot};
 
     use super::*;
@@ -86,7 +86,7 @@ mod tests {
     struct Interrupted<'a>(Watch<'a>);
 
     impl Observer for Interrupted<'_> {
-        fn progress(&mut self, progress: &Progress<'_>) -> ControlFlow<()> {
+        fn progress(&mut self, progress: &ImportProgress<'_>) -> ControlFlow<()> {
             let so_far = self.0.progress(progress);
             if progress.phase == Phase::BlockRoots { ControlFlow::Break(()) } else { so_far }
         }
@@ -115,7 +115,7 @@ mod tests {
             stop: Arc::default(),
             bar: Bar::waiting("import"),
         });
-        let plan = Plan::scan(&[era]).unwrap();
+        let plan = ImportPlan::scan(&[era]).unwrap();
         import(&plan, columns, StatesPolicy::All, &mut interrupted).unwrap_err();
         drop(archive);
         let manifest = Manifest::read(&root).unwrap().unwrap();
