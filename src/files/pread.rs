@@ -308,7 +308,8 @@ fn is_of_a_place(error: &io::Error) -> bool {
 }
 
 /// Whether a call failed because the process lacks a resource, so that the next file would fail too.
-pub(crate) fn is_of_the_process(error: &io::Error) -> bool {
+#[must_use]
+pub fn is_of_the_process(error: &io::Error) -> bool {
     const OF_THE_PROCESS: [i32; 3] = [libc::EMFILE, libc::ENFILE, libc::ENOMEM];
     error.raw_os_error().is_some_and(|code| OF_THE_PROCESS.contains(&code))
 }
