@@ -11,13 +11,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use coldstore::files::pread::Pread;
-use coldstore::occupancy::{Expected, FileSlots, SlotState, slots_of_file};
 use coldstore::verify::{
     Finding, Severity, Summary, VerifyOptions, verify_column, verify_column_on,
 };
 use coldstore::{
-    Checksums, Column, ColumnSpec, Compression, CorruptItem, FileId, PreadView, ReaderOptions,
-    Slot, Writer, WriterOptions,
+    Checksums, Column, ColumnSpec, Compression, CorruptItem, Slot, Writer, WriterOptions,
 };
 use tempfile::TempDir;
 
@@ -162,46 +160,6 @@ fn a_file_that_fails_as_a_whole_is_one_range() {
     assert_eq!((findings[0].offset, findings[0].byte_len), (Some(0), Some(8 + 10 * RECORD_BYTES)));
     let (summary, _) = verify_with(dir.path(), "data_00000", 0..u64::MAX, libc::EIO);
     assert_eq!((summary.damages, summary.unreadable, summary.records), (0, 1, 10));
-}
-
-/// A map of slots is drawn around what cannot be read.
-#[test]
-fn slots_whose_entry_or_root_cannot_be_read_are_unreadable_and_the_others_are_shown() {
-    let [blocks, roots] = [(); 2].map(|()| scratch());
-    let open = |dir: &TempDir, kind: Column| {
-        Writer::open(dir.path(), WriterOptions::create(kind.spec())).unwrap()
-    };
-    let root = |slot: u64| (Slot(slot), [u8::try_from(slot / 2 % 200).unwrap(); 32]);
-    let all: Vec<_> = (0..1200).map(root).collect();
-    open(&roots, Column::BlockRoots).put_batch(&all).unwrap();
-    let even: Vec<_> = (0..600).map(|slot| (Slot(slot * 2), block(slot * 2))).collect();
-    open(&blocks, Column::Blocks).put_batch(&even).unwrap();
-    let view = |dir: &TempDir, name, bytes, error| {
-        let medium = Arc::new(BadSectors { name, bytes, error });
-        PreadView::open_on(medium, dir.path(), ReaderOptions::default()).unwrap()
-    };
-    let states = |blocks: &PreadView, roots: &PreadView| {
-        let expected = Expected::of(Column::Blocks, blocks, Some(roots), None).unwrap();
-        slots_of_file(blocks, FileId(0), &expected).unwrap()
-    };
-    let count = |slots: &FileSlots, wanted| slots.states.iter().filter(|s| **s == wanted).count();
-
-    let whole = states(&view(&blocks, "no", 0..0, 0), &view(&roots, "no", 0..0, 0));
-    assert_eq!((count(&whole, SlotState::Present), count(&whole, SlotState::Skipped)), (600, 600));
-    // Entries 512 to 1023.
-    let bad = view(&blocks, "data_00000.off", 4096..4097, libc::EIO);
-    let shown = states(&bad, &view(&roots, "no", 0..0, 0));
-    assert_eq!(count(&shown, SlotState::Unreadable), 512);
-    assert!(shown.states[512..1024].iter().all(|state| *state == SlotState::Unreadable));
-    assert_eq!(shown.states[..512], whole.states[..512]);
-    assert!(shown.fault.unwrap().to_string().contains("data_00000.off: cannot read"));
-    // Of the roots in one block nothing tells whether their slots were skipped.
-    let bad = view(&roots, "data_00000", 4096..4097, libc::EIO);
-    let shown = states(&view(&blocks, "no", 0..0, 0), &bad);
-    let unreadable = count(&shown, SlotState::Unreadable);
-    assert!((50..=54).contains(&unreadable), "{unreadable}");
-    assert_eq!(count(&shown, SlotState::Present), 600);
-    assert_eq!(count(&shown, SlotState::Missing) + count(&shown, SlotState::Damaged), 0);
 }
 
 // ---------------------------------------------------------------- what was lost

@@ -5,8 +5,8 @@ use std::fmt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use coldstore::occupancy::{Expected, SlotState, lowest_slot, slots_of_file};
 use coldstore::{Column, Error, Manifest, MappedArchive, MappedReader, Slot, View};
+use coldstore_history::occupancy::{Expected, SlotState, lowest_slot, slots_of_file};
 
 /// A slot without a record in a readable column.
 #[derive(Debug)]

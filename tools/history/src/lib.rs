@@ -8,4 +8,5 @@ pub mod atomic_file;
 pub mod deep;
 pub mod guide;
 pub mod import;
+pub mod occupancy;
 pub mod roots;

@@ -7,8 +7,8 @@ pub(crate) mod terminal;
 use std::ops::AddAssign;
 
 use anyhow::Result;
-use coldstore::occupancy::{Expected, SlotState, lowest_slot, slots_of_file};
 use coldstore::{Column, Error, FileId, PreadView, Slot};
+use coldstore_history::occupancy::{Expected, SlotState, lowest_slot, slots_of_file};
 
 pub(crate) use self::axis::Axis;
 use crate::failure;

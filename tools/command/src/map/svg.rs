@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use coldstore::occupancy::SlotState;
+use coldstore_history::occupancy::SlotState;
 
 use super::axis::RowLabel;
 use super::{Axis, ColumnMap, Shade};

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use coldstore::occupancy::SlotState;
+use coldstore_history::occupancy::SlotState;
 
 use super::axis::RowLabel;
 use super::{Axis, ColumnMap, Shade, SlotRange};

@@ -6,8 +6,8 @@ use std::thread;
 
 use anyhow::Result;
 use clap::Args;
-use coldstore::occupancy::{SlotState, lowest_slot};
 use coldstore::{Column, Error, FileId, Manifest, PreadView, Reader, ReaderOptions, Slot};
+use coldstore_history::occupancy::{SlotState, lowest_slot};
 use serde_json::{Value, json};
 
 use crate::arguments::{column_parser, parse_slot, slot_range};

@@ -1,17 +1,17 @@
 //! `coldstore stat`
 
+mod records;
+
 use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use coldstore::stat::{
-    ColumnStat, EraStat, PutAside, RecordQuestions, RecordSize, RecordStat, put_aside, stat_column,
-    stat_records,
-};
+use coldstore::stat::{ColumnStat, PutAside, put_aside, stat_column};
 use coldstore::{Column, Compression, Manifest, MappedArchive, SLOTS_PER_FILE, Slot};
 use serde_json::{Value, json};
 
+use self::records::{EraStat, RecordQuestions, RecordSize, RecordStat, stat_records};
 use crate::chain::Chain;
 use crate::failure::{self, Answer};
 use crate::notes;

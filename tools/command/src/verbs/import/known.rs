@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use coldstore::era::{EraReport, ImportReport, StateOutcome};
-use coldstore::occupancy::{Expected, SlotState, slots_of_file};
 use coldstore::{Column, Error, Manifest, MappedArchive, Result, Slot, StatesPolicy, View};
+use coldstore_history::occupancy::{Expected, SlotState, slots_of_file};
 
 use super::proof::Proof;
 use crate::open;
