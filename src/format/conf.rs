@@ -310,93 +310,15 @@ mod tests {
     use super::*;
     use crate::column::Column;
 
-    fn v3() -> Conf {
-        Conf {
+    #[test]
+    fn current_data_len_counts_if_the_current_file_is_the_backfill_file_too() {
+        let target = Some(BackfillTarget { file_id: FileId(2), data_len: 9 });
+        let conf = Conf {
             highest: Some(Slot(16_400)),
             current_data_len: 282,
             spec: Column::StateSnapshots.spec(),
-            backfill: Some(Backfill {
-                allowed: true,
-                target: Some(BackfillTarget { file_id: FileId(1), data_len: 137 }),
-            }),
-        }
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Conf> {
-        Conf::decode(Path::new("column.conf"), bytes)
-    }
-
-    #[test]
-    fn v3_bytes_are_those_of_the_format() {
-        let mut bytes = b"LHSTBLK3".to_vec();
-        bytes.extend_from_slice(&16_400u64.to_le_bytes());
-        bytes.extend_from_slice(&282u64.to_le_bytes());
-        bytes.extend_from_slice(&[4, 0, 0, 1]);
-        bytes.extend_from_slice(&(1u64 << 30).to_le_bytes());
-        bytes.extend_from_slice(&1u64.to_le_bytes());
-        bytes.extend_from_slice(&137u64.to_le_bytes());
-        assert_eq!(v3().encode(), bytes);
-        assert_eq!(decode(&bytes).unwrap(), v3());
-    }
-
-    #[test]
-    fn every_conf_is_read_back_as_written() {
-        let spec = Column::Blocks.spec();
-        for conf in [
-            Conf::empty(spec, false),
-            Conf::empty(spec, true),
-            v3(),
-            Conf { backfill: None, ..v3() },
-            Conf { backfill: Some(Backfill { allowed: false, target: None }), ..v3() },
-            Conf { highest: Some(Slot::MAX), ..v3() },
-        ] {
-            assert_eq!(decode(&conf.encode()).unwrap(), conf);
-        }
-    }
-
-    #[test]
-    fn only_the_two_exact_pairs_of_magic_and_length_are_valid() {
-        let (v2, v3) = (Conf { backfill: None, ..v3() }.encode(), v3().encode());
-        for bytes in [&v2, &v3] {
-            for len in 0..bytes.len() {
-                assert!(decode(&bytes[..len]).is_err(), "{len}");
-            }
-            let mut longer = bytes.clone();
-            longer.push(0);
-            assert!(decode(&longer).unwrap_err().is_corrupt());
-        }
-        let error = decode(&v3[..DRAFT_V3_BYTES]).unwrap_err();
-        assert!(matches!(error, Error::Unsupported { .. }) && error.to_string().contains("draft"));
-    }
-
-    #[test]
-    fn fields_that_contradict_each_other_are_refused() {
-        let broken = [
-            (16, 15, "less than a record"),
-            (26, 2, "compression"),
-            (27, 3, "flags"),
-            (36, 3, "backfill file above the current"),
-        ];
-        for (at, byte, what) in broken {
-            let mut bytes = v3().encode();
-            bytes[at..at + 1].copy_from_slice(&[byte]);
-            if at == 16 {
-                bytes[17..24].fill(0);
-            }
-            assert!(decode(&bytes).is_err(), "{what}");
-        }
-        let mut bytes = Conf::empty(Column::Blocks.spec(), true).encode();
-        bytes[44] = 1;
-        assert!(decode(&bytes).unwrap_err().is_corrupt(), "length without a file");
-    }
-
-    #[test]
-    fn current_data_len_counts_if_the_current_file_is_the_backfill_file_too() {
-        let mut conf = v3();
-        conf.backfill = Some(Backfill {
-            allowed: true,
-            target: Some(BackfillTarget { file_id: FileId(2), data_len: 9 }),
-        });
+            backfill: Some(Backfill { allowed: true, target }),
+        };
         assert_eq!(conf.named_len(FileId(2)), Some(282));
         assert_eq!(conf.backfill_target(), None);
     }

@@ -209,37 +209,4 @@ mod tests {
             assert_eq!(Aside::parse(name), None, "{name}");
         }
     }
-
-    #[test]
-    fn file_names_have_at_least_five_digits_and_round_trip() {
-        for (id, name) in [(0, "data_00000"), (99_999, "data_99999"), (100_000, "data_100000")] {
-            assert_eq!(data_file(FileId(id)), name);
-            assert_eq!(SlotFile::parse(name), Some(SlotFile::Data(FileId(id))));
-            assert_eq!(
-                SlotFile::parse(&offset_file(FileId(id))),
-                Some(SlotFile::Offsets(FileId(id)))
-            );
-            assert_eq!(SlotFile::parse(&sums_file(FileId(id))), Some(SlotFile::Sums(FileId(id))));
-        }
-    }
-
-    #[test]
-    fn names_in_another_spelling_do_not_parse() {
-        for name in [
-            "data_",
-            "data_1",
-            "data_000001",
-            "data_+0001",
-            "data_00001.offs",
-            "data_00001.sums",
-            "data_.off",
-            "data_.sum",
-            "data_99999999999999999999",
-            "data_18446744073709551615",
-            "lock",
-            "",
-        ] {
-            assert_eq!(SlotFile::parse(name), None, "{name}");
-        }
-    }
 }

@@ -201,14 +201,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn header_is_eight_bytes_little_endian() {
-        let header = RecordHeader::new([4, 0], 0x0102_0304);
-        assert_eq!(header.to_bytes(), [4, 0, 4, 3, 2, 1, 0, 0]);
-        assert_eq!(RecordHeader::from_bytes(header.to_bytes()), header);
-        assert_eq!(RecordHeader::new(*b"e2", 0).to_bytes(), VERSION_RECORD);
-    }
-
-    #[test]
     fn a_payload_is_returned_only_for_a_whole_record_of_the_type() {
         let mut records = RecordHeader::new([4, 0], 3).to_bytes().to_vec();
         records.extend_from_slice(b"abc");

@@ -224,14 +224,6 @@ mod tests {
     }
 
     #[test]
-    fn block_fields_are_at_the_offsets_of_the_specification() {
-        let head = BlockHead::parse(&block()).unwrap();
-        assert_eq!(head.slot, Slot(7));
-        assert_eq!((head.parent_root[0], head.state_root[0]), (1, 2));
-        assert_eq!(block_slot(&block()[..108]), Some(Slot(7)));
-    }
-
-    #[test]
     fn a_short_block_and_other_values_are_mismatches() {
         let block = block();
         for len in 0..block.len() {

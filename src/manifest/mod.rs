@@ -118,9 +118,7 @@ impl Manifest {
     }
 
     /// [`Manifest::read`] on another disk than the operating system's.
-    ///
-    /// # Errors
-    /// As [`Manifest::read`].
+    #[doc(hidden)]
     pub fn read_on(disk: &dyn Disk, archive: &Path) -> Result<Option<Self>> {
         Ok(read_document(disk, archive)?.map(|(manifest, _)| manifest))
     }
@@ -141,9 +139,7 @@ impl Manifest {
     }
 
     /// [`Manifest::update`] on another disk than the operating system's.
-    ///
-    /// # Errors
-    /// As [`Manifest::update`].
+    #[doc(hidden)]
     pub fn update_on(
         disk: &dyn Disk,
         archive: &Path,
@@ -253,6 +249,3 @@ impl std::fmt::Display for StatesPolicy {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,5 +1,6 @@
-//! `FORMAT.md`, sections 1 to 5: the bytes, the conf, what a put may do, the order of a commit, and
-//! what follows a failure. Healing is in `tests/write/heal`, reading in `tests/read/reader_rules`.
+//! `FORMAT.md`, sections 1 to 5, 9 and 11: the bytes, the conf, what a put may do, the order of a commit,
+//! what follows a failure, the manifest and the witness. Healing is in `tests/write/heal`, reading in
+//! `tests/read/reader_rules`.
 
 #![allow(clippy::disallowed_methods, reason = "the tests look at and damage files by hand")]
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
@@ -8,9 +9,11 @@ mod archive;
 mod conf;
 mod data_file;
 mod failure;
+mod manifest;
 mod offset_file;
 mod order;
 mod puts;
+mod witness;
 
 use std::collections::BTreeSet;
 use std::fs;

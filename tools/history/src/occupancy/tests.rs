@@ -1,3 +1,5 @@
+#![allow(clippy::disallowed_methods, reason = "the tests damage files by hand")]
+
 use std::fs::File;
 use std::io;
 use std::ops::Range;

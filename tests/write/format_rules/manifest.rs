@@ -1,35 +1,35 @@
-use std::sync::{Arc, Mutex};
+//! Section 9: `archive.toml`, the manifest.
+
+use std::num::NonZeroU64;
+
+use coldstore::manifest::{FILE_NAME, Intent, Manifest, StatesPolicy};
 
 use super::*;
-use crate::files::disk::{DiskFile, Lock, LockAttempt};
 
 fn directory_with(text: &str) -> tempfile::TempDir {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     put(directory.path(), text.as_bytes());
     directory
 }
 
-#[expect(clippy::disallowed_methods, reason = "a file of somebody else")]
 fn put(directory: &Path, bytes: &[u8]) {
-    std::fs::write(directory.join(FILE_NAME), bytes).unwrap();
+    fs::write(directory.join(FILE_NAME), bytes).unwrap();
 }
 
 fn text_in(directory: &Path) -> String {
-    std::fs::read_to_string(directory.join(FILE_NAME)).unwrap()
+    fs::read_to_string(directory.join(FILE_NAME)).unwrap()
 }
 
 fn full() -> Manifest {
-    let mut manifest = Manifest {
-        config_name: Some("minimal".to_owned()),
-        genesis_validators_root: Some([0xab; 32]),
-        slots_per_era: Some(64),
-        preset: Some("minimal".to_owned()),
-        states: Some(StatesPolicy::Every(NonZeroU64::new(4).unwrap())),
-        first_slot: Some(Slot(0)),
-        unproved_state: Some(Slot(576)),
-        rebuilt: true,
-        ..Manifest::default()
-    };
+    let mut manifest = Manifest::default();
+    manifest.config_name = Some("minimal".to_owned());
+    manifest.genesis_validators_root = Some([0xab; 32]);
+    manifest.slots_per_era = Some(64);
+    manifest.preset = Some("minimal".to_owned());
+    manifest.states = Some(StatesPolicy::Every(NonZeroU64::new(4).unwrap()));
+    manifest.first_slot = Some(Slot(0));
+    manifest.unproved_state = Some(Slot(576));
+    manifest.rebuilt = true;
     manifest.raise_highest(Column::Blocks, Some(Slot(573)));
     manifest.column_mut(Column::StateDiffs).highest = Some(Slot::MAX);
     manifest.column_mut(Column::Blocks).pruned_before = Some(Slot(64));
@@ -49,7 +49,7 @@ fn full() -> Manifest {
 
 #[test]
 fn a_manifest_is_read_back_as_it_was_written() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     assert_eq!(Manifest::read(directory.path()).unwrap(), None);
     let wanted = full();
     let written = Manifest::update(directory.path(), |manifest| {
@@ -58,7 +58,7 @@ fn a_manifest_is_read_back_as_it_was_written() {
     });
     assert_eq!(written.unwrap(), wanted);
     assert_eq!(Manifest::read(directory.path()).unwrap(), Some(wanted.clone()));
-    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "no leftover beside it");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no leftover beside it");
     let text = text_in(directory.path());
     assert!(text.starts_with("# What this archive is known to hold"), "{text}");
     assert!(text.contains("[columns.blk]\nhighest = 573\npruned_before = 64\n"), "{text}");
@@ -137,7 +137,7 @@ fn a_file_that_is_no_manifest_says_what_to_do() {
         (b"[[intents]]\nslot = 1\n", "wanted text as intents.kind"),
     ];
     for (bytes, wanted) in cases {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = scratch();
         put(directory.path(), bytes);
         for read in [
             Manifest::read(directory.path()).map(drop),
@@ -146,9 +146,9 @@ fn a_file_that_is_no_manifest_says_what_to_do() {
             let message = read.unwrap_err().to_string();
             assert!(message.contains(wanted) && message.contains(FILE_NAME), "{message}");
         }
-        assert_eq!(std::fs::read(directory.path().join(FILE_NAME)).unwrap(), bytes, "untouched");
+        assert_eq!(fs::read(directory.path().join(FILE_NAME)).unwrap(), bytes, "untouched");
     }
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     put(directory.path(), &vec![b'#'; 1 << 20 | 1]);
     let message = Manifest::read(directory.path()).unwrap_err().to_string();
     assert!(message.contains("longer than 1048576 bytes"), "{message}");
@@ -158,7 +158,7 @@ fn a_file_that_is_no_manifest_says_what_to_do() {
 /// would silently count as never recorded.
 #[test]
 fn a_manifest_that_is_cut_anywhere_is_an_error() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     let write = |edit: fn(&mut Manifest)| {
         let written = Manifest::update(directory.path(), |manifest| {
             edit(manifest);
@@ -184,14 +184,18 @@ fn a_manifest_that_is_cut_anywhere_is_an_error() {
     put(directory.path(), format!("{text}[[intents]]\nkind = \"rewind\"\n").as_bytes());
     let added = Manifest::read(directory.path()).unwrap().unwrap();
     assert_eq!(added.intents().len(), wanted.intents().len() + 1);
-    write(|manifest| manifest.intents.clear());
+    write(|manifest| {
+        for intent in manifest.intents().to_vec() {
+            manifest.end_intent(&intent);
+        }
+    });
     assert_eq!(Manifest::read(directory.path()).unwrap().unwrap().intents(), []);
 }
 
 /// A link whose target is not mounted: to make a new file in its place would lose what it leads to.
 #[test]
 fn a_link_that_leads_nowhere_is_no_missing_manifest() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     std::os::unix::fs::symlink("elsewhere/archive.toml", directory.path().join(FILE_NAME)).unwrap();
     let message = Manifest::read(directory.path()).unwrap_err().to_string();
     assert!(message.contains("archive.toml: cannot read"), "{message}");
@@ -200,7 +204,7 @@ fn a_link_that_leads_nowhere_is_no_missing_manifest() {
 
 #[test]
 fn two_writers_of_a_manifest_lose_nothing_of_each_other() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     std::thread::scope(|scope| {
         for column in Column::ALL {
             let directory = directory.path();
@@ -221,111 +225,22 @@ fn two_writers_of_a_manifest_lose_nothing_of_each_other() {
     }
 }
 
-/// The operating system's disk, which fails the change of this number and remembers all of them.
-#[derive(Debug)]
-struct FailsAt {
-    change: usize,
-    changes: Arc<Mutex<Vec<&'static str>>>,
-}
-
-impl FailsAt {
-    fn new(change: usize) -> Self {
-        Self { change, changes: Arc::default() }
-    }
-
-    fn another(&self) -> Self {
-        Self { change: self.change, changes: Arc::clone(&self.changes) }
-    }
-
-    fn enter(&self, name: &'static str) -> io::Result<()> {
-        let mut changes = self.changes.lock().unwrap();
-        changes.push(name);
-        let fails = changes.len() == self.change + 1;
-        if fails { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
-    }
-}
-
-impl Disk for FailsAt {
-    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
-        if access != Access::Read {
-            self.enter("create")?;
-        }
-        Ok(Box::new(FailingFile { disk: self.another(), file: OsDisk.open(path, access)? }))
-    }
-
-    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
-        OsDisk.list(directory)
-    }
-
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        OsDisk.create_dir(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.enter("rename")?;
-        OsDisk.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.enter("remove")?;
-        OsDisk.remove(path)
-    }
-
-    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
-        self.enter("flush the directory")?;
-        OsDisk.sync_dir(directory)
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<LockAttempt> {
-        OsDisk.lock(path)
-    }
-
-    fn lock_shared(&self, path: &Path) -> io::Result<Option<LockAttempt>> {
-        OsDisk.lock_shared(path)
-    }
-
-    fn lock_directory(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
-        OsDisk.lock_directory(path)
-    }
-}
-
-#[derive(Debug)]
-struct FailingFile {
-    disk: FailsAt,
-    file: Box<dyn DiskFile>,
-}
-
-impl DiskFile for FailingFile {
-    fn byte_len(&self) -> io::Result<u64> {
-        self.file.byte_len()
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buffer, offset)
-    }
-
-    fn write_at(&mut self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        self.disk.enter("write")?;
-        self.file.write_at(buffers, offset)
-    }
-
-    fn set_len(&mut self, byte_len: u64) -> io::Result<()> {
-        self.file.set_len(byte_len)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.disk.enter("flush")?;
-        self.file.sync()
-    }
-}
-
 /// Nothing is renamed before it is flushed; whatever fails, the manifest is the old one or the new one
 /// as a whole, and the next change is made as if nothing had been.
 #[test]
 fn a_change_that_fails_anywhere_leaves_the_old_manifest_or_the_new_one() {
     let steps = ["remove", "create", "write", "flush", "rename", "flush the directory"];
+    let step = |call: &Call| match call {
+        Call::Remove(_) => steps[0],
+        Call::Create(_) => steps[1],
+        Call::Write { .. } => steps[2],
+        Call::Sync(_) => steps[3],
+        Call::Rename { .. } => steps[4],
+        Call::SyncDir(_) => steps[5],
+        other => panic!("{other:?}"),
+    };
     for change in 0..=steps.len() {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = scratch();
         let raise = |slot| {
             move |manifest: &mut Manifest| {
                 manifest.raise_highest(Column::Blocks, Some(Slot(slot)));
@@ -333,9 +248,10 @@ fn a_change_that_fails_anywhere_leaves_the_old_manifest_or_the_new_one() {
             }
         };
         let before = Manifest::update(directory.path(), raise(1)).unwrap();
-        let disk = FailsAt::new(change);
+        let disk = TestDisk::new();
+        disk.fail_at(change, Fault::Once);
         let after = Manifest::update_on(&disk, directory.path(), raise(2));
-        let made = disk.changes.lock().unwrap().clone();
+        let made: Vec<_> = disk.take_calls().iter().map(step).collect();
         assert_eq!(made, steps[..steps.len().min(change + 1)]);
         assert_eq!(after.is_ok(), change == steps.len());
         let read = Manifest::read(directory.path()).unwrap().unwrap();
@@ -345,6 +261,6 @@ fn a_change_that_fails_anywhere_leaves_the_old_manifest_or_the_new_one() {
         Manifest::update(directory.path(), raise(3)).unwrap();
         let read = Manifest::read(directory.path()).unwrap().unwrap();
         assert_eq!(read.column(Column::Blocks).highest, Some(Slot(3)));
-        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left over");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left over");
     }
 }
