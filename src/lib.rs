@@ -49,7 +49,8 @@
 //!
 //! # Platforms
 //! Unix on 64-bit targets; compiling for other targets fails. Readers load 8-byte entries atomically
-//! from read-only maps, which Rust guarantees on 64-bit targets only.
+//! from read-only maps, which Rust guarantees on 64-bit targets only. Local file systems: on a network
+//! file system `flock`, coherent maps and inotify do not hold between machines ([limits](guide::limits)).
 //!
 //! # The API by use
 //! * **Read a column**: [`Reader::open`] reads with `pread` and copies; its snapshots are [`PreadView`]s.
@@ -62,7 +63,7 @@
 //!   [`Manifest`] of what it is known to hold.
 //! * **`.era` files**: [`era::import`] and [`era::EraExport`].
 //! * **Maintenance**: [`verify::verify_column`] checks a column, [`stat_column`] measures it, [`inspect`]
-//!   reports what opening for writing would heal.
+//!   reports what opening for writing would heal ([`HealReport`]).
 //! * **Common terms**: [`Slot`], [`FileId`], [`Column`], [`ColumnSpec`], [`Compression`], [`Conf`];
 //!   [`Error`] with its [`ErrorKind`].
 //!

@@ -104,9 +104,6 @@ pub fn remove(
 }
 
 /// [`remove`] on another disk than the operating system's.
-///
-/// # Errors
-/// As [`remove`].
 pub fn remove_on(
     disk: &Arc<dyn Disk>,
     root: &Path,

@@ -12,6 +12,7 @@ use crate::slot::Slot;
 
 /// The size of a column in one snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ColumnStat {
     /// The commit marker: highest slot, compression, backfill state, version.
     pub conf: Conf,

@@ -87,17 +87,11 @@ impl Held {
 }
 
 /// Whether the path exists.
-///
-/// # Errors
-/// [`Error::Io`] if that cannot be determined.
 pub fn is_there(path: &Path) -> Result<bool> {
     path.try_exists().map_err(|error| Error::io(path, "look for", error))
 }
 
 /// The columns of an archive that have a conf.
-///
-/// # Errors
-/// [`Error::Io`] if the existence of a conf cannot be determined.
 pub fn columns(root: &Path) -> Result<Vec<Column>> {
     let mut columns = Vec::new();
     for column in Column::ALL {
@@ -109,9 +103,6 @@ pub fn columns(root: &Path) -> Result<Vec<Column>> {
 }
 
 /// Whether a directory is an archive: it has a column or a manifest.
-///
-/// # Errors
-/// [`Error::Io`] if the directory cannot be read; [`Error::UnfinishedCopy`].
 pub fn is_archive(root: &Path) -> Result<bool> {
     let listed = std::fs::read_dir(root).map_err(|error| Error::io(root, "open", error))?;
     drop(listed);
@@ -148,9 +139,6 @@ pub fn what_it_is(directory: &Path) -> &'static str {
 }
 
 /// Lists what the archive in `root` lacks according to its manifest and its columns.
-///
-/// # Errors
-/// As [`Manifest::read`], [`Error::Io`] and [`Error::UnfinishedCopy`].
 pub fn check(root: &Path) -> Result<Vec<Lacking>> {
     copy::check_finished(root)?;
     // Reads in the order in which lower bounds come first (the manifest, then `bbr`, which is committed

@@ -7,6 +7,7 @@ use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, TableLike, Value
 use super::{ColumnEntry, Intent, Manifest, StatesPolicy};
 use crate::column::Column;
 use crate::error::{CorruptItem, Error, Result};
+use crate::format::hex::Hex;
 use crate::slot::Slot;
 
 const CONFIG_NAME: &str = "config_name";
@@ -237,10 +238,7 @@ fn root_of(text: &str) -> Option<[u8; 32]> {
 
 /// Applies the differences between `before` and `after` to the document.
 pub(super) fn apply(before: &Manifest, after: &Manifest, document: &mut DocumentMut) {
-    let root = |root: [u8; 32]| {
-        let digits: String = root.iter().map(|byte| format!("{byte:02x}")).collect();
-        Value::from(format!("0x{digits}"))
-    };
+    let root = |root: [u8; 32]| Value::from(Hex(&root).to_string());
     let table = document.as_table_mut();
     let mut edit = |key: &str, of: &dyn Fn(&Manifest) -> Option<Value>| {
         set(table, key, of(before).as_ref(), of(after));
