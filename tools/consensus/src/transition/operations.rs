@@ -261,12 +261,13 @@ impl BeaconState<'_> {
         for validator in attesters {
             let known = &mut participation[validator];
             let new = flags & !*known;
-            *known |= flags;
+            // Most attesters were seen before, in another aggregate.
             if new != 0 {
+                *known |= flags;
                 changes.mark(validator);
+                let effective = self.validators.effective_balance[validator];
+                increments[usize::from(new)] += effective / EFFECTIVE_BALANCE_INCREMENT;
             }
-            let effective = self.validators.effective_balance[validator];
-            increments[usize::from(new)] += effective / EFFECTIVE_BALANCE_INCREMENT;
         }
     }
 
