@@ -15,6 +15,9 @@ use super::state::{BeaconState, at};
 use crate::fork::Fork;
 use crate::sha256::Node;
 
+/// Validators drawn in a row that may fail.
+const MAX_DRAWS: u64 = 1 << 18;
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Caches {
     total_active: Option<TotalActive>,
@@ -166,6 +169,9 @@ impl BeaconState<'_> {
     /// Draws active validators at random by their effective balances, until `take` is satisfied.
     ///
     /// Electra draws with 16 bits and up to its higher effective balance, before it 8 bits are used.
+    ///
+    /// Refuses a state in which [`MAX_DRAWS`] in a row fail: validators with a 2048th of the largest effective
+    /// balance are drawn in fewer with a probability of 1 - e^-128.
     fn sample(
         &self,
         indices: &[u32],
@@ -184,7 +190,7 @@ impl BeaconState<'_> {
         };
         let total = indices.len() as u64;
         let shuffled = ShuffledIndices::new(seed, total, self.preset().shuffle_round_count);
-        let mut random: Node = [0; 32];
+        let (mut random, mut failed): (Node, u64) = ([0; 32], 0);
         for draw in 0u64.. {
             if draw % per_hash == 0 {
                 random = hash(&[seed, &(draw / per_hash).to_le_bytes()]);
@@ -202,6 +208,10 @@ impl BeaconState<'_> {
             if is_drawn && take(index) {
                 break;
             }
+            failed = if is_drawn { 0 } else { failed + 1 };
+            if failed == MAX_DRAWS {
+                return Err(refused(step, "validators with effective balances", "too few"));
+            }
         }
         Ok(())
     }
@@ -214,7 +224,7 @@ impl BeaconState<'_> {
         let slots = self.preset().slots_per_epoch;
         let start = epoch.saturating_mul(slots);
         let of_slot = |slot: u64| {
-            let seed = hash(&[&seed, &(start + slot).to_le_bytes()]);
+            let seed = hash(&[&seed, &start.saturating_add(slot).to_le_bytes()]);
             self.proposer_index(&indices, &seed, step).map(|index| index as u64)
         };
         (0..slots).map(of_slot).collect()

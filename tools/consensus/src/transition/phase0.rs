@@ -152,7 +152,8 @@ impl BeaconState<'_> {
             }
             // `get_inactivity_penalty_deltas`
             if is_leaking {
-                let penalty = (BASE_REWARDS_PER_EPOCH * base).saturating_sub(proposer_reward);
+                let penalty =
+                    base.saturating_mul(BASE_REWARDS_PER_EPOCH).saturating_sub(proposer_reward);
                 penalties[index] = add(step, penalties[index], penalty)?;
                 if !known.matches[TARGET] {
                     let quotient = preset.inactivity_penalty_quotient_in(self.fork_name);

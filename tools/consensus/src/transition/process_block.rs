@@ -116,9 +116,12 @@ impl BeaconState<'_> {
         let per_slot = total_base_rewards * u128::from(SYNC_REWARD_WEIGHT)
             / u128::from(WEIGHT_DENOMINATOR * preset.slots_per_epoch);
         let reward = per_slot / u128::from(preset.sync_committee_size);
-        let reward =
-            u64::try_from(reward).map_err(|_| refused(step, "a reward below 2^64", reward))?;
-        let proposer_reward = reward * PROPOSER_WEIGHT / (WEIGHT_DENOMINATOR - PROPOSER_WEIGHT);
+        let proposer_reward =
+            reward * u128::from(PROPOSER_WEIGHT) / u128::from(WEIGHT_DENOMINATOR - PROPOSER_WEIGHT);
+        let gwei = |reward| {
+            u64::try_from(reward).map_err(|_| refused(step, "a reward below 2^64", reward))
+        };
+        let (reward, proposer_reward) = (gwei(reward)?, gwei(proposer_reward)?);
         let members = self.sync_committee_indices(step)?;
         let proposer = self.beacon_proposer_index(step)?;
         let bits = Bits::of_vector(aggregate.field("sync_committee_bits").bytes);

@@ -139,9 +139,8 @@ impl BeaconState<'_> {
         if slot < self.slot && self.slot - slot <= length {
             return Ok(*at(&self.block_roots, slot % length));
         }
-        let found = format_args!("slot {slot}, whose block root the state does not have");
         let from = self.slot.saturating_sub(length);
-        Err(refused(step, format_args!("a slot from {from} to before {}", self.slot), found))
+        Err(refused(step, format_args!("a slot from {from} to before {}", self.slot), slot))
     }
 
     /// `get_block_root`

@@ -79,3 +79,76 @@ fn the_end_of_every_era_is_reached_from_each_of_its_states() {
         assert!(state.to_ssz() == states[&end], "from slot {slot}");
     }
 }
+
+/// A generator of numbers with a fixed seed (splitmix64).
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((mixed ^ (mixed >> 31)) % end as u64).unwrap()
+    }
+
+    /// Changes up to four places: a random byte, the largest value, or a bit.
+    fn damage(&mut self, bytes: &mut [u8], from: usize) {
+        for _ in 0..=self.below(4) {
+            let at = from + self.below(bytes.len() - from);
+            match self.below(3) {
+                0 => bytes[at] = u8::try_from(self.below(256)).unwrap(),
+                1 => bytes[at..].iter_mut().take(8).for_each(|byte| *byte = 0xff),
+                _ => bytes[at] ^= 1 << self.below(8),
+            }
+        }
+    }
+}
+
+// Overflow checks are on in tests, so a sum that could overflow is a panic here.
+#[test]
+fn damaged_blocks_are_refused_or_applied_and_nothing_panics() {
+    let (states, blocks, mut numbers) = (all_states(), all_blocks(), Numbers(1));
+    let roots = truth("STATES.tsv");
+    let (mut refused, mut applied) = (0, 0);
+    for (slot, block) in &blocks {
+        let Some(before) = slot.checked_sub(1).and_then(|slot| states.get(&slot)) else { continue };
+        let mut start = BeaconState::from_ssz(rules(), before).unwrap();
+        let root = roots[&start.slot()].root;
+        start.process_slots(*slot, |_| Ok::<_, Box<TransitionError>>(root)).unwrap();
+        for _ in 0..20 {
+            let mut damaged = block.clone();
+            // Behind the header of the block, which would be refused at once.
+            numbers.damage(&mut damaged, 184);
+            let Ok(damaged) = Block::parse(Preset::Minimal, &damaged) else { continue };
+            match start.clone().process_block(&damaged) {
+                Ok(()) => applied += 1,
+                Err(error) => {
+                    assert_eq!(error.slot, *slot, "{error}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(refused > 1000 && applied > 1000, "{refused} refused, {applied} applied");
+}
+
+#[test]
+fn damaged_states_are_refused_or_processed_and_nothing_panics() {
+    let (states, blocks, mut numbers) = (all_states(), all_blocks(), Numbers(2));
+    let roots = truth("STATES.tsv");
+    let mut processed = 0;
+    for (slot, state) in states.iter().filter(|(slot, _)| (*slot + 2).is_multiple_of(8)) {
+        for _ in 0..40 {
+            let mut damaged = state.clone();
+            numbers.damage(&mut damaged, 0);
+            let Ok(mut state) = BeaconState::from_ssz(rules(), &damaged) else { continue };
+            // To the end of the epoch, over forks and eras, and a block after it.
+            while state.slot() < slot + 3 && step(&mut state, &blocks, &roots).is_ok() {
+                processed += 1;
+            }
+            let _ = state.to_ssz();
+        }
+    }
+    assert!(processed > 1000, "{processed} slots");
+}
