@@ -24,7 +24,7 @@ use crate::read::prefetch::{MAX_SKIPPED, end_by_table};
 use crate::read::reader::first_snapshot;
 use crate::read::record::OwnedRecord;
 use crate::slot::{FileId, Slot};
-use crate::sync::{Arc, Mutex, OnceLock, PoisonError};
+use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const ENTRY_LEN: usize = size_of::<u64>();
 
@@ -35,13 +35,16 @@ const ENTRIES_READ: usize = MAX_SKIPPED + 2;
 /// Maximum number of attempts to read from files that other files replace meanwhile.
 const MAX_ATTEMPTS: usize = 3;
 
-/// A snapshot of a column, read with `pread`: everything that was committed when it was taken, and nothing
-/// else. Opened by [`Reader::open`](crate::Reader::open).
+/// A snapshot of a column, read with `pread`: everything that was committed when it was taken. Taken by a
+/// [`Reader`](crate::Reader) that [`Reader::open`](crate::Reader::open) has opened.
+///
+/// Nothing that it has shown changes while it is held. As in a [`View`](crate::View), a sealed file that is
+/// first read later may also show slots backfilled in the meantime.
 ///
 /// It shows the same records as a [`View`](crate::View) of the same commit, as owned values. A read costs
 /// two system calls (its entry, then header and payload together) and a copy; the first read of a file in a
-/// snapshot costs a few more. Up to 64 files of a column that were read last stay open, whatever the number of
-/// snapshots. A bad sector is an error of the read that meets it, where a mapping raises a signal that ends
+/// snapshot costs a few more. The 64 data and offset files of a column that were read last stay open, whatever
+/// the number of snapshots. A bad sector is an error of the read that meets it, where a mapping raises a signal that ends
 /// the process. Cloning a snapshot costs one atomic increment.
 ///
 /// All reads fail with [`Error::Corrupt`] if the bytes on disk contradict the format, with [`Error::Io`] if
@@ -52,9 +55,15 @@ pub struct PreadView(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     commit: Commit,
-    /// The files read so far.
-    held: Mutex<HashMap<FileId, Held>>,
-    listed: OnceLock<Vec<FileId>>,
+    touched: Mutex<Touched>,
+}
+
+/// What a snapshot has read of the directory so far.
+#[derive(Debug, Default)]
+struct Touched {
+    held: HashMap<FileId, Held>,
+    /// The result of [`Commit::list`], ascending.
+    listed: Option<Vec<FileId>>,
 }
 
 /// Which files of an id a snapshot reads, and up to which bound.
@@ -67,9 +76,13 @@ struct Held {
     is_named: bool,
 }
 
+impl Held {
+    const ABSENT: Self = Self { data: None, offsets: None, bound: 0, is_named: false };
+}
+
 impl PreadView {
     pub(super) fn new(commit: Commit) -> Self {
-        Self(Arc::new(Inner { commit, held: Mutex::default(), listed: OnceLock::new() }))
+        Self(Arc::new(Inner { commit, touched: Mutex::default() }))
     }
 
     /// Opens a column as of its last commit, on the given medium. Does not check that the conf fits the
@@ -228,11 +241,12 @@ impl PreadView {
     /// Ids of the files that may hold records, ascending: those in the directory, and those that the
     /// conf names.
     pub(crate) fn file_ids(&self) -> Result<Vec<FileId>> {
-        if let Some(listed) = self.0.listed.get() {
-            return Ok(listed.clone());
+        // Under the lock, so that a file is established either before the listing or according to it.
+        let mut touched = self.touched();
+        if touched.listed.is_none() {
+            touched.listed = Some(self.commit().list()?);
         }
-        let listed = self.commit().list()?;
-        Ok(self.0.listed.get_or_init(|| listed).clone())
+        Ok(touched.listed.clone().unwrap_or_default())
     }
 
     /// Reads a range of the payload stored for a slot, clipped to its end.
@@ -307,13 +321,31 @@ impl PreadView {
         self.held(file_id).map(|held| held.bound)
     }
 
+    fn touched(&self) -> MutexGuard<'_, Touched> {
+        self.0.touched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn held(&self, file_id: FileId) -> Result<Held> {
-        let lock = || self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(held) = lock().get(&file_id) {
-            return Ok(*held);
+        if let Some(held) = self.known(&self.touched(), file_id) {
+            return Ok(held);
         }
         let held = self.establish(file_id)?;
-        Ok(*lock().entry(file_id).or_insert(held))
+        let mut touched = self.touched();
+        // Another thread may have established the file or listed the directory meanwhile.
+        let held = self.known(&touched, file_id).unwrap_or(held);
+        touched.held.insert(file_id, held);
+        Ok(held)
+    }
+
+    /// What this snapshot shows of a file; `None` if it has not been established. A file that was not
+    /// listed has no record in this snapshot, even if it exists by now.
+    fn known(&self, touched: &Touched, file_id: FileId) -> Option<Held> {
+        let is_unlisted = || {
+            let listed = touched.listed.as_ref();
+            listed.is_some_and(|listed| listed.binary_search(&file_id).is_err())
+                && self.conf().named_len(file_id).is_none()
+        };
+        touched.held.get(&file_id).copied().or_else(|| is_unlisted().then_some(Held::ABSENT))
     }
 
     /// Calls a function with the files of an id until it finds them; it returns `None` if another file has
@@ -324,10 +356,14 @@ impl PreadView {
         mut find: impl FnMut(Held) -> Result<Option<T>>,
     ) -> Result<T> {
         for _ in 0..MAX_ATTEMPTS {
-            if let Some(found) = find(self.held(file_id)?)? {
+            let before = self.held(file_id)?;
+            if let Some(found) = find(before)? {
                 return Ok(found);
             }
-            self.0.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&file_id);
+            // A longer file holds records that were committed after this snapshot showed the file.
+            let held = self.establish(file_id)?;
+            let held = Held { bound: held.bound.min(before.bound), ..held };
+            self.touched().held.insert(file_id, held);
         }
         let source = io::ErrorKind::TimedOut.into();
         Err(Error::io(self.files().data_path(file_id), "open a file that is replaced", source))

@@ -133,6 +133,43 @@ fn a_held_snapshot_does_not_change_and_a_refresh_shows_the_last_commit() {
     assert_eq!(slots_of(reader.refresh().unwrap().range(..)), before);
 }
 
+/// A reclaim replaces a data file by a sparse copy of the same content.
+#[test]
+fn a_held_snapshot_does_not_change_when_a_copy_replaces_a_data_file() {
+    let dir = scratch();
+    let content = base(dir.path(), true);
+    let reader = safe_reader(dir.path());
+    let held = reader.view();
+    assert_eq!(held.get(Slot(3)).unwrap(), None);
+    let mut writer = Writer::open(dir.path(), WriterOptions::existing()).unwrap();
+    writer.put(Slot(3), &value(3)).unwrap();
+    writer.put(Slot(30_000), &value(30_000)).unwrap();
+    let (data, copy) = (dir.path().join("data_00000"), dir.path().join("copy"));
+    fs::copy(&data, &copy).unwrap();
+    fs::rename(&copy, &data).unwrap();
+    // A newer snapshot opens the copy; the descriptor of the old file is closed.
+    assert_eq!(reader.refresh().unwrap().get(Slot(3)).unwrap(), Some(value(3)));
+    assert_eq!(held.get(Slot(3)).unwrap(), None);
+    assert_eq!(slots_of(held.range(..)), content);
+}
+
+/// The follower lists the directory when it begins; the writer then creates a file ahead of it.
+#[test]
+fn a_slot_backfilled_into_a_new_file_ahead_of_a_safe_follower_is_shown_once() {
+    let dir = scratch();
+    let options = WriterOptions::create(PLAIN).allow_backfill(true);
+    let mut writer = Writer::open(dir.path(), options).unwrap();
+    writer.put_batch(&batch([1, 17_000, 30_000])).unwrap();
+    let options = FollowOptions::default().backfilled(true);
+    let mut follower = safe_reader(dir.path()).follow(Slot(0), options).unwrap();
+    writer.put(Slot(8_200), &value(8_200)).unwrap();
+    let mut next = |timeout| follower.next_slot(timeout).unwrap().map(|slot| slot.0);
+    assert_eq!([(); 4].map(|()| next(GUARD).unwrap()), [1, 17_000, 30_000, 8_200]);
+    writer.put(Slot(30_001), &value(30_001)).unwrap();
+    assert_eq!(next(GUARD), Some(30_001), "8200 was shown twice");
+    assert_eq!(next(Some(Duration::from_millis(30))), None);
+}
+
 #[test]
 fn a_safe_reader_waits_and_follows_backfill_included() {
     let dir = scratch();
