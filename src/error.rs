@@ -51,7 +51,7 @@ pub enum Error {
     },
 
     /// Rewind, prune or heal replaced the column as a whole after this reader opened it. Files that
-    /// its views have mapped stay valid. Opening the directory again shows the new column.
+    /// its views have mapped stay readable. Opening the directory again shows the new column.
     #[error("{} was replaced as a whole since it was opened; open it again", directory.display())]
     Replaced {
         /// The column's directory.

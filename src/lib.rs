@@ -1,5 +1,6 @@
 //! Static-file storage for finalized Ethereum consensus history: one writer, and any number of
-//! readers that map the files and return slices without copying.
+//! readers. [`Reader::open`] reads with `pread` and returns copies; [`Reader::open_mapped`] maps the
+//! files and returns slices of them.
 //!
 //! Finalized history is keyed by slot and never changes, so there is nothing to sort, merge or
 //! compact. A *column* (blocks, block roots, state roots, state snapshots, state diffs, or one of

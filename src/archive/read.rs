@@ -105,8 +105,9 @@ impl<S: Taken> Archive<S> {
         }
     }
 
-    /// Views of several columns, as they all were at one instant: the latest commit of each, with no
-    /// commit to any of them between the first view and the last. In the order of `columns`.
+    /// Views of several columns of one instant: the latest commit of each, with no commit to any of them
+    /// between the first view and the last. In the order of `columns`. As in every view, a sealed file that
+    /// is first read later may also show slots backfilled in the meantime.
     ///
     /// # Errors
     /// As [`Self::column`] and [`Reader::refresh`]; [`Error::Io`] of the kind `TimedOut` if commits come so

@@ -1,8 +1,10 @@
-//! The read path: [`Reader`] → [`View`] → a slice of a mapped file.
+//! The read path: [`Reader`] → [`PreadView`] → an owned value, or [`MappedReader`] → [`View`] → a slice
+//! of a mapped file.
 //!
-//! From the bottom up: `files` establishes which bytes of a file are committed, and maps them; a
-//! `snapshot` is one conf with the maps of its files; `record` and `scan` read from a snapshot; a `view`
-//! is a handle to a snapshot; a `reader` takes the next view; `follow` waits for it.
+//! From the bottom up: `files` establishes which bytes of a file are committed, and opens or maps it; a
+//! `commit` is one conf with these files; `pread_view` reads them with `pread_record`, or `mapped` holds
+//! their maps, and `record` and `range` read from these; a `view` is a handle to `mapped`; `snapshot` is
+//! what both views have in common; a `reader` takes the next one; `follow` waits for it.
 
 mod backfill_cursor;
 mod checks;

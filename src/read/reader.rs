@@ -27,8 +27,9 @@ const MAX_ATTEMPTS: usize = 1000;
 /// for the file system's journal, so a thread of the process does it.)
 ///
 /// It stays with the directory on which it was opened, even if the directory is renamed. When the column
-/// is replaced as a whole ([`Writer::cut`](crate::Writer::cut)), its views keep the files that they have
-/// mapped. From then on, the first read of any other file and every refresh is [`Error::Replaced`].
+/// is replaced as a whole ([`Writer::cut`](crate::Writer::cut)), a [`View`] keeps the files that it has
+/// mapped, and a [`PreadView`] reads those that are still open in the reader's cache (up to 64). From then on,
+/// a read of any other file and every refresh is [`Error::Replaced`].
 #[derive(Clone, Debug)]
 pub struct Reader<S = PreadView> {
     pub(super) shared: Arc<Shared<S>>,

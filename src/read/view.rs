@@ -185,8 +185,8 @@ impl View {
     ///
     /// For callers that copy anyway: the record is read with `pread`, bypassing the mapping. That transfers
     /// exactly its bytes from the medium, in one request if the offset table reveals the length. A resident
-    /// record costs about as much as copying from [`View::get_stored`]. Up to 32 files that were read last
-    /// in this way stay open.
+    /// record costs about as much as copying from [`View::get_stored`]. The 64 data
+    /// files that were read last in this way stay open.
     ///
     /// # Errors
     /// See [`View`].
