@@ -28,7 +28,7 @@ fn time<T>(run: impl FnOnce() -> T) -> (T, Duration) {
 fn main() {
     let count = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(1_000_000);
     let known = KnownNetwork::by_name("mainnet").unwrap();
-    let rules = Arc::new(ChainRules::new(Preset::Mainnet, &Config::of_known(known)));
+    let rules = Arc::new(ChainRules::new(Preset::Mainnet, &Config::of_known(known)).unwrap());
     let made = BeaconState::synthetic(&rules, count, 1);
     let ssz = made.to_ssz();
     drop(made);

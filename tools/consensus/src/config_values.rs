@@ -108,8 +108,10 @@ impl ConfigValues {
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub struct BlobParameters {
     /// The first epoch.
+    #[serde(alias = "epoch")]
     pub epoch: u64,
     /// The number of blobs that a block may have from then on.
+    #[serde(alias = "max_blobs_per_block")]
     pub max_blobs_per_block: u64,
 }
 

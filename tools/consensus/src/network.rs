@@ -22,6 +22,8 @@ pub struct KnownNetwork {
     pub fork_versions: [[u8; 4]; Fork::ALL.len()],
     /// The first epoch of each fork of [`Fork::ALL`].
     pub fork_epochs: [u64; Fork::ALL.len()],
+    /// Later forks, which are not known here: name in the keys of the config, version, first epoch.
+    pub later_forks: &'static [(&'static str, [u8; 4], u64)],
     /// The values of its configuration.
     pub values: ConfigValues,
     /// `BLOB_SCHEDULE` of its configuration.
@@ -41,6 +43,7 @@ impl KnownNetwork {
             seconds_per_slot: 12,
             fork_versions: versions(0x0000_0000, 0x0100_0000, 0x0100_0000),
             fork_epochs: [0, 74_240, 144_896, 194_048, 269_568, 364_032, 411_392],
+            later_forks: &[],
             values: ConfigValues::MAINNET,
             blob_schedule: &[BlobParameters::new(412_672, 15), BlobParameters::new(419_072, 21)],
         },
@@ -54,6 +57,7 @@ impl KnownNetwork {
             seconds_per_slot: 12,
             fork_versions: versions(0x9000_0069, 0x9000_0070, 0x0000_0001),
             fork_epochs: [0, 50, 100, 56_832, 132_608, 222_464, 272_640],
+            later_forks: &[("GLOAS", [0x90, 0, 0, 0x76], 353_024)],
             values: ConfigValues::MAINNET,
             blob_schedule: &[BlobParameters::new(274_176, 15), BlobParameters::new(275_712, 21)],
         },
@@ -67,6 +71,7 @@ impl KnownNetwork {
             seconds_per_slot: 12,
             fork_versions: versions(0x0101_7000, 0x0201_7000, 0x0100_0000),
             fork_epochs: [0, 0, 0, 256, 29_696, 115_968, 165_120],
+            later_forks: &[],
             values: ConfigValues { ejection_balance: 28_000_000_000, ..ConfigValues::MAINNET },
             blob_schedule: &[BlobParameters::new(166_400, 15), BlobParameters::new(167_936, 21)],
         },
@@ -80,6 +85,7 @@ impl KnownNetwork {
             seconds_per_slot: 12,
             fork_versions: versions(0x1000_0910, 0x2000_0910, 0x1000_0000),
             fork_epochs: [0, 0, 0, 0, 0, 2048, 50_688],
+            later_forks: &[],
             values: ConfigValues::MAINNET,
             blob_schedule: &[BlobParameters::new(52_480, 15), BlobParameters::new(54_016, 21)],
         },
@@ -93,6 +99,7 @@ impl KnownNetwork {
             seconds_per_slot: 5,
             fork_versions: versions(0x0000_0064, 0x0100_0064, 0x0100_0000),
             fork_epochs: [0, 512, 385_536, 648_704, 889_856, 1_337_856, 1_714_688],
+            later_forks: &[],
             values: ConfigValues::GNOSIS,
             blob_schedule: &[],
         },
@@ -106,6 +113,7 @@ impl KnownNetwork {
             seconds_per_slot: 5,
             fork_versions: versions(0x0000_006f, 0x0100_006f, 0x0100_0000),
             fork_epochs: [0, 90, 180, 244_224, 516_608, 948_224, 1_353_216],
+            later_forks: &[],
             values: ConfigValues::GNOSIS,
             blob_schedule: &[],
         },

@@ -10,6 +10,8 @@ use crate::state::StateFork;
 
 const VERSION_KEY: &str = "_FORK_VERSION";
 const EPOCH_KEY: &str = "_FORK_EPOCH";
+/// `FAR_FUTURE_EPOCH`
+const UNSCHEDULED: &str = "18446744073709551615";
 
 /// Whether a key of a config is about a fork.
 pub(crate) fn is_key(key: &str) -> bool {
@@ -53,7 +55,13 @@ impl Schedule {
             version,
             epoch,
         };
-        Self(forks.map(scheduled).collect())
+        let mut forks: Vec<ScheduledFork> = forks.map(scheduled).collect();
+        forks.extend(known.later_forks.iter().map(|(name, version, epoch)| ScheduledFork {
+            name: (*name).to_owned(),
+            version: *version,
+            epoch: *epoch,
+        }));
+        Self(forks)
     }
 
     /// The forks in a config's settings.
@@ -71,6 +79,13 @@ impl Schedule {
                 Some(epoch) => epoch,
             };
             forks.push(ScheduledFork { name: name.to_owned(), version, epoch });
+        }
+        for (key, epoch) in settings.iter() {
+            let Some(name) = key.strip_suffix(EPOCH_KEY) else { continue };
+            let version = format!("{name}{VERSION_KEY}");
+            if epoch != UNSCHEDULED && settings.get(&version).is_none() {
+                return Err(ConfigFault::value(key, "a fork with a version", epoch));
+            }
         }
         // Among forks at one epoch, the last one listed is in force.
         forks.sort_by_key(|fork| fork.epoch);

@@ -70,6 +70,9 @@ impl<'de> Visitor<'de> for SettingsVisitor<'_> {
             } else if !(self.is_wanted)(&key) {
                 map.next_value::<IgnoredAny>()?;
             } else if let Some(value) = map.next_value::<Option<String>>()? {
+                if settings.get(&key).is_some() {
+                    return Err(serde::de::Error::custom(format!("{key} is there twice")));
+                }
                 settings.values.push((key, value));
             }
         }

@@ -1,6 +1,7 @@
 //! The rules of one chain: its preset and its config.
 
 use crate::config::Config;
+use crate::config_fault::ConfigFault;
 use crate::config_values::{BlobParameters, ConfigValues};
 use crate::fork::Fork;
 use crate::preset::{Preset, PresetValues};
@@ -20,20 +21,40 @@ pub struct ChainRules {
     pub(crate) config: ConfigValues,
     /// By descending epoch.
     blob_schedule: Vec<BlobParameters>,
+    /// The first epoch of a fork that is not known here.
+    unknown_from: u64,
 }
 
 impl ChainRules {
     /// The rules of a chain with this preset and config. Forks that the config lacks never begin.
-    #[must_use]
-    pub fn new(preset: Preset, config: &Config) -> Self {
+    ///
+    /// # Errors
+    /// [`ConfigFault`] if the config lacks the version of genesis, or a fork before one that it schedules.
+    pub fn new(preset: Preset, config: &Config) -> Result<Self, ConfigFault> {
         let scheduled = config.schedule.forks();
         let forks = Fork::ALL.map(|fork| {
             let found = scheduled.iter().find(|scheduled| scheduled.fork() == Some(fork));
             found.map(|scheduled| (scheduled.version, scheduled.epoch))
         });
+        if forks[0].is_none() {
+            return Err(ConfigFault::Missing("GENESIS_FORK_VERSION"));
+        }
+        let mut last = 0;
+        for (fork, epoch) in
+            Fork::ALL.into_iter().zip(forks.map(|fork| fork.map_or(u64::MAX, |fork| fork.1)))
+        {
+            if epoch < last {
+                let key = format!("{}_FORK_EPOCH", fork.config_key());
+                let wanted = "an epoch at or after that of the fork before";
+                return Err(ConfigFault::value(&key, wanted, &epoch.to_string()));
+            }
+            last = epoch;
+        }
+        let unknown = scheduled.iter().filter(|scheduled| scheduled.fork().is_none());
+        let unknown_from = unknown.map(|scheduled| scheduled.epoch).min().unwrap_or(u64::MAX);
         let mut blob_schedule = config.blob_schedule.clone();
         blob_schedule.sort_by_key(|entry| std::cmp::Reverse(entry.epoch));
-        Self { preset, forks, config: config.values, blob_schedule }
+        Ok(Self { preset, forks, config: config.values, blob_schedule, unknown_from })
     }
 
     /// The preset.
@@ -51,6 +72,11 @@ impl ChainRules {
     pub fn fork_at(&self, epoch: u64) -> Fork {
         let in_force = Fork::ALL.into_iter().rfind(|fork| self.epoch(*fork) <= epoch);
         in_force.unwrap_or(Fork::Phase0)
+    }
+
+    /// Whether a fork that is not known here is in force at an epoch.
+    pub(crate) fn is_unknown_at(&self, epoch: u64) -> bool {
+        epoch >= self.unknown_from && self.unknown_from != FAR_FUTURE_EPOCH
     }
 
     /// The versions of the chain's forks.
@@ -129,5 +155,42 @@ impl PresetValues {
             Fork::Altair => self.proportional_slashing_multiplier_altair,
             _ => self.proportional_slashing_multiplier_bellatrix,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(forks: &str) -> Result<ChainRules, ConfigFault> {
+        let text = format!("CONFIG_NAME: x\nPRESET_BASE: minimal\n{forks}");
+        ChainRules::new(Preset::Minimal, &Config::parse(&text)?)
+    }
+
+    #[test]
+    fn a_schedule_with_a_fork_left_out_is_refused() {
+        let genesis = "GENESIS_FORK_VERSION: 0x00000001\n";
+        let altair = "ALTAIR_FORK_VERSION: 0x01000001\nALTAIR_FORK_EPOCH: 3\n";
+        let bellatrix = "BELLATRIX_FORK_VERSION: 0x02000001\nBELLATRIX_FORK_EPOCH: 2\n";
+        assert!(rules(genesis).is_ok());
+        assert!(rules(&format!("{genesis}{altair}")).is_ok());
+        for (wrong, key) in [
+            (altair.to_owned(), "GENESIS_FORK_VERSION"),
+            (format!("{genesis}{bellatrix}"), "BELLATRIX_FORK_EPOCH"),
+            (format!("{genesis}{altair}{bellatrix}"), "BELLATRIX_FORK_EPOCH"),
+            (format!("{genesis}ALTAIR_FORK_EPOCH: 3\n"), "ALTAIR_FORK_EPOCH"),
+            (format!("{genesis}{altair}altair_fork_epoch: 4\n"), "ALTAIR_FORK_EPOCH"),
+        ] {
+            let refused = rules(&wrong).unwrap_err().to_string();
+            assert!(refused.contains(key), "{wrong}: {refused}");
+        }
+    }
+
+    #[test]
+    fn epochs_of_an_unknown_fork_are_not_fulus() {
+        let gloas = "GENESIS_FORK_VERSION: 0x00000001\nGLOAS_FORK_VERSION: 0x07000001\n\
+                     GLOAS_FORK_EPOCH: 9\n";
+        let rules = rules(gloas).unwrap();
+        assert!(!rules.is_unknown_at(8) && rules.is_unknown_at(9));
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! For blocks that are final already: signatures are not checked, with the exception of a deposit's proof of
 //! possession, which decides whether a validator is added; payloads are not executed; blobs are not looked at.
-//! Every other rule is checked, and a block that breaks one is refused.
+//! Every other rule is checked, and a block that breaks one is refused; whether the state after a block has the
+//! root that the block names is the caller's to compare.
 //!
 //! The functions have the names of the specification (`eth-consensus-specs`), or those names without `get_`. The
 //! forks that define or change a function stand beside it; a rule that differs between forks stands in one place.

@@ -182,6 +182,8 @@ impl BeaconState<'_> {
             }
             offset += committee.len();
         }
+        // Without a committee there is no attester either (`is_valid_indexed_attestation`).
+        ensure(offset > 0, step, || "an attester".to_owned(), || "none".to_owned())?;
         ensure_equal(step, "aggregation bits:", offset, aggregation_bits.count)?;
         if is_phase0 {
             return self.keep_attestation(data, bits);

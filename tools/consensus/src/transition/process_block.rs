@@ -21,7 +21,8 @@ const SHARED_END: usize = BLOCK_HASH_AT + 32;
 const BLOB_GAS_AT: usize = SHARED_END + 2 * 4;
 
 impl BeaconState<'_> {
-    /// `process_block`: applies a block to the state of its slot. The block's signature, the signatures of its
+    /// `process_block`: applies a block to the state of its slot. The block's state root is the caller's to
+    /// compare with the root of the state. The block's signature, the signatures of its
     /// operations and the validity of its payload are not checked.
     ///
     /// # Errors

@@ -20,7 +20,8 @@ use crate::state::StateFork;
 
 /// Bytes encoded before they are written.
 const PIECE_BYTES: usize = 1 << 20;
-const VERSION_AT: usize = 8 + 32 + 8 + 4;
+const SLOT_AT: usize = 8 + 32;
+const VERSION_AT: usize = SLOT_AT + 8 + 4;
 
 impl<'s> BeaconState<'s> {
     /// Decodes a state. Public keys and credentials are read from `ssz` whenever they are needed.
@@ -34,6 +35,7 @@ impl<'s> BeaconState<'s> {
     ) -> Result<Self, Malformed> {
         let ssz = ssz.into();
         let fork = fork_of(&rules, &ssz)?;
+        check_fork(&rules, &ssz, fork)?;
         Self::of_fork(rules, &ssz, fork)
     }
 
@@ -417,6 +419,23 @@ impl Pieces<'_> {
         }
         Ok(())
     }
+}
+
+/// Refuses a state of another fork than scheduled for its slot.
+fn check_fork(rules: &ChainRules, ssz: &[u8], fork: Fork) -> Result<(), Malformed> {
+    let slot = ssz.get(SLOT_AT..).and_then(|bytes| bytes.first_chunk()).copied();
+    let epoch = u64::from_le_bytes(slot.unwrap_or_default()) / rules.values().slots_per_epoch;
+    let wanted = rules.fork_at(epoch);
+    if rules.is_unknown_at(epoch) {
+        let wanted = format!("a fork up to {}", Fork::Fulu);
+        let found = format!("epoch {epoch}, from which the config schedules a later fork");
+        return Err(Malformed::new(wanted, found));
+    }
+    if wanted != fork {
+        let wanted = format!("a {wanted} state in epoch {epoch}, as the config schedules");
+        return Err(Malformed::new(wanted, fork.name()).inside("fork"));
+    }
+    Ok(())
 }
 
 /// The fork whose version the state has.

@@ -2,7 +2,7 @@
 
 use super::changes::Changes;
 use super::constants::{FAR_FUTURE_EPOCH, MIN_SEED_LOOKAHEAD, UNSET_DEPOSIT_REQUESTS_START_INDEX};
-use super::error::Result;
+use super::error::{Result, refused};
 use super::process_block::{default_payload_header, extend_payload_header};
 use super::state::{BeaconState, compute_activation_exit_epoch};
 use crate::fork::Fork;
@@ -12,6 +12,11 @@ impl BeaconState<'_> {
     /// Upgrades the state to every fork that begins with its epoch, at the epoch's first slot.
     pub(crate) fn upgrade_at_fork(&mut self) -> Result<()> {
         let epoch = self.current_epoch();
+        if self.rules.is_unknown_at(epoch) {
+            let wanted = format_args!("a fork up to {}", Fork::Fulu);
+            let found = format_args!("epoch {epoch}, from which the config schedules a later fork");
+            return Err(refused("process_slots", wanted, found));
+        }
         for fork in Fork::ALL {
             if fork > self.fork_name && self.rules.epoch(fork) == epoch {
                 self.upgrade_to(fork)?;

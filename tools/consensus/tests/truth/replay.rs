@@ -19,7 +19,7 @@ const CONFIG: &str = "CONFIG_NAME: minimal\nPRESET_BASE: minimal\nGENESIS_FORK_V
 const SLOTS_PER_ERA: u64 = 64;
 
 fn rules() -> Arc<ChainRules> {
-    Arc::new(ChainRules::new(Preset::Minimal, &Config::parse(CONFIG).unwrap()))
+    Arc::new(ChainRules::new(Preset::Minimal, &Config::parse(CONFIG).unwrap()).unwrap())
 }
 
 /// The blocks of all slots: that of the last slot belongs to an era without a file.
