@@ -9,6 +9,7 @@ use super::slot_index::SlotIndex;
 use super::value_reader::ValueReader;
 use crate::column::Column;
 use crate::error::Result;
+use crate::format::frames::max_encoded_len;
 use crate::format::ssz::{self, EraRoots, Mismatch, StateHead};
 use crate::slot::Slot;
 
@@ -178,10 +179,9 @@ impl EraFile {
     /// [`Error::Corrupt`](crate::Error::Corrupt) if the record is longer than any block;
     /// [`Error::Io`](crate::Error::Io).
     pub fn stored_block(&mut self, record: &RecordAt) -> Result<Vec<u8>> {
-        // Frames of incompressible bytes are slightly longer than their value. Longer records are never
-        // read into memory.
+        // Longer records are never read into memory.
         let block_bytes = self.limits.block_bytes;
-        let limit = block_bytes.saturating_add(block_bytes / 8).saturating_add(1024);
+        let limit = max_encoded_len(block_bytes);
         if u64::from(record.payload_len) > limit {
             let wanted = format!("a record of at most {limit} bytes, for a block of {block_bytes}");
             let found = format!("{} bytes", record.payload_len);

@@ -18,6 +18,12 @@ pub const MAX_CHUNK_BYTES: usize = 65_536;
 /// Maximum length of a chunk's body, in bytes: the worst case of compressing [`MAX_CHUNK_BYTES`].
 const MAX_BODY_BYTES: usize = 76_490;
 
+/// Maximum length of the frames of a value of `value_len` bytes, in bytes, if its encoder fills the chunks.
+/// Frames of incompressible bytes are slightly longer than their value.
+pub fn max_encoded_len(value_len: u64) -> u64 {
+    value_len.saturating_add(value_len / 8).saturating_add(1024)
+}
+
 /// Why bytes are not valid snappy frames.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameFault {

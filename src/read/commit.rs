@@ -5,10 +5,15 @@ use std::io::{self, Read, Write};
 use crate::column::Compression;
 use crate::error::{CorruptItem, Error, Result};
 use crate::files::directory::OpenConf;
+use crate::files::pread::PreadFile;
 use crate::format::conf::Conf;
+use crate::format::frames::max_encoded_len;
+use crate::format::names::SlotFile;
 use crate::format::record::{HEADER_BYTES, RecordFault, RecordTag};
 use crate::read::decode::{self, DecodeFault};
+use crate::read::fd_cache::OpenFile;
 use crate::read::files::Files;
+use crate::read::frame_stream::FrameStream;
 use crate::read::options::ReaderOptions;
 use crate::slot::{FileId, Slot};
 use crate::sync::Arc;
@@ -124,17 +129,52 @@ impl Commit {
         &self,
         slot: Slot,
         buffer: &mut Vec<u8>,
-        read: impl FnOnce(u64, &mut Vec<u8>) -> Result<bool>,
+        mut read: impl FnMut(u64, &mut Vec<u8>) -> Result<bool>,
     ) -> Result<bool> {
         if self.compression() == Compression::None {
             return read(self.options.ceiling, buffer);
         }
         let mut stored = Vec::new();
-        if !read(u64::MAX, &mut stored)? {
+        let limit = max_encoded_len(self.conf().spec.max_value_bytes.min(self.options.ceiling));
+        let is_found = match read(limit, &mut stored) {
+            Err(Error::TooLarge { .. }) => {
+                self.check_start(slot, limit)?;
+                read(u64::MAX, &mut stored)?
+            }
+            read => read?,
+        };
+        if !is_found {
             buffer.clear();
             return Ok(false);
         }
         self.value_into(slot, &stored, buffer).map(|()| true)
+    }
+
+    /// Decodes the first `limit` bytes of a payload that is longer, without keeping them. If a damaged
+    /// header has its length, this meets the bytes after the real payload, or a value that is too large.
+    #[cold]
+    fn check_start(&self, slot: Slot, limit: u64) -> Result<()> {
+        let name = SlotFile::Data(slot.file_id());
+        let Some(entry) = self.files.entry_on_disk(slot) else { return Ok(()) };
+        let Some(OpenFile { path, file, .. }) = self.files.open_file(name)? else { return Ok(()) };
+        let mut at = entry.saturating_add(HEADER_BYTES);
+        let end = at.saturating_add(limit);
+        let mut data = PreadFile::new(Arc::clone(&self.files.pread), path, file, end);
+        let (mut frames, mut byte_len) = (FrameStream::default(), 0);
+        let mut bound = self.conf().spec.max_value_bytes;
+        while at < end {
+            let Ok(piece) = data.piece(at, end)? else { return Err(data.unreadable_error(at)) };
+            at = at.saturating_add(piece.len() as u64);
+            let fed = frames.feed(piece, &mut |decoded| byte_len += decoded.len() as u64);
+            fed.map_err(|fault| self.no_frames(slot, &fault))?;
+            if byte_len > self.options.ceiling {
+                return Err(self.over_the_ceiling(slot));
+            }
+            if byte_len > bound {
+                bound = self.raised_bound(slot, byte_len - 1)?;
+            }
+        }
+        Ok(())
     }
 
     /// Replaces the content of `buffer` with the value of a stored payload.

@@ -69,6 +69,7 @@ impl Commit {
             Some(end) => *end,
             None => bound.min(entry.saturating_add(FIRST_READ_BYTES)),
         };
+        let first_end = first_end.min(start.saturating_add(ceiling));
         let first_len = to_usize(first_end.saturating_sub(start));
         ensure_len(buffer, 0, first_len);
         let (header, mut filled) = self.header(place, &mut buffer[..first_len])?;

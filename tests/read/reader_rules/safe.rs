@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use coldstore::files::pread::Pread;
 use coldstore::{
-    ArchiveWriter, ArchiveWriterOptions, Column, FollowOptions, OwnedRange, PreadView, Reader,
-    Snapshot,
+    ArchiveWriter, ArchiveWriterOptions, Column, Compression, FollowOptions, OwnedRange, PreadView,
+    Reader, Snapshot,
 };
 
 use super::*;
@@ -238,6 +238,39 @@ fn a_small_get_reads_its_entry_and_its_record_and_no_table() {
         let bytes_read = medium.bytes_read.load(Ordering::Relaxed) - before;
         assert!(bytes_read <= 1024, "{bytes_read} bytes for slot {slot}");
     }
+}
+
+#[test]
+fn a_damaged_length_in_a_compressed_column_is_refused_before_that_many_bytes_are_read() {
+    let dir = scratch();
+    let options = WriterOptions::create(spec(Compression::Snappy, 100_000));
+    let batch: Vec<_> = (0..40).map(|slot| (Slot(slot), bytes_from(slot, 100_000))).collect();
+    Writer::open(dir.path(), options).unwrap().put_batch(&batch).unwrap();
+    overwrite(dir.path(), "data_00000", entry(dir.path(), 1) + 2, &3_000_000_u32.to_le_bytes());
+    let medium = Arc::new(Medium::default());
+    let options = ReaderOptions::default();
+    let view = Reader::open_on(medium.clone(), dir.path(), options).unwrap().view();
+    view.get(Slot(0)).unwrap();
+    let before = medium.bytes_read.load(Ordering::Relaxed);
+    let error = view.get(Slot(1)).unwrap_err();
+    assert_corrupt(&error, "data_00000", "slot 1");
+    let bytes_read = medium.bytes_read.load(Ordering::Relaxed) - before;
+    assert!(bytes_read < 300_000, "{bytes_read}");
+    let error = view.range(Slot(1)..=Slot(1)).next().unwrap().unwrap_err();
+    assert_corrupt(&error, "data_00000", "slot 1 in a range");
+    assert_eq!(view.get(Slot(2)).unwrap(), Some(bytes_from(2, 100_000)));
+}
+
+/// An encoder may leave chunks nearly empty, so long frames may hold a short value.
+#[test]
+fn frames_much_longer_than_any_value_are_read() {
+    let dir = scratch();
+    let options = WriterOptions::create(spec(Compression::Snappy, 1000));
+    let mut writer = Writer::open(dir.path(), options).unwrap();
+    writer.put_stored_batch(&[(Slot(1), SNAPPY_IDENTIFIER.repeat(20_000))]).unwrap();
+    let view = safe_reader(dir.path()).view();
+    assert_eq!(view.get(Slot(1)).unwrap(), Some(Vec::new()));
+    assert_eq!(slots_of(view.range(..)), Content::from([(1, Vec::new())]));
 }
 
 #[test]
