@@ -20,7 +20,7 @@ use crate::column::Column;
 use crate::error::{Error, Result};
 use crate::files::disk::{Disk, OsDisk};
 use crate::manifest::{self, Intent, Manifest};
-use crate::read::{PreadView, Reader, ReaderOptions};
+use crate::read::{PreadView, Reader, ReaderOptions, Snapshot as _};
 use crate::slot::{FileId, Slot};
 use crate::write::copy;
 use crate::write::{CutReport, Keep, Writer, WriterOptions, inspect_cut};
@@ -228,7 +228,20 @@ fn states_limit(root: &Path, before: Slot) -> Result<Slot> {
         return Ok(before);
     }
     let Some(snapshots) = view_of(root, Column::StateSnapshots)? else { return Ok(Slot(0)) };
-    Ok(snapshots.at_or_before(before)?.map_or(Slot(0), |snapshot| snapshot.slot()))
+    Ok(last_until(&snapshots, before)?.unwrap_or(Slot(0)))
+}
+
+/// The last slot at or before `slot` with a record. Reads offset tables only: the values may be large, or
+/// damaged. Unreadable entries count as "no record", so that the prune keeps more.
+fn last_until(view: &PreadView, slot: Slot) -> Result<Option<Slot>> {
+    let Some(highest) = view.highest_written_slot() else { return Ok(None) };
+    let slot = slot.min(highest);
+    for file_id in view.file_ids()?.into_iter().rev().filter(|id| *id <= slot.file_id()) {
+        if let Some((last, _)) = view.table(file_id)?.records(file_id, slot).last() {
+            return Ok(Some(last));
+        }
+    }
+    Ok(None)
 }
 
 /// Step 3, for one column.

@@ -131,6 +131,23 @@ fn a_prune_keeps_the_snapshot_that_differences_may_build_on() {
     assert_eq!(shown_of(&root, Column::StateSnapshots), content([17_000, 17_003]));
 }
 
+/// Guards against a prune that reads the newest snapshot below its limit: it may be large, or damaged.
+#[test]
+fn a_prune_searches_offset_tables_and_reads_no_record() {
+    let scratch = scratch();
+    let root = scratch.path().join("archive");
+    archive(&root, &SLOTS);
+    let directory = root.join(Column::StateDiffs.dir_name());
+    let options = WriterOptions::create(Column::StateDiffs.spec()).allow_backfill(true);
+    Writer::open(&directory, options).unwrap().put(Slot(16_999), b"a difference").unwrap();
+    let snapshots = root.join(Column::StateSnapshots.dir_name());
+    overwrite(&snapshots, &data_name(1), entry(&snapshots, 9005), &[0xff; 8 + 32]);
+    assert!(view(&snapshots).get(Slot(9005)).is_err());
+    let removed = remove(&root, Removal::Prune(Slot(16_990)), &Column::ALL).unwrap();
+    let of = |column| removed.iter().find(|removed| removed.column == column).unwrap();
+    assert_eq!(of(Column::StateSnapshots).pruned_before, Some(Slot(8192)));
+}
+
 /// Guards against slots that were pruned and are forgotten to be that.
 #[test]
 fn a_rewind_below_what_was_pruned_leaves_it_pruned() {
