@@ -290,3 +290,23 @@ fn a_column_whose_directory_is_between_two_renames_is_put_in_place() {
         assert_eq!(names(scratch.path()), ["column"]);
     }
 }
+
+/// Guards against a column that cannot be healed from a copy because the copy holds what was put aside.
+#[test]
+fn a_copy_may_hold_the_records_that_healing_put_aside() {
+    let (dir, copy) = (scratch(), scratch());
+    column(dir.path(), false, [1, 2]);
+    column(copy.path(), false, [1, 2, 3]);
+    remove(dir.path(), "column.check");
+    write_uncommitted(dir.path(), 3);
+    drop(writer(dir.path(), false));
+    let kept = asides(dir.path());
+    assert_eq!(kept.len(), 2, "{kept:?}");
+    let options = WriterOptions::create(PLAIN);
+    let records = coldstore::replace_by_copy(dir.path(), &view(copy.path()), options, |_| Ok(()));
+    assert_eq!(records.unwrap(), 3);
+    assert_reads(dir.path(), &content([1, 2, 3]), "replaced");
+    assert_eq!(asides(dir.path()), kept);
+    drop(writer(dir.path(), false));
+    assert!(asides(dir.path()).is_empty(), "all of it is committed");
+}
