@@ -24,26 +24,33 @@ const UNFINISHED: &str = "aside.tmp";
 
 /// The files put aside in a column, sorted by number and file id.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Asides(Vec<Aside>);
+pub(super) struct Asides {
+    files: Vec<Aside>,
+    /// Higher than every number in use when the files were listed. Numbers of files that are to be removed
+    /// are not reused: [`copy_all`] runs before the removal, which goes by name.
+    next_number: u64,
+}
 
 impl Asides {
     pub(super) fn list(directory: &ColumnDir) -> Result<Self> {
         let mut found: Vec<Aside> =
             directory.names()?.iter().filter_map(|name| Aside::parse(name)).collect();
         found.sort_unstable_by_key(|aside| (aside.number, aside.file_id(), *aside));
-        Ok(Self(found))
+        let next_number = found.last().map_or(0, |aside| aside.number) + 1;
+        Ok(Self { files: found, next_number })
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.files.is_empty()
     }
 
     pub(super) fn paths(&self, directory: &ColumnDir) -> Vec<PathBuf> {
-        self.0.iter().map(|aside| directory.file_path(&aside.name())).collect()
+        self.files.iter().map(|aside| directory.file_path(&aside.name())).collect()
     }
 
-    fn next_number(&self) -> u64 {
-        self.0.iter().map(|aside| aside.number).max().unwrap_or(0) + 1
+    fn add(&mut self, aside: Aside) {
+        self.next_number = self.next_number.max(aside.number + 1);
+        self.files.push(aside);
     }
 
     /// Plans to rename a file out of the way. Files of one id share a number, even if a crash spreads the
@@ -56,11 +63,11 @@ impl Asides {
     ) -> HealAction {
         let part = AsidePart::Whole(file);
         let of_file = |aside: &&Aside| aside.file_id() == file.file_id();
-        let newest = self.0.iter().filter(of_file).map(|aside| aside.number).max();
-        let is_free = |number: &u64| !self.0.contains(&Aside { number: *number, part });
-        let number = newest.filter(is_free).unwrap_or_else(|| self.next_number());
+        let newest = self.files.iter().filter(of_file).map(|aside| aside.number).max();
+        let is_free = |number: &u64| !self.files.contains(&Aside { number: *number, part });
+        let number = newest.filter(is_free).unwrap_or(self.next_number);
         let aside = Aside { number, part };
-        self.0.push(aside);
+        self.add(aside);
         let aside = directory.file_path(&aside.name());
         let change = HealChange::MovedAside { aside, byte_len };
         HealAction { file: directory.slot_file_path(file), change }
@@ -79,19 +86,19 @@ impl Asides {
             let path = directory.slot_file_path(part.of().0);
             wanted.extend(directory.open(path, Access::Read)?.map(|file| (part, file)));
         }
-        let mut number = self.next_number();
+        let mut number = self.next_number;
         // Reuse the number of an earlier opening that made the same copies.
-        for earlier in self.0.iter().map(|aside| aside.number).collect::<BTreeSet<_>>() {
+        for earlier in self.files.iter().map(|aside| aside.number).collect::<BTreeSet<_>>() {
             if self.are_copies(directory, earlier, &wanted)? {
                 number = earlier;
             }
         }
         for (part, file) in wanted {
             let aside = Aside { number, part };
-            if self.0.contains(&aside) {
+            if self.files.contains(&aside) {
                 continue;
             }
-            self.0.push(aside);
+            self.add(aside);
             let (from, aside) = (part.of().1, directory.file_path(&aside.name()));
             let byte_len = file.byte_len()?.saturating_sub(from);
             let change = HealChange::CopiedAside { aside, from, byte_len };
@@ -111,7 +118,7 @@ impl Asides {
         let mut some = false;
         for (part, file) in wanted {
             let aside = Aside { number, part: *part };
-            if !self.0.contains(&aside) {
+            if !self.files.contains(&aside) {
                 continue;
             }
             let path = directory.file_path(&aside.name());
@@ -136,7 +143,7 @@ impl Asides {
     ) -> Result<Vec<HealAction>> {
         let mut actions = Vec::new();
         for group in
-            self.0.clone().chunk_by(|a, b| (a.number, a.file_id()) == (b.number, b.file_id()))
+            self.files.clone().chunk_by(|a, b| (a.number, a.file_id()) == (b.number, b.file_id()))
         {
             if !discard && !is_committed_again(directory, conf, group)? {
                 continue;
@@ -147,7 +154,7 @@ impl Asides {
                 let byte_len = found.map_or(Ok(0), |found| found.byte_len())?;
                 actions.push(HealAction { file, change: HealChange::RemovedAside(byte_len) });
             }
-            self.0.retain(|aside| !group.contains(aside));
+            self.files.retain(|aside| !group.contains(aside));
         }
         Ok(actions)
     }

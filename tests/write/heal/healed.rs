@@ -357,3 +357,19 @@ fn an_upgrade_heals_first() {
     writer(dir.path(), true).put(Slot(17_000), &value(17_000)).unwrap();
     assert_shows(&view(dir.path()), &content([1, 9000, 17_000]), "afterwards");
 }
+
+/// Guards against a copy that is removed together with an older one of its name.
+#[test]
+fn a_copy_put_aside_does_not_reuse_the_name_of_one_that_is_removed() {
+    let dir = scratch();
+    column(dir.path(), false, [1, 2]);
+    remove(dir.path(), "column.check");
+    let from = data_len(dir.path(), 0);
+    // Holds no record, so it is removed.
+    fs::write(dir.path().join(format!("aside-1-data_00000.from-{from}")), b"torn").unwrap();
+    write_uncommitted(dir.path(), 3);
+    drop(writer(dir.path(), false));
+    let tail = format!("aside-2-data_00000.from-{from}");
+    assert_eq!(asides(dir.path()), [&*tail, "aside-2-data_00000.off"]);
+    assert_eq!(fs::read(dir.path().join(tail)).unwrap(), plain_record(3));
+}
