@@ -9,7 +9,7 @@ use super::read::Archive;
 use super::record::Recorder;
 use super::write::{ArchiveWriter, ArchiveWriterOptions};
 use crate::column::Column;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::read::{OwnedRange, PreadView, ReaderOptions};
 use crate::slot::Slot;
 use crate::write::{Committed, Pipeline, PipelineOptions};
@@ -49,18 +49,21 @@ impl ArchivePipeline {
     /// [deferred](ArchiveWriterOptions::deferred) changes.
     ///
     /// # Errors
-    /// [`Error::NotOpened`] if it lacks one of the five columns; as [`Pipeline::start`].
+    /// [`Error::NotOpened`](crate::Error::NotOpened) if it lacks one of the five columns; as [`Pipeline::start`].
     pub fn start(
         mut archive: ArchiveWriter,
         mut pipeline: impl FnMut(Column) -> PipelineOptions,
     ) -> Result<Self> {
+        for column in Column::ALL {
+            archive.writer(column)?;
+        }
         archive.settle()?;
-        let ArchiveWriter { root, recorder, columns: writers } = archive;
-        let readers = Arc::new(Archive::open(root, ReaderOptions::default())?);
+        let readers = Arc::new(Archive::open(archive.root(), ReaderOptions::default())?);
+        let ArchiveWriter { recorder, columns: writers, .. } = archive;
         let mut columns = Vec::new();
-        for (column, writer) in Column::ALL.into_iter().zip(writers) {
-            let writer = writer.ok_or(Error::NotOpened { column })?;
-            columns.push(Pipeline::start(writer, pipeline(column))?);
+        for (column, writer) in Column::ALL.into_iter().zip(writers.into_iter().flatten()) {
+            let started = Pipeline::start(writer, pipeline(column));
+            columns.push(started.inspect_err(|_| recorder.end())?);
         }
         let columns = columns.try_into().unwrap_or_else(|_| unreachable!("one for each column"));
         Ok(Self { recorder: Arc::new(recorder), columns, readers })

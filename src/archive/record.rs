@@ -13,8 +13,9 @@ use crate::read::{Reader, ReaderOptions, Snapshot as _};
 use crate::slot::{SLOTS_PER_FILE, Slot};
 use crate::sync::atomic::{AtomicBool, Ordering};
 
-/// Records the highest slots of an archive's columns, and whether the newest state is proved. Does nothing
-/// without a manifest. The caller must hold the columns' locks, so that no commit is undone meanwhile.
+/// Records the highest slots of some of an archive's columns, and whether the newest state is proved. Does
+/// nothing without a manifest. The caller must hold the locks of these columns, so that no commit is undone
+/// meanwhile.
 ///
 /// 1. Read the confs.
 /// 2. Flush the directories of columns that are ahead of the manifest: the rename of a commit that is
@@ -23,11 +24,11 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 ///
 /// # Errors
 /// As [`Manifest::update`].
-pub fn record(root: &Path) -> Result<()> {
+pub fn record(root: &Path, columns: &[Column]) -> Result<()> {
     let Some(known) = Manifest::read(root)? else { return Ok(()) };
     // 1.
     let mut raised = Vec::new();
-    for column in Column::ALL {
+    for &column in columns {
         let highest = Held::of(root, column)?.highest();
         if highest > known.column(column).highest {
             raised.push((column, highest));
@@ -76,21 +77,23 @@ pub(super) fn raise(
 #[derive(Debug)]
 pub(super) struct Recorder {
     root: PathBuf,
-    /// Columns are open, and therefore locked.
+    columns: Vec<Column>,
+    /// The columns are open, and therefore locked.
     is_open: AtomicBool,
 }
 
 impl Recorder {
-    /// For an archive whose columns are open.
-    pub(super) fn new(root: &Path) -> Self {
-        Self { root: root.to_owned(), is_open: AtomicBool::new(true) }
+    /// For an archive of which these columns are open.
+    pub(super) fn new(root: &Path, columns: impl Iterator<Item = Column>) -> Self {
+        let columns = columns.collect();
+        Self { root: root.to_owned(), columns, is_open: AtomicBool::new(true) }
     }
 
     /// Records a last time, before the locks are released. After an error, the next opening of the
     /// archive records instead.
     pub(super) fn end(&self) {
         if self.is_open.swap(false, Ordering::Relaxed)
-            && let Err(error) = record(&self.root)
+            && let Err(error) = record(&self.root, &self.columns)
         {
             tracing::warn!(%error, "cannot record the highest slots in the manifest; the next opening records them");
         }

@@ -118,9 +118,9 @@ pub struct ArchiveWriter {
 }
 
 impl ArchiveWriter {
-    /// Locks and heals the columns that `options` names, and creates those that are missing. After an
-    /// error, none of the missing ones exists. Finishes operations that an earlier process began
-    /// ([`removal::finish_intents`]).
+    /// Locks and heals the columns that `options` names, and creates those that are missing. Finishes
+    /// operations that an earlier process began ([`removal::finish_intents`]). After an error of opening or
+    /// creating a column, none of the missing ones exists; if updating the manifest fails, they do.
     ///
     /// # Errors
     /// As [`Writer::open`]; [`Error::Lost`] for a column that holds less than the manifest recorded;
@@ -153,7 +153,7 @@ impl ArchiveWriter {
         for (column, writer) in options.named().zip(writers) {
             columns[column.index()] = Some(writer);
         }
-        let archive = Self { recorder: Recorder::new(&root), root, columns };
+        let archive = Self { recorder: Recorder::new(&root, options.named()), root, columns };
         if !options.is_deferred || has_manifest || rebuilt.is_some() {
             archive.record_opened(rebuilt)?;
         }
@@ -180,8 +180,9 @@ impl ArchiveWriter {
         self.columns.each_mut().map(Option::as_mut)
     }
 
-    /// Makes the [deferred](ArchiveWriterOptions::deferred) changes of all columns. After an error, none
-    /// of the missing columns exists.
+    /// Makes the [deferred](ArchiveWriterOptions::deferred) changes of all columns. After an error of
+    /// opening or creating a column, none of the missing ones exists; if updating the manifest fails, they
+    /// do.
     ///
     /// # Errors
     /// As [`Writer::open`].

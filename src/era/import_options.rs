@@ -75,11 +75,14 @@ pub struct ImportColumns<'a> {
 }
 
 impl<'a> ImportColumns<'a> {
-    /// Options that name the four columns of an import.
+    /// The four columns of an import.
+    pub const ALL: [Column; 4] =
+        [Column::Blocks, Column::BlockRoots, Column::StateRoots, Column::StateSnapshots];
+
+    /// Options that name [these columns](Self::ALL).
     #[must_use]
     pub fn options() -> ArchiveWriterOptions {
-        use Column::{BlockRoots, Blocks, StateRoots, StateSnapshots};
-        ArchiveWriterOptions::new().columns([Blocks, BlockRoots, StateRoots, StateSnapshots])
+        ArchiveWriterOptions::new().columns(Self::ALL)
     }
 
     /// The columns of an archive. Its options must name all but `bss`.

@@ -12,9 +12,9 @@ use std::task::Poll;
 use test_support::{Fault, PLAIN, TestDisk};
 
 use coldstore::{
-    ArchivePipeline, ArchiveWriterOptions, Column, Committed, Error, OwnedRange, Pipeline,
-    PipelineOptions, Queue, Reader, ReaderOptions, Slot, TrySubmitError, View, Writer,
-    WriterOptions,
+    ArchivePipeline, ArchiveWriter, ArchiveWriterOptions, Column, Committed, Error, Manifest,
+    OwnedRange, Pipeline, PipelineOptions, Queue, Reader, ReaderOptions, Slot, TrySubmitError,
+    View, Writer, WriterOptions,
 };
 
 fn value(slot: u64) -> Vec<u8> {
@@ -632,4 +632,23 @@ fn an_archive_handle_reads_its_own_puts() {
     };
     assert_eq!(slots(before), (0..30).map(|n| 100_004 + n * 8).collect::<Vec<_>>());
     assert_eq!(slots(after), [2, 9000, 17_000]);
+}
+
+/// Guards against a manifest that records a commit of a column whose lock is not held.
+#[test]
+fn a_closed_archive_records_only_the_columns_that_it_had_open() {
+    let directory = test_support::scratch();
+    let open = |column| {
+        let options = ArchiveWriterOptions::new().raw(true).far(true).column(column);
+        ArchiveWriter::open(directory.path(), options).unwrap()
+    };
+    drop(open(Column::BlockRoots));
+    let mut archive = open(Column::Blocks);
+    let roots = directory.path().join(Column::BlockRoots.dir_name());
+    writer(&roots, Column::BlockRoots, false).put(Slot(3), &[1; 32]).unwrap();
+    archive.writer(Column::Blocks).unwrap().put(Slot(5), b"a block").unwrap();
+    drop(archive);
+    let manifest = Manifest::read(directory.path()).unwrap().unwrap();
+    let highest = |column| manifest.column(column).highest;
+    assert_eq!((highest(Column::Blocks), highest(Column::BlockRoots)), (Some(Slot(5)), None));
 }

@@ -132,7 +132,8 @@ async fn update_manifest_periodically(archive: PathBuf) {
     loop {
         ticks.tick().await;
         let archive = archive.clone();
-        let recorded = tokio::task::spawn_blocking(move || coldstore::archive::record(&archive));
+        let record = move || coldstore::archive::record(&archive, &Column::ALL);
+        let recorded = tokio::task::spawn_blocking(record);
         if let Ok(Err(error)) = recorded.await {
             tracing::warn!(%error, "cannot update the highest slots in the manifest");
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use coldstore::era::{EraReport, ImportProgress, Observer, Phase};
+use coldstore::era::{EraReport, ImportColumns, ImportProgress, Observer, Phase};
 use coldstore::{Manifest, StatesPolicy, archive};
 
 use crate::chain::Chain;
@@ -52,7 +52,7 @@ impl Observer for Watch<'_> {
         if self.to_keep.is_some() {
             self.keep();
         } else if self.recorded_at.elapsed() > RECORD_EVERY {
-            self.failed = archive::record(self.archive).err().map(Into::into);
+            self.failed = archive::record(self.archive, &ImportColumns::ALL).err().map(Into::into);
             self.recorded_at = Instant::now();
         }
     }
