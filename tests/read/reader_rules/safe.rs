@@ -246,11 +246,13 @@ fn a_damaged_length_in_a_compressed_column_is_refused_before_that_many_bytes_are
     let options = WriterOptions::create(spec(Compression::Snappy, 100_000));
     let batch: Vec<_> = (0..40).map(|slot| (Slot(slot), bytes_from(slot, 100_000))).collect();
     Writer::open(dir.path(), options).unwrap().put_batch(&batch).unwrap();
-    overwrite(dir.path(), "data_00000", entry(dir.path(), 1) + 2, &3_000_000_u32.to_le_bytes());
+    overwrite(dir.path(), "data_00000", entry(dir.path(), 1) + 2, &2_000_000_u32.to_le_bytes());
     let medium = Arc::new(Medium::default());
     let options = ReaderOptions::default();
     let view = Reader::open_on(medium.clone(), dir.path(), options).unwrap().view();
     view.get(Slot(0)).unwrap();
+    let mut stored = Vec::new();
+    assert!(view.get_stored_into(Slot(1), &mut stored).unwrap() && stored.len() == 2_000_000);
     let before = medium.bytes_read.load(Ordering::Relaxed);
     let error = view.get(Slot(1)).unwrap_err();
     assert_corrupt(&error, "data_00000", "slot 1");
