@@ -13,8 +13,8 @@ impl BeaconState<'_> {
     pub(crate) fn upgrade_at_fork(&mut self) -> Result<()> {
         let epoch = self.current_epoch();
         if self.rules.is_unknown_at(epoch) {
-            let wanted = format_args!("a fork up to {}", Fork::Fulu);
-            let found = format_args!("epoch {epoch}, from which the config schedules a later fork");
+            let wanted = format!("a fork up to {}", Fork::Fulu);
+            let found = format!("epoch {epoch}, from which the config schedules a later fork");
             return Err(refused("process_slots", wanted, found));
         }
         for fork in Fork::ALL {
