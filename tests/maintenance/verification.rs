@@ -3,14 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::disallowed_methods, reason = "the tests damage files by hand")]
 
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use coldstore::files::pread::Pread;
 use coldstore::verify::{
     Finding, Severity, Summary, VerifyOptions, verify_column, verify_column_on,
 };
@@ -20,8 +17,8 @@ use coldstore::{
 use tempfile::TempDir;
 
 use test_support::{
-    PLAIN, SNAPPY, data_name, entry, offsets_name, overwrite, scratch, set_entry, set_len,
-    value_of_len,
+    BadSectors, PLAIN, SNAPPY, data_name, entry, offsets_name, overwrite, scratch, set_entry,
+    set_len, value_of_len,
 };
 
 const VALUE_BYTES: usize = 10_000;
@@ -58,34 +55,6 @@ fn column(spec: ColumnSpec, backfill: bool, checksums: Checksums) -> TempDir {
 }
 
 // ---------------------------------------------------------------- what cannot be read
-
-/// The unit of the page cache.
-const PAGE: u64 = 4096;
-
-/// A medium on which some bytes of a file cannot be read.
-#[derive(Debug)]
-struct BadSectors {
-    name: &'static str,
-    bytes: Range<u64>,
-    error: i32,
-}
-
-impl Pread for BadSectors {
-    /// As the system: returns the bytes before the bad pages, then fails.
-    fn pread(&self, path: &Path, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut byte_len = buffer.len();
-        let (start, end) = (self.bytes.start / PAGE * PAGE, self.bytes.end);
-        let end = end.checked_next_multiple_of(PAGE).unwrap_or(end);
-        if path.ends_with(self.name) && offset < end {
-            let before = usize::try_from(start.saturating_sub(offset)).unwrap();
-            if before == 0 {
-                return Err(io::Error::from_raw_os_error(self.error));
-            }
-            byte_len = byte_len.min(before);
-        }
-        file.read_at(&mut buffer[..byte_len], offset)
-    }
-}
 
 fn verify_with(
     dir: &Path,

@@ -11,6 +11,7 @@
 )]
 
 pub mod allocations;
+mod bad_sectors;
 mod by_hand;
 #[cfg(feature = "chains")]
 pub mod chain_content;
@@ -46,6 +47,7 @@ use coldstore::{
     Slot, View, Writer, WriterOptions,
 };
 
+pub use bad_sectors::BadSectors;
 pub use by_hand::*;
 pub use chains::*;
 pub use directories::*;

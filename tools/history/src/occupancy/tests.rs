@@ -1,16 +1,11 @@
 #![allow(clippy::disallowed_methods, reason = "the tests damage files by hand")]
 
-use std::fs::File;
-use std::io;
-use std::ops::Range;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::Arc;
 
-use coldstore::files::pread::Pread;
 use coldstore::{ColumnSpec, PreadView, Reader, ReaderOptions, Writer, WriterOptions};
 use rustix::io::Errno;
 use tempfile::TempDir;
+use test_support::BadSectors;
 
 use super::*;
 
@@ -160,34 +155,6 @@ fn slots_of_a_removed_file_are_missing_and_of_a_truncated_one_damaged() {
     std::fs::write(path("data_00001"), &data).unwrap();
     std::fs::write(path("data_00001.off"), vec![0; 70_000]).unwrap();
     assert_eq!(letters(&of_second(), 3), "ddd");
-}
-
-/// The unit of the page cache.
-const PAGE: u64 = 4096;
-
-/// A medium on which some bytes of a file cannot be read.
-#[derive(Debug)]
-struct BadSectors {
-    name: &'static str,
-    bytes: Range<u64>,
-    error: i32,
-}
-
-impl Pread for BadSectors {
-    /// As the system: returns the bytes before the bad pages, then fails.
-    fn pread(&self, path: &Path, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut byte_len = buffer.len();
-        let (start, end) = (self.bytes.start / PAGE * PAGE, self.bytes.end);
-        let end = end.checked_next_multiple_of(PAGE).unwrap_or(end);
-        if path.ends_with(self.name) && offset < end {
-            let before = usize::try_from(start.saturating_sub(offset)).unwrap();
-            if before == 0 {
-                return Err(io::Error::from_raw_os_error(self.error));
-            }
-            byte_len = byte_len.min(before);
-        }
-        file.read_at(&mut buffer[..byte_len], offset)
-    }
 }
 
 /// A map of slots is drawn around what cannot be read.
