@@ -19,6 +19,8 @@ mod chains;
 mod directories;
 pub mod e2store;
 mod golden;
+#[cfg(feature = "chains")]
+mod imported;
 mod looking;
 mod opening;
 mod process;
@@ -52,6 +54,8 @@ pub use by_hand::*;
 pub use chains::*;
 pub use directories::*;
 pub use golden::*;
+#[cfg(feature = "chains")]
+pub use imported::ImportedArchive;
 pub use looking::*;
 pub use opening::*;
 pub use process::*;

@@ -6,20 +6,13 @@ use std::sync::Arc;
 use coldstore_consensus::transition::{BeaconState, Block, ChainRules, StateTree, TransitionError};
 use coldstore_consensus::{Config, Preset, Root};
 
-use test_support::chain_content::{Truth, all_states, blocks, truth};
+use test_support::chain_content::{MINIMAL_CONFIG, Truth, all_states, blocks, truth};
 use test_support::data;
 
-/// The fork schedule of the small chain (`chain.json`).
-const CONFIG: &str = "CONFIG_NAME: minimal\nPRESET_BASE: minimal\nGENESIS_FORK_VERSION: 0x00000001\n\
-                      ALTAIR_FORK_VERSION: 0x01000001\nBELLATRIX_FORK_VERSION: 0x02000001\n\
-                      CAPELLA_FORK_VERSION: 0x03000001\nDENEB_FORK_VERSION: 0x04000001\n\
-                      ELECTRA_FORK_VERSION: 0x05000001\nFULU_FORK_VERSION: 0x06000001\n\
-                      ALTAIR_FORK_EPOCH: 6\nBELLATRIX_FORK_EPOCH: 12\nCAPELLA_FORK_EPOCH: 24\n\
-                      DENEB_FORK_EPOCH: 30\nELECTRA_FORK_EPOCH: 42\nFULU_FORK_EPOCH: 56\n";
 const SLOTS_PER_ERA: u64 = 64;
 
 fn rules() -> Arc<ChainRules> {
-    Arc::new(ChainRules::new(Preset::Minimal, &Config::parse(CONFIG).unwrap()).unwrap())
+    Arc::new(ChainRules::new(Preset::Minimal, &Config::parse(MINIMAL_CONFIG).unwrap()).unwrap())
 }
 
 /// The blocks of all slots: that of the last slot belongs to an era without a file.

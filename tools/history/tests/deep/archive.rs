@@ -2,26 +2,19 @@
 
 use std::cell::Cell;
 use std::fs;
-use std::ops::ControlFlow;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-use coldstore::era::{ImportColumns, import};
-use coldstore::era::{ImportPlan, ImportProgress};
 use coldstore::verify::{Finding, Severity};
-use coldstore::{
-    Archive, ArchiveWriter, Checksums, Column, MappedArchive, ReaderOptions, Slot, StatesPolicy,
-    Writer, WriterOptions,
-};
+use coldstore::{Column, Slot};
 use coldstore_consensus::Preset;
 use coldstore_history::deep::{DeepOptions, DeepReport, DeepVerifier, NotProved, ProvedEra};
 use coldstore_history::import::{Trust, TrustedRoot};
-use tempfile::TempDir;
 
-use test_support::era_files;
-use test_support::scratch;
+use test_support::{ImportedArchive, era_files};
 
 pub(crate) struct Held {
-    directory: TempDir,
+    archive: ImportedArchive,
     preset: Preset,
     /// The slot below which blocks were pruned, from the manifest.
     pub(crate) pruned: Cell<Option<Slot>>,
@@ -49,6 +42,14 @@ impl Proved {
     }
 }
 
+impl Deref for Held {
+    type Target = ImportedArchive;
+
+    fn deref(&self) -> &ImportedArchive {
+        &self.archive
+    }
+}
+
 impl Held {
     /// Imports the files of a chain.
     pub(crate) fn imported(chain: &str, preset: Preset) -> Self {
@@ -57,30 +58,7 @@ impl Held {
 
     /// Imports these files.
     pub(crate) fn of(files: &[PathBuf], preset: Preset) -> Self {
-        let held = Self { directory: scratch(), preset, pruned: Cell::new(None) };
-        let options = ImportColumns::options().checksums(Checksums::On);
-        let mut archive = ArchiveWriter::open(held.path(), options).unwrap();
-        let columns = ImportColumns::of(&mut archive).unwrap();
-        let plan = ImportPlan::scan(files).unwrap();
-        let mut observer = |_: &ImportProgress<'_>| ControlFlow::Continue(());
-        import(&plan, columns, StatesPolicy::All, &mut observer).unwrap();
-        held
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        self.directory.path()
-    }
-
-    pub(crate) fn file(&self, column: Column, name: &str) -> PathBuf {
-        self.path().join(column.dir_name()).join(name)
-    }
-
-    pub(crate) fn open(&self) -> MappedArchive {
-        // SAFETY: nobody writes to the archive while it is looked at.
-        #[expect(unsafe_code, reason = "readers map the files")]
-        unsafe {
-            Archive::open_mapped(self.path(), ReaderOptions::default()).unwrap()
-        }
+        Self { archive: ImportedArchive::of(files), preset, pruned: Cell::new(None) }
     }
 
     pub(crate) fn proved(&self) -> Proved {
@@ -121,50 +99,6 @@ impl Held {
         }
         let (report, why_not) = (*verifier.report(), verifier.why_not_proved());
         Proved { report, why_not, kept, damages, notes }
-    }
-
-    /// Replaces a column by the one of another archive.
-    pub(crate) fn take_column(&self, column: Column, other: &Self) {
-        let name = column.dir_name();
-        fs::remove_dir_all(self.path().join(name)).unwrap();
-        fs::rename(other.path().join(name), self.path().join(name)).unwrap();
-    }
-
-    /// Rebuilds a column from its records, changed by `change`, with checksums; `None` omits a record.
-    pub(crate) fn remake(
-        &self,
-        column: Column,
-        mut change: impl FnMut(u64, Vec<u8>) -> Option<Vec<u8>>,
-    ) {
-        let view = self.open().column(column).unwrap().view();
-        let values: Vec<(Slot, Vec<u8>)> = view
-            .range(..)
-            .filter_map(|record| {
-                let record = record.unwrap();
-                let value = change(record.slot().0, record.value().unwrap().into_owned())?;
-                Some((record.slot(), value))
-            })
-            .collect();
-        let directory = self.path().join(column.dir_name());
-        fs::remove_dir_all(&directory).unwrap();
-        let options = WriterOptions::create(column.spec()).checksums(Checksums::On);
-        let mut writer = Writer::open(&directory, options).unwrap();
-        for (slot, value) in values {
-            writer.put(slot, &value).unwrap();
-        }
-    }
-
-    /// The offset of a slot's stored bytes in the column's first file.
-    pub(crate) fn place_of(&self, column: Column, slot: u64) -> usize {
-        let file = fs::read(self.file(column, "data_00000")).unwrap();
-        let view = self.open().column(column).unwrap().view();
-        let stored = view.get_stored(Slot(slot)).unwrap().unwrap();
-        let mut places =
-            file.windows(stored.len()).enumerate().filter(|(_, bytes)| *bytes == stored);
-        let skipped = (0..slot)
-            .rev()
-            .take_while(|before| view.get_stored(Slot(*before)).unwrap() == Some(stored));
-        places.nth(skipped.count()).unwrap().0
     }
 
     /// Flips a bit of a file during `look`.
