@@ -1,5 +1,6 @@
 //! What both kinds of snapshot can do.
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::ops::RangeBounds;
 
@@ -82,6 +83,14 @@ pub trait Snapshot: Debug + Send + Sync {
     fn value(&self, slot: Slot) -> Result<Option<Vec<u8>>> {
         let mut value = Vec::new();
         Ok(self.get_into(slot, &mut value)?.then_some(value))
+    }
+
+    /// The value of a slot: borrowed if the snapshot maps it and it is not compressed, else copied.
+    ///
+    /// # Errors
+    /// See [`Snapshot`].
+    fn get(&self, slot: Slot) -> Result<Option<Cow<'_, [u8]>>> {
+        Ok(self.value(slot)?.map(Cow::Owned))
     }
 
     /// Replaces the content of `buffer` with the value of a slot. Returns `false` if the slot has no
@@ -179,6 +188,10 @@ impl Snapshot for View {
 
     fn contains(&self, slot: Slot) -> Result<bool> {
         self.contains(slot)
+    }
+
+    fn get(&self, slot: Slot) -> Result<Option<Cow<'_, [u8]>>> {
+        self.get(slot)
     }
 
     fn get_into(&self, slot: Slot, buffer: &mut Vec<u8>) -> Result<bool> {

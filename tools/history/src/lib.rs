@@ -9,4 +9,5 @@ pub mod deep;
 pub mod guide;
 pub mod import;
 pub mod occupancy;
+pub mod replay;
 pub mod roots;

@@ -11,6 +11,7 @@ use crate::fork::Fork;
 use crate::hash::{Hasher, offset_at};
 use crate::header::BlockHeader;
 use crate::preset::Preset;
+use crate::root::Root;
 use crate::ssz::{Field, Kind, OFFSET_BYTES, Type};
 
 /// A block whose encoding is checked.
@@ -53,6 +54,12 @@ impl<'b> Block<'b> {
     #[must_use]
     pub fn header(&self) -> BlockHeader {
         self.hashed.header
+    }
+
+    /// Its `hash_tree_root`, without the signature.
+    #[must_use]
+    pub fn root(&self) -> Root {
+        self.hashed.root
     }
 
     /// A block of this layout belongs to this fork.

@@ -23,6 +23,7 @@ pub struct ChainRules {
     blob_schedule: Vec<BlobParameters>,
     /// The first epoch of a fork that is not known here.
     unknown_from: u64,
+    genesis_validators_root: Option<Root>,
 }
 
 impl ChainRules {
@@ -54,7 +55,25 @@ impl ChainRules {
         let unknown_from = unknown.map(|scheduled| scheduled.epoch).min().unwrap_or(u64::MAX);
         let mut blob_schedule = config.blob_schedule.clone();
         blob_schedule.sort_by_key(|entry| std::cmp::Reverse(entry.epoch));
-        Ok(Self { preset, forks, config: config.values, blob_schedule, unknown_from })
+        Ok(Self {
+            preset,
+            forks,
+            config: config.values,
+            blob_schedule,
+            unknown_from,
+            genesis_validators_root: None,
+        })
+    }
+
+    /// Refuses states of a chain with other genesis validators.
+    #[must_use]
+    pub fn with_genesis_validators_root(mut self, root: Root) -> Self {
+        self.genesis_validators_root = Some(root);
+        self
+    }
+
+    pub(crate) fn genesis_validators_root(&self) -> Option<Root> {
+        self.genesis_validators_root
     }
 
     /// The preset.

@@ -15,6 +15,7 @@ mod config;
 mod constants;
 mod containers;
 mod deposits;
+mod difference;
 mod epoch;
 mod error;
 mod operations;
@@ -36,6 +37,7 @@ mod vector_tests;
 
 pub use block::Block;
 pub use config::ChainRules;
+pub use difference::StateDifference;
 pub use error::TransitionError;
 pub use state::BeaconState;
 pub use tree::StateTree;

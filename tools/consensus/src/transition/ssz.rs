@@ -20,20 +20,22 @@ use crate::state::StateFork;
 
 /// Bytes encoded before they are written.
 const PIECE_BYTES: usize = 1 << 20;
-const SLOT_AT: usize = 8 + 32;
+const GENESIS_VALIDATORS_ROOT_AT: usize = 8;
+const SLOT_AT: usize = GENESIS_VALIDATORS_ROOT_AT + 32;
 const VERSION_AT: usize = SLOT_AT + 8 + 4;
 
 impl<'s> BeaconState<'s> {
     /// Decodes a state. Public keys and credentials are read from `ssz` whenever they are needed.
     ///
     /// # Errors
-    /// [`Malformed`] if the bytes are not a state of a fork in the rules' preset, or have the version of no
-    /// fork in the rules' config.
+    /// [`Malformed`] if the bytes are not a state of a fork in the rules' preset, have the version of no fork in
+    /// the rules' config, or another genesis validators root than the rules'.
     pub fn from_ssz(
         rules: Arc<ChainRules>,
         ssz: impl Into<Cow<'s, [u8]>>,
     ) -> Result<Self, Malformed> {
         let ssz = ssz.into();
+        check_chain(&rules, &ssz)?;
         let fork = fork_of(&rules, &ssz)?;
         check_fork(&rules, &ssz, fork)?;
         Self::of_fork(rules, &ssz, fork)
@@ -205,7 +207,7 @@ impl<'s> BeaconState<'s> {
         }
     }
 
-    fn layout(&self) -> &'static StateLayout {
+    pub(super) fn layout(&self) -> &'static StateLayout {
         &Layouts::of(self.rules.preset).states[self.fork_name as usize]
     }
 
@@ -421,6 +423,18 @@ impl Pieces<'_> {
     }
 }
 
+/// Refuses a state of another chain.
+fn check_chain(rules: &ChainRules, ssz: &[u8]) -> Result<(), Malformed> {
+    let found = ssz.get(GENESIS_VALIDATORS_ROOT_AT..SLOT_AT).and_then(Root::of_slice);
+    match (rules.genesis_validators_root(), found) {
+        (Some(wanted), Some(found)) if wanted != found => {
+            let wanted = format!("{wanted}, of this chain");
+            Err(Malformed::new(wanted, found.to_string()).inside("genesis_validators_root"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Refuses a state of another fork than scheduled for its slot.
 fn check_fork(rules: &ChainRules, ssz: &[u8], fork: Fork) -> Result<(), Malformed> {
     let slot = ssz.get(SLOT_AT..).and_then(|bytes| bytes.first_chunk()).copied();
@@ -454,7 +468,10 @@ fn fork_of(rules: &ChainRules, ssz: &[u8]) -> Result<Fork, Malformed> {
 }
 
 /// Where the fields of a state are.
-fn spans_of(layout: &StateLayout, ssz: &[u8]) -> Result<Vec<std::ops::Range<usize>>, Malformed> {
+pub(super) fn spans_of(
+    layout: &StateLayout,
+    ssz: &[u8],
+) -> Result<Vec<std::ops::Range<usize>>, Malformed> {
     if ssz.len() < layout.fixed_len {
         let wanted = format!("a {} state of at least {} bytes", layout.fork, layout.fixed_len);
         return Err(Malformed::new(wanted, format!("{} bytes", ssz.len())));

@@ -103,6 +103,13 @@ impl BeaconState<'_> {
         self.fork_name
     }
 
+    /// `latest_block_header`: of the last block before or at the state. Its state root is zeros until the next
+    /// slot.
+    #[must_use]
+    pub fn latest_block_header(&self) -> &BlockHeader {
+        &self.latest_block_header
+    }
+
     /// Number of validators.
     #[must_use]
     pub fn validator_count(&self) -> usize {

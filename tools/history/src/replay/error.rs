@@ -1,0 +1,144 @@
+//! Why a replay stops.
+
+use coldstore::{Column, Slot};
+use coldstore_consensus::transition::{StateDifference, TransitionError};
+use coldstore_consensus::{Malformed, Root};
+
+/// Why a replay stops. Nothing that it has computed for the slot may be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// A record cannot be read.
+    #[error(transparent)]
+    Storage(#[from] coldstore::Error),
+
+    /// A record of a column of roots is not a root.
+    #[error(
+        "slot {slot}: wanted a root of 32 bytes in {column}, found {byte_len} bytes; `coldstore verify` \
+         lists the damage"
+    )]
+    NotARoot {
+        /// `bbr` or `bsr`.
+        column: Column,
+        /// The slot.
+        slot: Slot,
+        /// The record's length.
+        byte_len: usize,
+    },
+
+    /// The state to start from is not a state of this chain and slot.
+    #[error(
+        "slot {slot}: the state in bss cannot be replayed: wanted {wanted}, found {found}; check the network, \
+         then `coldstore verify --deep`"
+    )]
+    Start {
+        /// The slot.
+        slot: Slot,
+        /// What a state of that slot has.
+        wanted: String,
+        /// What is there.
+        found: String,
+    },
+
+    /// `bbr` has no root for a slot: without it a missing block cannot be told from a skipped slot.
+    #[error(
+        "slot {slot}: bbr has no block root, so the slot cannot be replayed; import its era, or restore a \
+         copy of bbr"
+    )]
+    NoBlockRoot {
+        /// The slot.
+        slot: Slot,
+    },
+
+    /// `bbr` names a block that `blk` does not have.
+    #[error(
+        "slot {slot}: blk has no record of the block {root}, which bbr names; import its era again with \
+         --backfill, or --refill if it was pruned"
+    )]
+    MissingBlock {
+        /// The slot.
+        slot: Slot,
+        /// The block's root.
+        root: Root,
+    },
+
+    /// The block in `blk` is not the one that `bbr` names.
+    #[error(
+        "slot {slot}: the block in blk is not the one of the chain: wanted {wanted}, found {found}; \
+         `coldstore verify --deep` shows which column is damaged"
+    )]
+    WrongBlock {
+        /// The slot.
+        slot: Slot,
+        /// What `bbr` implies.
+        wanted: String,
+        /// What is there.
+        found: String,
+    },
+
+    /// The last block by the state is not the one that `bbr` names: the state is not of this history, or a
+    /// root is wrong.
+    #[error(
+        "slot {slot}: wanted the block root {wanted}, in bbr, found {found} by the state; `coldstore verify \
+         --deep` shows which column is damaged"
+    )]
+    WrongBlockRoot {
+        /// The slot.
+        slot: Slot,
+        /// The root in `bbr`.
+        wanted: Root,
+        /// The root of the state's latest block.
+        found: Root,
+    },
+
+    /// A rule of the transition refuses a block or a state.
+    #[error(
+        "{0}; either the config is not that of this network, or a record is damaged: `coldstore verify \
+         --deep`"
+    )]
+    Refused(#[from] Box<TransitionError>),
+
+    /// A state root is not the one in `bsr`.
+    #[error("slot {slot}: wanted the state root {wanted}, in bsr, found {found}, {}; `coldstore verify --deep` proves the stored columns", by(*hashed))]
+    WrongStateRoot {
+        /// The slot.
+        slot: Slot,
+        /// The root in `bsr`.
+        wanted: Root,
+        /// The other root.
+        found: Root,
+        /// Whether the other root is that of the replayed state; else its block names it.
+        hashed: bool,
+    },
+
+    /// `bsr` has no root to prove a state with.
+    #[error("slot {slot}: bsr has no state root, so the state cannot be proved")]
+    NoStateRoot {
+        /// The slot.
+        slot: Slot,
+    },
+
+    /// The replayed state is not the one in `bss`.
+    #[error(
+        "slot {slot}: the replayed state is not the one in bss: {}: wanted {}, found {}; `coldstore verify \
+         --deep` shows whether the one in bss is damaged",
+        .difference.field, .difference.wanted, .difference.found
+    )]
+    WrongState {
+        /// The slot.
+        slot: Slot,
+        /// The first difference; `wanted` is in `bss`.
+        difference: Box<StateDifference>,
+    },
+}
+
+fn by(hashed: bool) -> &'static str {
+    if hashed { "of the replayed state" } else { "which its block names" }
+}
+
+impl ReplayError {
+    pub(super) fn start(slot: Slot, fault: &Malformed) -> Self {
+        let (wanted, found) = fault.wanted_and_found();
+        Self::Start { slot, wanted, found }
+    }
+}

@@ -1,0 +1,89 @@
+//! The records that a replay reads.
+
+use coldstore::read::Taken;
+use coldstore::{Archive, Column, PreadView, Result, Slot, Snapshot};
+use coldstore_consensus::Root;
+
+use super::ReplayError;
+
+/// Snapshots of the four columns, of one instant: mapped ([`coldstore::View`]) or read with `pread`.
+#[derive(Clone, Debug)]
+pub struct Source<S = PreadView> {
+    /// `blk`
+    pub blocks: S,
+    /// `bbr`
+    pub block_roots: S,
+    /// `bsr`
+    pub state_roots: S,
+    /// `bss`
+    pub snapshots: S,
+}
+
+impl<S: Taken> Source<S> {
+    /// Takes the snapshots of an archive.
+    ///
+    /// # Errors
+    /// As [`Archive::views`]: an archive without one of the columns has nothing to replay.
+    pub fn of(archive: &Archive<S>) -> Result<Self> {
+        let columns =
+            [Column::Blocks, Column::BlockRoots, Column::StateRoots, Column::StateSnapshots];
+        let [blocks, block_roots, state_roots, snapshots] = archive.views(columns)?;
+        Ok(Self { blocks, block_roots, state_roots, snapshots })
+    }
+}
+
+impl<S: Snapshot> Source<S> {
+    /// The slot of the last state at or before a slot. Reads no state.
+    ///
+    /// # Errors
+    /// Those of the snapshot.
+    pub fn state_at_or_before(&self, slot: Slot) -> Result<Option<Slot>> {
+        let Some(highest) = self.snapshots.highest_written_slot() else { return Ok(None) };
+        let last = slot.min(highest);
+        let file_ids = self.snapshots.file_ids()?;
+        for file_id in file_ids.into_iter().rev().filter(|id| *id <= last.file_id()) {
+            let table = self.snapshots.table(file_id)?;
+            if let Some((found, _)) = table.records(file_id, last).last() {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The slot of the first state at or after a slot.
+    ///
+    /// # Errors
+    /// Those of the snapshot.
+    pub fn state_at_or_after(&self, slot: Slot) -> Result<Option<Slot>> {
+        self.snapshots.first_from(slot)
+    }
+
+    /// The last slot with a state that can be rebuilt or is stored.
+    #[must_use]
+    pub fn end(&self) -> Option<Slot> {
+        self.block_roots.highest_written_slot().max(self.snapshots.highest_written_slot())
+    }
+
+    /// The block root in `bbr`.
+    ///
+    /// # Errors
+    /// [`ReplayError::Storage`], [`ReplayError::NotARoot`]
+    pub fn block_root(&self, slot: Slot) -> Result<Option<Root>, ReplayError> {
+        root_in(&self.block_roots, Column::BlockRoots, slot)
+    }
+
+    /// The state root in `bsr`.
+    ///
+    /// # Errors
+    /// As [`Self::block_root`].
+    pub fn state_root(&self, slot: Slot) -> Result<Option<Root>, ReplayError> {
+        root_in(&self.state_roots, Column::StateRoots, slot)
+    }
+}
+
+fn root_in(view: &impl Snapshot, column: Column, slot: Slot) -> Result<Option<Root>, ReplayError> {
+    let Some(value) = view.get(slot)? else { return Ok(None) };
+    let byte_len = value.len();
+    let root = Root::of_slice(&value).ok_or(ReplayError::NotARoot { column, slot, byte_len })?;
+    Ok(Some(root))
+}
