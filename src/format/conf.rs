@@ -304,22 +304,3 @@ fn corrupt(
 fn unsupported(path: &Path, what: &'static str, found: u8) -> Error {
     Error::Unsupported { file: path.into(), what, found: format!("{found:#04x}").into() }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::column::Column;
-
-    #[test]
-    fn current_data_len_counts_if_the_current_file_is_the_backfill_file_too() {
-        let target = Some(BackfillTarget { file_id: FileId(2), data_len: 9 });
-        let conf = Conf {
-            highest: Some(Slot(16_400)),
-            current_data_len: 282,
-            spec: Column::StateSnapshots.spec(),
-            backfill: Some(Backfill { allowed: true, target }),
-        };
-        assert_eq!(conf.named_len(FileId(2)), Some(282));
-        assert_eq!(conf.backfill_target(), None);
-    }
-}

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use crate::column::ColumnSpec;
 use crate::error::{CorruptItem, Error, Result};
-use crate::format::conf_check::ConfContradiction;
-use crate::format::offsets::{TABLE_BYTES, entry_offset};
+use crate::format::offsets::TABLE_BYTES;
 use crate::slot::Slot;
 
 /// Checks that a column has the record type and compression that the caller requested.
@@ -28,19 +27,6 @@ pub(crate) fn check_spec(path: PathBuf, wanted: ColumnSpec, found: ColumnSpec) -
     Ok(())
 }
 
-/// The error for a conf that contradicts the entries of its current file.
-pub(crate) fn contradicted_conf(
-    offset_path: PathBuf,
-    highest: Slot,
-    contradiction: ConfContradiction,
-    data_len: u64,
-) -> Error {
-    let index = contradiction.index().unwrap_or(highest.index_in_file());
-    let what = CorruptItem::Conf("conf (it does not fit its current file)");
-    let wanted = format!("{} (slot {highest})", contradiction.wanted(data_len));
-    Error::corrupt(offset_path, entry_offset(index), what, wanted, contradiction.found())
-}
-
 /// The error for an entry that does not point to a whole record of the column. `end` is the end offset
 /// of the record there, if its header is valid.
 pub(crate) fn no_record(
@@ -56,20 +42,6 @@ pub(crate) fn no_record(
         |end| format!("a record that ends at {end}"),
     );
     Error::corrupt(data_path, entry, CorruptItem::RecordHeader, wanted, found)
-}
-
-/// The error for a current file whose last record does not end where the conf says.
-pub(crate) fn last_record_error(
-    data_path: PathBuf,
-    offset: u64,
-    data_len: u64,
-    end: Option<u64>,
-) -> Error {
-    let what = CorruptItem::Conf("conf (it does not fit its current file)");
-    let wanted = format!("a last record that ends at the committed {data_len} bytes");
-    let found = end
-        .map_or_else(|| "no whole record".to_owned(), |end| format!("a record that ends at {end}"));
-    Error::corrupt(data_path, offset, what, wanted, found)
 }
 
 /// The error for a data file that is shorter than its committed length.

@@ -1,4 +1,4 @@
-//! A decoder for snappy frames in memory.
+//! Decodes snappy frames: in memory, or as they arrive in pieces of any size.
 //!
 //! The format is <https://github.com/google/snappy/blob/main/framing_format.txt>. This decoder accepts
 //! exactly what `snap::read::FrameDecoder` accepts. It exists because `FrameDecoder` allocates and
@@ -50,9 +50,9 @@ pub enum FrameFault {
         /// The checksum of the decoded bytes.
         found: u32,
     },
-    /// A compressed chunk that does not decode.
-    #[error(transparent)]
-    Snappy(snap::Error),
+    /// A compressed chunk that does not decode: the decoder's message.
+    #[error("{0}")]
+    Snappy(Box<str>),
 }
 
 /// Length of a chunk's header (type and length), in bytes.
@@ -134,7 +134,7 @@ impl<'a> Chunks<'a> {
         let too_short = FrameFault::ChunkLength(body.len());
         let (sum, bytes) = body.split_first_chunk().ok_or(too_short)?;
         let byte_len = match is_compressed {
-            true => snap::raw::decompress_len(bytes).map_err(FrameFault::Snappy)?,
+            true => snap::raw::decompress_len(bytes).map_err(|error| not_snappy(&error))?,
             false => bytes.len(),
         };
         if byte_len > MAX_CHUNK_BYTES {
@@ -143,7 +143,7 @@ impl<'a> Chunks<'a> {
         if is_compressed {
             value.resize(start.saturating_add(byte_len), 0);
             let decoded = self.decoder.decompress(bytes, &mut value[start..]);
-            decoded.map_err(FrameFault::Snappy)?;
+            decoded.map_err(|error| not_snappy(&error))?;
         } else {
             value.extend_from_slice(bytes);
         }
@@ -163,6 +163,10 @@ impl<'a> Chunks<'a> {
     }
 }
 
+fn not_snappy(error: &snap::Error) -> FrameFault {
+    FrameFault::Snappy(error.to_string().into())
+}
+
 fn check_sum(wanted: u32, value: &[u8]) -> Result<(), FrameFault> {
     let found = masked_crc(value);
     if wanted == found { Ok(()) } else { Err(FrameFault::Checksum { wanted, found }) }
@@ -174,105 +178,65 @@ fn masked_crc(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
+/// A decoder for the frames of one value.
+#[derive(Debug, Default)]
+pub struct FrameStream {
+    /// The start of a chunk that is not complete yet.
+    pending: Vec<u8>,
+    is_identified: bool,
+    /// The decoded bytes of one chunk.
+    decoded: Vec<u8>,
+}
+
+impl FrameStream {
+    /// Takes the next bytes, and passes on the decoded bytes of every chunk that is now complete.
+    ///
+    /// # Errors
+    /// [`FrameFault`]; the stream must not be fed again then.
+    pub fn feed(&mut self, stored: &[u8], sink: &mut dyn FnMut(&[u8])) -> Result<(), FrameFault> {
+        self.pending.extend_from_slice(stored);
+        let whole = whole_chunks(&self.pending)?;
+        if whole == 0 {
+            return Ok(());
+        }
+        let stored = &self.pending[..whole];
+        let mut chunks =
+            if self.is_identified { Chunks::continued(stored) } else { Chunks::new(stored) };
+        loop {
+            self.decoded.clear();
+            if !chunks.next_into(&mut self.decoded)? {
+                break;
+            }
+            sink(&self.decoded);
+        }
+        self.is_identified = true;
+        self.pending.drain(..whole);
+        Ok(())
+    }
+
+    /// Ends the stream.
+    ///
+    /// # Errors
+    /// [`FrameFault::Cut`] within a chunk.
+    pub fn finish(&self) -> Result<(), FrameFault> {
+        if self.pending.is_empty() { Ok(()) } else { Err(FrameFault::Cut) }
+    }
+}
+
+/// Total length of the complete chunks at the start.
+fn whole_chunks(stored: &[u8]) -> Result<usize, FrameFault> {
+    let mut rest = stored;
+    while let Some((header, body)) = rest.split_first_chunk() {
+        let Some(next) = body.get(body_len(*header)?..) else { break };
+        rest = next;
+    }
+    Ok(stored.len().saturating_sub(rest.len()))
+}
+
 /// Encodes a value as snappy frames, for tests.
 #[cfg(test)]
 pub(crate) fn encoded(value: &[u8]) -> Vec<u8> {
     let mut encoder = snap::write::FrameEncoder::new(Vec::new());
     std::io::Write::write_all(&mut encoder, value).unwrap();
     encoder.into_inner().unwrap()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Read;
-
-    use proptest::prelude::*;
-
-    use super::{encoded as frames, *};
-
-    fn ours(stored: &[u8]) -> Option<Vec<u8>> {
-        let (mut chunks, mut value) = (Chunks::new(stored), Vec::new());
-        while chunks.next_into(&mut value).ok()? {}
-        assert_eq!(chunks.bytes_left(), 0);
-        Some(value)
-    }
-
-    fn theirs(stored: &[u8]) -> Option<Vec<u8>> {
-        let mut value = Vec::new();
-        snap::read::FrameDecoder::new(stored).read_to_end(&mut value).ok()?;
-        Some(value)
-    }
-
-    fn chunk(chunk_type: u8, body: &[u8]) -> Vec<u8> {
-        let len = u32::try_from(body.len()).unwrap().to_le_bytes();
-        [&[chunk_type, len[0], len[1], len[2]], body].concat()
-    }
-
-    #[test]
-    fn each_kind_of_chunk_is_accepted_or_refused_by_the_format() {
-        let sum = masked_crc(b"abc").to_le_bytes();
-        let plain = chunk(UNCOMPRESSED, &[&sum[..], b"abc"].concat());
-        let long = vec![7; MAX_CHUNK_BYTES + 1];
-        let too_long = [&masked_crc(&long).to_le_bytes()[..], &long].concat();
-        type Case = (Vec<Vec<u8>>, Result<&'static [u8], FrameFault>);
-        let cases: [Case; 10] = [
-            (vec![], Ok(b"")),
-            (vec![plain.clone()], Err(FrameFault::NoIdentifier(1))),
-            (vec![IDENTIFIER.into()], Ok(b"")),
-            (vec![IDENTIFIER.into(), plain.clone(), plain.clone()], Ok(b"abcabc")),
-            (vec![IDENTIFIER.into(), plain.clone(), IDENTIFIER.into()], Ok(b"abc")),
-            (vec![IDENTIFIER.into(), chunk(0xfe, b"123"), plain.clone()], Ok(b"abc")),
-            (vec![IDENTIFIER.into(), chunk(0x80, b""), plain.clone()], Ok(b"abc")),
-            (vec![IDENTIFIER.into(), chunk(0x02, b"")], Err(FrameFault::ChunkType(2))),
-            (vec![IDENTIFIER.into(), chunk(1, b"abc")], Err(FrameFault::ChunkLength(3))),
-            (
-                vec![IDENTIFIER.into(), chunk(1, &too_long)],
-                Err(FrameFault::ChunkLength(MAX_CHUNK_BYTES + 1)),
-            ),
-        ];
-        for (chunks, wanted) in cases {
-            let stored = chunks.concat();
-            let (mut chunks, mut value) = (Chunks::new(&stored), Vec::new());
-            let outcome = loop {
-                match chunks.next_into(&mut value) {
-                    Ok(true) => {}
-                    Ok(false) => break Ok(value.as_slice()),
-                    Err(fault) => break Err(fault),
-                }
-            };
-            assert_eq!(outcome, wanted);
-            assert_eq!(ours(&stored), theirs(&stored));
-        }
-    }
-
-    #[test]
-    fn large_values_round_trip_compressed_and_uncompressed() {
-        let noise: Vec<u8> =
-            (0..200_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[2]).collect();
-        for value in [vec![0; 200_000], noise, vec![1; MAX_CHUNK_BYTES]] {
-            assert_eq!(ours(&frames(&value)), Some(value));
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn damaged_frames_are_accepted_exactly_if_the_snap_crate_accepts_them(
-            value in proptest::collection::vec(0_u8..4, 0..70_000),
-            damages in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
-            cut in any::<prop::sample::Index>(),
-            cuts in any::<bool>(),
-        ) {
-            let mut stored = frames(&value);
-            for (at, byte) in damages {
-                let at = at.index(stored.len().max(1)).min(stored.len().saturating_sub(1));
-                if let Some(place) = stored.get_mut(at) {
-                    *place = byte;
-                }
-            }
-            if cuts {
-                stored.truncate(cut.index(stored.len() + 1));
-            }
-            prop_assert!(ours(&stored) == theirs(&stored));
-        }
-    }
 }

@@ -7,9 +7,7 @@ use crate::error::{CorruptItem, Error, Result};
 use crate::files::map::SlotMap;
 use crate::format::conf::Conf;
 use crate::format::conf_check;
-use crate::format::corruption::{
-    contradicted_conf, data_file_too_short, last_record_error, missing, offset_file_too_long,
-};
+use crate::format::corruption::{data_file_too_short, missing, offset_file_too_long};
 use crate::format::names;
 use crate::format::offsets::{TABLE_BYTES, entry_offset};
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordFault, RecordTag};
@@ -47,50 +45,28 @@ impl Files {
 
     /// Checks that the conf fits the current file.
     pub(crate) fn check_fit(&self, conf: &Conf, map: &SlotMap) -> Result<()> {
-        let Some(largest) = self.check_fit_of_entries(conf, map.entries())? else {
-            return Ok(());
+        let tag = RecordTag::new(conf.spec.record_type);
+        let end_of = |entry: u64| {
+            let payload = tag.payload(map.records(), entry);
+            Ok(payload.ok().map(|payload| entry + HEADER_BYTES + payload.len() as u64))
         };
-        let payload = RecordTag::new(conf.spec.record_type).payload(map.records(), largest);
-        let end = payload.ok().map(|payload| largest + HEADER_BYTES + payload.len() as u64);
-        self.check_last_record(conf, largest, end)
+        self.check_fit_of(conf, map.entries(), end_of)
     }
 
-    /// The first half of [`Self::check_fit`]: returns the largest committed entry of the current file.
-    pub(crate) fn check_fit_of_entries(
+    /// As [`Self::check_fit`], from the entries of the current file and a function that returns the end of
+    /// the whole record at an entry.
+    pub(crate) fn check_fit_of(
         &self,
         conf: &Conf,
         entries: impl Iterator<Item = u64>,
-    ) -> Result<Option<u64>> {
-        let Some(highest) = conf.highest else {
-            return Ok(None);
-        };
-        let data_len = conf.current_data_len;
-        conf_check::check_current_entries(entries, highest.index_in_file(), data_len)
-            .map(Some)
-            .map_err(|contradiction| {
-                contradicted_conf(
-                    self.offset_path(highest.file_id()),
-                    highest,
-                    contradiction,
-                    data_len,
-                )
-            })
-    }
-
-    /// The second half: checks that the record at that entry ends at the length in the conf.
-    pub(crate) fn check_last_record(
-        &self,
-        conf: &Conf,
-        largest: u64,
-        end: Option<u64>,
+        end_of: impl FnOnce(u64) -> Result<Option<u64>>,
     ) -> Result<()> {
-        match conf.current_file() {
-            Some(file_id) if end != Some(conf.current_data_len) => {
-                let path = self.data_path(file_id);
-                Err(last_record_error(path, largest, conf.current_data_len, end))
-            }
-            _ => Ok(()),
-        }
+        let Some(highest) = conf.highest else { return Ok(()) };
+        let (file_id, data_len) = (highest.file_id(), conf.current_data_len);
+        let path = self.offset_path(file_id);
+        let largest = conf_check::check_entries(path, highest, data_len, entries)?;
+        let end = end_of(largest)?;
+        conf_check::check_last_record(self.data_path(file_id), data_len, largest, end)
     }
 
     /// The error for an entry that points to no record of the file.

@@ -14,7 +14,6 @@ mod fd_cache;
 pub(crate) mod file_pair;
 pub(crate) mod files;
 mod follow;
-pub(crate) mod frame_stream;
 mod mapped;
 mod options;
 mod owned_range;

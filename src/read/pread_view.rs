@@ -207,22 +207,19 @@ impl PreadView {
     /// Checks that the conf fits its current file, as far as the file is readable.
     pub(super) fn check_current(&self) -> Result<()> {
         let Some(current) = self.conf().current_file() else { return Ok(()) };
-        let (conf, files) = (self.conf(), self.files());
+        let (conf, tag) = (self.conf(), self.commit().tag);
         let check = || {
-            let mut file = self.pair(current)?;
-            let is_known = conf.highest.is_some_and(|slot| file.is_known[slot.index_in_file()]);
-            let largest = match files.check_fit_of_entries(conf, file.table.entries()) {
-                Err(_) if !is_known => return Ok(()),
-                largest => largest?,
+            let FilePair { table, is_known, mut data, .. } = self.pair(current)?;
+            if conf.highest.is_some_and(|slot| !is_known[slot.index_in_file()]) {
+                return Ok(());
+            }
+            let end_of = |entry| {
+                let fits = header_fits(entry, conf.current_data_len);
+                let Some(data) = data.as_mut().filter(|_| fits) else { return Ok(None) };
+                let header = data.array(entry)?.ok_or_else(|| data.unreadable_error(entry))?;
+                Ok(tag.span(entry, header, conf.current_data_len).ok().map(|span| span.end))
             };
-            let (Some(largest), Some(data)) = (largest, file.data.as_mut()) else { return Ok(()) };
-            let end = if header_fits(largest, conf.current_data_len) {
-                let Some(header) = data.array(largest)? else { return Ok(()) };
-                self.commit().tag.span(largest, header, conf.current_data_len).ok()
-            } else {
-                None
-            };
-            files.check_last_record(conf, largest, end.map(|span| span.end))
+            self.files().check_fit_of(conf, table.entries(), end_of)
         };
         match check() {
             Err(Error::Io(_)) => Ok(()),

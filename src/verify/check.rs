@@ -7,6 +7,7 @@ use super::record::Header;
 use super::{Finding, Found, Severity, VerifyOptions, hex};
 use crate::error::{CorruptItem, Error, Result};
 use crate::files::pread::{PreadFile, Unreadable};
+use crate::format::conf_check;
 use crate::format::names;
 use crate::format::offsets::{OffsetTable, TABLE_BYTES, entry_offset};
 use crate::format::record::{FIRST_RECORD_OFFSET, RecordFault, VERSION_RECORD};
@@ -165,22 +166,21 @@ impl FileCheck<'_> {
     /// Checks that the conf fits this file, as far as the file is readable.
     fn fit(&mut self) -> Result<()> {
         let (files, conf) = (self.column.files(), self.column.conf());
-        let highest_is_known =
-            conf.highest.is_some_and(|highest| self.is_known[highest.index_in_file()]);
-        let fits = match files.check_fit_of_entries(conf, self.table.entries()) {
-            Err(error) if highest_is_known => Err(error),
-            Ok(Some(largest)) => match self.header(largest)? {
-                Header::Unreadable => Ok(()),
-                Header::EndsAt(end) => files.check_last_record(
-                    conf,
-                    largest,
-                    Some(end).filter(|end| *end <= self.bound),
-                ),
-                Header::Fault(_) => files.check_last_record(conf, largest, None),
-            },
-            _ => Ok(()),
+        let highest = conf.highest.filter(|highest| self.is_known[highest.index_in_file()]);
+        let Some(highest) = highest else { return Ok(()) };
+        let (path, data_len) = (files.offset_path(self.file_id), conf.current_data_len);
+        let entries = self.table.entries();
+        let largest = match conf_check::check_entries(path, highest, data_len, entries) {
+            Ok(largest) => largest,
+            Err(error) => return self.error(None, error),
         };
-        fits.or_else(|error| self.error(None, error))
+        let end = match self.header(largest)? {
+            Header::Unreadable => return Ok(()),
+            Header::EndsAt(end) => Some(end).filter(|end| *end <= self.bound),
+            Header::Fault(_) => None,
+        };
+        conf_check::check_last_record(files.data_path(self.file_id), data_len, largest, end)
+            .or_else(|error| self.error(None, error))
     }
 
     /// Reads the checksum file. If it cannot be read, reports that; the records are checked without it.

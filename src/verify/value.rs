@@ -1,9 +1,8 @@
 //! A value that arrives in pieces: optionally decodes it, and extracts the slot that it contains.
 
 use crate::column::{Column, Compression};
-use crate::format::frames::FrameFault;
+use crate::format::frames::{FrameFault, FrameStream};
 use crate::format::ssz::{BLOCK_HEAD_BYTES, BlockHead, STATE_HEAD_BYTES, StateHead};
-use crate::read::frame_stream::FrameStream;
 use crate::slot::Slot;
 
 /// Upper bound on a state's first field, the genesis time in seconds. It distinguishes an SSZ state from

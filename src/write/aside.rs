@@ -11,7 +11,7 @@ use crate::files::disk::Access;
 use crate::format::conf::Conf;
 use crate::format::conf_check;
 use crate::format::names::{Aside, AsidePart, SlotFile};
-use crate::format::record::FIRST_RECORD_OFFSET;
+use crate::format::record::{FIRST_RECORD_OFFSET, RecordTag};
 use crate::write::column_dir::ColumnDir;
 use crate::write::heal_action::{HealAction, HealChange};
 use crate::write::named_file::{NamedFile, chunks};
@@ -232,7 +232,7 @@ fn is_committed_again(directory: &ColumnDir, conf: &Conf, group: &[Aside]) -> Re
         }
         let mut header = [0; 8];
         data.read_exact_at(&mut header, offset - from)?;
-        let end = conf_check::record_end(header, conf.spec.record_type, offset);
+        let end = RecordTag::new(conf.spec.record_type).end(offset, header);
         Ok(end.filter(|end| *end <= byte_len))
     };
     let same = |offset: u64, end: u64, at: u64| match &data {

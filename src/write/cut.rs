@@ -197,8 +197,8 @@ fn highest_up_to(
 fn stays_whole(directory: &ColumnDir, conf: &Conf, state: &FileState) -> Result<bool> {
     let Some(highest) = conf.highest else { return Ok(false) };
     let (file_id, data_len) = (highest.file_id(), state.data_len);
-    let entries = state.table.entries();
-    let largest = conf_check::check_current_entries(entries, highest.index_in_file(), data_len);
+    let (path, entries) = (directory.offset_path(file_id), state.table.entries());
+    let largest = conf_check::check_entries(path, highest, data_len, entries);
     let Some(largest) = largest.ok().filter(|_| state.has_whole_table()) else { return Ok(false) };
     let data = directory.open_data(file_id, Access::Read, data_len)?;
     let ends = data.record_end(conf.spec.record_type, largest, data_len)? == Some(data_len);

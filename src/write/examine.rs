@@ -6,7 +6,7 @@ use crate::error::{CorruptItem, Error, Result};
 use crate::files::disk::Access;
 use crate::format::conf::Conf;
 use crate::format::conf_check;
-use crate::format::corruption::{contradicted_conf, last_record_error, missing};
+use crate::format::corruption::missing;
 use crate::format::names::{self, AsidePart, SlotFile};
 use crate::format::offsets::{OffsetTable, TABLE_BYTES, entry_offset};
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES};
@@ -153,15 +153,10 @@ impl Examined<'_> {
         let Some((table, offsets_len)) = directory.read_table(file_id)? else {
             return Err(missing(directory.offset_path(file_id), "offset file", data_len));
         };
-        let entries = table.entries();
-        let largest = conf_check::check_current_entries(entries, highest.index_in_file(), data_len)
-            .map_err(|contradiction| {
-                contradicted_conf(directory.offset_path(file_id), highest, contradiction, data_len)
-            })?;
+        let path = directory.offset_path(file_id);
+        let largest = conf_check::check_entries(path, highest, data_len, table.entries())?;
         let end = data.record_end(conf.spec.record_type, largest, data_len)?;
-        if end != Some(data_len) {
-            return Err(last_record_error(directory.data_path(file_id), largest, data_len, end));
-        }
+        conf_check::check_last_record(directory.data_path(file_id), data_len, largest, end)?;
         // At or below the highest slot, an uncommitted record can only come from backfill. Without
         // backfill, a checksum without an entry is the last trace of a lost record, and is kept.
         let sums_from = if conf.backfill.is_some() { 0 } else { highest.index_in_file() + 1 };

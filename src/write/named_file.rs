@@ -9,7 +9,7 @@ use crate::files::disk::{self, CHUNK_BYTES, DiskFile};
 use crate::format::conf_check;
 use crate::format::corruption::{no_record, offset_file_too_long};
 use crate::format::offsets::{OffsetTable, TABLE_BYTES};
-use crate::format::record::HEADER_BYTES;
+use crate::format::record::{HEADER_BYTES, RecordTag};
 use crate::format::sums::RecordSum;
 use crate::slot::Slot;
 
@@ -67,7 +67,7 @@ impl NamedFile {
         }
         let mut header = [0; 8];
         self.read_exact_at(&mut header, offset)?;
-        Ok(conf_check::record_end(header, record_type, offset))
+        Ok(RecordTag::new(record_type).end(offset, header))
     }
 
     /// The end offset of the record of `slot` at `offset`, which must lie below `bound`.

@@ -1,5 +1,8 @@
 //! Section 4: `column.conf`.
 
+use coldstore::format::conf::{Backfill, BackfillTarget, Conf};
+use coldstore::format::conf_check::check_entries;
+
 use super::*;
 
 /// Guards against a field that moved: the bytes of both kinds of conf, by hand.
@@ -327,4 +330,39 @@ fn backfill_is_refused_when_off_and_stays_on_once_requested() {
     writer.put(Slot(5), &value(5)).unwrap();
     writer.put(Slot(9001), &value(9001)).unwrap();
     assert_eq!(RawConf::read(dir.path()).byte_27, 1, "sticky");
+}
+
+#[test]
+fn current_data_len_counts_if_the_current_file_is_the_backfill_file_too() {
+    let target = Some(BackfillTarget { file_id: FileId(2), data_len: 9 });
+    let conf = Conf {
+        highest: Some(Slot(16_400)),
+        current_data_len: 282,
+        spec: Column::StateSnapshots.spec(),
+        backfill: Some(Backfill { allowed: true, target }),
+    };
+    assert_eq!(conf.named_len(FileId(2)), Some(282));
+    assert_eq!(conf.backfill_target(), None);
+}
+
+/// Guards against a conf that is trusted though it was copied from elsewhere or has a flipped bit:
+/// healing would cut off good records, and a reader would hide them.
+#[test]
+fn a_conf_fits_if_its_highest_slot_is_the_last_committed_one() {
+    let check = |entries: &[u64], highest, data_len| {
+        let entries = entries.iter().copied();
+        match check_entries("data_00000.off".into(), Slot(highest), data_len, entries) {
+            Ok(largest) => Ok(largest),
+            Err(Error::Corrupt(error)) => Err((error.offset.unwrap(), error.found)),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let entries = [0, 8, 0, 30, 0, 90];
+    let refused = |index: u64, entry: u64| Err((index * 8, format!("entry {entry}")));
+    assert_eq!(check(&entries, 3, 90), Ok(30));
+    assert_eq!(check(&entries, 3, 91), refused(5, 90));
+    assert_eq!(check(&entries, 2, 30), refused(2, 0));
+    assert_eq!(check(&entries, 3, 30), refused(3, 30));
+    assert_eq!(check(&entries, 1, 90), refused(3, 30));
+    assert_eq!(check(&[5], 0, 90), refused(0, 5));
 }

@@ -253,3 +253,22 @@ fn after_a_failing_call_of_an_opening_the_next_succeeds() {
         }
     }
 }
+
+#[test]
+fn a_poisoned_writer_is_opened_again_and_a_busy_column_tried_later() {
+    let directory: Box<Path> = Path::new("/a").into();
+    let full = Error::io("/a/data_00000", "write to", io::ErrorKind::StorageFull.into());
+    let poisoned = Error::Poisoned { directory: directory.clone(), cause: full.clone().into() };
+    let busy = Error::AlreadyOpen { directory, pid: None };
+    let corrupt = Error::corrupt("/a/data_00000", 8, CorruptItem::RecordHeader, "a", "b");
+    let slot = Slot(5);
+    for (error, kind) in [
+        (full, ErrorKind::Io),
+        (poisoned, ErrorKind::Poisoned),
+        (busy, ErrorKind::Busy),
+        (corrupt, ErrorKind::Corrupt),
+        (Error::Conflict { slot }, ErrorKind::Usage),
+    ] {
+        assert_eq!(error.kind(), kind, "{error}");
+    }
+}
