@@ -45,7 +45,7 @@ impl Damage {
     pub(crate) fn entry_slot(&self) -> Option<u64> {
         match self {
             Damage::Flip { file, at, .. } if file.ends_with(".off") => {
-                Some(id_of(file)? * SLOTS_PER_FILE + *at as u64 / 8)
+                Some(id_of(file)? * PER_FILE + *at as u64 / 8)
             }
             _ => None,
         }
@@ -68,7 +68,7 @@ pub(crate) fn damages(store: &Store) -> Vec<Damage> {
         damages.push(Damage::Gone { files: vec![file.clone()] });
     }
     for file in [0, 1, CURRENT] {
-        damages.push(Damage::Gone { files: vec![data_name(file), table_name(file)] });
+        damages.push(Damage::Gone { files: vec![data_name(file), offsets_name(file)] });
     }
     damages
 }
@@ -87,7 +87,7 @@ pub(crate) fn conf_damages(file: &str, bytes: &[u8], damages: &mut Vec<Damage>) 
 
 /// The flips of one byte that give the backfill file a length at which one of its records ends.
 pub(crate) fn target_damages(store: &Store, file: &str, bytes: &[u8], damages: &mut Vec<Damage>) {
-    let Some((id, len)) = ReferenceConf::read(bytes).and_then(|conf| conf.named) else { return };
+    let Some((id, len)) = RawConf::valid(bytes).and_then(|conf| conf.target()) else { return };
     let data = &store.files[&data_name(id)];
     let mut end = 8;
     while end < data.len() {

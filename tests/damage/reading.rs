@@ -147,10 +147,10 @@ impl Store {
             counts.refused_at_open += 1;
             return None;
         };
-        let reference = Reference::new(damaged);
+        let reference = reference(damaged);
         for (&slot, reading) in &shown {
             let right = self.right(slot);
-            let predicted = reference.read(slot);
+            let predicted = predicted(&reference, slot);
             if *reading == right {
                 counts.slots_right += 1;
                 continue;
@@ -171,12 +171,12 @@ impl Store {
 
     /// Whether entry and record of a slot are as they were written.
     pub(crate) fn is_intact(&self, slot: u64, files: &Files) -> bool {
-        let (before, now) = (Reference::new(&self.files), Reference::new(files));
-        let entry = usize::try_from(before.entry(slot)).unwrap();
-        let name = data_name(slot / SLOTS_PER_FILE);
-        let record = record_at(&self.files[&name], entry);
-        let there = files.get(&name).and_then(|data| data.get(entry..entry + record.len()));
-        now.entry(slot) == before.entry(slot) && there == Some(record)
+        let before = entry(&self.files, slot);
+        let at = usize::try_from(before).unwrap();
+        let name = data_name(slot / PER_FILE);
+        let record = record_at(&self.files[&name], at);
+        let there = files.get(&name).and_then(|data| data.get(at..at + record.len()));
+        entry(files, slot) == before && there == Some(record)
     }
 
     pub(crate) fn verify(&self, deep: bool) -> coldstore::Result<(Summary, Vec<Finding>)> {
@@ -258,7 +258,7 @@ impl Store {
             assert!(of_target, "healing destroyed slot {slot}");
             *counts.unnoticed.entry(Unnoticed::HealedByConfTarget).or_default() += 1;
         }
-        let reference = Reference::new(&healed);
+        let reference = reference(&healed);
         for (&slot, reading) in &after {
             let right = self.right(slot);
             let before = readable.and_then(|readable| readable.get(&slot));
@@ -270,9 +270,9 @@ impl Store {
                 continue;
             }
             // The reader called this one corrupt, or the whole store.
-            assert_eq!(*reading, reference.read(slot));
-            let entry = Reference::new(damaged).entry(slot);
-            let bound = Reference::new(&self.files).files[&data_name(slot / SLOTS_PER_FILE)].len();
+            assert_eq!(*reading, predicted(&reference, slot));
+            let entry = entry(damaged, slot);
+            let bound = self.files[&data_name(slot / PER_FILE)].len();
             assert!(
                 damage.entry_slot() == Some(slot) && entry >= bound as u64,
                 "after healing slot {slot} is {reading:?} and was {right:?}"

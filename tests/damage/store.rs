@@ -94,7 +94,7 @@ impl Store {
     /// The slots worth asking for: all with a record, their neighbours, the edges of the files.
     pub(crate) fn slots(&self, damage: &Damage) -> Vec<u64> {
         let mut slots: Vec<u64> = (0..=CURRENT + 1)
-            .flat_map(|file| [file * SLOTS_PER_FILE, file * SLOTS_PER_FILE + SLOTS_PER_FILE - 1])
+            .flat_map(|file| [file * PER_FILE, file * PER_FILE + PER_FILE - 1])
             .chain(self.records.keys().flat_map(|slot| [slot.saturating_sub(1), *slot, slot + 1]))
             .chain(damage.entry_slot())
             .collect();
@@ -102,17 +102,4 @@ impl Store {
         slots.dedup();
         slots
     }
-}
-
-pub(crate) fn data_name(file: u64) -> String {
-    format!("data_{file:05}")
-}
-
-pub(crate) fn table_name(file: u64) -> String {
-    format!("data_{file:05}.off")
-}
-
-/// The id in the name of a data file or an offset file.
-pub(crate) fn id_of(name: &str) -> Option<u64> {
-    name.strip_prefix("data_")?.trim_end_matches(".off").parse().ok()
 }

@@ -67,12 +67,10 @@ pub(crate) fn classify(
     right: &Reading,
     shown: &Reading,
 ) -> Unnoticed {
-    let before = Reference::new(&store.files);
-    let after = Reference::new(damaged);
-    let id = slot / SLOTS_PER_FILE;
+    let id = slot / PER_FILE;
     match damage {
         Damage::Flip { file, at, mask } if *file == data_name(id) => {
-            let entry = usize::try_from(before.entry(slot)).unwrap();
+            let entry = usize::try_from(entry(&store.files, slot)).unwrap();
             let payload = entry + 8;
             if (entry + 2..entry + 6).contains(at) {
                 return Unnoticed::RecordLength;
@@ -92,20 +90,19 @@ pub(crate) fn classify(
             assert!(right.len() > shown.len());
             Unnoticed::SkippableChunk
         }
-        Damage::Flip { file, .. } if *file == table_name(id) => {
+        Damage::Flip { file, .. } if *file == offsets_name(id) => {
             assert_eq!(damage.entry_slot(), Some(slot), "another entry than the flipped one");
-            let entry = after.entry(slot);
-            let conf = after.conf.as_ref().unwrap();
+            let entry = entry(damaged, slot);
             if entry == 0 {
                 assert_eq!(*shown, Reading::Nothing);
                 return Unnoticed::EntryZero;
             }
-            if entry >= after.bound(conf, id).unwrap() {
+            if entry >= reference(damaged).file(id).unwrap().bound {
                 assert!(store.backfill && *shown == Reading::Nothing);
                 return Unnoticed::EntryPastBoundV3;
             }
-            let others = || store.records.keys().filter(|other| **other / SLOTS_PER_FILE == id);
-            if others().any(|other| before.entry(*other) == entry) {
+            let others = || store.records.keys().filter(|other| **other / PER_FILE == id);
+            if others().any(|other| self::entry(&store.files, *other) == entry) {
                 return Unnoticed::EntryOfAnotherRecord;
             }
             Unnoticed::EntryIntoAValue
@@ -115,14 +112,14 @@ pub(crate) fn classify(
             assert!(store.backfill && *shown == Reading::Nothing);
             Unnoticed::ConfBackfillTarget
         }
-        Damage::Cut { file, len } if *file == table_name(id) && id != CURRENT => {
+        Damage::Cut { file, len } if *file == offsets_name(id) && id != CURRENT => {
             // Of an entry that was cut itself the first bytes may lead to another record.
-            let is_cut = len % 8 != 0 && *len as u64 / 8 == slot % SLOTS_PER_FILE;
+            let is_cut = len % 8 != 0 && *len as u64 / 8 == slot % PER_FILE;
             assert!(is_cut || *shown == Reading::Nothing);
             Unnoticed::TableCut
         }
         Damage::Cut { file, len } if *file == data_name(id) && id != CURRENT => {
-            assert!(store.backfill && before.entry(slot) >= *len as u64);
+            assert!(store.backfill && entry(&store.files, slot) >= *len as u64);
             assert_eq!(*shown, Reading::Nothing);
             Unnoticed::DataCutV3
         }

@@ -3,17 +3,16 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::archive::{Archive, MINIMAL, Writers, data, go_on, scratch};
 use coldstore::era::{ImportPlan, import};
-use coldstore::files::disk::{Access, Disk, DiskFile, LockAttempt, OsDisk};
 use coldstore::format::names;
 use coldstore::write::copy::copy;
 use coldstore::{Column, Reader, ReaderOptions, Slot, StatesPolicy, View, Writer, WriterOptions};
+use test_support::{HookedDisk, Operation};
 
 fn view(directory: &Path) -> View {
     // SAFETY: the directory is this test's own, and only writers change what is in it.
@@ -56,47 +55,6 @@ impl CopiedBeforeCommits {
     }
 }
 
-#[derive(Debug)]
-struct CopyingDisk(Arc<CopiedBeforeCommits>);
-
-impl Disk for CopyingDisk {
-    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
-        OsDisk.open(path, access)
-    }
-
-    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
-        OsDisk.list(directory)
-    }
-
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        OsDisk.create_dir(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        // Before it, there is no column.
-        if to.file_name().unwrap() == names::CONF && to.exists() {
-            self.0.check(to);
-        }
-        OsDisk.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        OsDisk.remove(path)
-    }
-
-    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
-        OsDisk.sync_dir(directory)
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<LockAttempt> {
-        OsDisk.lock(path)
-    }
-
-    fn lock_shared(&self, path: &Path) -> io::Result<Option<LockAttempt>> {
-        OsDisk.lock_shared(path)
-    }
-}
-
 /// A copy sees block roots first and blocks last; an import commits them the other way round.
 #[test]
 fn a_copy_made_during_an_import_has_no_root_without_its_block() {
@@ -108,7 +66,17 @@ fn a_copy_made_during_an_import_has_no_root_without_its_block() {
     let commits = Mutex::default();
     let checked = Arc::new(CopiedBeforeCommits { root: root.clone(), blocks, commits });
     let writer = |column: Column| {
-        let disk = Arc::new(CopyingDisk(Arc::clone(&checked)));
+        let checked = Arc::clone(&checked);
+        let disk = HookedDisk::shared(move |operation| {
+            // Before the first conf there is no column.
+            if let Operation::Rename { to, .. } = operation
+                && to.file_name().unwrap() == names::CONF
+                && to.exists()
+            {
+                checked.check(to);
+            }
+            Ok(())
+        });
         let options = WriterOptions::create(column.spec());
         Writer::open_on(disk, root.join(column.dir_name()), options).unwrap()
     };

@@ -9,9 +9,7 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
-use std::sync::Arc;
 
-use coldstore::files::disk::{Access, Disk, DiskFile, LockAttempt, OsDisk};
 use coldstore::verify::{Finding, Severity, VerifyOptions, verify_column};
 use coldstore::write::reclaim_on;
 use coldstore::{
@@ -19,6 +17,7 @@ use coldstore::{
     inspect_reclaim, reclaim,
 };
 use tempfile::TempDir;
+use test_support::{HookedDisk, Operation};
 
 const LARGE: usize = 1 << 20;
 
@@ -207,63 +206,15 @@ fn leftovers_of_a_crash_are_healed_and_a_sound_column_has_nothing_to_free() {
     assert!(matches!(reclaim(directory.path().join("none")), Err(Error::NoSuchColumn { .. })));
 }
 
-/// A disk without holes.
-#[derive(Debug)]
-struct Plain(OsDisk);
-
-impl Disk for Plain {
-    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(PlainFile(self.0.open(path, access)?)))
-    }
-    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
-        self.0.list(directory)
-    }
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.0.create_dir(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.0.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.0.remove(path)
-    }
-    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
-        self.0.sync_dir(directory)
-    }
-    fn lock(&self, path: &Path) -> io::Result<LockAttempt> {
-        self.0.lock(path)
-    }
-    fn lock_shared(&self, path: &Path) -> io::Result<Option<LockAttempt>> {
-        self.0.lock_shared(path)
-    }
-}
-
-#[derive(Debug)]
-struct PlainFile(Box<dyn DiskFile>);
-
-impl DiskFile for PlainFile {
-    fn byte_len(&self) -> io::Result<u64> {
-        self.0.byte_len()
-    }
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(buffer, offset)
-    }
-    fn write_at(&mut self, buffers: &[io::IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        self.0.write_at(buffers, offset)
-    }
-    fn set_len(&mut self, byte_len: u64) -> io::Result<()> {
-        self.0.set_len(byte_len)
-    }
-    fn sync(&mut self) -> io::Result<()> {
-        self.0.sync()
-    }
-}
-
 #[test]
 fn a_file_system_without_holes_is_reported_and_nothing_changes() {
     let directory = column();
     let before = files(directory.path());
-    let error = reclaim_on(Arc::new(Plain(OsDisk)), directory.path()).unwrap_err();
+    let disk = HookedDisk::shared(|operation| match operation {
+        Operation::Allocated(_) => Err(io::ErrorKind::Unsupported.into()),
+        _ => Ok(()),
+    });
+    let error = reclaim_on(disk, directory.path()).unwrap_err();
     assert!(error.to_string().contains("data_00000: cannot look for the holes of"), "{error}");
     assert_eq!(files(directory.path()), before);
 }

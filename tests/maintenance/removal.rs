@@ -4,14 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
 use std::fs;
-use std::io;
-use std::io::IoSlice;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use coldstore::files::disk::{Access, Disk, DiskFile, Lock, LockAttempt, OsDisk};
 use coldstore::manifest::Intent;
 use coldstore::removal::{Removal, finish_intents, inspect, remove, remove_on};
 use coldstore::{
@@ -232,8 +228,13 @@ const KILLED_AT: &str = "COLDSTORE_TEST_KILLED_AT";
 #[ignore = "started by the test below as a process of its own"]
 fn child_that_is_killed() {
     let Some(root) = std::env::var_os(ROOT) else { return };
-    let left = std::env::var(KILLED_AT).unwrap().parse().unwrap();
-    let disk: Arc<dyn Disk> = Arc::new(KillingDisk(Arc::new(AtomicU64::new(left))));
+    let left = AtomicU64::new(std::env::var(KILLED_AT).unwrap().parse().unwrap());
+    let disk = HookedDisk::shared(move |_| {
+        if left.fetch_sub(1, Ordering::Relaxed) == 0 {
+            kill_self();
+        }
+        Ok(())
+    });
     let removal = Removal::Rewind(Some(Slot(9004)));
     remove_on(&disk, Path::new(&root), removal, &Column::ALL).unwrap();
 }
@@ -306,116 +307,12 @@ fn a_killed_rewind_is_complete_or_finished_by_the_next_writer() {
     assert!(rewound[0] > 2 && rewound[1] > 40, "{rewound:?}");
 }
 
-/// Kills the process at a change, which is not done then.
-#[derive(Clone, Debug)]
-struct KillingDisk(Arc<AtomicU64>);
-
-impl KillingDisk {
-    fn step(&self) {
-        if self.0.fetch_sub(1, Ordering::Relaxed) == 0 {
-            let own = libc::pid_t::try_from(std::process::id()).unwrap();
-            // SAFETY: the call touches no memory.
-            #[expect(unsafe_code, reason = "the process ends as by kill -9")]
-            unsafe {
-                libc::kill(own, libc::SIGKILL);
-            }
-        }
-    }
-
-    fn change<T>(&self, change: impl FnOnce() -> T) -> T {
-        self.step();
-        change()
-    }
-}
-
-#[derive(Debug)]
-struct KillingFile(KillingDisk, Box<dyn DiskFile>);
-
-impl Disk for KillingDisk {
-    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
-        if access == Access::CreateNew {
-            self.step();
-        }
-        Ok(Box::new(KillingFile(self.clone(), OsDisk.open(path, access)?)))
-    }
-
-    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
-        OsDisk.list(directory)
-    }
-
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.change(|| OsDisk.create_dir(path))
-    }
-
-    fn create_dir_like(&self, path: &Path, model: &Path) -> io::Result<()> {
-        self.change(|| OsDisk.create_dir_like(path, model))
-    }
-
-    fn resolve(&self, directory: &Path) -> io::Result<PathBuf> {
-        OsDisk.resolve(directory)
-    }
-
-    fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
-        self.change(|| OsDisk.link(file, name))
-    }
-
-    fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
-        self.change(|| OsDisk.exchange(one, other))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.change(|| OsDisk.rename(from, to))
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.change(|| OsDisk.remove(path))
-    }
-
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.change(|| OsDisk.remove_dir(path))
-    }
-
-    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
-        OsDisk.sync_dir(directory)
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<LockAttempt> {
-        OsDisk.lock(path)
-    }
-
-    fn lock_shared(&self, path: &Path) -> io::Result<Option<LockAttempt>> {
-        OsDisk.lock_shared(path)
-    }
-
-    fn lock_directory(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
-        OsDisk.lock_directory(path)
-    }
-}
-
-impl DiskFile for KillingFile {
-    fn byte_len(&self) -> io::Result<u64> {
-        self.1.byte_len()
-    }
-
-    fn names(&self) -> io::Result<u64> {
-        self.1.names()
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.1.read_at(buffer, offset)
-    }
-
-    fn write_at(&mut self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        self.0.step();
-        self.1.write_at(buffers, offset)
-    }
-
-    fn set_len(&mut self, byte_len: u64) -> io::Result<()> {
-        self.0.step();
-        self.1.set_len(byte_len)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.1.sync()
+/// Ends this process as `kill -9` does.
+fn kill_self() {
+    let own = libc::pid_t::try_from(std::process::id()).unwrap();
+    // SAFETY: the call touches no memory.
+    #[expect(unsafe_code, reason = "the process ends as by kill -9")]
+    unsafe {
+        libc::kill(own, libc::SIGKILL);
     }
 }

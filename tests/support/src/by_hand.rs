@@ -43,6 +43,50 @@ impl RawConf {
         }
     }
 
+    /// A conf that may be opened, by section 4; `None` for any other bytes.
+    pub fn valid(bytes: &[u8]) -> Option<RawConf> {
+        if !matches!((bytes.get(..8)?, bytes.len()), (b"LHSTBLK2", 36) | (b"LHSTBLK3", 52)) {
+            return None;
+        }
+        let conf = RawConf::parse(bytes);
+        let is_known = conf.compression <= 1 && conf.byte_27 <= u8::from(conf.is_v3());
+        let fits = if conf.current().is_some() { conf.len >= 16 } else { conf.len == 0 };
+        let target_fits = match (conf.target(), conf.backfill) {
+            (Some((id, len)), _) => Some(id) <= conf.current() && (len == 0 || len >= 8),
+            (None, Some((_, len))) => len == 0,
+            (None, None) => true,
+        };
+        (is_known && fits && target_fits).then_some(conf)
+    }
+
+    /// Whether backfill is on.
+    pub fn is_v3(&self) -> bool {
+        self.backfill.is_some()
+    }
+
+    /// `None` for an empty column.
+    pub fn highest_slot(&self) -> Option<u64> {
+        (self.highest != u64::MAX).then_some(self.highest)
+    }
+
+    /// The id of the current file.
+    pub fn current(&self) -> Option<u64> {
+        Some(self.highest_slot()? / PER_FILE)
+    }
+
+    /// The id and the committed length of the backfill file.
+    pub fn target(&self) -> Option<(u64, u64)> {
+        self.backfill.filter(|(id, _)| *id != u64::MAX)
+    }
+
+    /// The committed length of a file that the conf names.
+    pub fn named_len(&self, id: u64) -> Option<u64> {
+        if self.current() == Some(id) {
+            return Some(self.len);
+        }
+        self.target().filter(|(target, _)| *target == id).map(|(_, len)| len)
+    }
+
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         bytes.extend(if self.backfill.is_some() { b"LHSTBLK3" } else { b"LHSTBLK2" });

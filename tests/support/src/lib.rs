@@ -19,14 +19,17 @@ mod chains;
 mod directories;
 pub mod e2store;
 mod golden;
+mod hooked_disk;
 #[cfg(feature = "chains")]
 mod imported;
 mod looking;
 mod opening;
 mod process;
+mod reference;
 mod scenarios;
 mod scratch;
 pub mod size;
+mod sums;
 #[cfg(target_os = "linux")]
 pub mod system_calls;
 mod test_disk;
@@ -54,13 +57,16 @@ pub use by_hand::*;
 pub use chains::*;
 pub use directories::*;
 pub use golden::*;
+pub use hooked_disk::{HookedDisk, Operation};
 #[cfg(feature = "chains")]
 pub use imported::ImportedArchive;
 pub use looking::*;
 pub use opening::*;
 pub use process::*;
+pub use reference::*;
 pub use scenarios::*;
 pub use scratch::scratch;
+pub use sums::*;
 pub use test_disk::*;
 pub use values::*;
 

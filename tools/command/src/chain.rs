@@ -214,28 +214,13 @@ impl fmt::Display for Chain {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
-    use std::io;
     use std::sync::Arc;
 
     use coldstore::era::{ImportColumns, ImportPlan, import};
-    use coldstore::files::pread::{OsPread, Pread};
     use coldstore::{ArchiveWriter, Reader, StatesPolicy};
+    use test_support::BadSectors;
 
     use super::*;
-
-    /// A medium on which one file is unreadable.
-    #[derive(Debug)]
-    struct BadSectors(&'static str);
-
-    impl Pread for BadSectors {
-        fn pread(&self, path: &Path, file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-            if path.ends_with(self.0) {
-                return Err(io::Error::from(rustix::io::Errno::IO));
-            }
-            OsPread.pread(path, file, buffer, at)
-        }
-    }
 
     /// States were mapped to identify the chain: a bad sector ended the process.
     #[test]
@@ -258,8 +243,11 @@ mod tests {
         let denied = wrong.contradiction(&States::of(&root).unwrap()).unwrap().unwrap();
         assert_eq!(denied.wanted, "64, by the state of slot 576 in bss");
         for name in ["bss/data_00000", "bss/data_00000.off", "bbr/data_00000"] {
-            let open =
-                |path: &Path, options| Reader::open_on(Arc::new(BadSectors(name)), path, options);
+            let open = |path: &Path, options| {
+                let error = rustix::io::Errno::IO.raw_os_error();
+                let medium = BadSectors { name, bytes: 0..u64::MAX, error };
+                Reader::open_on(Arc::new(medium), path, options)
+            };
             let states = States::open(&root, &open).unwrap();
             let failed = wrong.contradiction(&states).unwrap_err();
             let wanted = format!("{}: cannot read", root.join(name).display());

@@ -65,8 +65,8 @@ fn golden(seeds: &Seeds, golden: &Path) {
             let layout = Layout::of(&column);
             let name = archive.file_name().unwrap().to_str().unwrap();
             seeds.add("conf", name, &layout.conf);
-            let entries = |table: &coldstore_fuzz::column::layout::Table| table.entries.len();
-            let most = layout.files.values().filter_map(|f| f.table.as_ref().map(entries)).max();
+            let tables = layout.files.values().filter_map(|files| files.column.table.as_ref());
+            let most = tables.map(|table| table.entries.len()).max();
             if layout.files.len() <= 4 && most.unwrap_or(0) < 60 {
                 seeds.add("column", name, &layout.encode());
             }

@@ -6,12 +6,12 @@ use std::path::Path;
 
 use coldstore::verify::Finding;
 use coldstore::{Checksums, CorruptItem, Error, Slot, View};
+use test_support::Verdict;
 
 use super::super::scratch;
 use super::layout::Layout;
-use super::oracle::Oracle;
-use super::sums::Verdict;
-use super::{Seen, is_mappable};
+use super::sums::{has_mendable_sum, has_stray_sum, lost_entries};
+use super::{Oracle, Seen, is_mappable};
 
 /// Every read of these slots with checksums compared: what is not what was written is refused, and
 /// everything else is as without them.
@@ -26,7 +26,7 @@ pub fn read(view: &View, oracle: &Oracle<'_>, slots: &[u64], directory: &Path) {
     let checked = reader.view();
     let mut refused = BTreeSet::new();
     for slot in slots.iter().copied().map(Slot) {
-        let verdict = oracle.verdict(slot, oracle.shown(slot));
+        let verdict = oracle.reference.verdict(slot.0);
         if verdict.is_refused() {
             refused.insert(slot);
             check_refused(&checked, slot, verdict, directory);
@@ -40,7 +40,7 @@ pub fn read(view: &View, oracle: &Oracle<'_>, slots: &[u64], directory: &Path) {
 }
 
 fn has_sums(layout: &Layout) -> bool {
-    layout.files.values().any(|files| files.sums.is_some())
+    layout.files.values().any(|files| files.column.sums.is_some())
 }
 
 /// Every way to ask for the record says that it is not what was written, and where.
@@ -122,10 +122,11 @@ pub fn check_verify(oracle: &Oracle<'_>, findings: &[Finding]) {
     let of = |kind: &dyn Fn(&Finding) -> bool| -> BTreeSet<Slot> {
         findings.iter().filter(|finding| kind(finding)).filter_map(|finding| finding.slot).collect()
     };
-    let (entries, _) = oracle.entries();
+    let reference = &oracle.reference;
+    let (entries, _) = reference.entries();
     let wanted = |verdict: Verdict| -> BTreeSet<Slot> {
-        let is = |slot: &&Slot| oracle.verdict(**slot, oracle.shown(**slot)) == verdict;
-        entries.iter().filter(is).copied().collect()
+        let slots = entries.iter().filter(|slot| reference.verdict(**slot) == verdict);
+        slots.copied().map(Slot).collect()
     };
     let damaged = of(&|finding| finding.what == CorruptItem::RecordChecksum);
     assert_eq!(damaged, wanted(Verdict::Damaged), "{findings:?}");
@@ -137,13 +138,14 @@ pub fn check_verify(oracle: &Oracle<'_>, findings: &[Finding]) {
     // In a file whose header or length is damaged it is told where one of the two sums fits.
     let told = of(&|finding| finding.what == CorruptItem::ChecksumEntry);
     let told: BTreeSet<_> =
-        told.into_iter().filter(|slot| !oracle.has_mendable_sum(*slot)).collect();
+        told.into_iter().filter(|slot| !has_mendable_sum(reference, slot.0)).collect();
     let (flawed, any) = (wanted(Verdict::EntryDamaged), of(&|_| true));
     assert!(told.is_subset(&flawed) && flawed.is_subset(&any), "{flawed:?}: {findings:?}");
     let is_lost = |finding: &Finding| {
         finding.what == CorruptItem::OffsetEntry && finding.wanted.contains("checksum is kept")
     };
-    assert_eq!(of(&is_lost), oracle.lost_entries().into_iter().collect(), "{findings:?}");
+    let lost = lost_entries(reference).into_iter().map(Slot).collect();
+    assert_eq!(of(&is_lost), lost, "{findings:?}");
 }
 
 /// After healing and puts: what was not refused before is not refused now, and what was put is
@@ -154,17 +156,18 @@ pub fn check_written(oracle: &Oracle<'_>, seen: &Seen, directory: &Path) {
     let view = reader.view();
     let keeps = oracle.layout.checksums() == Checksums::On;
     for (slot, value) in seen.iter().map(|(slot, value)| (Slot(*slot), value)) {
-        let verdict = oracle.verdict(slot, oracle.shown(slot));
+        let verdict = oracle.reference.verdict(slot.0);
         match view.get(slot) {
             Ok(found) => {
                 assert!(!verdict.is_refused(), "slot {slot}: {verdict:?}");
                 assert!(found.as_deref() == value.as_deref(), "slot {slot} after puts");
             }
             Err(error) => {
-                let is_named = oracle.conf.named_len(slot.file_id()).is_some();
-                let is_new = oracle.conf.backfill.is_some() || Some(slot) > oracle.conf.highest;
-                let is_stray = !keeps && oracle.has_stray_sum(slot) && !(is_named && is_new);
-                let is_mended = is_named && oracle.has_mendable_sum(slot);
+                let (reference, conf) = (&oracle.reference, &oracle.reference.conf);
+                let is_named = conf.named_len(slot.file_id().0).is_some();
+                let is_new = conf.is_v3() || Some(slot.0) > conf.highest_slot();
+                let is_stray = !keeps && has_stray_sum(reference, slot.0) && !(is_named && is_new);
+                let is_mended = is_named && has_mendable_sum(reference, slot.0);
                 let is_expected = verdict.is_refused() || is_stray || is_mended;
                 assert!(is_expected, "slot {slot}: {verdict:?}: {error}");
             }

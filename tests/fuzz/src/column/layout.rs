@@ -14,14 +14,15 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::rc::Rc;
 
-use coldstore::format::conf::Conf;
-use coldstore::format::offsets::TABLE_BYTES;
 use coldstore::{Checksums, FileId};
+use test_support::{ColumnFile, Data, OFFSETS_LEN, RawConf, Reference, Table, id_of};
 
 use super::super::scratch::Bytes;
-use super::oracle::Oracle;
-use super::sums::{self, Recipe, Sums};
+use super::sums::{self, Recipe};
+
+const TABLE_BYTES: usize = OFFSETS_LEN as usize;
 
 const CONF_BYTES: usize = 52;
 const CONF_V2_BYTES: usize = 36;
@@ -50,52 +51,9 @@ pub struct Layout {
 /// The files of an id.
 #[derive(Clone, Debug, Default)]
 pub struct Files {
-    pub data: Option<Data>,
-    pub table: Option<Table>,
-    pub sums: Option<Sums>,
+    pub column: ColumnFile<'static>,
     /// What the checksums are made by.
     pub recipe: Recipe,
-}
-
-#[derive(Clone, Debug, Default)]
-pub struct Data {
-    pub bytes: Vec<u8>,
-    /// A hole behind the bytes.
-    pub tail: u64,
-}
-
-impl Data {
-    pub fn byte_len(&self) -> u64 {
-        self.bytes.len() as u64 + self.tail
-    }
-}
-
-#[derive(Clone, Debug)]
-pub struct Table {
-    /// By index.
-    pub entries: BTreeMap<u16, u64>,
-    pub byte_len: usize,
-}
-
-impl Table {
-    /// The entry as the file has it: what lies behind its end is zero.
-    pub fn entry(&self, index: usize) -> u64 {
-        let entry = self.entries.get(&(index as u16)).copied().unwrap_or(0);
-        let mut bytes = entry.to_le_bytes();
-        let kept = self.byte_len.saturating_sub(index * 8).min(8);
-        bytes[kept..].fill(0);
-        u64::from_le_bytes(bytes)
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![0; self.byte_len.max(TABLE_BYTES)];
-        for (index, entry) in &self.entries {
-            let at = usize::from(*index) * 8;
-            bytes[at..at + 8].copy_from_slice(&entry.to_le_bytes());
-        }
-        bytes.truncate(self.byte_len);
-        bytes
-    }
 }
 
 impl Layout {
@@ -118,8 +76,8 @@ impl Layout {
             let (tail, _, data_len) = (head.u8(), head.u8(), head.u16());
             let recipe = head.array();
             let data = (data_kind % 4 != 0).then(|| Data {
-                bytes: bytes.take(usize::from(data_len)).to_vec(),
-                tail: if data_kind % 4 == 3 { 1 << (tail % 48) } else { 0 },
+                bytes: bytes.take(usize::from(data_len)).to_vec().into(),
+                hole: if data_kind % 4 == 3 { 1 << (tail % 48) } else { 0 },
             });
             let byte_len = match table_kind % 4 {
                 0 => None,
@@ -127,8 +85,8 @@ impl Layout {
                 2 => Some(TABLE_BYTES),
                 _ => Some(TABLE_BYTES + 1 + usize::from(table_len) % 16),
             };
-            let table = byte_len.map(|byte_len| Table { entries, byte_len });
-            files.insert(id, Files { data, table, sums: None, recipe });
+            let table = byte_len.map(|byte_len| Rc::new(Table { entries, byte_len }));
+            files.insert(id, Files { column: ColumnFile { data, table, sums: None }, recipe });
         }
         let mut probes = Vec::new();
         while !bytes.is_empty() && probes.len() < 8 {
@@ -147,14 +105,19 @@ impl Layout {
     }
 
     /// The same with the checksum files, for which the records must be known.
-    fn with_sums(self) -> Self {
-        let Ok(conf) = Conf::decode(Path::new("conf"), &self.conf) else { return self };
-        let oracle = Oracle { layout: &self, conf };
-        let make = |(id, files): (&u64, &Files)| oracle.make_sums(FileId(*id), files.recipe);
-        let made: Vec<Option<Sums>> = self.files.iter().map(make).collect();
-        let mut layout = self;
-        layout.files.values_mut().zip(made).for_each(|(files, sums)| files.sums = sums);
-        layout
+    fn with_sums(mut self) -> Self {
+        let Some(reference) = self.reference() else { return self };
+        for (id, files) in &mut self.files {
+            files.column.sums = sums::make(&reference, *id, files.recipe).map(Rc::new);
+        }
+        self
+    }
+
+    /// The reference reader of these files, where the conf is valid.
+    pub fn reference(&self) -> Option<Reference<'static>> {
+        let conf = RawConf::valid(&self.conf)?;
+        let files = self.files.iter().map(|(id, files)| (*id, files.column.clone()));
+        Some(Reference { conf, files: files.collect() })
     }
 
     /// How the column is opened for writing.
@@ -184,15 +147,15 @@ impl Layout {
         head.resize(2 + CONF_BYTES, 0);
         let (mut tables, mut datas) = (Vec::new(), Vec::new());
         for (id, files) in &self.files {
-            let table = files.table.as_ref();
+            let table = files.column.table.as_ref();
             let (table_kind, table_len) = match table.map(|table| table.byte_len) {
                 None => (0, 0),
                 Some(TABLE_BYTES) => (2, 0),
                 Some(byte_len) => (1, byte_len as u16),
             };
-            let data = files.data.clone().unwrap_or_default();
+            let data = files.column.data.clone().unwrap_or_default();
             head.extend(id.to_le_bytes());
-            head.extend([u8::from(files.data.is_some()), table_kind]);
+            head.extend([u8::from(files.column.data.is_some()), table_kind]);
             head.extend(table_len.to_le_bytes());
             head.extend([0, table.map_or(0, |table| table.entries.len()) as u8]);
             head.extend((data.bytes.len() as u16).to_le_bytes());
@@ -201,7 +164,7 @@ impl Layout {
                 tables.extend(index.to_le_bytes());
                 tables.extend(entry.to_le_bytes());
             }
-            datas.extend(data.bytes);
+            datas.extend(&*data.bytes);
         }
         let probes = self.probes.iter().flat_map(|slot| slot.to_le_bytes());
         head.into_iter().chain(tables).chain(datas).chain(probes).collect()
@@ -214,29 +177,19 @@ impl Layout {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
             let bytes = || fs::read(&path).unwrap();
-            let id = |digits: &str| digits.parse::<u64>().unwrap();
-            if let Some(digits) = name.strip_prefix("data_").and_then(|n| n.strip_suffix(".sum")) {
-                layout.files.entry(id(digits)).or_default().recipe = sums::HONEST;
-                continue;
+            if name == "column.conf" {
+                layout.conf = bytes();
+            } else if name == "column.conf.tmp" {
+                layout.tmp = true;
             }
-            match name.strip_prefix("data_").map(|rest| (rest, rest.strip_suffix(".off"))) {
-                Some((_, Some(digits))) => {
-                    let bytes = bytes();
-                    let words = bytes.as_chunks::<8>().0.iter().enumerate();
-                    let entries = words
-                        .map(|(index, word)| (index as u16, u64::from_le_bytes(*word)))
-                        .filter(|(_, entry)| *entry != 0)
-                        .collect();
-                    let table = Table { entries, byte_len: bytes.len() };
-                    layout.files.entry(id(digits)).or_default().table = Some(table);
-                }
-                Some((digits, None)) => {
-                    let data = Data { bytes: bytes(), tail: 0 };
-                    layout.files.entry(id(digits)).or_default().data = Some(data);
-                }
-                None if name == "column.conf" => layout.conf = bytes(),
-                None if name == "column.conf.tmp" => layout.tmp = true,
-                None => {}
+            let Some(id) = id_of(name) else { continue };
+            let files = layout.files.entry(id).or_default();
+            if name.ends_with(".sum") {
+                files.recipe = sums::HONEST;
+            } else if name.ends_with(".off") {
+                files.column.table = Some(Rc::new(Table::parse(&bytes())));
+            } else {
+                files.column.data = Some(Data { bytes: bytes().into(), hole: 0 });
             }
         }
         layout
@@ -252,12 +205,12 @@ impl Layout {
             fs::write(directory.join("column.conf.tmp"), &self.conf[..self.conf.len() / 2])?;
         }
         for (id, files) in &self.files {
-            if let Some(data) = &files.data {
+            if let Some(data) = &files.column.data {
                 let mut file = File::create(directory.join(format!("data_{id:05}")))?;
                 file.write_all(&data.bytes)?;
                 file.set_len(data.byte_len())?;
             }
-            if let Some(table) = &files.table {
+            if let Some(table) = &files.column.table {
                 let file = File::create(directory.join(format!("data_{id:05}.off")))?;
                 // Holes where there is no entry: most inputs have a few entries in many bytes.
                 for (index, entry) in &table.entries {
@@ -265,8 +218,8 @@ impl Layout {
                 }
                 file.set_len(table.byte_len as u64)?;
             }
-            if let Some(sums) = &files.sums {
-                sums.write(&directory.join(format!("data_{id:05}.sum")))?;
+            if let Some(sums) = &files.column.sums {
+                sums::write(sums, &directory.join(format!("data_{id:05}.sum")))?;
             }
         }
         Ok(())
@@ -282,22 +235,22 @@ impl Layout {
             wanted.push("column.conf.tmp".to_owned());
         }
         for (id, files) in &self.files {
-            if let Some(data) = &files.data {
+            if let Some(data) = &files.column.data {
                 let name = format!("data_{id:05}");
                 let file = File::open(directory.join(&name)).unwrap();
                 assert_eq!(file.metadata().unwrap().len(), data.byte_len(), "{why}: {name}");
                 let mut bytes = vec![0; data.bytes.len()];
                 file.read_exact_at(&mut bytes, 0).unwrap();
-                assert!(bytes == data.bytes, "{why}: {name}");
+                assert!(bytes == *data.bytes, "{why}: {name}");
                 wanted.push(name);
             }
-            if let Some(table) = &files.table {
+            if let Some(table) = &files.column.table {
                 let name = format!("data_{id:05}.off");
                 let bytes = fs::read(directory.join(&name)).unwrap();
-                assert!(bytes == table.bytes(), "{why}: {name}");
+                assert!(bytes == table_bytes(table), "{why}: {name}");
                 wanted.push(name);
             }
-            if let Some(sums) = &files.sums {
+            if let Some(sums) = &files.column.sums {
                 let name = format!("data_{id:05}.sum");
                 let bytes = fs::read(directory.join(&name)).unwrap();
                 assert!(bytes == sums.bytes(), "{why}: {name}");
@@ -313,4 +266,14 @@ impl Layout {
         wanted.sort();
         assert_eq!(found, wanted, "{why}");
     }
+}
+
+fn table_bytes(table: &Table) -> Vec<u8> {
+    let mut bytes = vec![0; table.byte_len.max(TABLE_BYTES)];
+    for (index, entry) in &table.entries {
+        let at = usize::from(*index) * 8;
+        bytes[at..at + 8].copy_from_slice(&entry.to_le_bytes());
+    }
+    bytes.truncate(table.byte_len);
+    bytes
 }

@@ -3,20 +3,18 @@
 
 mod checked;
 pub mod layout;
-mod oracle;
 mod sums;
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::path::Path;
 
 use coldstore::format::conf::Conf;
 use coldstore::stat::stat_column;
 use coldstore::verify::{Finding, Severity, Summary, VerifyOptions, verify_column};
-use coldstore::{Compression, Error, Result, Slot, View, Writer, WriterOptions, inspect};
+use coldstore::{Error, Result, Slot, View, Writer, WriterOptions, inspect};
+use test_support::{Data, RawConf, Reference, Shown};
 
 use self::layout::Layout;
-use self::oracle::{Oracle, Shown};
 use super::scratch::{CEILING, check_error, open_reader, open_reader_with, scratch};
 
 /// Longer files may not find a place in the address space: any of their reads may fail.
@@ -24,6 +22,12 @@ const MAPPABLE: u64 = 1 << 44;
 
 /// What a view has shown, by slot, where that was no error.
 type Seen = BTreeMap<u64, Option<Vec<u8>>>;
+
+/// An input, and what a reader must show of it.
+struct Oracle<'a> {
+    layout: &'a Layout,
+    reference: Reference<'static>,
+}
 
 pub fn run(data: &[u8]) {
     let layout = Layout::parse(data);
@@ -33,6 +37,7 @@ pub fn run(data: &[u8]) {
         return;
     }
     let conf = Conf::decode(Path::new("conf"), &layout.conf).ok();
+    assert_eq!(conf.is_some(), RawConf::valid(&layout.conf).is_some());
     let view = match open_reader_with(directory, layout.access) {
         Ok(reader) => {
             assert_eq!(Some(*reader.view().conf()), conf);
@@ -45,8 +50,8 @@ pub fn run(data: &[u8]) {
     };
     let (summary, findings) = verify(directory);
     let mut seen = Seen::new();
-    if let Some((view, conf)) = view.as_ref().zip(conf) {
-        let oracle = Oracle { layout: &layout, conf };
+    if let Some((view, reference)) = view.as_ref().zip(layout.reference()) {
+        let oracle = Oracle { layout: &layout, reference };
         seen = read(view, &oracle, directory);
         checked::read(view, &oracle, &slots_of_interest(&oracle), directory);
         check_verify(&oracle, summary, &seen);
@@ -87,22 +92,22 @@ fn stat(view: &View, directory: &Path) {
 
 /// Whether every file that the column has can be mapped for certain.
 fn is_mappable(layout: &Layout) -> bool {
-    let mut datas = layout.files.values().filter_map(|files| files.data.as_ref());
-    datas.all(|data| data.byte_len() < MAPPABLE)
+    let mut datas = layout.files.values().filter_map(|files| files.column.data.as_ref());
+    datas.all(|data: &Data<'_>| data.byte_len() < MAPPABLE)
 }
 
 /// The slots that the tables name, those around them, and those of the input.
 fn slots_of_interest(oracle: &Oracle<'_>) -> Vec<u64> {
-    let (entries, _) = oracle.entries();
-    let highest = oracle.conf.highest.map_or(0, |slot| slot.0);
+    let (entries, _) = oracle.reference.entries();
+    let highest = oracle.reference.conf.highest_slot().unwrap_or(0);
     let mut slots = vec![0, highest, highest.saturating_add(1), highest.saturating_sub(1)];
     slots.extend([u64::MAX, u64::MAX - 1]);
     slots.extend(&oracle.layout.probes);
     for id in oracle.layout.files.keys() {
         slots.extend([id * 8192, id.saturating_mul(8192).saturating_add(8191)]);
     }
-    for slot in &entries {
-        slots.extend([slot.0, slot.0.saturating_add(1)]);
+    for slot in entries {
+        slots.extend([slot, slot.saturating_add(1)]);
     }
     slots.sort_unstable();
     slots.dedup();
@@ -111,7 +116,7 @@ fn slots_of_interest(oracle: &Oracle<'_>) -> Vec<u64> {
 
 /// Every read of every slot that is of interest, against the oracle.
 fn read(view: &View, oracle: &Oracle<'_>, directory: &Path) -> Seen {
-    let (entries, damaged_files) = oracle.entries();
+    let (entries, damaged_files) = oracle.reference.entries();
     let slots = slots_of_interest(oracle);
     let mut seen = Seen::new();
     let unsure = !is_mappable(oracle.layout);
@@ -119,7 +124,7 @@ fn read(view: &View, oracle: &Oracle<'_>, directory: &Path) -> Seen {
         check_error(&error, directory);
     }
     for slot in slots {
-        let shown = oracle.shown(Slot(slot));
+        let shown = oracle.reference.shown(slot);
         match view.get_stored(Slot(slot)) {
             Ok(stored) => check_stored(oracle, Slot(slot), shown, stored),
             Err(Error::Io(_)) if unsure => continue,
@@ -154,7 +159,7 @@ fn check_stored(oracle: &Oracle<'_>, slot: Slot, shown: Shown, stored: Option<&[
         (Shown::Nothing, None) => {}
         (Shown::Payload { at, byte_len }, Some(stored)) => {
             assert_eq!(stored.len() as u64, byte_len);
-            let bytes = oracle.bytes(slot, at, byte_len);
+            let bytes = oracle.reference.bytes(slot.0, at, byte_len);
             assert!(stored.starts_with(bytes), "slot {slot}");
             let hole = &stored[bytes.len()..];
             assert!(hole.iter().take(4096).all(|byte| *byte == 0));
@@ -195,26 +200,16 @@ fn value(view: &View, slot: Slot, shown: Shown, oracle: &Oracle<'_>) -> Result<O
         assert!(!matches!(owned, Ok(Some(_))));
         return view.get(slot).map(|value| value.map(std::borrow::Cow::into_owned));
     };
-    let spec = oracle.conf.spec;
+    let conf = &oracle.reference.conf;
     let record = view.record(slot)?.unwrap();
     if byte_len > CEILING {
         assert!(into.is_err(), "{byte_len} bytes are above the ceiling or no frames");
-        if spec.compression == Compression::None {
+        if conf.compression == 0 {
             assert_eq!(record.value_len()?, byte_len);
         }
         return Ok(None);
     }
-    let expected = match spec.compression {
-        Compression::None => Some(record.stored().to_vec()),
-        Compression::Snappy => {
-            let limit = spec.max_value_bytes.min(CEILING);
-            let mut value = Vec::new();
-            let mut decoder =
-                snap::read::FrameDecoder::new(record.stored()).take(limit.saturating_add(1));
-            let decodes = decoder.read_to_end(&mut value).is_ok();
-            (decodes && value.len() as u64 <= limit).then_some(value)
-        }
-    };
+    let expected = oracle.reference.value(record.stored(), CEILING);
     let Some(expected) = expected else {
         assert!(view.get(slot).is_err() && view.owned(slot).is_err());
         return Err(into.unwrap_err());
@@ -229,16 +224,11 @@ fn value(view: &View, slot: Slot, shown: Shown, oracle: &Oracle<'_>) -> Result<O
 
 /// A scan in any direction shows what reading slot by slot shows, and one error for every record
 /// and every file that is damaged.
-fn scan(
-    view: &View,
-    oracle: &Oracle<'_>,
-    entries: &[Slot],
-    damaged_files: usize,
-    directory: &Path,
-) {
-    let is_payload = |slot: &&Slot| matches!(oracle.shown(**slot), Shown::Payload { .. });
-    let damaged = |slot: &&Slot| oracle.shown(**slot) == Shown::Damage;
-    let expected: Vec<Slot> = entries.iter().filter(is_payload).copied().collect();
+fn scan(view: &View, oracle: &Oracle<'_>, entries: &[u64], damaged_files: usize, directory: &Path) {
+    let shown = |slot: u64| oracle.reference.shown(slot);
+    let is_payload = |slot: &&u64| matches!(shown(**slot), Shown::Payload { .. });
+    let damaged = |slot: &&u64| shown(**slot) == Shown::Damage;
+    let expected: Vec<Slot> = entries.iter().filter(is_payload).copied().map(Slot).collect();
     let damages = entries.iter().filter(damaged).count() + damaged_files;
     for ends in [0, u64::MAX, 0x5A5A_36C9] {
         let (mut front, mut back, mut errors) = (Vec::new(), Vec::new(), 0);
@@ -258,13 +248,13 @@ fn scan(
         assert_eq!(front, expected);
         assert_eq!(errors, damages);
     }
-    for slot in entries.iter().take(20) {
-        let next = expected.iter().find(|found| *found >= slot);
-        if let Ok(found) = view.at_or_after(*slot) {
+    for slot in entries.iter().copied().map(Slot).take(20) {
+        let next = expected.iter().find(|found| **found >= slot);
+        if let Ok(found) = view.at_or_after(slot) {
             assert_eq!(found.map(|record| record.slot()), next.copied());
         }
-        let before = expected.iter().rev().find(|found| *found <= slot);
-        if let Ok(found) = view.at_or_before(*slot) {
+        let before = expected.iter().rev().find(|found| **found <= slot);
+        if let Ok(found) = view.at_or_before(slot) {
             assert_eq!(found.map(|record| record.slot()), before.copied());
         }
     }
@@ -275,8 +265,8 @@ fn check_verify(oracle: &Oracle<'_>, summary: Summary, seen: &Seen) {
     if !is_mappable(oracle.layout) {
         return;
     }
-    let (entries, damaged_files) = oracle.entries();
-    let damaged = |slot: &&Slot| oracle.shown(**slot) == Shown::Damage;
+    let (entries, damaged_files) = oracle.reference.entries();
+    let damaged = |slot: &&u64| oracle.reference.shown(**slot) == Shown::Damage;
     let damages = entries.iter().filter(damaged).count() + damaged_files;
     assert!(summary.damages >= damages as u64, "{summary:?}, but {damages} damages");
     if summary.damages == 0 {
@@ -349,9 +339,7 @@ fn write(writer: &mut Writer, layout: &Layout, directory: &Path, seen: &Seen) {
             Err(error) => assert!(!is_mappable(layout), "slot {slot} after puts: {error}"),
         }
     }
-    if let Ok(conf) = Conf::decode(Path::new("conf"), &layout.conf)
-        && is_mappable(layout)
-    {
-        checked::check_written(&Oracle { layout, conf }, &seen, directory);
+    if let Some(reference) = layout.reference().filter(|_| is_mappable(layout)) {
+        checked::check_written(&Oracle { layout, reference }, &seen, directory);
     }
 }
