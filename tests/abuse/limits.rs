@@ -70,7 +70,7 @@ fn a_thousand_views(column: &std::path::Path) {
 /// A conf that was replaced is closed by a thread: by and by only those are open that views hold.
 #[track_caller]
 fn wait_for_removed_files(held: usize) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + test_support::HANG;
     while removed_files() != held {
         assert!(Instant::now() < deadline, "{} are open", removed_files());
         std::thread::sleep(Duration::from_millis(1));

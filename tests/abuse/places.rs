@@ -42,7 +42,7 @@ fn child_that_reads_elsewhere() {
     // The writer, in another process, goes on.
     if let Some(go_on) = std::env::var_os("COLDSTORE_TEST_GO_ON") {
         fs::write(go_on, b"").unwrap();
-        let waited = reader.wait_for(Slot(30_000), Some(Duration::from_secs(60)));
+        let waited = reader.wait_for(Slot(30_000), Some(test_support::HANG));
         assert_eq!(waited.unwrap(), coldstore::Arrival::Record);
     }
 }

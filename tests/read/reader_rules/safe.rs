@@ -16,7 +16,7 @@ use coldstore::{
 
 use super::*;
 
-const GUARD: Option<Duration> = Some(Duration::from_secs(60));
+const GUARD: Option<Duration> = Some(test_support::HANG);
 
 fn safe_reader(dir: &Path) -> Reader {
     Reader::open(dir, ReaderOptions::default()).unwrap()

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::support::{Archive, coldstore, listing, spawn, test_data};
+use crate::support::{Archive, PATIENCE, coldstore, listing, spawn, test_data};
 
 fn imported() -> Archive {
     let archive = Archive::new();
@@ -89,7 +89,7 @@ fn a_copy_that_is_killed_is_resumed_by_the_same_command() {
     let mark = Path::new(&copied).join("copy.unfinished");
     let begun = Instant::now();
     loop {
-        assert!(begun.elapsed() < Duration::from_secs(120), "no kill hits a copy");
+        assert!(begun.elapsed() < PATIENCE, "no kill hits a copy");
         let mut child = spawn(&["copy", &archive.arg(), &copied], Stdio::null());
         let data = Path::new(&copied).join("bss/data_00002");
         while !data.exists() && child.try_wait().unwrap().is_none() {

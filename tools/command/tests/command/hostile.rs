@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Archive, Run, command, roots, test_data};
+use crate::support::{Archive, PATIENCE, Run, command, roots, test_data};
 
 const PRECIOUS: &[u8] = b"not the archive's";
 
@@ -23,7 +23,7 @@ fn coldstore(args: &[&str]) -> Run {
     let mut child = limited.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let start = Instant::now();
     while child.try_wait().unwrap().is_none() {
-        if start.elapsed() > Duration::from_secs(60) {
+        if start.elapsed() > PATIENCE {
             child.kill().unwrap();
             panic!("{args:?} hangs");
         }

@@ -4,12 +4,14 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use test_support::copy_dir;
 
 use crate::import::some_eras;
-use crate::support::{Archive, Run, coldstore, coldstore_without_privileges, spawn, test_data};
+use crate::support::{
+    Archive, PATIENCE, Run, coldstore, coldstore_without_privileges, spawn, test_data,
+};
 
 fn minimal() -> String {
     test_data("chain-minimal/era").to_str().unwrap().to_owned()
@@ -406,7 +408,7 @@ fn a_contradicted_state_of_a_killed_import_is_reported() {
     copy_dir(&archive.path(), &before);
     let begun = Instant::now();
     loop {
-        assert!(begun.elapsed() < Duration::from_secs(120), "no kill hits an import");
+        assert!(begun.elapsed() < PATIENCE, "no kill hits an import");
         let conf = archive.path().join("bss/column.conf");
         let inode = || fs::metadata(&conf).map(|conf| conf.ino()).ok();
         let old = inode();

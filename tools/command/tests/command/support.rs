@@ -16,7 +16,7 @@ pub(crate) use test_support::data as test_data;
 use test_support::scratch;
 
 /// Timeout with a wide margin, even on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
 
 /// The result of a run.
 #[derive(Debug)]

@@ -156,7 +156,7 @@ fn a_lost_connection_is_reopened() {
     let daemon = Daemon::raw(&archive, &["--stall-timeout", "1"]);
     let mut client = Client::new(&daemon.socket).unwrap();
     client.put(Column::StateDiffs, Slot(1), vec![1]).unwrap();
-    std::thread::sleep(Duration::from_millis(1500));
+    daemon.wait_for_connections("1");
     client.put(Column::StateDiffs, Slot(2), vec![2]).unwrap();
     daemon.kill();
     let error = client.put(Column::StateDiffs, Slot(3), vec![3]).unwrap_err();

@@ -137,11 +137,11 @@ fn small_bodies_are_accepted_while_larger_ones_wait_for_memory() {
 #[test]
 fn a_large_value_that_trickles_in_is_dropped() {
     let archive = Archive::new();
-    let daemon = Daemon::raw(&archive, &["--stall-timeout", "1", "--min-rate", "1024"]);
+    let daemon = Daemon::raw(&archive, &["--stall-timeout", "3", "--min-rate", "1024"]);
     let mut client = daemon.connect();
     client.write_all(&head("PUT", "/v1/bss/1", 100 << 20)).unwrap();
     let started = std::time::Instant::now();
-    // Never silent for a second.
+    // Never silent for three seconds.
     let mut sender = client.try_clone().unwrap();
     let reader = std::thread::spawn(move || crate::host::read_reply(client, false));
     while !reader.is_finished() {

@@ -79,13 +79,13 @@ fn a_client_that_reads_nothing_is_dropped() {
 #[test]
 fn a_client_that_trickles_is_answered() {
     let archive = Archive::new();
-    // The whole takes longer than the timeout, the gaps between bytes a tenth of it.
-    let daemon = Daemon::raw(&archive, &["--stall-timeout", "3"]);
+    // The whole takes longer than the timeout, the gaps between bytes a 25th of it.
+    let daemon = Daemon::raw(&archive, &["--stall-timeout", "5"]);
     let mut stream = daemon.connect();
-    let value = b"slow as can be";
+    let value = b"as slow as can be, or more";
     stream.write_all(&head("PUT", "/v1/bss/1", value.len())).unwrap();
     for byte in value {
-        std::thread::sleep(Duration::from_millis(300));
+        std::thread::sleep(Duration::from_millis(200));
         stream.write_all(&[*byte]).unwrap();
     }
     read_reply(stream, false).exits_with(201);
