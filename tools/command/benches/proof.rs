@@ -12,15 +12,22 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use coldstore::era::EraFile;
-use coldstore_consensus::{BlockHasher, Preset, hash_state};
+use coldstore_consensus::transition::{BeaconState, Block, ChainRules, TransitionError};
+use coldstore_consensus::{BlockHasher, Config, KnownNetwork, Preset, Root, hash_state};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 /// Slots per era of the measured chain.
 const SLOTS_PER_ERA: u64 = 8192;
+/// Blocks of mainnet's size.
+const FULL_BLOCKS: u64 = 1024;
+/// In a signed block: `message.slot`, `message.state_root`.
+const SLOT_AT: usize = 100;
+const STATE_ROOT_AT: usize = SLOT_AT + 8 + 8 + 32;
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -48,11 +55,14 @@ fn scratch() -> TempDir {
     tempfile::Builder::new().prefix("coldstore-bench-proof-").tempdir_in(parent).unwrap()
 }
 
-/// The chain of the mainnet preset, and its last era with a registry of mainnet's size.
+/// The chain of the mainnet preset, its last era with a registry of mainnet's size, and an era with blocks
+/// of mainnet's size.
 struct Chain {
     eras: PathBuf,
     large: PathBuf,
     large_state: Vec<u8>,
+    full: PathBuf,
+    full_blocks: Vec<Vec<u8>>,
 }
 
 impl Chain {
@@ -65,8 +75,42 @@ impl Chain {
         let large_state = with_validators(&state_of(&last), validators);
         let bytes = with_state(&fs::read(&last).unwrap(), &large_state);
         fs::write(large.join(last.file_name().unwrap()), bytes).unwrap();
-        Self { eras, large, large_state }
+        let full = scratch.join("full");
+        fs::create_dir(&full).unwrap();
+        let (blocks, state) =
+            full_era(validators, if validators > 10_000 { FULL_BLOCKS } else { 8 });
+        fs::write(full.join("full.era"), era_file(&blocks, &state)).unwrap();
+        let full_blocks = blocks.into_iter().map(|(_, block)| block).collect();
+        Self { eras, large, large_state, full, full_blocks }
     }
+
+    fn sets(&self) -> [(&'static str, &PathBuf); 3] {
+        [
+            ("3 eras of small blocks", &self.eras),
+            ("a large state", &self.large),
+            ("blocks of 115 kB", &self.full),
+        ]
+    }
+}
+
+/// A state and blocks made by the transition: full attestations, 100 kB of transactions. The era's other slots
+/// are empty.
+fn full_era(validators: usize, count: u64) -> (Vec<(u64, Vec<u8>)>, Vec<u8>) {
+    let known = KnownNetwork::by_name("mainnet").unwrap();
+    let rules = Arc::new(ChainRules::new(Preset::Mainnet, &Config::of_known(known)).unwrap());
+    let mut state = BeaconState::synthetic(&rules, validators, 1);
+    let root = Root([7; 32]);
+    let given = |_: &BeaconState<'_>| Ok::<_, Box<TransitionError>>(root);
+    let (first, mut blocks) = (state.slot(), Vec::new());
+    for slot in first + 1..=first + count {
+        state.process_slots(slot, given).unwrap();
+        let mut block = state.synthetic_block(100_000).unwrap();
+        block[STATE_ROOT_AT..STATE_ROOT_AT + 32].copy_from_slice(&root.0);
+        state.process_block(&Block::parse(Preset::Mainnet, &block).unwrap()).unwrap();
+        blocks.push((slot, block));
+    }
+    state.process_slots(first + SLOTS_PER_ERA, given).unwrap();
+    (blocks, state.to_ssz())
 }
 
 fn files(directory: &Path) -> Vec<PathBuf> {
@@ -141,55 +185,59 @@ fn with_validators(state: &[u8], count: usize) -> Vec<u8> {
     whole
 }
 
-/// Replaces the state of an `.era` file. The blocks keep their offsets, so only the state's entry and
-/// the index's own offset change.
+/// Replaces the state of an `.era` file.
 fn with_state(file: &[u8], state: &[u8]) -> Vec<u8> {
+    let (mut at, mut blocks) = (0, Vec::new());
+    while let Some(header) = file.get(at..at + 8) {
+        let byte_len = u32::from_le_bytes(header[2..6].try_into().unwrap()) as usize;
+        if header[..2] == [1, 0] {
+            let payload = &file[at + 8..at + 8 + byte_len];
+            let mut block = Vec::new();
+            snap::read::FrameDecoder::new(payload).read_to_end(&mut block).unwrap();
+            let slot = u64::from_le_bytes(block[SLOT_AT..SLOT_AT + 8].try_into().unwrap());
+            blocks.push((slot, block));
+        }
+        at += 8 + byte_len;
+    }
+    era_file(&blocks, state)
+}
+
+/// An `.era` file of blocks by slot, and of the state after them.
+fn era_file(blocks: &[(u64, Vec<u8>)], state: &[u8]) -> Vec<u8> {
     let record = |record_type: [u8; 2], payload: &[u8]| {
         let byte_len = u32::try_from(payload.len()).unwrap();
         [&record_type[..], &byte_len.to_le_bytes(), &[0, 0], payload].concat()
     };
-    let mut encoder = snap::write::FrameEncoder::new(Vec::new());
-    encoder.write_all(state).unwrap();
-    let framed = encoder.into_inner().unwrap();
-    let (mut at, mut whole, mut offsets) = (0, Vec::new(), Vec::new());
-    while let Some(header) = file.get(at..at + 8) {
-        let byte_len = u32::from_le_bytes(header[2..6].try_into().unwrap()) as usize;
-        let payload = &file[at + 8..at + 8 + byte_len];
-        match [header[0], header[1]] {
-            [1, 0] => {
-                let mut block = Vec::new();
-                snap::read::FrameDecoder::new(payload).read_to_end(&mut block).unwrap();
-                let slot = u64::from_le_bytes(block[100..108].try_into().unwrap());
-                offsets.push((slot, whole.len()));
-                whole.extend_from_slice(&file[at..at + 8 + byte_len]);
-            }
-            [2, 0] => {
-                let state_at = whole.len();
-                whole.extend(record([2, 0], &framed));
-                let slot = u64::from_le_bytes(state[40..48].try_into().unwrap());
-                let index_at = whole.len();
-                let relative = |target: usize, index: usize| -> [u8; 8] {
-                    (i64::try_from(target).unwrap() - i64::try_from(index).unwrap()).to_le_bytes()
-                };
-                let mut index = (slot - SLOTS_PER_ERA).to_le_bytes().to_vec();
-                index.resize(8 + 8 * 8192, 0);
-                for (of, target) in &offsets {
-                    let place = usize::try_from(of % SLOTS_PER_ERA).unwrap();
-                    index[8 + 8 * place..16 + 8 * place]
-                        .copy_from_slice(&relative(*target, index_at));
-                }
-                index.extend(SLOTS_PER_ERA.to_le_bytes());
-                whole.extend(record(*b"i2", &index));
-                let index_at = whole.len();
-                let index = [slot.to_le_bytes(), relative(state_at, index_at), 1_u64.to_le_bytes()];
-                whole.extend(record(*b"i2", &index.concat()));
-                return whole;
-            }
-            _ => whole.extend_from_slice(&file[at..at + 8 + byte_len]),
-        }
-        at += 8 + byte_len;
+    let framed = |bytes: &[u8]| {
+        let mut encoder = snap::write::FrameEncoder::new(Vec::new());
+        encoder.write_all(bytes).unwrap();
+        encoder.into_inner().unwrap()
+    };
+    let relative = |target: usize, index: usize| -> [u8; 8] {
+        (i64::try_from(target).unwrap() - i64::try_from(index).unwrap()).to_le_bytes()
+    };
+    let mut whole = record(*b"e2", &[]);
+    let mut offsets = Vec::new();
+    for (slot, block) in blocks {
+        offsets.push((slot, whole.len()));
+        whole.extend(record([1, 0], &framed(block)));
     }
-    panic!("the file has no state")
+    let state_at = whole.len();
+    whole.extend(record([2, 0], &framed(state)));
+    let slot = u64::from_le_bytes(state[40..48].try_into().unwrap());
+    let index_at = whole.len();
+    let mut index = (slot - SLOTS_PER_ERA).to_le_bytes().to_vec();
+    index.resize(8 + 8 * 8192, 0);
+    for (of, target) in offsets {
+        let place = usize::try_from(of % SLOTS_PER_ERA).unwrap();
+        index[8 + 8 * place..16 + 8 * place].copy_from_slice(&relative(target, index_at));
+    }
+    index.extend(SLOTS_PER_ERA.to_le_bytes());
+    whole.extend(record(*b"i2", &index));
+    let index_at = whole.len();
+    let index = [slot.to_le_bytes(), relative(state_at, index_at), 1_u64.to_le_bytes()];
+    whole.extend(record(*b"i2", &index.concat()));
+    whole
 }
 
 /// Wall time and time on all cores.
@@ -263,6 +311,16 @@ fn hash(chain: &Chain, rounds: usize) {
     };
     let what = format!("hash_tree_root of {} small blocks, one core", blocks.len());
     print(&what, bytes, rounds_of(&root));
+    let blocks = &chain.full_blocks;
+    let bytes = blocks.iter().map(|block| block.len() as u64).sum();
+    let root = || {
+        let mut hasher = BlockHasher::new(Preset::Mainnet);
+        for block in blocks {
+            std::hint::black_box(hasher.hash(block).unwrap());
+        }
+    };
+    let what = format!("hash_tree_root of {} blocks of 115 kB, one core", blocks.len());
+    print(&what, bytes, rounds_of(&root));
 }
 
 fn coldstore(arguments: &[&str]) {
@@ -274,8 +332,7 @@ fn coldstore(arguments: &[&str]) {
 fn import(chain: &Chain, scratch: &Path, rounds: usize) {
     let archive = scratch.join("archive");
     let archive = archive.to_str().unwrap();
-    for (what, files) in [("3 eras of small blocks", &chain.eras), ("a large state", &chain.large)]
-    {
+    for (what, files) in chain.sets() {
         let bytes = byte_len(files);
         let read: Vec<Vec<u8>> =
             self::files(files).iter().map(|path| fs::read(path).unwrap()).collect();
@@ -303,8 +360,7 @@ fn import(chain: &Chain, scratch: &Path, rounds: usize) {
 fn deep(chain: &Chain, scratch: &Path, rounds: usize) {
     let archive = scratch.join("archive");
     let archive = archive.to_str().unwrap();
-    for (what, files) in [("3 eras of small blocks", &chain.eras), ("a large state", &chain.large)]
-    {
+    for (what, files) in chain.sets() {
         coldstore(&["import", archive, files.to_str().unwrap(), "--trust-files"]);
         let bytes: u64 = ["blk", "bbr", "bsr", "bss"]
             .iter()

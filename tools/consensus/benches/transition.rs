@@ -1,87 +1,192 @@
-//! Slots and epochs of a state with many validators, beside a floor: copying the state's bytes once.
+//! Slots and epochs of a state with many validators, beside floors: copying the state's bytes once, and
+//! SHA-256 of as many bytes.
 //!
-//! `cargo bench -p coldstore-consensus --bench transition [VALIDATORS]` (default 1,000,000). Medians.
+//! `cargo bench -p coldstore-consensus --bench transition -- [VALIDATORS] [SLOTS]` (defaults: 1,000,000 and
+//! 96). Medians of the thread's processor time, so other work on the machine counts little. An era is
+//! extrapolated from the slots; with 8192 it is a whole one. `-- two` replays in two threads at once.
 
 #![allow(clippy::unwrap_used, reason = "a bench that fails must stop")]
 #![allow(clippy::print_stdout, reason = "it prints its table")]
+#![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
+use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use coldstore_consensus::transition::{BeaconState, Block, ChainRules, StateTree, TransitionError};
-use coldstore_consensus::{Config, KnownNetwork, Preset, Root};
+use coldstore_consensus::{BlockHasher, Config, KnownNetwork, Preset, Root, hash_state};
+use rustix::time::{ClockId, clock_gettime};
+use sha2::{Digest, Sha256};
 
-const SLOTS: u64 = 96;
 const PAYLOAD_BYTES: usize = 100_000;
+const SLOTS_PER_ERA: f64 = 8192.0;
+const SLOTS_PER_EPOCH: u64 = 32;
+const ROUNDS: usize = 5;
 
 fn median(mut times: Vec<Duration>) -> f64 {
     times.sort();
-    times[times.len() / 2].as_secs_f64() * 1000.0
+    times.get(times.len() / 2).map_or(0.0, Duration::as_secs_f64) * 1000.0
 }
 
+/// The value, and this thread's processor time in user and system mode.
 fn time<T>(run: impl FnOnce() -> T) -> (T, Duration) {
-    let start = Instant::now();
+    let now = || {
+        let time = clock_gettime(ClockId::ThreadCPUTime);
+        Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap())
+    };
+    let start = now();
     let value = run();
-    (value, start.elapsed())
+    (value, now() - start)
+}
+
+/// Times by step.
+#[derive(Default)]
+struct Times {
+    slots: Vec<Duration>,
+    epochs: Vec<Duration>,
+    parsed: Vec<Duration>,
+    applied: Vec<Duration>,
+    roots: Vec<Duration>,
+    epoch_roots: Vec<Duration>,
+}
+
+fn root_of_slot(state: &BeaconState<'_>) -> Result<Root, Box<TransitionError>> {
+    Ok(Root([u8::try_from(state.slot() % 251).unwrap() + 1; 32]))
+}
+
+/// Moves the state by `slots`, each with a block; with a tree, every slot's root is computed.
+fn replay(state: &mut BeaconState<'_>, slots: u64, mut tree: Option<&mut StateTree>) -> Times {
+    let mut times = Times::default();
+    for _ in 0..slots {
+        let slot = state.slot() + 1;
+        let is_epoch = slot.is_multiple_of(SLOTS_PER_EPOCH);
+        let ((), moved) = time(|| state.process_slots(slot, root_of_slot).unwrap());
+        if is_epoch { &mut times.epochs } else { &mut times.slots }.push(moved);
+        let block = state.synthetic_block(PAYLOAD_BYTES).unwrap();
+        let (block, parsed) = time(|| Block::parse(Preset::Mainnet, &block).unwrap());
+        times.parsed.push(parsed);
+        times.applied.push(time(|| state.process_block(&block).unwrap()).1);
+        if let Some(tree) = tree.as_deref_mut() {
+            let (_, root) = time(|| tree.root(state));
+            if is_epoch { &mut times.epoch_roots } else { &mut times.roots }.push(root);
+        }
+    }
+    times
 }
 
 fn main() {
-    let count = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(1_000_000);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut numbers = arguments.iter().filter_map(|argument| argument.parse().ok());
+    let validators = numbers.next().unwrap_or(1_000_000);
+    let slots = numbers.next().unwrap_or(96);
     let known = KnownNetwork::by_name("mainnet").unwrap();
     let rules = Arc::new(ChainRules::new(Preset::Mainnet, &Config::of_known(known)).unwrap());
-    let made = BeaconState::synthetic(&rules, count, 1);
+    let made = BeaconState::synthetic(&rules, validators, 1);
     let ssz = made.to_ssz();
     drop(made);
-    println!("{count} validators, {:.1} MB of SSZ", ssz.len() as f64 / 1e6);
-
-    let mut copy = vec![1u8; ssz.len()];
-    let copied = median((0..5).map(|_| time(|| copy.copy_from_slice(&ssz)).1).collect());
-    drop(copy);
-    let read = median(
-        (0..5)
-            .map(|_| time(|| BeaconState::from_ssz(Arc::clone(&rules), &ssz).unwrap()).1)
-            .collect(),
-    );
+    println!("{validators} validators, {:.1} MB of SSZ", ssz.len() as f64 / 1e6);
+    if arguments.iter().any(|argument| argument == "two") {
+        return two(&rules, &ssz, slots as u64);
+    }
+    whole_state(&rules, &ssz);
+    a_block(&rules, &ssz);
     let mut state = BeaconState::from_ssz(Arc::clone(&rules), &ssz).unwrap();
-    let mut out = Vec::with_capacity(ssz.len());
-    let written = median(
-        (0..5)
-            .map(|_| {
-                out.clear();
-                time(|| state.write_ssz(&mut out).unwrap()).1
-            })
-            .collect(),
-    );
-    assert!(out == ssz);
-    drop(out);
-    println!("copy of the bytes {copied:.1} ms; from SSZ {read:.1} ms, to SSZ {written:.1} ms");
-
     let mut tree = StateTree::default();
     let (_, whole) = time(|| tree.root(&mut state));
-    println!("whole root {:.0} ms", whole.as_secs_f64() * 1000.0);
+    println!("first root of the tree {:.0} ms", whole.as_secs_f64() * 1000.0);
+    let Times { slots, epochs, parsed, applied, roots, epoch_roots } =
+        replay(&mut state, slots as u64, Some(&mut tree));
+    let [slots, epochs, parsed, applied, root, epoch_root] =
+        [slots, epochs, parsed, applied, roots, epoch_roots].map(median);
+    let with_block = slots + parsed + applied;
+    println!("slot with block {with_block:.2} ms: parsed {parsed:.2}, applied {applied:.2}");
+    println!("its root {root:.2} ms");
+    println!("epoch {epochs:.1} ms, its root {epoch_root:.1} ms");
+    let per_epoch = SLOTS_PER_EPOCH as f64;
+    println!("checked slot with its part of an epoch {:.2} ms", {
+        with_block + root + (epochs + epoch_root) / per_epoch
+    });
+    let era = SLOTS_PER_ERA * (with_block + epochs / per_epoch) / 1000.0;
+    println!("unchecked era {era:.1} s");
+    println!("memory at its peak {} MB", peak_memory() / 1_000_000);
+}
 
-    let (mut slots, mut epochs, mut roots, mut epoch_roots) = (vec![], vec![], vec![], vec![]);
-    for _ in 0..SLOTS {
-        let given = |state: &BeaconState<'_>| {
-            Ok::<_, Box<TransitionError>>(Root([u8::try_from(state.slot() % 251).unwrap() + 1; 32]))
-        };
-        let slot = state.slot() + 1;
-        let ((), moved) = time(|| state.process_slots(slot, given).unwrap());
-        let block = state.synthetic_block(PAYLOAD_BYTES).unwrap();
-        let ((), applied) =
-            time(|| state.process_block(&Block::parse(Preset::Mainnet, &block).unwrap()).unwrap());
-        let (_, root) = time(|| tree.root(&mut state));
-        if slot.is_multiple_of(Preset::Mainnet.slots_per_epoch()) {
-            epochs.push(moved);
-            epoch_roots.push(root);
-        } else {
-            slots.push(moved + applied);
-            roots.push(root);
-        }
+/// The whole state: copied, decoded, encoded, hashed; in rounds, so that each has the same conditions.
+fn whole_state(rules: &Arc<ChainRules>, ssz: &[u8]) {
+    let mut copy = vec![1u8; ssz.len()];
+    let mut out = Vec::with_capacity(ssz.len());
+    let [mut copied, mut decoded, mut encoded, mut sha, mut hashed] = [const { vec![] }; 5];
+    for _ in 0..ROUNDS {
+        copied.push(time(|| copy.copy_from_slice(black_box(ssz))).1);
+        let (state, took) = time(|| BeaconState::from_ssz(Arc::clone(rules), ssz).unwrap());
+        decoded.push(took);
+        out.clear();
+        encoded.push(time(|| state.write_ssz(&mut out).unwrap()).1);
+        assert!(out == ssz);
+        drop(state);
+        sha.push(time(|| black_box(Sha256::digest(ssz))).1);
+        let before = clock_gettime(ClockId::ProcessCPUTime);
+        black_box(hash_state(Preset::Mainnet, &mut &ssz[..]).unwrap());
+        let took = clock_gettime(ClockId::ProcessCPUTime) - before;
+        hashed
+            .push(Duration::new(took.tv_sec.unsigned_abs(), u32::try_from(took.tv_nsec).unwrap()));
     }
-    let (slot, epoch) = (median(slots), median(epochs));
-    let (root, epoch_root) = (median(roots), median(epoch_roots));
-    println!("slot with block {slot:.2} ms, its root {root:.2} ms");
-    println!("epoch {epoch:.1} ms, its root {epoch_root:.1} ms");
-    println!("checked slot, epochs included: {:.2} ms", slot + root + (epoch + epoch_root) / 32.0);
+    let [copied, decoded, encoded, sha, hashed] =
+        [copied, decoded, encoded, sha, hashed].map(median);
+    println!("copy of the bytes {copied:.1} ms");
+    println!("from SSZ {decoded:.1} ms ({:.1} x)", decoded / copied);
+    println!("to SSZ {encoded:.1} ms ({:.1} x)", encoded / copied);
+    let speed = |took: f64| ssz.len() as f64 / 1000.0 / took;
+    println!("SHA-256 {sha:.0} ms, {:.0} MB/s", speed(sha));
+    println!("hash_tree_root {hashed:.0} ms, {:.0} MB/s", speed(hashed));
+}
+
+/// A block's root, beside SHA-256 of its bytes.
+fn a_block(rules: &Arc<ChainRules>, ssz: &[u8]) {
+    let mut state = BeaconState::from_ssz(Arc::clone(rules), ssz).unwrap();
+    let slot = state.slot() + 1;
+    state.process_slots(slot, root_of_slot).unwrap();
+    let block = state.synthetic_block(PAYLOAD_BYTES).unwrap();
+    let mut hasher = BlockHasher::new(Preset::Mainnet);
+    let (mut sha, mut hashed) = (vec![], vec![]);
+    for _ in 0..200 {
+        sha.push(time(|| black_box(Sha256::digest(&block))).1);
+        hashed.push(time(|| black_box(hasher.hash(&block).unwrap())).1);
+    }
+    let (sha, hashed) = (median(sha), median(hashed));
+    println!("a block of {} bytes: SHA-256 {sha:.3} ms, root {hashed:.3} ms", block.len());
+}
+
+/// Two eras at once, beside one alone.
+fn two(rules: &Arc<ChainRules>, ssz: &[u8], slots: u64) {
+    let run = || {
+        let mut state = BeaconState::from_ssz(Arc::clone(rules), ssz).unwrap();
+        time(|| replay(&mut state, slots, None)).1.as_secs_f64()
+    };
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        let alone = run();
+        let alone_wall = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        let both: [f64; 2] = std::thread::scope(|scope| {
+            [scope.spawn(run), scope.spawn(run)].map(|thread| thread.join().unwrap())
+        });
+        let wall = start.elapsed().as_secs_f64();
+        println!(
+            "alone {alone:.2} s ({alone_wall:.2} s wall), both {:.2} and {:.2} s ({wall:.2} s wall)",
+            both[0], both[1]
+        );
+        println!(
+            "{:.2} x by processor time, {:.2} x by wall time",
+            2.0 * alone / both[0].max(both[1]),
+            2.0 * alone_wall / wall
+        );
+    }
+}
+
+/// `VmHWM` of proc(5), in bytes: with the encoded state, which an archive would map.
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
 }

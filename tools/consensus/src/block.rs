@@ -6,6 +6,7 @@ use crate::hash::{Hasher, Malformed, offset_at};
 use crate::header::BlockHeader;
 use crate::preset::Preset;
 use crate::root::Root;
+use crate::sha256::Node;
 use crate::ssz::{Kind, OFFSET_BYTES, fixed_part_len};
 
 // SignedBeaconBlock { message: BeaconBlock, signature }, then the message.
@@ -53,6 +54,16 @@ impl BlockHasher {
     #[must_use]
     pub fn new(preset: Preset) -> Self {
         Self { layouts: Layouts::of(preset), hasher: Hasher::default() }
+    }
+
+    /// Creates a hasher that keeps the root of the field with this name.
+    pub(crate) fn keeping(preset: Preset, field: &'static str) -> Self {
+        Self { hasher: Hasher::keeping(field), ..Self::new(preset) }
+    }
+
+    /// The last root of the field that is kept.
+    pub(crate) fn kept(&self) -> Option<Node> {
+        self.hasher.kept()
     }
 
     /// The root of the block in the bytes of a `SignedBeaconBlock`.

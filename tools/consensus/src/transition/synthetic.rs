@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use blst::min_pk::{AggregatePublicKey, SecretKey};
+
 use super::TransitionError;
 use super::block::{Value, body_type};
 use super::config::ChainRules;
@@ -37,14 +39,14 @@ impl Numbers {
 }
 
 impl BeaconState<'static> {
-    /// A state of fulu with active validators that attested in full, at the start of an epoch.
+    /// A state of fulu with active validators that attested in full, at the start of an era.
     #[must_use]
     pub fn synthetic(rules: &Arc<ChainRules>, validators: usize, seed: u64) -> Self {
         let mut numbers = Numbers(seed);
         let (preset, fork) = (rules.values(), Fork::Fulu);
-        // Far enough from the fork for all to be old, and not at the end of a sync committee's period.
-        let epoch =
-            rules.epoch(fork).min(1 << 20) + preset.epochs_per_sync_committee_period * 4 + 1;
+        // Far enough from the fork for all to be old.
+        let epochs_per_era = preset.slots_per_historical_root / preset.slots_per_epoch;
+        let epoch = (rules.epoch(fork).min(1 << 20) / epochs_per_era + 4) * epochs_per_era;
         let slot = epoch * preset.slots_per_epoch;
         let length = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
         let mut roots =
@@ -53,6 +55,10 @@ impl BeaconState<'static> {
         state.block_roots = roots(preset.slots_per_historical_root);
         state.state_roots = roots(preset.slots_per_historical_root);
         state.randao_mixes = roots(preset.epochs_per_historical_vector);
+        let frozen = rules.epoch(Fork::Capella).min(epoch) / epochs_per_era;
+        state.historical_roots = roots(frozen);
+        let summaries = roots(2 * (epoch / epochs_per_era - frozen));
+        state.historical_summaries = summaries.as_chunks().0.to_vec();
         state.slot = slot;
         state.fork = StateFork {
             previous_version: rules.version(Fork::Electra),
@@ -61,7 +67,8 @@ impl BeaconState<'static> {
         };
         state.latest_block_header = BlockHeader { slot: slot - 1, ..BlockHeader::default() };
         state.slashings = vec![0; length(preset.epochs_per_slashings_vector)];
-        state.validators = Registry::read(registry(validators, &mut numbers).into());
+        state.validators =
+            Registry::read(registry(validators, &mut numbers).into()).unwrap_or_default();
         let excess = |numbers: &mut Numbers| numbers.next() % 10_000_000;
         state.balances =
             (0..validators).map(|_| MAX_EFFECTIVE_BALANCE + excess(&mut numbers)).collect();
@@ -199,11 +206,18 @@ fn bytes_of<const N: usize>(numbers: &mut Numbers) -> [u8; N] {
     std::array::from_fn(|index| bytes[index])
 }
 
-/// Encoded validators: active from the start, credentials of an execution address for three of four.
+/// Encoded validators: active from the start, credentials of an execution address for three of four. Their keys
+/// are multiples of one key, since sync committees are made of points of the curve only.
 fn registry(count: usize, numbers: &mut Numbers) -> Vec<u8> {
     let mut encoded = Vec::with_capacity(count * VALIDATOR_BYTES);
+    let secret = SecretKey::key_gen(&numbers.bytes(32), &[]).unwrap_or_default();
+    let key = secret.sk_to_pk();
+    let mut sum = AggregatePublicKey::from_public_key(&key);
     for index in 0..count {
-        encoded.extend(numbers.bytes(48));
+        // A point of its own group is added to a sum in it.
+        let added = sum.add_public_key(&key, false);
+        debug_assert!(added.is_ok());
+        encoded.extend(sum.to_public_key().compress());
         encoded.push(u8::from(index % 4 != 0));
         encoded.extend([0; 11]);
         encoded.extend(numbers.bytes(20));

@@ -1,14 +1,14 @@
 //! `hash_tree_root` of a state that changes slot by slot: only what changed is hashed.
 
 use super::changes::Marks;
-use super::registry::Registry;
+use super::registry::VALIDATOR_BYTES;
 use super::state::BeaconState;
 use crate::containers::Layouts;
 use crate::fork::Fork;
-use crate::hash::Hasher;
+use crate::hash::{Hasher, Neighbour};
 use crate::root::Root;
 use crate::sha256::{Node, hash_block, hash_pair, mix_in_length, zero_root};
-use crate::ssz::{Field, depth_for};
+use crate::ssz::{Field, Kind, depth_for};
 
 /// `VALIDATOR_REGISTRY_LIMIT`
 const REGISTRY_DEPTH: usize = 40;
@@ -59,8 +59,12 @@ impl CachedField {
             "validators" => {
                 let (count, validators) = (state.validators.len(), &state.validators);
                 let changed = changes.validators.take(count);
+                let Kind::List { element, .. } = field.of.kind else { return [0; 32] };
+                let (mut encoded, mut neighbour) = ([0; VALIDATOR_BYTES], Neighbour::default());
                 let root = tree.update(0, REGISTRY_DEPTH, count, &changed, |index| {
-                    validator_root(validators, index)
+                    validators.write(index, &mut encoded);
+                    // An encoded validator is one.
+                    hasher.element(element, &encoded, &mut neighbour).unwrap_or_default()
                 });
                 mix_in_length(&root, count as u64)
             }
@@ -125,7 +129,7 @@ impl Tree {
         depth: usize,
         count: usize,
         changed: &[u32],
-        node: impl Fn(usize) -> Node,
+        mut node: impl FnMut(usize) -> Node,
     ) -> Node {
         if count == 0 {
             self.levels.clear();
@@ -217,26 +221,4 @@ fn roots_root(tree: &mut Tree, roots: &[Root], marks: &mut Marks) -> Node {
         block[32..].copy_from_slice(&roots[2 * index + 1].0);
         block
     })
-}
-
-/// `hash_tree_root` of a `Validator`.
-fn validator_root(validators: &Registry<'_>, index: usize) -> Node {
-    let number = |value: u64| {
-        let mut leaf = [0; 32];
-        leaf[..8].copy_from_slice(&value.to_le_bytes());
-        leaf
-    };
-    let mut key = [0; 64];
-    key[..48].copy_from_slice(validators.pubkey(index));
-    let pair = |left: Node, right: Node| hash_pair(&left, &right);
-    let slashed = u64::from(validators.slashed[index]);
-    let identity = pair(hash_block(&key), *validators.withdrawal_credentials(index));
-    let stake = pair(number(validators.effective_balance[index]), number(slashed));
-    let activation = pair(
-        number(validators.activation_eligibility_epoch[index]),
-        number(validators.activation_epoch[index]),
-    );
-    let exit =
-        pair(number(validators.exit_epoch[index]), number(validators.withdrawable_epoch[index]));
-    pair(pair(identity, stake), pair(activation, exit))
 }
