@@ -27,5 +27,5 @@ with tarfile.open(tar, "w", format=tarfile.USTAR_FORMAT) as packed:
             entry = tarfile.TarInfo(os.path.relpath(os.path.join(directory, name), folder))
             entry.size = len(data)
             packed.addfile(entry, io.BytesIO(data))
-subprocess.run(["zstd", "--quiet", "--force", "--long=27", "-19", tar, "-o", out], check=True)
+subprocess.run(["zstd", "--quiet", "--force", "--long=27", "--ultra", "-22", tar, "-o", out], check=True)
 os.remove(tar)

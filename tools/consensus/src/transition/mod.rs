@@ -33,6 +33,12 @@ mod upgrade;
 mod withdrawals;
 
 #[cfg(test)]
+mod chain_tests;
+#[cfg(test)]
+mod packs;
+#[cfg(test)]
+mod vector;
+#[cfg(test)]
 mod vector_tests;
 
 pub use block::Block;

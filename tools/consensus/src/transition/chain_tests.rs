@@ -1,0 +1,103 @@
+//! Replays the chains of `tests/vectors/chains.py`, which combine what single vectors do not.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::packs::{Files, for_each_packed, packed};
+use super::vector::{difference, root_of};
+use super::{BeaconState, Block, ChainRules, StateTree, TransitionError};
+use crate::config::Config;
+use crate::preset::Preset;
+use crate::root::Root;
+
+/// A chain: its rules, the blocks and whole states by slot, and the state roots of all slots.
+struct Chain {
+    name: String,
+    rules: Arc<ChainRules>,
+    blocks: BTreeMap<u64, Vec<u8>>,
+    states: BTreeMap<u64, Vec<u8>>,
+    roots: BTreeMap<u64, Root>,
+}
+
+impl Chain {
+    fn read(name: &str, files: Files) -> Self {
+        let config = Config::parse(std::str::from_utf8(&files["config"]).unwrap()).unwrap();
+        let rules = Arc::new(ChainRules::new(Preset::Minimal, &config).unwrap());
+        let roots: Vec<Root> = files["roots"].as_chunks().0.iter().copied().map(Root).collect();
+        let (mut blocks, mut states) = (BTreeMap::new(), BTreeMap::new());
+        for (file, bytes) in files {
+            match file.split_once('_') {
+                Some(("block", slot)) => blocks.insert(slot.parse().unwrap(), bytes),
+                Some(("state", slot)) => states.insert(slot.parse().unwrap(), bytes),
+                _ => None,
+            };
+        }
+        let first = *states.keys().next().unwrap();
+        let roots = (first..).zip(roots).collect();
+        Self { name: name.to_owned(), rules, blocks, states, roots }
+    }
+
+    /// The state kept at this slot, from its bytes.
+    fn state(&self, slot: u64) -> BeaconState<'_> {
+        BeaconState::from_ssz(Arc::clone(&self.rules), self.states[&slot].as_slice()).unwrap()
+    }
+
+    /// Moves the state to the next slot, and applies the block there.
+    fn step(&self, state: &mut BeaconState<'_>) -> Result<(), Box<TransitionError>> {
+        let slot = state.slot + 1;
+        state
+            .process_slots(slot, |state| Ok::<_, Box<TransitionError>>(self.roots[&state.slot]))?;
+        if let Some(block) = self.blocks.get(&slot) {
+            state.process_block(&Block::parse(Preset::Minimal, block).unwrap())?;
+        }
+        Ok(())
+    }
+
+    fn must_equal_the_kept(&self, state: &BeaconState<'_>) {
+        let Some(wanted) = self.states.get(&state.slot) else { return };
+        if state.to_ssz() != *wanted {
+            let differs = difference(state, &self.state(state.slot));
+            panic!("{} slot {}: {differs}", self.name, state.slot);
+        }
+    }
+
+    /// From the first state to the last slot: every root, and every state that is kept.
+    fn replay(&self) {
+        let (first, last) =
+            (*self.states.keys().next().unwrap(), *self.roots.keys().last().unwrap());
+        let (mut state, mut tree) = (self.state(first), StateTree::default());
+        assert_eq!(root_of(&state), self.roots[&first], "{} slot {first}", self.name);
+        while state.slot < last {
+            self.step(&mut state).unwrap_or_else(|error| panic!("{}: {error}", self.name));
+            self.must_equal_the_kept(&state);
+            let slot = state.slot;
+            assert_eq!(tree.root(&mut state), self.roots[&slot], "{} slot {slot}", self.name);
+        }
+    }
+
+    /// From every state that is kept to the next one, with nothing computed before.
+    fn replay_in_parts(&self) {
+        for (from, to) in self.states.keys().zip(self.states.keys().skip(1)) {
+            let mut state = self.state(*from);
+            while state.slot < *to {
+                self.step(&mut state).unwrap_or_else(|error| panic!("{}: {error}", self.name));
+            }
+            self.must_equal_the_kept(&state);
+        }
+    }
+}
+
+#[test]
+fn states_of_the_chains_are_those_of_the_specification() {
+    let mut table = "| chain | blocks | slots |\n|---|--:|--:|\n".to_owned();
+    for_each_packed(&packed("chains.tar.zst"), |name, files| {
+        let chain = Chain::read(name, files);
+        chain.replay();
+        chain.replay_in_parts();
+        table += &format!("| {name} | {} | {} |\n", chain.blocks.len(), chain.roots.len());
+    });
+    // The end of the table, which is not that of an empty one.
+    table += "\n";
+    let readme = std::fs::read_to_string(packed("README.md")).unwrap();
+    assert!(readme.contains(&table), "tests/vectors/README.md lacks this table:\n{table}");
+}
