@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use self::details::{CorruptItem, Corruption, IoError, Objection, ObjectionKind};
+pub use self::details::{CorruptItem, Corruption, IoError, ObjectionKind};
 
 use crate::column::Column;
 use crate::slot::{FileId, Slot};
@@ -173,8 +173,19 @@ pub enum Error {
     },
 
     /// The column's checks refuse a value or its slot. Nothing was written.
-    #[error(transparent)]
-    Refused(Box<Objection>),
+    #[error("{column} slot {slot} is refused: wanted {wanted}, found {found}; {}", kind.remedy())]
+    Refused {
+        /// The column.
+        column: Column,
+        /// The slot of the value.
+        slot: Slot,
+        /// Why the value is refused.
+        kind: ObjectionKind,
+        /// What the column accepts at this slot.
+        wanted: Box<str>,
+        /// What the caller passed.
+        found: Box<str>,
+    },
 
     /// The slot is `u64::MAX`, which marks an empty column on disk.
     #[error("{} is not a slot", u64::MAX)]
@@ -294,7 +305,7 @@ impl Error {
             | Self::MixedBatch { .. }
             | Self::SpansFiles { .. }
             | Self::NotAscending { .. }
-            | Self::Refused(_)
+            | Self::Refused { .. }
             | Self::InvalidSlot
             | Self::Undecodable { .. }
             | Self::TooLarge { .. }

@@ -55,18 +55,18 @@
 //!
 //! # The API by use
 //! * **Read a column**: [`Reader::open`] reads with `pread` and copies; its snapshots are [`PreadView`]s.
-//!   [`Reader::open_mapped`] (`unsafe`) maps the files; its snapshots are [`View`]s, which answer with
-//!   slices, [`Record`]s and [`Range`]s, and [`Access`] tells the kernel how. [`Snapshot`] is the trait over
-//!   both. [`OwnedRange`] iterates over owned records, [`Follower`] waits for new ones.
+//!   [`Reader::open_mapped`] (`unsafe`) maps the files; its snapshots are [`View`]s, which return slices and
+//!   [`Record`]s, and [`Access`] chooses the advice to the kernel. [`Snapshot`] is the trait over both.
+//!   [`OwnedRange`] iterates over [`OwnedRecord`]s, [`Reader::wait_for`] waits for a slot, and a [`Follower`]
+//!   shows each new one.
 //! * **Write a column**: [`Writer`] and [`WriterOptions`]; [`Pipeline`] shares one writer between threads
 //!   and answers with [`Ticket`]s. [`Door`] checks values, [`Checksums`] detect rot.
-//! * **An archive** of the five columns: [`Archive`], [`ArchiveWriter`], [`ArchivePipeline`], and the
-//!   [`Manifest`] of what it is known to hold.
+//! * **An archive** of the five columns: [`Archive`], [`ArchiveWriter`], [`ArchivePipeline`].
 //! * **`.era` files**: [`era::import`] and [`era::EraExport`].
-//! * **Maintenance**: [`verify::verify_column`] checks a column, [`stat_column`] measures it, [`inspect`]
-//!   reports what opening for writing would heal ([`HealReport`]).
-//! * **Common terms**: [`Slot`], [`FileId`], [`Column`], [`ColumnSpec`], [`Compression`], [`Conf`];
-//!   [`Error`] with its [`ErrorKind`].
+//! * **Maintenance**: [`verify::verify_column`] checks a column, [`inspect`] reports what opening for writing
+//!   would heal ([`HealReport`]).
+//! * **Common terms**: [`Slot`], [`FileId`], [`Column`], [`ColumnSpec`], [`Compression`]; [`Error`] with its
+//!   [`ErrorKind`].
 //!
 //! Modules without documentation are for the tests and tools of this repository and may change.
 
@@ -109,19 +109,23 @@ pub mod verify;
 #[doc(hidden)]
 pub mod write;
 
-pub use archive::{Archive, ArchivePipeline, ArchiveWriter, ArchiveWriterOptions, MappedArchive};
+#[doc(hidden)]
+pub use archive::MappedArchive;
+pub use archive::{Archive, ArchivePipeline, ArchiveWriter, ArchiveWriterOptions};
 pub use column::{Column, ColumnSpec, Compression};
-pub use error::{
-    CorruptItem, Corruption, Error, ErrorKind, IoError, Objection, ObjectionKind, Result,
-};
+pub use error::{CorruptItem, Corruption, Error, ErrorKind, IoError, ObjectionKind, Result};
+#[doc(hidden)]
 pub use format::conf::Conf;
-pub use manifest::{Manifest, StatesPolicy};
+#[doc(hidden)]
+pub use manifest::Manifest;
+pub use manifest::StatesPolicy;
+#[doc(hidden)]
+pub use read::MappedReader;
 pub use read::{
-    Access, Arrival, FollowOptions, Follower, MappedReader, OwnedRange, OwnedRecord, PreadView,
-    Range, Reader, ReaderOptions, Record, Snapshot, View,
+    Access, Follower, OwnedRange, OwnedRecord, PreadView, Reader, ReaderOptions, Record, Snapshot,
+    View,
 };
 pub use slot::{FileId, SLOTS_PER_FILE, Slot};
-pub use stat::{ColumnStat, stat_column};
 #[doc(hidden)]
 pub use write::{
     BulkCommit, Committed, CutReport, Keep, Prepared, Queue, ReclaimReport, Reclaimed, inspect_cut,

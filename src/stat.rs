@@ -7,7 +7,7 @@ use crate::files::directory::Directory;
 use crate::format::conf::Conf;
 use crate::format::names::{self, AsidePart};
 use crate::format::offsets::TABLE_BYTES;
-use crate::read::View;
+use crate::read::{Snapshot as _, View};
 use crate::slot::Slot;
 
 /// The size of a column in one snapshot.

@@ -50,7 +50,7 @@ impl Archive {
     pub unsafe fn open_mapped(
         root: impl AsRef<Path>,
         options: ReaderOptions,
-    ) -> Result<MappedArchive> {
+    ) -> Result<Archive<View>> {
         MappedArchive::open_as(root.as_ref(), options)
     }
 }

@@ -106,7 +106,7 @@ impl ArchiveWriterOptions {
 }
 
 /// An archive, open for writing: a [`Writer`] for each column that its options name. Values must pass the
-/// column's [`Door`], which knows the chain from the archive's [`Manifest`].
+/// column's [`Door`], which knows the chain from the archive's manifest.
 ///
 /// After [`Error::Poisoned`], open the archive again.
 #[derive(Debug)]

@@ -5,9 +5,6 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::column::Column;
-use crate::slot::Slot;
-
 /// An operating system error, with the file and the operation that failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{}: cannot {operation}: {source}", path.display())]
@@ -106,22 +103,6 @@ impl From<&'static str> for CorruptItem {
 }
 
 /// Why a value may not be written to one of the five columns: see [`Door`](crate::Door).
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{column} slot {slot} is refused: wanted {wanted}, found {found}; {}", kind.remedy())]
-pub struct Objection {
-    /// The column.
-    pub column: Column,
-    /// The slot of the value.
-    pub slot: Slot,
-    /// The kind of objection.
-    pub kind: ObjectionKind,
-    /// What the column accepts at this slot.
-    pub wanted: String,
-    /// What the caller passed.
-    pub found: String,
-}
-
-/// Why a value is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ObjectionKind {
@@ -144,7 +125,7 @@ impl ObjectionKind {
         }
     }
 
-    const fn remedy(self) -> &'static str {
+    pub(super) const fn remedy(self) -> &'static str {
         match self {
             Self::WrongValue => {
                 "check the slot and the file; only `raw` writes take other encodings"

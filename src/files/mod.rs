@@ -1,5 +1,5 @@
-//! The operating system: the one file that changes things ([`disk`]), the folder that maps (`map`),
-//! the lock, and the watch on a directory.
+//! The operating system: all changes to files ([`disk`]), all maps (`map`), reads with `pread`, and the
+//! watch on a directory.
 
 mod deferred_close;
 pub(crate) mod directory;

@@ -79,7 +79,7 @@ pub(crate) fn read_exact(
     Ok(filled)
 }
 
-/// What the kernel is told about a file; only Linux listens.
+/// Advice to the kernel about a file; only Linux takes it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Advice {
     Random,
@@ -102,6 +102,16 @@ pub(crate) fn advise(file: &File, bytes: Range<u64>, advice: Advice) {
     }
     #[cfg(not(target_os = "linux"))]
     let _ = (file, bytes, advice);
+}
+
+/// Bytes of one request for readahead. The kernel cuts a longer one at its readahead setting, which
+/// is 128 KiB by default.
+const REQUEST_BYTES: u32 = 128 << 10;
+
+/// Cuts bytes into requests for readahead.
+pub(crate) fn readahead_requests(bytes: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    let starts = (bytes.start..bytes.end).step_by(REQUEST_BYTES as usize);
+    starts.map(move |start| start..start.saturating_add(REQUEST_BYTES.into()).min(bytes.end))
 }
 
 /// Bytes that are read at a time.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::column::ColumnSpec;
 use crate::error::{CorruptItem, Error, Result};
 use crate::format::offsets::TABLE_BYTES;
+use crate::format::record::{RecordFault, RecordTag};
 use crate::slot::Slot;
 
 /// Checks that a column has the record type and compression that the caller requested.
@@ -27,21 +28,16 @@ pub(crate) fn check_spec(path: PathBuf, wanted: ColumnSpec, found: ColumnSpec) -
     Ok(())
 }
 
-/// The error for an entry that does not point to a whole record of the column. `end` is the end offset
-/// of the record there, if its header is valid.
+/// The error for an entry below the bound that points to no whole record of the column.
 pub(crate) fn no_record(
     data_path: PathBuf,
+    tag: RecordTag,
     slot: Slot,
-    entry: u64,
-    end: Option<u64>,
-    bound: u64,
+    (entry, bound): (u64, u64),
+    fault: RecordFault,
 ) -> Error {
-    let wanted = format!("the record of slot {slot}, within the committed {bound} bytes");
-    let found = end.map_or_else(
-        || "no record of the column's type".to_owned(),
-        |end| format!("a record that ends at {end}"),
-    );
-    Error::corrupt(data_path, entry, CorruptItem::RecordHeader, wanted, found)
+    let wanted = format!("{} for slot {slot}, that ends by {bound}", tag.describe());
+    Error::corrupt(data_path, entry, CorruptItem::RecordHeader, wanted, fault.describe(bound))
 }
 
 /// The error for a data file that is shorter than its committed length.

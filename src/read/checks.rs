@@ -7,7 +7,7 @@ use crate::error::{CorruptItem, Error, Result};
 use crate::files::map::SlotMap;
 use crate::format::conf::Conf;
 use crate::format::conf_check;
-use crate::format::corruption::{data_file_too_short, missing, offset_file_too_long};
+use crate::format::corruption::{data_file_too_short, missing, no_record, offset_file_too_long};
 use crate::format::names;
 use crate::format::offsets::{TABLE_BYTES, entry_offset};
 use crate::format::record::{FIRST_RECORD_OFFSET, HEADER_BYTES, RecordFault, RecordTag};
@@ -85,9 +85,7 @@ impl Files {
             let path = self.offset_path(file_id);
             return Error::corrupt(path, at, CorruptItem::OffsetEntry, wanted, entry.to_string());
         }
-        let wanted = format!("{} for slot {slot}, that ends by {bound}", tag.describe());
-        let path = self.data_path(file_id);
-        Error::corrupt(path, entry, CorruptItem::RecordHeader, wanted, fault.describe(bound))
+        no_record(self.data_path(file_id), tag, slot, (entry, bound), fault)
     }
 
     /// Checks the length of a value in an uncompressed column against the latest bound. The bound may have

@@ -5,17 +5,13 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::files::directory::FileStatus;
-use crate::files::pread::{Advice, advise};
+use crate::files::pread::{Advice, advise, readahead_requests};
 use crate::format::names::SlotFile;
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Maximum number of open files in a cache. File descriptors are scarce, and opening a file costs a
 /// hundredth of a read from the medium.
 const MAX_FILES: usize = 64;
-
-/// Bytes of one request for readahead. The kernel cuts a longer one at its readahead setting, which
-/// is 128 KiB by default.
-const REQUEST_BYTES: u64 = 128 << 10;
 
 /// A file of a column, open for `pread`.
 #[derive(Debug)]
@@ -28,11 +24,8 @@ pub(super) struct OpenFile {
 impl OpenFile {
     /// Prefetches exactly these bytes in the background.
     pub(super) fn prefetch(&self, bytes: Range<u64>) {
-        let mut start = bytes.start;
-        while start < bytes.end {
-            let end = start.saturating_add(REQUEST_BYTES).min(bytes.end);
-            advise(&self.file, start..end, Advice::WillNeed);
-            start = end;
+        for request in readahead_requests(bytes) {
+            advise(&self.file, request, Advice::WillNeed);
         }
     }
 }

@@ -8,73 +8,31 @@ use crate::read::backfill_cursor::BackfillCursor;
 use crate::read::owned_range::OwnedRange;
 use crate::read::pread_view::PreadView;
 use crate::read::reader::Reader;
-use crate::read::snapshot::{Snapshot, Taken};
+use crate::read::snapshot::Taken;
 use crate::slot::Slot;
 use crate::sync::Arc;
 
-/// What [`Reader::wait_for`] found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrival {
-    /// The highest slot has reached the slot, which has a record.
-    Record,
-    /// The highest slot has reached the slot, which was skipped.
-    Skipped,
-    /// The timeout expired while the highest slot was still below.
-    TimedOut,
-}
-
-/// Options of [`Reader::follow`].
-#[derive(Clone, Copy, Debug, Default)]
-pub struct FollowOptions {
-    backfilled: bool,
-    backfilled_from: Option<Slot>,
-}
-
-impl FollowOptions {
-    /// Whether to show slots that are backfilled while following, if they are at or above the slot from
-    /// which the column is followed.
-    #[must_use]
-    pub fn backfilled(self, backfilled: bool) -> Self {
-        Self { backfilled, ..self }
-    }
-
-    /// Shows slots that are backfilled while following, if they are at or above `slot`, which may lie below
-    /// the slot from which the column is followed.
-    #[must_use]
-    pub fn backfilled_from(self, slot: Slot) -> Self {
-        Self { backfilled: true, backfilled_from: Some(slot) }
-    }
-}
-
 impl<S: Taken> Reader<S> {
-    /// Waits until the highest slot has reached `slot`, and returns whether it has a record. The writer may
-    /// be in any process. Without a timeout, waits forever.
-    ///
-    /// [`Reader::view`] then shows the record.
+    /// Waits until the highest slot has reached `slot`, and returns a snapshot that shows it, whether the slot
+    /// has a record or was skipped; `None` if the timeout expires. Without a timeout, waits forever. The
+    /// writer may be in any process.
     ///
     /// # Errors
-    /// As [`Reader::refresh`] and [`Snapshot::contains`].
-    pub fn wait_for(&self, slot: Slot, timeout: Option<Duration>) -> Result<Arrival> {
-        if let Some(arrival) = arrived(&self.refresh()?, slot)? {
-            return Ok(arrival);
+    /// As [`Reader::refresh`].
+    pub fn wait_for(&self, slot: Slot, timeout: Option<Duration>) -> Result<Option<S>> {
+        let arrived = || {
+            let view = self.refresh()?;
+            let has_arrived = view.highest_written_slot() >= Some(slot);
+            Ok(has_arrived.then_some(view))
+        };
+        if let Some(view) = arrived()? {
+            return Ok(Some(view));
         }
         // Take the watch before the first check, so that no commit is missed.
         let watch = self.shared.take_watch();
-        let arrival = self.wait_on(&watch, slot, deadline(timeout));
+        let found = wait_on(&watch, deadline(timeout), arrived);
         self.shared.return_watch(watch);
-        arrival
-    }
-
-    fn wait_on(&self, watch: &Watch, slot: Slot, deadline: Option<Instant>) -> Result<Arrival> {
-        loop {
-            watch.take(&mut Changes::default());
-            if let Some(arrival) = arrived(&self.refresh()?, slot)? {
-                return Ok(arrival);
-            }
-            if wait(watch, deadline).is_none() {
-                return Ok(Arrival::TimedOut);
-            }
-        }
+        found
     }
 
     /// Follows the column from a slot: first shows the existing slots at or above `from`, in ascending
@@ -87,16 +45,35 @@ impl<S: Taken> Reader<S> {
     ///
     /// # Errors
     /// As [`Reader::refresh`].
-    pub fn follow(&self, from: Slot, options: FollowOptions) -> Result<Follower<S>> {
-        Follower::new(self.clone(), from, options)
+    pub fn follow(&self, from: Slot) -> Result<Follower<S>> {
+        Follower::new(self.clone(), from, None)
+    }
+
+    /// As [`Self::follow`], and also shows slots at or above `lowest` that are backfilled while following.
+    /// `lowest` may be below `from`.
+    ///
+    /// # Errors
+    /// As [`Reader::refresh`].
+    pub fn follow_backfill(&self, from: Slot, lowest: Slot) -> Result<Follower<S>> {
+        Follower::new(self.clone(), from, Some(lowest))
     }
 }
 
-fn arrived(view: &impl Snapshot, slot: Slot) -> Result<Option<Arrival>> {
-    if view.highest_written_slot().is_none_or(|highest| highest < slot) {
-        return Ok(None);
+/// Looks after every commit until `look` finds something; `None` after the deadline.
+fn wait_on<T>(
+    watch: &Watch,
+    deadline: Option<Instant>,
+    look: impl Fn() -> Result<Option<T>>,
+) -> Result<Option<T>> {
+    loop {
+        watch.take(&mut Changes::default());
+        if let Some(found) = look()? {
+            return Ok(Some(found));
+        }
+        if wait(watch, deadline).is_none() {
+            return Ok(None);
+        }
     }
-    Ok(Some(if view.contains(slot)? { Arrival::Record } else { Arrival::Skipped }))
 }
 
 /// `None`: never.
@@ -111,9 +88,10 @@ fn wait(watch: &Watch, deadline: Option<Instant>) -> Option<bool> {
     (left != Some(Duration::ZERO)).then(|| watch.wait(left.unwrap_or(Duration::MAX)))
 }
 
-/// Shows every slot once, as soon as it is committed; created by [`Reader::follow`].
+/// Shows every slot once, as soon as it is committed; created by [`Reader::follow`] and
+/// [`Reader::follow_backfill`].
 ///
-/// Slots above the highest come in ascending order. Backfilled slots, if requested, come in commit
+/// Slots above the highest come in ascending order. Backfilled slots, if shown, come in commit
 /// order; if two files were filled since the last check, the one written first comes first. A slot that
 /// is filled before the follower has reached it is shown in slot order.
 #[derive(Debug)]
@@ -129,21 +107,15 @@ pub struct Follower<S = PreadView> {
 }
 
 impl<S: Taken> Follower<S> {
-    fn new(reader: Reader<S>, from: Slot, options: FollowOptions) -> Result<Self> {
+    fn new(reader: Reader<S>, from: Slot, lowest: Option<Slot>) -> Result<Self> {
         // Take the watch before the first check, so that no commit is missed.
         let directory = &reader.shared.files.directory;
-        let watch = match options.backfilled {
-            true => Watch::changes(directory),
-            false => Watch::commits(directory),
+        let watch = match lowest {
+            Some(_) => Watch::changes(directory),
+            None => Watch::commits(directory),
         };
         let view = reader.refresh()?;
-        let backfill = match options.backfilled {
-            true => {
-                let lowest = options.backfilled_from.unwrap_or(from);
-                Some(BackfillCursor::new(&view, lowest, from)?)
-            }
-            false => None,
-        };
+        let backfill = lowest.map(|lowest| BackfillCursor::new(&view, lowest, from)).transpose()?;
         let range = view.owned_range(from..).headers_only();
         Ok(Self { reader, watch, view, range, next: Some(from), backfill })
     }
@@ -151,7 +123,7 @@ impl<S: Taken> Follower<S> {
     /// Waits for the next slot; `None` if the timeout expires. Without a timeout, waits forever.
     ///
     /// # Errors
-    /// As [`Reader::refresh`] and [`Snapshot::value`]. A damaged record or file is reported once; the next
+    /// As [`Reader::refresh`] and [`Snapshot::value`](crate::Snapshot::value). A damaged record or file is reported once; the next
     /// call resumes after it.
     pub fn next_slot(&mut self, timeout: Option<Duration>) -> Result<Option<Slot>> {
         if let Some(slot) = self.ready()? {

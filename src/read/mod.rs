@@ -27,11 +27,10 @@ mod snapshot;
 pub(crate) mod sums;
 mod view;
 
-pub use follow::{Arrival, FollowOptions, Follower};
+pub use follow::Follower;
 pub use options::{Access, ReaderOptions};
 pub use owned_range::OwnedRange;
 pub use pread_view::PreadView;
-pub use range::Range;
 pub use reader::{MappedReader, Reader};
 pub use record::{OwnedRecord, Record};
 pub use snapshot::{SlotTable, Snapshot, Taken};

@@ -111,8 +111,8 @@ impl ReaderOptions {
     /// A file is mapped when a view first reads it, and stays mapped for that view; the next view takes the
     /// map over if the file has not changed. When the latest view holds more files than this,
     /// [`Reader::view`](crate::Reader::view) and [`Reader::refresh`](crate::Reader::refresh) of a
-    /// [`MappedReader`](crate::MappedReader) return a new view of the same commit without maps. Other readers
-    /// map nothing and ignore this option. Dropping the last handle to the old view unmaps its files. A
+    /// `Reader<View>` return a new view of the same commit without maps. Other readers map nothing and ignore
+    /// this option. Dropping the last handle to the old view unmaps its files. A
     /// view never loses a map while it is held, so it may exceed the limit by all the files that it reads.
     #[must_use]
     pub fn max_mapped_files(self, files: usize) -> Self {

@@ -10,6 +10,7 @@ use crate::read::file_pair::FilePair;
 use crate::read::pread_view::PreadView;
 use crate::read::range::{Ahead, Source, Steps, Way};
 use crate::read::record::OwnedRecord;
+use crate::read::snapshot::Snapshot as _;
 use crate::read::view::View;
 use crate::slot::{FileId, Slot};
 

@@ -23,6 +23,7 @@ use crate::read::pread_record::{Place, WHOLE, to_usize};
 use crate::read::prefetch::{MAX_SKIPPED, end_by_table};
 use crate::read::reader::first_snapshot;
 use crate::read::record::OwnedRecord;
+use crate::read::snapshot::{SlotTable, Snapshot, Taken};
 use crate::slot::{FileId, Slot};
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -81,10 +82,6 @@ impl Held {
 }
 
 impl PreadView {
-    pub(super) fn new(commit: Commit) -> Self {
-        Self(Arc::new(Inner { commit, touched: Mutex::default() }))
-    }
-
     /// Opens a column as of its last commit, on the given medium. Does not check that the conf fits the
     /// files.
     ///
@@ -100,11 +97,8 @@ impl PreadView {
         first_snapshot(&pread, directory, options, |_| Ok(()))
     }
 
-    pub(super) fn commit(&self) -> &Commit {
-        &self.0.commit
-    }
-
     /// The commit marker of this snapshot.
+    #[doc(hidden)]
     #[must_use]
     pub fn conf(&self) -> &Conf {
         self.commit().conf()
@@ -204,46 +198,12 @@ impl PreadView {
         self.range(slot..).next().transpose()
     }
 
-    /// Checks that the conf fits its current file, as far as the file is readable.
-    pub(super) fn check_current(&self) -> Result<()> {
-        let Some(current) = self.conf().current_file() else { return Ok(()) };
-        let (conf, tag) = (self.conf(), self.commit().tag);
-        let check = || {
-            let FilePair { table, is_known, mut data, .. } = self.pair(current)?;
-            if conf.highest.is_some_and(|slot| !is_known[slot.index_in_file()]) {
-                return Ok(());
-            }
-            let end_of = |entry| {
-                let fits = header_fits(entry, conf.current_data_len);
-                let Some(data) = data.as_mut().filter(|_| fits) else { return Ok(None) };
-                let header = data.array(entry)?.ok_or_else(|| data.unreadable_error(entry))?;
-                Ok(tag.span(entry, header, conf.current_data_len).ok().map(|span| span.end))
-            };
-            self.files().check_fit_of(conf, table.entries(), end_of)
-        };
-        match check() {
-            Err(Error::Io(_)) => Ok(()),
-            checked => checked,
-        }
-    }
-
     pub(crate) fn files(&self) -> &Files {
         &self.commit().files
     }
 
     pub(crate) fn is_latest(&self) -> Result<bool> {
         self.commit().is_latest()
-    }
-
-    /// Ids of the files that may hold records, ascending: those in the directory, and those that the
-    /// conf names.
-    pub(crate) fn file_ids(&self) -> Result<Vec<FileId>> {
-        // Under the lock, so that a file is established either before the listing or according to it.
-        let mut touched = self.touched();
-        if touched.listed.is_none() {
-            touched.listed = Some(self.commit().list()?);
-        }
-        Ok(touched.listed.clone().unwrap_or_default())
     }
 
     /// Reads a range of the payload stored for a slot, clipped to its end.
@@ -311,11 +271,6 @@ impl PreadView {
         let mut entries = entries.iter().map(|entry| u64::from_le_bytes(*entry));
         let entry = entries.next().unwrap_or(0);
         Ok((entry, end_by_table(entry, entries, bound)))
-    }
-
-    /// The bound of a file, established when the snapshot first reads it.
-    pub(super) fn bound(&self, file_id: FileId) -> Result<u64> {
-        self.held(file_id).map(|held| held.bound)
     }
 
     fn touched(&self) -> MutexGuard<'_, Touched> {
@@ -418,5 +373,75 @@ impl PreadView {
         let byte_len = directory.open_status(name, &file)?.byte_len.min(limit);
         let path = directory.file_path(name);
         PreadFile::new(Arc::clone(pread), path, file, byte_len).read_all().map(Some)
+    }
+}
+
+impl Snapshot for PreadView {
+    fn commit(&self) -> &Commit {
+        &self.0.commit
+    }
+
+    fn contains(&self, slot: Slot) -> Result<bool> {
+        self.contains(slot)
+    }
+
+    fn get_into(&self, slot: Slot, buffer: &mut Vec<u8>) -> Result<bool> {
+        self.get_into(slot, buffer)
+    }
+
+    fn owned_range(&self, slots: impl RangeBounds<Slot>) -> OwnedRange {
+        self.range(slots)
+    }
+
+    fn file_ids(&self) -> Result<Vec<FileId>> {
+        // Under the lock, so that a file is established either before the listing or according to it.
+        let mut touched = self.touched();
+        if touched.listed.is_none() {
+            touched.listed = Some(self.commit().list()?);
+        }
+        Ok(touched.listed.clone().unwrap_or_default())
+    }
+
+    fn table(&self, file_id: FileId) -> Result<SlotTable> {
+        let file = self.pair(file_id)?;
+        Ok(SlotTable {
+            entries: file.table.entries().collect(),
+            is_known: file.is_known,
+            bound: file.bound,
+            fault: file.unreadable.first().map(|lost| lost.error.clone()),
+        })
+    }
+}
+
+impl Taken for PreadView {
+    fn first(commit: Commit) -> Self {
+        Self(Arc::new(Inner { commit, touched: Mutex::default() }))
+    }
+
+    /// As far as the file is readable.
+    fn check_current(&self) -> Result<()> {
+        let Some(current) = self.conf().current_file() else { return Ok(()) };
+        let (conf, tag) = (self.conf(), self.commit().tag);
+        let check = || {
+            let FilePair { table, is_known, mut data, .. } = self.pair(current)?;
+            if conf.highest.is_some_and(|slot| !is_known[slot.index_in_file()]) {
+                return Ok(());
+            }
+            let end_of = |entry| {
+                let fits = header_fits(entry, conf.current_data_len);
+                let Some(data) = data.as_mut().filter(|_| fits) else { return Ok(None) };
+                let header = data.array(entry)?.ok_or_else(|| data.unreadable_error(entry))?;
+                Ok(tag.span(entry, header, conf.current_data_len).ok().map(|span| span.end))
+            };
+            self.files().check_fit_of(conf, table.entries(), end_of)
+        };
+        match check() {
+            Err(Error::Io(_)) => Ok(()),
+            checked => checked,
+        }
+    }
+
+    fn bound(&self, file_id: FileId) -> Result<u64> {
+        self.held(file_id).map(|held| held.bound)
     }
 }

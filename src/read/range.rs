@@ -213,7 +213,7 @@ impl Ahead {
 ///
 /// Yields an error for a damaged record and resumes with the next record. An unreadable file is one error,
 /// and the iterator resumes with the next file.
-pub struct Range<'v> {
+pub(super) struct Range<'v> {
     source: Mapped<'v>,
     steps: Steps<&'v SlotMap>,
     /// The header that the quick step accepts; `None` if every record needs more work.

@@ -20,7 +20,7 @@ use crate::sync::{Arc, Mutex, PoisonError, RwLock};
 const MAX_ATTEMPTS: usize = 1000;
 
 /// A column, open for reading. Its [`Snapshot`](crate::Snapshot)s are [`PreadView`]s, which read with
-/// `pread` and return copies, or, as a [`MappedReader`], [`View`]s, which map the files and return slices.
+/// `pread` and return copies. Those of a `Reader<View>` are [`View`]s, which map the files and return slices.
 ///
 /// Cheap to clone and to send: clones share the latest snapshot. A reader takes no lock, creates no file,
 /// works on a read-only mount, and never waits for the writer. (Closing a replaced commit marker may wait
@@ -101,7 +101,7 @@ impl Reader {
     pub unsafe fn open_mapped(
         directory: impl AsRef<Path>,
         options: ReaderOptions,
-    ) -> Result<MappedReader> {
+    ) -> Result<Reader<View>> {
         MappedReader::open_trusted(directory.as_ref(), options)
     }
 }

@@ -6,15 +6,10 @@ use std::ops::RangeBounds;
 
 use crate::error::{Error, Result};
 use crate::files::directory::OpenConf;
-use crate::files::map::SlotMap;
 use crate::format::conf::Conf;
-use crate::format::names;
-use crate::format::offsets::ENTRIES;
+use crate::format::names::SlotFile;
 use crate::read::commit::Commit;
-use crate::read::files::Files;
 use crate::read::owned_range::OwnedRange;
-use crate::read::pread_view::PreadView;
-use crate::read::view::View;
 use crate::slot::{FileId, Slot};
 use crate::sync::Arc;
 
@@ -54,16 +49,22 @@ pub(super) fn visible(
     slots.filter(move |(slot, entry)| (1..bound).contains(entry) && Some(*slot) <= highest)
 }
 
-/// One commit of a column: mapped ([`View`]), or read with `pread` ([`PreadView`]). Shows everything that was
-/// committed when it was taken, and nothing else.
+/// One commit of a column: mapped ([`View`](crate::View)), or read with `pread` ([`PreadView`](crate::PreadView)).
+/// Shows everything that was committed when it was taken, and nothing else.
 ///
 /// Both types do more than this: a `View` returns slices of its maps.
 ///
 /// # Errors
-/// As those of [`View`] and of [`PreadView`].
+/// As those of [`View`](crate::View) and of [`PreadView`](crate::PreadView).
 pub trait Snapshot: Debug + Send + Sync {
+    #[doc(hidden)]
+    fn commit(&self) -> &Commit;
+
     /// The commit marker.
-    fn conf(&self) -> &Conf;
+    #[doc(hidden)]
+    fn conf(&self) -> &Conf {
+        self.commit().conf()
+    }
 
     /// The highest slot with a record, `None` in an empty column.
     fn highest_written_slot(&self) -> Option<Slot> {
@@ -123,7 +124,8 @@ pub trait Snapshot: Debug + Send + Sync {
         Ok(None)
     }
 
-    /// Ids of the files that may hold records, ascending.
+    /// Ids of the files that may hold records, ascending: those in the directory, and those that the
+    /// conf names.
     ///
     /// # Errors
     /// [`Error::Io`] if the directory cannot be listed.
@@ -139,15 +141,17 @@ pub trait Snapshot: Debug + Send + Sync {
 
     /// Whether both the data file and the offset file of an id exist.
     #[doc(hidden)]
-    fn has_both_files(&self, file_id: FileId) -> bool;
+    fn has_both_files(&self, file_id: FileId) -> bool {
+        let files = [SlotFile::Data(file_id), SlotFile::Offsets(file_id)];
+        let directory = &self.commit().files.directory;
+        files.iter().all(|file| !matches!(directory.status(&file.name()), Ok(None)))
+    }
 }
 
 /// A snapshot that a [`Reader`](crate::Reader) takes.
 pub trait Taken: Snapshot + Clone {
     /// A snapshot of the first conf that a reader has read.
     fn first(commit: Commit) -> Self;
-
-    fn commit(&self) -> &Commit;
 
     /// The snapshot of a later commit.
     fn next(&self, seen: OpenConf) -> Self {
@@ -172,135 +176,6 @@ pub trait Taken: Snapshot + Clone {
     fn bound(&self, file_id: FileId) -> Result<u64>;
 
     /// The committed length of a file, whether the snapshot has read it or not.
-    fn committed_len(&self, file_id: FileId) -> Result<u64>;
-}
-
-/// Whether both files of an id exist.
-fn has_both(files: &Files, file_id: FileId) -> bool {
-    let names = [names::data_file(file_id), names::offset_file(file_id)];
-    names.iter().all(|name| !matches!(files.directory.status(name), Ok(None)))
-}
-
-impl Snapshot for View {
-    fn conf(&self) -> &Conf {
-        self.conf()
-    }
-
-    fn contains(&self, slot: Slot) -> Result<bool> {
-        self.contains(slot)
-    }
-
-    fn get(&self, slot: Slot) -> Result<Option<Cow<'_, [u8]>>> {
-        self.get(slot)
-    }
-
-    fn get_into(&self, slot: Slot, buffer: &mut Vec<u8>) -> Result<bool> {
-        self.get_into(slot, buffer)
-    }
-
-    fn owned_range(&self, slots: impl RangeBounds<Slot>) -> OwnedRange {
-        self.owned_range(slots)
-    }
-
-    fn file_ids(&self) -> Result<Vec<FileId>> {
-        self.file_ids()
-    }
-
-    fn table(&self, file_id: FileId) -> Result<SlotTable> {
-        let map = self.file(file_id)?;
-        let entries = if map.has_files() { map.entries().collect() } else { vec![0; ENTRIES] };
-        Ok(SlotTable { entries, is_known: vec![true; ENTRIES], bound: map.bound(), fault: None })
-    }
-
-    fn has_both_files(&self, file_id: FileId) -> bool {
-        has_both(self.files(), file_id)
-    }
-}
-
-impl Taken for View {
-    fn first(commit: Commit) -> Self {
-        Self::new(commit)
-    }
-
-    fn commit(&self) -> &Commit {
-        self.commit()
-    }
-
-    fn next(&self, seen: OpenConf) -> Self {
-        self.next(seen)
-    }
-
-    fn holds_too_much(&self) -> bool {
-        self.mapped_files() > self.commit().options.max_mapped_files
-    }
-
-    fn check_current(&self) -> Result<()> {
-        let current = self.conf().current_file();
-        current.map_or(Ok(()), |file_id| self.file(file_id).map(drop))
-    }
-
-    fn bound(&self, file_id: FileId) -> Result<u64> {
-        self.file(file_id).map(SlotMap::bound)
-    }
-
-    fn committed_len(&self, file_id: FileId) -> Result<u64> {
-        self.files().bound(&self.commit().seen, file_id)
-    }
-}
-
-impl Snapshot for PreadView {
-    fn conf(&self) -> &Conf {
-        self.conf()
-    }
-
-    fn contains(&self, slot: Slot) -> Result<bool> {
-        self.contains(slot)
-    }
-
-    fn get_into(&self, slot: Slot, buffer: &mut Vec<u8>) -> Result<bool> {
-        self.get_into(slot, buffer)
-    }
-
-    fn owned_range(&self, slots: impl RangeBounds<Slot>) -> OwnedRange {
-        self.range(slots)
-    }
-
-    fn file_ids(&self) -> Result<Vec<FileId>> {
-        self.file_ids()
-    }
-
-    fn table(&self, file_id: FileId) -> Result<SlotTable> {
-        let file = self.pair(file_id)?;
-        Ok(SlotTable {
-            entries: file.table.entries().collect(),
-            is_known: file.is_known,
-            bound: file.bound,
-            fault: file.unreadable.first().map(|lost| lost.error.clone()),
-        })
-    }
-
-    fn has_both_files(&self, file_id: FileId) -> bool {
-        has_both(self.files(), file_id)
-    }
-}
-
-impl Taken for PreadView {
-    fn first(commit: Commit) -> Self {
-        Self::new(commit)
-    }
-
-    fn commit(&self) -> &Commit {
-        self.commit()
-    }
-
-    fn check_current(&self) -> Result<()> {
-        self.check_current()
-    }
-
-    fn bound(&self, file_id: FileId) -> Result<u64> {
-        self.bound(file_id)
-    }
-
     fn committed_len(&self, file_id: FileId) -> Result<u64> {
         self.bound(file_id)
     }

@@ -1,12 +1,14 @@
 //! A view: the handle with which callers read one commit of a column.
 
 use std::borrow::Cow;
+use std::iter::FusedIterator;
 use std::ops::RangeBounds;
 
 use crate::error::Result;
 use crate::files::directory::OpenConf;
 use crate::files::map::{MapIndex, Part, SlotMap};
 use crate::format::conf::Conf;
+use crate::format::offsets::ENTRIES;
 use crate::format::record::{BoundedTag, FIRST_RECORD_OFFSET};
 use crate::read::commit::Commit;
 use crate::read::files::Files;
@@ -15,7 +17,7 @@ use crate::read::owned_range::{Held, OwnedRange};
 use crate::read::pread_record::WHOLE;
 use crate::read::range::Range;
 use crate::read::record::{OwnedRecord, Record};
-use crate::read::snapshot::visible;
+use crate::read::snapshot::{SlotTable, Snapshot, Taken, visible};
 use crate::slot::{FileId, Slot};
 use crate::sync::Arc;
 
@@ -57,15 +59,6 @@ impl std::fmt::Debug for View {
 }
 
 impl View {
-    pub(super) fn new(commit: Commit) -> Self {
-        Self::of(MappedSnapshot::new(commit))
-    }
-
-    /// The view of a later commit, see [`MappedSnapshot::next`].
-    pub(super) fn next(&self, seen: OpenConf) -> Self {
-        Self::of(self.snapshot.next(seen))
-    }
-
     fn of(snapshot: MappedSnapshot) -> Self {
         let is_plain = !snapshot.prefetches && !snapshot.commit.options.checks_sums;
         Self {
@@ -82,6 +75,7 @@ impl View {
     }
 
     /// The commit marker of this view.
+    #[doc(hidden)]
     #[must_use]
     pub fn conf(&self) -> &Conf {
         self.commit().conf()
@@ -257,7 +251,10 @@ impl View {
     /// The records of a range of slots, in either direction. Slots without a record are skipped; after an
     /// error the iterator resumes after the damage.
     #[must_use]
-    pub fn range(&self, slots: impl RangeBounds<Slot>) -> Range<'_> {
+    pub fn range<R: RangeBounds<Slot>>(
+        &self,
+        slots: R,
+    ) -> impl DoubleEndedIterator<Item = Result<Record<'_>>> + FusedIterator + use<'_, R> {
         Range::new(&self.snapshot, slots)
     }
 
@@ -283,15 +280,6 @@ impl View {
         self.range(slot..).next().transpose()
     }
 
-    /// Ids of the files that may hold records, ascending: those in the directory, and those that the
-    /// conf names.
-    ///
-    /// # Errors
-    /// [`Error::Io`](crate::Error::Io) if the directory cannot be listed.
-    pub(crate) fn file_ids(&self) -> Result<Vec<FileId>> {
-        self.snapshot.file_ids()
-    }
-
     /// The committed part of a file, mapped and checked.
     pub(crate) fn file(&self, file_id: FileId) -> Result<&SlotMap> {
         self.snapshot.file(file_id)
@@ -310,16 +298,63 @@ impl View {
         &self.snapshot
     }
 
-    pub(super) fn commit(&self) -> &Commit {
-        &self.snapshot.commit
-    }
-
     pub(crate) fn files(&self) -> &Files {
         &self.commit().files
     }
+}
 
-    /// Number of files that this view maps.
-    pub(super) fn mapped_files(&self) -> usize {
-        self.snapshot.mapped_files()
+impl Snapshot for View {
+    fn commit(&self) -> &Commit {
+        &self.snapshot.commit
+    }
+
+    fn contains(&self, slot: Slot) -> Result<bool> {
+        self.contains(slot)
+    }
+
+    fn get_into(&self, slot: Slot, buffer: &mut Vec<u8>) -> Result<bool> {
+        self.get_into(slot, buffer)
+    }
+
+    fn owned_range(&self, slots: impl RangeBounds<Slot>) -> OwnedRange {
+        self.owned_range(slots)
+    }
+
+    fn file_ids(&self) -> Result<Vec<FileId>> {
+        self.snapshot.file_ids()
+    }
+
+    fn table(&self, file_id: FileId) -> Result<SlotTable> {
+        let map = self.file(file_id)?;
+        let entries = if map.has_files() { map.entries().collect() } else { vec![0; ENTRIES] };
+        Ok(SlotTable { entries, is_known: vec![true; ENTRIES], bound: map.bound(), fault: None })
+    }
+}
+
+impl Taken for View {
+    fn first(commit: Commit) -> Self {
+        Self::of(MappedSnapshot::new(commit))
+    }
+
+    /// Takes over the maps of unchanged files.
+    fn next(&self, seen: OpenConf) -> Self {
+        Self::of(self.snapshot.next(seen))
+    }
+
+    fn holds_too_much(&self) -> bool {
+        self.snapshot.mapped_files() > self.commit().options.max_mapped_files
+    }
+
+    fn check_current(&self) -> Result<()> {
+        let current = self.conf().current_file();
+        current.map_or(Ok(()), |file_id| self.file(file_id).map(drop))
+    }
+
+    fn bound(&self, file_id: FileId) -> Result<u64> {
+        self.file(file_id).map(SlotMap::bound)
+    }
+
+    fn committed_len(&self, file_id: FileId) -> Result<u64> {
+        self.files().bound(&self.commit().seen, file_id)
     }
 }

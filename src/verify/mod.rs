@@ -38,7 +38,7 @@ use crate::error::{CorruptItem, Corruption, Error, Result};
 use crate::files::pread::{OsPread, Pread, is_of_the_process};
 use crate::format::names;
 use crate::format::witness::{CHECK_BYTES, Standing, Witness};
-use crate::read::{PreadView, ReaderOptions};
+use crate::read::{PreadView, ReaderOptions, Snapshot as _};
 use crate::slot::{FileId, Slot};
 use crate::stat;
 

@@ -25,7 +25,7 @@ use crate::format::record::FIRST_RECORD_OFFSET;
 use crate::format::sums::{SUMS_BYTES, SumTable};
 use crate::format::witness::Witness;
 use crate::manifest::{self, Manifest};
-use crate::read::{MappedReader, ReaderOptions, Taken as _, View};
+use crate::read::{MappedReader, ReaderOptions, Snapshot as _, Taken as _, View};
 use crate::slot::{FileId, Slot};
 use crate::write::column_dir::ColumnDir;
 use crate::write::named_file::{NamedFile, chunks};

@@ -4,7 +4,7 @@
 //! not prove that a block or a state belongs to the chain.
 
 use crate::column::Column;
-use crate::error::{Error, Objection, ObjectionKind, Result};
+use crate::error::{Error, ObjectionKind, Result};
 use crate::format::hex::Hex;
 use crate::format::ssz::{
     BLOCK_MESSAGE_OFFSET, BLOCK_SLOT_END, STATE_HEAD_BYTES, StateHead, block_slot, u32_at,
@@ -179,8 +179,8 @@ impl Door {
     fn wrong_value(
         &self,
         slot: Slot,
-        wanted: impl Into<String>,
-        found: impl Into<String>,
+        wanted: impl Into<Box<str>>,
+        found: impl Into<Box<str>>,
     ) -> Error {
         self.refused(slot, ObjectionKind::WrongValue, wanted, found)
     }
@@ -189,10 +189,10 @@ impl Door {
         &self,
         slot: Slot,
         kind: ObjectionKind,
-        wanted: impl Into<String>,
-        found: impl Into<String>,
+        wanted: impl Into<Box<str>>,
+        found: impl Into<Box<str>>,
     ) -> Error {
         let (column, wanted, found) = (self.column, wanted.into(), found.into());
-        Error::Refused(Box::new(Objection { column, slot, kind, wanted, found }))
+        Error::Refused { column, slot, kind, wanted, found }
     }
 }

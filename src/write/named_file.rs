@@ -78,9 +78,13 @@ impl NamedFile {
         offset: u64,
         bound: u64,
     ) -> Result<u64> {
-        let end = self.record_end(record_type, offset, bound)?;
-        let whole = end.filter(|end| *end <= bound);
-        whole.ok_or_else(|| no_record(self.path.clone(), slot, offset, end, bound))
+        let (tag, mut header) = (RecordTag::new(record_type), [0; 8]);
+        if conf_check::header_fits(offset, bound) {
+            self.read_exact_at(&mut header, offset)?;
+        }
+        let span = tag.span(offset, header, bound);
+        let end = span.map(|span| span.end);
+        end.map_err(|fault| no_record(self.path.clone(), tag, slot, (offset, bound), fault))
     }
 
     /// The checksum of the record of `slot` from `offset` to `end`.

@@ -12,7 +12,7 @@ use crate::column::{
     CASE, COLUMN, SLOTS, make, open, open_scratch, outcome, read, run_well, say, told, value,
 };
 use crate::system::{give_to, give_up_root, is_root, set_mode};
-use test_support::{open_reader, reader};
+use test_support::{Arrival, HANG, open_reader, reader, wait_for};
 
 const OTHER_USER: u32 = 12_345;
 
@@ -34,16 +34,16 @@ fn child_that_reads_elsewhere() {
     }
     assert_eq!(view.range(..).filter_map(Result::ok).count(), 3);
     // One who waits has nothing to write, either.
-    let waited = reader.wait_for(Slot(30_000), Some(Duration::from_millis(1)));
-    assert_eq!(waited.unwrap(), coldstore::Arrival::TimedOut);
+    let waited = wait_for(&reader, 30_000, Some(Duration::from_millis(1)));
+    assert_eq!(waited, Arrival::TimedOut);
     let inspected = coldstore::inspect(&column);
     say(&outcome(inspected, |report| format!("healing would do {} things", report.actions.len())));
     say(&outcome(open(&column, true), |_| "the writer opened".to_owned()));
     // The writer, in another process, goes on.
     if let Some(go_on) = std::env::var_os("COLDSTORE_TEST_GO_ON") {
         fs::write(go_on, b"").unwrap();
-        let waited = reader.wait_for(Slot(30_000), Some(test_support::HANG));
-        assert_eq!(waited.unwrap(), coldstore::Arrival::Record);
+        let waited = wait_for(&reader, 30_000, Some(HANG));
+        assert_eq!(waited, Arrival::Record);
     }
 }
 

@@ -8,8 +8,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use coldstore::{
-    Checksums, Error, FileId, FollowOptions, HealAction, HealChange, Keep, ReaderOptions, Slot,
-    Writer, WriterOptions,
+    Checksums, Error, FileId, HealAction, HealChange, Keep, ReaderOptions, Slot, Writer,
+    WriterOptions,
 };
 use test_support::*;
 
@@ -112,7 +112,7 @@ fn views_keep_what_they_have_mapped_and_the_rest_is_replaced() {
             let view = reader.view();
             let held = [9000, 9005, 17_000].map(|slot| view.get(Slot(slot)).unwrap().unwrap());
             let untouched = reader_of_all(&dir);
-            let mut follower = reader.follow(Slot(17_004), FollowOptions::default()).unwrap();
+            let mut follower = reader.follow(Slot(17_004)).unwrap();
             writer(&dir, backfill).cut(keep).unwrap();
             // Other values for the slots that went, and more.
             let mut writer = writer(&dir, backfill);
@@ -132,7 +132,7 @@ fn views_keep_what_they_have_mapped_and_the_rest_is_replaced() {
             is_replaced(reader.refresh());
             is_replaced(reader.wait_for(Slot(90_000), Some(test_support::HANG)));
             is_replaced(follower.next_slot(Some(test_support::HANG)));
-            is_replaced(reader.follow(Slot(0), FollowOptions::default()));
+            is_replaced(reader.follow(Slot(0)));
             let again = test_support::view(&dir);
             assert_eq!(again.get(Slot(next)).unwrap().unwrap().as_ref(), b"another value");
         }
@@ -150,7 +150,7 @@ fn a_follower_that_waits_is_woken_when_the_column_is_replaced() {
     let scratch = scratch();
     let dir = scratch.path().join("column");
     column(&dir, true, SLOTS);
-    let mut follower = reader(&dir).follow(Slot(17_004), FollowOptions::default()).unwrap();
+    let mut follower = reader(&dir).follow(Slot(17_004)).unwrap();
     let waiting = std::thread::spawn(move || follower.next_slot(Some(HANG)));
     writer(&dir, true).cut(Keep::UpTo(Slot(7))).unwrap();
     is_replaced(waiting.join().unwrap());

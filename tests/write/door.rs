@@ -61,8 +61,8 @@ fn snappy(value: &[u8]) -> Vec<u8> {
 #[track_caller]
 fn assert_refused<T: std::fmt::Debug>(outcome: Result<T>, kind: ObjectionKind, slot: u64) {
     match outcome {
-        Err(Error::Refused(objection)) => {
-            assert_eq!((objection.kind, objection.slot), (kind, Slot(slot)), "{objection}");
+        Err(ref error @ Error::Refused { kind: found, slot: of, .. }) => {
+            assert_eq!((found, of), (kind, Slot(slot)), "{error}");
         }
         other => panic!("{other:?}"),
     }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use memmap2::{Advice, Mmap, MmapOptions};
 
 use crate::files::directory::Inode;
+use crate::files::pread::readahead_requests;
 use crate::format::offsets::{ENTRIES, OffsetTable, TABLE_BYTES};
 use crate::format::record::VERSION_RECORD;
 
@@ -17,10 +18,6 @@ pub(super) type Entries = [AtomicU64; ENTRIES];
 const _: () = assert!(size_of::<Entries>() == TABLE_BYTES);
 
 pub(super) static NO_ENTRIES: Entries = [const { AtomicU64::new(0) }; ENTRIES];
-
-/// Bytes of one request for readahead. The kernel cuts a longer one at its readahead setting, which
-/// is 128 KiB by default.
-const REQUEST_BYTES: u64 = 128 << 10;
 
 /// One data file up to a bound, and its offset table. Cloning it costs one atomic increment.
 #[derive(Clone)]
@@ -309,9 +306,7 @@ fn set(bits: &Bits, index: usize) {
 
 /// Starts readahead of these bytes. Errors are only logged, since reads do not depend on advice.
 fn will_need(map: &Mmap, bytes: Range<u64>) {
-    let mut start = bytes.start;
-    while start < bytes.end {
-        let end = start.saturating_add(REQUEST_BYTES).min(bytes.end);
+    for Range { start, end } in readahead_requests(bytes) {
         let (Ok(from), Ok(len)) = (usize::try_from(start), usize::try_from(end - start)) else {
             return;
         };
@@ -319,7 +314,6 @@ fn will_need(map: &Mmap, bytes: Range<u64>) {
             tracing::debug!(%error, "prefetching was refused");
             return;
         }
-        start = end;
     }
 }
 

@@ -9,7 +9,7 @@ fn a_follower_sees_old_records_then_new_ones_in_order() {
     put(&mut writer, &[1, 5, 8191]);
     put(&mut writer, &[8192, 30_000]);
     let reader = reader(scratch.path());
-    let mut follower = reader.follow(Slot(0), FollowOptions::default()).unwrap();
+    let mut follower = reader.follow(Slot(0)).unwrap();
     assert_eq!(take(&mut follower, 5), [1, 5, 8191, 8192, 30_000]);
     assert_nothing_more(&mut follower);
     put(&mut writer, &[30_001, 40_960]);
@@ -26,7 +26,7 @@ fn a_follower_starts_at_the_requested_slot() {
     let mut writer = create(scratch.path(), false);
     put(&mut writer, &[1, 5, 8191, 8192, 8195]);
     let reader = reader(scratch.path());
-    let follow = |from| reader.follow(Slot(from), FollowOptions::default()).unwrap();
+    let follow = |from| reader.follow(Slot(from)).unwrap();
     assert_eq!(take(&mut follow(5), 4), [5, 8191, 8192, 8195]);
     assert_eq!(take(&mut follow(8193), 1), [8195]);
     let mut later = follow(9_000);
@@ -40,11 +40,11 @@ fn a_follower_of_an_empty_column_sees_its_first_record() {
     let scratch = scratch();
     let mut writer = create(scratch.path(), true);
     let reader = reader(scratch.path());
-    for options in [FollowOptions::default(), FollowOptions::default().backfilled(true)] {
-        let mut follower = reader.follow(Slot(0), options).unwrap();
+    for follower in [reader.follow(Slot(0)), reader.follow_backfill(Slot(0), Slot(0))] {
+        let mut follower = follower.unwrap();
         assert_nothing_more(&mut follower);
     }
-    let mut follower = reader.follow(Slot(0), FollowOptions::default()).unwrap();
+    let mut follower = reader.follow(Slot(0)).unwrap();
     put(&mut writer, &[100_000]);
     assert_eq!(take(&mut follower, 1), [100_000]);
 }
@@ -55,7 +55,7 @@ fn a_follower_does_not_see_backfilled_slots_unasked() {
     let mut writer = create(scratch.path(), true);
     put(&mut writer, &[1, 8191, 20_000]);
     let reader = reader(scratch.path());
-    let mut follower = reader.follow(Slot(0), FollowOptions::default()).unwrap();
+    let mut follower = reader.follow(Slot(0)).unwrap();
     assert_eq!(take(&mut follower, 3), [1, 8191, 20_000]);
     put(&mut writer, &[0, 5]);
     put(&mut writer, &[8_192]);
@@ -71,7 +71,7 @@ fn a_follower_sees_backfilled_slots_in_commit_order_when_asked() {
     let mut writer = create(scratch.path(), true);
     put(&mut writer, &[1, 8191, 20_000, 20_010]);
     let reader = reader(scratch.path());
-    let mut follower = reader.follow(Slot(0), FollowOptions::default().backfilled(true)).unwrap();
+    let mut follower = reader.follow_backfill(Slot(0), Slot(0)).unwrap();
     assert_eq!(take(&mut follower, 4), [1, 8191, 20_000, 20_010]);
     // The current file, two sealed ones, one that was skipped, and the front again.
     for batch in [&[20_005][..], &[10, 12], &[9_000], &[20_003, 20_007], &[5], &[20_011], &[6]] {
@@ -87,7 +87,7 @@ fn accumulated_commits_in_one_file_are_followed_in_commit_order() {
     let mut writer = create(scratch.path(), true);
     put(&mut writer, &[0, 9_000, 9_100]);
     let reader = reader(scratch.path());
-    let mut follower = reader.follow(Slot(0), FollowOptions::default().backfilled(true)).unwrap();
+    let mut follower = reader.follow_backfill(Slot(0), Slot(0)).unwrap();
     assert_eq!(take(&mut follower, 3), [0, 9_000, 9_100]);
     let order = [9_050, 9_010, 9_101, 9_090, 9_020, 9_102, 9_001];
     for slot in order {
@@ -110,7 +110,7 @@ fn backfill_of_many_files_while_the_follower_is_busy_is_seen_completely() {
     let first: Vec<u64> = (0..6).map(|file| file * 8192 + 4_000).collect();
     put(&mut writer, &first);
     let reader = reader(scratch.path());
-    let mut follower = reader.follow(Slot(0), FollowOptions::default().backfilled(true)).unwrap();
+    let mut follower = reader.follow_backfill(Slot(0), Slot(0)).unwrap();
     assert_eq!(take(&mut follower, first.len()), first);
     let mut choices = Choices::new(1);
     for _ in 0..4 {
@@ -153,8 +153,7 @@ fn a_follower_polled_at_any_time_misses_nothing() {
     let threads: Vec<_> = (0..3)
         .map(|number| {
             let reader = reader(scratch.path());
-            let options = FollowOptions::default().backfilled(true);
-            let mut follower = reader.follow(Slot(0), options).unwrap();
+            let mut follower = reader.follow_backfill(Slot(0), Slot(0)).unwrap();
             // Before the writer goes on: a first look that comes late shows what was filled in by then.
             assert_eq!(take(&mut follower, first.len()), first);
             let plan = plan.clone();
@@ -190,7 +189,7 @@ fn a_follower_keeps_its_place_when_backfill_is_turned_on() {
     let mut writer = create(scratch.path(), false);
     put(&mut writer, &[1, 9_000]);
     let reader = reader(scratch.path());
-    let mut follower = reader.follow(Slot(0), FollowOptions::default().backfilled(true)).unwrap();
+    let mut follower = reader.follow_backfill(Slot(0), Slot(0)).unwrap();
     assert_eq!(take(&mut follower, 2), [1, 9_000]);
     drop(writer);
     let mut writer = create(scratch.path(), true);
@@ -210,7 +209,7 @@ fn healing_is_not_followed() {
     let mut writer = create(scratch.path(), true);
     put(&mut writer, &[1, 9_000]);
     let reader = reader(scratch.path());
-    let mut follower = reader.follow(Slot(0), FollowOptions::default().backfilled(true)).unwrap();
+    let mut follower = reader.follow_backfill(Slot(0), Slot(0)).unwrap();
     assert_eq!(take(&mut follower, 2), [1, 9_000]);
     drop(writer);
     test_support::append_to(&scratch.path().join("data_00001"), &[0xAB; 100]);
@@ -230,7 +229,7 @@ fn an_unreadable_file_does_not_hide_records_of_the_others() {
     let mut writer = create(scratch.path(), true);
     put(&mut writer, &[1, 9_000, 20_000]);
     let reader = reader(scratch.path());
-    let mut follower = reader.follow(Slot(0), FollowOptions::default().backfilled(true)).unwrap();
+    let mut follower = reader.follow_backfill(Slot(0), Slot(0)).unwrap();
     assert_eq!(take(&mut follower, 3), [1, 9_000, 20_000]);
     test_support::append_to(&scratch.path().join("data_00000"), &[1; 10]);
     test_support::append_to(&scratch.path().join("data_00000.off"), &[0; 8]);
@@ -256,7 +255,7 @@ fn a_slot_that_is_filled_ahead_of_the_follower_is_shown_once() {
     let mut writer = create(scratch.path(), true);
     put(&mut writer, &[1, 9, 9_000, 20_000]);
     let reader = reader(scratch.path());
-    let mut follower = reader.follow(Slot(0), FollowOptions::default().backfilled(true)).unwrap();
+    let mut follower = reader.follow_backfill(Slot(0), Slot(0)).unwrap();
     put(&mut writer, &[9_005]);
     assert_eq!(take(&mut follower, 2), [1, 9]);
     put(&mut writer, &[9_007]);

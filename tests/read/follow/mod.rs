@@ -17,10 +17,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use coldstore::{
-    Arrival, Compression, FollowOptions, Follower, MappedReader, Slot, View, Writer, WriterOptions,
+use coldstore::{Compression, Follower, MappedReader, Slot, View, Writer, WriterOptions};
+use test_support::{
+    Arrival, Choices, HANG, Process, bytes_from, reader, scratch, spec, wait_for, without_hanging,
 };
-use test_support::{Choices, HANG, Process, bytes_from, reader, scratch, spec, without_hanging};
 
 fn create(directory: &Path, backfill: bool) -> Writer {
     let options = WriterOptions::create(spec(Compression::None, 1 << 20)).allow_backfill(backfill);
@@ -39,7 +39,7 @@ fn put(writer: &mut Writer, slots: &[u64]) {
 /// Waits in a thread of its own, so that a call that ignores its timeout is noticed too.
 fn wait(reader: &MappedReader, slot: u64, timeout: Option<Duration>) -> Arrival {
     let reader = reader.clone();
-    without_hanging("wait_for", move || reader.wait_for(Slot(slot), timeout).unwrap())
+    without_hanging("wait_for", move || wait_for(&reader, slot, timeout))
 }
 
 /// The next `count` slots of the follower; each must be readable in the follower's view at once.

@@ -67,17 +67,17 @@ fn child_that_follows() {
         .map(|&slot| {
             let reader = reader.clone();
             thread::spawn(move || {
-                let written = reader.wait_for(Slot(slot), Some(HANG)).unwrap();
+                let written = wait_for(&reader, slot, Some(HANG));
                 assert!(matches!(written, Arrival::Record), "slot {slot}: {written:?}");
-                let skipped = reader.wait_for(Slot(slot + 1), Some(HANG)).unwrap();
+                let skipped = wait_for(&reader, slot + 1, Some(HANG));
                 if slot != last {
                     assert!(matches!(skipped, Arrival::Skipped), "slot {slot} + 1: {skipped:?}");
                 }
             })
         })
         .collect();
-    let mut plain = reader.follow(Slot(0), FollowOptions::default()).unwrap();
-    let mut everything = reader.follow(Slot(0), FollowOptions::default().backfilled(true)).unwrap();
+    let mut plain = reader.follow(Slot(0)).unwrap();
+    let mut everything = reader.follow_backfill(Slot(0), Slot(0)).unwrap();
     fs::write(side.join("ready"), "").unwrap();
 
     assert_eq!(take(&mut plain, sequential.len()), sequential);

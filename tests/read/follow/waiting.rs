@@ -69,9 +69,9 @@ fn a_waiter_is_woken_by_the_commit_that_reaches_its_slot() {
     let waiter = thread::spawn({
         let reader = reader.clone();
         move || {
-            let record = reader.wait_for(Slot(5), Some(HANG)).unwrap();
+            let record = wait_for(&reader, 5, Some(HANG));
             let shown = reader.view().get(Slot(5)).unwrap().map(std::borrow::Cow::into_owned);
-            let skipped = reader.wait_for(Slot(9), Some(HANG)).unwrap();
+            let skipped = wait_for(&reader, 9, Some(HANG));
             (record, shown, skipped)
         }
     });
@@ -91,7 +91,7 @@ fn a_waiter_of_the_writers_own_reader_is_woken() {
     let scratch = scratch();
     let mut writer = create(scratch.path(), false);
     let reader = test_support::reader_of(&writer);
-    let waiter = thread::spawn(move || reader.wait_for(Slot(5), Some(HANG)).unwrap());
+    let waiter = thread::spawn(move || wait_for(&reader, 5, Some(HANG)));
     // Usually lets the wait begin; the result is the same if it has not.
     thread::sleep(Duration::from_millis(10));
     put(&mut writer, &[5]);
@@ -110,7 +110,7 @@ fn many_waiters_are_all_woken() {
             let reader = if slot % 2 == 0 { shared.clone() } else { reader(scratch.path()) };
             let arrived = arrived.clone();
             thread::spawn(move || {
-                let arrival = reader.wait_for(Slot(slot), Some(HANG)).unwrap();
+                let arrival = wait_for(&reader, slot, Some(HANG));
                 arrived.send((slot, matches!(arrival, Arrival::Record))).unwrap();
                 arrival
             })
@@ -138,7 +138,7 @@ fn a_waiter_outlives_the_writer() {
     let scratch = scratch();
     drop(create(scratch.path(), false));
     let reader = reader(scratch.path());
-    let waiter = thread::spawn(move || reader.wait_for(Slot(3), Some(HANG)).unwrap());
+    let waiter = thread::spawn(move || wait_for(&reader, 3, Some(HANG)));
     for slot in 0..4 {
         let mut writer = create(scratch.path(), false);
         put(&mut writer, &[slot]);

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use coldstore::files::pread::Pread;
 use coldstore::{
-    ArchiveWriter, ArchiveWriterOptions, Column, Compression, FollowOptions, OwnedRange, PreadView,
-    Reader, Snapshot,
+    ArchiveWriter, ArchiveWriterOptions, Column, Compression, OwnedRange, PreadView, Reader,
+    Snapshot,
 };
 
 use super::*;
@@ -160,8 +160,7 @@ fn a_slot_backfilled_into_a_new_file_ahead_of_a_safe_follower_is_shown_once() {
     let options = WriterOptions::create(PLAIN).allow_backfill(true);
     let mut writer = Writer::open(dir.path(), options).unwrap();
     writer.put_batch(&batch([1, 17_000, 30_000])).unwrap();
-    let options = FollowOptions::default().backfilled(true);
-    let mut follower = safe_reader(dir.path()).follow(Slot(0), options).unwrap();
+    let mut follower = safe_reader(dir.path()).follow_backfill(Slot(0), Slot(0)).unwrap();
     writer.put(Slot(8_200), &value(8_200)).unwrap();
     let mut next = |timeout| follower.next_slot(timeout).unwrap().map(|slot| slot.0);
     assert_eq!([(); 4].map(|()| next(GUARD).unwrap()), [1, 17_000, 30_000, 8_200]);
@@ -175,8 +174,7 @@ fn a_safe_reader_waits_and_follows_backfill_included() {
     let dir = scratch();
     base(dir.path(), true);
     let reader = safe_reader(dir.path());
-    let options = FollowOptions::default().backfilled_from(Slot(0));
-    let mut follower = reader.follow(Slot(9000), options).unwrap();
+    let mut follower = reader.follow_backfill(Slot(9000), Slot(0)).unwrap();
     let mut next = || {
         let slot = follower.next_slot(GUARD).unwrap().unwrap();
         assert_eq!(follower.view().get(slot).unwrap(), Some(value(slot.0)));
@@ -194,8 +192,8 @@ fn a_safe_reader_waits_and_follows_backfill_included() {
     writing.join().unwrap();
     shown.sort_unstable();
     assert_eq!(shown, [2, 9001, 17_011, 26_000]);
-    assert_eq!(reader.wait_for(Slot(26_000), GUARD).unwrap(), coldstore::Arrival::Record);
-    assert_eq!(reader.wait_for(Slot(25_999), GUARD).unwrap(), coldstore::Arrival::Skipped);
+    assert_eq!(wait_for(&reader, 26_000, GUARD), Arrival::Record);
+    assert_eq!(wait_for(&reader, 25_999, GUARD), Arrival::Skipped);
 }
 
 /// A medium on which one page of a file cannot be read. Counts the bytes that are read.

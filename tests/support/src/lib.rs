@@ -43,10 +43,12 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use coldstore::files::disk::{Access, Disk, DiskFile, LockAttempt, OsDisk, write_all_at};
 use coldstore::format::conf::Conf;
 use coldstore::format::witness::Witness;
+use coldstore::read::Taken;
 use coldstore::{
     Archive, ColumnSpec, Compression, Error, MappedArchive, MappedReader, Reader, ReaderOptions,
     Slot, View, Writer, WriterOptions,

@@ -2,6 +2,23 @@
 
 use super::*;
 
+/// What came of waiting for a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    Record,
+    Skipped,
+    TimedOut,
+}
+
+#[track_caller]
+pub fn wait_for<S: Taken>(reader: &Reader<S>, slot: u64, timeout: Option<Duration>) -> Arrival {
+    match reader.wait_for(Slot(slot), timeout).unwrap() {
+        Some(view) if view.contains(Slot(slot)).unwrap() => Arrival::Record,
+        Some(_) => Arrival::Skipped,
+        None => Arrival::TimedOut,
+    }
+}
+
 /// Everything that a scan of the whole column gives.
 #[track_caller]
 pub fn content_of(view: &View) -> Content {

@@ -17,7 +17,7 @@ use std::sync::{Arc, Barrier};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use coldstore::{Column, FollowOptions, Reader, ReaderOptions, SLOTS_PER_FILE, Slot};
+use coldstore::{Column, Reader, ReaderOptions, SLOTS_PER_FILE, Slot};
 use coldstore_client::blocking::Client;
 use coldstore_client::slot_stream::{write_item, write_start};
 use rustix::process::{Pid, Signal, kill_process};
@@ -353,8 +353,7 @@ fn follow(directory: &Path) {
     // SAFETY: nobody but the daemon writes in this directory.
     #[expect(unsafe_code, reason = "a reader maps the files")]
     let reader = unsafe { Reader::open_mapped(directory, ReaderOptions::default()) }.unwrap();
-    let options = FollowOptions::default().backfilled(true);
-    let mut follower = reader.follow(Slot(0), options).unwrap();
+    let mut follower = reader.follow_backfill(Slot(0), Slot(0)).unwrap();
     println!("ready");
     loop {
         if let Some(slot) = follower.next_slot(None).unwrap() {

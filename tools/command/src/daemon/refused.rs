@@ -97,7 +97,7 @@ impl From<Error> for Refused {
             _ if is_disk_full(&error) => (RefusalKind::DiskFull, None),
             Error::Conflict { slot } => (RefusalKind::Conflict, Some(*slot)),
             Error::TooLarge { slot, .. } => (RefusalKind::TooLarge, Some(*slot)),
-            Error::Refused(objection) => (of_objection(objection.kind), Some(objection.slot)),
+            Error::Refused { kind, slot, .. } => (of_objection(*kind), Some(*slot)),
             Error::InvalidSlot => (RefusalKind::InvalidSlot, None),
             Error::BackfillDisabled { slot, .. } => (RefusalKind::BackfillDisabled, Some(*slot)),
             Error::MixedBatch { backfill, .. } => (RefusalKind::MixedBatch, Some(*backfill)),

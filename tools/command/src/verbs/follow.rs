@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use coldstore::{FollowOptions, Slot};
+use coldstore::Slot;
 use serde_json::json;
 
 use crate::arguments::{ColumnOf, parse_slot};
@@ -49,11 +49,11 @@ impl Follow {
             Some(highest) => highest.next().context("the column holds the last slot there is")?,
             None => Slot(0),
         };
-        let options = match self.sequential {
-            true => FollowOptions::default(),
-            false => FollowOptions::default().backfilled_from(self.from.unwrap_or(Slot(0))),
-        };
-        let mut follower = reader.follow(self.from.unwrap_or(after_highest), options)?;
+        let from = self.from.unwrap_or(after_highest);
+        let mut follower = match self.sequential {
+            true => reader.follow(from),
+            false => reader.follow_backfill(from, self.from.unwrap_or(Slot(0))),
+        }?;
         let mut out = Output::stdout();
         let mut left = self.limit.unwrap_or(u64::MAX);
         while left > 0 && !stop.load(Ordering::Relaxed) && !output::is_closed() {

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use coldstore::{FollowOptions, MappedReader, Reader, ReaderOptions, Slot, View};
+use coldstore::{MappedReader, Reader, ReaderOptions, Slot, View};
 
 use crate::support::Archive;
 use crate::truth::{Truth, line_of};
@@ -121,8 +121,7 @@ fn slots_of(view: &View, truth: &Truth) -> BTreeSet<u64> {
 
 /// Every slot is reported once, and its value is readable immediately.
 fn follow(reader: &MappedReader, truth: &Truth, stops: impl Fn() -> bool) {
-    let options = FollowOptions::default().backfilled_from(Slot(0));
-    let mut follower = reader.follow(Slot(0), options).unwrap();
+    let mut follower = reader.follow_backfill(Slot(0), Slot(0)).unwrap();
     let mut seen = BTreeSet::new();
     loop {
         match follower.next_slot(Some(Duration::from_millis(100))).unwrap() {
