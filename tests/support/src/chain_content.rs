@@ -9,13 +9,8 @@ use coldstore_consensus::Root;
 
 use crate::{data, era_files};
 
-/// The config of the small chain, with its fork schedule (`chain.json`).
-pub const MINIMAL_CONFIG: &str = "CONFIG_NAME: minimal\nPRESET_BASE: minimal\nGENESIS_FORK_VERSION: 0x00000001\n\
-                      ALTAIR_FORK_VERSION: 0x01000001\nBELLATRIX_FORK_VERSION: 0x02000001\n\
-                      CAPELLA_FORK_VERSION: 0x03000001\nDENEB_FORK_VERSION: 0x04000001\n\
-                      ELECTRA_FORK_VERSION: 0x05000001\nFULU_FORK_VERSION: 0x06000001\n\
-                      ALTAIR_FORK_EPOCH: 6\nBELLATRIX_FORK_EPOCH: 12\nCAPELLA_FORK_EPOCH: 24\n\
-                      DENEB_FORK_EPOCH: 30\nELECTRA_FORK_EPOCH: 42\nFULU_FORK_EPOCH: 56\n";
+/// The config of the small chain.
+pub const MINIMAL_CONFIG: &str = include_str!("../../data/chain-minimal/config.yaml");
 
 /// A line of `BLOCKS.tsv` or `STATES.tsv`.
 #[derive(Debug)]

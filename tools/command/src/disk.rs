@@ -35,16 +35,27 @@ pub(crate) fn read_checkpoint(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
+/// Writes a file named by the operator, as [`write_by`].
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_by(path, |file| file.write_all(bytes))
+}
+
 /// Writes a file named by the operator; after a crash or an error it is the old or the new one. A
 /// symbolic link is followed and its target replaced. Anything but a regular file, such as a pipe or
 /// `/dev/stdout`, is written in place.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_by(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<()> {
     let named = || format!("{}: cannot write", path.display());
     let (target, permissions) = match fs::metadata(path) {
         Ok(there) if there.is_file() => {
             (fs::canonicalize(path).with_context(named)?, Some(there.permissions()))
         }
-        Ok(_) => return fs::write(path, bytes).with_context(named),
+        Ok(_) => {
+            let opened = File::options().write(true).open(path);
+            return opened.and_then(|mut file| write(&mut file)).with_context(named);
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => (path.to_owned(), None),
         Err(error) => return Err(error).with_context(named),
     };
@@ -53,13 +64,13 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     tmp.push(file_name);
     tmp.push(format!(".{}.tmp", std::process::id()));
     let tmp = target.with_file_name(tmp);
-    let write = || {
+    let replace = || {
         let mut file = AtomicFile::create(target, tmp, NEW_FILE_MODE)?;
-        file.write_all(bytes)?;
+        write(&mut file)?;
         permissions.map_or(Ok(()), |kept| file.file().set_permissions(kept))?;
         file.publish()
     };
-    write().with_context(named)
+    replace().with_context(named)
 }
 
 /// Creates an unnamed file in a directory; it is removed when its descriptor is closed, however the

@@ -19,5 +19,6 @@ pub(crate) mod scan;
 pub(crate) mod send;
 pub(crate) mod slot_of;
 pub(crate) mod stat;
+pub(crate) mod state;
 pub(crate) mod verify;
 pub(crate) mod write;

@@ -20,4 +20,5 @@ mod readme;
 mod removal;
 mod roots;
 mod stat_verify_heal;
+mod state;
 mod support;

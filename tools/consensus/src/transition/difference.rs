@@ -94,7 +94,7 @@ fn difference(of: &'static Type, wanted: &[u8], found: &[u8]) -> StateDifference
                 if let Some((index, (wanted, found))) = pairs.into_iter().find(different) {
                     return within(format_args!("[{index}]"), element, wanted, found);
                 }
-                let [wanted, found] = counts.map(|count| format!("{count} elements"));
+                let [wanted, found] = counts.map(|count| format!("length {count}"));
                 return here(wanted, found);
             }
         }
@@ -112,7 +112,7 @@ fn within(place: Arguments<'_>, of: &'static Type, wanted: &[u8], found: &[u8]) 
 
 /// A value as text: a number, or the start of its bytes in hex.
 fn shown(of: &Type, bytes: &[u8]) -> String {
-    if matches!(of.kind, Kind::Uint) && bytes.len() <= 8 {
+    if matches!(of.kind, Kind::Uint | Kind::Boolean) && bytes.len() <= 8 {
         let mut number = [0; 8];
         number[..bytes.len()].copy_from_slice(bytes);
         return u64::from_le_bytes(number).to_string();

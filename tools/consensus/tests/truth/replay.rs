@@ -73,6 +73,44 @@ fn the_end_of_every_era_is_reached_from_each_of_its_states() {
     }
 }
 
+#[test]
+fn the_first_difference_of_two_states_is_named_by_field_and_index() {
+    let states = all_states();
+    let (phase0, fulu) = (&states[&40], &states[&500]);
+    let difference = |own: &[u8], wanted: &[u8]| {
+        let state = BeaconState::from_ssz(rules(), own).unwrap();
+        state
+            .first_difference(wanted)
+            .unwrap()
+            .map(|found| (found.field, found.wanted, found.found))
+    };
+    let offset = |at: usize| u32::from_le_bytes(*phase0[at..].first_chunk().unwrap()) as usize;
+    let [validators, balances] = [4360, 4364].map(offset);
+    for (at, field) in [
+        (0, "genesis_time"),
+        (56, "fork.epoch"),
+        (80, "latest_block_header.parent_root"),
+        (176 + 32 * 5, "block_roots[5]"),
+        (validators + 121 * 2 + 80, "validators[2].effective_balance"),
+        (validators + 121 * 3 + 88, "validators[3].slashed"),
+        (balances + 8 * 7, "balances[7]"),
+    ] {
+        let mut wanted = phase0.clone();
+        wanted[at] ^= 1;
+        let (found, ..) = difference(phase0, &wanted).unwrap();
+        assert_eq!(found, field, "byte {at}");
+    }
+    assert_eq!(difference(phase0, phase0), None);
+    assert_eq!(difference(fulu, fulu), None);
+    // The last list of variable length, which is empty.
+    let longer = [&fulu[..], &[0; 16]].concat();
+    let [field, zero, one] = ["pending_consolidations", "length 0", "length 1"].map(str::to_owned);
+    assert_eq!(difference(fulu, &longer), Some((field.clone(), one.clone(), zero.clone())));
+    assert_eq!(difference(&longer, fulu), Some((field, zero, one)));
+    let state = BeaconState::from_ssz(rules(), fulu).unwrap();
+    assert!(state.first_difference(&fulu[..1000]).is_err());
+}
+
 /// A generator of numbers with a fixed seed (splitmix64).
 struct Numbers(u64);
 

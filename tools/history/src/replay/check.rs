@@ -47,3 +47,20 @@ impl FromStr for Check {
         found.ok_or_else(|| format!("'{name}' is none of boundary, epoch, slot"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_goes_by_its_name_and_is_due_at_slots_or_epochs() {
+        for (name, due) in
+            [("boundary", [false; 3]), ("epoch", [true, false, true]), ("slot", [true; 3])]
+        {
+            let check: Check = name.parse().unwrap();
+            assert_eq!(check.to_string(), name);
+            assert_eq!([0, 7, 8].map(|slot| check.is_at(slot, 8)), due, "{name}");
+        }
+        assert!("era".parse::<Check>().unwrap_err().contains("boundary, epoch, slot"));
+    }
+}

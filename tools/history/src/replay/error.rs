@@ -12,6 +12,24 @@ pub enum ReplayError {
     #[error(transparent)]
     Storage(#[from] coldstore::Error),
 
+    /// There is no stored state to start from.
+    #[error("slot {slot}: bss has no state at or before it{}", first(*.next))]
+    NoState {
+        /// The slot.
+        slot: Slot,
+        /// The first state after it.
+        next: Option<Slot>,
+    },
+
+    /// The slot is above the last one with a block root or a state.
+    #[error("slot {slot}: beyond the end{}", last(*.end))]
+    BeyondEnd {
+        /// The slot.
+        slot: Slot,
+        /// The last slot that can be reached; `None` in an empty archive.
+        end: Option<Slot>,
+    },
+
     /// A record of a column of roots is not a root.
     #[error(
         "slot {slot}: wanted a root of 32 bytes in {column}, found {byte_len} bytes; `coldstore verify` \
@@ -130,6 +148,17 @@ pub enum ReplayError {
         /// The first difference; `wanted` is in `bss`.
         difference: Box<StateDifference>,
     },
+}
+
+fn first(next: Option<Slot>) -> String {
+    next.map_or_else(String::new, |next| format!("; its first after it is that of slot {next}"))
+}
+
+fn last(end: Option<Slot>) -> String {
+    match end {
+        Some(end) => format!(": the archive's blocks and states end with slot {end}"),
+        None => ": the archive is empty".to_owned(),
+    }
 }
 
 fn by(hashed: bool) -> &'static str {

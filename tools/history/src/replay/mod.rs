@@ -110,15 +110,21 @@ impl<'s> Replay<'s> {
     /// Compares the state's root with the one in `bsr`; returns `false` if there is none.
     ///
     /// # Errors
-    /// [`ReplayError::WrongStateRoot`]
+    /// [`ReplayError::WrongStateRoot`]; [`ReplayError::WrongState`], which names the field, if `bss` has another
+    /// state of the slot.
     pub fn check_root<S: Snapshot>(&mut self, source: &Source<S>) -> Result<bool, ReplayError> {
         let slot = self.slot();
         let Some(wanted) = source.state_root(slot)? else { return Ok(false) };
         let found = self.root();
-        if wanted != found {
-            return Err(ReplayError::WrongStateRoot { slot, wanted, found, hashed: true });
+        if wanted == found {
+            return Ok(true);
         }
-        Ok(true)
+        if let Some(stored) = source.snapshots.get(slot)?
+            && let Err(named @ ReplayError::WrongState { .. }) = self.compare_with(&stored)
+        {
+            return Err(named);
+        }
+        Err(ReplayError::WrongStateRoot { slot, wanted, found, hashed: true })
     }
 
     /// Compares the state, byte for byte, with a stored one of its slot.

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use coldstore::{Manifest, Snapshot};
+use coldstore::{Manifest, Slot, Snapshot, View};
 use coldstore_consensus::Config;
 use coldstore_consensus::transition::ChainRules;
-use coldstore_history::replay::{Source, rules_of};
+use coldstore_history::replay::{ReplayError, Source, rules_of};
+use coldstore_history::states::States;
 use test_support::chain_content::MINIMAL_CONFIG;
 use test_support::{ImportedArchive, MINIMAL, era_files};
 
@@ -19,4 +20,25 @@ pub(crate) fn minimal_from(era: usize) -> ImportedArchive {
 pub(crate) fn minimal_rules(source: &Source<impl Snapshot>) -> Arc<ChainRules> {
     let config = Config::parse(MINIMAL_CONFIG).unwrap();
     rules_of(&Manifest::default(), source, Some(&config)).unwrap()
+}
+
+pub(crate) fn states_of(archive: &ImportedArchive, config: &str) -> States<View> {
+    States::open(&archive.open(), Some(&Config::parse(config).unwrap())).unwrap()
+}
+
+pub(crate) fn minimal_states(archive: &ImportedArchive) -> States<View> {
+    states_of(archive, MINIMAL_CONFIG)
+}
+
+/// The state of a slot as SSZ.
+pub(crate) fn ssz_at(states: &States<View>, slot: u64) -> Result<Vec<u8>, ReplayError> {
+    let mut ssz = Vec::new();
+    states.at(Slot(slot))?.write_ssz(&mut ssz).unwrap();
+    Ok(ssz)
+}
+
+/// Why there is no state of a slot.
+#[track_caller]
+pub(crate) fn error_at(states: &States<View>, slot: u64) -> ReplayError {
+    states.at(Slot(slot)).map(drop).unwrap_err()
 }

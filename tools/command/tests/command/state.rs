@@ -1,0 +1,134 @@
+//! `state`: the state of any slot.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::process::Stdio;
+
+use test_support::chain_content::{MINIMAL_CONFIG, all_states, truth};
+
+use crate::support::{Archive, Run, coldstore, spawn, test_data};
+
+fn imported() -> Archive {
+    let archive = Archive::new();
+    let eras = test_data("chain-minimal/era");
+    coldstore(&["import", &archive.arg(), eras.to_str().unwrap()]).exits(0);
+    fs::write(archive.beside("config.yaml"), MINIMAL_CONFIG).unwrap();
+    archive
+}
+
+fn state(archive: &Archive, slot: u64, more: &[&str]) -> Run {
+    let (slot, config) = (slot.to_string(), archive.beside("config.yaml"));
+    coldstore(&[&["state", &archive.arg(), &slot, "--network", &config], more].concat())
+}
+
+#[test]
+fn the_state_of_any_slot_is_printed_with_its_origin() {
+    let (archive, truth, roots) = (imported(), all_states(), truth("STATES.tsv"));
+    // Stored; with a block; skipped; the first of a fork inside an era; skipped at the end of an era.
+    for (slot, from) in
+        [(128, None), (100, Some(64)), (102, Some(64)), (336, Some(320)), (383, Some(320))]
+    {
+        let root = roots[&slot].root;
+        let run = state(&archive, slot, &[]).exits(0);
+        assert!(run.stdout == truth[&slot], "slot {slot}");
+        let how = match from {
+            None => "stored".to_owned(),
+            Some(from) => format!("replayed {} slots from slot {from}", slot - from),
+        };
+        run.complains_of(&format!("state at slot {slot}: {how}, root {root} in bsr"));
+        let proved = state(&archive, slot, &["--prove"]).exits(0);
+        assert!(proved.stdout == truth[&slot], "slot {slot}");
+        proved.complains_of(&format!("{how}, root {root} (proved against bsr)"));
+    }
+    state(&archive, 65, &[]).exits(0).complains_of("replayed 1 slot from slot 64");
+}
+
+#[test]
+fn a_state_goes_to_a_file_and_its_summary_to_json() {
+    let (archive, truth, roots) = (imported(), all_states(), truth("STATES.tsv"));
+    let path = archive.beside("state.ssz");
+    let run = state(&archive, 500, &["--out", &path, "--json", "--prove"]).exits(0);
+    assert!(fs::read(&path).unwrap() == truth[&500]);
+    let json = run.json();
+    for (key, value) in [
+        ("slot", "500"),
+        ("base", "448"),
+        ("replayed_slots", "52"),
+        ("fork", "fulu"),
+        ("byte_len", &truth[&500].len().to_string()),
+        ("root", &roots[&500].root.to_string()),
+    ] {
+        assert_eq!(json[key], value, "{json}");
+    }
+    assert_eq!(json["proved"], true);
+    // As with `get`, a link is followed and its target replaced as a whole.
+    let link = archive.beside("link");
+    symlink(&path, &link).unwrap();
+    let run = state(&archive, 501, &["--out", &link, "--json"]).exits(0);
+    assert!(fs::read(&path).unwrap() == truth[&501]);
+    assert_eq!(run.json()["proved"], false);
+    state(&archive, 501, &["--json"]).exits(2);
+}
+
+#[test]
+fn a_state_that_the_archive_cannot_give_is_answered_with_the_reason() {
+    let archive = imported();
+    let path = archive.beside("state.ssz");
+    state(&archive, 577, &["--out", &path]).exits(1).complains_of("end with slot 576");
+    // The root of the last state would be in the next era.
+    state(&archive, 576, &["--out", &path, "--prove"]).exits(1).complains_of("cannot be proved");
+    assert!(!fs::exists(&path).unwrap());
+    state(&archive, 576, &["--out", &path]).exits(0).complains_of("no root in bsr");
+
+    let (later, eras) = (Archive::new(), Archive::new());
+    fs::create_dir(eras.path()).unwrap();
+    for path in test_support::era_files("chain-minimal").into_iter().skip(3) {
+        fs::copy(&path, eras.path().join(path.file_name().unwrap())).unwrap();
+    }
+    coldstore(&["import", &later.arg(), &eras.arg()]).exits(0);
+    fs::write(later.beside("config.yaml"), MINIMAL_CONFIG).unwrap();
+    state(&later, 191, &[]).exits(1).complains_of("its first after it is that of slot 192");
+    state(&later, 200, &["--prove"]).exits(0);
+}
+
+#[test]
+fn the_network_must_be_known_or_named_and_fit() {
+    let archive = imported();
+    let unknown = coldstore(&["state", &archive.arg(), "100"]).exits(3);
+    assert_eq!(unknown.stdout, b"");
+    unknown.complains_of("--network FILE");
+    let named = |network: &str| coldstore(&["state", &archive.arg(), "100", "--network", network]);
+    named("mainnet").exits(3).complains_of("genesis validators root");
+    named("nowhere").exits(2).complains_of("neither a known network");
+    let config = archive.beside("config.yaml");
+    fs::write(&config, MINIMAL_CONFIG.replace("ALTAIR_FORK_EPOCH: 6", "ALTAIR_FORK_EPOCH: 5"))
+        .unwrap();
+    // Altair begins with slot 48: its first block there is none of the phase0 chain.
+    state(&archive, 47, &[]).exits(3).complains_of("the config is not that of this network");
+}
+
+#[test]
+fn damage_is_a_failed_operation_and_writes_nothing() {
+    let archive = imported();
+    let path = archive.path().join("blk/data_00000");
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 8].fill(0xff);
+    fs::write(&path, &bytes).unwrap();
+    let out = archive.beside("state.ssz");
+    let failed = (0..9)
+        .map(|era| state(&archive, era * 64 + 63, &["--out", &out]))
+        .find(|run| run.code != Some(0))
+        .unwrap();
+    failed.exits(3).complains_of("blk");
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let archive = imported();
+    let config = archive.beside("config.yaml");
+    let args = ["state", &archive.arg(), "100", "--network", &config];
+    let mut child = spawn(&args, Stdio::null());
+    drop(child.stdout.take());
+    Run::from(child.wait_with_output().unwrap()).exits(0);
+}

@@ -1,0 +1,158 @@
+//! The state of any slot: the nearest stored one, and a replay of the blocks after it.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use coldstore::read::Taken;
+use coldstore::{Archive, Manifest, PreadView, Slot, Snapshot};
+use coldstore_consensus::transition::{BeaconState, ChainRules};
+use coldstore_consensus::{Config, Fork, Root};
+
+use crate::replay::{Check, Replay, ReplayError, RulesError, Source, rules_of};
+
+/// The states of an archive, stored or not, on one snapshot of its columns. May be used by several threads.
+///
+/// The state of a slot has the slot's block applied. Without a block it is the specification's state of that
+/// slot: slots processed, and upgraded if a fork begins. What is trusted is the stored state from which it is
+/// rebuilt: [`RebuiltState::prove`] also covers that one.
+/// [`guide::any_state`](crate::guide::any_state) has an example.
+#[derive(Clone, Debug)]
+pub struct States<S = PreadView> {
+    source: Source<S>,
+    rules: Arc<ChainRules>,
+}
+
+impl<S: Taken> States<S> {
+    /// The states of an archive as it is now. Its rules are those of `config`, or else of the known network that
+    /// it belongs to.
+    ///
+    /// # Errors
+    /// [`RulesError`]; [`RulesError::Storage`] also if one of the columns is missing.
+    pub fn open(archive: &Archive<S>, config: Option<&Config>) -> Result<Self, RulesError> {
+        let manifest = Manifest::read(archive.root())?.unwrap_or_default();
+        let source = Source::of(archive)?;
+        let rules = rules_of(&manifest, &source, config)?;
+        Ok(Self { source, rules })
+    }
+}
+
+impl<S: Snapshot> States<S> {
+    /// The records from which the states are rebuilt.
+    #[must_use]
+    pub fn source(&self) -> &Source<S> {
+        &self.source
+    }
+
+    /// The state of a slot. Takes the time of reading a state, and of a replay of the slots between.
+    ///
+    /// # Errors
+    /// [`ReplayError`]: of them [`NoState`](ReplayError::NoState), [`BeyondEnd`](ReplayError::BeyondEnd),
+    /// [`MissingBlock`](ReplayError::MissingBlock) and [`NoBlockRoot`](ReplayError::NoBlockRoot) say what the
+    /// archive lacks, the others that its records contradict each other or the rules.
+    pub fn at(&self, slot: Slot) -> Result<RebuiltState<'_, S>, ReplayError> {
+        self.at_watched(slot, &mut |_| {})
+    }
+
+    /// As [`Self::at`]; `watch` is called with each slot before it is replayed.
+    ///
+    /// # Errors
+    /// As [`Self::at`].
+    pub fn at_watched(
+        &self,
+        slot: Slot,
+        watch: &mut dyn FnMut(Slot),
+    ) -> Result<RebuiltState<'_, S>, ReplayError> {
+        let end = self.source.end();
+        if Some(slot) > end {
+            return Err(ReplayError::BeyondEnd { slot, end });
+        }
+        let Some(base) = self.source.state_at_or_before(slot)? else {
+            return Err(ReplayError::NoState { slot, next: self.source.state_at_or_after(slot)? });
+        };
+        let mut replay = self.start(base)?;
+        while replay.slot() < slot {
+            watch(Slot(replay.slot().0 + 1));
+            replay.step(&self.source)?;
+        }
+        Ok(RebuiltState { replay, base, states: self })
+    }
+
+    /// A replay that starts from the stored state of a slot.
+    fn start(&self, base: Slot) -> Result<Replay<'_>, ReplayError> {
+        let stored = self.source.snapshots.get(base)?;
+        let stored = stored.ok_or(ReplayError::NoState { slot: base, next: None })?;
+        Replay::start(Arc::clone(&self.rules), base, stored, Check::Boundary)
+    }
+}
+
+/// A state that was rebuilt from the stored state of a slot at or before its own.
+#[derive(Debug)]
+pub struct RebuiltState<'a, S = PreadView> {
+    replay: Replay<'a>,
+    base: Slot,
+    states: &'a States<S>,
+}
+
+impl<'a, S: Snapshot> RebuiltState<'a, S> {
+    /// The state's slot.
+    #[must_use]
+    pub fn slot(&self) -> Slot {
+        self.replay.slot()
+    }
+
+    /// The slot of the stored state from which it was rebuilt.
+    #[must_use]
+    pub fn base(&self) -> Slot {
+        self.base
+    }
+
+    /// Number of slots that were replayed; 0 for a stored state.
+    #[must_use]
+    pub fn replayed_slots(&self) -> u64 {
+        self.slot().0 - self.base.0
+    }
+
+    /// The state's fork.
+    #[must_use]
+    pub fn fork(&self) -> Fork {
+        self.state().fork()
+    }
+
+    /// The state.
+    #[must_use]
+    pub fn state(&self) -> &BeaconState<'a> {
+        self.replay.state()
+    }
+
+    /// Writes the state as SSZ, in pieces of about a MiB.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_ssz(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.state().write_ssz(out)
+    }
+
+    /// `hash_tree_root` of the state. Hashes all of it on the first call.
+    pub fn root(&mut self) -> Root {
+        self.replay.root()
+    }
+
+    /// Compares the root of the state with the one in `bsr`, and returns it. If they differ, the stored state is
+    /// compared as well: the error is about that one if it is the wrong one.
+    ///
+    /// # Errors
+    /// [`ReplayError::WrongStateRoot`], [`ReplayError::NoStateRoot`]
+    pub fn prove(&mut self) -> Result<Root, ReplayError> {
+        let source = &self.states.source;
+        match self.replay.check_root(source) {
+            Ok(true) => Ok(self.replay.root()),
+            Ok(false) => Err(ReplayError::NoStateRoot { slot: self.slot() }),
+            Err(wrong) => {
+                if self.replayed_slots() > 0 {
+                    self.states.start(self.base)?.check_root(source)?;
+                }
+                Err(wrong)
+            }
+        }
+    }
+}
