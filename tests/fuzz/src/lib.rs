@@ -11,6 +11,7 @@
 #![allow(unsafe_code, reason = "opening a reader maps files")]
 #![allow(missing_docs, unreachable_pub, reason = "the targets and the replay use it, nobody else")]
 
+pub mod blocks;
 pub mod column;
 pub mod conf;
 pub mod era;
@@ -23,11 +24,12 @@ pub mod snappy;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets by name: the name of the corpus directory, too.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     ("conf", conf::run),
     ("column", column::run),
     ("snappy", snappy::run),
     ("era", era::run),
     ("slots", slots::run),
     ("operations", operations::run),
+    ("blocks", blocks::run),
 ];

@@ -81,6 +81,11 @@ fn operations() {
     replay("operations");
 }
 
+#[test]
+fn blocks() {
+    replay("blocks");
+}
+
 /// A corpus without a target would never run.
 #[test]
 fn every_corpus_and_every_folder_of_regressions_belongs_to_a_target() {

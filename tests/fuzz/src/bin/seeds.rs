@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "no file of a column is written here")]
 #![allow(clippy::cast_possible_truncation, reason = "what is encoded here is small")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,7 @@ fn main() {
     streams(&seeds);
     eras(&seeds, &data);
     operations(&seeds);
+    blocks(&seeds);
 }
 
 fn confs(seeds: &Seeds) {
@@ -115,17 +117,17 @@ fn small_columns(seeds: &Seeds) {
         drop(writer);
         let mut layout = Layout::of(&directory);
         for files in layout.files.values_mut() {
-            if let Some(data) = &mut files.data {
+            if let Some(data) = &mut files.column.data {
                 data.bytes.extend(b"\x04\0\x03\0\0\0\0\0abc");
             }
-            if let Some(table) = &mut files.table {
+            if let Some(table) = &mut files.column.table {
                 table.entries.insert(4000, 12345);
             }
         }
         layout.probes = vec![4000, 8192 + 4000];
         seeds.add("column", &format!("{name}-leftovers"), &layout.encode());
         for files in layout.files.values_mut() {
-            files.table.as_mut().unwrap().byte_len = 100;
+            files.column.table.as_mut().unwrap().byte_len = 100;
         }
         seeds.add("column", &format!("{name}-short-tables"), &layout.encode());
         if checksums == Checksums::On {
@@ -276,5 +278,23 @@ fn operations(seeds: &Seeds) {
             })
             .collect();
         seeds.add("operations", &format!("noise-{seed}"), &bytes);
+    }
+}
+
+/// The longest blocks of every era of the small chain, each on the state before it, and one on a later one.
+fn blocks(seeds: &Seeds) {
+    const OF_AN_ERA: usize = 3;
+    let mut by_era: BTreeMap<u64, Vec<(u64, Vec<u8>)>> = BTreeMap::new();
+    for (slot, block) in test_support::chain_content::blocks(test_support::MINIMAL).split_off(&1) {
+        by_era.entry(slot / 64).or_default().push((slot, block));
+    }
+    for mut blocks in by_era.into_values() {
+        blocks.sort_by_key(|(_, block)| std::cmp::Reverse(block.len()));
+        for (index, (slot, block)) in blocks.into_iter().take(OF_AN_ERA).enumerate() {
+            let before = (slot - 1) as u16;
+            let later = u8::from(index == OF_AN_ERA - 1);
+            let input = [&before.to_le_bytes()[..], &[later], &block].concat();
+            seeds.add("blocks", &format!("slot-{slot:03}"), &input);
+        }
     }
 }
