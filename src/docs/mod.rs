@@ -8,7 +8,7 @@
 //! | [`security`] | hostile files, other users, other tools |
 //! | [`limits`] | what the format cannot notice; sizes and bounds |
 //! | [`operating`] | descriptors, memory, backups, replaced columns |
-//! | [`reconstruction`] | workers, the pipeline, the daemon |
+//! | [`reconstruction`] | states from blocks, the pipeline, the daemon |
 //! | [`performance`] | what costs what, and which option to choose |
 //! | `coldstore_history::guide::any_state` | the state of any slot, rebuilt from the archive's own blocks |
 //! | `coldstore_history::guide::lighthouse` | embedders: a client's cold store over an archive, with its root index |

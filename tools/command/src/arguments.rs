@@ -60,6 +60,15 @@ pub(crate) fn parse_slot(text: &str) -> Result<Slot, String> {
     if slot > Slot::MAX { Err(format!("the largest slot is {}", Slot::MAX)) } else { Ok(slot) }
 }
 
+/// `A` or `A..B`, both inclusive.
+pub(crate) fn parse_eras(text: &str) -> Result<RangeInclusive<u64>, String> {
+    let (first, last) = text.split_once("..").unwrap_or((text, text));
+    let number = |text: &str| {
+        text.parse().map_err(|error| format!("an era, or two with .. between them: {error}"))
+    };
+    ascending("era", number(first)?, number(last)?)
+}
+
 /// The range from `from` to `to`, both inclusive; a missing end is unbounded.
 pub(crate) fn slot_range(
     from: Option<Slot>,
@@ -100,5 +109,14 @@ mod tests {
         assert_eq!(slot_range(Some(Slot(7)), Some(Slot(7))), Ok(Slot(7)..=Slot(7)));
         let wrong = slot_range(Some(Slot(9)), Some(Slot(2))).unwrap_err();
         assert_eq!(wrong, "the range is empty: its first slot, 9, is above its last, 2");
+    }
+
+    #[test]
+    fn eras_are_one_or_a_range() {
+        assert_eq!(parse_eras("7"), Ok(7..=7));
+        assert_eq!(parse_eras("0..9"), Ok(0..=9));
+        for wrong in ["", "..", "1..", "..2", "1..=2", "x", "-1", "9..0"] {
+            assert!(parse_eras(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -35,6 +35,7 @@ pub(crate) struct Cli {
 pub(crate) enum Verb {
     Import(verbs::import::Import),
     Export(verbs::export::Export),
+    Reconstruct(verbs::reconstruct::Reconstruct),
     Copy(verbs::copy::Copy),
     Get(verbs::get::Get),
     State(verbs::state::State),
@@ -66,6 +67,7 @@ impl Verb {
         match self {
             Verb::Import(verb) => verb.run(),
             Verb::Export(verb) => verb.run(),
+            Verb::Reconstruct(verb) => verb.run(),
             Verb::Copy(verb) => verb.run(),
             Verb::Get(verb) => verb.run(),
             Verb::State(verb) => verb.run(),

@@ -6,6 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 const KNOWN: &str = "{msg} [{wide_bar}] {bytes}/{total_bytes} {bytes_per_sec}, {eta} to go";
 const UNKNOWN: &str = "{msg} {spinner} {bytes} {bytes_per_sec}";
+const SLOTS: &str = "{msg} [{wide_bar}] {pos}/{len} slots {per_sec}, {eta} to go";
 const WAITING: &str = "{msg} {spinner} {elapsed}";
 
 /// Interval between redraws: cheap, and the line never looks frozen.
@@ -25,6 +26,11 @@ impl Progress {
         Self::started(bar, what)
     }
 
+    /// Counts slots up to a total.
+    pub(crate) fn of_slots(what: &str, total: u64) -> Self {
+        Self::started(ProgressBar::new(total).with_style(style(SLOTS)), what)
+    }
+
     /// Shows activity without a count.
     pub(crate) fn waiting(what: &str) -> Self {
         Self::started(ProgressBar::new_spinner().with_style(style(WAITING)), what)
@@ -36,8 +42,8 @@ impl Progress {
         Self(bar)
     }
 
-    pub(crate) fn set_position(&self, byte_count: u64) {
-        self.0.set_position(byte_count);
+    pub(crate) fn set_position(&self, position: u64) {
+        self.0.set_position(position);
     }
 
     pub(crate) fn set_message(&self, what: String) {

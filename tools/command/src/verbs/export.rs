@@ -11,7 +11,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use coldstore::{Column, Slot};
 
-use crate::arguments::{ascending, column_parser, parse_slot, slot_range};
+use crate::arguments::{column_parser, parse_eras, parse_slot, slot_range};
 use crate::failure::{Answer, Usage};
 
 /// Export .era files or slot streams
@@ -59,15 +59,6 @@ enum Format {
     Stream,
 }
 
-/// `A` or `A..B`, both inclusive.
-fn parse_eras(text: &str) -> Result<RangeInclusive<u64>, String> {
-    let (first, last) = text.split_once("..").unwrap_or((text, text));
-    let number = |text: &str| {
-        text.parse().map_err(|error| format!("an era, or two with .. between them: {error}"))
-    };
-    ascending("era", number(first)?, number(last)?)
-}
-
 impl Export {
     pub(crate) fn run(self) -> Result<Answer> {
         let misplaced = match self.format {
@@ -100,20 +91,6 @@ impl Export {
                 let slots = slot_range(self.from, self.to).map_err(Usage)?;
                 streams::export(&self.archive, &self.out, self.column, &slots, self.json)
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn eras_are_one_or_a_range() {
-        assert_eq!(parse_eras("7"), Ok(7..=7));
-        assert_eq!(parse_eras("0..9"), Ok(0..=9));
-        for wrong in ["", "..", "1..", "..2", "1..=2", "x", "-1", "9..0"] {
-            assert!(parse_eras(wrong).is_err(), "{wrong}");
         }
     }
 }

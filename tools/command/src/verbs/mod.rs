@@ -13,6 +13,7 @@ pub(crate) mod man;
 pub(crate) mod map;
 pub(crate) mod prune;
 pub(crate) mod put;
+pub(crate) mod reconstruct;
 mod removal;
 pub(crate) mod rewind;
 pub(crate) mod scan;

@@ -8,11 +8,11 @@ use crate::flow::{Flow, Stream, assert_imported, import, write_file};
 use crate::support::{Archive, stream, test_data};
 use crate::truth::Truth;
 
-const CHAIN: &str = "chain-minimal";
+pub(crate) const CHAIN: &str = "chain-minimal";
 const SLOTS_PER_ERA: u64 = 64;
 
 /// The state at every slot, checked against `STATES.tsv`.
-fn states() -> (BTreeMap<u64, Vec<u8>>, Truth) {
+pub(crate) fn states() -> (BTreeMap<u64, Vec<u8>>, Truth) {
     let table = fs::read_to_string(test_data(CHAIN).join("STATES.tsv")).unwrap();
     let lines = table.lines().skip(1).map(|line| {
         let cells: Vec<&str> = line.split('\t').collect();

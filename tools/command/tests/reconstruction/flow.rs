@@ -22,17 +22,17 @@ pub(crate) struct Stream {
 }
 
 /// Random numbers for the times of the kills (xorshift).
-struct Moments(u64);
+pub(crate) struct Moments(u64);
 
 impl Moments {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let seed = RandomState::new().hash_one(0);
         eprintln!("seed {seed}");
         Self(seed | 1)
     }
 
     /// A number from 1 to `most`.
-    fn up_to(&mut self, most: usize) -> usize {
+    pub(crate) fn up_to(&mut self, most: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

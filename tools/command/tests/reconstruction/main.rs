@@ -13,6 +13,7 @@ mod flow;
 #[allow(dead_code, reason = "shared with the tests of the daemon")]
 mod host;
 mod reader;
+mod replay;
 #[path = "../command/support.rs"]
 #[allow(dead_code, reason = "shared with the tests of the other verbs")]
 mod support;

@@ -1,0 +1,213 @@
+//! `coldstore reconstruct`
+
+mod sink;
+mod summary;
+mod watch;
+
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use coldstore::{
+    ArchivePipeline, ArchiveWriter, ArchiveWriterOptions, Checksums, Column, Error, Manifest,
+    MappedArchive, PipelineOptions, Slot,
+};
+use coldstore_consensus::transition::ChainRules;
+use coldstore_history::reconstruct::{
+    Chosen, Ended, PipelineSink, Plan, ReconstructOptions, ReconstructReport, Reconstruction,
+};
+use coldstore_history::replay::{Check, Source, rules_of};
+
+use self::sink::{DaemonSink, Sink};
+use self::summary::Summary;
+use self::watch::Watch;
+use crate::arguments::{parse_eras, parse_slot};
+use crate::failure::{self, Answer};
+use crate::networks::Network;
+use crate::notes;
+use crate::open;
+use crate::output::{self, count};
+
+/// Rebuild the states between era boundaries from the archive's own blocks, and prove them
+///
+/// Replays each era from the stored state at its beginning. The state reached must be equal to the next
+/// stored one, byte for byte; a state is stored only after its root was compared with bsr. Chosen states
+/// already stored are skipped, so run the same command again to resume. An era that cannot be replayed is
+/// reported, and the exit status is 3 after all others are done. Without --every and --slots nothing is
+/// stored: the archive's blocks are proved against its states.
+#[derive(Debug, Args)]
+pub(crate) struct Reconstruct {
+    /// The archive's directory
+    archive: PathBuf,
+    /// The eras, both ends included (default: all). Era N ends with the state of its last slot + 1
+    #[arg(long = "era", value_name = "A[..B]", value_parser = parse_eras)]
+    eras: Option<RangeInclusive<u64>>,
+    /// Store the states of all slots that are multiples of N
+    #[arg(long, value_name = "N", conflicts_with = "slots")]
+    every: Option<NonZeroU64>,
+    /// Store the states of these slots
+    #[arg(long, value_name = "SLOT,...", value_delimiter = ',', value_parser = parse_slot)]
+    slots: Vec<Slot>,
+    /// Number of eras replayed at the same time (default: one for each core)
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// Where the roots of states that are not stored are compared too: at every epoch or slot, or only at
+    /// the end of an era
+    #[arg(long, value_name = "boundary|epoch|slot", default_value = "boundary")]
+    check: Check,
+    /// The network: a known name, or a config file with its forks (default: the known network with the
+    /// archive's genesis validators root)
+    #[arg(long, value_name = "NAME|FILE")]
+    network: Option<String>,
+    /// Send the states to the daemon that listens here, and open the archive read-only
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Print the summary as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Reconstruct {
+    pub(crate) fn run(mut self) -> Result<Answer> {
+        let network = self.network.as_deref().map(Network::named).transpose()?;
+        self.slots.sort_unstable();
+        self.slots.dedup();
+        let chosen = match self.every {
+            Some(slots) => Chosen::Every(slots),
+            None if self.slots.is_empty() => Chosen::Nothing,
+            None => Chosen::Slots(self.slots.clone()),
+        };
+        notes::tell_lacking(&self.archive)?;
+        // Opening heals, so the columns are read afterwards.
+        let stores = chosen != Chosen::Nothing;
+        let writer = match (&self.socket, stores) {
+            (None, true) => Some(self.open_writer()?),
+            _ => None,
+        };
+        let archive = open::archive(&self.archive)?;
+        let rules = rules(&archive, network.as_ref())?;
+        let slots_per_era = rules.preset().slots_per_era();
+        let options = ReconstructOptions { eras: self.eras.clone(), chosen, check: self.check };
+        let reconstruction = Reconstruction::new(&archive, rules, options)?;
+        let plan = reconstruction.plan();
+        self.check_reach(&archive, plan, slots_per_era)?;
+        if reconstruction.needs_backfill() && !reconstruction.allows_backfill() {
+            bail!(
+                "{} is not open for backfill: import its .era files again with --backfill (what is \
+                 stored is skipped), or start the daemon with --backfill",
+                self.archive.join(Column::StateSnapshots.dir_name()).display()
+            );
+        }
+        let jobs = self.jobs.or_else(|| thread::available_parallelism().ok());
+        let jobs = jobs.map_or(1, NonZeroUsize::get).min(plan.stretches.len());
+        tell_plan(&reconstruction, jobs)?;
+        let start = |writer| ArchivePipeline::start(writer, |_| PipelineOptions::default());
+        let pipeline = writer.filter(|_| jobs > 0).map(start).transpose()?;
+        let sinks = self.sinks(pipeline.as_ref(), jobs)?;
+        let watch = Watch::start(plan)?;
+        let started = Instant::now();
+        let run = reconstruction.run(sinks, &watch);
+        // The end of the pipeline updates the manifest.
+        drop((watch, pipeline));
+        let (done, ended) = match run {
+            Ok(done) => (done, None),
+            Err(early) => (early.done, Some(early.why)),
+        };
+        let summary = Summary::new(&done, started.elapsed());
+        summary.tell(stores);
+        let printed = if self.json { output::print_json(&summary) } else { Ok(()) };
+        match ended {
+            Some(Ended::Stopped) => bail!("stopped; run the same command again to resume"),
+            Some(why) => Err(why.into()),
+            None => {
+                printed?;
+                failed(&done)
+            }
+        }
+    }
+
+    fn open_writer(&self) -> Result<ArchiveWriter> {
+        let options = ArchiveWriterOptions::new().checksums(Checksums::On).deferred(true);
+        match ArchiveWriter::open(&self.archive, options.columns(Column::ALL)) {
+            Err(error @ Error::AlreadyOpen { .. }) => {
+                bail!("{error}; if that is the daemon, pass its socket: --socket PATH")
+            }
+            opened => Ok(opened?),
+        }
+    }
+
+    /// Refuses eras and slots that cannot be replayed.
+    fn check_reach(&self, archive: &MappedArchive, plan: &Plan, slots_per_era: u64) -> Result<()> {
+        let root = self.archive.display();
+        let Some((first, last)) = plan.reach else {
+            bail!(
+                "{root}: nothing can be replayed: bss has no state at the end of an era with blocks \
+                 and roots after it"
+            );
+        };
+        let reach = format!(
+            "slots {first} to {last} can be replayed: those after the oldest state at an era's end \
+             in bss, with roots in bbr and bsr"
+        );
+        if let Some(eras) = &self.eras {
+            let reachable = first.0.div_ceil(slots_per_era)..=last.0.div_ceil(slots_per_era);
+            let mut ends = [*eras.start(), *eras.end()].into_iter();
+            if let Some(era) = ends.find(|era| !reachable.contains(era)) {
+                bail!("{root}: era {era} cannot be replayed; {reach}");
+            }
+        }
+        let states = archive.column(Column::StateSnapshots)?.view();
+        for slot in &self.slots {
+            ensure!(
+                (first..=last).contains(slot) || states.contains(*slot)?,
+                "{root}: slot {slot} cannot be replayed; {reach}"
+            );
+        }
+        Ok(())
+    }
+
+    /// Where each worker's states go.
+    fn sinks(&self, pipeline: Option<&ArchivePipeline>, jobs: usize) -> Result<Vec<Sink>> {
+        let sink = || match (&self.socket, pipeline) {
+            (Some(socket), _) => DaemonSink::connect(socket, &self.archive).map(Sink::Daemon),
+            (None, Some(pipeline)) => {
+                let states = pipeline.column(Column::StateSnapshots).clone();
+                Ok(Sink::Archive(PipelineSink::new(states)))
+            }
+            (None, None) => Ok(Sink::Nowhere),
+        };
+        (0..jobs).map(|_| sink()).collect()
+    }
+}
+
+fn rules(archive: &MappedArchive, network: Option<&Network>) -> Result<Arc<ChainRules>> {
+    let manifest = Manifest::read(archive.root())?.unwrap_or_default();
+    let rules = rules_of(&manifest, &Source::of(archive)?, network.map(|network| &**network));
+    let rules = rules.with_context(|| archive.root().display().to_string())?;
+    notes::tell_of_preset(rules.preset());
+    Ok(rules)
+}
+
+fn tell_plan(reconstruction: &Reconstruction, jobs: usize) -> Result<()> {
+    let plan = reconstruction.plan();
+    if plan.stretches.is_empty() {
+        return Ok(());
+    }
+    output::tell(&format!(
+        "{} to replay with {}, about {} of memory each",
+        count(plan.slots(), "slot"),
+        count(jobs as u64, "worker"),
+        output::bytes_for_people(reconstruction.worker_bytes()?)
+    ));
+    Ok(())
+}
+
+/// Fails if an era did; each was reported.
+fn failed(done: &ReconstructReport) -> Result<Answer> {
+    failure::none_failed(done.failed.len() as u64, "era", "replayed")
+}

@@ -1,0 +1,61 @@
+//! Where a worker's states go.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use coldstore::{Column, Slot};
+use coldstore_client::blocking::Client;
+use coldstore_consensus::transition::BeaconState;
+use coldstore_history::reconstruct::{PipelineSink, SinkError, StateSink};
+
+/// Where a worker's states go.
+pub(super) enum Sink {
+    /// Nothing is stored.
+    Nowhere,
+    Archive(PipelineSink),
+    Daemon(DaemonSink),
+}
+
+impl StateSink for Sink {
+    fn put(&mut self, slot: Slot, state: &BeaconState<'_>) -> Result<(), SinkError> {
+        match self {
+            Self::Nowhere => Ok(()),
+            Self::Archive(sink) => sink.put(slot, state),
+            Self::Daemon(DaemonSink(client)) => {
+                client.put(Column::StateSnapshots, slot, state.to_ssz())?;
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), SinkError> {
+        match self {
+            Self::Archive(sink) => sink.finish(),
+            // A put is durable when it returns.
+            Self::Nowhere | Self::Daemon(_) => Ok(()),
+        }
+    }
+}
+
+/// Sends states to the daemon.
+pub(super) struct DaemonSink(Client);
+
+impl DaemonSink {
+    /// Refuses the daemon of another archive.
+    pub(super) fn connect(socket: &Path, archive: &Path) -> Result<Self> {
+        let mut client = Client::new(socket).context("cannot start")?;
+        let theirs = client.status()?.archive;
+        let same = |path: &Path| std::fs::canonicalize(path).ok();
+        // A relative path may be that of another directory here.
+        if Path::new(&theirs).is_absolute() {
+            let (theirs_is, ours_is) = (same(Path::new(&theirs)), same(archive));
+            ensure!(
+                theirs_is == ours_is,
+                "{}: the daemon has the archive {theirs}, not {}",
+                socket.display(),
+                archive.display()
+            );
+        }
+        Ok(Self(client))
+    }
+}

@@ -1,0 +1,83 @@
+//! The summary of a reconstruction.
+
+use std::time::Duration;
+
+use coldstore_history::reconstruct::ReconstructReport;
+use serde::Serialize;
+
+use crate::output::{self, count};
+
+#[derive(Serialize)]
+pub(super) struct Summary {
+    slots: u64,
+    /// States that were stored; each has the root in `bsr`.
+    stored_states: u64,
+    /// Eras replayed to their end.
+    eras: u64,
+    /// Eras that had all chosen states before.
+    done_eras: u64,
+    /// Replays whose last state is equal to the stored one, byte for byte.
+    equal_ends: u64,
+    /// Replays whose last state has the root in `bsr`: no state is stored there.
+    ends_by_root: u64,
+    failed: Vec<Failed>,
+    seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Failed {
+    first_era: u64,
+    last_era: u64,
+    error: String,
+}
+
+impl Summary {
+    pub(super) fn new(done: &ReconstructReport, elapsed: Duration) -> Self {
+        let failed = done.failed.iter().map(|failed| Failed {
+            first_era: *failed.eras.start(),
+            last_era: *failed.eras.end(),
+            error: failed.error.to_string(),
+        });
+        Self {
+            slots: done.slots,
+            stored_states: done.stored_states,
+            eras: done.eras,
+            done_eras: done.done_eras,
+            equal_ends: done.equal_ends,
+            ends_by_root: done.ends_by_root,
+            failed: failed.collect(),
+            seconds: elapsed.as_secs_f64(),
+        }
+    }
+
+    pub(super) fn tell(&self, stores: bool) {
+        let mut text = format!(
+            "{} replayed in {:.1} s ({:.0} slots/s), {}; {} already done",
+            count(self.slots, "slot"),
+            self.seconds,
+            self.rate(),
+            count(self.eras, "era"),
+            count(self.done_eras, "era"),
+        );
+        if !stores {
+            text += "; no state stored: --every or --slots chooses some";
+        }
+        output::tell(&text);
+        if self.slots == 0 {
+            return;
+        }
+        output::tell(&format!(
+            "proved: {} by their roots in bsr, before they were stored; {} by the stored state at \
+             the end, byte for byte; {} by the root of the last slot in bsr, where no state is stored",
+            count(self.stored_states, "state"),
+            count(self.equal_ends, "replay"),
+            self.ends_by_root,
+        ));
+    }
+
+    fn rate(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        let slots = self.slots as f64;
+        slots / self.seconds.max(0.001)
+    }
+}

@@ -1,0 +1,174 @@
+//! Which slots are replayed, and from which stored states.
+
+use std::num::NonZeroU64;
+use std::ops::RangeInclusive;
+
+use coldstore::{Result, Slot, Snapshot as _, View};
+
+use crate::replay::Source;
+
+/// The states to store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Chosen {
+    /// None: the replay only proves.
+    #[default]
+    Nothing,
+    /// Those of the slots that are multiples of this number.
+    Every(NonZeroU64),
+    /// Those of these slots, ascending.
+    Slots(Vec<Slot>),
+}
+
+impl Chosen {
+    /// Whether the state of a slot is chosen.
+    #[must_use]
+    pub fn contains(&self, slot: Slot) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Every(slots) => slot.0 % *slots == 0,
+            Self::Slots(slots) => slots.binary_search(&slot).is_ok(),
+        }
+    }
+
+    /// The first chosen slot in a range whose state is not stored.
+    fn first_missing(&self, states: &View, slots: &RangeInclusive<u64>) -> Result<Option<Slot>> {
+        let (first, last) = (*slots.start(), *slots.end());
+        let is_missing = |slot: &Slot| states.contains(*slot).map(|is_stored| !is_stored);
+        match self {
+            Self::Nothing => Ok(None),
+            Self::Every(every) => {
+                let Some(first) = first.checked_next_multiple_of(every.get()) else {
+                    return Ok(None);
+                };
+                let step = usize::try_from(every.get()).unwrap_or(usize::MAX);
+                find((first..=last).step_by(step).map(Slot), is_missing)
+            }
+            Self::Slots(chosen) => {
+                let from = chosen.partition_point(|slot| slot.0 < first);
+                let within = chosen[from..].iter().take_while(|slot| slot.0 <= last);
+                find(within.copied(), is_missing)
+            }
+        }
+    }
+}
+
+fn find(
+    slots: impl Iterator<Item = Slot>,
+    is_wanted: impl Fn(&Slot) -> Result<bool>,
+) -> Result<Option<Slot>> {
+    for slot in slots {
+        if is_wanted(&slot)? {
+            return Ok(Some(slot));
+        }
+    }
+    Ok(None)
+}
+
+/// Slots that are replayed from one stored state: those of an era, or of several where the boundary states
+/// between them are not stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// The eras; era N ends with the state of slot `N * slots_per_era`.
+    pub eras: RangeInclusive<u64>,
+    /// The slot of the stored state from which the replay starts.
+    pub start: Slot,
+    /// The last slot.
+    pub end: Slot,
+    /// Whether the state of the last slot is stored: the state reached must be equal to it. Otherwise the
+    /// root of the last slot decides.
+    pub ends_with_stored_state: bool,
+}
+
+impl Stretch {
+    /// Number of slots to replay.
+    #[must_use]
+    pub fn slots(&self) -> u64 {
+        self.end.0 - self.start.0
+    }
+}
+
+/// The work of a reconstruction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Ascending.
+    pub stretches: Vec<Stretch>,
+    /// Eras that have all chosen states.
+    pub done_eras: u64,
+    /// The first slot that can be replayed, which follows the oldest stored state at an era's end, and the
+    /// last one with a block root and a state root. `None` if no slot can be.
+    pub reach: Option<(Slot, Slot)>,
+}
+
+impl Plan {
+    /// Divides the slots between the stored boundary states. Reads offset tables only.
+    pub(super) fn new(
+        source: &Source<View>,
+        slots_per_era: u64,
+        eras: Option<&RangeInclusive<u64>>,
+        chosen: &Chosen,
+    ) -> Result<Self> {
+        let last_root = |view: &View| view.highest_written_slot();
+        let last = last_root(&source.block_roots).min(last_root(&source.state_roots));
+        let boundaries = boundaries(&source.snapshots, slots_per_era)?;
+        let (Some(last), Some(first)) = (last, boundaries.first()) else {
+            return Ok(Self::default());
+        };
+        let mut plan = Self::default();
+        if last <= *first {
+            return Ok(plan);
+        }
+        plan.reach = Some((Slot(first.0 + 1), last));
+        let wanted = match eras {
+            Some(eras) => {
+                let before = eras.start().saturating_sub(1).saturating_mul(slots_per_era);
+                before.saturating_add(1)..=eras.end().saturating_mul(slots_per_era)
+            }
+            None => 1..=u64::MAX,
+        };
+        let ends = boundaries[1..].iter().copied().map(Some).chain([None]);
+        for (boundary, next) in boundaries.iter().zip(ends) {
+            let end = next.unwrap_or(last).0.min(last.0).min(*wanted.end());
+            let first = boundary.0.saturating_add(1).max(*wanted.start());
+            if first > end {
+                continue;
+            }
+            let eras = first.div_ceil(slots_per_era)..=end.div_ceil(slots_per_era);
+            let missing = chosen.first_missing(&source.snapshots, &(first..=end))?;
+            let start = match (missing, chosen) {
+                (_, Chosen::Nothing) => *boundary,
+                (None, _) => {
+                    plan.done_eras += eras.end() - eras.start() + 1;
+                    continue;
+                }
+                (Some(missing), _) => source
+                    .state_at_or_before(missing.previous().unwrap_or_default())?
+                    .unwrap_or(*boundary),
+            };
+            plan.stretches.push(Stretch {
+                eras,
+                start,
+                end: Slot(end),
+                ends_with_stored_state: next == Some(Slot(end)),
+            });
+        }
+        Ok(plan)
+    }
+
+    /// Number of slots to replay.
+    #[must_use]
+    pub fn slots(&self) -> u64 {
+        self.stretches.iter().map(Stretch::slots).sum()
+    }
+}
+
+/// The slots at the ends of eras whose states are stored, ascending.
+fn boundaries(states: &View, slots_per_era: u64) -> Result<Vec<Slot>> {
+    let Some(highest) = states.highest_written_slot() else { return Ok(Vec::new()) };
+    let mut slots = Vec::new();
+    for file_id in states.file_ids()?.into_iter().filter(|id| *id <= highest.file_id()) {
+        let table = states.table(file_id)?;
+        let stored = table.records(file_id, highest).map(|(slot, _)| slot);
+        slots.extend(stored.filter(|slot| slot.0.is_multiple_of(slots_per_era)));
+    }
+    Ok(slots)
+}

@@ -1,0 +1,81 @@
+//! What a reconstruction did, and what it proved by what.
+
+use std::ops::RangeInclusive;
+
+use super::sink::SinkError;
+use crate::replay::ReplayError;
+
+/// Eras that could not be replayed to their end. The states before the failure were proved and are stored.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {error}", of_eras(eras))]
+pub struct FailedEras {
+    /// The eras.
+    pub eras: RangeInclusive<u64>,
+    /// Why.
+    #[source]
+    pub error: ReplayError,
+}
+
+/// "era 5", "eras 5 to 7"
+pub(super) fn of_eras(eras: &RangeInclusive<u64>) -> String {
+    match (eras.start(), eras.end()) {
+        (first, last) if first == last => format!("era {first}"),
+        (first, last) => format!("eras {first} to {last}"),
+    }
+}
+
+/// What a reconstruction did, and what it proved by what.
+#[derive(Debug, Default)]
+pub struct ReconstructReport {
+    /// Slots that were replayed.
+    pub slots: u64,
+    /// States that were stored; the root of each equals the one in `bsr`.
+    pub stored_states: u64,
+    /// Eras replayed to their end.
+    pub eras: u64,
+    /// Eras that had all chosen states before.
+    pub done_eras: u64,
+    /// Replays whose last state is equal to the stored one, byte for byte.
+    pub equal_ends: u64,
+    /// Replays without a stored state at their end: the root of the last slot equals the one in `bsr`.
+    pub ends_by_root: u64,
+    /// Eras that could not be replayed to their end, ascending.
+    pub failed: Vec<FailedEras>,
+}
+
+impl ReconstructReport {
+    /// Adds what another worker did.
+    pub(super) fn merge(&mut self, other: Self) {
+        self.slots += other.slots;
+        self.stored_states += other.stored_states;
+        self.eras += other.eras;
+        self.done_eras += other.done_eras;
+        self.equal_ends += other.equal_ends;
+        self.ends_by_root += other.ends_by_root;
+        self.failed.extend(other.failed);
+    }
+}
+
+/// Why a reconstruction ended early.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Ended {
+    /// The observer asked for it. What the report counts is durable.
+    #[error("stopped")]
+    Stopped,
+    /// A proved state could not be stored.
+    #[error("cannot store a state")]
+    Sink(#[source] SinkError),
+}
+
+/// A reconstruction that ended early; what was stored before stays. After [`Ended::Sink`] the count of stored
+/// states includes some that are not durable.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub struct EndedEarly {
+    /// What was done.
+    pub done: ReconstructReport,
+    /// Why it ended.
+    #[source]
+    pub why: Ended,
+}

@@ -1,0 +1,120 @@
+//! Where proved states go.
+
+use std::collections::VecDeque;
+use std::error::Error as StdError;
+use std::io::{self, Read, Write};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use coldstore::{Column, Pipeline, Slot, Ticket};
+use coldstore_consensus::transition::BeaconState;
+
+/// An error of a [`StateSink`].
+pub type SinkError = Box<dyn StdError + Send + Sync>;
+
+/// Stores states that are proved. Each worker has its own.
+pub trait StateSink: Send {
+    /// Stores the state of a slot. It may be durable later.
+    ///
+    /// # Errors
+    /// If this state, or one before, cannot be stored.
+    fn put(&mut self, slot: Slot, state: &BeaconState<'_>) -> Result<(), SinkError>;
+
+    /// Waits until every state is durable.
+    ///
+    /// # Errors
+    /// If one cannot be stored.
+    fn finish(&mut self) -> Result<(), SinkError>;
+}
+
+/// A state with more bytes is written to the file from the worker's memory, in pieces and in a commit of its
+/// own. Smaller ones share commits.
+const STREAMED_BYTES: u64 = 8 << 20;
+/// States of a worker that wait for a commit.
+const MAX_PENDING: usize = 64;
+/// Pieces of a streamed state between the worker and the writer's thread. Each has about a MiB.
+const PIECES: usize = 2;
+
+/// Stores states through the [`Pipeline`] of an archive's `bss`.
+#[derive(Debug)]
+pub struct PipelineSink {
+    pipeline: Pipeline,
+    pending: VecDeque<Ticket>,
+}
+
+impl PipelineSink {
+    /// A sink for one worker.
+    #[must_use]
+    pub fn new(pipeline: Pipeline) -> Self {
+        debug_assert_eq!(pipeline.spec(), Column::StateSnapshots.spec());
+        Self { pipeline, pending: VecDeque::new() }
+    }
+
+    fn wait_for_oldest(&mut self) -> Result<(), SinkError> {
+        if let Some(ticket) = self.pending.pop_front() {
+            ticket.wait()?;
+        }
+        Ok(())
+    }
+}
+
+impl StateSink for PipelineSink {
+    fn put(&mut self, slot: Slot, state: &BeaconState<'_>) -> Result<(), SinkError> {
+        let byte_len = state.ssz_len();
+        if byte_len <= STREAMED_BYTES {
+            self.pending.extend(self.pipeline.submit_bulk(vec![(slot, state.to_ssz())])?);
+            while self.pending.len() > MAX_PENDING {
+                self.wait_for_oldest()?;
+            }
+            return Ok(());
+        }
+        let (sender, receiver) = sync_channel(PIECES);
+        let source = PieceReader { receiver, piece: Vec::new(), at: 0 };
+        let ticket = self.pipeline.submit_from(slot, byte_len, Box::new(source))?;
+        let written = state.write_ssz(&mut PieceWriter(sender));
+        // If the writer refuses the state it stops reading, and its error tells why.
+        ticket.wait()?;
+        Ok(written?)
+    }
+
+    fn finish(&mut self) -> Result<(), SinkError> {
+        while !self.pending.is_empty() {
+            self.wait_for_oldest()?;
+        }
+        Ok(())
+    }
+}
+
+/// The worker's end of a streamed state.
+struct PieceWriter(SyncSender<Vec<u8>>);
+
+impl Write for PieceWriter {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        let sent = self.0.send(piece.to_vec());
+        sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The end of the writer's thread.
+struct PieceReader {
+    receiver: Receiver<Vec<u8>>,
+    piece: Vec<u8>,
+    at: usize,
+}
+
+impl Read for PieceReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.piece.len() {
+            // The worker has sent everything, or has failed.
+            let Ok(piece) = self.receiver.recv() else { return Ok(0) };
+            (self.piece, self.at) = (piece, 0);
+        }
+        let count = (&self.piece[self.at..]).read(buffer)?;
+        self.at += count;
+        Ok(count)
+    }
+}

@@ -1,0 +1,8 @@
+//! Reconstructions of the small chain: what is stored, what is proved, and what damage stops.
+
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
+
+mod archive;
+mod damage;
+mod run;
+mod sink;

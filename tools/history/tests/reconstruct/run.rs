@@ -1,0 +1,199 @@
+//! Undamaged archives.
+
+use std::ops::RangeInclusive;
+
+use coldstore::{Column, Slot, Writer, WriterOptions};
+use coldstore_consensus::transition::BeaconState;
+use coldstore_history::reconstruct::{Chosen, Ended, SinkError, StateSink, Stretch};
+use coldstore_history::replay::Check;
+use test_support::chain_content::{all_states, blocks, truth};
+use test_support::{ImportedArchive, MINIMAL};
+
+use crate::archive::{assert_stored, boundaries, every, minimal, stored, storing};
+
+#[test]
+fn every_state_of_all_forks_is_stored_and_right() {
+    let (archive, truth) = (minimal(0..=9), all_states());
+    let run = storing(every(1));
+    let done = run.run(&archive);
+    assert_stored(&archive, &truth, 0..=576);
+    assert_eq!((done.slots, done.stored_states), (575, 567));
+    assert_eq!((done.eras, done.done_eras), (9, 0));
+    // The block of slot 576 is in no file, so the state at the end of the last era cannot be reached.
+    assert_eq!((done.equal_ends, done.ends_by_root), (8, 1));
+    assert!(done.failed.is_empty());
+    let again = run.run(&archive);
+    assert_eq!((again.slots, again.stored_states, again.done_eras), (0, 0, 9));
+}
+
+#[test]
+fn any_number_of_workers_stores_the_same() {
+    let archives = [1, 4].map(|jobs| {
+        let archive = minimal(0..=9);
+        let mut run = storing(every(3));
+        run.jobs = jobs;
+        assert_eq!(run.run(&archive).eras, 9);
+        stored(&archive)
+    });
+    assert!(archives[0] == archives[1]);
+    assert_eq!(archives[0].len(), 3 * 64 + 10 - 3, "multiples of 3 up to 575, and the boundaries");
+}
+
+#[test]
+fn only_the_chosen_slots_of_the_chosen_eras_are_stored() {
+    let truth = all_states();
+    for check in [Check::Boundary, Check::Epoch, Check::Slot] {
+        let archive = minimal(0..=9);
+        let mut run = storing(Chosen::Slots([70, 128, 203, 204, 570].map(Slot).to_vec()));
+        run.options.check = check;
+        run.options.eras = Some(2..=4);
+        let done = run.run(&archive);
+        assert_stored(&archive, &truth, boundaries(0..=9).chain([70, 203, 204]));
+        // Era 3 has no chosen slot that is missing.
+        assert_eq!((done.eras, done.done_eras, done.equal_ends), (2, 1, 2));
+    }
+}
+
+#[test]
+fn without_chosen_states_the_replay_only_proves() {
+    let archive = minimal(0..=9);
+    let done = storing(Chosen::Nothing).run(&archive);
+    assert_eq!((done.slots, done.stored_states, done.equal_ends), (575, 0, 8));
+    assert_stored(&archive, &all_states(), boundaries(0..=9));
+}
+
+#[test]
+fn a_stopped_run_resumes_from_the_nearest_stored_state() {
+    let (archive, truth) = (minimal(0..=9), all_states());
+    let mut run = storing(every(5));
+    run.stop_after = 64 + 33;
+    let ended = run.try_run(&archive).unwrap_err();
+    assert!(matches!(ended.why, Ended::Stopped), "{ended}");
+    assert_eq!(ended.done.slots, 97);
+    let fives = |last: u64| (0..=last).step_by(5);
+    assert_stored(&archive, &truth, boundaries(0..=9).chain(fives(97)));
+    run.stop_after = u64::MAX;
+    let plan = run.plan(&archive);
+    let second =
+        Stretch { eras: 2..=2, start: Slot(95), end: Slot(128), ends_with_stored_state: true };
+    assert_eq!((plan.done_eras, &plan.stretches[0]), (1, &second));
+    assert_eq!(run.run(&archive).slots, 575 - 95);
+    assert_stored(&archive, &truth, boundaries(0..=9).chain(fives(575)));
+}
+
+#[test]
+fn eras_without_a_state_at_their_beginning_are_replayed_from_an_earlier_one() {
+    let (archive, truth) = (minimal(0..=9), all_states());
+    let kept = [0, 128, 512, 576];
+    archive.remake(Column::StateSnapshots, |slot, state| kept.contains(&slot).then_some(state));
+    let run = storing(every(50));
+    let eras: Vec<_> = run.plan(&archive).stretches.into_iter().map(|it| it.eras).collect();
+    assert_eq!(eras, [1..=2, 3..=8, 9..=9]);
+    let done = run.run(&archive);
+    assert_eq!((done.eras, done.equal_ends, done.ends_by_root), (9, 2, 1));
+    assert_stored(&archive, &truth, kept.into_iter().chain((0..=575).step_by(50)));
+}
+
+#[test]
+fn a_replay_that_starts_before_the_chosen_eras_stores_nothing_of_the_others() {
+    let (archive, truth) = (minimal(0..=9), all_states());
+    archive
+        .remake(Column::StateSnapshots, |slot, state| (slot < 192 || slot == 576).then_some(state));
+    let mut run = storing(every(20));
+    run.options.eras = Some(5..=5);
+    let plan = run.plan(&archive);
+    let fifth =
+        Stretch { eras: 5..=5, start: Slot(128), end: Slot(320), ends_with_stored_state: false };
+    assert_eq!(plan.stretches, [fifth]);
+    run.run(&archive);
+    assert_stored(&archive, &truth, [0, 64, 128, 260, 280, 300, 320, 576]);
+}
+
+#[test]
+fn an_archive_that_begins_with_a_later_era_needs_nothing_older() {
+    let (archive, truth) = (minimal(3..=9), all_states());
+    let run = storing(every(7));
+    assert_eq!(run.plan(&archive).reach, Some((Slot(193), Slot(575))));
+    let done = run.run(&archive);
+    assert_eq!((done.eras, done.equal_ends), (6, 5));
+    let sevens = (196..=575).step_by(7);
+    assert_stored(&archive, &truth, boundaries(3..=9).chain(sevens));
+}
+
+/// Appends the blocks and roots of slots after the last imported era.
+fn append(archive: &ImportedArchive, slots: RangeInclusive<u64>) {
+    let open = |column: Column| {
+        let directory = archive.path().join(column.dir_name());
+        Writer::open(directory, WriterOptions::existing()).unwrap()
+    };
+    let (mut blk, mut bbr, mut bsr) =
+        (open(Column::Blocks), open(Column::BlockRoots), open(Column::StateRoots));
+    let (blocks, block_roots, state_roots) =
+        (blocks(MINIMAL), truth("BLOCKS.tsv"), truth("STATES.tsv"));
+    for slot in slots {
+        if let Some(block) = blocks.get(&slot) {
+            blk.put(Slot(slot), block).unwrap();
+        }
+        bsr.put(Slot(slot), &state_roots[&slot].root.0).unwrap();
+        let (_, latest) = block_roots.range(..=slot).next_back().unwrap();
+        bbr.put(Slot(slot), &latest.root.0).unwrap();
+    }
+}
+
+#[test]
+fn the_last_era_is_replayed_as_far_as_there_are_blocks() {
+    let (archive, truth) = (minimal(0..=8), all_states());
+    append(&archive, 512..=550);
+    let mut run = storing(every(1));
+    run.jobs = 3;
+    let done = run.run(&archive);
+    assert_stored(&archive, &truth, 0..=550);
+    assert_eq!((done.eras, done.equal_ends, done.ends_by_root), (9, 8, 1));
+    // The era goes on: only what is new is replayed.
+    append(&archive, 551..=560);
+    assert_eq!(run.run(&archive).slots, 10);
+    assert_stored(&archive, &truth, 0..=560);
+}
+
+/// Stores nothing after a number of states.
+struct Full(u64);
+
+impl StateSink for Full {
+    fn put(&mut self, _: Slot, _: &BeaconState<'_>) -> Result<(), SinkError> {
+        self.0 = self.0.checked_sub(1).ok_or("the disk is full")?;
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_state_that_cannot_be_stored_ends_the_run_of_all_workers() {
+    let archive = minimal(0..=9);
+    let ended = storing(every(1)).run_with(&archive, vec![Full(u64::MAX), Full(7)]).unwrap_err();
+    let Ended::Sink(error) = &ended.why else { panic!("{ended}") };
+    assert_eq!(error.to_string(), "the disk is full");
+    assert!(ended.done.slots < 575 && ended.done.stored_states >= 7);
+}
+
+#[test]
+fn no_state_is_handed_out_before_its_root_was_compared() {
+    let archive = minimal(0..=9);
+    // The slot was skipped, so no block names its state root.
+    archive.remake(Column::StateRoots, |slot, root| {
+        Some(if slot == 203 { vec![7; 32] } else { root })
+    });
+    let done = storing(Chosen::Slots(vec![Slot(203)])).run_with(&archive, vec![Full(0)]).unwrap();
+    assert_eq!((done.stored_states, done.eras, done.done_eras), (0, 0, 8));
+    let failed = done.failed[0].to_string();
+    let found = &test_support::chain_content::truth("STATES.tsv")[&203].root;
+    assert!(
+        failed.starts_with(&format!(
+            "era 4: slot 203: wanted the state root 0x{}, in bsr, found {found}, of the replayed state",
+            "07".repeat(32)
+        )),
+        "{failed}"
+    );
+}
