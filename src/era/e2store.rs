@@ -191,6 +191,12 @@ impl RecordFile {
     ) -> Error {
         Error::corrupt(&self.path, offset, what, wanted, found)
     }
+
+    /// The error for a file that has changed since it was verified.
+    pub(super) fn changed(&self, offset: u64) -> Error {
+        let wanted = "the bytes that were verified before";
+        self.corrupt(offset, "file", wanted, "other bytes: the file has changed")
+    }
 }
 
 impl Clone for RecordFile {

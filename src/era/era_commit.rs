@@ -14,7 +14,7 @@ use super::import_report::{Phase, StateOutcome};
 use super::value_reader::ValueReader;
 use super::verified_era::VerifiedEra;
 use crate::column::Column;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::slot::Slot;
 use crate::sync::thread::{self, ScopedJoinHandle};
 use crate::write::{Form, Writer};
@@ -42,10 +42,10 @@ pub(super) fn commit(
 ) -> Result<StateOutcome, ImportError> {
     let (group, lacks) = (era.group, era.lacks);
     let state = file.state_head(&group)?;
-    let roots = group.slots.zip(state.roots.as_ref());
-    if roots.and_then(|(_, roots)| roots.block_roots.last()) != era.last_root.as_ref() {
-        return Err(changed(file, group.state_offset).into());
+    if era.hasher.hash_one(&state.roots) != era.roots_sum {
+        return Err(file.records.changed(group.state_offset).into());
     }
+    let roots = group.slots.zip(state.roots.as_ref());
     let ImportColumns { blocks, block_roots, state_roots, state_snapshots } = columns;
     let path = file.path().to_path_buf();
     // 1.
@@ -141,7 +141,7 @@ fn commit_blocks(
         let record = next_block(file, &group, &mut offset)?;
         let stored = file.stored_block(&record)?;
         if era.hasher.hash_one(&stored) != block.sum {
-            return Err(changed(file, record.offset).into());
+            return Err(file.records.changed(record.offset).into());
         }
         let full =
             batch.len() == BATCH_BLOCKS || batch_bytes.saturating_add(stored.len()) > BATCH_BYTES;
@@ -169,7 +169,7 @@ fn next_block(file: &mut EraFile, group: &EraGroup, offset: &mut u64) -> Result<
             return Ok(record);
         }
     }
-    Err(changed(file, *offset))
+    Err(file.records.changed(*offset))
 }
 
 fn commit_state(
@@ -184,12 +184,14 @@ fn commit_state(
     progress.report(Phase::State, record.offset)?;
     let path = file.path().to_path_buf();
     let allowed = if lack == Lack::Behind { snapshots.allow_backfill() } else { Ok(()) };
-    let committed = allowed.and_then(|()| {
-        let state = file.state_reader(&group, record);
-        let mut source = Reported { state, progress };
-        snapshots.put_from(group.state_slot, era.state_len, &mut source)
-    });
-    let committed = committed.map_err(refused(&path, &group, Column::StateSnapshots))?;
+    let state = file.state_reader(&group, record).expect(era.state, &era.hasher);
+    let mut source = Reported { state, progress };
+    let committed = allowed
+        .and_then(|()| snapshots.put_from(group.state_slot, era.state.byte_len, &mut source))
+        .map_err(|error| match source.state.into_fault() {
+            Some(fault) => ImportError::File(fault),
+            None => refused(&path, &group, Column::StateSnapshots)(error),
+        })?;
     Ok(if committed.written == 0 { StateOutcome::Present } else { StateOutcome::Stored })
 }
 
@@ -205,10 +207,4 @@ impl Read for Reported<'_, '_, '_, '_> {
         self.progress.note(Phase::State, self.state.position());
         Ok(read)
     }
-}
-
-/// The error for a file that has changed since it was verified.
-fn changed(file: &EraFile, offset: u64) -> Error {
-    let wanted = "the bytes that were verified before";
-    Error::corrupt(file.path(), offset, "file", wanted, "other bytes: the file has changed")
 }

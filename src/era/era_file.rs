@@ -1,12 +1,13 @@
 //! Reads an `.era` file: its groups, and the records of a group.
 
+use std::hash::RandomState;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::e2store::{RecordAt, RecordFile, record_type};
 use super::group::{self, BLOCK, EraGroup, EraState, STATE};
 use super::slot_index::SlotIndex;
-use super::value_reader::ValueReader;
+use super::value_reader::{ValueReader, ValueSum};
 use crate::column::Column;
 use crate::error::Result;
 use crate::format::frames::max_encoded_len;
@@ -113,6 +114,25 @@ impl EraFile {
         Err(group::unexpected(&self.records, &record, wanted))
     }
 
+    /// Decodes the state of a group to its end. `prove` reads of it what it needs, before the rest is read.
+    pub(super) fn read_state<T>(
+        &mut self,
+        group: &EraGroup,
+        hasher: &RandomState,
+        prove: impl FnOnce(RecordAt, &mut ValueReader<'_>) -> Result<T>,
+        watch: &mut dyn FnMut(u64),
+    ) -> Result<(EraState, ValueSum, T)> {
+        let record = self.state_record(group)?;
+        let mut reader = self.state_reader(group, record).hash(hasher);
+        let proved = match prove(record, &mut reader) {
+            Ok(proved) => proved,
+            // The prover may have failed because of the reader's error, but its own says less.
+            Err(error) => return Err(reader.into_fault().unwrap_or(error)),
+        };
+        let (head, sum) = reader.finish(watch)?;
+        Ok((self.parse_state(group, record, &head, sum.byte_len)?, sum, proved))
+    }
+
     /// A reader of the state that keeps its head, with the roots of the era's slots.
     pub(super) fn state_reader(&mut self, group: &EraGroup, record: RecordAt) -> ValueReader<'_> {
         let head_bytes = group.slots.map_or(ssz::STATE_HEAD_BYTES, |slots| {
@@ -124,7 +144,7 @@ impl EraFile {
     }
 
     /// Parses the state of a group. `value` is its start, `byte_len` the length of all of it.
-    pub(super) fn parse_state(
+    fn parse_state(
         &self,
         group: &EraGroup,
         record: RecordAt,
@@ -191,9 +211,10 @@ impl EraFile {
     }
 
     /// The decoded state of a record as a stream. Its reads fail if the file cannot be read, or if the
-    /// frames are damaged.
+    /// frames are damaged or hold more than any state.
     pub fn state_stream(&mut self, record: &RecordAt) -> impl Read + use<'_> {
         ValueReader::new(&mut self.records, *record, STATE, "the state")
+            .limit(self.limits.state_bytes)
     }
 }
 

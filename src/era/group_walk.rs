@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use super::e2store::{RecordAt, record_type};
 use super::era_file::EraFile;
-use super::group::{self, BLOCK, EraBlock, EraGroup, EraState};
+use super::group::{self, BLOCK, EraBlock, EraGroup};
 use super::prover::EraProof;
 use super::slot_index::{IndexEncoding, SlotIndex};
 use super::value_reader::{self, WHOLE};
@@ -136,24 +136,9 @@ impl<'f> GroupWalk<'f> {
         Err(self.file.records.corrupt(self.group.indices_offset, "group", wanted, "none"))
     }
 
-    /// Decodes the state fully and advances to the indices. Returns the state and its length in bytes.
-    /// `watch` is called regularly with the decoder's offset in the file.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] if blocks or another state follow it, if it does not decode within the bound, or
-    /// if it is not the state named in the index.
-    pub fn read_state(&mut self, watch: &mut dyn FnMut(u64)) -> Result<(EraState, u64)> {
-        self.pass_state()?;
-        let record = self.file.state_record(&self.group)?;
-        let reader = self.file.state_reader(&self.group, record);
-        let (head, byte_len) = reader.finish(watch)?;
-        let state = self.file.parse_state(&self.group, record, &head, byte_len)?;
-        Ok((state, byte_len))
-    }
-
     /// Advances to the indices. The blocks must be followed by the state named in the index, and by no
     /// further blocks or states.
-    pub(super) fn pass_state(&mut self) -> Result<()> {
+    fn pass_state(&mut self) -> Result<()> {
         while self.next_block()?.is_some() {}
         let (slot, wanted) = (self.group.state_slot, self.group.state_offset);
         let state = self.state.filter(|record| record.offset != wanted);
@@ -171,11 +156,14 @@ impl<'f> GroupWalk<'f> {
         Ok(())
     }
 
-    /// Compares the block index with the blocks that were found; `None` in era 0, which has none.
+    /// Passes the state, and compares the block index with the blocks that were found; `None` in era 0, which
+    /// has no index.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] with the slot of the first entry that fits no encoding.
-    pub fn check_index(&mut self, blocks: &[EraBlock]) -> Result<Option<IndexEncoding>> {
+    /// [`Error::Corrupt`] if blocks or another state follow the state, if it is not the one named in the state
+    /// index, or with the slot of the first entry of the block index that fits no encoding.
+    pub fn finish(mut self, blocks: &[EraBlock]) -> Result<Option<IndexEncoding>> {
+        self.pass_state()?;
         let (Some(index), Some(slots)) = (&self.index, self.group.slots) else {
             return Ok(None);
         };

@@ -11,11 +11,12 @@ use crate::format::hex::Hex;
 use crate::slot::Slot;
 
 /// Why an import stopped. Eras before the named one are in the archive and stay there. Nothing of the
-/// named file was committed, except as noted at [`ImportError::Column`] and [`ImportError::Stopped`].
+/// named file was committed, except as noted at the variants.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {
-    /// A file cannot be read, or is damaged: file, offset, slot, what was wanted and found.
+    /// A file cannot be read, or is damaged: file, offset, slot, what was wanted and found. If it changed after
+    /// it was verified, earlier commits of its eras stay: all that they hold was verified.
     #[error(transparent)]
     File(#[from] Error),
 

@@ -1,11 +1,21 @@
 //! Reads the value of a record whose payload is snappy frames, in memory that does not grow with the
 //! value.
 
+use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
 use std::io::{self, Read};
 
 use super::e2store::{RecordAt, RecordFile};
 use crate::error::{Error, Result};
 use crate::format::frames::{CHUNK_HEADER_BYTES, Chunks, FrameFault, body_len};
+
+/// Identifies a value, so that a second reading can be held to the first one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ValueSum {
+    /// Length of the value in bytes.
+    pub(super) byte_len: u64,
+    /// A keyed hash of its bytes.
+    pub(super) sum: u64,
+}
 
 /// Decodes a value chunk by chunk. Keeps its first bytes, and fails once it exceeds its limit.
 #[derive(Debug)]
@@ -21,6 +31,10 @@ pub(super) struct ValueReader<'f> {
     head: Vec<u8>,
     /// Bytes decoded so far.
     byte_len: u64,
+    /// Hashes the decoded bytes, if anybody needs their sum.
+    hasher: Option<DefaultHasher>,
+    /// The value that was verified; any other one is an error.
+    verified: Option<ValueSum>,
     /// File offset of the next chunk.
     position: u64,
     is_begun: bool,
@@ -48,6 +62,8 @@ impl<'f> ValueReader<'f> {
             head_len: 0,
             head: Vec::new(),
             byte_len: 0,
+            hasher: None,
+            verified: None,
             position: record.payload_offset(),
             is_begun: false,
             stored: Vec::new(),
@@ -67,22 +83,39 @@ impl<'f> ValueReader<'f> {
         Self { head_len, ..self }
     }
 
+    /// Hashes the value, for [`ValueReader::finish`].
+    pub(super) fn hash(self, hasher: &RandomState) -> Self {
+        Self { hasher: Some(hasher.build_hasher()), ..self }
+    }
+
+    /// Fails before the last bytes of a value other than this one, which was hashed with the same hasher.
+    pub(super) fn expect(self, verified: ValueSum, hasher: &RandomState) -> Self {
+        Self { verified: Some(verified), ..self.hash(hasher) }
+    }
+
     /// Decodes only the head, or the whole value if it is shorter.
     pub(super) fn into_head(mut self) -> Result<Vec<u8>> {
         while self.head.len() < self.head_len && self.fill()? {}
         Ok(self.head)
     }
 
-    /// Decodes the value to its end, so that every checksum is checked. Returns its head and its length.
+    /// Decodes the value to its end, so that every checksum is checked. Returns its head and its sum.
     /// `watch` is called regularly with the decoder's offset in the file.
-    pub(super) fn finish(mut self, watch: &mut dyn FnMut(u64)) -> Result<(Vec<u8>, u64)> {
+    pub(super) fn finish(mut self, watch: &mut dyn FnMut(u64)) -> Result<(Vec<u8>, ValueSum)> {
         if let Some(error) = self.fault {
             return Err(error);
         }
         while self.fill()? {
             watch(self.position);
         }
-        Ok((self.head, self.byte_len))
+        let sum = self.sum();
+        Ok((self.head, sum))
+    }
+
+    /// The sum of the bytes decoded so far.
+    fn sum(&self) -> ValueSum {
+        let sum = self.hasher.as_ref().map_or(0, Hasher::finish);
+        ValueSum { byte_len: self.byte_len, sum }
     }
 
     /// The file offset up to which the record was decoded.
@@ -99,19 +132,27 @@ impl<'f> ValueReader<'f> {
     fn fill(&mut self) -> Result<bool> {
         self.decoded.clear();
         self.taken = 0;
-        while self.decoded.is_empty() {
-            if self.position >= self.record.end() {
-                return Ok(false);
-            }
+        while self.decoded.is_empty() && self.position < self.record.end() {
             self.decode_chunk()?;
         }
+        let is_end = self.decoded.is_empty();
         let missing = self.head_len.saturating_sub(self.head.len()).min(self.decoded.len());
         self.head.extend_from_slice(self.decoded.get(..missing).unwrap_or_default());
         self.byte_len = self.byte_len.saturating_add(self.decoded.len() as u64);
         if self.byte_len > self.limit {
             return Err(self.damaged(too_large(self.limit, self.position)));
         }
-        Ok(true)
+        if let Some(hasher) = &mut self.hasher {
+            hasher.write(&self.decoded);
+        }
+        match self.verified {
+            Some(verified)
+                if (is_end || self.byte_len >= verified.byte_len) && self.sum() != verified =>
+            {
+                Err(self.file.changed(self.record.offset))
+            }
+            _ => Ok(!is_end),
+        }
     }
 
     fn decode_chunk(&mut self) -> Result<()> {
@@ -229,8 +270,8 @@ mod tests {
         let (mut file, record) = file(&encoded(&value));
         let mut positions = Vec::new();
         let whole = reader(&mut file, &record).limit(800_000).keep(100_000);
-        let (head, byte_len) = whole.finish(&mut |at| positions.push(at)).unwrap();
-        assert_eq!(byte_len, 800_000);
+        let (head, sum) = whole.finish(&mut |at| positions.push(at)).unwrap();
+        assert_eq!(sum.byte_len, 800_000);
         assert_eq!(head, value[..100_000]);
         assert!(positions.is_sorted());
         assert_eq!(positions.last(), Some(&record.end()));

@@ -1,6 +1,6 @@
 //! The first pass over a group: decodes and checks everything, and writes nothing.
 
-use std::hash::RandomState;
+use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 
 use super::consistency;
@@ -11,12 +11,14 @@ use super::group::{EraGroup, EraState};
 use super::import_error::{ImportError, another_chain};
 use super::import_progress::PassProgress;
 use super::import_report::Phase;
-use super::prover::{EraAt, EraProof, Prover};
+use super::prover::{EraAt, Prover};
 use super::slot_index::IndexEncoding;
+use super::value_reader::ValueSum;
 use crate::error::Result;
 use crate::slot::Slot;
 
-/// A verified group, which may be committed. All groups of a file are verified before the first one is
+/// A verified group, which may be committed. The second pass writes only what has the sums of this one. All
+/// groups of a file are verified before the first one is
 /// committed, so little of each is kept in memory.
 #[derive(Debug)]
 pub(super) struct VerifiedEra {
@@ -25,10 +27,12 @@ pub(super) struct VerifiedEra {
     pub(super) lacks: Lacks,
     /// The blocks of the era.
     pub(super) blocks: Vec<VerifiedBlock>,
-    /// The hasher of `blocks`.
+    /// The decoded state.
+    pub(super) state: ValueSum,
+    /// A keyed hash of the state's roots of the era's slots.
+    pub(super) roots_sum: u64,
+    /// The hasher of all three.
     pub(super) hasher: RandomState,
-    /// Length of the decoded state in bytes.
-    pub(super) state_len: u64,
     /// `None` in era 0.
     pub(super) index_encoding: Option<IndexEncoding>,
     /// The last slot before the era, and its block root according to the era.
@@ -86,13 +90,19 @@ impl Verifier<'_, '_, '_> {
     ) -> Result<(VerifiedEra, EraState), ImportError> {
         let path = file.path().to_path_buf();
         let hasher = RandomState::new();
-        let (proved, proof) = match &mut self.prover {
-            Some(prover) => {
-                let (state, state_len, proof) = prove_state(file, group, &mut **prover)?;
-                (Some((state, state_len)), Some(proof))
-            }
-            None => (None, None),
-        };
+        let (mut proved, mut proof) = (None, None);
+        if let Some(prover) = self.prover.as_deref_mut() {
+            let groups = file.groups().to_vec();
+            let (state, sum, of_blocks) = file.read_state(
+                group,
+                &hasher,
+                |state, reader| {
+                    prover.begin(EraAt { path: &path, groups: &groups, group, state }, reader)
+                },
+                &mut |_| {},
+            )?;
+            (proved, proof) = (Some((state, sum)), Some(of_blocks));
+        }
         let progress = &mut self.progress;
         let mut walk = file.walk(group)?.prove(proof.as_deref(), &hasher);
         let mut blocks = Vec::new();
@@ -100,20 +110,24 @@ impl Verifier<'_, '_, '_> {
             blocks.push(block);
             progress.report(Phase::Verify, block.record.end())?;
         }
-        let (state, state_len) = match proved {
-            Some(proved) => walk.pass_state().map(|()| proved)?,
-            None => walk.read_state(&mut |position| progress.note(Phase::Verify, position))?,
+        let index_encoding = walk.finish(&blocks)?;
+        let (state, state_sum) = match proved {
+            Some(proved) => proved,
+            None => {
+                let mut note = |position| progress.note(Phase::Verify, position);
+                let (state, sum, ()) = file.read_state(group, &hasher, |_, _| Ok(()), &mut note)?;
+                (state, sum)
+            }
         };
-        let index_encoding = walk.check_index(&blocks)?;
         progress.report(Phase::Verify, group.end)?;
-        drop(walk);
 
         let mut verified = VerifiedEra {
             group: *group,
             lacks,
             blocks: Vec::new(),
+            roots_sum: hasher.hash_one(&state.roots),
+            state: state_sum,
             hasher,
-            state_len,
             index_encoding,
             before: None,
             last_root: None,
@@ -163,23 +177,4 @@ impl Verifier<'_, '_, '_> {
         let found = prover.state_root(&mut file.state_stream(record));
         held.zip(found).map(Box::new)
     }
-}
-
-/// Passes the state to the prover before the blocks are read. Returns the proof for the blocks.
-fn prove_state<'p>(
-    file: &mut EraFile,
-    group: &EraGroup,
-    prover: &'p mut dyn Prover,
-) -> Result<(EraState, u64, Box<dyn EraProof + 'p>)> {
-    let (path, groups) = (file.path().to_path_buf(), file.groups().to_vec());
-    let record = file.state_record(group)?;
-    let mut reader = file.state_reader(group, record);
-    let at = EraAt { path: &path, groups: &groups, group, state: record };
-    let proof = match prover.begin(at, &mut reader) {
-        Ok(proof) => proof,
-        // The prover may have failed because of the reader's error, but its own says less.
-        Err(error) => return Err(reader.into_fault().unwrap_or(error)),
-    };
-    let (head, byte_len) = reader.finish(&mut |_| {})?;
-    Ok((file.parse_state(group, record, &head, byte_len)?, byte_len, proof))
 }

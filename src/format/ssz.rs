@@ -147,7 +147,7 @@ pub const fn state_roots_end(slots_per_era: usize) -> usize {
 }
 
 /// The block roots and state roots of an era's slots, from the state after the era.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EraRoots {
     /// One per slot; a skipped slot repeats the preceding root.
     pub block_roots: Vec<[u8; 32]>,

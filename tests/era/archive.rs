@@ -164,3 +164,16 @@ pub(crate) fn write(directory: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
     fs::write(&path, bytes).unwrap();
     path
 }
+
+/// Snappy frames of uncompressed chunks: their length is that of the value alone.
+pub(crate) fn plain_frames(value: &[u8]) -> Vec<u8> {
+    let mut frames = b"\xff\x06\x00\x00sNaPpY".to_vec();
+    for piece in value.chunks(1000) {
+        let len = u32::try_from(piece.len() + 4).unwrap().to_le_bytes();
+        frames.extend([1, len[0], len[1], len[2]]);
+        // Any framing of the piece has the same checksum.
+        frames.extend(&e2store::frames(piece)[14..18]);
+        frames.extend(piece);
+    }
+    frames
+}

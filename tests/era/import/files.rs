@@ -223,19 +223,7 @@ fn values_in_other_frames_are_the_same_values() {
     let paths = era_files(MINIMAL);
     let mut parts = Parts::read(&paths[1]);
     for record in &mut parts.records {
-        let value = record.value();
-        let mut payload = frames(&[])[..0].to_vec();
-        payload.extend(b"\xff\x06\x00\x00sNaPpY");
-        for piece in value.chunks(1000) {
-            // The framing of incompressible bytes has the checksum that any framing has.
-            let whole = frames(piece);
-            let checksum = &whole[14..18];
-            let len = u32::try_from(piece.len() + 4).unwrap().to_le_bytes();
-            payload.extend([1, len[0], len[1], len[2]]);
-            payload.extend(checksum);
-            payload.extend(piece);
-        }
-        record.payload = payload;
+        record.payload = plain_frames(&record.value());
     }
     let files = scratch();
     let era = write(&files, "1.era", &parts.build(Encoding::Rule));

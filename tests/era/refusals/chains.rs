@@ -1,5 +1,11 @@
 //! Files of another chain, and damage anywhere.
 
+use std::collections::BTreeSet;
+use std::io;
+use std::ops::ControlFlow;
+
+use coldstore::era::{ImportProgress, Phase};
+
 use super::*;
 
 #[test]
@@ -151,6 +157,50 @@ fn a_file_that_changed_since_the_plan_is_refused() {
     assert!(wall.archive.files() == wall.before);
 }
 
+/// An import reads a file twice. What it writes is what it proved in the first reading.
+#[test]
+fn bytes_that_change_between_the_two_readings_of_a_file_are_not_stored() {
+    const SLOT: usize = 4001;
+    let paths = &era_files(MAINNET)[..=1];
+    let mut parts = Parts::read(&paths[1]);
+    parts.records.iter_mut().for_each(|record| record.payload = plain_frames(&record.value()));
+    let whole = Archive::of(paths);
+    let middle = parts.records.len() / 2;
+    let (block_root, state_root) = (176 + 32 * SLOT, 176 + 32 * (8192 + SLOT));
+    let state_len = parts.records[parts.state()].value().len();
+    for (what, record, at, states) in [
+        ("a block", middle, 400, StatesPolicy::None),
+        ("a block root", parts.state(), block_root, StatesPolicy::None),
+        ("a state root", parts.state(), state_root, StatesPolicy::None),
+        ("a field of the state", parts.state(), state_len - 1, StatesPolicy::All),
+    ] {
+        let files = scratch();
+        let path = write(&files, "suspect.era", &parts.build(Encoding::Nimbus));
+        let mut changed = parts.clone();
+        let mut value = changed.records[record].value();
+        value[at] ^= 1;
+        changed.records[record].payload = plain_frames(&value);
+        let changed = changed.build(Encoding::Nimbus);
+        let archive = Archive::of(&paths[..1]);
+        let mut change_when_verified = |progress: &ImportProgress<'_>| {
+            if progress.phase == Phase::Verify && progress.bytes_done == progress.bytes_total / 2 {
+                fs::write(&path, &changed).unwrap();
+            }
+            ControlFlow::Continue(())
+        };
+        let failure = archive.import_with(&[&path], states, &mut change_when_verified);
+        let text = failure.expect_err(what).to_string();
+        assert!(text.contains("suspect.era") && text.contains("has changed"), "{what}: {text}");
+        for column in COLUMNS {
+            let proved = whole.lines(column);
+            let proved: BTreeSet<&str> = proved.lines().collect();
+            assert!(archive.lines(column).lines().all(|line| proved.contains(line)), "{what}");
+        }
+        archive.import(paths).unwrap();
+        archive.assert_holds(MAINNET, 0..=1);
+    }
+}
+
 /// Reads everything that an importer reads; the outcome is an error, or what the blocks and the
 /// state are.
 fn read_all(bytes: Vec<u8>) -> Option<Vec<(u64, [u8; 32])>> {
@@ -163,8 +213,9 @@ fn read_all(bytes: Vec<u8>) -> Option<Vec<(u64, [u8; 32])>> {
             found.push((block.head.slot.0, block.head.parent_root));
             blocks.push(block);
         }
-        let (state, _) = walk.read_state(&mut |_| {}).ok()?;
-        walk.check_index(&blocks).ok()?;
+        walk.finish(&blocks).ok()?;
+        let state = file.state_head(&group).ok()?;
+        io::copy(&mut file.state_stream(&state.record), &mut io::sink()).ok()?;
         found.push((state.head.slot.0, state.head.genesis_validators_root));
     }
     Some(found)
