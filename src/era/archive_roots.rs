@@ -1,5 +1,6 @@
 //! Compares the roots of an era with the roots in the archive.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::group::{EraGroup, EraState};
@@ -9,46 +10,42 @@ use super::verified_era::VerifiedEra;
 use crate::column::Column;
 use crate::error::Result;
 use crate::format::ssz::{STATE_HEAD_BYTES, StateHead};
-use crate::read::{MappedReader, ReaderOptions, View};
+use crate::read::{PreadView, ReaderOptions, Snapshot as _};
 use crate::slot::Slot;
 use crate::write::Writer;
 
 /// A view of the writer's column; `None` if the column is still to be created.
-pub(super) fn view_of(writer: &Writer) -> Result<Option<View>> {
+pub(super) fn view_of(writer: &Writer) -> Result<Option<PreadView>> {
     if writer.is_to_be_created() {
         return Ok(None);
     }
-    let reader = MappedReader::open_trusted(writer.directory(), ReaderOptions::default())?;
-    Ok(Some(reader.view()))
-}
-
-fn root_at(view: &View, slot: Slot) -> Result<Option<Vec<u8>>> {
-    Ok(view.get(slot)?.map(std::borrow::Cow::into_owned))
+    Ok(Some(writer.reader(ReaderOptions::default())?.view()))
 }
 
 /// The slot up to which no block is missing after the last one: every later slot up to it repeats the
 /// root of the last block, so it was skipped.
-pub(super) fn complete_blocks(end: Option<Slot>, roots: Option<&View>) -> Result<Option<Slot>> {
+pub(super) fn complete_blocks(
+    end: Option<Slot>,
+    roots: Option<&PreadView>,
+) -> Result<Option<Slot>> {
     let Some(roots) = roots else { return Ok(end) };
     let (Some(end), Some(highest)) = (end, roots.highest_written_slot()) else { return Ok(end) };
     if highest <= end {
         return Ok(Some(end));
     }
-    let repeats = root_at(roots, end)?.is_some_and(|root| {
-        root_at(roots, highest).is_ok_and(|last| last.as_deref() == Some(&*root))
-    });
+    let root = roots.get(end)?;
+    let repeats = root.is_some() && roots.get(highest).is_ok_and(|last| last == root);
     Ok(Some(if repeats { highest } else { end }))
 }
 
 /// The genesis validators root in the first state of `bss`; `None` if it does not parse as a state.
 pub(super) fn genesis_of(snapshots: &Writer) -> Result<Option<[u8; 32]>> {
     let Some(view) = view_of(snapshots)? else { return Ok(None) };
-    let record = view.at_or_after(Slot(0))?;
-    let head = record.as_ref().and_then(|record| {
-        let head = StateHead::parse(record.stored().get(..STATE_HEAD_BYTES)?).ok()?;
-        (head.slot == record.slot()).then_some(head.genesis_validators_root)
-    });
-    Ok(head)
+    let Some(slot) = view.first_from(Slot(0))? else { return Ok(None) };
+    let mut head = Vec::new();
+    view.get_range_into(slot, 0..STATE_HEAD_BYTES as u64, &mut head)?;
+    let head = StateHead::parse(&head).ok().filter(|head| head.slot == slot);
+    Ok(head.map(|head| head.genesis_validators_root))
 }
 
 /// Refuses an era whose roots differ from the roots in `bbr` and `bsr`, as far as these have them.
@@ -65,11 +62,11 @@ pub(super) fn check_held(
         [(Column::BlockRoots, &roots.block_roots), (Column::StateRoots, &roots.state_roots)];
     for ((column, roots), highest) in of_columns.into_iter().zip(held) {
         let Some(highest) = highest else { continue };
+        let root_of = |slot| roots.get(slots.index_of(slot)?);
         // The highest first: it reveals another chain, whatever else is wrong.
-        let every_slot = (slots.first.0..).map(Slot).zip(roots);
-        let last = slots.index_of(highest).and_then(|place| Some((highest, roots.get(place)?)));
-        let below = every_slot.take_while(|(slot, _)| *slot < highest);
-        check_roots(columns, column, path, group, last.into_iter().chain(below))?;
+        for held in [highest..=highest, slots.first..=highest] {
+            check_roots(columns, column, path, group, held, root_of)?;
+        }
     }
     Ok(())
 }
@@ -86,7 +83,7 @@ pub(super) fn check_link(
     let group = &era.group;
     let verified = verified.filter(|before| before.group.era.checked_add(1) == Some(group.era));
     match verified.and_then(|before| before.last_root) {
-        None => check_roots(columns, Column::BlockRoots, path, group, [(slot, &root)]),
+        None => check_roots(columns, Column::BlockRoots, path, group, slot..=slot, |_| Some(&root)),
         Some(wanted) if wanted == root => Ok(()),
         Some(wanted) => {
             let other = "the era before it in this file";
@@ -95,19 +92,22 @@ pub(super) fn check_link(
     }
 }
 
-/// Refuses an era whose roots differ from those in the column, as far as the column has them.
+/// Refuses an era whose roots differ from those of a range of slots in the column, as far as the column has
+/// them.
 fn check_roots<'r>(
     columns: &ImportColumns<'_>,
     column: Column,
     path: &Path,
     group: &EraGroup,
-    roots: impl IntoIterator<Item = (Slot, &'r [u8; 32])>,
+    slots: RangeInclusive<Slot>,
+    root_of: impl Fn(Slot) -> Option<&'r [u8; 32]>,
 ) -> Result<(), ImportError> {
     let view = view_of(columns.history(column)).map_err(refused(path, group, column))?;
     let Some(view) = view else { return Ok(()) };
-    for (slot, root) in roots {
-        let held = view.get(slot).map_err(refused(path, group, column))?;
-        if let Some(held) = held.filter(|held| held[..] != root[..]) {
+    for record in view.range(slots) {
+        let held = record.map_err(refused(path, group, column))?;
+        let slot = held.slot();
+        if let Some(root) = root_of(slot).filter(|root| held[..] != root[..]) {
             let what = if column == Column::BlockRoots { "block root" } else { "state root" };
             return Err(another_chain(path, group.era, slot, what, root, "the archive", &held));
         }

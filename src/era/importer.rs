@@ -232,12 +232,9 @@ impl Committer<'_, '_> {
         let Err(Error::Conflict { slot }) = held else {
             return held.map_err(refused(file.path(), group, Column::StateSnapshots));
         };
-        let roots = match archive_roots::view_of(snapshots)? {
-            Some(view) => {
-                view.get_stored(slot)?.and_then(|held| verifier.both_roots(held, file, record))
-            }
-            None => None,
-        };
+        let view = archive_roots::view_of(snapshots)?;
+        let held = view.and_then(|view| view.get(slot).ok().flatten());
+        let roots = held.and_then(|held| verifier.both_roots(&held, file, record));
         let file = file.path().to_path_buf();
         Err(ImportError::AnotherState { file, era: group.era, slot, roots })
     }

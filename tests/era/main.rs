@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
 mod archive;
+mod blinding;
 mod copy;
 mod export;
 mod import;

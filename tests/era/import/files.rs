@@ -43,6 +43,56 @@ fn bad_files_are_listed_with_a_reason_and_the_others_are_imported() {
     fs::remove_file(path).unwrap();
 }
 
+/// What a file of these bytes seems to be, or its error.
+fn looks(directory: &TempDir, bytes: &[u8]) -> String {
+    let path = write_old(directory, "x.era", bytes);
+    let error = ImportPlan::scan(&[&path]).unwrap_err();
+    let ImportError::BadFiles { files } = error else { panic!("{error}") };
+    files[0].to_string().replace(&format!("{}: ", path.display()), "")
+}
+
+#[test]
+fn a_bad_file_is_recognized_by_its_first_bytes_or_its_truncated_record() {
+    const VERSION: &[u8] = b"e2\0\0\0\0\0\0";
+    let directory = scratch();
+    let looks = |bytes: &[u8]| looks(&directory, bytes);
+    let block = [VERSION, b"\x01\0\x10\0\0\0\0\0", &[7; 16]].concat();
+    for (bytes, wanted) in [
+        (&b"\xef\xbb\xbf\r\n <HTML lang=en>"[..], "an HTML page"),
+        (b"<?xml version=\"1.0\"?><!DOCTYPE html><html>", "an HTML page"),
+        (b"<?xml version=\"1.0\"?><Error><Code>NoSuchKey</Code>", "an XML document"),
+        (b"404: not found\n", "a text file"),
+        (b"\x28\xb5\x2f\xfd\0", "zstd: unpack it first"),
+        (&block[..9], "truncated: 9 of at least 16 bytes"),
+        (&block[..15], "truncated: 15 of at least 16 bytes"),
+        (&block[..16], "truncated: 16 of at least 32 bytes"),
+        (&block[..31], "truncated: 31 of at least 32 bytes"),
+        (&block[..32], "truncated: 32 bytes, and no index at its end"),
+        (&block[..8], "truncated: 8 bytes, and no index at its end"),
+    ] {
+        assert_eq!(looks(bytes), wanted, "{:?}", &bytes[..bytes.len().min(40)]);
+    }
+    // Both lengths have the same unit.
+    for (there, wanted, text) in [
+        (3_149_000, 7_000_001_u32, "truncated: 3.1 of at least 7.0 MB"),
+        (900, 2_500, "truncated: 0.9 of at least 2.5 kB"),
+    ] {
+        let length = (wanted - 16).to_le_bytes();
+        let mut bytes = [VERSION, b"\x01\0", &length, &[0; 2]].concat();
+        bytes.resize(there, 7);
+        assert_eq!(looks(&bytes), text);
+    }
+    // Of others, the error says more.
+    for bytes in [
+        &[0xff; 9000][..],
+        b"e3\0\0\0\0\0\0",
+        &[&block[..], b"i2\x01\0\0\0\0\0\x01"].concat(),
+        &[&block[..], b"\x09\0\xff\0\0\0\0\0"].concat(),
+    ] {
+        assert!(looks(bytes).contains("wanted"), "{bytes:?}: {}", looks(bytes));
+    }
+}
+
 #[test]
 fn eras_after_a_bad_file_wait_for_it() {
     let files = scratch();

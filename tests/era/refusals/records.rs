@@ -1,5 +1,9 @@
 //! Indices and records.
 
+use std::io::Read as _;
+
+use coldstore::Error;
+
 use super::*;
 
 #[test]
@@ -92,6 +96,8 @@ fn a_damaged_record_header_is_refused_with_its_offset() {
             let bytes = patched(ERA, block + 2, &u32::to_le_bytes(length));
             wall.refuses(&bytes, &["offset"]);
         }
+        let past_the_end = patched(ERA, block + 2, &u32::MAX.to_le_bytes());
+        wall.refuses(&past_the_end, &[&at(block), "a payload of at most", "length 4294967295"]);
         // A record of an unknown type is skipped, and then its block is missing.
         wall.refuses(&patched(ERA, block, &[0x81]), &[&format!("slot {slot}: ")]);
     }
@@ -123,6 +129,32 @@ fn a_flipped_byte_in_the_state_is_refused_with_offset_and_slot() {
         let value = original(ERA)[state + byte] ^ 0x20;
         let bytes = patched(ERA, state + byte, &[value]);
         wall.refuses(&bytes, &["state record", &at(state), "slot 192"]);
+    }
+}
+
+#[test]
+fn a_state_that_is_cut_or_flipped_anywhere_is_corrupt_or_the_same() {
+    let read = |payload: &[u8]| {
+        let mut parts = parts(0);
+        parts.records[0].payload = payload.to_vec();
+        let mut file = EraFile::of_bytes(parts.build(Encoding::Rule), "suspect.era")?;
+        let record = file.state_head(&file.groups()[0].clone())?.record;
+        let mut value = Vec::new();
+        let read = file.state_stream(&record).read_to_end(&mut value);
+        read.map(|_| value).map_err(|error| error.downcast::<Error>().unwrap())
+    };
+    let whole = parts(0).records[0].payload.clone();
+    let value = read(&whole).unwrap();
+    for len in (0..whole.len()).step_by(7) {
+        assert!(read(&whole[..len]).is_err_and(|error| error.is_corrupt()), "{len}");
+    }
+    for at in (0..whole.len()).step_by(7).chain(0..30) {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 0x10;
+        match read(&flipped) {
+            Ok(read) => assert!(read == value, "{at}"),
+            Err(error) => assert!(error.is_corrupt(), "{at}: {error}"),
+        }
     }
 }
 
