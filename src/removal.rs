@@ -15,7 +15,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::archive::check;
+use crate::archive::held;
 use crate::column::Column;
 use crate::error::{Error, Result};
 use crate::files::disk::{Disk, OsDisk};
@@ -57,7 +57,9 @@ impl Removal {
         Intent { kind: kind.to_owned(), columns, slot, path: None }
     }
 
-    fn of(intent: &Intent) -> Option<(Self, Vec<Column>)> {
+    /// The removal that an intent records, and its columns; `None` for another operation.
+    #[must_use]
+    pub fn of(intent: &Intent) -> Option<(Self, Vec<Column>)> {
         let removal = match (intent.kind.as_str(), intent.slot) {
             (Intent::REWIND, to) => Removal::Rewind(to),
             (Intent::PRUNE, Some(before)) => Removal::Prune(before),
@@ -191,7 +193,7 @@ fn end(disk: &Arc<dyn Disk>, root: &Path, intent: &Intent) -> Result<()> {
 }
 
 fn present(root: &Path, columns: &[Column]) -> Result<Vec<Column>> {
-    let mut present = check::columns(root)?;
+    let mut present = held::columns(root)?;
     present.retain(|column| columns.contains(column));
     Ok(present)
 }

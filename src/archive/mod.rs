@@ -1,6 +1,6 @@
 //! An archive: the five columns under one root directory.
 
-pub mod check;
+pub mod held;
 mod pipeline;
 mod read;
 mod record;

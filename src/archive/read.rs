@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::check;
+use super::held;
 use crate::column::Column;
 use crate::error::{Error, Result};
 use crate::files::pread::OsPread;
@@ -139,6 +139,6 @@ impl<S: Taken> Archive<S> {
     /// # Errors
     /// [`Error::Io`] if the existence of a column cannot be determined.
     pub fn columns(&self) -> Result<Vec<Column>> {
-        check::columns(&self.root)
+        held::columns(&self.root)
     }
 }

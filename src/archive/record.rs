@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::check::Held;
+use super::held::Held;
 use crate::column::Column;
 use crate::error::{Error, Result};
 use crate::files::disk::{Disk as _, OsDisk};

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::check;
+use super::held;
 use super::record::{self, Recorder};
 use crate::column::Column;
 use crate::error::{Error, Result};
@@ -136,7 +136,7 @@ impl ArchiveWriter {
                 Some(_) if options.refill => {}
                 Some(known) => options
                     .named()
-                    .try_for_each(|column| check::check_recorded(&root, known, column))?,
+                    .try_for_each(|column| held::check_recorded(&root, known, column))?,
             }
             let writers = open_columns(&root, &options, known.as_ref())?;
             // Checks again under the locks: another process may have begun an operation and died before
@@ -210,7 +210,7 @@ impl ArchiveWriter {
         let mut made = Vec::new();
         for (column, writer) in Column::ALL.into_iter().zip(&self.columns) {
             if let Some(writer) = writer
-                && check::Held::of(&self.root, column)? != check::Held::Nothing
+                && held::Held::of(&self.root, column)? != held::Held::Nothing
             {
                 made.push((column, writer.highest_written_slot()));
             }

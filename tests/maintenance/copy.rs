@@ -7,7 +7,6 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use coldstore::archive::check;
 use coldstore::verify::{Severity, VerifyOptions, verify_column};
 use coldstore::write::copy::{MARK, copy};
 use coldstore::{
@@ -205,7 +204,7 @@ fn a_copy_that_was_interrupted_anywhere_is_resumed() {
     }
 }
 
-/// Whoever opens an archive: a reader, a writer, the checks of the verbs, what finishes a removal, another copy.
+/// Whoever opens an archive: a reader, a writer, what finishes a removal, another copy.
 fn openings(root: &Path) -> Vec<(&'static str, coldstore::Result<()>)> {
     let beside = root.with_extension("again");
     // SAFETY: nothing is read.
@@ -214,8 +213,6 @@ fn openings(root: &Path) -> Vec<(&'static str, coldstore::Result<()>)> {
     vec![
         ("read", read.map(drop)),
         ("write", try_open(root).map(drop)),
-        ("is_archive", check::is_archive(root).map(drop)),
-        ("check", check::check(root).map(drop)),
         ("finish_intents", removal::finish_intents(root).map(drop)),
         ("copy", copy(root, beside, &mut |_| ControlFlow::Continue(())).map(drop)),
     ]

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use coldstore::archive::check;
+use coldstore::archive::held::is_there;
 use coldstore_consensus::{Config, KnownNetwork, Root};
 
 use crate::failure::Usage;
@@ -37,7 +37,7 @@ impl Network {
             return Ok(Self { config: Config::of_known(known), file: None });
         }
         let path = Path::new(name_or_file);
-        if !check::is_there(path)? {
+        if !is_there(path)? {
             let names = KnownNetwork::ALL.map(|known| known.name).join(", ");
             let message =
                 format!("network '{name_or_file}' is neither a known network ({names}) nor a file");

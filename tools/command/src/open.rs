@@ -5,9 +5,10 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use coldstore::archive::check::{self, Lacking};
+use coldstore::archive::held::is_there;
 use coldstore::format::names::{self, SlotFile};
 use coldstore::{Archive, Column, MappedArchive, MappedReader, Reader, ReaderOptions};
+use coldstore_history::lacking::{self, Lacking};
 
 use crate::arguments::ColumnOf;
 
@@ -24,10 +25,10 @@ pub(crate) fn archive(root: &Path) -> coldstore::Result<MappedArchive> {
 
 /// Refuses a directory that is not an archive; returns what the archive lacks.
 pub(crate) fn lacking(root: &Path) -> Result<Vec<Lacking>> {
-    if !check::is_archive(root)? {
-        bail!("{} is not an archive: {}", root.display(), check::what_it_is(root));
+    if !lacking::is_archive(root)? {
+        bail!("{} is not an archive: {}", root.display(), lacking::what_it_is(root));
     }
-    Ok(check::check(root)?)
+    Ok(lacking::check(root)?)
 }
 
 /// Opens a column by its directory.
@@ -52,7 +53,7 @@ pub(crate) fn present_columns(root: &Path) -> Result<Vec<Column>> {
     let mut columns = Vec::new();
     for column in Column::ALL {
         let directory = root.join(column.dir_name());
-        if check::is_there(&directory.join(names::CONF))? || has_slot_files(&directory)? {
+        if is_there(&directory.join(names::CONF))? || has_slot_files(&directory)? {
             columns.push(column);
         }
     }

@@ -12,11 +12,12 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use coldstore::archive::check;
+use coldstore::archive::held::is_there;
 use coldstore::era::{EraFile, ImportColumns, ImportOptions, ImportPlan, import};
 use coldstore::{ArchiveWriter, Checksums, Column, Manifest, StatesPolicy};
 use coldstore_consensus::{KnownNetwork, Root};
 use coldstore_history::import::TrustedRoot;
+use coldstore_history::lacking;
 
 use self::known::Known;
 use self::proof::{Proof, Proved};
@@ -84,7 +85,7 @@ impl Import {
         let network = self.network.as_deref().map(Network::named).transpose()?;
         let (plan, left_out) = files::choose(&self.paths, network.as_ref())?;
         files::check_beginning(&plan, &self.archive)?;
-        if check::is_there(&self.archive)? && check::is_archive(&self.archive)? {
+        if is_there(&self.archive)? && lacking::is_archive(&self.archive)? {
             notes::tell_lacking(&self.archive)?;
         }
         let manifest = Manifest::read(&self.archive)?;

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use coldstore::archive::check;
+use coldstore::archive::held::is_there;
 use coldstore::{ArchiveWriterOptions, Column};
+use coldstore_history::lacking;
 
 use crate::arguments::{DoorOptions, column_parser};
 use crate::daemon::{self, Options};
@@ -67,7 +68,7 @@ fn parse_metrics(text: &str) -> Result<SocketAddr, String> {
 
 impl WriterDaemon {
     pub(crate) fn run(self) -> Result<Answer> {
-        if check::is_there(&self.archive)? && check::is_archive(&self.archive)? {
+        if is_there(&self.archive)? && lacking::is_archive(&self.archive)? {
             notes::tell_lacking(&self.archive)?;
         }
         let columns = self.door.archive_options().columns(Column::ALL);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use coldstore::archive::check;
+use coldstore::archive::held::is_there;
 use coldstore::era::ssz::BlockHead;
 use coldstore::format::names;
 use coldstore::occupancy::first_slot_was_skipped;
@@ -280,7 +280,7 @@ impl DeepVerifier<'_> {
                 (Severity::Note, "never imported: blk ends before it")
             } else {
                 self.report.lost_blocks += count;
-                match check::is_there(&file)? || check::is_there(&with_offsets(&file, *first))? {
+                match is_there(&file)? || is_there(&with_offsets(&file, *first))? {
                     true => (Severity::Damage, "none: never imported, or its offset is lost"),
                     false => (Severity::Damage, "no file: it is missing"),
                 }

@@ -6,4 +6,5 @@
 mod anchor;
 mod archive;
 mod damage;
+mod lacking;
 mod seal;

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use coldstore::archive::check;
+use coldstore::archive::held::is_there;
 use coldstore::format::names;
 use coldstore::{Checksums, Column, Door, Manifest, WriterOptions, removal, replace_by_copy};
 use coldstore_consensus::Preset;
@@ -20,7 +20,7 @@ use crate::output::{self, Output, count};
 pub(super) fn replace(archive: &Path, column: Column, copy: &Path, json: bool) -> Result<Answer> {
     removal::finish_intents(archive)?;
     let inside = copy.join(column.dir_name());
-    let copy = if check::is_there(&inside.join(names::CONF))? { &*inside } else { copy };
+    let copy = if is_there(&inside.join(names::CONF))? { &*inside } else { copy };
     let view = open::directory(copy, column)?.view();
     let known = Manifest::read(archive)?.unwrap_or_default();
     // The copy may end far above the rest of the archive.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use coldstore::Column;
-use coldstore::archive::check;
+use coldstore::archive::held::is_there;
 use coldstore::era::ImportError;
 use coldstore::era::{BadFile, ImportPlan, PlannedFile};
 use coldstore_consensus::Root;
@@ -95,7 +95,7 @@ fn chain_of_network(plan: &ImportPlan, network: &Network) -> Option<Root> {
 /// Refuses to begin an archive after a bad file, since the eras before the first one cannot be added
 /// later. The era of a bad file is guessed from its name.
 pub(super) fn check_beginning(plan: &ImportPlan, archive: &Path) -> Result<()> {
-    let is_begun = check::is_there(archive)? && {
+    let is_begun = is_there(archive)? && {
         let archive = open::archive(archive)?;
         let roots = archive.column_if_there(Column::BlockRoots)?;
         roots.is_some_and(|roots| roots.view().highest_written_slot().is_some())

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use coldstore::archive::check;
+use coldstore::archive::held::is_there;
 use coldstore::era::ImportPlan;
 use coldstore::{MappedArchive, Slot};
 use coldstore_consensus::Preset;
@@ -33,7 +33,7 @@ impl Proof {
         trusted: &[TrustedRoot],
     ) -> Result<Self> {
         // A new archive has nothing to compare with.
-        let archive = if check::is_there(archive)? { Some(open::archive(archive)?) } else { None };
+        let archive = if is_there(archive)? { Some(open::archive(archive)?) } else { None };
         let trust = Trust::establish(trusted.to_vec(), preset, Some(plan), archive.as_ref());
         let trust = trust.map_err(|fault| match fault {
             TrustFault::Nowhere(_) => anyhow::Error::from(Usage(fault.to_string())),

@@ -5,9 +5,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use coldstore::archive::check::Lacking;
 use coldstore::verify::{Finding, Severity, Summary};
 use coldstore::{Column, Slot};
+use coldstore_history::lacking::Lacking;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 

@@ -1,22 +1,23 @@
 //! Checks an archive as a whole: finds columns that are missing, empty, or shorter than they once were.
 //!
 //! Reads only the confs, the manifest and a few roots. Damage within a column is left to
-//! [`verify`](crate::verify).
+//! [`verify`](coldstore::verify).
 
 use std::fmt;
 use std::path::Path;
 
-use crate::column::Column;
-use crate::error::{Error, Result};
-use crate::files::directory::Directory;
-use crate::files::pread::is_of_the_process;
-use crate::format::names::{self, SlotFile};
-use crate::manifest::{self, Intent, Manifest, StatesPolicy};
-use crate::occupancy::lowest_slot;
-use crate::read::{PreadView, Reader, ReaderOptions, Snapshot as _};
-use crate::slot::{SLOTS_PER_FILE, Slot};
-use crate::verify::Severity;
-use crate::write::copy;
+use coldstore::archive::held::{Held, is_there};
+use coldstore::files::pread::is_of_the_process;
+use coldstore::format::names::{self, SlotFile};
+use coldstore::manifest;
+use coldstore::occupancy::lowest_slot;
+use coldstore::removal::Removal;
+use coldstore::verify::Severity;
+use coldstore::write::copy;
+use coldstore::{
+    Column, Error, Manifest, PreadView, Reader, ReaderOptions, Result, SLOTS_PER_FILE, Slot,
+    Snapshot as _, StatesPolicy,
+};
 
 /// A range of records, or an operation's rest, that an archive lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,58 +52,10 @@ const FINISH: &str = "the next command that writes to the archive finishes it";
 const FINISH_ELSEWHERE: &str =
     "run the command that began it again, in the version that did: nothing else is written before";
 
-/// How much of a column exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Held {
-    /// There is no conf, and no data or offset file either.
-    Nothing,
-    /// There is a conf, but no record.
-    Empty,
-    /// There are records; this is the highest slot.
-    UpTo(Slot),
-    /// The conf is damaged, unsupported, or missing beside data files. Verification reports why.
-    Unreadable,
-}
-
-impl Held {
-    pub(super) fn of(archive: &Path, column: Column) -> Result<Self> {
-        let Some(directory) = Directory::open(&archive.join(column.dir_name()))? else {
-            return Ok(Held::Nothing);
-        };
-        match directory.read_conf() {
-            Ok(Some(open)) => Ok(open.conf.highest.map_or(Held::Empty, Held::UpTo)),
-            // Files without a conf are damage, which verification of the column reports.
-            Ok(None) if directory.file_ids()?.is_empty() => Ok(Held::Nothing),
-            Ok(None) | Err(Error::Corrupt(_) | Error::Unsupported { .. }) => Ok(Held::Unreadable),
-            Err(error) => Err(error),
-        }
-    }
-
-    pub(super) fn highest(self) -> Option<Slot> {
-        match self {
-            Held::UpTo(highest) => Some(highest),
-            Held::Nothing | Held::Empty | Held::Unreadable => None,
-        }
-    }
-}
-
-/// Whether the path exists.
-pub fn is_there(path: &Path) -> Result<bool> {
-    path.try_exists().map_err(|error| Error::io(path, "look for", error))
-}
-
-/// The columns of an archive that have a conf.
-pub fn columns(root: &Path) -> Result<Vec<Column>> {
-    let mut columns = Vec::new();
-    for column in Column::ALL {
-        if is_there(&root.join(column.dir_name()).join(names::CONF))? {
-            columns.push(column);
-        }
-    }
-    Ok(columns)
-}
-
 /// Whether a directory is an archive: it has a column or a manifest.
+///
+/// # Errors
+/// [`Error::Io`] if the directory or a conf cannot be read; [`Error::UnfinishedCopy`].
 pub fn is_archive(root: &Path) -> Result<bool> {
     let listed = std::fs::read_dir(root).map_err(|error| Error::io(root, "open", error))?;
     drop(listed);
@@ -139,6 +92,10 @@ pub fn what_it_is(directory: &Path) -> &'static str {
 }
 
 /// Lists what the archive in `root` lacks according to its manifest and its columns.
+///
+/// # Errors
+/// [`Error::UnfinishedCopy`]; as [`Manifest::read`]; [`Error::Io`] if a conf cannot be read, or the process
+/// is out of file descriptors or memory. Damage is left to verification.
 pub fn check(root: &Path) -> Result<Vec<Lacking>> {
     copy::check_finished(root)?;
     // Reads in the order in which lower bounds come first (the manifest, then `bbr`, which is committed
@@ -369,10 +326,8 @@ impl Check<'_> {
         for intent in intents {
             let named = intent.columns.iter().map(|name| name.parse());
             let named = named.collect::<Result<Vec<Column>, _>>().unwrap_or_default();
-            let remedy = match intent.kind.as_str() {
-                Intent::REWIND | Intent::PRUNE if !named.is_empty() => FINISH,
-                _ => FINISH_ELSEWHERE,
-            };
+            let is_known = Removal::of(&intent).is_some() && !named.is_empty();
+            let remedy = if is_known { FINISH } else { FINISH_ELSEWHERE };
             // What names no column that is known here may concern all of them.
             let columns = if named.is_empty() { Column::ALL.to_vec() } else { named };
             for column in columns {
@@ -382,17 +337,4 @@ impl Check<'_> {
             }
         }
     }
-}
-
-/// Returns [`Error::Lost`] if a column is behind the manifest.
-pub(super) fn check_recorded(root: &Path, known: &Manifest, column: Column) -> Result<()> {
-    let entry = known.column(column);
-    let Some(recorded) = entry.highest else { return Ok(()) };
-    let is_pruned = entry.pruned_before.is_some_and(|pruned| pruned > recorded);
-    let held = Held::of(root, column)?;
-    if is_pruned || held == Held::Unreadable || held.highest() >= Some(recorded) {
-        return Ok(());
-    }
-    let (directory, highest) = (root.join(column.dir_name()).into(), held.highest());
-    Err(Error::Lost { directory, highest, recorded })
 }
