@@ -201,7 +201,7 @@ fn present(root: &Path, columns: &[Column]) -> Result<Vec<Column>> {
 fn open_all(disk: &Arc<dyn Disk>, root: &Path, columns: &[Column]) -> Result<Vec<Writer>> {
     let open = |column: &Column| {
         let directory = root.join(column.dir_name());
-        Writer::open_on(Arc::clone(disk), directory, WriterOptions::existing())
+        Writer::open_on(Arc::clone(disk), directory, WriterOptions::default())
     };
     columns.iter().map(open).collect()
 }

@@ -247,7 +247,7 @@ fn attempt(
 fn copy_to_a_full_disk(directory: &Path) {
     let elsewhere = tempfile::tempdir_in("/var/tmp").unwrap();
     let archive = elsewhere.path().join("archive");
-    let options = ArchiveWriterOptions::new().raw(true).far(true);
+    let options = ArchiveWriterOptions::default().raw(true).far(true);
     let options = options.backfill(Column::Blocks).backfill(Column::StateSnapshots);
     let mut writer = ArchiveWriter::open(&archive, options).unwrap();
     for (column, slots) in

@@ -206,9 +206,9 @@ fn a_second_writer_is_refused_before_it_touches_anything() {
     let before = stamps(dir.path());
     let second = [
         WriterOptions::create(PLAIN),
-        WriterOptions::existing(),
+        WriterOptions::default(),
         WriterOptions::create(PLAIN).allow_backfill(true),
-        WriterOptions::existing().max_value_bytes(1 << 40),
+        WriterOptions::default().max_value_bytes(1 << 40),
         WriterOptions::create(ColumnSpec { record_type: [9, 9], ..PLAIN }),
     ];
     for options in second {
@@ -303,7 +303,7 @@ fn no_flipped_bit_in_the_conf_makes_healing_cut_good_data() {
                 fs::write(dir.path().join("column.conf"), &conf).unwrap();
                 let before = files_of(dir.path());
                 let name = format!("bit {bit}, backfill {backfill}, leftovers {leftovers}");
-                match Writer::open(dir.path(), WriterOptions::existing()) {
+                match Writer::open(dir.path(), WriterOptions::default()) {
                     Err(error) => {
                         assert!(
                             matches!(error, Error::Corrupt(_) | Error::Unsupported { .. }),

@@ -11,7 +11,7 @@ use crate::removal;
 use crate::sync::thread;
 use crate::write::{Checksums, Door, Locked, Writer, WriterOptions, settle};
 
-/// The columns that [`ArchiveWriter::open`] opens, and how it opens them.
+/// The columns that [`ArchiveWriter::open`] opens, and how it opens them. The default names no column.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ArchiveWriterOptions {
     /// By [`Column::index`]: whether to open the column, and whether to turn backfill on for it.
@@ -25,12 +25,6 @@ pub struct ArchiveWriterOptions {
 }
 
 impl ArchiveWriterOptions {
-    /// Options that name no column yet.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Opens a column, and creates it if it is missing.
     #[must_use]
     pub fn column(mut self, column: Column) -> Self {

@@ -82,7 +82,7 @@ impl<'a> ImportColumns<'a> {
     /// Options that name [these columns](Self::ALL).
     #[must_use]
     pub fn options() -> ArchiveWriterOptions {
-        ArchiveWriterOptions::new().columns(Self::ALL)
+        ArchiveWriterOptions::default().columns(Self::ALL)
     }
 
     /// The columns of an archive. Its options must name all but `bss`.

@@ -76,7 +76,7 @@ struct Plan {
 /// [`Error::Io`], also if the column has to be healed first.
 pub fn inspect_cut(directory: impl AsRef<Path>, keep: Keep) -> Result<CutReport> {
     let directory = ColumnDir::new(Arc::new(OsDisk), directory.as_ref());
-    let (conf, actions) = heal::plan(&directory, &WriterOptions::existing())?;
+    let (conf, actions) = heal::plan(&directory, &WriterOptions::default())?;
     if let Some(action) = actions.first() {
         let source = io::Error::other(format!("heal it first ({action})"));
         return Err(Error::io(directory.path(), "inspect a cut of", source));

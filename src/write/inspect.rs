@@ -20,7 +20,7 @@ use crate::write::replace;
 /// [`Error::AlreadyOpen`](crate::Error::AlreadyOpen) while a writer has the column open; and the errors of
 /// [`Writer::open`](crate::Writer::open).
 pub fn inspect(directory: impl AsRef<Path>) -> Result<HealReport> {
-    inspect_with(directory, WriterOptions::existing())
+    inspect_with(directory, WriterOptions::default())
 }
 
 /// [`inspect`] for an opening with these options. Only [`WriterOptions::discard`] and

@@ -3,7 +3,7 @@
 use crate::column::ColumnSpec;
 use crate::write::door::Door;
 
-/// Options for opening a column for writing.
+/// Options for opening a column for writing. The default opens an existing column as it is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WriterOptions {
     /// Record type and compression of the column. If set, a missing column is created.
@@ -33,17 +33,11 @@ pub enum Checksums {
 }
 
 impl WriterOptions {
-    /// Opens a column with this record type and compression, and creates it if it is missing. A larger
-    /// bound on values than the one on disk replaces it.
+    /// The default for a column with this record type and compression, which is created if it is missing. A
+    /// larger bound on values than the one on disk replaces it.
     #[must_use]
     pub fn create(spec: ColumnSpec) -> Self {
         Self { spec: Some(spec), max_value_bytes: spec.max_value_bytes, ..Self::default() }
-    }
-
-    /// Opens an existing column as it is.
-    #[must_use]
-    pub fn existing() -> Self {
-        Self::default()
     }
 
     /// Whether skipped slots below the highest may be filled. Once on, it stays on: the column

@@ -90,7 +90,7 @@ pub fn reclaim_on(
     directory: impl AsRef<Path>,
 ) -> Result<(HealReport, ReclaimReport)> {
     // 1.
-    let writer = Writer::open_on(Arc::clone(&disk), &directory, WriterOptions::existing())?;
+    let writer = Writer::open_on(Arc::clone(&disk), &directory, WriterOptions::default())?;
     let column = ColumnDir::new(disk, directory.as_ref());
     // 2.
     let mut report = examine(&column, writer.conf())?;

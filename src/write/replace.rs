@@ -88,7 +88,7 @@ fn make_new(column: &ColumnDir, new: &ColumnDir) -> Result<()> {
 /// Flushes the new content, and checks that opening it would heal nothing. Files that were put aside are
 /// kept; if the new content has committed their records again, the next opening removes them.
 fn prove(new: &ColumnDir) -> Result<()> {
-    let (conf, actions) = heal::plan(new, &WriterOptions::existing())?;
+    let (conf, actions) = heal::plan(new, &WriterOptions::default())?;
     heal::flush_trusted(new, &conf)?;
     let is_heal = |action: &&HealAction| !matches!(action.change, HealChange::RemovedAside(_));
     let Some(action) = actions.iter().find(is_heal) else { return Ok(()) };

@@ -211,7 +211,7 @@ fn a_column_may_have_any_path_the_system_allows() {
     for said in [
         outcome(open_reader(&long, Default::default()), |_| "opened".to_owned()),
         outcome(open(&long, true), |_| "opened".to_owned()),
-        outcome(coldstore::Writer::open(&long, WriterOptions::existing()), |_| "opened".to_owned()),
+        outcome(coldstore::Writer::open(&long, WriterOptions::default()), |_| "opened".to_owned()),
         outcome(coldstore::inspect(&long), |_| "inspected".to_owned()),
     ] {
         assert!(said.starts_with("io: ") && said.contains("too long"), "{said}");

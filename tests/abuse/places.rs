@@ -202,7 +202,7 @@ fn an_archive_and_its_columns_may_lie_behind_symbolic_links() {
     fs::create_dir_all(&elsewhere).unwrap();
     symlink(&archive, &link).unwrap();
     symlink(&elsewhere, archive.join("bss")).unwrap();
-    let options = ArchiveWriterOptions::new().raw(true).far(true);
+    let options = ArchiveWriterOptions::default().raw(true).far(true);
     let options = options.backfill(Column::StateSnapshots).backfill(Column::BlockRoots);
     let mut writer = ArchiveWriter::open(&link, options).unwrap();
     for slot in SLOTS {

@@ -113,7 +113,7 @@ pub(crate) fn go_on(healed: &mut Healed) -> Result<(), String> {
 /// Opens the column as it is, or makes it.
 fn open(driver: &Driver, exists: bool) -> coldstore::Result<Writer> {
     let options = match exists {
-        true => WriterOptions::existing().checksums(driver.expect.asked.checksums()),
+        true => WriterOptions::default().checksums(driver.expect.asked.checksums()),
         false => driver.expect.asked.options(driver.spec),
     };
     driver.disk.begin(Phase::Open);

@@ -60,7 +60,7 @@ fn files_on_disk(root: &Path) -> Files {
 
 /// Columns with one file and with two, with and without backfill, with checksums and a manifest.
 fn make_archive(root: &Path) {
-    let options = ArchiveWriterOptions::new().checksums(Checksums::On).raw(true).far(true);
+    let options = ArchiveWriterOptions::default().checksums(Checksums::On).raw(true).far(true);
     let options = options.columns([Column::Blocks, Column::BlockRoots]);
     let mut archive = ArchiveWriter::open(root, options.backfill(Column::StateSnapshots)).unwrap();
     let value = |slot| (Slot(slot), test_support::value_of_len(slot, 40));

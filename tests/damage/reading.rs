@@ -225,7 +225,7 @@ impl Store {
         readable: Option<&BTreeMap<u64, Reading>>,
         counts: &mut Counts,
     ) {
-        let writer = match Writer::open(self.path(), WriterOptions::existing()) {
+        let writer = match Writer::open(self.path(), WriterOptions::default()) {
             Ok(writer) => writer,
             Err(error) => {
                 assert_names_the_place(self, damage, &error);

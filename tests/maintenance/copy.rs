@@ -24,7 +24,7 @@ fn open(root: &Path) -> ArchiveWriter {
 }
 
 fn try_open(root: &Path) -> Result<ArchiveWriter> {
-    let options = ArchiveWriterOptions::new().columns([Column::Blocks, Column::BlockRoots]);
+    let options = ArchiveWriterOptions::default().columns([Column::Blocks, Column::BlockRoots]);
     let options = options.backfill(Column::StateSnapshots).checksums(Checksums::On);
     ArchiveWriter::open(root, options.raw(true).far(true))
 }

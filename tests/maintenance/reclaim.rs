@@ -139,7 +139,7 @@ fn readers_and_the_next_writer_are_unaffected_by_holes() {
     reclaim(directory.path()).unwrap();
     assert!(value.iter().all(|byte| *byte == 2));
     assert_eq!(view.get_stored(Slot(8195)).unwrap().unwrap(), vec![4; LARGE]);
-    let mut writer = Writer::open(directory.path(), WriterOptions::existing()).unwrap();
+    let mut writer = Writer::open(directory.path(), WriterOptions::default()).unwrap();
     assert!(writer.heal_report().is_clean());
     writer.put(Slot(8200), b"next").unwrap();
     assert_eq!(values(directory.path())[&8200], b"next");

@@ -179,14 +179,14 @@ fn the_next_writer_finishes_a_removal() {
         .unwrap();
     };
     begin("rewind");
-    ArchiveWriter::open(&root, ArchiveWriterOptions::new().column(Column::Blocks)).unwrap();
+    ArchiveWriter::open(&root, ArchiveWriterOptions::default().column(Column::Blocks)).unwrap();
     assert_holds(&root, &SLOTS[..2], "finished by a writer of another column");
     assert!(Manifest::read(&root).unwrap().unwrap().intents().is_empty());
     assert_eq!(finish_intents(&root).unwrap(), []);
 
     // Of a later version.
     begin("rewrite");
-    let blocks = ArchiveWriterOptions::new().column(Column::Blocks);
+    let blocks = ArchiveWriterOptions::default().column(Column::Blocks);
     let refused = ArchiveWriter::open(&root, blocks).unwrap_err();
     assert!(matches!(refused, Error::Unsupported { .. }), "{refused}");
     assert!(refused.to_string().contains("rewrite"), "{refused}");
@@ -212,7 +212,7 @@ fn nothing_is_removed_while_another_process_writes() {
     let scratch = scratch();
     let root = scratch.path().join("archive");
     archive(&root, &SLOTS);
-    let options = WriterOptions::existing();
+    let options = WriterOptions::default();
     let writer = Writer::open(root.join(Column::StateSnapshots.dir_name()), options).unwrap();
     let refused = remove(&root, Removal::Rewind(Some(Slot(7))), &Column::ALL).unwrap_err();
     assert!(matches!(refused, Error::AlreadyOpen { .. }), "{refused}");
@@ -281,7 +281,7 @@ fn a_killed_rewind_is_complete_or_finished_by_the_next_writer() {
             let (old, new) = (content(SLOTS), content(SLOTS[..3].iter().copied()));
             assert!(found == old || found == new, "{context}: {column}: {:?}", found.keys());
         }
-        ArchiveWriter::open(&root, ArchiveWriterOptions::new().columns(COLUMNS)).unwrap();
+        ArchiveWriter::open(&root, ArchiveWriterOptions::default().columns(COLUMNS)).unwrap();
         let is_old = shown_of(&root, COLUMNS[0]) == content(SLOTS);
         let left = if is_old { &SLOTS[..] } else { &SLOTS[..3] };
         assert_holds(&root, left, &context);
@@ -292,7 +292,7 @@ fn a_killed_rewind_is_complete_or_finished_by_the_next_writer() {
         assert_eq!(hidden.count(), 0, "{context}");
         // Other records for the same slots.
         for column in COLUMNS {
-            let options = WriterOptions::existing();
+            let options = WriterOptions::default();
             let mut writer = Writer::open(root.join(column.dir_name()), options).unwrap();
             assert!(writer.heal_report().is_clean(), "{context}: {column}");
             writer.put(Slot(left.last().unwrap() + 1), &root_of(5)).unwrap();

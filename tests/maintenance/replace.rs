@@ -279,7 +279,7 @@ fn a_column_whose_directory_is_between_two_renames_is_put_in_place() {
         fs::hard_link(dir.join("lock"), new.join("lock")).unwrap();
         fs::rename(&dir, &old).unwrap();
         let options = match existing {
-            true => WriterOptions::existing(),
+            true => WriterOptions::default(),
             false => WriterOptions::create(PLAIN),
         };
         let writer = Writer::open(&dir, options).unwrap();

@@ -68,7 +68,7 @@ fn open_and_lose_nothing(dir: &Path, spec: ColumnSpec, wanted: &Content, what: &
     let before = files_of(dir);
     let dry = coldstore::inspect(dir);
     assert_files(dir, &before, &format!("{what}: the dry run"));
-    let opened = Writer::open(dir, WriterOptions::existing());
+    let opened = Writer::open(dir, WriterOptions::default());
     let refused = match &opened {
         Ok(writer) => {
             assert_eq!(
@@ -305,13 +305,13 @@ fn a_flipped_highest_slot_is_refused_with_both_confs_and_a_way_out() {
     conf[9] ^= 0x40;
     fs::write(dir.path().join("column.conf"), &conf).unwrap();
     let before = files_of(dir.path());
-    let error = Writer::open(dir.path(), WriterOptions::existing()).unwrap_err();
+    let error = Writer::open(dir.path(), WriterOptions::default()).unwrap_err();
     let text = error.to_string();
     for part in ["column.conf", "highest slot 32767", "highest slot 16383", "--restore-conf"] {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert_files(dir.path(), &before, "refused");
-    let restored = Writer::open(dir.path(), WriterOptions::existing().restore_conf(true)).unwrap();
+    let restored = Writer::open(dir.path(), WriterOptions::default().restore_conf(true)).unwrap();
     assert_eq!(restored.highest_written_slot(), Some(Slot(32_767)));
     assert_files(dir.path(), &good, "the conf is back");
 
@@ -319,7 +319,7 @@ fn a_flipped_highest_slot_is_refused_with_both_confs_and_a_way_out() {
     let dir = other;
     conf[9] ^= 0x60;
     fs::write(dir.path().join("column.conf"), &conf).unwrap();
-    let writer = Writer::open(dir.path(), WriterOptions::existing()).unwrap();
+    let writer = Writer::open(dir.path(), WriterOptions::default()).unwrap();
     assert_eq!(writer.highest_written_slot(), Some(Slot(24_575)));
     let aside = files_of(dir.path());
     for (name, kept) in
@@ -329,7 +329,7 @@ fn a_flipped_highest_slot_is_refused_with_both_confs_and_a_way_out() {
     }
     assert_eq!(writer.heal_report().asides.len(), 2);
     drop(writer);
-    let discarding = WriterOptions::existing().discard(true);
+    let discarding = WriterOptions::default().discard(true);
     let writer = Writer::open(dir.path(), discarding).unwrap();
     assert_eq!(writer.heal_report().actions.len(), 2, "{:?}", writer.heal_report());
     assert!(asides(dir.path()).is_empty());
@@ -377,7 +377,7 @@ fn a_damaged_header_does_not_cost_the_checksums() {
             let dir = scratch();
             copy_dir(template.path(), dir.path());
             fs::write(dir.path().join("data_00003.sum"), bytes).unwrap();
-            let writer = Writer::open(dir.path(), WriterOptions::existing()).unwrap();
+            let writer = Writer::open(dir.path(), WriterOptions::default()).unwrap();
             let mended = HealAction {
                 file: dir.path().join("data_00003.sum"),
                 change: HealChange::MendedSums,

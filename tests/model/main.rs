@@ -142,7 +142,7 @@ fn a_scan_crosses_a_gap_of_any_number_of_files() {
         let stat = stat_column(&reader(&column).view()).unwrap();
         assert_eq!(stat.records, 3);
         drop(writer);
-        let writer = Writer::open(&column, WriterOptions::existing()).unwrap();
+        let writer = Writer::open(&column, WriterOptions::default()).unwrap();
         assert!(writer.heal_report().is_clean());
     });
 }

@@ -12,7 +12,7 @@ use test_support::scratch;
 
 /// All columns; `bss` and `bsd` with backfill.
 fn all() -> ArchiveWriterOptions {
-    let all = ArchiveWriterOptions::new().columns(Column::ALL);
+    let all = ArchiveWriterOptions::default().columns(Column::ALL);
     all.backfill(Column::StateSnapshots).backfill(Column::StateDiffs)
 }
 
@@ -71,7 +71,7 @@ fn a_held_lock_prevents_any_change() {
     let root = scratch.path().join("archive");
     let held = WriterOptions::create(Column::StateSnapshots.spec());
     let held = Writer::open(root.join("bss"), held).unwrap();
-    ArchiveWriter::open(&root, ArchiveWriterOptions::new().column(Column::StateDiffs)).unwrap();
+    ArchiveWriter::open(&root, ArchiveWriterOptions::default().column(Column::StateDiffs)).unwrap();
     let before = tree(&root);
     let refused = ArchiveWriter::open(&root, all()).unwrap_err();
     assert!(matches!(refused, Error::AlreadyOpen { .. }), "{refused}");

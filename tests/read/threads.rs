@@ -430,7 +430,7 @@ fn the_lock_is_released_at_once_while_children_start() {
             },
             drop,
         );
-        match Writer::open(&column, WriterOptions::existing()) {
+        match Writer::open(&column, WriterOptions::default()) {
             Ok(writer) => drop(writer),
             Err(Error::AlreadyOpen { .. }) => refused += 1,
             Err(error) => panic!("{error}"),

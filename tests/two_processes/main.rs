@@ -511,7 +511,7 @@ fn a_killed_writer_leaves_no_lock_behind() {
         assert!(start.elapsed() < HANG, "{}", child.printed());
         thread::sleep(Duration::from_millis(1));
     }
-    let refused = Writer::open(&column, WriterOptions::existing()).unwrap_err();
+    let refused = Writer::open(&column, WriterOptions::default()).unwrap_err();
     assert!(matches!(refused, coldstore::Error::AlreadyOpen { pid: Some(_), .. }), "{refused:?}");
     child.kill();
     let mut writer = kind.open(&column);

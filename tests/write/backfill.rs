@@ -191,7 +191,7 @@ fn test_backfill_compressed_column_round_trip() {
     assert!(matches!(error, Error::Conflict { slot: Slot(15) }), "{error:?}");
     assert_files(dir.path(), &before, "after a repeat and a conflict");
     drop(writer);
-    assert!(Writer::open(dir.path(), WriterOptions::existing()).unwrap().heal_report().is_clean());
+    assert!(Writer::open(dir.path(), WriterOptions::default()).unwrap().heal_report().is_clean());
 }
 
 /// Guards against a scan that walks the data file, where backfilled records lie at the end.
@@ -365,7 +365,7 @@ fn test_v2_conf_upgrades_to_v3_when_backfill_enabled() {
     assert_eq!((conf.backfill, conf.byte_27), (None, 0));
 
     drop(writer(dir.path(), false));
-    drop(Writer::open(dir.path(), WriterOptions::existing()).unwrap());
+    drop(Writer::open(dir.path(), WriterOptions::default()).unwrap());
     assert_files(dir.path(), &v2, "opening without asking");
 
     drop(writer(dir.path(), true));
@@ -376,13 +376,13 @@ fn test_v2_conf_upgrades_to_v3_when_backfill_enabled() {
     assert_shows(&view(dir.path()), &content([10, 20, 9000]), "after the upgrade");
 
     // Once on, it stays on, also for those who do not ask.
-    for options in [WriterOptions::existing(), WriterOptions::create(PLAIN).allow_backfill(false)] {
+    for options in [WriterOptions::default(), WriterOptions::create(PLAIN).allow_backfill(false)] {
         let writer = Writer::open(dir.path(), options).unwrap();
         assert!(writer.heal_report().is_clean());
         drop(writer);
         assert_files(dir.path(), &v3, "backfill is sticky");
     }
-    let mut writer = Writer::open(dir.path(), WriterOptions::existing()).unwrap();
+    let mut writer = Writer::open(dir.path(), WriterOptions::default()).unwrap();
     writer.put(Slot(15), &value(15)).unwrap();
     writer.put(Slot(8999), &value(8999)).unwrap();
     assert_shows(&view(dir.path()), &content([10, 15, 20, 8999, 9000]), "backfilled");

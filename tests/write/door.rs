@@ -37,7 +37,7 @@ fn right(column: Column, slot: u64) -> Vec<u8> {
 
 /// All columns, with backfill.
 fn all() -> ArchiveWriterOptions {
-    Column::ALL.into_iter().fold(ArchiveWriterOptions::new(), ArchiveWriterOptions::backfill)
+    Column::ALL.into_iter().fold(ArchiveWriterOptions::default(), ArchiveWriterOptions::backfill)
 }
 
 /// An archive whose manifest names its chain.

@@ -148,7 +148,7 @@ fn golden_store_opens_clean_for_writing_and_accepts_the_same_puts() {
         let path = dir.path().join(&folder.column);
         copy_dir(&folder.column_dir(), &path);
         let before: BTreeMap<_, _> = stamps(&path);
-        let mut writer = Writer::open(&path, WriterOptions::existing()).unwrap();
+        let mut writer = Writer::open(&path, WriterOptions::default()).unwrap();
         assert!(writer.heal_report().is_clean(), "{}: {:?}", folder.name, writer.heal_report());
         for (slot, value) in folder.sequential.iter().chain(&folder.backfill) {
             let committed = writer.put(Slot(*slot), value).unwrap();
@@ -196,7 +196,7 @@ fn writer_heals_every_crash_and_the_interrupted_put_then_succeeds() {
         assert_files(&path, &healed, &format!("{name}: healing twice"));
         drop(writer);
 
-        let mut writer = Writer::open(&path, WriterOptions::existing()).unwrap();
+        let mut writer = Writer::open(&path, WriterOptions::default()).unwrap();
         let (slot, value) = folder.interrupted();
         assert_eq!(writer.put(Slot(slot), value).unwrap().written, 1, "{name}: slot {slot}");
         let mut wanted = expected(&folder);

@@ -305,7 +305,7 @@ fn healing_writes_the_whole_table_before_it_cuts_the_data_file() {
 #[test]
 fn an_archive_opens_a_poisoned_column_again() {
     let dir = scratch();
-    let options = ArchiveWriterOptions::new().column(Column::StateDiffs);
+    let options = ArchiveWriterOptions::default().column(Column::StateDiffs);
     let mut archive = ArchiveWriter::open(dir.path(), options).unwrap();
     archive.writer(Column::StateDiffs).unwrap().put(Slot(1), b"one").unwrap();
     // Somebody's file is in the way of the next conf.
@@ -333,7 +333,7 @@ fn opening_without_room_for_asides_fails_and_changes_nothing() {
     std::fs::write(dir.path().join("data_00002"), &record).unwrap();
     let before = files_of(dir.path());
     let open =
-        |disk: &TestDisk| Writer::open_on(disk.shared(), dir.path(), WriterOptions::existing());
+        |disk: &TestDisk| Writer::open_on(disk.shared(), dir.path(), WriterOptions::default());
     let mut failed = 0;
     for at in 0.. {
         let disk = TestDisk::new();

@@ -113,7 +113,7 @@ fn read(directory: &Path, bound: u64, ceiling: u64, stored: &[u8]) {
 /// What is put in its stored form is refused exactly when a reader would refuse it; what is put as
 /// a value comes back.
 fn put(directory: &Path, bytes: &[u8]) {
-    let mut writer = Writer::open(directory, WriterOptions::existing()).unwrap();
+    let mut writer = Writer::open(directory, WriterOptions::default()).unwrap();
     let bound = writer.conf().spec.max_value_bytes;
     let expected = decoded(bytes, bound);
     match (writer.put_stored_batch(&[(Slot(7), bytes)]), &expected) {

@@ -119,7 +119,7 @@ fn a_held_snapshot_does_not_change_and_a_refresh_shows_the_last_commit() {
     let reader = safe_reader(dir.path());
     let held = reader.view();
     assert_eq!(slots_of(held.range(..)), before);
-    let mut writer = Writer::open(dir.path(), WriterOptions::existing()).unwrap();
+    let mut writer = Writer::open(dir.path(), WriterOptions::default()).unwrap();
     // Appended, filled in a sealed file that the snapshot has read, and in the current one.
     for slot in [20_000, 3, 17_005, 4, 30_000] {
         writer.put(Slot(slot), &value(slot)).unwrap();
@@ -141,7 +141,7 @@ fn a_held_snapshot_does_not_change_when_a_copy_replaces_a_data_file() {
     let reader = safe_reader(dir.path());
     let held = reader.view();
     assert_eq!(held.get(Slot(3)).unwrap(), None);
-    let mut writer = Writer::open(dir.path(), WriterOptions::existing()).unwrap();
+    let mut writer = Writer::open(dir.path(), WriterOptions::default()).unwrap();
     writer.put(Slot(3), &value(3)).unwrap();
     writer.put(Slot(30_000), &value(30_000)).unwrap();
     let (data, copy) = (dir.path().join("data_00000"), dir.path().join("copy"));
@@ -183,7 +183,7 @@ fn a_safe_reader_waits_and_follows_backfill_included() {
     assert_eq!([next(), next(), next()], [9000, 17_000, 17_010]);
     let path = dir.path().to_owned();
     let writing = thread::spawn(move || {
-        let mut writer = Writer::open(&path, WriterOptions::existing()).unwrap();
+        let mut writer = Writer::open(&path, WriterOptions::default()).unwrap();
         for slot in [17_011, 2, 26_000, 9001] {
             writer.put(Slot(slot), &value(slot)).unwrap();
         }
@@ -304,7 +304,7 @@ fn views_of_several_columns_are_of_one_instant_beside_a_writer() {
     const LAST: u64 = 300;
     let dir = scratch();
     let columns = [Column::BlockRoots, Column::StateRoots];
-    let options = ArchiveWriterOptions::new().columns(columns).raw(true);
+    let options = ArchiveWriterOptions::default().columns(columns).raw(true);
     let mut writer = ArchiveWriter::open(dir.path(), options).unwrap();
     let mut put = move |slot: u64| {
         for column in columns {

@@ -137,11 +137,11 @@ pub fn assert_corrupt(error: &Error, file: &str, context: &str) {
 pub fn assert_writer_refuses(dir: &Path, context: &str) {
     let bytes = files_of(dir);
     for (name, options) in [
-        ("existing", WriterOptions::existing()),
+        ("existing", WriterOptions::default()),
         ("create", WriterOptions::create(PLAIN)),
         ("create with backfill", WriterOptions::create(PLAIN).allow_backfill(true)),
-        ("existing with backfill", WriterOptions::existing().allow_backfill(true)),
-        ("existing, larger bound", WriterOptions::existing().max_value_bytes(1 << 40)),
+        ("existing with backfill", WriterOptions::default().allow_backfill(true)),
+        ("existing, larger bound", WriterOptions::default().max_value_bytes(1 << 40)),
     ] {
         let before: Vec<_> = stamps(dir).into_iter().filter(|(path, _)| is_data(path)).collect();
         let error =

@@ -16,7 +16,8 @@ fn the_five_columns_have_the_names_tags_and_bounds_of_the_table() {
     assert_eq!(Column::ALL, table.map(|(column, ..)| column));
     let root = scratch();
     let archive =
-        ArchiveWriter::open(root.path(), ArchiveWriterOptions::new().columns(Column::ALL)).unwrap();
+        ArchiveWriter::open(root.path(), ArchiveWriterOptions::default().columns(Column::ALL))
+            .unwrap();
     for (column, name, record_type, compression, max) in table {
         assert_eq!(column.dir_name(), name);
         let conf = RawConf {
@@ -61,7 +62,7 @@ fn unknown_names_in_an_archive_or_column_are_kept() {
         fs::write(bss.join(name), b"not ours").unwrap();
     }
     fs::create_dir(bss.join("directory")).unwrap();
-    let options = ArchiveWriterOptions::new().raw(true).backfill(Column::StateSnapshots);
+    let options = ArchiveWriterOptions::default().raw(true).backfill(Column::StateSnapshots);
     let mut archive = ArchiveWriter::open(root.path(), options).unwrap();
     let writer = archive.writer(Column::StateSnapshots).unwrap();
     assert!(writer.heal_report().is_clean(), "{:?}", writer.heal_report());

@@ -24,7 +24,7 @@ fn conf_bytes_are_those_of_the_table() {
     assert_eq!(wanted.len(), 36);
 
     drop(writer);
-    let options = WriterOptions::existing().allow_backfill(true);
+    let options = WriterOptions::default().allow_backfill(true);
     let mut writer = Writer::open(dir.path(), options).unwrap();
     wanted[7] = b'3';
     wanted[27] = 1;
@@ -46,7 +46,7 @@ pub(crate) fn assert_conf_refused(dir: &Path, conf: &[u8], what: &str) -> String
     let mut text = String::new();
     let errors = [
         try_reader(dir).map(drop),
-        Writer::open(dir, WriterOptions::existing()).map(drop),
+        Writer::open(dir, WriterOptions::default()).map(drop),
         Writer::open(dir, WriterOptions::create(PLAIN)).map(drop),
         Writer::open(dir, WriterOptions::create(PLAIN).allow_backfill(true)).map(drop),
         coldstore::inspect(dir).map(drop),
@@ -185,22 +185,22 @@ fn max_value_bytes_only_goes_up_and_is_persisted_at_once() {
         for options in [
             WriterOptions::create(spec(99)),
             WriterOptions::create(spec(0)),
-            WriterOptions::existing(),
-            WriterOptions::existing().max_value_bytes(50),
+            WriterOptions::default(),
+            WriterOptions::default().max_value_bytes(50),
         ] {
             drop(open(options));
             assert_files(dir.path(), &before, "opened with a smaller bound");
         }
         for (options, wanted) in [
             (WriterOptions::create(spec(101)), 101),
-            (WriterOptions::existing().max_value_bytes(200), 200),
+            (WriterOptions::default().max_value_bytes(200), 200),
         ] {
             let old = RawConf::read(dir.path());
             drop(open(options));
             let wanted_conf = RawConf { max: wanted, ..old };
             assert_eq!(RawConf::read(dir.path()), wanted_conf, "persisted by opening alone");
         }
-        let mut writer = open(WriterOptions::existing());
+        let mut writer = open(WriterOptions::default());
         writer.put(Slot(2), &[2; 200]).unwrap();
         assert!(writer.put(Slot(3), &[3; 201]).is_err());
         assert_eq!(RawConf::read(dir.path()).max, 200);
@@ -303,7 +303,7 @@ fn existing_creates_nothing() {
             fs::create_dir(&dir).unwrap();
         }
         let before = stamps(root.path());
-        let error = Writer::open(&dir, WriterOptions::existing()).unwrap_err();
+        let error = Writer::open(&dir, WriterOptions::default()).unwrap_err();
         assert!(matches!(error, Error::NoSuchColumn { .. }), "{error:?}");
         assert!(!dir.join("column.conf").exists());
         if !made {

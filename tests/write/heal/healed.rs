@@ -60,9 +60,9 @@ fn without_backfill_an_entry_past_the_committed_length_is_corrupt() {
         assert!(view(dir.path()).get(Slot(17_005)).unwrap_err().is_corrupt());
         assert_writer_refuses(dir.path(), "an entry past the end");
     }
-    let error = Writer::open(dir.path(), WriterOptions::existing()).unwrap_err();
+    let error = Writer::open(dir.path(), WriterOptions::default()).unwrap_err();
     assert!(error.to_string().contains("heal --discard"), "{error}");
-    let discarding = WriterOptions::existing().discard(true);
+    let discarding = WriterOptions::default().discard(true);
     let cleared = HealAction {
         file: dir.path().join("data_00002.off"),
         change: HealChange::ClearedEntries(vec![Slot(17_005)]),

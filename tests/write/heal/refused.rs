@@ -192,7 +192,7 @@ fn a_missing_conf_without_data_files_is_a_new_column() {
         for name in names {
             fs::write(dir.path().join(name), b"x").unwrap();
         }
-        let error = Writer::open(dir.path(), WriterOptions::existing()).unwrap_err();
+        let error = Writer::open(dir.path(), WriterOptions::default()).unwrap_err();
         assert!(matches!(error, Error::NoSuchColumn { .. }), "{what}: {error:?}");
         let mut writer = writer(dir.path(), false);
         writer.put(Slot(5), &value(5)).unwrap();
@@ -284,7 +284,7 @@ fn a_sealed_data_file_whose_offset_file_was_never_made_is_put_aside_by_heal() {
         drop(writing);
         assert_files(dir.path(), &before, what);
 
-        let options = WriterOptions::existing().orphans_aside(true);
+        let options = WriterOptions::default().orphans_aside(true);
         let dry = coldstore::inspect_with(dir.path(), options).unwrap();
         assert_files(dir.path(), &before, what);
         let mut writing = Writer::open(dir.path(), options).unwrap();
@@ -313,7 +313,7 @@ fn a_sealed_data_file_whose_offset_file_was_never_made_is_put_aside_by_heal() {
 /// Guards against a file of committed records that is put aside because its offset file was lost.
 #[test]
 fn a_sealed_data_file_that_had_an_offset_file_is_never_put_aside() {
-    let options = WriterOptions::existing().orphans_aside(true);
+    let options = WriterOptions::default().orphans_aside(true);
     type Make = fn(&Path);
     let cases: [(&str, bool, Make); 4] = [
         ("without backfill", false, |_| {}),

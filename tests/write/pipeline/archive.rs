@@ -6,7 +6,7 @@ use super::*;
 #[test]
 fn an_archive_handle_reads_its_own_puts() {
     let directory = test_support::scratch();
-    let options = ArchiveWriterOptions::new().raw(true).far(true).backfill(Column::StateDiffs);
+    let options = ArchiveWriterOptions::default().raw(true).far(true).backfill(Column::StateDiffs);
     let open = || ArchivePipeline::open(directory.path(), options, |_| PipelineOptions::default());
     let archive = open().unwrap();
     std::thread::scope(|scope| {
@@ -61,7 +61,7 @@ fn an_archive_handle_reads_its_own_puts() {
 fn a_closed_archive_records_only_the_columns_that_it_had_open() {
     let directory = test_support::scratch();
     let open = |column| {
-        let options = ArchiveWriterOptions::new().raw(true).far(true).column(column);
+        let options = ArchiveWriterOptions::default().raw(true).far(true).column(column);
         ArchiveWriter::open(directory.path(), options).unwrap()
     };
     drop(open(Column::BlockRoots));

@@ -49,7 +49,7 @@ fn shown(directory: &Path) -> BTreeMap<u64, Vec<u8>> {
 }
 
 fn writer_of(directory: &Path) -> Writer {
-    Writer::open(directory, WriterOptions::existing()).unwrap()
+    Writer::open(directory, WriterOptions::default()).unwrap()
 }
 
 /// A value whose first byte comes when it is sent: until then the writer's thread waits in its commit.

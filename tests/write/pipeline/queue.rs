@@ -60,7 +60,7 @@ fn the_last_handle_may_be_dropped_in_an_answer() {
     // The thread ends by itself and gives the lock back.
     let start = std::time::Instant::now();
     while start.elapsed() < test_support::HANG {
-        match Writer::open(&path, WriterOptions::existing()) {
+        match Writer::open(&path, WriterOptions::default()) {
             Ok(_) => return,
             Err(Error::AlreadyOpen { .. }) => {
                 std::thread::sleep(std::time::Duration::from_millis(10));

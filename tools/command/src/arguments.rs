@@ -35,7 +35,7 @@ pub(crate) struct DoorOptions {
 impl DoorOptions {
     /// How an archive is opened for writing: with checksums.
     pub(crate) fn archive_options(self) -> ArchiveWriterOptions {
-        ArchiveWriterOptions::new().checksums(Checksums::On).raw(self.raw).far(self.far)
+        ArchiveWriterOptions::default().checksums(Checksums::On).raw(self.raw).far(self.far)
     }
 
     /// Opens one column of an archive for writing.

@@ -109,7 +109,7 @@ fn run(path: &Path, rules: &Arc<ChainRules>, chosen: Chosen, check: Check) -> (f
     let memory = Memory::default();
     let started = Instant::now();
     let done = if stores {
-        let columns = ArchiveWriterOptions::new();
+        let columns = ArchiveWriterOptions::default();
         let opened = ArchivePipeline::open(path, columns, |_| PipelineOptions::default());
         let states = opened.unwrap().column(Column::StateSnapshots).clone();
         reconstruction.run(vec![PipelineSink::new(states)], &memory).unwrap()

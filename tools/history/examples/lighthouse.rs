@@ -62,7 +62,7 @@ impl StaticColdStore {
     /// Opens the archive and takes its locks. Backfill, because a client that starts at a checkpoint fills
     /// its history downwards.
     fn open(root: &Path) -> Result<Self> {
-        let options = ArchiveWriterOptions::new().checksums(Checksums::On);
+        let options = ArchiveWriterOptions::default().checksums(Checksums::On);
         let options = Column::ALL.into_iter().fold(options, ArchiveWriterOptions::backfill);
         let archive = ArchivePipeline::open(root, options, |_| PipelineOptions::default())?;
         Ok(Self { archive, recent: RwLock::default() })

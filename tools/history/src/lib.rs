@@ -2,7 +2,8 @@
 //!
 //! [`import`] proves `.era` files during an import, [`deep`] proves an archive from its own columns,
 //! [`replay`] rebuilds states from an archive's own blocks: [`states`] gives the state of any slot,
-//! [`reconstruct`] stores those between the boundary states. [`lacking`] finds what an archive lacks, [`roots`] finds the slot of a root.
+//! [`reconstruct`] stores those between the boundary states. [`lacking`] finds what an archive lacks,
+//! [`roots`] finds the slot of a root.
 //! `coldstore_consensus` knows the protocol; `coldstore` stores values. The [`guide`] shows how to embed an
 //! archive.
 

@@ -279,7 +279,7 @@ fn check_verify(oracle: &Oracle<'_>, summary: Summary, seen: &Seen) {
 fn heal(layout: &Layout, directory: &Path) -> Option<Writer> {
     let promised = inspect(directory);
     layout.assert_unchanged(directory, "inspecting");
-    let options = WriterOptions::existing()
+    let options = WriterOptions::default()
         .allow_backfill(layout.allow_backfill)
         .checksums(layout.checksums());
     match (Writer::open(directory, options), promised) {

@@ -137,7 +137,7 @@ impl Heal {
 
     fn heal(&self, column: Column) -> coldstore::Result<(HealReport, ReclaimReport)> {
         let directory = self.archive.join(column.dir_name());
-        let options = WriterOptions::existing().orphans_aside(true).discard(self.discard);
+        let options = WriterOptions::default().orphans_aside(true).discard(self.discard);
         let healed = match self.dry_run {
             true => inspect_with(&directory, options)?,
             false => {

@@ -132,7 +132,7 @@ impl Reconstruct {
     }
 
     fn open_writer(&self) -> Result<ArchiveWriter> {
-        let options = ArchiveWriterOptions::new().checksums(Checksums::On).deferred(true);
+        let options = ArchiveWriterOptions::default().checksums(Checksums::On).deferred(true);
         match ArchiveWriter::open(&self.archive, options.columns(Column::ALL)) {
             Err(error @ Error::AlreadyOpen { .. }) => {
                 bail!("{error}; if that is the daemon, pass its socket: --socket PATH")

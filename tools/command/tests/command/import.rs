@@ -469,7 +469,7 @@ fn a_refused_import_changes_nothing() {
             fs::write(&first, bytes).unwrap();
         }
         let elsewhere = case.contains("elsewhere").then(|| {
-            let options = coldstore::WriterOptions::existing();
+            let options = coldstore::WriterOptions::default();
             coldstore::Writer::open(archive.path().join("bsr"), options).unwrap()
         });
         let before = tree(&archive);

@@ -157,7 +157,7 @@ fn a_daemon_that_cannot_start_leaves_the_archive_unchanged() {
     assert_eq!(tree(), before);
     fs::write(&conf, bytes).unwrap();
     let before = tree();
-    let options = coldstore::WriterOptions::existing();
+    let options = coldstore::WriterOptions::default();
     let elsewhere = coldstore::Writer::open(archive.path().join("bss"), options).unwrap();
     start(&archive.beside("socket")).complains_of("bss is open for writing");
     assert_eq!(tree(), before);

@@ -83,7 +83,7 @@ pub fn find(archive: &MappedArchive, root: &Root) -> Result<Option<(Kind, Slot)>
 /// # let scratch = tempfile::tempdir().unwrap();
 /// # let root = scratch.path();
 /// let archive =
-///     ArchivePipeline::open(root, ArchiveWriterOptions::new(), |_| PipelineOptions::default())?;
+///     ArchivePipeline::open(root, ArchiveWriterOptions::default(), |_| PipelineOptions::default())?;
 /// archive.put(Column::BlockRoots, Slot(7), vec![7; 32])?;
 /// let view = archive.view(Column::BlockRoots)?;
 /// assert_eq!(roots::slot_of(root, Kind::Block, &view, &Root([7; 32]))?, Some(Slot(7)));

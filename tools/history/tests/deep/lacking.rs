@@ -8,7 +8,7 @@ use coldstore_history::lacking;
 fn an_unfinished_copy_is_not_an_archive() {
     let scratch = test_support::scratch();
     let root = scratch.path();
-    let options = ArchiveWriterOptions::new().column(Column::Blocks).raw(true);
+    let options = ArchiveWriterOptions::default().column(Column::Blocks).raw(true);
     let mut archive = ArchiveWriter::open(root, options).unwrap();
     archive.writer(Column::Blocks).unwrap().put(Slot(1), b"block").unwrap();
     drop(archive);

@@ -62,7 +62,7 @@ impl Run {
         &self,
         archive: &ImportedArchive,
     ) -> Result<ReconstructReport, EndedEarly> {
-        let columns = ArchiveWriterOptions::new().backfill(Column::StateSnapshots);
+        let columns = ArchiveWriterOptions::default().backfill(Column::StateSnapshots);
         let pipeline =
             ArchivePipeline::open(archive.path(), columns, |_| PipelineOptions::default()).unwrap();
         let states = pipeline.column(Column::StateSnapshots);

@@ -124,7 +124,7 @@ fn an_archive_that_begins_with_a_later_era_needs_nothing_older() {
 fn append(archive: &ImportedArchive, slots: RangeInclusive<u64>) {
     let open = |column: Column| {
         let directory = archive.path().join(column.dir_name());
-        Writer::open(directory, WriterOptions::existing()).unwrap()
+        Writer::open(directory, WriterOptions::default()).unwrap()
     };
     let (mut blk, mut bbr, mut bsr) =
         (open(Column::Blocks), open(Column::BlockRoots), open(Column::StateRoots));

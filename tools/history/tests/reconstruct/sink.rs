@@ -20,7 +20,7 @@ fn a_long_state_is_stored_whole_and_a_refused_one_is_an_error() {
     let slot = Slot(state.slot());
     assert!(state.ssz_len() > 10 << 20);
     let archive = scratch();
-    let columns = ArchiveWriterOptions::new();
+    let columns = ArchiveWriterOptions::default();
     let pipeline =
         ArchivePipeline::open(archive.path(), columns, |_| PipelineOptions::default()).unwrap();
     let mut sink = PipelineSink::new(pipeline.column(Column::StateSnapshots).clone());

@@ -268,7 +268,7 @@ mod tests {
     fn a_bad_sector_in_another_column_is_reported_before_the_proof() {
         let scratch = tempfile::tempdir().unwrap();
         let root = scratch.path().join("archive");
-        let options = ArchiveWriterOptions::new().column(Column::BlockRoots);
+        let options = ArchiveWriterOptions::default().column(Column::BlockRoots);
         let mut archive = ArchiveWriter::open(&root, options).unwrap();
         archive.writer(Column::BlockRoots).unwrap().put(Slot(0), &[7; 32]).unwrap();
         drop(archive);
