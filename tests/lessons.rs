@@ -1,5 +1,4 @@
-//! "What others got wrong, and this must not", the last table of `DESIGN.md`: one test for each row,
-//! in its order.
+//! What other stores got wrong, and this one must not: one test for each mistake.
 
 #![allow(clippy::disallowed_methods, reason = "the tests look at and damage files by hand")]
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use coldstore::format::conf::{Backfill, BackfillTarget, Conf};
 use coldstore::{Checksums, Column, ColumnSpec, Compression, FileId, Slot, Writer, WriterOptions};
@@ -118,16 +119,16 @@ fn small_columns(seeds: &Seeds) {
         let mut layout = Layout::of(&directory);
         for files in layout.files.values_mut() {
             if let Some(data) = &mut files.column.data {
-                data.bytes.extend(b"\x04\0\x03\0\0\0\0\0abc");
+                data.bytes.to_mut().extend(b"\x04\0\x03\0\0\0\0\0abc");
             }
             if let Some(table) = &mut files.column.table {
-                table.entries.insert(4000, 12345);
+                Rc::make_mut(table).entries.insert(4000, 12345);
             }
         }
         layout.probes = vec![4000, 8192 + 4000];
         seeds.add("column", &format!("{name}-leftovers"), &layout.encode());
         for files in layout.files.values_mut() {
-            files.column.table.as_mut().unwrap().byte_len = 100;
+            Rc::make_mut(files.column.table.as_mut().unwrap()).byte_len = 100;
         }
         seeds.add("column", &format!("{name}-short-tables"), &layout.encode());
         if checksums == Checksums::On {
