@@ -26,6 +26,8 @@ pub(crate) struct Caches {
     /// Indices of `current_sync_committee`.
     sync_committee: Option<Arc<[u32]>>,
     exit_queue: Option<ExitQueue>,
+    /// Room for a committee's attesters with new flags, and those flags.
+    pub(crate) fresh_attesters: Vec<(usize, u8)>,
 }
 
 /// The active validators of the current epoch.
