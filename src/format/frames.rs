@@ -232,11 +232,3 @@ fn whole_chunks(stored: &[u8]) -> Result<usize, FrameFault> {
     }
     Ok(stored.len().saturating_sub(rest.len()))
 }
-
-/// Encodes a value as snappy frames, for tests.
-#[cfg(test)]
-pub(crate) fn encoded(value: &[u8]) -> Vec<u8> {
-    let mut encoder = snap::write::FrameEncoder::new(Vec::new());
-    std::io::Write::write_all(&mut encoder, value).unwrap();
-    encoder.into_inner().unwrap()
-}

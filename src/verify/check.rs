@@ -9,7 +9,7 @@ use crate::error::{CorruptItem, Error, Result};
 use crate::files::pread::{PreadFile, Unreadable};
 use crate::format::conf_check;
 use crate::format::names;
-use crate::format::offsets::{OffsetTable, TABLE_BYTES, entry_offset};
+use crate::format::offsets::{TABLE_BYTES, entry_offset};
 use crate::format::record::{FIRST_RECORD_OFFSET, RecordFault, VERSION_RECORD};
 use crate::format::sums::{SUMS_BYTES, SUMS_HEADER_BYTES, SumTable};
 use crate::read::PreadView;
@@ -30,10 +30,7 @@ pub(super) struct FileCheck<'a> {
     pub(super) column: &'a PreadView,
     pub(super) options: &'a VerifyOptions,
     pub(super) file_id: FileId,
-    pub(super) table: Box<OffsetTable>,
-    pub(super) is_known: Vec<bool>,
-    pub(super) data: Option<PreadFile>,
-    pub(super) bound: u64,
+    pub(super) pair: FilePair,
     pub(super) sums: Option<Sums>,
     pub(super) vouched: Vouched,
     /// A crash leaves no bytes below the length that no slot refers to.
@@ -71,14 +68,13 @@ impl FileCheck<'_> {
         let (files, conf) = (column.files(), column.conf());
         let mut found = Found::default();
         // 1.
-        let FilePair { table, is_known, table_len, unreadable, data, bound } =
-            match column.fresh_pair(file_id) {
-                Ok(file) => file,
-                Err(error) => {
-                    return found.error(&files.data_path(file_id), None, error).map(|()| found);
-                }
-            };
-        found.unreadable(&unreadable);
+        let pair = match column.fresh_pair(file_id) {
+            Ok(pair) => pair,
+            Err(error) => {
+                return found.error(&files.data_path(file_id), None, error).map(|()| found);
+            }
+        };
+        found.unreadable(&pair.unreadable);
         // Backfill may have been turned on since.
         let latest = || files.latest_conf().is_ok_and(|latest| latest.conf.backfill.is_some());
         let is_latest = column.is_latest().unwrap_or(false);
@@ -87,10 +83,7 @@ impl FileCheck<'_> {
             column,
             options,
             file_id,
-            table,
-            is_known,
-            data,
-            bound,
+            pair,
             sums: None,
             vouched,
             is_strict: !allows_backfill || conf.current_file() == Some(file_id),
@@ -98,18 +91,18 @@ impl FileCheck<'_> {
             found,
             orphans: Vec::new(),
         };
-        if let Err(error) = check.all(table_len) {
+        if let Err(error) = check.all() {
             check.error(None, error)?;
         }
-        if let Some(data) = check.data.take() {
+        if let Some(data) = check.pair.data.take() {
             check.tell_unreadable(&data);
         }
         Ok(check.found)
     }
 
-    fn all(&mut self, table_len: Option<u64>) -> Result<()> {
+    fn all(&mut self) -> Result<()> {
         // 2.
-        self.table_length(table_len);
+        self.table_length();
         self.tail()?;
         self.version_record()?;
         // 3.
@@ -125,12 +118,11 @@ impl FileCheck<'_> {
         self.unite(&nowhere)
     }
 
-    fn table_length(&mut self, table_len: Option<u64>) {
-        let Some(byte_len) = table_len.filter(|byte_len| *byte_len < TABLE_BYTES as u64) else {
-            return;
-        };
+    fn table_length(&mut self) {
+        let is_short = |byte_len: &u64| *byte_len < TABLE_BYTES as u64;
+        let Some(byte_len) = self.pair.table_len.filter(is_short) else { return };
         // A file without records may have been in creation when its writer stopped.
-        if self.bound > FIRST_RECORD_OFFSET {
+        if self.pair.bound > FIRST_RECORD_OFFSET {
             let wanted = format!("{TABLE_BYTES} bytes, because there are committed records");
             let found = format!("{byte_len} bytes: the entries past them are lost");
             let short = self.finding(Severity::Damage, CorruptItem::OffsetLength, wanted, found);
@@ -141,19 +133,20 @@ impl FileCheck<'_> {
     fn tail(&mut self) -> Result<()> {
         let directory = &self.column.files().directory;
         let status = directory.status(&names::data_file(self.file_id))?;
-        let uncommitted = status.map_or(0, |status| status.byte_len.saturating_sub(self.bound));
+        let uncommitted =
+            status.map_or(0, |status| status.byte_len.saturating_sub(self.pair.bound));
         if uncommitted > 0 {
-            let wanted = format!("an end at the committed {} bytes", self.bound);
+            let wanted = format!("an end at the committed {} bytes", self.pair.bound);
             let bytes = if uncommitted == 1 { "byte" } else { "bytes" };
             let found = format!("{uncommitted} uncommitted {bytes}");
             let tail = self.finding(Severity::Note, CorruptItem::DataFile, wanted, found);
-            self.found.push(tail.at(self.bound));
+            self.found.push(tail.at(self.pair.bound));
         }
         Ok(())
     }
 
     fn version_record(&mut self) -> Result<()> {
-        let Some(data) = &mut self.data else { return Ok(()) };
+        let Some(data) = &mut self.pair.data else { return Ok(()) };
         let found = match data.piece(0, FIRST_RECORD_OFFSET)? {
             Ok(found) if !found.is_empty() && found != VERSION_RECORD => hex(found),
             _ => return Ok(()),
@@ -166,17 +159,17 @@ impl FileCheck<'_> {
     /// Checks that the conf fits this file, as far as the file is readable.
     fn fit(&mut self) -> Result<()> {
         let (files, conf) = (self.column.files(), self.column.conf());
-        let highest = conf.highest.filter(|highest| self.is_known[highest.index_in_file()]);
+        let highest = conf.highest.filter(|highest| self.pair.is_known[highest.index_in_file()]);
         let Some(highest) = highest else { return Ok(()) };
         let (path, data_len) = (files.offset_path(self.file_id), conf.current_data_len);
-        let entries = self.table.entries();
+        let entries = self.pair.table.entries();
         let largest = match conf_check::check_entries(path, highest, data_len, entries) {
             Ok(largest) => largest,
             Err(error) => return self.error(None, error),
         };
         let end = match self.header(largest)? {
             Header::Unreadable => return Ok(()),
-            Header::EndsAt(end) => Some(end).filter(|end| *end <= self.bound),
+            Header::EndsAt(end) => Some(end).filter(|end| *end <= self.pair.bound),
             Header::Fault(_) => None,
         };
         conf_check::check_last_record(files.data_path(self.file_id), data_len, largest, end)
@@ -211,11 +204,11 @@ impl FileCheck<'_> {
     fn entries(&mut self) -> Result<(Vec<(u64, Slot)>, Vec<(u64, Slot)>)> {
         let (mut records, mut nowhere, mut inside) = (Vec::new(), Vec::new(), Vec::new());
         let mut largest: Option<(u64, Slot)> = None;
-        for (index, entry) in self.table.records() {
+        for (index, entry) in self.pair.table.records() {
             let slot = self.file_id.slot_at(index);
             if entry < FIRST_RECORD_OFFSET {
                 inside.push((entry, slot));
-            } else if entry >= self.bound {
+            } else if entry >= self.pair.bound {
                 nowhere.push((entry, slot));
             } else {
                 records.push((entry, slot));
@@ -240,7 +233,7 @@ impl FileCheck<'_> {
 
     /// Checks the records, which must not overlap, and the unreferenced bytes between them.
     fn records(&mut self, records: Vec<(u64, Slot)>) -> Result<()> {
-        let mut end = FIRST_RECORD_OFFSET.min(self.bound);
+        let mut end = FIRST_RECORD_OFFSET.min(self.pair.bound);
         let (mut last, mut end_is_known) = (None, true);
         for (entry, slot) in records {
             if entry < end {
@@ -263,7 +256,7 @@ impl FileCheck<'_> {
             end = end.max(stop.unwrap_or(entry));
             last = Some(slot);
         }
-        if end_is_known { self.gap(end, self.bound, last) } else { Ok(()) }
+        if end_is_known { self.gap(end, self.pair.bound, last) } else { Ok(()) }
     }
 
     /// A finding about an item of this file.
@@ -308,7 +301,7 @@ impl FileCheck<'_> {
         for lost in data.unreadable() {
             // Only the last record that starts before an offset can extend to it.
             let last_before = |end: u64| {
-                let before = self.table.records().filter(|(_, entry)| *entry < end);
+                let before = self.pair.table.records().filter(|(_, entry)| *entry < end);
                 let last = before.max_by_key(|(_, entry)| *entry);
                 last.map(|(index, _)| self.file_id.slot_at(index))
             };

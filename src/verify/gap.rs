@@ -67,7 +67,7 @@ impl FileCheck<'_> {
     }
 
     fn is_zero(&mut self, from: u64, to: u64) -> Result<bool> {
-        let Some(data) = self.data.as_mut().filter(|_| from < to) else { return Ok(false) };
+        let Some(data) = self.pair.data.as_mut().filter(|_| from < to) else { return Ok(false) };
         let mut at = data.next_data(from).min(to);
         while at < to {
             let (mut is_zero, end) = (true, to.min(at.saturating_add(PIECE_BYTES)));
@@ -175,7 +175,7 @@ impl FileCheck<'_> {
         let Orphan { offset, end, proved, told } = *orphan;
         let is_of_this_file = |slot: &Slot| slot.file_id() == self.file_id;
         // The unreadable entry was already reported.
-        if let Some(slot) = proved.filter(|slot| !self.is_known[slot.index_in_file()]) {
+        if let Some(slot) = proved.filter(|slot| !self.pair.is_known[slot.index_in_file()]) {
             return Some(slot);
         }
         if let Some(slot) = proved {
@@ -190,7 +190,7 @@ impl FileCheck<'_> {
             return None;
         }
         let found = format!("{} bytes of a record that no slot refers to", end - offset);
-        if !self.is_strict || self.is_known.contains(&false) {
+        if !self.is_strict || self.pair.is_known.contains(&false) {
             self.undecided_bytes(offset, end, told, &found);
             return None;
         }
@@ -207,13 +207,13 @@ impl FileCheck<'_> {
     }
 
     fn lost_entry(&mut self, slot: Slot, wanted: String) {
-        let found = self.table.get(slot.index_in_file()).to_string();
+        let found = self.pair.table.get(slot.index_in_file()).to_string();
         self.found.push(self.entry_finding(Severity::Damage, slot, wanted, found));
     }
 
     fn has_record(&self, slot: Slot) -> bool {
-        let entry = self.table.get(slot.index_in_file());
-        entry != 0 && entry < self.bound
+        let entry = self.pair.table.get(slot.index_in_file());
+        entry != 0 && entry < self.pair.bound
     }
 
     /// Whether every slot of the file, up to the highest, has a record, so that none can have lost one.
@@ -230,7 +230,7 @@ impl FileCheck<'_> {
         if !self.allows_backfill && Some(slot) <= self.column.conf().highest {
             return self.no_record(slot, entry, RecordFault::HeaderPastBound);
         }
-        let wanted = format!("an offset below the committed {} bytes", self.bound);
+        let wanted = format!("an offset below the committed {} bytes", self.pair.bound);
         let found = format!("the entry {entry} of an uncommitted record");
         self.found.push(self.entry_finding(Severity::Note, slot, wanted, found));
         Ok(())
@@ -246,7 +246,7 @@ impl FileCheck<'_> {
         let lost: Vec<Slot> = sums
             .table
             .known()
-            .filter(|index| self.table.get(*index) == 0 && self.is_known[*index])
+            .filter(|index| self.pair.table.get(*index) == 0 && self.pair.is_known[*index])
             .map(|index| file_id.slot_at(index))
             .filter(|slot| Some(*slot) <= conf.highest && !is_open && !explained.contains(slot))
             .collect();

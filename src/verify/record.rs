@@ -28,7 +28,7 @@ impl FileCheck<'_> {
     pub(super) fn record(&mut self, slot: Slot, entry: u64) -> Result<Option<u64>> {
         let is_beyond = Some(slot) > self.column.conf().highest;
         let fault = match self.header(entry)? {
-            Header::EndsAt(end) if end <= self.bound => {
+            Header::EndsAt(end) if end <= self.pair.bound => {
                 if !is_beyond {
                     self.payload(slot, entry, end)?;
                 }
@@ -153,7 +153,7 @@ impl FileCheck<'_> {
         (entry, end): (u64, u64),
         value: &mut ValueStream,
     ) -> Result<Option<RecordSum>> {
-        let Some(data) = &mut self.data else { return Ok(None) };
+        let Some(data) = &mut self.pair.data else { return Ok(None) };
         let Some(header) = data.array(entry)? else { return Ok(None) };
         let mut sum = RecordSum::new(slot, entry, header);
         let is_whole = stream(data, entry.saturating_add(HEADER_BYTES), end, &mut |bytes| {
@@ -165,8 +165,8 @@ impl FileCheck<'_> {
     }
 
     pub(super) fn header(&mut self, entry: u64) -> Result<Header> {
-        let fits = entry.checked_add(HEADER_BYTES).is_some_and(|end| end <= self.bound);
-        let Some(data) = self.data.as_mut().filter(|_| fits) else {
+        let fits = entry.checked_add(HEADER_BYTES).is_some_and(|end| end <= self.pair.bound);
+        let Some(data) = self.pair.data.as_mut().filter(|_| fits) else {
             return Ok(Header::Fault(RecordFault::HeaderPastBound));
         };
         let Some(header) = data.array(entry)? else { return Ok(Header::Unreadable) };
@@ -180,7 +180,7 @@ impl FileCheck<'_> {
 
     /// Reports an entry that does not lead to a record.
     pub(super) fn no_record(&mut self, slot: Slot, entry: u64, fault: RecordFault) -> Result<()> {
-        let place = (entry, self.bound);
+        let place = (entry, self.pair.bound);
         let error = self.column.files().no_record(self.tag(), slot, place, fault);
         self.error(slot, error)
     }

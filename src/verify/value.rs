@@ -77,36 +77,3 @@ impl ValueStream {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::format::frames::encoded;
-
-    fn told(column: Column, compression: Compression, stored: &[u8]) -> Option<Slot> {
-        let mut value = ValueStream::new(compression, Some(column), false);
-        stored.chunks(7).for_each(|piece| value.feed(piece));
-        value.told_slot()
-    }
-
-    #[test]
-    fn only_blocks_and_states_contain_their_slot() {
-        let mut block = vec![0xab; 4000];
-        block[..4].copy_from_slice(&100_u32.to_le_bytes());
-        block[100..108].copy_from_slice(&77_u64.to_le_bytes());
-        block[180..184].copy_from_slice(&84_u32.to_le_bytes());
-        assert_eq!(told(Column::Blocks, Compression::Snappy, &encoded(&block)), Some(Slot(77)));
-        block[0] = 99;
-        assert_eq!(told(Column::Blocks, Compression::Snappy, &encoded(&block)), None);
-
-        let mut state = vec![0xab; 4000];
-        state[..8].copy_from_slice(&1_606_824_023_u64.to_le_bytes());
-        state[40..48].copy_from_slice(&64_u64.to_le_bytes());
-        assert_eq!(told(Column::StateSnapshots, Compression::None, &state), Some(Slot(64)));
-        assert_eq!(told(Column::StateDiffs, Compression::None, &state), None);
-        // The magic of zstd.
-        state[..8].copy_from_slice(&[0x28, 0xb5, 0x2f, 0xfd, 0xa0, 1, 2, 3]);
-        assert_eq!(told(Column::StateSnapshots, Compression::None, &state), None);
-        assert_eq!(told(Column::StateSnapshots, Compression::None, &[0; 47]), None);
-    }
-}

@@ -264,6 +264,30 @@ fn two_swapped_blocks_or_states_are_found_without_checksums() {
 }
 
 #[test]
+fn a_value_that_is_not_an_ssz_block_or_state_contains_no_slot() {
+    let damages = |kind: Column, value: &[u8]| {
+        let dir = scratch();
+        let mut writer = Writer::open(dir.path(), WriterOptions::create(kind.spec())).unwrap();
+        writer.put(Slot(5), value).unwrap();
+        drop(writer);
+        verify_as(dir.path(), Some(kind)).0.damages
+    };
+    let (block, state) = (block(77), state(64));
+    assert_eq!(damages(Column::Blocks, &block), 1);
+    assert_eq!(damages(Column::StateSnapshots, &state), 1);
+    assert_eq!(damages(Column::StateDiffs, &state), 0);
+
+    let mut other = block;
+    other[0] = 99;
+    assert_eq!(damages(Column::Blocks, &other), 0);
+    let mut compressed = state;
+    // The magic of zstd.
+    compressed[..8].copy_from_slice(&[0x28, 0xb5, 0x2f, 0xfd, 0xa0, 1, 2, 3]);
+    assert_eq!(damages(Column::StateSnapshots, &compressed), 0);
+    assert_eq!(damages(Column::StateSnapshots, &[0; 47]), 0);
+}
+
+#[test]
 fn a_root_of_another_length_is_damage_in_an_archive() {
     let dir = scratch();
     let options = WriterOptions::create(Column::BlockRoots.spec());
