@@ -26,9 +26,9 @@ const UNFINISHED: &str = "aside.tmp";
 #[derive(Clone, Debug, Default)]
 pub(super) struct Asides {
     files: Vec<Aside>,
-    /// Higher than every number in use when the files were listed. Numbers of files that are to be removed
-    /// are not reused: [`copy_all`] runs before the removal, which goes by name.
-    next_number: u64,
+    /// The numbers in use when the files were listed, and those given since. Numbers of files that are to
+    /// be removed are not reused: [`copy_all`] runs before the removal, which goes by name.
+    numbers: BTreeSet<u64>,
 }
 
 impl Asides {
@@ -36,8 +36,8 @@ impl Asides {
         let mut found: Vec<Aside> =
             directory.names()?.iter().filter_map(|name| Aside::parse(name)).collect();
         found.sort_unstable_by_key(|aside| (aside.number, aside.file_id(), *aside));
-        let next_number = found.last().map_or(0, |aside| aside.number) + 1;
-        Ok(Self { files: found, next_number })
+        let numbers = found.iter().map(|aside| aside.number).collect();
+        Ok(Self { files: found, numbers })
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -49,8 +49,15 @@ impl Asides {
     }
 
     fn add(&mut self, aside: Aside) {
-        self.next_number = self.next_number.max(aside.number + 1);
+        self.numbers.insert(aside.number);
         self.files.push(aside);
+    }
+
+    /// The number after the highest one; the lowest free one if the highest is the largest possible.
+    fn new_number(&self) -> u64 {
+        let after = self.numbers.last().map_or(Some(1), |highest| highest.checked_add(1));
+        let is_free = |number: &u64| !self.numbers.contains(number);
+        after.or_else(|| (1..=u64::MAX).find(is_free)).unwrap_or(u64::MAX)
     }
 
     /// Plans to rename a file out of the way. Files of one id share a number, even if a crash spreads the
@@ -65,7 +72,7 @@ impl Asides {
         let of_file = |aside: &&Aside| aside.file_id() == file.file_id();
         let newest = self.files.iter().filter(of_file).map(|aside| aside.number).max();
         let is_free = |number: &u64| !self.files.contains(&Aside { number: *number, part });
-        let number = newest.filter(is_free).unwrap_or(self.next_number);
+        let number = newest.filter(is_free).unwrap_or_else(|| self.new_number());
         let aside = Aside { number, part };
         self.add(aside);
         let aside = directory.file_path(&aside.name());
@@ -86,9 +93,9 @@ impl Asides {
             let path = directory.slot_file_path(part.of().0);
             wanted.extend(directory.open(path, Access::Read)?.map(|file| (part, file)));
         }
-        let mut number = self.next_number;
+        let mut number = self.new_number();
         // Reuse the number of an earlier opening that made the same copies.
-        for earlier in self.files.iter().map(|aside| aside.number).collect::<BTreeSet<_>>() {
+        for &earlier in &self.numbers {
             if self.are_copies(directory, earlier, &wanted)? {
                 number = earlier;
             }

@@ -373,3 +373,23 @@ fn a_copy_put_aside_does_not_reuse_the_name_of_one_that_is_removed() {
     assert_eq!(asides(dir.path()), [&*tail, "aside-2-data_00000.off"]);
     assert_eq!(fs::read(dir.path().join(tail)).unwrap(), plain_record(3));
 }
+
+/// Guards against an overflow, and against a name that is taken.
+#[test]
+fn the_largest_number_of_a_file_put_aside_is_followed_by_the_lowest_free_one() {
+    let dir = scratch();
+    column(dir.path(), false, [1, 2]);
+    remove(dir.path(), "column.check");
+    let largest = "aside-18446744073709551615-data_00009";
+    for name in [largest, "aside-1-data_00009"] {
+        fs::write(dir.path().join(name), b"kept: there is no such file").unwrap();
+    }
+    write_uncommitted(dir.path(), 3);
+    drop(writer(dir.path(), false));
+    let names = asides(dir.path());
+    let new: Vec<_> = names.iter().filter(|name| name.contains("data_00000")).collect();
+    assert!(new.len() == 2 && new.iter().all(|name| name.starts_with("aside-2-")), "{names:?}");
+    for name in [largest, "aside-1-data_00009"] {
+        assert_eq!(fs::read(dir.path().join(name)).unwrap(), b"kept: there is no such file");
+    }
+}
