@@ -202,6 +202,24 @@ impl PreadFile {
         Ok(Ok(self.window.get(place(offset)..place(end)).unwrap_or_default()))
     }
 
+    /// Appends bytes of the file, all below the bound, to a buffer.
+    ///
+    /// # Errors
+    /// As [`Self::piece`]; the error of the system if a part is unreadable.
+    pub(crate) fn append_to(&mut self, buffer: &mut Vec<u8>, bytes: Range<u64>) -> Result<()> {
+        let mut at = bytes.start;
+        while at < bytes.end {
+            match self.piece(at, bytes.end)? {
+                Ok(piece) => {
+                    buffer.extend_from_slice(piece);
+                    at = at.saturating_add(piece.len() as u64);
+                }
+                Err(_) => return Err(self.unreadable_error(at)),
+            }
+        }
+        Ok(())
+    }
+
     /// Reads `N` bytes at `offset`, all below the bound; `None` if some of them are unreadable.
     ///
     /// # Errors

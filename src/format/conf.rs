@@ -107,6 +107,28 @@ impl Conf {
         (Some(target.file_id) != self.current_file()).then_some(target)
     }
 
+    /// This conf with backfill turned on.
+    #[must_use]
+    pub fn allowing_backfill(self) -> Self {
+        let target = self.backfill_target();
+        Self { backfill: Some(Backfill { allowed: true, target }), ..self }
+    }
+
+    /// This conf with another backfill file. The previous one is sealed at its current length.
+    #[must_use]
+    pub fn with_target(self, target: Option<BackfillTarget>) -> Self {
+        Self { backfill: self.backfill.map(|backfill| Backfill { target, ..backfill }), ..self }
+    }
+
+    /// This conf without a backfill file in which nothing was committed.
+    #[must_use]
+    pub fn without_new_target(self) -> Self {
+        match self.backfill_target() {
+            Some(BackfillTarget { data_len: 0, .. }) => self.with_target(None),
+            _ => self,
+        }
+    }
+
     /// The committed length of a file that this conf names; `None` for any other file.
     #[must_use]
     pub fn named_len(&self, file_id: FileId) -> Option<u64> {

@@ -99,16 +99,7 @@ impl FilePair {
         if span.end - span.start > ceiling {
             return Err(commit.over_the_ceiling(slot));
         }
-        let mut at = span.start;
-        while at < span.end {
-            match data.piece(at, span.end)? {
-                Ok(piece) => {
-                    stored.extend_from_slice(piece);
-                    at = at.saturating_add(piece.len() as u64);
-                }
-                Err(_) => return Err(data.unreadable_error(at)),
-            }
-        }
+        data.append_to(&mut stored, span)?;
         commit.check_payload(slot, entry, &stored)?;
         Ok(Some(stored))
     }

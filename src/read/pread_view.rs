@@ -340,7 +340,7 @@ impl PreadView {
     }
 
     /// The files of an id as this snapshot shows them, with the whole offset table.
-    pub(super) fn pair(&self, file_id: FileId) -> Result<FilePair> {
+    pub(crate) fn pair(&self, file_id: FileId) -> Result<FilePair> {
         let files = self.files();
         self.with_held(file_id, |Held { data, offsets, bound, is_named }| {
             let opened = match offsets {

@@ -22,7 +22,7 @@ use std::io::{self, Read};
 
 use crate::error::{Error, Result};
 use crate::files::disk::{Access, CHUNK_BYTES};
-use crate::format::conf::{Backfill, BackfillTarget, Conf};
+use crate::format::conf::{BackfillTarget, Conf};
 use crate::format::corruption::{missing, offset_file_too_short};
 use crate::format::offsets::{TABLE_BYTES, entry_offset};
 use crate::format::record::{HEADER_BYTES, RecordHeader};
@@ -120,7 +120,7 @@ pub(super) fn write(
     let intent = sealed
         .filter(|file| conf.backfill_target().map(|t| t.file_id) != Some(file.file_id))
         .map(|file| BackfillTarget { file_id: file.file_id, data_len: file.state.data_len })
-        .map(|target| with_target(conf, target));
+        .map(|target| conf.with_target(Some(target)));
     if let Some(intent) = intent {
         let flush = |flushes| fsync_pool.flush_all(directory, flushes);
         conf_file::replace(directory, witness, Some(conf), intent, flush)?;
@@ -210,11 +210,6 @@ impl Staged<'_> {
     }
 }
 
-/// The conf with another backfill file. The previous one is sealed at its current length.
-fn with_target(conf: &Conf, target: BackfillTarget) -> Conf {
-    Conf { backfill: Some(Backfill { allowed: true, target: Some(target) }), ..*conf }
-}
-
 /// A sealed file as the next backfill file, with its current length.
 fn target(files: &FileStates, conf: &Conf, file_id: FileId) -> Result<BackfillTarget> {
     let data_len = files.get_flushed(conf, file_id)?.data_len;
@@ -238,11 +233,7 @@ fn conf_after(
             target = Some(BackfillTarget { file_id: file.file_id, data_len });
         }
     }
-    if next.is_some() {
-        target = next;
-    }
-    after.backfill = conf.backfill.map(|backfill| Backfill { target, ..backfill });
-    after
+    after.with_target(next.or(target))
 }
 
 /// Lays out the records of one file after its committed length. Changes nothing.

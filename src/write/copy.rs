@@ -8,24 +8,23 @@
 //! The same call resumes an interrupted copy: it compares existing bytes, and writes missing or
 //! different ones.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::ops::ControlFlow;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::column::Column;
 use crate::error::{Error, Result};
-use crate::files::disk::{Access, CHUNK_BYTES, Disk, Lock, OsDisk};
-use crate::format::conf::Backfill;
+use crate::files::disk::{Access, Disk, Lock, OsDisk};
+use crate::files::pread::{PreadFile, Unreadable};
 use crate::format::names::{self, SlotFile};
 use crate::format::offsets::OffsetTable;
 use crate::format::record::FIRST_RECORD_OFFSET;
 use crate::format::sums::{SUMS_BYTES, SumTable};
 use crate::format::witness::Witness;
 use crate::manifest::{self, Manifest};
-use crate::read::{MappedReader, ReaderOptions, Snapshot as _, Taken as _, View};
+use crate::read::file_pair::FilePair;
+use crate::read::{PreadView, Reader, ReaderOptions, Snapshot as _, Taken as _};
 use crate::slot::{FileId, Slot};
 use crate::write::column_dir::ColumnDir;
 use crate::write::named_file::{NamedFile, chunks};
@@ -148,12 +147,9 @@ pub fn copy_on(
     }
     // 4. confs
     for Source { target, view, .. } in sources.iter().rev() {
-        let mut conf = *view.conf();
         // A backfill file that is not created yet is not part of the copy. Opening would drop it from
         // the conf.
-        if conf.backfill_target().is_some_and(|target| target.data_len == 0) {
-            conf.backfill = conf.backfill.map(|backfill| Backfill { target: None, ..backfill });
-        }
+        let conf = view.conf().without_new_target();
         conf_file::replace_alone(target, &mut Witness::default(), None, conf)?;
     }
     // 5. and 6.
@@ -224,7 +220,7 @@ fn finish(root: &ColumnDir, manifest: Option<&[u8]>, lock: &dyn Lock) -> Result<
 /// A column, the view of it that is copied, and the directory of the copy.
 struct Source {
     column: Column,
-    view: View,
+    view: PreadView,
     target: ColumnDir,
     file_ids: Vec<FileId>,
 }
@@ -234,7 +230,7 @@ fn take_views(archive: &Path, root: &ColumnDir) -> Result<Vec<Source>> {
     for column in ORDER {
         let path = archive.join(column.dir_name());
         let options = ReaderOptions::default().expect(column.spec());
-        let view = match MappedReader::open_trusted(&path, options) {
+        let view = match Reader::open(&path, options) {
             Ok(reader) => reader.view(),
             Err(Error::NoSuchColumn { .. }) => {
                 let directory = ColumnDir::new(Arc::new(OsDisk), &path);
@@ -287,30 +283,24 @@ impl Source {
         done: &mut CopiedColumn,
         advance: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<()> {
-        let (target, directory) = (&self.target, &self.view.files().directory);
-        let map = self.view.file(file_id)?;
-        let bound = map.bound();
+        let target = &self.target;
+        let FilePair { table: found, unreadable, data: source, bound, .. } =
+            self.view.pair(file_id)?;
+        all_is_read(&unreadable)?;
         let [data, offsets, sums] = SlotFile::all(file_id).map(|file| target.slot_file_path(file));
-        if bound == 0 {
+        let Some(mut source) = source.filter(|_| bound > 0) else {
             return [data, offsets, sums].iter().try_for_each(|path| target.remove_if_there(path));
-        }
-        let name = SlotFile::Data(file_id).name();
-        let source = directory.open_file(&name)?;
-        let status = source.as_ref().map(|file| directory.open_status(&name, file)).transpose()?;
-        let inode = status.map(|status| status.inode);
-        let Some(source) = source.filter(|_| inode == map.data_inode()) else {
-            directory.check_conf()?;
-            let source = io::Error::other("the file was replaced; start again");
-            return Err(Error::io(directory.file_path(&name), "copy", source));
         };
         let mut table = OffsetTable::zeroed();
-        let entries = self.view.entries(file_id)?;
-        for (slot, entry) in entries.filter(|(_, entry)| *entry >= FIRST_RECORD_OFFSET) {
-            table.set(slot.index_in_file(), entry);
+        let highest = self.view.conf().highest;
+        let is_visible = |index, entry| {
+            (FIRST_RECORD_OFFSET..bound).contains(&entry) && Some(file_id.slot_at(index)) <= highest
+        };
+        for (index, entry) in found.records().filter(|(index, entry)| is_visible(*index, *entry)) {
+            table.set(index, entry);
             done.records += 1;
         }
-        let from = self.view.files().data_path(file_id);
-        done.bytes_found += copy_bytes(&source, &from, target, data, bound, advance)?;
+        done.bytes_found += copy_bytes(&mut source, target, data, bound, advance)?;
         write_whole(target, offsets, table.as_bytes())?;
         match self.sums_of(file_id, &table)? {
             Some(kept) => write_whole(target, sums, kept.as_bytes())?,
@@ -323,13 +313,11 @@ impl Source {
 
     /// The checksums of the records in `table`, if any are kept.
     fn sums_of(&self, file_id: FileId, table: &OffsetTable) -> Result<Option<Box<SumTable>>> {
-        let directory = &self.view.files().directory;
         let name = SlotFile::Sums(file_id).name();
-        let Some(file) = directory.open_file(&name)? else { return Ok(None) };
-        directory.open_status(&name, &file)?;
-        let mut bytes = Vec::with_capacity(SUMS_BYTES);
-        let read = file.take(SUMS_BYTES as u64 + 1).read_to_end(&mut bytes);
-        read.map_err(|error| Error::io(directory.file_path(&name), "read", error))?;
+        let Some((bytes, unreadable)) = self.view.small_file(&name, SUMS_BYTES as u64 + 1)? else {
+            return Ok(None);
+        };
+        all_is_read(&unreadable)?;
         let record_type = self.view.conf().spec.record_type;
         let Some(found) = SumTable::from_bytes(&bytes, file_id, record_type) else {
             return Ok(None);
@@ -342,11 +330,15 @@ impl Source {
     }
 }
 
+/// Fails with the error of the first part that could not be read.
+fn all_is_read(unreadable: &[Unreadable]) -> Result<()> {
+    unreadable.first().map_or(Ok(()), |lost| Err(lost.error.clone()))
+}
+
 /// Copies the first `bound` bytes of a data file and flushes them. Returns the number of bytes that were
 /// already present.
 fn copy_bytes(
-    source: &File,
-    from: &Path,
+    source: &mut PreadFile,
     target: &ColumnDir,
     path: PathBuf,
     bound: u64,
@@ -357,15 +349,15 @@ fn copy_bytes(
     if there > bound {
         file.set_len(bound)?;
     }
-    let (mut buffer, mut found) = (vec![0; CHUNK_BYTES], 0);
+    let (mut wanted, mut found) = (Vec::new(), 0);
     for chunk in chunks(0..bound) {
         let (at, len) = (chunk.start, chunk.end - chunk.start);
-        let wanted = &mut buffer[..usize::try_from(len).unwrap_or(CHUNK_BYTES)];
-        source.read_exact_at(wanted, at).map_err(|error| Error::io(from, "read", error))?;
+        wanted.clear();
+        source.append_to(&mut wanted, chunk.clone())?;
         if chunk.end <= there && file.read(chunk)? == wanted {
             found += len;
         } else {
-            file.write_at(wanted, at)?;
+            file.write_at(&wanted, at)?;
         }
         advance(len)?;
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::error::{CorruptItem, Error, Result};
 use crate::files::disk::{Access, OsDisk};
-use crate::format::conf::{Backfill, Conf};
+use crate::format::conf::Conf;
 use crate::format::conf_check;
 use crate::format::names::SlotFile;
 use crate::format::record::HEADER_BYTES;
@@ -140,9 +140,8 @@ fn plan(directory: &ColumnDir, conf: &Conf, states: &FileStates, keep: Keep) -> 
     };
     let mut new = Conf { highest, ..*conf };
     let is_shorter = highest != conf.highest;
-    if let Some(Backfill { target, .. }) = &mut new.backfill {
-        *target = target.filter(|target| !is_shorter && target.file_id >= first);
-    }
+    let target = new.backfill.and_then(|backfill| backfill.target);
+    new = new.with_target(target.filter(|target| !is_shorter && target.file_id >= first));
     let mut cut = None;
     if is_shorter {
         let state = new.current_file().map(|file_id| states.get(conf, file_id));

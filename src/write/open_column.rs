@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::column::Compression;
 use crate::error::{CorruptItem, Error, Result};
 use crate::files::disk::{Access, Lock};
-use crate::format::conf::{Backfill, Conf};
+use crate::format::conf::Conf;
 use crate::format::record::HEADER_BYTES;
 use crate::format::witness::Witness;
 use crate::slot::{FileId, Slot};
@@ -33,7 +33,8 @@ pub(super) struct OpenColumn {
     pub(super) deferred: Option<Deferred>,
     /// The error that poisoned the writer.
     pub(super) poisoned: Option<Error>,
-    /// Released last; `None` while the column is still to be created.
+    /// Released last. `None` while the column is still to be created, and for the new content of a column,
+    /// which is built under the lock of the old.
     pub(super) lock: Option<Box<dyn Lock>>,
 }
 
@@ -130,7 +131,6 @@ impl OpenColumn {
         if let Some(poisoned) = self.poisoned() {
             return Err(poisoned);
         }
-        // A column that is still to be created has no lock.
         let Some(lock) = &self.lock else { return Ok(()) };
         self.directory.check_lock(&**lock)
     }
@@ -197,8 +197,7 @@ impl OpenColumn {
 
     /// Turns backfill on. It stays on.
     pub(super) fn allow_backfill(&mut self) -> Result<()> {
-        let target = self.conf.backfill_target();
-        let asked = Conf { backfill: Some(Backfill { allowed: true, target }), ..self.conf };
+        let asked = self.conf.allowing_backfill();
         conf_file::replace_alone(&self.directory, &mut self.witness, Some(&self.conf), asked)?;
         self.conf = asked;
         Ok(())

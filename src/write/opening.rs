@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::error::{CorruptItem, Error, Result};
 use crate::files::disk::{Lock, OsDisk};
-use crate::format::conf::{Backfill, Conf};
+use crate::format::conf::Conf;
 use crate::format::corruption::check_spec;
 use crate::format::names;
 use crate::format::witness::Witness;
@@ -81,7 +81,7 @@ impl Locked {
             (Some(lock), _) => {
                 // Before healing, which refuses files with a second hard link.
                 let leftovers = replace::remove_leftovers(&directory, &*lock)?;
-                let mut column = open_locked(directory, lock, options)?;
+                let mut column = OpenColumn { lock: Some(lock), ..open(directory, options)? };
                 let removed = |file| HealAction { file, change: HealChange::RemovedLeftover };
                 column.healed.actions.splice(..0, leftovers.into_iter().map(removed));
                 Ok(column)
@@ -96,15 +96,6 @@ impl Locked {
             (None, None) => Err(heal::no_conf(&directory)),
         }
     }
-}
-
-/// Opens a column whose lock is held.
-pub(super) fn open_locked(
-    directory: ColumnDir,
-    lock: Box<dyn Lock>,
-    options: WriterOptions,
-) -> Result<OpenColumn> {
-    Ok(OpenColumn { lock: Some(lock), ..open(directory, options)? })
 }
 
 /// Whether the directory holds a column, or the files of one that lost its conf.
@@ -227,7 +218,7 @@ impl<'a> Made<'a> {
 }
 
 /// Heals and opens a column, or creates it if it is missing. The caller holds its lock.
-fn open(directory: ColumnDir, options: WriterOptions) -> Result<OpenColumn> {
+pub(super) fn open(directory: ColumnDir, options: WriterOptions) -> Result<OpenColumn> {
     let mut witness = directory.read_witness()?;
     if options.restore_conf {
         restore_conf(&directory, &mut witness)?;
@@ -290,15 +281,11 @@ fn open_existing(
         check.sync()?;
     }
 
-    let mut asked = conf;
-    if asked.backfill_target().is_some_and(|target| target.data_len == 0) {
-        // Healing has removed the file. One that is restored later must not count as a remnant.
-        asked.backfill = conf.backfill.map(|backfill| Backfill { target: None, ..backfill });
-    }
+    // A backfill file that healing has removed: one that is restored later must not count as a remnant.
+    let mut asked = conf.without_new_target();
     asked.spec.max_value_bytes = conf.spec.max_value_bytes.max(options.max_value_bytes);
     if options.allow_backfill {
-        let target = asked.backfill_target();
-        asked.backfill = Some(Backfill { allowed: true, target });
+        asked = asked.allowing_backfill();
     }
     let is_as_asked = (asked.spec, asked.allows_backfill(), asked.backfill_target())
         == (conf.spec, conf.allows_backfill(), conf.backfill_target());

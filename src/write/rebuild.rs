@@ -10,7 +10,7 @@ use crate::read::View;
 use crate::slot::Slot;
 use crate::write::opening::{self, Locked};
 use crate::write::options::WriterOptions;
-use crate::write::replace::{HeldForIt, Replacement, replace};
+use crate::write::replace::{Replacement, replace};
 use crate::write::writer::Writer;
 
 /// Maximum total length in bytes of the payloads of one batch. A longer payload of an uncompressed column
@@ -26,8 +26,7 @@ pub(super) struct Content {
 
 impl Content {
     pub(super) fn create(replacement: &Replacement, options: WriterOptions) -> Result<Self> {
-        let new = replacement.new.clone();
-        let column = opening::open_locked(new, Box::new(HeldForIt), options)?;
+        let column = opening::open(replacement.new.clone(), options)?;
         let writer = Writer::new(column, options.door);
         Ok(Self { writer, batch: Vec::new(), batch_bytes: 0 })
     }

@@ -28,12 +28,6 @@ use crate::write::options::WriterOptions;
 
 const EXCHANGE: &str = "exchange with its new content";
 
-/// The lock for building the new content. It does nothing, because the column's own lock is held.
-#[derive(Debug)]
-pub(super) struct HeldForIt;
-
-impl Lock for HeldForIt {}
-
 /// Replaces the content of a column by what `build` puts into the new directory. The column was opened
 /// under this lock, and opening has removed leftovers.
 ///
