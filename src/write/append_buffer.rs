@@ -85,25 +85,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_lie_one_behind_the_other_and_large_payloads_are_not_copied() {
-        let large = vec![9; COPIED_BYTES + 1];
-        let mut buffer = AppendBuffer::at(0, [2, 4097, 1].into_iter());
-        let header = |len| RecordHeader::new([4, 0], len);
-        assert_eq!(buffer.push(header(2), b"ab"), Some(8));
-        assert_eq!(buffer.push(header(4097), &large), Some(18));
-        assert_eq!(buffer.push(header(1), b"c"), Some(18 + 8 + 4097));
-        let slices = buffer.slices();
-        assert_eq!(slices.len(), 3);
-        assert!(std::ptr::eq(slices[1].as_ptr(), large.as_ptr()));
-        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
-        assert_eq!(bytes.len() as u64, buffer.end());
-        assert_eq!(
-            bytes[..18],
-            [VERSION_RECORD.as_slice(), &[4, 0, 2, 0, 0, 0, 0, 0], b"ab"].concat()
-        );
-    }
-
-    #[test]
     fn a_file_longer_than_the_system_can_address_is_refused() {
         let mut buffer = AppendBuffer::at(i64::MAX as u64 - 10, [3].into_iter());
         assert_eq!(buffer.push(RecordHeader::new([4, 0], 3), b"abc"), None);

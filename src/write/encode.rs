@@ -47,25 +47,3 @@ pub(super) fn encode_stream(mut value: impl Read) -> io::Result<Vec<u8>> {
     io::copy(&mut value, &mut encoder)?;
     encoder.into_inner().map_err(snap::write::IntoInnerError::into_error)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::slot::Slot;
-
-    #[test]
-    fn threads_do_not_change_what_is_stored() {
-        let values: Vec<Record<'_>> = (0..100u8)
-            .map(|n| (0..u16::from(n) * 600).map(|i| i.to_le_bytes()[1] ^ n).collect())
-            .map(|value: Vec<u8>| (Slot(0), value.into()))
-            .collect();
-        let mut alone = values.clone();
-        compress_on(1, &mut alone).unwrap();
-        assert!(alone[0].1.is_empty(), "an empty value is an empty payload");
-        for threads in [2, 3, 8] {
-            let mut together = values.clone();
-            compress_on(threads, &mut together).unwrap();
-            assert!(together == alone);
-        }
-    }
-}

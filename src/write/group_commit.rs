@@ -52,14 +52,9 @@ struct Planned {
     fills: Vec<Fills>,
 }
 
-/// One commit with the records of several jobs.
-pub(super) struct GroupCommit<'a> {
-    pub(super) fills: Fills,
-    pub(super) records: BTreeMap<Slot, &'a [u8]>,
-}
-
-/// The file in which a commit fills gaps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The file in which a commit fills gaps, in the order in which the commits are made. Appending comes last
+/// because it changes which file is current, and the jobs were grouped by the present one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fills {
     Sealed(FileId),
     /// The current file alone.
@@ -70,7 +65,8 @@ pub(super) enum Fills {
 
 /// The commits for the queued jobs, in order.
 pub(super) struct GroupPlan<'a> {
-    pub(super) commits: Vec<GroupCommit<'a>>,
+    /// Each with the records of several jobs.
+    pub(super) commits: BTreeMap<Fills, BTreeMap<Slot, &'a [u8]>>,
     pub(super) jobs: Vec<JobPlan>,
     /// The highest slot of the column once the jobs planned so far are committed.
     highest: Option<Slot>,
@@ -84,7 +80,7 @@ impl<'a> GroupPlan<'a> {
         jobs: &'a [RecordJob<'a>],
     ) -> Self {
         let highest = column.conf.highest;
-        let mut plan = Self { commits: Vec::new(), jobs: Vec::new(), highest };
+        let mut plan = Self { commits: BTreeMap::new(), jobs: Vec::new(), highest };
         let mut order: Vec<usize> = (0..jobs.len()).collect();
         if jobs.iter().any(|job| job.door.is_some()) {
             order.sort_by_key(|position| jobs[*position].slots().next());
@@ -95,10 +91,14 @@ impl<'a> GroupPlan<'a> {
             let admitted = archive.check_slots(column, plan.highest, job.door, job.slots());
             planned[position] = admitted.and_then(|()| plan.add(column, job));
         }
-        plan.sort();
+        // The first commit that fills a sealed file also fills the gaps in the current one.
+        if let Some(first @ Fills::Sealed(_)) = plan.commits.keys().next().copied()
+            && let Some(of_current) = plan.commits.remove(&Fills::Current)
+        {
+            plan.commits.entry(first).or_default().extend(of_current);
+        }
         let commits = &plan.commits;
-        // Gaps in the current file may have been merged into the first commit.
-        let index = |fills| commits.iter().position(|commit| commit.fills == fills).unwrap_or(0);
+        let index = |fills| commits.keys().position(|other| *other == fills).unwrap_or(0);
         let job = |(job, planned): (&RecordJob<'_>, Result<Planned>)| match planned {
             Ok(planned) if job.records.is_empty() => {
                 JobPlan { outcome: Ok(planned.committed), commits: (0..commits.len()).collect() }
@@ -117,11 +117,8 @@ impl<'a> GroupPlan<'a> {
         let Planned { mut committed, mut fills } = Planned::default();
         let mut new: Vec<(Slot, &'a [u8])> = Vec::new();
         for (slot, stored) in &job.records {
-            let planned = self
-                .commits
-                .iter()
-                .find_map(|commit| Some((commit.fills, *commit.records.get(slot)?)));
-            match planned {
+            let mut commits = self.commits.iter();
+            match commits.find_map(|(fills, records)| Some((*fills, *records.get(slot)?))) {
                 Some((earlier, payload)) if same_value(payload, stored, compression) => {
                     committed.unchanged += 1;
                     fills.push(earlier);
@@ -137,35 +134,12 @@ impl<'a> GroupPlan<'a> {
         }
         // All parts are checked before the first is planned.
         for (part_fills, part) in parts(&column.conf, &new, job.may_split)? {
-            let records = new[part].iter().copied();
-            match self.commits.iter_mut().find(|commit| commit.fills == part_fills) {
-                Some(commit) => commit.records.extend(records),
-                None => {
-                    let records = records.collect();
-                    self.commits.push(GroupCommit { fills: part_fills, records });
-                }
-            }
+            self.commits.entry(part_fills).or_default().extend(new[part].iter().copied());
             fills.push(part_fills);
         }
         committed.written = new.len() as u64;
         self.highest = self.highest.max(new.last().map(|(slot, _)| *slot));
         Ok(Planned { committed, fills })
-    }
-
-    /// Orders the commits: sealed files first, then slots above the highest. Gaps in the current file are
-    /// merged into the first commit. Appending comes last because it changes which file is current, and the
-    /// jobs were grouped by the present one.
-    fn sort(&mut self) {
-        self.commits.sort_by_key(|commit| match commit.fills {
-            Fills::Sealed(_) => 0,
-            Fills::Current => 1,
-            Fills::Nothing => 2,
-        });
-        let current = self.commits.iter().position(|commit| commit.fills == Fills::Current);
-        if let Some(current @ 1..) = current {
-            let merged = self.commits.remove(current);
-            self.commits[0].records.extend(merged.records);
-        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::sync::thread;
 use crate::sync::{Arc, Mutex, OnceLock, PoisonError};
 use crate::write::batch::{Batch, Committed, Finished};
 use crate::write::door::Door;
-use crate::write::group_commit::{Fills, GroupCommit, GroupPlan, JobPlan, RecordJob};
+use crate::write::group_commit::{Fills, GroupPlan, JobPlan, RecordJob};
 use crate::write::queue::{CloseAtEnd, Gate};
 use crate::write::writer::Writer;
 
@@ -211,9 +211,9 @@ impl Worker {
         for (job, plan) in plans.iter().enumerate().filter(|(_, plan)| plan.commits.is_empty()) {
             answer(job, plan.outcome.clone());
         }
-        let fills: Vec<_> = commits.iter().map(|commit| commit.fills).collect();
+        let fills: Vec<_> = commits.keys().copied().collect();
         let mut failed: Vec<Option<Error>> = vec![None; commits.len()];
-        for (index, GroupCommit { records, .. }) in commits.into_iter().enumerate() {
+        for (index, records) in commits.into_values().enumerate() {
             let next = match fills.get(index + 1) {
                 Some(Fills::Sealed(file_id)) => Some(*file_id),
                 Some(Fills::Current | Fills::Nothing) => None,
