@@ -128,12 +128,12 @@ pub use read::{
 pub use slot::{FileId, SLOTS_PER_FILE, Slot};
 #[doc(hidden)]
 pub use write::{
-    BulkCommit, Committed, CutReport, Keep, Prepared, Queue, ReclaimReport, Reclaimed, inspect_cut,
-    inspect_reclaim, inspect_with, reclaim, replace_by_copy,
+    BulkCommit, Committed, CutReport, HealAction, HealChange, Keep, Prepared, Queue, ReclaimReport,
+    Reclaimed, inspect_cut, inspect_reclaim, inspect_with, reclaim, replace_by_copy,
 };
 pub use write::{
-    BulkError, BulkReport, Checksums, CommitInfo, Door, HealAction, HealChange, HealReport,
-    Pipeline, PipelineOptions, Ticket, TrySubmitError, Writer, WriterOptions, inspect,
+    BulkError, BulkReport, Checksums, CommitInfo, Door, HealReport, Pipeline, PipelineOptions,
+    Ticket, TrySubmitError, Writer, WriterOptions, inspect,
 };
 
 /// The examples of the README are run as tests.

@@ -17,17 +17,10 @@ pub(super) fn compress_all(records: &mut [Record<'_>]) -> io::Result<()> {
     let total: usize = records.iter().map(|(_, value)| value.len()).sum();
     let cores = || thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = if total < PARALLEL_BYTES { 1 } else { cores().min(records.len()) };
-    compress_on(threads, records)
-}
-
-fn compress_on(threads: usize, records: &mut [Record<'_>]) -> io::Result<()> {
     let compress = |(_, value): &mut Record<'_>| {
         *value = Cow::Owned(encode_stream(&**value)?);
         Ok(())
     };
-    if threads <= 1 {
-        return records.iter_mut().try_for_each(compress);
-    }
     let queue = Mutex::new(records.iter_mut());
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || std::iter::from_fn(next).try_for_each(compress);
@@ -35,9 +28,9 @@ fn compress_on(threads: usize, records: &mut [Record<'_>]) -> io::Result<()> {
         let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let own = work();
         let joined = helpers.into_iter().map(thread::ScopedJoinHandle::join);
-        let mut outcomes =
+        let outcomes =
             joined.map(|outcome| outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        outcomes.try_fold((), |(), outcome| outcome).and(own)
+        outcomes.fold(own, Result::and)
     })
 }
 

@@ -9,8 +9,8 @@ use crate::format::record::FIRST_RECORD_OFFSET;
 use crate::format::sums::SumVerdict;
 use crate::format::witness::Witness;
 use crate::slot::FileId;
-use crate::write::aside::Asides;
 use crate::write::column_dir::{ColumnDir, Sums};
+use crate::write::examine::Plan;
 use crate::write::heal_action::{HealAction, HealChange};
 
 /// Puts aside the sealed data files that block backfill and never had an offset file.
@@ -18,8 +18,7 @@ pub(super) fn put_orphans_aside(
     directory: &ColumnDir,
     conf: &Conf,
     witness: &Witness,
-    asides: &mut Asides,
-    actions: &mut Vec<HealAction>,
+    plan: &mut Plan,
 ) -> Result<()> {
     if conf.backfill.is_none() {
         return Ok(());
@@ -33,7 +32,7 @@ pub(super) fn put_orphans_aside(
             let byte_len = data.byte_len()?;
             // A file with only a version record does not block backfill.
             if byte_len != FIRST_RECORD_OFFSET {
-                actions.push(asides.move_aside(directory, file, byte_len));
+                plan.actions.push(plan.asides.move_aside(directory, file, byte_len));
             }
         }
     }
@@ -62,8 +61,7 @@ pub(super) fn clear_stale_sums(
     conf: &Conf,
     witness: &Witness,
     discard: bool,
-    asides: &mut Asides,
-    actions: &mut Vec<HealAction>,
+    plan: &mut Plan,
 ) -> Result<()> {
     for sums_file in directory.slot_files()? {
         let SlotFile::Sums(file_id) = sums_file else { continue };
@@ -97,6 +95,7 @@ pub(super) fn clear_stale_sums(
         if !slots.is_empty() {
             let file = directory.slot_file_path(sums_file);
             directory.check_has_one_name(file.clone())?;
+            let Plan { actions, asides } = &mut *plan;
             let is_copied = actions.iter().any(|action| {
                 action.file == file && matches!(action.change, HealChange::CopiedAside { .. })
             });

@@ -16,7 +16,7 @@ use crate::format::witness::{Standing, Witness};
 use crate::slot::{FileId, Slot};
 use crate::write::aside;
 use crate::write::column_dir::{ColumnDir, Sums};
-use crate::write::examine::{Evidence, Plan, examine};
+use crate::write::examine::{Evidence, examine};
 use crate::write::foreign;
 use crate::write::heal_action::{HealAction, HealChange};
 use crate::write::options::WriterOptions;
@@ -44,23 +44,23 @@ pub(super) fn plan_witnessed(
         true => Evidence::Own,
         false => Evidence::of(directory, conf, witness)?,
     };
-    let Plan { mut actions, mut asides } = examine(directory, conf, &evidence)?;
-    foreign::clear_stale_sums(directory, conf, witness, discard, &mut asides, &mut actions)?;
+    let mut plan = examine(directory, conf, &evidence)?;
+    foreign::clear_stale_sums(directory, conf, witness, discard, &mut plan)?;
     if let Evidence::Doubted { contradicts: Some(newest) } = evidence {
         let is_other_kind = (newest.spec.record_type, newest.spec.compression)
             != (conf.spec.record_type, conf.spec.compression);
-        if is_other_kind || !actions.is_empty() {
+        if is_other_kind || !plan.actions.is_empty() {
             return Err(contradiction(directory, conf, &newest));
         }
     }
     if options.orphans_aside {
-        foreign::put_orphans_aside(directory, conf, witness, &mut asides, &mut actions)?;
+        foreign::put_orphans_aside(directory, conf, witness, &mut plan)?;
     }
     if matches!(witness.standing(conf), Standing::Before { .. }) {
         let file = directory.file_path(names::CHECK);
-        actions.push(HealAction { file, change: HealChange::ClearedWitness });
+        plan.actions.push(HealAction { file, change: HealChange::ClearedWitness });
     }
-    Ok(actions)
+    Ok(plan.actions)
 }
 
 /// The error for a conf that no writer produces from the newest one in the witness.

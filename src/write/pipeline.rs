@@ -133,7 +133,7 @@ impl Pipeline {
         let thread = thread::Builder::new()
             .name(format!("coldstore-{name}"))
             .spawn(move || worker.run())
-            .map_err(|error| Error::io(&directory, "start a thread for", error))?;
+            .map_err(|error| Error::io(&directory, "start the writer's thread", error))?;
         let (queue, thread) = (Mutex::new(Some(sender)), Mutex::new(Some(thread)));
         Ok(Self { shared: Arc::new(Shared { directory, spec, gate, status, queue, thread }), door })
     }

@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use coldstore::verify::{VerifyOptions, verify_column};
-use coldstore::{Slot, View};
+use coldstore::{
+    ArchivePipeline, ArchiveWriter, ArchiveWriterOptions, Column, Manifest, PipelineOptions, Slot,
+    View,
+};
 
 use crate::column::{SLOTS, make, open_scratch, outcome, read, run_well, say, told, value};
 use crate::system::{
@@ -23,6 +26,7 @@ fn child_that_is_limited() {
         "verify" => verified_with_few_files(&column),
         "address space" => little_address_space(&column),
         "maps" => no_maps(&column),
+        "threads" => no_threads(&column),
         _ => unreachable!("{case}"),
     }
 }
@@ -208,4 +212,29 @@ fn running_out_of_maps_is_an_error_that_says_so() {
 #[test]
 fn the_values_have_several_pages() {
     assert!(value(SLOTS[0]).len() > 4 * 4096);
+}
+
+/// A thread needs memory for its stack.
+fn no_threads(root: &std::path::Path) {
+    let options = ArchiveWriterOptions::default().columns(Column::ALL).raw(true);
+    let mut archive = ArchiveWriter::open(root, options).unwrap();
+    archive.writer(Column::Blocks).unwrap().put(Slot(7), b"a block").unwrap();
+    limit(libc::RLIMIT_AS, memory("VmSize") + MIB);
+    // Uses up the stacks that ended threads have left.
+    let spawn = || std::thread::Builder::new().spawn(std::thread::park).ok();
+    let parked: Vec<_> = std::iter::from_fn(spawn).collect();
+    let started = ArchivePipeline::start(archive, |_| PipelineOptions::default());
+    say(&outcome(started, |_| "started".to_owned()));
+    limit(libc::RLIMIT_AS, u64::MAX);
+    let manifest = Manifest::read(root).unwrap().unwrap();
+    say(&format!("{:?}", manifest.column(Column::Blocks).highest));
+    say(&outcome(ArchiveWriter::open(root, options), |_| "opened".to_owned()));
+    parked.into_iter().for_each(|thread| thread.thread().unpark());
+}
+
+#[test]
+fn an_archive_whose_pipelines_cannot_start_is_recorded_and_unlocked() {
+    let said = run("threads");
+    assert!(said[0].contains("blk: cannot start the writer's thread: "), "{said:?}");
+    assert_eq!(said[1..], ["Some(Slot(7))", "opened"]);
 }
