@@ -225,9 +225,14 @@ impl Files {
                 Err(_) => looked_twice = true,
             }
         }
+        Err(self.not_settled())
+    }
+
+    /// The error after [`MAX_ATTEMPTS`].
+    pub(super) fn not_settled(&self) -> Error {
         let path = self.directory.file_path(names::CONF);
         let source = std::io::ErrorKind::TimedOut.into();
-        Err(Error::io(path, "read a conf that is not replaced at once", source))
+        Error::io(path, "read a conf that is not replaced at once", source)
     }
 
     /// Opens both files of an id. The bound is still to be established.

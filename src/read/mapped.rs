@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::column::Compression;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::files::directory::OpenConf;
 use crate::files::map::{Leaf, MapIndex, Part, SlotMap};
 use crate::format::conf::Conf;
-use crate::format::names::{self, SlotFile};
+use crate::format::names::SlotFile;
 use crate::format::record::{BoundedTag, FIRST_RECORD_OFFSET};
 use crate::read::commit::Commit;
 use crate::read::fd_cache::OpenFile;
@@ -32,6 +32,13 @@ pub(super) struct MappedSnapshot {
     mapped: AtomicUsize,
     /// The files past the end of `index` that were in the directory when one of them was first read.
     far: OnceLock<Far>,
+}
+
+/// The direction of a scan.
+#[derive(Clone, Copy)]
+pub(super) enum Way {
+    Forward,
+    Backward,
 }
 
 struct Far {
@@ -104,9 +111,7 @@ impl MappedSnapshot {
                 return Ok(map);
             }
         }
-        let source = std::io::ErrorKind::TimedOut.into();
-        let path = self.commit.files.directory.file_path(names::CONF);
-        Err(Error::io(path, "read a conf that is not replaced at once", source))
+        Err(self.commit.files.not_settled())
     }
 
     /// Inserts a map that was established after the `taken`th call of [`Files::take_changes`]. Returns
@@ -187,27 +192,21 @@ impl MappedSnapshot {
         Ok(ids)
     }
 
-    /// The first file after another that may hold records.
-    pub(super) fn file_after(&self, file_id: FileId) -> Result<Option<FileId>> {
+    /// The next file in a direction that may hold records.
+    pub(super) fn next_file(&self, file_id: FileId, way: Way) -> Result<Option<FileId>> {
         self.ensure_listed()?;
-        let next = FileId(file_id.0 + 1);
-        match self.index.listed(next..FileId(u64::MAX)).next() {
-            None if self.has_far_files() => {
-                Ok(self.far()?.maps.range(next..).next().map(|(file_id, _)| *file_id))
+        let far = if self.has_far_files() { Some(&self.far()?.maps) } else { None };
+        let after = FileId(file_id.0 + 1)..FileId(u64::MAX);
+        Ok(match way {
+            Way::Forward => {
+                let listed = self.index.listed(after.clone()).next();
+                listed.or_else(|| Some(*far?.range(after).next()?.0))
             }
-            found => Ok(found),
-        }
-    }
-
-    /// The last file before another that may hold records.
-    pub(super) fn file_before(&self, file_id: FileId) -> Result<Option<FileId>> {
-        self.ensure_listed()?;
-        if self.index.leaf(file_id).is_none()
-            && let Some((found, _)) = self.far()?.maps.range(..file_id).next_back()
-        {
-            return Ok(Some(*found));
-        }
-        Ok(self.index.listed(FileId(0)..file_id).next_back())
+            Way::Backward => {
+                let in_far = far.and_then(|far| Some(*far.range(..file_id).next_back()?.0));
+                in_far.or_else(|| self.index.listed(FileId(0)..file_id).next_back())
+            }
+        })
     }
 
     /// The payload stored for a slot; `part` is about to be read.

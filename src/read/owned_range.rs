@@ -7,8 +7,9 @@ use crate::error::Result;
 use crate::files::map::SlotMap;
 use crate::read::commit::Commit;
 use crate::read::file_pair::FilePair;
+use crate::read::mapped::Way;
 use crate::read::pread_view::PreadView;
-use crate::read::range::{Ahead, Source, Steps, Way};
+use crate::read::range::{Ahead, Source, Steps};
 use crate::read::record::OwnedRecord;
 use crate::read::snapshot::Snapshot as _;
 use crate::read::view::View;
@@ -88,18 +89,15 @@ impl Source for From {
         })
     }
 
-    fn file_after(&mut self, file_id: FileId) -> Result<Option<FileId>> {
+    fn next_file(&mut self, file_id: FileId, way: Way) -> Result<Option<FileId>> {
         match &self.snapshot {
-            Held::Mapped(view) => view.snapshot().file_after(file_id),
-            Held::Pread(view) => Ok(view.file_ids()?.into_iter().find(|other| *other > file_id)),
-        }
-    }
-
-    fn file_before(&mut self, file_id: FileId) -> Result<Option<FileId>> {
-        match &self.snapshot {
-            Held::Mapped(view) => view.snapshot().file_before(file_id),
+            Held::Mapped(view) => view.snapshot().next_file(file_id, way),
             Held::Pread(view) => {
-                Ok(view.file_ids()?.into_iter().rev().find(|other| *other < file_id))
+                let mut ids = view.file_ids()?.into_iter();
+                Ok(match way {
+                    Way::Forward => ids.find(|other| *other > file_id),
+                    Way::Backward => ids.rfind(|other| *other < file_id),
+                })
             }
         }
     }
@@ -145,13 +143,13 @@ impl Iterator for OwnedRange {
     type Item = Result<OwnedRecord>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.steps.step(&mut self.from).transpose()
+        self.steps.step(&mut self.from, Way::Forward).transpose()
     }
 }
 
 impl DoubleEndedIterator for OwnedRange {
     fn next_back(&mut self) -> Option<Self::Item> {
-        self.steps.step_back(&mut self.from).transpose()
+        self.steps.step(&mut self.from, Way::Backward).transpose()
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::{Bound, RangeBounds};
 use crate::error::Result;
 use crate::files::map::{Part, SlotMap};
 use crate::format::record::BoundedTag;
-use crate::read::mapped::MappedSnapshot;
+use crate::read::mapped::{MappedSnapshot, Way};
 use crate::read::prefetch::PIECE_BYTES;
 use crate::read::record::Record;
 use crate::slot::{FileId, Slot};
@@ -20,21 +20,11 @@ pub(super) trait Source {
     /// Opens a file at or below the current one; `None` if it holds no records.
     fn open(&mut self, file_id: FileId) -> Result<Option<Self::File>>;
 
-    /// The first file after another that may hold records.
-    fn file_after(&mut self, file_id: FileId) -> Result<Option<FileId>>;
-
-    /// The last file before another that may hold records.
-    fn file_before(&mut self, file_id: FileId) -> Result<Option<FileId>>;
+    /// The next file in a direction that may hold records.
+    fn next_file(&mut self, file_id: FileId, way: Way) -> Result<Option<FileId>>;
 
     /// What the file has for a slot.
     fn look(&mut self, file: &mut Self::File, slot: Slot, way: Way) -> Result<Option<Self::Item>>;
-}
-
-/// The direction of a scan.
-#[derive(Clone, Copy)]
-pub(super) enum Way {
-    Forward,
-    Backward,
 }
 
 /// The slots that a scan has yet to pass, and the files at both ends.
@@ -74,74 +64,75 @@ impl<F> Steps<F> {
         (self.front <= Slot::MAX.0).then_some(Slot(self.front))
     }
 
-    /// Moves the front into the next file with records. Returns `false` at the end.
-    fn enter_front(&mut self, source: &mut impl Source<File = F>) -> Result<bool> {
+    /// Moves the front, or the back, into the next file with records. Returns `false` at the end.
+    fn enter(&mut self, source: &mut impl Source<File = F>, way: Way) -> Result<bool> {
         while self.front < self.back {
-            let file_id = Slot(self.front).file_id();
+            let file_id = match way {
+                Way::Forward => Slot(self.front).file_id(),
+                Way::Backward => Slot(self.back - 1).file_id(),
+            };
+            let (first, end) = (file_id.first_slot().0, file_id.last_slot().0 + 1);
             let opened = source.open(file_id);
             if let Ok(Some(file)) = opened {
-                self.front_end = self.back.min(file_id.last_slot().0 + 1);
-                self.front_file = Some(file);
+                match way {
+                    Way::Forward => {
+                        self.front_end = self.back.min(end);
+                        self.front_file = Some(file);
+                    }
+                    Way::Backward => {
+                        self.back_start = self.front.max(first);
+                        self.back_file = Some(file);
+                    }
+                }
                 return Ok(true);
             }
             // Skip to the next listed file: an error that affects every file would otherwise be repeated
             // for every possible id.
-            let next = source.file_after(file_id);
-            let place = |next: FileId| next.first_slot().0.min(self.back);
-            self.front = next.as_ref().map_or(None, |next| *next).map_or(self.back, place);
+            let next = source.next_file(file_id, way);
+            let listed = next.as_ref().map_or(None, |next| *next);
+            match (way, listed) {
+                (Way::Forward, Some(next)) => self.front = self.back.min(next.first_slot().0),
+                (Way::Backward, Some(next)) => self.back = self.front.max(next.last_slot().0 + 1),
+                (Way::Forward, None) => self.front = self.back,
+                (Way::Backward, None) => self.back = self.front,
+            }
             opened.and(next)?;
         }
         Ok(false)
     }
 
-    /// Moves the back into the next file with records. Returns `false` at the end.
-    fn enter_back(&mut self, source: &mut impl Source<File = F>) -> Result<bool> {
-        while self.front < self.back {
-            let file_id = Slot(self.back - 1).file_id();
-            let opened = source.open(file_id);
-            if let Ok(Some(file)) = opened {
-                self.back_start = self.front.max(file_id.first_slot().0);
-                self.back_file = Some(file);
-                return Ok(true);
-            }
-            let previous = source.file_before(file_id);
-            let place = |previous: FileId| self.front.max(previous.last_slot().0 + 1);
-            self.back = previous.as_ref().map_or(None, |id| *id).map_or(self.front, place);
-            opened.and(previous)?;
-        }
-        Ok(false)
-    }
-
-    pub(super) fn step<S: Source<File = F>>(&mut self, source: &mut S) -> Result<Option<S::Item>> {
-        loop {
-            let end = self.front_end.min(self.back);
-            while let Some(file) = self.front_file.as_mut().filter(|_| self.front < end) {
-                let slot = Slot(self.front);
-                self.front += 1;
-                if let Some(item) = source.look(file, slot, Way::Forward)? {
-                    return Ok(Some(item));
-                }
-            }
-            if !self.enter_front(source)? {
-                return Ok(None);
-            }
-        }
-    }
-
-    pub(super) fn step_back<S: Source<File = F>>(
+    /// The next item from the front, or from the back.
+    pub(super) fn step<S: Source<File = F>>(
         &mut self,
         source: &mut S,
+        way: Way,
     ) -> Result<Option<S::Item>> {
         loop {
-            let start = self.back_start.max(self.front);
-            while let Some(file) = self.back_file.as_mut().filter(|_| self.back > start) {
-                self.back -= 1;
-                if let Some(item) = source.look(file, Slot(self.back), Way::Backward)? {
+            while let Some((file, slot)) = self.next_slot(way) {
+                if let Some(item) = source.look(file, slot, way)? {
                     return Ok(Some(item));
                 }
             }
-            if !self.enter_back(source)? {
+            if !self.enter(source, way)? {
                 return Ok(None);
+            }
+        }
+    }
+
+    /// Passes one slot of the file at the front, or at the back.
+    fn next_slot(&mut self, way: Way) -> Option<(&mut F, Slot)> {
+        match way {
+            Way::Forward => {
+                let is_left = self.front < self.front_end.min(self.back);
+                let file = self.front_file.as_mut().filter(|_| is_left)?;
+                self.front += 1;
+                Some((file, Slot(self.front - 1)))
+            }
+            Way::Backward => {
+                let is_left = self.back > self.back_start.max(self.front);
+                let file = self.back_file.as_mut().filter(|_| is_left)?;
+                self.back -= 1;
+                Some((file, Slot(self.back)))
             }
         }
     }
@@ -234,12 +225,8 @@ impl<'v> Source for Mapped<'v> {
         Ok(Some(self.snapshot.file(file_id)?).filter(|map| map.has_files()))
     }
 
-    fn file_after(&mut self, file_id: FileId) -> Result<Option<FileId>> {
-        self.snapshot.file_after(file_id)
-    }
-
-    fn file_before(&mut self, file_id: FileId) -> Result<Option<FileId>> {
-        self.snapshot.file_before(file_id)
+    fn next_file(&mut self, file_id: FileId, way: Way) -> Result<Option<FileId>> {
+        self.snapshot.next_file(file_id, way)
     }
 
     fn look(&mut self, map: &mut &'v SlotMap, slot: Slot, way: Way) -> Result<Option<Record<'v>>> {
@@ -290,7 +277,7 @@ impl<'v> Range<'v> {
     /// Handles what the quick step does not: the first record, the first of a file, and damaged records.
     #[inline(never)]
     fn step(&mut self) -> Result<Option<Record<'v>>> {
-        self.steps.step(&mut self.source)
+        self.steps.step(&mut self.source, Way::Forward)
     }
 }
 
@@ -308,7 +295,7 @@ impl<'v> Iterator for Range<'v> {
 
 impl DoubleEndedIterator for Range<'_> {
     fn next_back(&mut self) -> Option<Self::Item> {
-        self.steps.step_back(&mut self.source).transpose()
+        self.steps.step(&mut self.source, Way::Backward).transpose()
     }
 }
 

@@ -251,10 +251,10 @@ impl View {
     /// The records of a range of slots, in either direction. Slots without a record are skipped; after an
     /// error the iterator resumes after the damage.
     #[must_use]
-    pub fn range<R: RangeBounds<Slot>>(
+    pub fn range(
         &self,
-        slots: R,
-    ) -> impl DoubleEndedIterator<Item = Result<Record<'_>>> + FusedIterator + use<'_, R> {
+        slots: impl RangeBounds<Slot>,
+    ) -> impl DoubleEndedIterator<Item = Result<Record<'_>>> + FusedIterator {
         Range::new(&self.snapshot, slots)
     }
 

@@ -67,7 +67,8 @@ fn each_kind_of_chunk_is_accepted_or_refused_by_the_format() {
         let wanted = wanted.map(<[u8]>::to_vec);
         assert_eq!(by_snap(&stored), wanted.clone().ok());
         assert_eq!(whole(&stored), wanted);
-        for piece_bytes in [1, 4, 9, usize::MAX] {
+        // Miri takes minutes for a long stream in small pieces.
+        for piece_bytes in [1, 4, 9, usize::MAX].into_iter().filter(|n| stored.len() / n < 1000) {
             assert_eq!(pieces(&stored, piece_bytes), wanted, "{piece_bytes}");
         }
     }
