@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Stdio;
 
+use coldstore::Column;
 use test_support::chain_content::{MINIMAL_CONFIG, all_states, truth};
+use test_support::{ImportedArchive, MINIMAL, era_files};
 
 use crate::support::{Archive, Run, coldstore, spawn, test_data};
 
@@ -82,7 +84,7 @@ fn a_state_that_the_archive_cannot_give_is_answered_with_the_reason() {
 
     let (later, eras) = (Archive::new(), Archive::new());
     fs::create_dir(eras.path()).unwrap();
-    for path in test_support::era_files("chain-minimal").into_iter().skip(3) {
+    for path in era_files(MINIMAL).into_iter().skip(3) {
         fs::copy(&path, eras.path().join(path.file_name().unwrap())).unwrap();
     }
     coldstore(&["import", &later.arg(), &eras.arg()]).exits(0);
@@ -105,6 +107,20 @@ fn the_network_must_be_known_or_named_and_fit() {
         .unwrap();
     // Altair begins with slot 48: its first block there is none of the phase0 chain.
     state(&archive, 47, &[]).exits(3).complains_of("the config is not that of this network");
+}
+
+#[test]
+fn a_missing_block_is_named_with_the_slot_that_needs_it() {
+    let archive = ImportedArchive::of(&era_files(MINIMAL));
+    archive.remake(Column::Blocks, |slot, block| (slot != 90).then_some(block));
+    let config = test_data("chain-minimal/config.yaml");
+    let [root, config] = [archive.path(), &config].map(|path| path.to_str().unwrap());
+    let state = |slot| coldstore(&["state", root, slot, "--network", config]);
+    state("89").exits(0);
+    let missing = state("100").exits(1);
+    assert_eq!(missing.stdout, b"");
+    let told = missing.complains_of("blk has no record of slot 90: missing").stderr;
+    assert!(told.contains("the state of slot 100 cannot be rebuilt without it"), "{told}");
 }
 
 #[test]
