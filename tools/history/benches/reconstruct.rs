@@ -1,5 +1,6 @@
-//! Reconstruction of a shortened era with many validators: slots per second and memory of a worker, by what
-//! is checked and stored, and two eras on two cores beside one on one.
+//! Reconstruction of a shortened era with many validators: slots per second and memory, by what is checked and
+//! stored, for one era and for two at once. Each row is measured in a process of its own. Starting and hashing
+//! the whole state once are part of it, so more slots give more slots per second.
 //!
 //! `cargo bench -p coldstore-history --bench reconstruct [VALIDATORS] [SLOTS]` (default 1,000,000 and 128).
 
@@ -87,7 +88,7 @@ fn open(path: &Path) -> MappedArchive {
     }
 }
 
-/// The highest memory of this process, without mapped files.
+/// The highest memory of this process, in KiB, without mapped files.
 #[derive(Default)]
 struct Memory(AtomicU64);
 
@@ -101,13 +102,20 @@ impl ReconstructObserver for Memory {
     }
 }
 
-/// Seconds, and the memory in MiB.
-fn run(path: &Path, rules: &Arc<ChainRules>, chosen: Chosen, check: Check) -> (f64, u64) {
+/// The time that this process has run on a core, in seconds.
+fn core_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let after_name = stat.rsplit(')').next().unwrap();
+    let ticks = after_name.split_whitespace().skip(11).take(2).map(|it| it.parse::<u32>().unwrap());
+    f64::from(ticks.sum::<u32>()) / 100.0
+}
+
+/// Reconstructs the era of an archive; returns the highest memory in MiB.
+fn run(path: &Path, rules: &Arc<ChainRules>, chosen: Chosen, check: Check) -> u64 {
     let stores = chosen != Chosen::Nothing;
     let options = ReconstructOptions { eras: None, chosen, check };
     let reconstruction = Reconstruction::new(&open(path), Arc::clone(rules), options).unwrap();
     let memory = Memory::default();
-    let started = Instant::now();
     let done = if stores {
         let columns = ArchiveWriterOptions::default();
         let opened = ArchivePipeline::open(path, columns, |_| PipelineOptions::default());
@@ -117,7 +125,28 @@ fn run(path: &Path, rules: &Arc<ChainRules>, chosen: Chosen, check: Check) -> (f
         reconstruction.run(vec![Nowhere], &memory).unwrap()
     };
     assert_eq!((done.eras, done.ends_by_root), (1, 1));
-    (started.elapsed().as_secs_f64(), memory.0.into_inner() >> 10)
+    memory.0.into_inner() >> 10
+}
+
+/// A row, measured in a process of its own: what is checked, whether states are stored, and the archives.
+fn measure(row: &str, rules: &Arc<ChainRules>, paths: &[String]) {
+    let every = || Chosen::Every(NonZeroU64::new(32).unwrap());
+    let (check, stores) = match row {
+        "store" => (Check::Boundary, true),
+        check => (check.parse().unwrap(), false),
+    };
+    let started = Instant::now();
+    let memory = thread::scope(|scope| {
+        let threads: Vec<_> = paths
+            .iter()
+            .map(|path| {
+                let chosen = if stores { every() } else { Chosen::Nothing };
+                scope.spawn(move || run(path.as_ref(), rules, chosen, check))
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).max().unwrap()
+    });
+    println!("{} {} {memory}", started.elapsed().as_secs_f64(), core_seconds());
 }
 
 struct Nowhere;
@@ -137,37 +166,34 @@ impl coldstore_history::reconstruct::StateSink for Nowhere {
 }
 
 fn main() {
-    let mut numbers = std::env::args().filter_map(|argument| argument.parse().ok());
-    let validators = numbers.next().unwrap_or(1_000_000);
-    let slots = numbers.next().map_or(128, |slots| slots as u64);
     let config = Config::parse(CONFIG).unwrap();
     let rules = Arc::new(ChainRules::new(Preset::Mainnet, &config).unwrap());
-    let [first, second] = [(); 2].map(|()| archive(&rules, validators, slots));
-    println!("{validators} validators, {slots} slots, blocks of {PAYLOAD_BYTES} bytes");
-    #[expect(clippy::cast_precision_loss, reason = "a rate")]
-    let rate = |seconds: f64| slots as f64 / seconds;
-    for check in [Check::Boundary, Check::Epoch, Check::Slot] {
-        let (seconds, memory) = run(first.path(), &rules, Chosen::Nothing, check);
-        println!("check {check}: {:.1} slots/s, {memory} MiB", rate(seconds));
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
+    if let [row, paths @ ..] = &arguments[..]
+        && !paths.is_empty()
+        && Path::new(&paths[0]).is_dir()
+    {
+        return measure(row, &rules, paths);
     }
-    let started = Instant::now();
-    let (alone, _) = run(first.path(), &rules, Chosen::Nothing, Check::Slot);
-    let both = thread::scope(|scope| {
-        let started = Instant::now();
-        let threads = [&first, &second].map(|archive| {
-            scope.spawn(|| run(archive.path(), &rules, Chosen::Nothing, Check::Slot))
-        });
-        for thread in threads {
-            thread.join().unwrap();
-        }
-        started.elapsed().as_secs_f64()
-    });
-    println!(
-        "two eras on two cores: {:.2} times as fast as one after the other ({:.1} s in all)",
-        2.0 * alone / both,
-        started.elapsed().as_secs_f64()
-    );
-    let every = Chosen::Every(NonZeroU64::new(32).unwrap());
-    let (seconds, memory) = run(first.path(), &rules, every, Check::Boundary);
-    println!("a state stored every 32 slots: {:.1} slots/s, {memory} MiB", rate(seconds));
+    let mut numbers = arguments.iter().filter_map(|argument| argument.parse().ok());
+    let validators = numbers.next().unwrap_or(1_000_000);
+    let slots = numbers.next().map_or(128, |slots| slots as u64);
+    let archives = [(); 2].map(|()| archive(&rules, validators, slots));
+    println!("{validators} validators, {slots} slots, blocks of {PAYLOAD_BYTES} bytes");
+    println!("row, eras at once: slots/s, slots per second of a core, MiB");
+    for (row, eras) in [("boundary", 1), ("epoch", 1), ("slot", 1), ("slot", 2), ("store", 1)] {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.arg(row).args(archives[..eras].iter().map(TempDir::path));
+        let printed = String::from_utf8(child.output().unwrap().stdout).unwrap();
+        let numbers: Vec<f64> =
+            printed.split_whitespace().map(|number| number.parse().unwrap()).collect();
+        let [seconds, core_seconds, memory] = numbers[..] else { panic!("{printed}") };
+        #[expect(clippy::cast_precision_loss, reason = "a rate")]
+        let slots = (slots * eras as u64) as f64;
+        println!(
+            "{row}, {eras}: {:.1} slots/s, {:.1}, {memory} MiB",
+            slots / seconds,
+            slots / core_seconds
+        );
+    }
 }

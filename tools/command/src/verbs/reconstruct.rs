@@ -19,7 +19,7 @@ use coldstore::{
 };
 use coldstore_consensus::transition::ChainRules;
 use coldstore_history::reconstruct::{
-    Chosen, Ended, PipelineSink, Plan, ReconstructOptions, ReconstructReport, Reconstruction,
+    Chosen, Ended, PipelineSink, Plan, ReconstructOptions, Reconstruction,
 };
 use coldstore_history::replay::{Check, Source, rules_of};
 
@@ -44,7 +44,7 @@ use crate::output::{self, count};
 pub(crate) struct Reconstruct {
     /// The archive's directory
     archive: PathBuf,
-    /// The eras, both ends included (default: all). Era N ends with the state of its last slot + 1
+    /// The eras, both ends included (default: all).
     #[arg(long = "era", value_name = "A[..B]", value_parser = parse_eras)]
     eras: Option<RangeInclusive<u64>>,
     /// Store the states of all slots that are multiples of N
@@ -73,22 +73,14 @@ pub(crate) struct Reconstruct {
 }
 
 impl Reconstruct {
-    pub(crate) fn run(mut self) -> Result<Answer> {
+    pub(crate) fn run(self) -> Result<Answer> {
         let network = self.network.as_deref().map(Network::named).transpose()?;
-        self.slots.sort_unstable();
-        self.slots.dedup();
-        let chosen = match self.every {
-            Some(slots) => Chosen::Every(slots),
-            None if self.slots.is_empty() => Chosen::Nothing,
-            None => Chosen::Slots(self.slots.clone()),
-        };
+        let chosen = self.chosen();
+        let stores = chosen != Chosen::Nothing;
         notes::tell_lacking(&self.archive)?;
         // Opening heals, so the columns are read afterwards.
-        let stores = chosen != Chosen::Nothing;
-        let writer = match (&self.socket, stores) {
-            (None, true) => Some(self.open_writer()?),
-            _ => None,
-        };
+        let is_ours = stores && self.socket.is_none();
+        let writer = is_ours.then(|| self.open_writer()).transpose()?;
         let archive = open::archive(&self.archive)?;
         let rules = rules(&archive, network.as_ref())?;
         let slots_per_era = rules.preset().slots_per_era();
@@ -96,16 +88,10 @@ impl Reconstruct {
         let reconstruction = Reconstruction::new(&archive, rules, options)?;
         let plan = reconstruction.plan();
         self.check_reach(&archive, plan, slots_per_era)?;
-        if reconstruction.needs_backfill() && !reconstruction.allows_backfill() {
-            bail!(
-                "{} is not open for backfill: import its .era files again with --backfill (what is \
-                 stored is skipped), or start the daemon with --backfill",
-                self.archive.join(Column::StateSnapshots.dir_name()).display()
-            );
-        }
+        self.check_backfill(&reconstruction)?;
         let jobs = self.jobs.or_else(|| thread::available_parallelism().ok());
         let jobs = jobs.map_or(1, NonZeroUsize::get).min(plan.stretches.len());
-        tell_plan(&reconstruction, jobs)?;
+        self.tell_plan(&reconstruction, jobs)?;
         let start = |writer| ArchivePipeline::start(writer, |_| PipelineOptions::default());
         let pipeline = writer.filter(|_| jobs > 0).map(start).transpose()?;
         let sinks = self.sinks(pipeline.as_ref(), jobs)?;
@@ -126,8 +112,20 @@ impl Reconstruct {
             Some(why) => Err(why.into()),
             None => {
                 printed?;
-                failed(&done)
+                // Each was reported.
+                failure::none_failed(done.failed.len() as u64, "era", "replayed")
             }
+        }
+    }
+
+    fn chosen(&self) -> Chosen {
+        let mut slots = self.slots.clone();
+        slots.sort_unstable();
+        slots.dedup();
+        match self.every {
+            Some(every) => Chosen::Every(every),
+            None if slots.is_empty() => Chosen::Nothing,
+            None => Chosen::Slots(slots),
         }
     }
 
@@ -171,6 +169,30 @@ impl Reconstruct {
         Ok(())
     }
 
+    fn check_backfill(&self, reconstruction: &Reconstruction) -> Result<()> {
+        ensure!(
+            reconstruction.allows_backfill() || !reconstruction.needs_backfill(),
+            "{} is not open for backfill: import its .era files again with --backfill (what is stored \
+             is skipped), or start the daemon with --backfill",
+            self.archive.join(Column::StateSnapshots.dir_name()).display()
+        );
+        Ok(())
+    }
+
+    fn tell_plan(&self, reconstruction: &Reconstruction, jobs: usize) -> Result<()> {
+        if jobs > 0 {
+            // A state is encoded before it is sent.
+            let times = if self.socket.is_some() { 2 } else { 1 };
+            output::tell(&format!(
+                "{} to replay with {}, about {} of memory each",
+                count(reconstruction.plan().slots(), "slot"),
+                count(jobs as u64, "worker"),
+                output::bytes_for_people(reconstruction.worker_bytes()? * times)
+            ));
+        }
+        Ok(())
+    }
+
     /// Where each worker's states go.
     fn sinks(&self, pipeline: Option<&ArchivePipeline>, jobs: usize) -> Result<Vec<Sink>> {
         let sink = || match (&self.socket, pipeline) {
@@ -191,23 +213,4 @@ fn rules(archive: &MappedArchive, network: Option<&Network>) -> Result<Arc<Chain
     let rules = rules.with_context(|| archive.root().display().to_string())?;
     notes::tell_of_preset(rules.preset());
     Ok(rules)
-}
-
-fn tell_plan(reconstruction: &Reconstruction, jobs: usize) -> Result<()> {
-    let plan = reconstruction.plan();
-    if plan.stretches.is_empty() {
-        return Ok(());
-    }
-    output::tell(&format!(
-        "{} to replay with {}, about {} of memory each",
-        count(plan.slots(), "slot"),
-        count(jobs as u64, "worker"),
-        output::bytes_for_people(reconstruction.worker_bytes()?)
-    ));
-    Ok(())
-}
-
-/// Fails if an era did; each was reported.
-fn failed(done: &ReconstructReport) -> Result<Answer> {
-    failure::none_failed(done.failed.len() as u64, "era", "replayed")
 }
