@@ -126,7 +126,7 @@ fn fixed_part(layout: &BlockLayout) -> usize {
 
 #[cfg(test)]
 #[path = "block_tests.rs"]
-mod tests;
+pub(crate) mod tests;
 
 #[cfg(test)]
 #[path = "gnosis_tests.rs"]

@@ -46,7 +46,7 @@ pub(super) fn fields(layout: &BlockLayout) -> &'static [Field] {
 }
 
 /// The same block with its payload's header in place of the payload.
-pub(super) fn blinded(full: &BlockLayout, bare: &BlockLayout, block: &[u8]) -> Vec<u8> {
+pub(crate) fn blinded(full: &BlockLayout, bare: &BlockLayout, block: &[u8]) -> Vec<u8> {
     let (head, body) = block.split_at(BODY_AT);
     let mut hasher = Hasher::default();
     let values = fields_of(fields(full), body);

@@ -7,6 +7,7 @@ use super::packs::{Files, for_each_packed, packed};
 use super::vector::{difference, root_of};
 use super::{BeaconState, Block, ChainRules, StateTree, TransitionError};
 use crate::config::Config;
+use crate::containers::Layouts;
 use crate::preset::Preset;
 use crate::root::Root;
 
@@ -43,14 +44,16 @@ impl Chain {
     }
 
     /// Moves the state to the next slot, and applies the block there.
-    fn step(&self, state: &mut BeaconState<'_>) -> Result<(), Box<TransitionError>> {
+    fn step(&self, state: &mut BeaconState<'_>, is_blinded: bool) {
         let slot = state.slot + 1;
-        state
-            .process_slots(slot, |state| Ok::<_, Box<TransitionError>>(self.roots[&state.slot]))?;
+        let root = self.roots[&state.slot];
+        let mut applied = state.process_slots(slot, |_| Ok::<_, Box<TransitionError>>(root));
         if let Some(block) = self.blocks.get(&slot) {
-            state.process_block(&Block::parse(Preset::Minimal, block).unwrap())?;
+            let block = if is_blinded { blinded(block) } else { block.clone() };
+            let block = Block::parse(Preset::Minimal, &block).unwrap();
+            applied = applied.and_then(|()| state.process_block(&block));
         }
-        Ok(())
+        applied.unwrap_or_else(|error| panic!("{}: {error}", self.name));
     }
 
     fn must_equal_the_kept(&self, state: &BeaconState<'_>) {
@@ -68,22 +71,35 @@ impl Chain {
         let (mut state, mut tree) = (self.state(first), StateTree::default());
         assert_eq!(root_of(&state), self.roots[&first], "{} slot {first}", self.name);
         while state.slot < last {
-            self.step(&mut state).unwrap_or_else(|error| panic!("{}: {error}", self.name));
+            self.step(&mut state, false);
             self.must_equal_the_kept(&state);
             let slot = state.slot;
             assert_eq!(tree.root(&mut state), self.roots[&slot], "{} slot {slot}", self.name);
         }
     }
 
-    /// From every state that is kept to the next one, with nothing computed before.
+    /// From every state that is kept to the next one, with nothing computed before and with blinded blocks.
     fn replay_in_parts(&self) {
         for (from, to) in self.states.keys().zip(self.states.keys().skip(1)) {
             let mut state = self.state(*from);
             while state.slot < *to {
-                self.step(&mut state).unwrap_or_else(|error| panic!("{}: {error}", self.name));
+                self.step(&mut state, true);
             }
             self.must_equal_the_kept(&state);
         }
+    }
+}
+
+/// The block with its payload's header in place of the payload, if it has one.
+fn blinded(block: &[u8]) -> Vec<u8> {
+    let fork = Block::parse(Preset::Minimal, block).unwrap().hashed.fork;
+    let layout = |is_blinded: bool| {
+        let mut layouts = Layouts::of(Preset::Minimal).blocks.iter();
+        layouts.find(|layout| (layout.fork, layout.is_blinded) == (fork, is_blinded))
+    };
+    match (layout(false), layout(true)) {
+        (Some(full), Some(bare)) => crate::block::tests::blinded(full, bare, block),
+        _ => block.to_vec(),
     }
 }
 

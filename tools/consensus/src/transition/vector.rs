@@ -60,6 +60,17 @@ pub(super) fn root_of(state: &BeaconState<'_>) -> Root {
     Root(Hasher::default().root(&Type::container(layout.fields), &state.to_ssz()).unwrap())
 }
 
+/// `process_slots`, with the roots of a tree that is kept up to date.
+fn process_slots(state: &mut BeaconState<'_>, tree: &mut StateTree, slot: u64) -> Result<()> {
+    loop {
+        let (root, next) = (tree.root(state), slot.min(state.slot + 1));
+        state.process_slots(next, |_| Ok::<_, Box<TransitionError>>(root))?;
+        if next == slot {
+            return Ok(());
+        }
+    }
+}
+
 impl<'n> Case<'n> {
     /// `None` for a fork that is not known here.
     pub(super) fn of(path: &'n str) -> Option<Self> {
@@ -129,8 +140,10 @@ impl<'n> Case<'n> {
                     .trim()
                     .parse()
                     .unwrap();
-                let slot = state.slot + slots;
-                state.process_slots(slot, |state| Ok::<_, Box<TransitionError>>(root_of(state)))
+                let (mut tree, slot) = (StateTree::default(), state.slot + slots);
+                process_slots(state, &mut tree, slot)?;
+                assert_eq!(tree.root(state), root_of(state), "{}", self.name);
+                Ok(())
             }
             "sanity" | "finality" | "random" | "transition" => {
                 let blocks = (0..).map_while(|index| files.get(&format!("blocks_{index}")));
@@ -143,7 +156,7 @@ impl<'n> Case<'n> {
         }
     }
 
-    /// `state_transition`. The root that is kept up to date is compared with that of the whole state.
+    /// `state_transition`. The root of the tree is compared with that of the whole state.
     fn state_transition(
         &self,
         state: &mut BeaconState<'_>,
@@ -152,16 +165,12 @@ impl<'n> Case<'n> {
     ) -> Result<()> {
         let refused = |found: String| super::error::refused("state_transition", "a block", found);
         let block = Block::parse(self.preset, block).map_err(|fault| refused(fault.to_string()))?;
-        let slot = block.header().slot;
-        state.process_slots(slot, |state| Ok::<_, Box<TransitionError>>(root_of(state)))?;
+        process_slots(state, tree, block.header().slot)?;
         state.process_block(&block)?;
-        assert_eq!(tree.root(state), root_of(state), "{} {}", self.name, state.slot());
-        super::error::ensure_equal(
-            "state_transition",
-            "state root",
-            block.header().state_root,
-            root_of(state),
-        )
+        let root = root_of(state);
+        assert_eq!(tree.root(state), root, "{} {}", self.name, state.slot());
+        let wanted = block.header().state_root;
+        super::error::ensure_equal("state_transition", "state root", wanted, root)
     }
 
     fn operation(&self, state: &mut BeaconState<'_>, files: &Files) -> Result<()> {
