@@ -8,7 +8,7 @@ use std::path::Path;
 use super::group::{BLOCK, EraBlock, EraSlots, EraState, STATE};
 use crate::error::{Error, Result};
 use crate::format::hex::Hex;
-use crate::format::ssz::EraRoots;
+use crate::format::ssz::{BlockHead, EraRoots, Mismatch};
 use crate::slot::Slot;
 
 /// Checks an era whose blocks have ascending slots of the era.
@@ -62,26 +62,30 @@ fn check_block(
     previous: Option<&[u8; 32]>,
 ) -> Result<()> {
     let slot = block.head.slot;
-    let corrupt = |wanted: String, found: &[u8; 32]| {
+    // The genesis block has no parent (consensus specification, `get_genesis_block`).
+    let previous = previous.or((slot == Slot(0)).then_some(&[0; 32]));
+    check_head(&block.head, Some(state_root), previous).map_err(|Mismatch { wanted, found }| {
         let wanted = format!("slot {slot}: {wanted}");
-        Error::corrupt(path, block.record.offset, BLOCK, wanted, Hex(found).to_string())
-    };
-    if block.head.state_root != *state_root {
-        let wanted = format!("the state root that the era's state has for it, {}", Hex(state_root));
-        return Err(corrupt(wanted, &block.head.state_root));
-    }
-    let previous = match previous {
-        // The genesis block has no parent (consensus specification, `get_genesis_block`).
-        None if slot == Slot(0) => Some(&[0; 32]),
-        previous => previous,
-    };
-    match previous {
-        Some(previous) if block.head.parent_root != *previous => {
-            let wanted = format!("the parent root {}, of the slot before", Hex(previous));
-            Err(corrupt(wanted, &block.head.parent_root))
+        Error::corrupt(path, block.record.offset, BLOCK, wanted, found)
+    })
+}
+
+/// Compares a block with the state root of its slot and the block root of the slot before, as far as they are
+/// known.
+pub(super) fn check_head(
+    head: &BlockHead,
+    state_root: Option<&[u8; 32]>,
+    previous: Option<&[u8; 32]>,
+) -> Result<(), Mismatch> {
+    for (what, wanted, found) in
+        [("state root", state_root, &head.state_root), ("parent root", previous, &head.parent_root)]
+    {
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != found) {
+            let wanted = format!("the {what} {}, by the era's state", Hex(wanted));
+            return Err(Mismatch { wanted, found: Hex(found).to_string() });
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 fn corrupt_state(path: &Path, state: &EraState, wanted: String, found: String) -> Error {

@@ -17,8 +17,8 @@ pub enum ExportError {
         era: u64,
     },
 
-    /// A column lacks the era's state, a block that exists according to `bbr`, or the root that would prove
-    /// whether a slot has a block.
+    /// A column lacks the era's state, a block that exists according to `bbr` or its execution payload, or the
+    /// root that would prove whether a slot has a block.
     #[error("era {era} cannot be exported: {what}")]
     Missing {
         /// The era.
@@ -27,18 +27,6 @@ pub enum ExportError {
         slot: Slot,
         /// What is missing, with the slot.
         what: String,
-    },
-
-    /// A block is blinded.
-    #[error(
-        "era {era} cannot be exported: blk has a blinded block at slot {slot}: Lighthouse stores the \
-         header of the execution payload, and an .era file needs the whole execution payload"
-    )]
-    Blinded {
-        /// The era.
-        era: u64,
-        /// The slot.
-        slot: Slot,
     },
 
     /// A value does not fit the era.

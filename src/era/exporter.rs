@@ -1,10 +1,9 @@
 //! Exports `.era` files from the columns of an archive.
 //!
 //! Block records are copied from `blk` byte for byte; the state in `bss` is compressed again. The block
-//! index is encoded as in the files published for mainnet
-//! ([`IndexEncoding::Nimbus`](super::IndexEncoding::Nimbus)), because deployed readers reject or misread the 0
-//! that e2store-format-specs uses for an empty slot. So a published file is reproduced byte for byte,
-//! unless its state was compressed by another encoder.
+//! index is encoded as in the files published for mainnet (`IndexEncoding::Nimbus`), because deployed readers
+//! reject or misread the 0 that e2store-format-specs uses for an empty slot. So a published file is reproduced
+//! byte for byte, unless its state was compressed by another encoder.
 //!
 //! An era is written completely or not at all: before the first byte is written, `bbr` proves that each
 //! slot of the era is present or was skipped. Nothing is hashed here.
@@ -16,6 +15,7 @@ use std::ops::ControlFlow;
 use snap::write::FrameEncoder;
 
 use super::blinding::ExecutionPayload;
+use super::consistency::check_head;
 use super::e2store::record_type;
 use super::export_error::ExportError;
 use super::group::EraSlots;
@@ -32,21 +32,11 @@ use crate::slot::Slot;
 /// Bytes of a state that are passed to the encoder at a time: a whole number of its chunks.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// The columns that an export reads.
-#[derive(Clone, Copy, Debug)]
-pub struct ExportColumns<'a> {
-    /// `blk`
-    pub blocks: &'a View,
-    /// `bbr`
-    pub block_roots: &'a View,
-    /// `bss`
-    pub state_snapshots: &'a View,
-}
-
 /// An era that is ready for export: all its values are present.
 #[derive(Debug)]
 pub struct EraExport<'a> {
-    columns: ExportColumns<'a>,
+    blocks: &'a View,
+    block_roots: &'a View,
     era: u64,
     slots: Option<EraSlots>,
     state: Cow<'a, [u8]>,
@@ -55,7 +45,7 @@ pub struct EraExport<'a> {
     /// The root of the slot before the era, if `bbr` has it.
     before: Option<[u8; 32]>,
     /// The slots that have a block, ascending.
-    blocks: Vec<Slot>,
+    full_slots: Vec<Slot>,
 }
 
 /// The result of an export.
@@ -73,12 +63,16 @@ pub struct Exported {
 }
 
 impl<'a> EraExport<'a> {
-    /// Checks that an era is complete. For blocks, only the offset tables are read.
+    /// The columns that an export reads, in the order of [`EraExport::prepare`].
+    pub const COLUMNS: [Column; 3] = [Column::Blocks, Column::BlockRoots, Column::StateSnapshots];
+
+    /// Checks that an era is complete, in views of its [`COLUMNS`](Self::COLUMNS) (see
+    /// [`Archive::views`](crate::Archive::views)). For blocks, only the offset tables are read.
     ///
     /// # Errors
     /// [`ExportError`] with the first slot whose values are missing or contradict the era's state.
     pub fn prepare(
-        columns: ExportColumns<'a>,
+        [blocks, block_roots, state_snapshots]: &'a [View; 3],
         slots_per_era: u64,
         era: u64,
     ) -> Result<Self, ExportError> {
@@ -87,21 +81,22 @@ impl<'a> EraExport<'a> {
         let first = slot.0.checked_sub(slots_per_era).filter(|_| era > 0).map(Slot);
         let slots = first.zip(slot.previous()).map(|(first, last)| EraSlots { first, last });
         let column = Column::StateSnapshots;
-        let state = columns.state_snapshots.get(slot).map_err(refused(era, column))?;
+        let state = state_snapshots.get(slot).map_err(refused(era, column))?;
         let state = state.ok_or_else(|| {
             let what = format!("bss has no state of slot {slot}, which it ends with");
             ExportError::Missing { era, slot, what }
         })?;
         let (head, roots) = parse_state(&state, era, slot, slots)?;
-        let (before, blocks) = (None, Vec::new());
-        let mut export = Self { columns, era, slots, state, head, roots, before, blocks };
+        let (before, full_slots) = (None, Vec::new());
+        let mut export =
+            Self { blocks, block_roots, era, slots, state, head, roots, before, full_slots };
         if let (Some(slots), Some(roots)) = (slots, &export.roots) {
             let before = match slots.first.previous() {
                 Some(before) => export.root_of(before)?,
                 None => None,
             };
-            let blocks = export.find_blocks(slots, roots, before)?;
-            (export.before, export.blocks) = (before, blocks);
+            let full_slots = export.find_blocks(slots, roots, before)?;
+            (export.before, export.full_slots) = (before, full_slots);
         }
         Ok(export)
     }
@@ -151,7 +146,7 @@ impl<'a> EraExport<'a> {
         before: Option<[u8; 32]>,
     ) -> Result<Vec<Slot>, ExportError> {
         let era = self.era;
-        let blocks = self.columns.blocks;
+        let blocks = self.blocks;
         let spec = blocks.conf().spec;
         if (spec.record_type, spec.compression) != (record_type::BLOCK, Compression::Snappy) {
             let found = format!("{:02x?}, {}", spec.record_type, spec.compression);
@@ -180,7 +175,7 @@ impl<'a> EraExport<'a> {
                     return Err(self.unfit(Column::Blocks, slot, wanted, "a block"));
                 }
                 (false, false) if previous.is_none() && slot.0 > 0 => {
-                    let skipped = first_slot_was_skipped(blocks, self.columns.block_roots, slot);
+                    let skipped = first_slot_was_skipped(blocks, self.block_roots, slot);
                     if !skipped.map_err(refused(era, Column::Blocks))? {
                         return unproved(
                             "blk has no block, bbr lacks the root of the slot before, and the next \
@@ -198,8 +193,7 @@ impl<'a> EraExport<'a> {
     /// The root of a slot in `bbr`.
     fn root_of(&self, slot: Slot) -> Result<Option<[u8; 32]>, ExportError> {
         let column = Column::BlockRoots;
-        let stored =
-            self.columns.block_roots.get_stored(slot).map_err(refused(self.era, column))?;
+        let stored = self.block_roots.get_stored(slot).map_err(refused(self.era, column))?;
         let root = stored.map(|stored| {
             <[u8; 32]>::try_from(stored).map_err(|_| {
                 self.unfit(column, slot, "a root of 32 bytes", format!("{} bytes", stored.len()))
@@ -229,7 +223,7 @@ impl<'a> EraExport<'a> {
             ControlFlow::Break(()) => Err(ExportError::Stopped { era }),
         };
         let mut out = RecordSink { sink, position: 0 };
-        let mut done = Exported { blocks: self.blocks.len() as u64, ..Exported::default() };
+        let mut done = Exported { blocks: self.full_slots.len() as u64, ..Exported::default() };
         out.write_all(&VERSION_RECORD).map_err(failed)?;
 
         let offsets = self.copy_blocks(&mut out, &mut watch, &mut done)?;
@@ -258,10 +252,10 @@ impl<'a> EraExport<'a> {
         done: &mut Exported,
     ) -> Result<Vec<(Slot, u64)>, ExportError> {
         let era = self.era;
-        let mut offsets = Vec::with_capacity(self.blocks.len());
+        let mut offsets = Vec::with_capacity(self.full_slots.len());
         let mut value = Vec::new();
-        for slot in self.blocks.iter().copied() {
-            let record = self.columns.blocks.record(slot).map_err(refused(era, Column::Blocks))?;
+        for slot in self.full_slots.iter().copied() {
+            let record = self.blocks.record(slot).map_err(refused(era, Column::Blocks))?;
             let Some(record) = record else {
                 return Err(ExportError::Missing { era, slot, what: no_block(slot) });
             };
@@ -269,7 +263,9 @@ impl<'a> EraExport<'a> {
             self.check_block(slot, &value)?;
             match ExecutionPayload::of_block(&value) {
                 ExecutionPayload::None | ExecutionPayload::Whole => {}
-                ExecutionPayload::Header => return Err(ExportError::Blinded { era, slot }),
+                ExecutionPayload::Header => {
+                    return Err(ExportError::Missing { era, slot, what: blinded(slot) });
+                }
                 ExecutionPayload::Unknown => {
                     done.unknown_layouts = done.unknown_layouts.saturating_add(1);
                 }
@@ -305,31 +301,21 @@ impl<'a> EraExport<'a> {
 
     /// Checks a block's slot, state root and parent root against the era's state.
     fn check_block(&self, slot: Slot, value: &[u8]) -> Result<(), ExportError> {
-        let unfit = |wanted, found| Err(self.unfit(Column::Blocks, slot, wanted, found));
-        let head = match BlockHead::parse(value) {
-            Ok(head) => head,
-            Err(mismatch) => return unfit(mismatch.wanted, mismatch.found),
-        };
-        if head.slot != slot {
-            return unfit("its block".to_owned(), format!("that of slot {}", head.slot));
-        }
-        let (Some(slots), Some(roots)) = (self.slots, &self.roots) else { return Ok(()) };
-        let index = slots.index_of(slot).unwrap_or_default();
-        let parent = match index.checked_sub(1) {
-            Some(before) => roots.block_roots.get(before),
-            None => self.before.as_ref(),
-        };
-        let state_root = roots.state_roots.get(index);
-        for (what, wanted, found) in [
-            ("state root", state_root, &head.state_root),
-            ("parent root", parent, &head.parent_root),
-        ] {
-            if let Some(wanted) = wanted.filter(|wanted| *wanted != found) {
-                let wanted = format!("the {what} {}, by the era's state", Hex(wanted));
-                return unfit(wanted, Hex(found).to_string());
+        let check = || {
+            let head = BlockHead::parse(value)?;
+            if head.slot != slot {
+                let found = format!("that of slot {}", head.slot);
+                return Err(Mismatch { wanted: "its block".to_owned(), found });
             }
-        }
-        Ok(())
+            let (Some(slots), Some(roots)) = (self.slots, &self.roots) else { return Ok(()) };
+            let index = slots.index_of(slot).unwrap_or_default();
+            let previous = match index.checked_sub(1) {
+                Some(before) => roots.block_roots.get(before),
+                None => self.before.as_ref(),
+            };
+            check_head(&head, roots.state_roots.get(index), previous)
+        };
+        check().map_err(|fault| self.unfit(Column::Blocks, slot, fault.wanted, fault.found))
     }
 }
 
@@ -339,6 +325,13 @@ type Watch<'w> = dyn FnMut(u64) -> Result<(), ExportError> + 'w;
 /// The error for a column that cannot be read.
 fn refused(era: u64, column: Column) -> impl FnOnce(Error) -> ExportError {
     move |source| ExportError::Column { era, column, source }
+}
+
+fn blinded(slot: Slot) -> String {
+    format!(
+        "blk has a blinded block at slot {slot}: Lighthouse stores the header of the execution payload, and \
+         an .era file needs the whole execution payload"
+    )
 }
 
 fn no_block(slot: Slot) -> String {

@@ -2,13 +2,22 @@
 
 use std::path::{Path, PathBuf};
 
-use super::bad_file::BadFile;
 use super::group::{EraGroup, EraSlots};
 use super::import_report::ImportReport;
 use crate::column::Column;
 use crate::error::Error;
 use crate::format::hex::Hex;
 use crate::slot::Slot;
+
+/// A file that cannot be imported.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct BadFile {
+    /// Its path.
+    pub path: PathBuf,
+    /// Why it is not an `.era` file: file, offset, what was wanted and found.
+    pub error: Error,
+}
 
 /// Why an import stopped. Eras before the named one are in the archive and stay there. Nothing of the
 /// named file was committed, except as noted at the variants.
@@ -45,7 +54,7 @@ pub enum ImportError {
     /// None of the files is an `.era` file.
     #[error("{}", none_is_good(files))]
     BadFiles {
-        /// All files, and what each seems to be.
+        /// All files, and the error of each.
         files: Vec<BadFile>,
     },
 

@@ -1,12 +1,16 @@
 //! The options of an import, and the columns that it writes to.
 
 use super::prover::Prover;
-use crate::archive::{ArchiveWriter, ArchiveWriterOptions};
+use crate::archive::ArchiveWriter;
 use crate::column::Column;
 use crate::error::Error;
 use crate::manifest::StatesPolicy;
 use crate::slot::Slot;
 use crate::write::{Writer, settle};
+
+/// The columns of an import.
+pub const COLUMNS: [Column; 4] =
+    [Column::Blocks, Column::BlockRoots, Column::StateRoots, Column::StateSnapshots];
 
 /// Options of an import.
 #[derive(Debug, Default)]
@@ -49,6 +53,7 @@ impl<'p> ImportOptions<'p> {
 
     /// Proves every era that the archive lacks, even in part, before it is committed. If the prover refuses
     /// an era, nothing of its file is committed.
+    #[doc(hidden)]
     #[must_use]
     pub fn prover(self, prover: &'p mut dyn Prover) -> Self {
         Self { prover: Some(prover), ..self }
@@ -75,21 +80,7 @@ pub struct ImportColumns<'a> {
 }
 
 impl<'a> ImportColumns<'a> {
-    /// The four columns of an import.
-    pub const ALL: [Column; 4] =
-        [Column::Blocks, Column::BlockRoots, Column::StateRoots, Column::StateSnapshots];
-
-    /// Options that name [these columns](Self::ALL).
-    #[must_use]
-    pub fn options() -> ArchiveWriterOptions {
-        ArchiveWriterOptions::default().columns(Self::ALL)
-    }
-
-    /// The columns of an archive. Its options must name all but `bss`.
-    ///
-    /// # Errors
-    /// [`Error::NotOpened`].
-    pub fn of(archive: &'a mut ArchiveWriter) -> Result<Self, Error> {
+    pub(super) fn of(archive: &'a mut ArchiveWriter) -> Result<Self, Error> {
         let mut writers = archive.writers();
         let mut writer =
             |column: Column| writers[column.index()].take().ok_or(Error::NotOpened { column });

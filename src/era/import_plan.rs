@@ -2,15 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::bad_file::BadFile;
-use super::e2store::RecordFile;
 use super::era_file::EraFile;
-use super::import_error::ImportError;
+use super::import_error::{BadFile, ImportError};
 use crate::error::{Error, Result};
 
 const EXTENSION: &str = "era";
-/// Bytes of two files that are compared at a time.
-const COMPARED_BYTES: u64 = 1 << 20;
 
 /// An `.era` file that was inspected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +55,7 @@ impl ImportPlan {
         for path in list(paths)? {
             match PlannedFile::inspect(&path) {
                 Ok(file) => files.push(file),
-                Err(error) => bad.push(BadFile::new(path, error)),
+                Err(error) => bad.push(BadFile { path, error }),
             }
         }
         bad.sort_by(|a: &BadFile, b| a.path.cmp(&b.path));
@@ -78,25 +74,6 @@ impl ImportPlan {
         let (kept, removed) = std::mem::take(&mut self.files).into_iter().partition(keeps);
         self.files = kept;
         removed
-    }
-
-    /// Removes every file that has the same bytes as a remaining one, and returns the removed files.
-    ///
-    /// # Errors
-    /// [`ImportError::File`] if two possibly identical files cannot be read.
-    pub fn leave_out_copies(&mut self) -> Result<Vec<PlannedFile>, ImportError> {
-        let (mut kept, mut copies) = (Vec::<PlannedFile>::new(), Vec::new());
-        for file in std::mem::take(&mut self.files) {
-            let mut before = kept.iter().rev().take_while(|kept| kept.first_era == file.first_era);
-            match before.try_fold(false, |is_copy, before| {
-                Ok::<_, Error>(is_copy || file.has_bytes_of(before)?)
-            })? {
-                true => copies.push(file),
-                false => kept.push(file),
-            }
-        }
-        self.files = kept;
-        Ok(copies)
     }
 
     /// The files that are not `.era` files, sorted by path.
@@ -167,27 +144,6 @@ impl PlannedFile {
             slots_per_era: last.slots.map(|slots| slots.count()),
             genesis_validators_root: file.genesis_validators_root(&last)?,
         })
-    }
-
-    fn has_bytes_of(&self, other: &Self) -> Result<bool> {
-        if (self.byte_len, self.last_era) != (other.byte_len, other.last_era) {
-            return Ok(false);
-        }
-        let mut files =
-            [RecordFile::open(self.path.clone())?, RecordFile::open(other.path.clone())?];
-        let mut offset = 0;
-        while offset < self.byte_len {
-            let byte_len = self.byte_len.saturating_sub(offset).min(COMPARED_BYTES);
-            let mut parts = [vec![0; byte_len as usize], vec![0; byte_len as usize]];
-            for (file, part) in files.iter_mut().zip(&mut parts) {
-                file.read_exact_at(offset, part, "file")?;
-            }
-            if parts[0] != parts[1] {
-                return Ok(false);
-            }
-            offset = offset.saturating_add(byte_len);
-        }
-        Ok(true)
     }
 }
 

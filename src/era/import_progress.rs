@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::import_error::ImportError;
 use super::import_plan::ImportPlan;
-use super::import_report::{EraReport, ImportProgress, Observer, Phase};
+use super::import_report::{ImportProgress, Observer, Phase};
 use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Bytes of a state between two reports; states are decoded in small pieces.
@@ -18,7 +18,7 @@ pub(super) struct SharedProgress<'a> {
 }
 
 struct State<'a> {
-    observer: &'a mut (dyn Observer + Send),
+    observer: &'a mut Observer<'a>,
     /// Bytes processed by both passes.
     bytes_done: u64,
     eras_done: u64,
@@ -26,7 +26,7 @@ struct State<'a> {
 }
 
 impl<'a> SharedProgress<'a> {
-    pub(super) fn new(plan: &ImportPlan, observer: &'a mut (dyn Observer + Send)) -> Self {
+    pub(super) fn new(plan: &ImportPlan, observer: &'a mut Observer<'a>) -> Self {
         Self {
             bytes_total: plan.byte_len().saturating_mul(2),
             eras_total: plan.eras(),
@@ -70,10 +70,10 @@ impl<'t, 'a> PassProgress<'t, 'a> {
         self.era = era;
     }
 
-    pub(super) fn end_era(&self, report: &EraReport) {
-        let mut state = self.import.state();
-        state.eras_done = state.eras_done.saturating_add(1);
-        state.observer.era_done(report);
+    /// Reports that an era of a file is completed.
+    pub(super) fn end_era(&mut self, path: &Path, era: u64, phase: Phase) {
+        (self.file, self.era) = (path.to_path_buf(), era);
+        self.send(phase, self.position, 1);
     }
 
     /// Tracks progress in the part of the file from `position`, for another thread.
@@ -88,7 +88,7 @@ impl<'t, 'a> PassProgress<'t, 'a> {
 
     /// Reports at a point where the import can stop.
     pub(super) fn report(&mut self, phase: Phase, position: u64) -> Result<(), ImportError> {
-        if self.send(phase, position) {
+        if self.send(phase, position, 0) {
             return Err(ImportError::Stopped { file: self.file.clone(), era: self.era });
         }
         Ok(())
@@ -97,7 +97,7 @@ impl<'t, 'a> PassProgress<'t, 'a> {
     /// Reports every [`REPORT_BYTES`], at a point where the import cannot stop.
     pub(super) fn note(&mut self, phase: Phase, position: u64) {
         if position.saturating_sub(self.position) >= REPORT_BYTES {
-            self.send(phase, position);
+            self.send(phase, position, 0);
         }
     }
 
@@ -108,11 +108,12 @@ impl<'t, 'a> PassProgress<'t, 'a> {
         bytes
     }
 
-    /// Returns whether the import is to stop.
-    fn send(&mut self, phase: Phase, position: u64) -> bool {
+    /// Reports with `eras` more eras completed. Returns whether the import is to stop.
+    fn send(&mut self, phase: Phase, position: u64, eras: u64) -> bool {
         let bytes = self.advance(position);
         let mut state = self.import.state();
         state.bytes_done = state.bytes_done.saturating_add(bytes);
+        state.eras_done = state.eras_done.saturating_add(eras);
         let progress = ImportProgress {
             phase,
             file: &self.file,
@@ -122,7 +123,7 @@ impl<'t, 'a> PassProgress<'t, 'a> {
             eras_done: state.eras_done,
             eras_total: self.import.eras_total,
         };
-        state.is_stopped |= state.observer.progress(&progress).is_break();
+        state.is_stopped |= (state.observer)(&progress).is_break();
         state.is_stopped
     }
 }

@@ -1,7 +1,7 @@
 //! Progress and results of an import.
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::group::EraSlots;
 use super::slot_index::IndexEncoding;
@@ -25,7 +25,7 @@ pub enum Phase {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct ImportProgress<'a> {
-    /// The current phase.
+    #[doc(hidden)]
     pub phase: Phase,
     /// The file that is being read. While one is copied to the columns, the next one is verified.
     pub file: &'a Path,
@@ -41,22 +41,7 @@ pub struct ImportProgress<'a> {
     pub eras_total: u64,
 }
 
-/// Observes an import. It may be called from any thread, but never concurrently.
-pub trait Observer {
-    /// Called at least a few times a second. After a `Break` the import stops as soon as it can.
-    fn progress(&mut self, progress: &ImportProgress<'_>) -> ControlFlow<()>;
-
-    /// Called when an era is completed.
-    fn era_done(&mut self, era: &EraReport) {
-        let _ = era;
-    }
-}
-
-impl<F: FnMut(&ImportProgress<'_>) -> ControlFlow<()>> Observer for F {
-    fn progress(&mut self, progress: &ImportProgress<'_>) -> ControlFlow<()> {
-        self(progress)
-    }
-}
+pub(super) type Observer<'a> = dyn FnMut(&ImportProgress<'_>) -> ControlFlow<()> + Send + 'a;
 
 /// The outcome for the state of an era.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,8 +83,6 @@ pub enum EraOutcome {
 pub struct EraReport {
     /// The number of the era.
     pub era: u64,
-    /// The file it came from.
-    pub file: PathBuf,
     /// Its slots; era 0 has none.
     pub slots: Option<EraSlots>,
     /// The slot of its state.
@@ -119,6 +102,7 @@ pub struct EraReport {
 #[non_exhaustive]
 pub struct ImportReport {
     /// The eras, in the order of completion.
+    #[doc(hidden)]
     pub eras: Vec<EraReport>,
     /// Eras that were imported.
     pub imported: u64,

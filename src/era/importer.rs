@@ -22,23 +22,43 @@ use super::import_error::{ImportError, ImportFailure, refused};
 use super::import_options::{ImportColumns, ImportOptions};
 use super::import_plan::ImportPlan;
 use super::import_progress::{PassProgress, SharedProgress};
-use super::import_report::{EraOutcome, EraReport, ImportReport, Observer, StateOutcome};
+use super::import_report::{EraOutcome, EraReport, ImportReport, Observer, Phase, StateOutcome};
 use super::survey::Survey;
 use super::verified_era::{VerifiedEra, Verifier};
+use crate::archive::ArchiveWriter;
 use crate::column::Column;
 use crate::error::Error;
 use crate::manifest::StatesPolicy;
 use crate::sync::thread;
 
-/// Imports the files of a plan.
+/// Imports the files of a plan into an archive. Its options must name the [`COLUMNS`](super::COLUMNS); `bss` is
+/// not needed if no state is selected.
+///
+/// `observer` is called at least a few times a second, and when an era is completed, from any thread but never
+/// concurrently. After a `Break` the import stops as soon as it can.
 ///
 /// # Errors
 /// [`ImportFailure`] with the progress until then. A repeated import resumes from there.
 pub fn import<'p>(
     plan: &ImportPlan,
+    archive: &mut ArchiveWriter,
+    options: impl Into<ImportOptions<'p>>,
+    observer: &mut Observer<'_>,
+) -> Result<ImportReport, Box<ImportFailure>> {
+    let columns = ImportColumns::of(archive).map_err(ImportError::from)?;
+    import_columns(plan, columns, options, observer)
+}
+
+/// [`import`] into columns that are open for writing.
+///
+/// # Errors
+/// As [`import`].
+#[doc(hidden)]
+pub fn import_columns<'p>(
+    plan: &ImportPlan,
     columns: ImportColumns<'_>,
     options: impl Into<ImportOptions<'p>>,
-    observer: &mut (dyn Observer + Send),
+    observer: &mut Observer<'_>,
 ) -> Result<ImportReport, Box<ImportFailure>> {
     let mut options = options.into();
     let import_progress = SharedProgress::new(plan, observer);
@@ -198,7 +218,8 @@ impl Committer<'_, '_> {
                 EraOutcome::Imported { blocks, skipped_slots, index_encoding: era.index_encoding }
             }
         };
-        self.era_done(file.path(), &group, outcome, state, era.lacks.completed());
+        let completed = era.lacks.completed();
+        self.era_done(file.path(), &group, Phase::BlockRoots, outcome, state, completed);
         Ok(())
     }
 
@@ -215,7 +236,7 @@ impl Committer<'_, '_> {
         archive_roots::check_held(&self.columns, file.path(), group, state, [last; 2])?;
         let is_there = self.compare_state(file, group, &state.record, verifier)?;
         let of_state = if is_there { StateOutcome::Present } else { StateOutcome::NotSelected };
-        self.era_done(file.path(), group, outcome, of_state, Vec::new());
+        self.era_done(file.path(), group, Phase::Verify, outcome, of_state, Vec::new());
         Ok(())
     }
 
@@ -243,21 +264,14 @@ impl Committer<'_, '_> {
         &mut self,
         path: &Path,
         group: &EraGroup,
+        phase: Phase,
         outcome: EraOutcome,
         state: StateOutcome,
         completed: Vec<Column>,
     ) {
-        let report = EraReport {
-            era: group.era,
-            file: path.to_path_buf(),
-            slots: group.slots,
-            state_slot: group.state_slot,
-            byte_len: group.byte_len(),
-            outcome,
-            state,
-            completed,
-        };
-        self.progress.end_era(&report);
-        self.report.add(report);
+        let EraGroup { era, slots, state_slot, .. } = *group;
+        let byte_len = group.byte_len();
+        self.report.add(EraReport { era, slots, state_slot, byte_len, outcome, state, completed });
+        self.progress.end_era(path, era, phase);
     }
 }

@@ -10,7 +10,6 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod archive_roots;
-mod bad_file;
 mod blinding;
 mod consistency;
 mod e2store;
@@ -34,27 +33,28 @@ mod survey;
 mod value_reader;
 mod verified_era;
 
-pub use bad_file::BadFile;
 pub use era_file::EraFile;
 pub use export_error::ExportError;
-pub use exporter::{EraExport, ExportColumns, Exported};
-pub use group::{EraBlock, EraGroup, EraSlots, EraState};
-pub use import_error::{ImportError, ImportFailure};
-pub use import_options::{ImportColumns, ImportOptions};
+pub use exporter::{EraExport, Exported};
+pub use group::{EraGroup, EraSlots};
+pub use import_error::{BadFile, ImportError, ImportFailure};
+pub use import_options::{COLUMNS, ImportOptions};
 pub use import_plan::{ImportPlan, PlannedFile};
-pub use import_report::{
-    EraOutcome, EraReport, ImportProgress, ImportReport, Observer, Phase, StateOutcome,
-};
+pub use import_report::{ImportProgress, ImportReport};
 pub use importer::import;
-pub use slot_index::IndexEncoding;
 
 // For the tools and tests of this workspace.
 #[doc(hidden)]
 pub use {
     blinding::ExecutionPayload,
     e2store::RecordAt,
+    group::{EraBlock, EraState},
     group_walk::GroupWalk,
+    import_options::ImportColumns,
+    import_report::{EraOutcome, EraReport, Phase, StateOutcome},
+    importer::import_columns,
     prover::{EraAt, EraProof, Prover},
+    slot_index::IndexEncoding,
 };
 
 #[doc(hidden)]

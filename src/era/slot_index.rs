@@ -63,22 +63,6 @@ impl SlotIndex {
             .saturating_add(count.saturating_mul(ENTRY_BYTES))
     }
 
-    /// Parses the payload of an index record; `None` if its length contradicts its count, or its slots
-    /// exceed [`Slot::MAX`].
-    fn parse(offset: u64, payload: &[u8]) -> Option<Self> {
-        let (start_slot, rest) = payload.split_first_chunk()?;
-        let (entries, count) = rest.split_last_chunk()?;
-        let start_slot = u64::from_le_bytes(*start_slot);
-        let (entries, remainder) = entries.as_chunks();
-        let count = u64::from_le_bytes(*count);
-        if !remainder.is_empty() || count != entries.len() as u64 {
-            return None;
-        }
-        start_slot.checked_add(count).filter(|end| *end <= Slot::MAX.0)?;
-        let entries = entries.iter().map(|entry| i64::from_le_bytes(*entry)).collect();
-        Some(Self { offset, start_slot: Slot(start_slot), entries })
-    }
-
     /// Reads the index record that ends at `end`, located by the count in its last bytes.
     pub(super) fn ending_at(file: &mut RecordFile, end: u64, what: &'static str) -> Result<Self> {
         let wanted = || format!("a slot index that ends at {end}");
@@ -110,9 +94,15 @@ impl SlotIndex {
         let record =
             RecordAt { record_type: header.record_type, offset, payload_len: header.length.get() };
         let payload = file.payload(&record)?;
-        Self::parse(offset, &payload).ok_or_else(|| {
-            file.corrupt(offset, what, wanted(), "slots past the last possible slot")
-        })
+        // The length is that of a start slot, `count` entries, and the count.
+        let mut entries = payload.as_chunks().0.iter().copied();
+        let (start_slot, _count) = (entries.next(), entries.next_back());
+        let start_slot = start_slot.map_or(0, u64::from_le_bytes);
+        if start_slot.checked_add(count).is_none_or(|end| end > Slot::MAX.0) {
+            return Err(file.corrupt(offset, what, wanted(), "slots past the last possible slot"));
+        }
+        let entries = entries.map(i64::from_le_bytes).collect();
+        Ok(Self { offset, start_slot: Slot(start_slot), entries })
     }
 
     /// The number of slots that the index covers.

@@ -6,19 +6,16 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+pub(crate) use coldstore::era::COLUMNS;
 use coldstore::era::{
     ImportColumns, ImportFailure, ImportOptions, ImportPlan, ImportProgress, ImportReport,
-    Observer, import,
+    import_columns,
 };
 use coldstore::{Column, Slot, StatesPolicy, View, Writer, WriterOptions};
 use tempfile::TempDir;
 
 pub(crate) use test_support::e2store::*;
 pub(crate) use test_support::*;
-
-/// The columns that an import writes to.
-pub(crate) const COLUMNS: [Column; 4] =
-    [Column::Blocks, Column::BlockRoots, Column::StateRoots, Column::StateSnapshots];
 
 pub(crate) struct Archive {
     pub(crate) root: TempDir,
@@ -78,10 +75,10 @@ impl Archive {
         &self,
         paths: &[P],
         options: impl Into<ImportOptions<'p>>,
-        observer: &mut (dyn Observer + Send),
+        observer: &mut (dyn FnMut(&ImportProgress<'_>) -> ControlFlow<()> + Send),
     ) -> Outcome {
         let plan = ImportPlan::scan(paths)?;
-        import(&plan, self.writers().columns(), options, observer)
+        import_columns(&plan, self.writers().columns(), options, observer)
     }
 
     pub(crate) fn view(&self, column: Column) -> View {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::archive::{Archive, MINIMAL, Writers, data, go_on, scratch};
-use coldstore::era::{ImportPlan, import};
+use coldstore::era::{ImportPlan, import_columns};
 use coldstore::format::names;
 use coldstore::write::copy::copy;
 use coldstore::{Column, Reader, ReaderOptions, Slot, StatesPolicy, View, Writer, WriterOptions};
@@ -87,7 +87,7 @@ fn a_copy_made_during_an_import_has_no_root_without_its_block() {
         bss: writer(Column::StateSnapshots),
     };
     let plan = ImportPlan::scan(&[data(MINIMAL).join("era")]).unwrap();
-    import(&plan, writers.columns(), StatesPolicy::All, &mut go_on).unwrap();
+    import_columns(&plan, writers.columns(), StatesPolicy::All, &mut go_on).unwrap();
     let commits = checked.commits.lock().unwrap();
     let of_blocks_and_roots: Vec<&str> =
         commits.iter().map(String::as_str).filter(|column| *column != "bss").collect();

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Cursor;
 use std::ops::ControlFlow;
 
-use coldstore::era::{EraExport, ExecutionPayload, ExportColumns, ExportError, Exported};
+use coldstore::era::{EraExport, ExecutionPayload, ExportError, Exported};
 use coldstore::{Column, Slot, StatesPolicy, View};
 
 use crate::archive::{
@@ -14,27 +14,22 @@ use crate::archive::{
     slot_value, u64_at, write,
 };
 
-struct Views {
-    blk: View,
-    bbr: View,
-    bss: View,
-}
+struct Views([View; 3]);
 
 impl Views {
     fn of(archive: &Archive) -> Self {
-        Self {
-            blk: archive.view(Column::Blocks),
-            bbr: archive.view(Column::BlockRoots),
-            bss: archive.view(Column::StateSnapshots),
-        }
+        Self(EraExport::COLUMNS.map(|column| archive.view(column)))
     }
 
-    fn columns(&self) -> ExportColumns<'_> {
-        ExportColumns { blocks: &self.blk, block_roots: &self.bbr, state_snapshots: &self.bss }
+    /// With a column of another archive.
+    fn with(mut self, other: &Archive, column: Column) -> Self {
+        let place = EraExport::COLUMNS.iter().position(|of| *of == column).unwrap();
+        self.0[place] = other.view(column);
+        self
     }
 
     fn export(&self, slots_per_era: u64, era: u64) -> Result<(Vec<u8>, Exported), ExportError> {
-        let export = EraExport::prepare(self.columns(), slots_per_era, era)?;
+        let export = EraExport::prepare(&self.0, slots_per_era, era)?;
         let mut file = Cursor::new(Vec::new());
         let done = export.write_to(&mut file, &mut |_| ControlFlow::Continue(()))?;
         Ok((file.into_inner(), done))
@@ -231,7 +226,7 @@ fn a_block_missing_from_blk_but_present_in_bbr_is_named() {
     for lost in [0, 64, 100, 127] {
         let other =
             changed(&archive, Column::Blocks, |slot, value| (slot != lost).then_some(value));
-        let views = Views { blk: other.view(Column::Blocks), ..Views::of(&archive) };
+        let views = Views::of(&archive).with(&other, Column::Blocks);
         let era = lost / ERA_SLOTS + 1;
         let error = views.export(ERA_SLOTS, era).unwrap_err();
         let ExportError::Missing { era: named, slot, .. } = error else { panic!("{error}") };
@@ -244,7 +239,7 @@ fn a_block_missing_from_blk_but_present_in_bbr_is_named() {
 fn slots_without_a_root_are_unproved() {
     let archive = Archive::of(&era_files(MINIMAL)[..4]);
     let other = changed(&archive, Column::BlockRoots, |slot, root| (slot != 150).then_some(root));
-    let views = Views { bbr: other.view(Column::BlockRoots), ..Views::of(&archive) };
+    let views = Views::of(&archive).with(&other, Column::BlockRoots);
     let error = views.export(ERA_SLOTS, 3).unwrap_err();
     assert!(matches!(error, ExportError::Missing { era: 3, slot: Slot(150), .. }), "{error}");
     assert!(views.export(ERA_SLOTS, 2).is_ok());
@@ -267,11 +262,7 @@ fn values_that_contradict_the_state_of_the_era_are_named() {
         (Column::Blocks, 0, "blk, slot 150: wanted a signed block"),
     ] {
         let other = changed(&archive, column, flip(at));
-        let mut views = Views::of(&archive);
-        match column {
-            Column::Blocks => views.blk = other.view(column),
-            _ => views.bbr = other.view(column),
-        }
+        let views = Views::of(&archive).with(&other, column);
         let error = views.export(ERA_SLOTS, 3).unwrap_err().to_string();
         assert!(error.starts_with("era 3 cannot be exported: "), "{error}");
         assert!(error.contains(wanted), "{error}");
@@ -289,7 +280,7 @@ fn a_snapshot_that_is_not_a_state_is_named() {
         let other = changed(&archive, Column::StateSnapshots, |slot, state| {
             Some(if slot == 192 { value.clone() } else { state })
         });
-        let views = Views { bss: other.view(Column::StateSnapshots), ..Views::of(&archive) };
+        let views = Views::of(&archive).with(&other, Column::StateSnapshots);
         let error = views.export(ERA_SLOTS, 3).unwrap_err().to_string();
         assert!(error.contains("bss, slot 192") && error.contains(wanted), "{error}");
     }
@@ -299,7 +290,7 @@ fn a_snapshot_that_is_not_a_state_is_named() {
 fn an_export_stops_when_asked() {
     let archive = Archive::of(&era_files(MINIMAL)[..3]);
     let views = Views::of(&archive);
-    let export = EraExport::prepare(views.columns(), ERA_SLOTS, 2).unwrap();
+    let export = EraExport::prepare(&views.0, ERA_SLOTS, 2).unwrap();
     let mut calls = 0;
     let mut count = |_| {
         calls += 1;
@@ -411,7 +402,7 @@ fn a_blinded_block_is_refused_with_its_slot_and_the_reason() {
         let other = changed(&archive, Column::Blocks, |of, block| {
             Some(if of == slot { blinded(&block).unwrap_or(block) } else { block })
         });
-        let views = Views { blk: other.view(Column::Blocks), ..Views::of(&archive) };
+        let views = Views::of(&archive).with(&other, Column::Blocks);
         let era = slot / ERA_SLOTS + 1;
         if era > 9 || ["phase0", "altair"].contains(&fork.as_str()) {
             continue;

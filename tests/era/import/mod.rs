@@ -17,10 +17,9 @@ use std::path::PathBuf;
 use crate::archive::*;
 use coldstore::era::{
     EraOutcome, EraReport, ImportError, ImportOptions, ImportPlan, ImportProgress, ImportReport,
-    IndexEncoding, Observer, Phase, StateOutcome, import,
+    IndexEncoding, Phase, StateOutcome, import_columns,
 };
 use coldstore::{Column, Slot, StatesPolicy};
-use tempfile::TempDir;
 
 fn every(eras: u64) -> StatesPolicy {
     StatesPolicy::Every(NonZeroU64::new(eras).unwrap())

@@ -32,7 +32,7 @@ fn states_that_are_not_selected_need_no_column() {
     let mut writers = archive.writers();
     let mut columns = |states| {
         let columns = ImportColumns { state_snapshots: None, ..writers.columns() };
-        import(&plan, columns, states, &mut go_on)
+        import_columns(&plan, columns, states, &mut go_on)
     };
     assert!(matches!(columns(every(5)).unwrap_err().error, ImportError::NoSnapshotColumn));
     assert_eq!(columns(StatesPolicy::None).unwrap().blocks, 516);
@@ -60,7 +60,7 @@ fn a_state_below_later_ones_needs_backfill_and_the_error_says_so() {
     let mut writers = archive.writers();
     drop(writers.bss);
     writers.bss = archive.writer(Column::StateSnapshots, true);
-    import(&plan, writers.columns(), StatesPolicy::All, &mut go_on).unwrap();
+    import_columns(&plan, writers.columns(), StatesPolicy::All, &mut go_on).unwrap();
     drop(writers);
     assert_eq!(archive.lines(Column::StateSnapshots).lines().count(), 11);
 }

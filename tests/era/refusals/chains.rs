@@ -152,7 +152,8 @@ fn a_file_that_changed_since_the_plan_is_refused() {
     let plan = ImportPlan::scan(&[&path]).unwrap();
     fs::copy(&era_files(MINIMAL)[4], &path).unwrap();
     let failure =
-        import(&plan, wall.archive.writers().columns(), StatesPolicy::All, &mut go_on).unwrap_err();
+        import_columns(&plan, wall.archive.writers().columns(), StatesPolicy::All, &mut go_on)
+            .unwrap_err();
     assert!(failure.to_string().contains("the file has changed"), "{failure}");
     assert!(wall.archive.files() == wall.before);
 }

@@ -183,8 +183,9 @@ fn a_state_that_decodes_to_more_than_the_column_takes_is_refused_at_the_bound() 
     let other = scratch();
     let mut writers = wall.archive.writers();
     writers.bss = Writer::open(other.path(), WriterOptions::create(small)).unwrap();
-    let failure =
-        import(&plan, writers.columns(), StatesPolicy::All, &mut go_on).unwrap_err().to_string();
+    let failure = import_columns(&plan, writers.columns(), StatesPolicy::All, &mut go_on)
+        .unwrap_err()
+        .to_string();
     for part in ["state record", "slot 192", "more than 10000 bytes"] {
         assert!(failure.contains(part), "{failure}");
     }

@@ -14,7 +14,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use crate::archive::*;
-use coldstore::era::{EraFile, ImportError, ImportOptions, ImportPlan, import};
+use coldstore::era::{EraFile, ImportError, ImportOptions, ImportPlan, import_columns};
 use coldstore::{Column, ColumnSpec, StatesPolicy, Writer, WriterOptions};
 use tempfile::TempDir;
 

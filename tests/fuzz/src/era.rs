@@ -16,11 +16,12 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use coldstore::era::{
-    EraBlock, EraFile, EraGroup, EraState, ImportColumns, ImportFailure, ImportPlan, ImportReport,
-    import,
+    COLUMNS, EraBlock, EraFile, EraGroup, EraState, ImportFailure, ImportPlan, ImportReport, import,
 };
 use coldstore::format::record::RecordHeader;
-use coldstore::{ArchiveWriter, Column, ColumnSpec, Result, Slot, StatesPolicy, View};
+use coldstore::{
+    ArchiveWriter, ArchiveWriterOptions, Column, ColumnSpec, Result, Slot, StatesPolicy, View,
+};
 
 use super::scratch::{self, Bytes, check_error};
 
@@ -172,9 +173,9 @@ fn walk(file: &[u8], path: &Path) -> Result<Vec<Walked>> {
 
 fn bring_in(file: &Path, archive: &Path) -> Result<ImportReport, Box<ImportFailure>> {
     let plan = ImportPlan::scan(&[file])?;
-    let mut writers = ArchiveWriter::open(archive, ImportColumns::options()).unwrap();
-    let columns = ImportColumns::of(&mut writers).unwrap();
-    import(&plan, columns, StatesPolicy::All, &mut |_: &coldstore::era::ImportProgress<'_>| {
+    let options = ArchiveWriterOptions::default().columns(COLUMNS);
+    let mut archive = ArchiveWriter::open(archive, options).unwrap();
+    import(&plan, &mut archive, StatesPolicy::All, &mut |_: &coldstore::era::ImportProgress<'_>| {
         ControlFlow::Continue(())
     })
 }

@@ -4,10 +4,10 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use coldstore::era::{ImportColumns, ImportPlan, ImportProgress, import};
+use coldstore::era::{COLUMNS, ImportPlan, ImportProgress, import};
 use coldstore::{
-    Archive, ArchiveWriter, Checksums, Column, MappedArchive, ReaderOptions, Slot, StatesPolicy,
-    Writer, WriterOptions,
+    Archive, ArchiveWriter, ArchiveWriterOptions, Checksums, Column, MappedArchive, ReaderOptions,
+    Slot, StatesPolicy, Writer, WriterOptions,
 };
 use tempfile::TempDir;
 
@@ -19,12 +19,11 @@ impl ImportedArchive {
     /// Imports these files, without a proof.
     pub fn of(files: &[PathBuf]) -> Self {
         let held = Self(scratch());
-        let options = ImportColumns::options().checksums(Checksums::On);
+        let options = ArchiveWriterOptions::default().columns(COLUMNS).checksums(Checksums::On);
         let mut archive = ArchiveWriter::open(held.path(), options).unwrap();
-        let columns = ImportColumns::of(&mut archive).unwrap();
         let plan = ImportPlan::scan(files).unwrap();
         let mut observer = |_: &ImportProgress<'_>| ControlFlow::Continue(());
-        import(&plan, columns, StatesPolicy::All, &mut observer).unwrap();
+        import(&plan, &mut archive, StatesPolicy::All, &mut observer).unwrap();
         held
     }
 

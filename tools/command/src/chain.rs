@@ -216,8 +216,8 @@ impl fmt::Display for Chain {
 mod tests {
     use std::sync::Arc;
 
-    use coldstore::era::{ImportColumns, ImportPlan, import};
-    use coldstore::{ArchiveWriter, Reader, StatesPolicy};
+    use coldstore::era::{COLUMNS, ImportPlan, import};
+    use coldstore::{ArchiveWriter, ArchiveWriterOptions, Reader, StatesPolicy};
     use test_support::BadSectors;
 
     use super::*;
@@ -229,12 +229,12 @@ mod tests {
         let root = scratch.path().join("archive");
         let files =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/chain-minimal/era");
-        let mut archive = ArchiveWriter::open(&root, ImportColumns::options()).unwrap();
-        let columns = ImportColumns::of(&mut archive).unwrap();
+        let options = ArchiveWriterOptions::default().columns(COLUMNS);
+        let mut archive = ArchiveWriter::open(&root, options).unwrap();
         let mut go_on =
             |_: &coldstore::era::ImportProgress<'_>| std::ops::ControlFlow::Continue(());
-        import(&ImportPlan::scan(&[files]).unwrap(), columns, StatesPolicy::All, &mut go_on)
-            .unwrap();
+        let plan = ImportPlan::scan(&[files]).unwrap();
+        import(&plan, &mut archive, StatesPolicy::All, &mut go_on).unwrap();
 
         let mut told = Chain::default();
         told.ask_states(&States::of(&root).unwrap()).unwrap();

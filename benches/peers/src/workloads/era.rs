@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use coldstore::era::{ImportColumns, ImportPlan, ImportProgress, import};
-use coldstore::{ArchiveWriter, StatesPolicy};
+use coldstore::era::{COLUMNS, ImportPlan, ImportProgress, import};
+use coldstore::{ArchiveWriter, ArchiveWriterOptions, StatesPolicy};
 
 use crate::cli::Workload;
 use crate::groups::{Bench, Scratch};
@@ -62,10 +62,10 @@ fn timed(bench: &Bench<'_>, work: impl FnOnce(&Path)) -> Outcome {
 
 fn import_all(inputs: &[PathBuf], root: &Path) {
     let plan = ImportPlan::scan(inputs).unwrap();
-    let mut archive = ArchiveWriter::open(root, ImportColumns::options()).unwrap();
-    let columns = ImportColumns::of(&mut archive).unwrap();
+    let options = ArchiveWriterOptions::default().columns(COLUMNS);
+    let mut archive = ArchiveWriter::open(root, options).unwrap();
     let mut observer = |_: &ImportProgress<'_>| ControlFlow::Continue(());
-    import(&plan, columns, StatesPolicy::All, &mut observer).unwrap();
+    import(&plan, &mut archive, StatesPolicy::All, &mut observer).unwrap();
 }
 
 /// Each file in one write, flushed; then the directory.

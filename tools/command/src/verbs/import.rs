@@ -3,6 +3,7 @@
 mod config;
 mod files;
 mod known;
+mod looks;
 mod proof;
 mod summary;
 mod watch;
@@ -13,8 +14,8 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::Args;
 use coldstore::archive::held::is_there;
-use coldstore::era::{EraFile, ImportColumns, ImportOptions, ImportPlan, import};
-use coldstore::{ArchiveWriter, Checksums, Column, Manifest, StatesPolicy};
+use coldstore::era::{self, EraFile, ImportOptions, ImportPlan, ImportProgress};
+use coldstore::{ArchiveWriter, ArchiveWriterOptions, Checksums, Column, Manifest, StatesPolicy};
 use coldstore_consensus::{KnownNetwork, Root};
 use coldstore_history::import::TrustedRoot;
 use coldstore_history::lacking;
@@ -127,8 +128,11 @@ impl Import {
                 Some(Proof::prepare(&plan, &self.archive, preset, trusted)?)
             }
         };
-        let mut columns =
-            ImportColumns::options().refill(true).checksums(Checksums::On).deferred(true);
+        let mut columns = ArchiveWriterOptions::default()
+            .columns(era::COLUMNS)
+            .refill(true)
+            .checksums(Checksums::On)
+            .deferred(true);
         if self.backfill {
             columns = columns.backfill(Column::StateDiffs);
         }
@@ -140,19 +144,21 @@ impl Import {
             failed: None,
             stop: signals::stop_flag()?,
             bar: Progress::of_bytes("import", Some(plan.byte_len())),
+            eras_done: 0,
         };
+        let mut observe = |progress: &ImportProgress<'_>| watch.progress(progress);
         let started = Instant::now();
         let (imported, proved) = match &proof {
             Some(proof) => {
-                let columns = ImportColumns::of(&mut archive)?;
                 // Opening recorded what was written by other commands or by an unfinished import.
                 let manifest = Manifest::read(&self.archive)?;
                 let unproved = manifest.and_then(|manifest| manifest.unproved_state);
                 let mut prover = proof.prover(&plan, unproved);
-                let imported = import(&plan, columns, options.prover(&mut prover), &mut watch);
+                let options = options.prover(&mut prover);
+                let imported = era::import(&plan, &mut archive, options, &mut observe);
                 (imported, Some(Proved::new(prover.into_report(), &chain, proof.preset())))
             }
-            None => (import(&plan, ImportColumns::of(&mut archive)?, options, &mut watch), None),
+            None => (era::import(&plan, &mut archive, options, &mut observe), None),
         };
         let Watch { failed, bar, .. } = watch;
         drop(bar);

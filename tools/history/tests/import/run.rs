@@ -4,8 +4,10 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use coldstore::era::{ImportColumns, ImportOptions, ImportPlan, ImportProgress, import};
-use coldstore::{Archive, ArchiveWriter, Column, MappedArchive, ReaderOptions};
+use coldstore::era::{COLUMNS, ImportOptions, ImportPlan, ImportProgress, import};
+use coldstore::{
+    Archive, ArchiveWriter, ArchiveWriterOptions, Column, MappedArchive, ReaderOptions,
+};
 use coldstore_consensus::Preset;
 use coldstore_history::import::{ImportProver, ProofReport, Trust, TrustedRoot};
 use tempfile::TempDir;
@@ -87,11 +89,11 @@ impl Place {
         let trust = Trust::establish(trusted.to_vec(), Preset::Minimal, Some(&plan), held.as_ref())
             .map_err(|error| error.to_string())?;
         let mut prover = ImportProver::new(&plan, Preset::Minimal, &trust, held.as_ref());
-        let mut archive = ArchiveWriter::open(self.archive(), ImportColumns::options()).unwrap();
-        let columns = ImportColumns::of(&mut archive).unwrap();
+        let columns = ArchiveWriterOptions::default().columns(COLUMNS);
+        let mut archive = ArchiveWriter::open(self.archive(), columns).unwrap();
         let options = ImportOptions::default().prover(&mut prover);
         let mut observer = |_: &ImportProgress<'_>| ControlFlow::Continue(());
-        let done = import(&plan, columns, options, &mut observer);
+        let done = import(&plan, &mut archive, options, &mut observer);
         // A file left out explains everything missing after it.
         let left_out = plan.bad_files().first().map(|file| file.error.to_string());
         let error = left_out.or(done.err().map(|failure| failure.error.to_string()));

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use coldstore::era::ExportError;
-use coldstore::era::{EraExport, ExportColumns, Exported};
+use coldstore::era::{EraExport, Exported};
 use coldstore::{Column, Manifest, MappedArchive, Slot, View};
 use coldstore_consensus::Root;
 use coldstore_history::atomic_file;
@@ -52,7 +52,7 @@ pub(super) fn export(
     let archive = open::archive(root)?;
     let chain = Chain::of(root)?;
     chain.check_states(root)?;
-    let views = Views::open(&archive)?;
+    let views = views(&archive)?;
     let slots_per_era = chain.slots_per_era.context(
         "the length of an era is unknown: neither archive.toml nor a state in bss has it",
     )?;
@@ -62,7 +62,7 @@ pub(super) fn export(
     let (eras, left_out) = match asked {
         Some(eras) => (eras, None),
         None => {
-            let eras = views.eras(slots_per_era)?;
+            let eras = eras_of(&views, slots_per_era)?;
             (eras.clone(), pruned.within(&eras))
         }
     };
@@ -78,7 +78,7 @@ pub(super) fn export(
         |era: &u64| left_out.is_none_or(|(first, last)| !(first..=last).contains(era));
     let mut run = Run {
         out,
-        columns: views.columns(),
+        views: &views,
         slots_per_era,
         pruned,
         chain: &chain,
@@ -127,41 +127,27 @@ fn config_name(chain: &Chain, network: Option<&Network>) -> Result<String> {
     Ok(name.clone())
 }
 
-struct Views {
-    blocks: View,
-    block_roots: View,
-    state_snapshots: View,
+/// Views of the [`EraExport::COLUMNS`]. That of the block roots is taken first, so the others have every era
+/// whose roots are in it.
+fn views(archive: &MappedArchive) -> Result<[View; 3]> {
+    let block_roots = archive.column(Column::BlockRoots)?.view();
+    let blocks = archive.column(Column::Blocks)?.view();
+    Ok([blocks, block_roots, archive.column(Column::StateSnapshots)?.view()])
 }
 
-impl Views {
-    /// Takes the view of the block roots first, so the other views have every era whose roots are in
-    /// it.
-    fn open(archive: &MappedArchive) -> Result<Self> {
-        let block_roots = archive.column(Column::BlockRoots)?.view();
-        let blocks = archive.column(Column::Blocks)?.view();
-        let state_snapshots = archive.column(Column::StateSnapshots)?.view();
-        Ok(Self { blocks, block_roots, state_snapshots })
-    }
-
-    fn columns(&self) -> ExportColumns<'_> {
-        ExportColumns {
-            blocks: &self.blocks,
-            block_roots: &self.block_roots,
-            state_snapshots: &self.state_snapshots,
-        }
-    }
-
-    /// The eras whose slots are all within the two ends of `bbr`, and era 0 if its state is stored.
-    fn eras(&self, slots_per_era: u64) -> Result<RangeInclusive<u64>> {
-        let has_genesis = self.state_snapshots.contains(Slot(0))?;
-        let first = self.block_roots.at_or_after(Slot(0))?.map(|record| record.slot().0);
-        let (Some(first), Some(highest)) = (first, self.block_roots.highest_written_slot()) else {
-            return Ok(if has_genesis { 0..=0 } else { RangeInclusive::new(1, 0) });
-        };
-        let first_era = first.div_ceil(slots_per_era) + 1;
-        let last_era = (highest.0 + 1) / slots_per_era;
-        Ok(if has_genesis && first_era == 1 { 0..=last_era } else { first_era..=last_era })
-    }
+/// The eras whose slots are all within the two ends of `bbr`, and era 0 if its state is stored.
+fn eras_of(
+    [_, block_roots, state_snapshots]: &[View; 3],
+    slots_per_era: u64,
+) -> Result<RangeInclusive<u64>> {
+    let has_genesis = state_snapshots.contains(Slot(0))?;
+    let first = block_roots.at_or_after(Slot(0))?.map(|record| record.slot().0);
+    let (Some(first), Some(highest)) = (first, block_roots.highest_written_slot()) else {
+        return Ok(if has_genesis { 0..=0 } else { RangeInclusive::new(1, 0) });
+    };
+    let first_era = first.div_ceil(slots_per_era) + 1;
+    let last_era = (highest.0 + 1) / slots_per_era;
+    Ok(if has_genesis && first_era == 1 { 0..=last_era } else { first_era..=last_era })
 }
 
 /// The pruned slots.
@@ -213,7 +199,7 @@ impl Pruned {
 
 struct Run<'a> {
     out: &'a Path,
-    columns: ExportColumns<'a>,
+    views: &'a [View; 3],
     slots_per_era: u64,
     pruned: Pruned,
     chain: &'a Chain,
@@ -235,7 +221,7 @@ impl Run<'_> {
     }
 
     fn export_era(&mut self, era: u64) -> Result<()> {
-        let export = EraExport::prepare(self.columns, self.slots_per_era, era);
+        let export = EraExport::prepare(self.views, self.slots_per_era, era);
         let export = export.map_err(|error| self.pruned.explain(era, error))?;
         self.chain.check_root(Root(export.state_head().genesis_validators_root))?;
         let path = self.out.join(name::of(&self.summary.config_name, &export));

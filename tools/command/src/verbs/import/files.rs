@@ -1,5 +1,8 @@
 //! Chooses the files to import; the others are left out.
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -11,9 +14,13 @@ use coldstore_consensus::Root;
 use serde::Serialize;
 
 use super::config;
+use super::looks::Described;
 use crate::networks::{self, Network};
 use crate::open;
 use crate::output;
+
+/// Bytes of two files that are compared at a time.
+const COMPARED_BYTES: usize = 1 << 20;
 
 /// Advice for files of several chains.
 const WHICH: &str = "--network NAME|FILE says which of them to import";
@@ -39,7 +46,8 @@ pub(super) fn choose(
             return Err(ImportError::BadFiles { files }.into());
         }
         Err(ImportError::BadFiles { files }) => {
-            bail!("{}", files.first().map(ToString::to_string).unwrap_or_default())
+            let described = files.first().map(|file| Described(file).to_string());
+            bail!("{}", described.unwrap_or_default())
         }
         Err(error) => return Err(error.into()),
     };
@@ -54,7 +62,7 @@ pub(super) fn choose(
             .with_context(|| other.path.display().to_string())?;
     }
     check_one_chain(plan.files())?;
-    let copies = plan.leave_out_copies()?;
+    let copies = leave_out_copies(&mut plan)?;
     let left_out: Vec<LeftOut> = plan
         .bad_files()
         .iter()
@@ -64,6 +72,48 @@ pub(super) fn choose(
         .collect();
     report(&left_out);
     Ok((plan, left_out))
+}
+
+/// Removes every file that has the same bytes as a remaining one, and returns the removed files.
+fn leave_out_copies(plan: &mut ImportPlan) -> io::Result<Vec<PlannedFile>> {
+    let (mut kept, mut failed) = (Vec::<PlannedFile>::new(), Ok(()));
+    let copies = plan.retain(|file| {
+        let mut before = kept.iter().rev().take_while(|kept| kept.first_era == file.first_era);
+        let is_copy = before.try_fold(false, |is_copy, before| {
+            Ok::<_, io::Error>(is_copy || has_bytes_of(file, before)?)
+        });
+        let is_copy = is_copy.unwrap_or_else(|error| {
+            let path = file.path.display();
+            failed = Err(io::Error::new(error.kind(), format!("{path}: cannot compare: {error}")));
+            false
+        });
+        if !is_copy {
+            kept.push(file.clone());
+        }
+        !is_copy
+    });
+    failed.map(|()| copies)
+}
+
+fn has_bytes_of(file: &PlannedFile, other: &PlannedFile) -> io::Result<bool> {
+    if (file.byte_len, file.last_era) != (other.byte_len, other.last_era) {
+        return Ok(false);
+    }
+    let files = [File::open(&file.path)?, File::open(&other.path)?];
+    let mut parts = [vec![0; COMPARED_BYTES], vec![0; COMPARED_BYTES]];
+    let mut offset = 0;
+    while offset < file.byte_len {
+        let left = usize::try_from(file.byte_len - offset).unwrap_or(usize::MAX);
+        let byte_len = left.min(COMPARED_BYTES);
+        for (file, part) in files.iter().zip(&mut parts) {
+            file.read_exact_at(&mut part[..byte_len], offset)?;
+        }
+        if parts[0][..byte_len] != parts[1][..byte_len] {
+            return Ok(false);
+        }
+        offset += byte_len as u64;
+    }
+    Ok(true)
 }
 
 /// The chain of a network among those of the files. A beacon config has no genesis validators root.
@@ -141,7 +191,7 @@ fn report(left_out: &[LeftOut]) {
 
 impl LeftOut {
     fn bad(file: &BadFile) -> Self {
-        Self { file: file.path.clone(), why: file.to_string(), bad: true }
+        Self { file: file.path.clone(), why: Described(file).to_string(), bad: true }
     }
 
     fn of_another_chain(file: &PlannedFile) -> Self {
@@ -177,4 +227,33 @@ fn check_one_chain(files: &[PlannedFile]) -> Result<()> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "the tests make files by hand")]
+mod tests {
+    use test_support::e2store::{Encoding, Parts};
+    use test_support::{MINIMAL, era_files};
+
+    use super::*;
+
+    #[test]
+    fn copies_are_left_out_and_files_that_differ_stay() {
+        let mut paths = era_files(MINIMAL)[..=4].to_vec();
+        let files = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| {
+            let path = files.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            path
+        };
+        let fourth = std::fs::read(&paths[4]).unwrap();
+        paths.push(write("copy.era", &fourth));
+        paths.push(paths[2].clone());
+        paths.push(write("other.era", &Parts::parse(&fourth).build(Encoding::Nimbus)));
+        let mut plan = ImportPlan::scan(&paths).unwrap();
+        let copies = leave_out_copies(&mut plan).unwrap();
+        assert_eq!(copies.iter().map(|file| file.first_era).collect::<Vec<_>>(), [2, 4]);
+        let kept: Vec<u64> = plan.files().iter().map(|file| file.first_era).collect();
+        assert_eq!(kept, [0, 1, 2, 3, 4, 4]);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use coldstore::era::{EraReport, ImportColumns, ImportReport, StateOutcome};
+use coldstore::era::{COLUMNS, EraReport, ImportReport, StateOutcome};
 use coldstore::{Column, Error, Manifest, MappedArchive, Result, Slot, StatesPolicy, View};
 use coldstore_history::occupancy::{Expected, SlotState, slots_of_file};
 
@@ -21,7 +21,7 @@ impl Known<'_> {
     /// Writes the manifest.
     pub(super) fn record(&self, root: &Path) -> Result<Manifest> {
         // This marks the newest state as unproved; below, a proof clears the mark.
-        coldstore::archive::record(root, &ImportColumns::ALL)?;
+        coldstore::archive::record(root, &COLUMNS)?;
         let archive = open::archive(root)?;
         Manifest::update(root, |manifest| {
             manifest.unproved_state =

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use coldstore::era::{EraReport, ImportColumns, ImportProgress, Observer, Phase};
+use coldstore::era::{COLUMNS, ImportProgress, Phase};
 use coldstore::{Manifest, StatesPolicy, archive};
 
 use crate::chain::Chain;
@@ -25,22 +25,28 @@ pub(super) struct Watch<'a> {
     pub(super) failed: Option<anyhow::Error>,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) bar: Bar,
+    pub(super) eras_done: u64,
 }
 
-impl Observer for Watch<'_> {
-    fn progress(&mut self, progress: &ImportProgress<'_>) -> ControlFlow<()> {
+impl Watch<'_> {
+    pub(super) fn progress(&mut self, progress: &ImportProgress<'_>) -> ControlFlow<()> {
         let doing = match progress.phase {
             Phase::Verify => "verify",
             Phase::Blocks => "blocks",
             Phase::State => "state",
             Phase::BlockRoots => "block roots",
         };
-        let ImportProgress { era, eras_done, eras_total, .. } = progress;
+        let ImportProgress { era, eras_done, eras_total, .. } = *progress;
         self.bar.set_message(format!("era {era} ({eras_done} of {eras_total} done): {doing}"));
         // Each file is read twice, and the library counts both.
         self.bar.set_position(progress.bytes_done / 2);
-        if progress.phase != Phase::Verify {
+        let is_era_done = eras_done > std::mem::replace(&mut self.eras_done, eras_done);
+        if progress.phase != Phase::Verify || is_era_done {
             self.keep();
+        }
+        if is_era_done && self.recorded_at.elapsed() > RECORD_EVERY {
+            self.failed = archive::record(self.archive, &COLUMNS).err().map(Into::into);
+            self.recorded_at = Instant::now();
         }
         if self.failed.is_some() || self.stop.load(Ordering::Relaxed) {
             return ControlFlow::Break(());
@@ -48,17 +54,6 @@ impl Observer for Watch<'_> {
         ControlFlow::Continue(())
     }
 
-    fn era_done(&mut self, _era: &EraReport) {
-        if self.to_keep.is_some() {
-            self.keep();
-        } else if self.recorded_at.elapsed() > RECORD_EVERY {
-            self.failed = archive::record(self.archive, &ImportColumns::ALL).err().map(Into::into);
-            self.recorded_at = Instant::now();
-        }
-    }
-}
-
-impl Watch<'_> {
     /// Records the chain, once. If the import stops early, the length of an era is needed to tell
     /// whether the newest state is at an era's end.
     fn keep(&mut self) {
@@ -77,24 +72,10 @@ impl Watch<'_> {
 mod tests {
     use std::path::PathBuf;
 
-    use coldstore::era::{ImportColumns, ImportPlan, import};
-    use coldstore::{ArchiveWriter, Column, Slot};
+    use coldstore::era::{ImportPlan, import};
+    use coldstore::{ArchiveWriter, ArchiveWriterOptions, Column, Slot};
 
     use super::*;
-
-    /// Interrupts the import between the commit of the first state and the end of its era.
-    struct Interrupted<'a>(Watch<'a>);
-
-    impl Observer for Interrupted<'_> {
-        fn progress(&mut self, progress: &ImportProgress<'_>) -> ControlFlow<()> {
-            let so_far = self.0.progress(progress);
-            if progress.phase == Phase::BlockRoots { ControlFlow::Break(()) } else { so_far }
-        }
-
-        fn era_done(&mut self, _era: &EraReport) {
-            unreachable!("the import was interrupted within its first era");
-        }
-    }
 
     /// The manifest got the length of an era only after the first era: the newest state was not
     /// recorded as unproved.
@@ -104,19 +85,26 @@ mod tests {
         let root = scratch.path().join("archive");
         let eras = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/chain-minimal/era");
         let era: PathBuf = eras.join("minimal-00004-a341cfbb.era");
-        let mut archive = ArchiveWriter::open(&root, ImportColumns::options()).unwrap();
-        let columns = ImportColumns::of(&mut archive).unwrap();
+        let options = ArchiveWriterOptions::default().columns(COLUMNS);
+        let mut archive = ArchiveWriter::open(&root, options).unwrap();
         let chain = Chain { slots_per_era: Some(64), ..Chain::default() };
-        let mut interrupted = Interrupted(Watch {
+        let mut watch = Watch {
             archive: &root,
             to_keep: Some((&chain, StatesPolicy::All)),
             recorded_at: Instant::now(),
             failed: None,
             stop: Arc::default(),
             bar: Bar::waiting("import"),
-        });
+            eras_done: 0,
+        };
+        // Between the commit of the first state and the end of its era.
+        let mut interrupt = |progress: &ImportProgress<'_>| {
+            assert_eq!(progress.eras_done, 0);
+            let so_far = watch.progress(progress);
+            if progress.phase == Phase::BlockRoots { ControlFlow::Break(()) } else { so_far }
+        };
         let plan = ImportPlan::scan(&[era]).unwrap();
-        import(&plan, columns, StatesPolicy::All, &mut interrupted).unwrap_err();
+        import(&plan, &mut archive, StatesPolicy::All, &mut interrupt).unwrap_err();
         drop(archive);
         let manifest = Manifest::read(&root).unwrap().unwrap();
         assert_eq!(manifest.column(Column::StateSnapshots).highest, Some(Slot(256)));
