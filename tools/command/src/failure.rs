@@ -32,7 +32,8 @@ impl From<Answer> for ExitCode {
     }
 }
 
-/// Prints the error and returns the exit status. A closed pipe is not a failure and prints nothing.
+/// Prints the error and returns the exit status. A standard output without a reader is not a failure and
+/// prints nothing.
 pub(crate) fn report(error: &Error) -> ExitCode {
     if is_closed_pipe(error) {
         return ExitCode::SUCCESS;
@@ -66,10 +67,7 @@ pub(crate) fn none_failed(failed: u64, thing: &str, done: &str) -> Result<Answer
 }
 
 pub(crate) fn is_closed_pipe(error: &Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+    error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(output::is_closed_pipe)
 }
 
 /// The error and its causes in one line, without causes already included in the error's own text.
@@ -101,8 +99,10 @@ mod tests {
 
     #[test]
     fn a_closed_pipe_is_found_under_any_context() {
-        let pipe = io::Error::from(io::ErrorKind::BrokenPipe);
-        assert!(is_closed_pipe(&Error::from(pipe).context("slot 5")));
+        let pipe = || io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(is_closed_pipe(&Error::from(output::named(&pipe())).context("slot 5")));
         assert!(!is_closed_pipe(&anyhow::anyhow!("other")));
+        // The daemon's connection.
+        assert!(!is_closed_pipe(&Error::from(pipe()).context("slot 5")));
     }
 }

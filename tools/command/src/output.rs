@@ -1,6 +1,6 @@
 //! Results on standard output, messages on standard error.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use std::time::Duration;
 
@@ -75,9 +75,27 @@ impl Write for Output {
     }
 }
 
+/// An error of standard output, inside an [`io::Error`] of the same kind.
+#[derive(Debug)]
+struct OutputError(String);
+
+impl fmt::Display for OutputError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot write to standard output: {}", self.0)
+    }
+}
+
+impl std::error::Error for OutputError {}
+
 /// Adds "standard output" to an error.
 pub(crate) fn named(error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("cannot write to standard output: {error}"))
+    io::Error::new(error.kind(), OutputError(error.to_string()))
+}
+
+/// Whether an error says that standard output has no reader. Other pipes and sockets break too.
+pub(crate) fn is_closed_pipe(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
+        && matches!(error.get_ref(), Some(inner) if inner.is::<OutputError>())
 }
 
 /// Whether standard output is a pipe or socket without a reader.
