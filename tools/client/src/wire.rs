@@ -132,7 +132,7 @@ pub struct Status {
     pub version: String,
     /// Its process id.
     pub pid: Decimal,
-    /// The archive's directory.
+    /// The archive's directory, as an absolute path without links.
     pub archive: String,
     /// Open connections, this one included.
     pub connections: Decimal,

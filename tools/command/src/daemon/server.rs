@@ -153,7 +153,8 @@ fn daemon(
         intakes.push(Arc::new(Intake::new(column, pipeline.column(column).clone(), reader)));
     }
     Ok(Daemon {
-        root: pipeline.root().to_owned(),
+        root: std::fs::canonicalize(pipeline.root())
+            .with_context(|| format!("{}: cannot resolve the path", pipeline.root().display()))?,
         intakes: intakes.try_into().unwrap_or_else(|_| unreachable!("one for each column")),
         room: Room {
             memory: Memory::new(options.budget_bytes),

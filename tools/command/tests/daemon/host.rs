@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -22,9 +22,20 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts a daemon of the archive on a socket beside it, and waits until it listens.
     pub(crate) fn start(archive: &Archive, more: &[&str]) -> Self {
-        let (root, socket) = (archive.arg(), archive.beside("socket"));
-        let mut command = command(&["write", &root, "--socket", &socket]);
-        command.args(more).stdout(Stdio::null()).stderr(Stdio::piped());
+        Self::start_by(command(&["write", &archive.arg()]), archive, more)
+    }
+
+    /// Starts it in the archive's parent directory, with a relative path.
+    pub(crate) fn start_beside(archive: &Archive, more: &[&str]) -> Self {
+        let path = archive.path();
+        let mut command = command(&["write", path.file_name().unwrap().to_str().unwrap()]);
+        command.current_dir(path.parent().unwrap());
+        Self::start_by(command, archive, more)
+    }
+
+    fn start_by(mut command: Command, archive: &Archive, more: &[&str]) -> Self {
+        let socket = archive.beside("socket");
+        command.args(["--socket", &socket]).args(more).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut daemon = Self { child: command.spawn().unwrap(), socket };
         daemon.wait_until_listening();
         daemon

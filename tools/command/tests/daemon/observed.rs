@@ -8,7 +8,7 @@ use crate::support::{Archive, roots, stream};
 #[test]
 fn the_status_has_every_column() {
     let archive = Archive::new();
-    let daemon = Daemon::raw(&archive, &["--backfill"]);
+    let daemon = Daemon::start_beside(&archive, &["--raw", "--far", "--backfill"]);
     daemon.ask("PUT", "/v1/bss/77", b"x").exits_with(201);
     daemon.wait_for_connections("1");
     let status = daemon.get("/v1/status").exits_with(200).json();

@@ -45,17 +45,14 @@ impl DaemonSink {
     pub(super) fn connect(socket: &Path, archive: &Path) -> Result<Self> {
         let mut client = Client::new(socket).context("cannot start")?;
         let theirs = client.status()?.archive;
-        let same = |path: &Path| std::fs::canonicalize(path).ok();
-        // A relative path may be that of another directory here.
-        if Path::new(&theirs).is_absolute() {
-            let (theirs_is, ours_is) = (same(Path::new(&theirs)), same(archive));
-            ensure!(
-                theirs_is == ours_is,
-                "{}: the daemon has the archive {theirs}, not {}",
-                socket.display(),
-                archive.display()
-            );
-        }
+        let ours = std::fs::canonicalize(archive)
+            .with_context(|| format!("{}: cannot resolve the path", archive.display()))?;
+        ensure!(
+            Path::new(&theirs) == ours,
+            "{}: the daemon has the archive {theirs}, not {}",
+            socket.display(),
+            ours.display()
+        );
         Ok(Self(client))
     }
 }
