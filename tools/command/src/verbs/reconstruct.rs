@@ -27,7 +27,7 @@ use self::sink::{DaemonSink, Sink};
 use self::summary::Summary;
 use self::watch::Watch;
 use crate::arguments::{parse_eras, parse_slot};
-use crate::failure::{self, Answer};
+use crate::failure::{self, Answer, Usage};
 use crate::networks::Network;
 use crate::notes;
 use crate::open;
@@ -87,6 +87,7 @@ impl Reconstruct {
         let options = ReconstructOptions { eras: self.eras.clone(), chosen, check: self.check };
         let reconstruction = Reconstruction::new(&archive, rules, options)?;
         let plan = reconstruction.plan();
+        self.check_slots(slots_per_era)?;
         self.check_reach(&archive, plan, slots_per_era)?;
         self.check_backfill(&reconstruction)?;
         let jobs = self.jobs.or_else(|| thread::available_parallelism().ok());
@@ -139,7 +140,19 @@ impl Reconstruct {
         }
     }
 
-    /// Refuses eras and slots that cannot be replayed.
+    /// Refuses slots outside the eras.
+    fn check_slots(&self, slots_per_era: u64) -> Result<()> {
+        let Some(eras) = &self.eras else { return Ok(()) };
+        let outside = |slot: &&Slot| !eras.contains(&slot.0.div_ceil(slots_per_era));
+        if let Some(slot) = self.slots.iter().find(outside) {
+            let era = slot.0.div_ceil(slots_per_era);
+            return Err(Usage(format!("slot {slot} is in era {era}, outside --era")).into());
+        }
+        Ok(())
+    }
+
+    /// Refuses eras before the first that can be replayed, and slots that cannot be. Eras above the last
+    /// one hold nothing.
     fn check_reach(&self, archive: &MappedArchive, plan: &Plan, slots_per_era: u64) -> Result<()> {
         let root = self.archive.display();
         let Some((first, last)) = plan.reach else {
@@ -153,11 +166,14 @@ impl Reconstruct {
              in bss, with roots in bbr and bsr"
         );
         if let Some(eras) = &self.eras {
-            let reachable = first.0.div_ceil(slots_per_era)..=last.0.div_ceil(slots_per_era);
-            let mut ends = [*eras.start(), *eras.end()].into_iter();
-            if let Some(era) = ends.find(|era| !reachable.contains(era)) {
-                bail!("{root}: era {era} cannot be replayed; {reach}");
-            }
+            let first_era = first.0.div_ceil(slots_per_era);
+            // Era 0 is the genesis state.
+            let wanted = (*eras.start()).max(1);
+            ensure!(
+                wanted >= first_era,
+                "{root}: era {wanted} cannot be replayed; era {first_era} is the first after the oldest \
+                 state at an era's end in bss"
+            );
         }
         let states = archive.column(Column::StateSnapshots)?.view();
         for slot in &self.slots {

@@ -163,7 +163,8 @@ fn without_chosen_states_it_proves_and_changes_nothing() {
 #[test]
 fn a_running_daemon_stores_the_states() {
     let (archive, other) = (imported(), imported());
-    let daemon = Daemon::start(&archive, &[]);
+    // Its path is that of another directory elsewhere.
+    let daemon = Daemon::start_beside(&archive, &[]);
     let socket = daemon.socket.clone();
     let locked = reconstruct(&archive, &["--every", "16"]).exits(3);
     assert!(locked.stderr.contains("if that is the daemon, pass its socket: --socket PATH"));
@@ -209,7 +210,7 @@ fn what_cannot_be_replayed_is_refused_before_the_start() {
         assert!(run.stderr.contains(sentence), "{}", run.stderr);
     };
     let reach = "slots 1 to 575 can be replayed";
-    complain(&["--every", "8", "--era", "9..10"], 3, "era 10 cannot be replayed; slots 1 to 575");
+    complain(&["--slots", "65", "--era", "1"], 2, "slot 65 is in era 2, outside --era");
     complain(&["--slots", "577"], 3, "slot 577 cannot be replayed");
     complain(&["--slots", "5,580"], 3, reach);
     complain(&["--every", "0"], 2, "--every");
@@ -218,6 +219,19 @@ fn what_cannot_be_replayed_is_refused_before_the_start() {
     // The network of the small chain is no known one.
     let unknown = coldstore(&["reconstruct", &archive.arg(), "--every", "8"]).exits(3);
     assert!(unknown.stderr.contains("--network FILE"), "{}", unknown.stderr);
+}
+
+#[test]
+fn eras_that_hold_nothing_are_an_empty_answer() {
+    let archive = imported();
+    let slots = |eras: &str| {
+        let run = reconstruct(&archive, &["--every", "8", "--era", eras, "--json"]).exits(0);
+        run.json()["slots"].clone()
+    };
+    assert_eq!(slots("10..12"), "0");
+    assert_eq!(slots("0"), "0");
+    assert_eq!(slots("9..10"), "63");
+    assert_eq!(slots("0..1"), "64");
 }
 
 #[test]
