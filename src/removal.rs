@@ -15,7 +15,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::archive::held;
+use crate::archive::{self, held};
 use crate::column::Column;
 use crate::error::{Error, Result};
 use crate::files::disk::{Disk, OsDisk};
@@ -127,7 +127,7 @@ pub fn remove_on(
     let is_known = Manifest::read_on(&**disk, root)?.is_some();
     let recorded = Manifest::update_on(&**disk, root, |manifest| {
         if !is_known {
-            rebuild(root, manifest)?;
+            *manifest = archive::rebuilt(root)?.unwrap_or_default();
         }
         for (column, keep, cut) in &cuts {
             record(manifest, *column, *keep, cut);
@@ -254,16 +254,6 @@ fn record(manifest: &mut Manifest, column: Column, keep: Keep, cut: &CutReport) 
     if !matches!(keep, Keep::From(_)) {
         entry.highest = entry.highest.min(cut.highest);
     }
-}
-
-/// Fills a new manifest from the columns.
-fn rebuild(root: &Path, manifest: &mut Manifest) -> Result<()> {
-    manifest.rebuilt = true;
-    for column in present(root, &Column::ALL)? {
-        let highest = view_of(root, column)?.and_then(|view| view.highest_written_slot());
-        manifest.raise_highest(column, highest);
-    }
-    Ok(())
 }
 
 fn view_of(root: &Path, column: Column) -> Result<Option<PreadView>> {

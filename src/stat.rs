@@ -1,68 +1,10 @@
-//! Statistics of a column: records, gaps, files and bytes.
+//! The files that healing has put aside in a column.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::files::directory::Directory;
-use crate::format::conf::Conf;
 use crate::format::names::{self, AsidePart};
-use crate::format::offsets::TABLE_BYTES;
-use crate::read::{Snapshot as _, View};
-use crate::slot::Slot;
-
-/// The size of a column in one snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ColumnStat {
-    /// The commit marker: highest slot, compression, backfill state, version.
-    pub conf: Conf,
-    /// The lowest slot with a record.
-    pub lowest: Option<Slot>,
-    /// Number of records.
-    pub records: u64,
-    /// Number of slots without a record between the lowest and the highest slot.
-    pub gaps: u64,
-    /// Number of file ids up to the current one; a data file and its offset file count once.
-    pub files: u64,
-    /// Committed bytes in data files.
-    pub data_bytes: u64,
-    /// Bytes in offset files.
-    pub offset_bytes: u64,
-}
-
-/// Counts the entries of the offset tables; reads no record.
-///
-/// # Errors
-/// [`Error::Corrupt`] if a file with committed records is missing or too short; [`Error::Io`].
-pub fn stat_column(view: &View) -> Result<ColumnStat> {
-    let conf = *view.conf();
-    let mut stat = ColumnStat {
-        conf,
-        lowest: None,
-        records: 0,
-        gaps: 0,
-        files: 0,
-        data_bytes: 0,
-        offset_bytes: 0,
-    };
-    let Some(highest) = conf.highest else {
-        return Ok(stat);
-    };
-    for file_id in view.file_ids()?.into_iter().filter(|id| *id <= highest.file_id()) {
-        let map = view.file(file_id)?;
-        stat.files += 1;
-        stat.data_bytes += map.bound();
-        stat.offset_bytes += if map.table_inode().is_some() { TABLE_BYTES as u64 } else { 0 };
-        for (slot, _) in view.entries(file_id)? {
-            stat.records += 1;
-            stat.lowest = stat.lowest.or(Some(slot));
-        }
-    }
-    if let Some(lowest) = stat.lowest {
-        stat.gaps = highest.0 - lowest.0 + 1 - stat.records;
-    }
-    Ok(stat)
-}
 
 /// A file that healing has put aside: `FORMAT.md`, section 12.
 #[derive(Clone, Debug, PartialEq, Eq)]

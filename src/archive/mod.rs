@@ -8,5 +8,6 @@ mod write;
 
 pub use self::pipeline::ArchivePipeline;
 pub use self::read::{Archive, MappedArchive};
+pub(crate) use self::record::rebuilt;
 pub use self::record::record;
 pub use self::write::{ArchiveWriter, ArchiveWriterOptions};

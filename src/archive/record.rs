@@ -107,7 +107,7 @@ impl Drop for Recorder {
 }
 
 /// A new manifest for an archive that has records but lost its manifest; `None` if there are no records.
-pub(super) fn rebuilt(root: &Path) -> Result<Option<Manifest>> {
+pub(crate) fn rebuilt(root: &Path) -> Result<Option<Manifest>> {
     let mut manifest = Manifest::default();
     manifest.rebuilt = true;
     manifest.states = Some(StatesPolicy::Unknown);

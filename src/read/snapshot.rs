@@ -34,19 +34,10 @@ impl SlotTable {
         file_id: FileId,
         highest: Slot,
     ) -> impl Iterator<Item = (Slot, u64)> + '_ {
-        visible(self.entries.iter().copied(), file_id, self.bound, Some(highest))
+        let slots =
+            self.entries.iter().zip(0..).map(move |(entry, at)| (file_id.slot_at(at), *entry));
+        slots.filter(move |(slot, entry)| (1..self.bound).contains(entry) && *slot <= highest)
     }
-}
-
-/// The entries of a file, by index, that are visible with this bound and highest slot.
-pub(super) fn visible(
-    entries: impl Iterator<Item = u64>,
-    file_id: FileId,
-    bound: u64,
-    highest: Option<Slot>,
-) -> impl Iterator<Item = (Slot, u64)> {
-    let slots = entries.enumerate().map(move |(index, entry)| (file_id.slot_at(index), entry));
-    slots.filter(move |(slot, entry)| (1..bound).contains(entry) && Some(*slot) <= highest)
 }
 
 /// One commit of a column: mapped ([`View`](crate::View)), or read with `pread` ([`PreadView`](crate::PreadView)).

@@ -17,7 +17,7 @@ use crate::read::owned_range::{Held, OwnedRange};
 use crate::read::pread_record::WHOLE;
 use crate::read::range::Range;
 use crate::read::record::{OwnedRecord, Record};
-use crate::read::snapshot::{SlotTable, Snapshot, Taken, visible};
+use crate::read::snapshot::{SlotTable, Snapshot, Taken};
 use crate::slot::{FileId, Slot};
 use crate::sync::Arc;
 
@@ -283,15 +283,6 @@ impl View {
     /// The committed part of a file, mapped and checked.
     pub(crate) fn file(&self, file_id: FileId) -> Result<&SlotMap> {
         self.snapshot.file(file_id)
-    }
-
-    /// The records of a file, in the order of their slots, with their offsets in the data file.
-    pub(crate) fn entries(
-        &self,
-        file_id: FileId,
-    ) -> Result<impl Iterator<Item = (Slot, u64)> + '_> {
-        let map = self.file(file_id)?;
-        Ok(visible(map.entries(), file_id, map.bound(), self.conf().highest))
     }
 
     pub(super) fn snapshot(&self) -> &MappedSnapshot {

@@ -9,9 +9,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use coldstore::format::conf::Conf;
-use coldstore::stat::stat_column;
 use coldstore::verify::{Finding, Severity, Summary, VerifyOptions, verify_column};
-use coldstore::{Error, Result, Slot, View, Writer, WriterOptions, inspect};
+use coldstore::{Error, Result, Slot, Snapshot as _, View, Writer, WriterOptions, inspect};
 use test_support::{Data, RawConf, Reference, Shown};
 
 use self::layout::Layout;
@@ -56,7 +55,7 @@ pub fn run(data: &[u8]) {
         checked::read(view, &oracle, &slots_of_interest(&oracle), directory);
         check_verify(&oracle, summary, &seen);
         checked::check_verify(&oracle, &findings);
-        stat(view, directory);
+        tables(view, directory);
     }
     layout.assert_unchanged(directory, "reading");
     if let Some(mut writer) = heal(&layout, directory) {
@@ -83,10 +82,13 @@ fn verify(directory: &Path) -> (Summary, Vec<Finding>) {
     (summary, findings)
 }
 
-fn stat(view: &View, directory: &Path) {
-    match stat_column(view) {
-        Ok(stat) => assert!(stat.records == 0 || stat.lowest <= stat.conf.highest),
-        Err(error) => check_error(&error, directory),
+fn tables(view: &View, directory: &Path) {
+    let (Some(highest), Ok(files)) = (view.conf().highest, view.file_ids()) else { return };
+    for file_id in files.into_iter().filter(|id| *id <= highest.file_id()) {
+        match view.table(file_id) {
+            Ok(table) => assert!(table.records(file_id, highest).all(|(slot, _)| slot <= highest)),
+            Err(error) => check_error(&error, directory),
+        }
     }
 }
 

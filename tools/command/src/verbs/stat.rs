@@ -7,11 +7,13 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use coldstore::stat::{ColumnStat, PutAside, put_aside, stat_column};
+use coldstore::stat::{PutAside, put_aside};
 use coldstore::{Column, Compression, Manifest, MappedArchive, SLOTS_PER_FILE, Slot};
 use serde_json::{Value, json};
 
-use self::records::{EraStat, RecordQuestions, RecordSize, RecordStat, stat_records};
+use self::records::{
+    ColumnStat, EraStat, RecordQuestions, RecordSize, RecordStat, stat_column, stat_records,
+};
 use crate::chain::Chain;
 use crate::failure::{self, Answer};
 use crate::notes;
@@ -121,7 +123,8 @@ fn stat_of(
         Column::StateSnapshots | Column::StateDiffs => slot.0.div_ceil(slots_per_era),
         _ => slot.0 / slots_per_era + 1,
     };
-    let (stat, records) = (stat_column(&view)?, stat_records(&view, ASKED, era_of)?);
+    let stat = stat_column(&view)?;
+    let records = stat_records(&view, stat.records, ASKED, era_of)?;
     Ok(Counted { column, stat, records, slots_per_era, pruned_before: None, put_aside: Vec::new() })
 }
 

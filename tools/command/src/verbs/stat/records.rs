@@ -1,7 +1,46 @@
-//! Sizes of the records of a column, by its offset tables.
+//! What a column holds, by its offset tables: records, gaps, files and bytes.
 
-use coldstore::stat::stat_column;
-use coldstore::{Compression, Result, Slot, Snapshot as _, View};
+use coldstore::format::offsets::TABLE_BYTES;
+use coldstore::{Compression, Conf, Result, Slot, Snapshot as _, View};
+
+/// The size of a column in one snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ColumnStat {
+    /// The commit marker: highest slot, compression, backfill state, version.
+    pub(crate) conf: Conf,
+    /// The lowest slot with a record.
+    pub(crate) lowest: Option<Slot>,
+    /// Number of records.
+    pub(crate) records: u64,
+    /// Number of slots without a record between the lowest and the highest slot.
+    pub(crate) gaps: u64,
+    /// Number of file ids up to the current one; a data file and its offset file count once.
+    pub(crate) files: u64,
+    /// Committed bytes in data files.
+    pub(crate) data_bytes: u64,
+    /// Bytes in offset files.
+    pub(crate) offset_bytes: u64,
+}
+
+/// Counts the entries of the offset tables; reads no record.
+pub(crate) fn stat_column(view: &View) -> Result<ColumnStat> {
+    let conf = *view.conf();
+    let (lowest, [records, gaps, files, data_bytes, offset_bytes]) = (None, [0; 5]);
+    let mut stat = ColumnStat { conf, lowest, records, gaps, files, data_bytes, offset_bytes };
+    let Some(highest) = conf.highest else { return Ok(stat) };
+    for file_id in view.file_ids()?.into_iter().filter(|id| *id <= highest.file_id()) {
+        let table = view.table(file_id)?;
+        stat.files += 1;
+        stat.data_bytes += table.bound;
+        stat.offset_bytes += if view.has_both_files(file_id) { TABLE_BYTES as u64 } else { 0 };
+        for (slot, _) in table.records(file_id, highest) {
+            stat.records += 1;
+            stat.lowest = stat.lowest.or(Some(slot));
+        }
+    }
+    stat.gaps = stat.lowest.map_or(0, |lowest| highest.0 - lowest.0 + 1 - stat.records);
+    Ok(stat)
+}
 
 /// Sizes of the records of a column.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,10 +95,11 @@ pub(crate) struct RecordQuestions {
 }
 
 /// Measures the records of a column by its offset tables. Reads only the largest records and the
-/// sample, and omits those that are damaged. `era_of` returns the era of a slot; it must not decrease
-/// with the slot.
+/// sample, and omits those that are damaged. `records` is their number. `era_of` returns the era of a
+/// slot; it must not decrease with the slot.
 pub(crate) fn stat_records(
     view: &View,
+    records: u64,
     asked: RecordQuestions,
     mut era_of: impl FnMut(Slot) -> u64,
 ) -> Result<RecordStat> {
@@ -67,7 +107,6 @@ pub(crate) fn stat_records(
     let Some(highest) = view.highest_written_slot() else {
         return Ok(stat);
     };
-    let records = stat_column(view)?.records;
     let (mut seen, step) = (0, records.div_ceil(asked.sample.max(1)).max(1));
     let mut largest: Vec<(u64, Slot)> = Vec::new();
     for file_id in view.file_ids()?.into_iter().filter(|id| *id <= highest.file_id()) {
@@ -152,7 +191,9 @@ mod tests {
         }
         let view = view_of(directory.path(), Column::StateSnapshots);
         let asked = RecordQuestions { largest: 3, sample: 100 };
-        let stat = stat_records(&view, asked, |slot| slot.0 / 4).unwrap();
+        let stat =
+            stat_records(&view, stat_column(&view).unwrap().records, asked, |slot| slot.0 / 4)
+                .unwrap();
         let eras: Vec<_> =
             stat.eras.iter().map(|era| (era.era, era.records, era.data_bytes)).collect();
         assert_eq!(eras, [(0, 3, 110 + 24), (1, 1, 78), (2, 1, 28), (2050, 1, 58)]);
@@ -172,7 +213,9 @@ mod tests {
         let view = view_of(directory.path(), Column::Blocks);
         for (sample, records) in [(1000, 100), (100, 100), (50, 50), (40, 34), (1, 1), (0, 0)] {
             let asked = RecordQuestions { largest: 0, sample };
-            let stat = stat_records(&view, asked, |slot| slot.0).unwrap();
+            let stat =
+                stat_records(&view, stat_column(&view).unwrap().records, asked, |slot| slot.0)
+                    .unwrap();
             assert_eq!(stat.sample.records, records, "{sample}");
             assert_eq!(stat.sample.value_bytes, records * 10_000);
             assert!(stat.sample.stored_bytes * 10 <= stat.sample.value_bytes);
