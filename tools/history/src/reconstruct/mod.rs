@@ -7,7 +7,8 @@
 //!
 //! Full states are not held back until the end of their era: those of a mainnet era have gigabytes. Their
 //! roots prove them already, provided that `bsr` was proved when it was imported; the comparison at
-//! the end of an era then also finds an error in what no root covers: the replay itself.
+//! the end of an era then also finds an error in what no root covers: the replay itself. Only the last chosen
+//! state waits for it: an era that fails at its end is not done, and fails again in the next run.
 
 mod plan;
 mod report;
@@ -138,11 +139,9 @@ impl Reconstruction {
             ended.extend(why);
         }
         done.failed.sort_by_key(|failed| *failed.eras.start());
-        // A worker that could not store is why the others were stopped.
-        let place = ended.iter().position(|why| !matches!(why, Ended::Stopped)).unwrap_or(0);
-        match ended.is_empty() {
-            true => Ok(done),
-            false => Err(EndedEarly { done, why: ended.swap_remove(place) }),
+        match ended.into_iter().min_by_key(Ended::distance_from_cause) {
+            None => Ok(done),
+            Some(why) => Err(EndedEarly { done, why }),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Which slots are replayed, and from which stored states.
 
+use std::iter;
 use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 
@@ -30,38 +31,36 @@ impl Chosen {
         }
     }
 
-    /// The first chosen slot in a range whose state is not stored.
-    fn first_missing(&self, states: &View, slots: &RangeInclusive<u64>) -> Result<Option<Slot>> {
+    /// The chosen slots in a range, ascending.
+    fn within(&self, slots: &RangeInclusive<u64>) -> Box<dyn Iterator<Item = Slot> + '_> {
         let (first, last) = (*slots.start(), *slots.end());
-        let is_missing = |slot: &Slot| states.contains(*slot).map(|is_stored| !is_stored);
         match self {
-            Self::Nothing => Ok(None),
+            Self::Nothing => Box::new(iter::empty()),
             Self::Every(every) => {
-                let Some(first) = first.checked_next_multiple_of(every.get()) else {
-                    return Ok(None);
-                };
+                let first = first.checked_next_multiple_of(every.get());
                 let step = usize::try_from(every.get()).unwrap_or(usize::MAX);
-                find((first..=last).step_by(step).map(Slot), is_missing)
+                Box::new(
+                    first.into_iter().flat_map(move |first| (first..=last).step_by(step)).map(Slot),
+                )
             }
             Self::Slots(chosen) => {
                 let from = chosen.partition_point(|slot| slot.0 < first);
-                let within = chosen[from..].iter().take_while(|slot| slot.0 <= last);
-                find(within.copied(), is_missing)
+                Box::new(chosen[from..].iter().copied().take_while(move |slot| slot.0 <= last))
             }
         }
     }
-}
 
-fn find(
-    slots: impl Iterator<Item = Slot>,
-    is_wanted: impl Fn(&Slot) -> Result<bool>,
-) -> Result<Option<Slot>> {
-    for slot in slots {
-        if is_wanted(&slot)? {
-            return Ok(Some(slot));
-        }
+    /// The chosen slots in a range whose states are not stored, ascending.
+    pub(super) fn missing<'a>(
+        &'a self,
+        states: &'a View,
+        slots: &RangeInclusive<u64>,
+    ) -> impl Iterator<Item = Result<Slot>> + 'a {
+        self.within(slots).filter_map(|slot| match states.contains(slot) {
+            Ok(is_stored) => (!is_stored).then_some(Ok(slot)),
+            Err(error) => Some(Err(error)),
+        })
     }
-    Ok(None)
 }
 
 /// Slots that are replayed from one stored state: those of an era, or of several where the boundary states
@@ -133,7 +132,7 @@ impl Plan {
                 continue;
             }
             let eras = first.div_ceil(slots_per_era)..=end.div_ceil(slots_per_era);
-            let missing = chosen.first_missing(&source.snapshots, &(first..=end))?;
+            let missing = chosen.missing(&source.snapshots, &(first..=end)).next().transpose()?;
             let start = match (missing, chosen) {
                 (_, Chosen::Nothing) => *boundary,
                 (None, _) => {

@@ -2,10 +2,13 @@
 
 use std::ops::RangeInclusive;
 
+use coldstore::{Error, ErrorKind};
+
 use super::sink::SinkError;
 use crate::replay::ReplayError;
 
-/// Eras that could not be replayed to their end. The states before the failure were proved and are stored.
+/// Eras that could not be replayed to their end, or whose stored states are wrong. The chosen states before the
+/// failure were proved and are stored, except the last one of the eras: they are not done.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {error}", of_eras(eras))]
 pub struct FailedEras {
@@ -66,6 +69,20 @@ pub enum Ended {
     /// A proved state could not be stored.
     #[error("cannot store a state")]
     Sink(#[source] SinkError),
+}
+
+impl Ended {
+    /// 0 for a cause; more for what follows from one: an error of a writer that had failed before, and a
+    /// worker that was stopped.
+    pub(super) fn distance_from_cause(&self) -> u8 {
+        match self {
+            Self::Sink(error) => {
+                let storage = error.downcast_ref::<Error>();
+                u8::from(storage.is_some_and(|error| error.kind() == ErrorKind::Poisoned))
+            }
+            Self::Stopped => 2,
+        }
+    }
 }
 
 /// A reconstruction that ended early; what was stored before stays. After [`Ended::Sink`] the count of stored

@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 
 use coldstore::{Error, Slot};
+use coldstore_consensus::transition::BeaconState;
 
 use super::plan::{Chosen, Stretch};
 use super::report::{Ended, FailedEras, ReconstructReport};
@@ -42,29 +44,37 @@ impl From<Error> for Failed {
 }
 
 impl<S: StateSink> Worker<'_, S> {
-    pub(super) fn run(mut self) -> (ReconstructReport, Option<Ended>) {
+    /// Returns what was done, and why it ended early: nothing, or several reasons of which the first is the
+    /// oldest.
+    pub(super) fn run(mut self) -> (ReconstructReport, Vec<Ended>) {
         let mut report = ReconstructReport::default();
+        let mut ended = Vec::new();
         while let Some(stretch) =
             self.of.plan.stretches.get(self.next.fetch_add(1, Ordering::Relaxed))
         {
             self.observer.begun(stretch);
-            let replayed = self.replay(stretch, &mut report);
-            // What was proved before a failure is durable before it is reported.
-            let finished = self.sink.finish().map_err(Ended::Sink);
-            let failed = match (replayed, finished) {
-                (Err(Failed::All(why)), _) | (_, Err(why)) => {
-                    self.stop.store(true, Ordering::Relaxed);
-                    return (report, Some(why));
-                }
-                (Ok(()), Ok(())) => None,
-                (Err(Failed::Replay(error)), Ok(())) => {
+            let failed = match self.replay(stretch, &mut report) {
+                Ok(()) => None,
+                Err(Failed::Replay(error)) => {
                     Some(FailedEras { eras: stretch.eras.clone(), error })
                 }
+                Err(Failed::All(why)) => {
+                    ended.push(why);
+                    None
+                }
             };
-            self.observer.ended(stretch, failed.as_ref());
+            // What was proved before a failure is durable before it is reported.
+            ended.extend(self.sink.finish().err().map(Ended::Sink));
+            if ended.is_empty() || failed.is_some() {
+                self.observer.ended(stretch, failed.as_ref());
+            }
             report.failed.extend(failed);
+            if !ended.is_empty() {
+                self.stop.store(true, Ordering::Relaxed);
+                break;
+            }
         }
-        (report, None)
+        (report, ended)
     }
 
     fn replay(&mut self, stretch: &Stretch, report: &mut ReconstructReport) -> Result<(), Failed> {
@@ -73,6 +83,10 @@ impl<S: StateSink> Worker<'_, S> {
         let stores = options.chosen != Chosen::Nothing;
         // A replay that starts further back passes eras that are not asked for.
         let before = (stretch.eras.start() - 1) * rules.preset().slots_per_era();
+        let chosen = before + 1..=stretch.end.0;
+        // An era is done when all its chosen states are stored, so one waits for the comparison at the end.
+        let last_missing = options.chosen.missing(&source.snapshots, &chosen).last().transpose()?;
+        let mut held = None;
         let mut replay = Replay::start(
             Arc::clone(rules),
             stretch.start,
@@ -90,26 +104,58 @@ impl<S: StateSink> Worker<'_, S> {
             replay.step(&of.source)?;
             let slot = replay.slot();
             report.slots += 1;
-            let is_chosen = slot.0 > before && options.chosen.contains(slot);
-            if is_chosen && !source.snapshots.contains(slot)? {
-                of.prove(&mut replay)?;
-                let put = self.sink.put(slot, replay.state());
-                put.map_err(|error| Failed::All(Ended::Sink(error)))?;
-                report.stored_states += 1;
+            if slot.0 > before && options.chosen.contains(slot) {
+                if !source.snapshots.contains(slot)? {
+                    of.prove(&mut replay)?;
+                    match Some(slot) == last_missing {
+                        true => held = Some(replay.state().clone()),
+                        false => self.put(slot, replay.state(), report)?,
+                    }
+                } else if slot < stretch.end
+                    && let Err(difference) = of.compare(&replay)
+                {
+                    // Unless the replayed state is the wrong one.
+                    of.prove(&mut replay)?;
+                    return Err(difference);
+                }
             }
             if self.observer.replayed(slot).is_break() {
                 return Err(Failed::All(Ended::Stopped));
             }
         }
-        if stretch.ends_with_stored_state {
-            replay.compare_with(&of.stored(stretch.end)?)?;
-            report.equal_ends += 1;
-        } else {
-            of.prove(&mut replay)?;
-            report.ends_by_root += 1;
+        match stretch.ends_with_stored_state {
+            true => of.compare(&replay)?,
+            false => of.prove(&mut replay)?,
+        }
+        if let (Some(slot), Some(state)) = (last_missing, &held) {
+            self.put(slot, state, report)?;
+        }
+        match stretch.ends_with_stored_state {
+            true => report.equal_ends += 1,
+            false => report.ends_by_root += 1,
         }
         report.eras += stretch.eras.end() - stretch.eras.start() + 1;
         Ok(())
+    }
+
+    fn put(
+        &mut self,
+        slot: Slot,
+        state: &BeaconState<'_>,
+        report: &mut ReconstructReport,
+    ) -> Result<(), Failed> {
+        self.sink.put(slot, state).map_err(|error| Failed::All(Ended::Sink(error)))?;
+        report.stored_states += 1;
+        Ok(())
+    }
+}
+
+impl<S> Drop for Worker<'_, S> {
+    /// A worker that panics ends the run of the others.
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.stop.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -118,6 +164,11 @@ impl Reconstruction {
     fn stored(&self, slot: Slot) -> Result<Cow<'_, [u8]>, Failed> {
         // Nothing is no state, and is refused as one.
         Ok(self.source.snapshots.get(slot)?.unwrap_or_default())
+    }
+
+    /// Compares the state with the stored one of its slot, byte for byte.
+    fn compare(&self, replay: &Replay<'_>) -> Result<(), Failed> {
+        Ok(replay.compare_with(&self.stored(replay.slot())?)?)
     }
 
     /// Compares the root of the state with the one in `bsr`, which must be there.

@@ -84,11 +84,39 @@ fn a_forged_boundary_state_stops_the_era_that_ends_with_it_and_the_one_that_begi
         Some(state)
     });
     let wanted = [
-        (4, 256, "slot 256: the replayed state is not the one in bss: genesis_time: wanted "),
+        // The last chosen state waits for the end of the era.
+        (4, 255, "slot 256: the replayed state is not the one in bss: genesis_time: wanted "),
         (5, 257, "slot 256: wanted the state root 0x"),
     ];
     let done = assert_fails(&archive, &two_workers(), &wanted);
     assert!(matches!(done.failed[0].error, ReplayError::WrongState { slot: Slot(256), .. }));
+    // The eras fail again until the state is repaired.
+    let again = two_workers().run(&archive);
+    assert_eq!((again.eras, again.done_eras, again.stored_states), (0, 7, 0));
+    let failed: Vec<_> = again.failed.iter().map(|failed| *failed.eras.start()).collect();
+    assert_eq!(failed, [4, 5]);
+}
+
+#[test]
+fn a_chosen_state_that_is_stored_already_is_compared_with_the_replayed_one() {
+    let (archive, truth) = (minimal(0..=9), all_states());
+    storing(Chosen::Slots(vec![Slot(210), Slot(220)])).run(&archive);
+    archive.remake(Column::StateSnapshots, |slot, mut state| {
+        // The genesis time.
+        state[7] ^= u8::from(slot == 220);
+        Some(state)
+    });
+    let run = storing(Chosen::Slots([200, 210, 220, 230, 240].map(Slot).to_vec()));
+    let done = run.run(&archive);
+    let [failed] = &done.failed[..] else { panic!("{:?}", done.failed) };
+    assert_eq!(failed.eras, 4..=4);
+    let ReplayError::WrongState { slot, difference } = &failed.error else { panic!("{failed}") };
+    assert_eq!((*slot, &*difference.field), (Slot(220), "genesis_time"));
+    assert_eq!((done.eras, done.stored_states), (0, 1));
+    let stored = stored(&archive);
+    assert!(stored[&200] == truth[&200] && !stored.contains_key(&230));
+    let again = run.run(&archive).failed;
+    assert!(again[0].to_string().starts_with("era 4: slot 220: "), "{again:?}");
 }
 
 #[test]
@@ -100,7 +128,7 @@ fn a_cut_boundary_state_is_refused() {
         }
         Some(state)
     });
-    let wanted = [(4, 256, "slot 256: the state in bss"), (5, 257, "slot 256: the state in bss")];
+    let wanted = [(4, 255, "slot 256: the state in bss"), (5, 257, "slot 256: the state in bss")];
     assert_fails(&archive, &two_workers(), &wanted);
 }
 

@@ -1,8 +1,13 @@
 //! Undamaged archives.
 
 use std::ops::RangeInclusive;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::channel;
 
-use coldstore::{Column, Slot, Writer, WriterOptions};
+use coldstore::{Column, Error, Slot, Writer, WriterOptions};
 use coldstore_consensus::transition::BeaconState;
 use coldstore_history::reconstruct::{Chosen, Ended, SinkError, StateSink, Stretch};
 use coldstore_history::replay::Check;
@@ -176,6 +181,100 @@ fn a_state_that_cannot_be_stored_ends_the_run_of_all_workers() {
     let Ended::Sink(error) = &ended.why else { panic!("{ended}") };
     assert_eq!(error.to_string(), "the disk is full");
     assert!(ended.done.slots < 575 && ended.done.stored_states >= 7);
+}
+
+/// Behaves as a test says.
+struct Faulty {
+    put: Box<dyn FnMut() -> Result<(), SinkError> + Send>,
+    finish: Box<dyn FnMut() -> Result<(), SinkError> + Send>,
+}
+
+impl StateSink for Faulty {
+    fn put(&mut self, _: Slot, _: &BeaconState<'_>) -> Result<(), SinkError> {
+        (self.put)()
+    }
+
+    fn finish(&mut self) -> Result<(), SinkError> {
+        (self.finish)()
+    }
+}
+
+fn poisoned() -> SinkError {
+    Box::new(Error::ShuttingDown { directory: Path::new("bss").into() })
+}
+
+#[test]
+fn the_cause_of_an_error_is_reported_before_its_consequences() {
+    let archive = minimal(0..=9);
+    // Of one worker: a queue refuses states after one that it took was not stored.
+    let sink =
+        Faulty { put: Box::new(|| Err(poisoned())), finish: Box::new(|| Err("full".into())) };
+    let ended = storing(every(1)).run_with(&archive, vec![sink]).unwrap_err();
+    assert_eq!(format!("{:?}", ended.why), "Sink(\"full\")");
+    // Of one worker that is stopped.
+    let mut stopped = storing(every(1));
+    stopped.stop_after = 3;
+    let sink = Faulty { put: Box::new(|| Ok(())), finish: Box::new(|| Err("full".into())) };
+    let ended = stopped.run_with(&archive, vec![sink]).unwrap_err();
+    assert_eq!(format!("{:?}", ended.why), "Sink(\"full\")");
+    // Of two: the first has the error only after the second was refused.
+    let (putting, is_putting) = channel();
+    let (refused, is_refused) = channel();
+    let first = Faulty {
+        put: Box::new(move || {
+            putting.send(()).unwrap();
+            is_refused.recv().unwrap();
+            Err("full".into())
+        }),
+        finish: Box::new(|| Ok(())),
+    };
+    let second = Faulty {
+        put: Box::new(move || {
+            is_putting.recv().unwrap();
+            refused.send(()).unwrap();
+            Err(poisoned())
+        }),
+        finish: Box::new(|| Ok(())),
+    };
+    let ended = storing(every(1)).run_with(&archive, vec![first, second]).unwrap_err();
+    assert_eq!(format!("{:?}", ended.why), "Sink(\"full\")");
+}
+
+#[test]
+fn an_era_that_failed_is_reported_also_if_its_states_cannot_be_stored() {
+    let archive = minimal(0..=9);
+    archive.remake(Column::Blocks, |slot, block| (slot != 30).then_some(block));
+    let sink = Faulty { put: Box::new(|| Ok(())), finish: Box::new(|| Err("full".into())) };
+    let ended = storing(every(1)).run_with(&archive, vec![sink]).unwrap_err();
+    assert!(matches!(ended.why, Ended::Sink(_)), "{ended}");
+    assert_eq!(ended.done.failed[0].eras, 1..=1);
+}
+
+#[test]
+fn a_worker_that_panics_ends_the_others() {
+    let archive = minimal(0..=9);
+    let (alive, has_panicked) = channel::<()>();
+    let panics = Faulty {
+        put: Box::new(move || {
+            let _alive = &alive;
+            panic!("as the test wants")
+        }),
+        finish: Box::new(|| Ok(())),
+    };
+    let puts = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&puts);
+    let waits = Faulty {
+        put: Box::new(move || {
+            // An error once the other sink was dropped.
+            let _ = has_panicked.recv();
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }),
+        finish: Box::new(|| Ok(())),
+    };
+    let run = || storing(every(1)).run_with(&archive, vec![waits, panics]);
+    assert!(catch_unwind(AssertUnwindSafe(run)).is_err());
+    assert_eq!(puts.load(Ordering::Relaxed), 1);
 }
 
 #[test]
