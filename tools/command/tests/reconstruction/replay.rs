@@ -132,19 +132,22 @@ fn the_summary_says_what_was_proved_by_what() {
     done["seconds"].take();
     let wanted = json!({
         "slots": "575", "stored_states": "9", "eras": "9", "done_eras": "0", "equal_ends": "8",
-        "ends_by_root": "1", "failed": [], "seconds": null,
+        "ends_by_root": "1", "checked_states": "0", "failed": [], "seconds": null,
     });
     assert_eq!(done, wanted);
     let lines: Vec<&str> = run.stderr.lines().collect();
     let [plan, slots, proved] = lines[..] else { panic!("{lines:?}") };
     assert!(plan.starts_with("coldstore: 575 slots to replay with "), "{plan}");
     assert!(plan.contains("of memory each"), "{plan}");
-    assert!(slots.contains(" slots/s), 9 eras; 0 eras already done"), "{slots}");
+    assert!(
+        slots.contains(" slots/s), 9 eras; 0 eras left out, with no chosen state missing"),
+        "{slots}"
+    );
     assert_eq!(
         proved,
         "coldstore: proved: 9 states by their roots in bsr, before they were stored; 8 replays by the \
-         stored state at the end, byte for byte; 1 by the root of the last slot in bsr, where no state \
-         is stored"
+         stored state at the end, byte for byte; 1 by the root of the last slot in bsr, where no stored \
+         state is reached; 0 states by --check"
     );
 }
 

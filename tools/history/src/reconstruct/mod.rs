@@ -74,7 +74,8 @@ impl Reconstruction {
     ) -> Result<Self> {
         let source = Source::of(archive)?;
         let slots_per_era = rules.preset().slots_per_era();
-        let plan = Plan::new(&source, slots_per_era, options.eras.as_ref(), &options.chosen)?;
+        let (eras, chosen) = (options.eras.as_ref(), &options.chosen);
+        let plan = Plan::new(&source, slots_per_era, eras, chosen, options.check)?;
         Ok(Self { source, rules, options, plan })
     }
 

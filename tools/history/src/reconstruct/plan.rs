@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use coldstore::{Result, Slot, Snapshot as _, View};
 
-use crate::replay::Source;
+use crate::replay::{Check, Source};
 
 /// The states to store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,7 +91,8 @@ impl Stretch {
 pub struct Plan {
     /// Ascending.
     pub stretches: Vec<Stretch>,
-    /// Eras that have all chosen states.
+    /// Eras that are left out, as none of their chosen states is missing. With [`Check::Epoch`] and
+    /// [`Check::Slot`] only those without a chosen slot: the others are replayed from their beginning.
     pub done_eras: u64,
     /// The first slot that can be replayed, which follows the oldest stored state at an era's end, and the
     /// last one with a block root and a state root. `None` if no slot can be.
@@ -105,6 +106,7 @@ impl Plan {
         slots_per_era: u64,
         eras: Option<&RangeInclusive<u64>>,
         chosen: &Chosen,
+        check: Check,
     ) -> Result<Self> {
         let last_root = |view: &View| view.highest_written_slot();
         let last = last_root(&source.block_roots).min(last_root(&source.state_roots));
@@ -135,6 +137,9 @@ impl Plan {
             let missing = chosen.missing(&source.snapshots, &(first..=end)).next().transpose()?;
             let start = match (missing, chosen) {
                 (_, Chosen::Nothing) => *boundary,
+                _ if check != Check::Boundary && chosen.within(&(first..=end)).next().is_some() => {
+                    *boundary
+                }
                 (None, _) => {
                     plan.done_eras += eras.end() - eras.start() + 1;
                     continue;

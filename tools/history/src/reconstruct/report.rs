@@ -34,13 +34,16 @@ pub struct ReconstructReport {
     pub slots: u64,
     /// States that were stored; the root of each equals the one in `bsr`.
     pub stored_states: u64,
+    /// States that the [`Check`](crate::replay::Check) was due at; the root of each equals the one in `bsr`.
+    pub checked_states: u64,
     /// Eras replayed to their end.
     pub eras: u64,
-    /// Eras that had all chosen states before.
+    /// Eras that were left out: [`Plan::done_eras`](super::Plan::done_eras).
     pub done_eras: u64,
     /// Replays whose last state is equal to the stored one, byte for byte.
     pub equal_ends: u64,
-    /// Replays without a stored state at their end: the root of the last slot equals the one in `bsr`.
+    /// Replays that reach no stored state at their end, since there is none or the archive lacks its block: the
+    /// root of the last slot equals the one in `bsr`.
     pub ends_by_root: u64,
     /// Eras that could not be replayed to their end, ascending.
     pub failed: Vec<FailedEras>,
@@ -51,6 +54,7 @@ impl ReconstructReport {
     pub(super) fn merge(&mut self, other: Self) {
         self.slots += other.slots;
         self.stored_states += other.stored_states;
+        self.checked_states += other.checked_states;
         self.eras += other.eras;
         self.done_eras += other.done_eras;
         self.equal_ends += other.equal_ends;

@@ -80,23 +80,17 @@ impl<S: StateSink> Worker<'_, S> {
     fn replay(&mut self, stretch: &Stretch, report: &mut ReconstructReport) -> Result<(), Failed> {
         let of = self.of;
         let Reconstruction { source, rules, options, .. } = of;
-        let stores = options.chosen != Chosen::Nothing;
         // A replay that starts further back passes eras that are not asked for.
         let before = (stretch.eras.start() - 1) * rules.preset().slots_per_era();
         let chosen = before + 1..=stretch.end.0;
         // An era is done when all its chosen states are stored, so one waits for the comparison at the end.
-        let last_missing = options.chosen.missing(&source.snapshots, &chosen).last().transpose()?;
+        let mut missing = options.chosen.missing(&source.snapshots, &chosen);
+        let first_missing = missing.next().transpose()?;
+        let last_missing = missing.last().transpose()?.or(first_missing);
         let mut held = None;
-        let mut replay = Replay::start(
-            Arc::clone(rules),
-            stretch.start,
-            of.stored(stretch.start)?,
-            options.check,
-        )?;
-        // The tree is needed anyway, so a start that is damaged is found before hours of replay.
-        if stores || options.check != Check::Boundary {
-            of.prove(&mut replay)?;
-        }
+        let (mut replay, wrong_start) = of.start(stretch)?;
+        // The next run starts again from the wrong state, and reports it.
+        let omitted = first_missing.filter(|_| wrong_start.is_some());
         while replay.slot() < stretch.end {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(Failed::All(Ended::Stopped));
@@ -104,14 +98,17 @@ impl<S: StateSink> Worker<'_, S> {
             replay.step(&of.source)?;
             let slot = replay.slot();
             report.slots += 1;
-            if slot.0 > before && options.chosen.contains(slot) {
+            let slots_per_epoch = rules.preset().slots_per_epoch();
+            report.checked_states += u64::from(options.check.is_at(slot.0, slots_per_epoch));
+            if slot.0 > before && options.chosen.contains(slot) && Some(slot) != omitted {
                 if !source.snapshots.contains(slot)? {
                     of.prove(&mut replay)?;
                     match Some(slot) == last_missing {
                         true => held = Some(replay.state().clone()),
                         false => self.put(slot, replay.state(), report)?,
                     }
-                } else if slot < stretch.end
+                } else if stretch.start < slot
+                    && slot < stretch.end
                     && let Err(difference) = of.compare(&replay)
                 {
                     // Unless the replayed state is the wrong one.
@@ -133,6 +130,9 @@ impl<S: StateSink> Worker<'_, S> {
         match stretch.ends_with_stored_state {
             true => report.equal_ends += 1,
             false => report.ends_by_root += 1,
+        }
+        if let Some(error) = wrong_start {
+            return Err(error.into());
         }
         report.eras += stretch.eras.end() - stretch.eras.start() + 1;
         Ok(())
@@ -160,6 +160,42 @@ impl<S> Drop for Worker<'_, S> {
 }
 
 impl Reconstruction {
+    /// Starts the replay of a stretch. If its first state is wrong, returns why, and starts from the state at the
+    /// beginning of the era.
+    fn start(&self, stretch: &Stretch) -> Result<(Replay<'_>, Option<ReplayError>), Failed> {
+        match self.start_at(stretch.start) {
+            Err(Failed::Replay(error)) => match self.boundary_before(stretch.start)? {
+                Some(boundary) => Ok((self.start_at(boundary)?, Some(error))),
+                None => Err(error.into()),
+            },
+            started => Ok((started?, None)),
+        }
+    }
+
+    fn start_at(&self, slot: Slot) -> Result<Replay<'_>, Failed> {
+        let Self { rules, options, .. } = self;
+        let mut replay = Replay::start(Arc::clone(rules), slot, self.stored(slot)?, options.check)?;
+        // The tree is needed anyway, so a start that is damaged is found before hours of replay.
+        if options.chosen != Chosen::Nothing || options.check != Check::Boundary {
+            self.prove(&mut replay)?;
+        }
+        Ok(replay)
+    }
+
+    /// The last stored state at an era's end before a slot that is at none.
+    fn boundary_before(&self, slot: Slot) -> Result<Option<Slot>, Failed> {
+        let slots_per_era = self.rules.preset().slots_per_era();
+        let mut boundary = Slot(slot.0 - slot.0 % slots_per_era);
+        if boundary == slot {
+            return Ok(None);
+        }
+        while !self.source.snapshots.contains(boundary)? {
+            let Some(before) = boundary.0.checked_sub(slots_per_era) else { return Ok(None) };
+            boundary = Slot(before);
+        }
+        Ok(Some(boundary))
+    }
+
     /// The stored state of a slot that the plan has found.
     fn stored(&self, slot: Slot) -> Result<Cow<'_, [u8]>, Failed> {
         // Nothing is no state, and is refused as one.

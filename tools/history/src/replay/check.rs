@@ -20,7 +20,7 @@ impl Check {
     const ALL: [Self; 3] = [Self::Boundary, Self::Epoch, Self::Slot];
 
     /// Whether the root at this slot is compared.
-    pub(super) fn is_at(self, slot: u64, slots_per_epoch: u64) -> bool {
+    pub(crate) fn is_at(self, slot: u64, slots_per_epoch: u64) -> bool {
         match self {
             Self::Boundary => false,
             Self::Epoch => slot.is_multiple_of(slots_per_epoch),

@@ -101,8 +101,9 @@ impl<'s> Replay<'s> {
         self.apply_block(source, parent, &mut block)?;
         self.block = block;
         // 4.
-        if self.check.is_at(self.state.slot(), self.rules.preset().slots_per_epoch()) {
-            self.check_root(source)?;
+        let is_due = self.check.is_at(self.state.slot(), self.rules.preset().slots_per_epoch());
+        if is_due && !self.check_root(source)? {
+            return Err(ReplayError::NoStateRoot { slot: self.slot() });
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::sync::mpsc::channel;
 use coldstore::{Column, Error, Slot, Writer, WriterOptions};
 use coldstore_consensus::transition::BeaconState;
 use coldstore_history::reconstruct::{Chosen, Ended, SinkError, StateSink, Stretch};
-use coldstore_history::replay::Check;
+use coldstore_history::replay::{Check, ReplayError};
 use test_support::chain_content::{all_states, blocks, truth};
 use test_support::{ImportedArchive, MINIMAL};
 
@@ -57,6 +57,25 @@ fn only_the_chosen_slots_of_the_chosen_eras_are_stored() {
         // Era 3 has no chosen slot that is missing.
         assert_eq!((done.eras, done.done_eras, done.equal_ends), (2, 1, 2));
     }
+}
+
+#[test]
+fn a_check_is_done_and_counted_also_where_all_states_are_stored() {
+    let archive = minimal(0..=9);
+    let mut run = storing(every(16));
+    run.run(&archive);
+    for (check, slots, checked) in
+        [(Check::Boundary, 0, 0), (Check::Epoch, 575, 71), (Check::Slot, 575, 575)]
+    {
+        run.options.check = check;
+        let done = run.run(&archive);
+        assert_eq!((done.slots, done.checked_states, done.stored_states), (slots, checked, 0));
+    }
+    archive.remake(Column::StateRoots, |slot, root| (slot != 200).then_some(root));
+    run.options.check = Check::Slot;
+    let failed = run.run(&archive).failed;
+    assert_eq!(failed.len(), 1);
+    assert!(matches!(failed[0].error, ReplayError::NoStateRoot { slot: Slot(200) }));
 }
 
 #[test]

@@ -12,13 +12,15 @@ pub(super) struct Summary {
     slots: u64,
     /// States that were stored; each has the root in `bsr`.
     stored_states: u64,
+    /// States whose roots `--check` compared.
+    checked_states: u64,
     /// Eras replayed to their end.
     eras: u64,
-    /// Eras that had all chosen states before.
+    /// Eras that were left out, as none of their chosen states was missing.
     done_eras: u64,
     /// Replays whose last state is equal to the stored one, byte for byte.
     equal_ends: u64,
-    /// Replays whose last state has the root in `bsr`: no state is stored there.
+    /// Replays whose last state has the root in `bsr`: they reach no stored state.
     ends_by_root: u64,
     failed: Vec<Failed>,
     seconds: f64,
@@ -41,6 +43,7 @@ impl Summary {
         Self {
             slots: done.slots,
             stored_states: done.stored_states,
+            checked_states: done.checked_states,
             eras: done.eras,
             done_eras: done.done_eras,
             equal_ends: done.equal_ends,
@@ -52,7 +55,7 @@ impl Summary {
 
     pub(super) fn tell(&self, stores: bool) {
         let mut text = format!(
-            "{} replayed in {:.1} s ({:.0} slots/s), {}; {} already done",
+            "{} replayed in {:.1} s ({:.0} slots/s), {}; {} left out, with no chosen state missing",
             count(self.slots, "slot"),
             self.seconds,
             self.rate(),
@@ -68,10 +71,11 @@ impl Summary {
         }
         output::tell(&format!(
             "proved: {} by their roots in bsr, before they were stored; {} by the stored state at \
-             the end, byte for byte; {} by the root of the last slot in bsr, where no state is stored",
+             the end, byte for byte; {} by the root of the last slot in bsr, where no stored state is reached; {} by --check",
             count(self.stored_states, "state"),
             count(self.equal_ends, "replay"),
             self.ends_by_root,
+            count(self.checked_states, "state"),
         ));
     }
 
