@@ -94,8 +94,8 @@ pub struct Plan {
     /// Eras that are left out, as none of their chosen states is missing. With [`Check::Epoch`] and
     /// [`Check::Slot`] only those without a chosen slot: the others are replayed from their beginning.
     pub done_eras: u64,
-    /// The first slot that can be replayed, which follows the oldest stored state at an era's end, and the
-    /// last one with a block root and a state root. `None` if no slot can be.
+    /// The first slot that can be replayed, which follows the oldest stored state at an era's end with blocks and
+    /// roots after it, and the last one with a block root and a state root. `None` if no slot can be.
     pub reach: Option<(Slot, Slot)>,
 }
 
@@ -110,7 +110,15 @@ impl Plan {
     ) -> Result<Self> {
         let last_root = |view: &View| view.highest_written_slot();
         let last = last_root(&source.block_roots).min(last_root(&source.state_roots));
-        let boundaries = boundaries(&source.snapshots, slots_per_era)?;
+        let mut boundaries = boundaries(&source.snapshots, slots_per_era)?;
+        let first_root =
+            source.block_roots.first_from(Slot(0))?.max(source.state_roots.first_from(Slot(0))?);
+        let first_block = source.blocks.first_from(Slot(0))?;
+        // A prune that keeps the states leaves some without the blocks and roots after them.
+        boundaries.retain(|boundary| {
+            first_root <= boundary.0.checked_add(1).map(Slot)
+                && first_block < boundary.0.checked_add(slots_per_era).map(Slot)
+        });
         let (Some(last), Some(first)) = (last, boundaries.first()) else {
             return Ok(Self::default());
         };

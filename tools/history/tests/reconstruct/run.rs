@@ -144,6 +144,21 @@ fn an_archive_that_begins_with_a_later_era_needs_nothing_older() {
     assert_stored(&archive, &truth, boundaries(3..=9).chain(sevens));
 }
 
+#[test]
+fn states_whose_blocks_or_roots_were_pruned_are_left_out() {
+    let pruned = [Column::Blocks, Column::BlockRoots, Column::StateRoots];
+    for columns in [&pruned[..], &pruned[..1], &pruned[1..2], &pruned[2..]] {
+        let archive = minimal(0..=9);
+        for column in columns {
+            archive.remake(*column, |slot, value| (slot >= 192).then_some(value));
+        }
+        let run = storing(every(7));
+        assert_eq!(run.plan(&archive).reach, Some((Slot(193), Slot(575))), "{columns:?}");
+        let done = run.run(&archive);
+        assert_eq!((done.eras, done.failed.len()), (6, 0));
+    }
+}
+
 /// Appends the blocks and roots of slots after the last imported era.
 fn append(archive: &ImportedArchive, slots: RangeInclusive<u64>) {
     let open = |column: Column| {
