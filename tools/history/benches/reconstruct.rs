@@ -160,8 +160,8 @@ impl coldstore_history::reconstruct::StateSink for Nowhere {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<(), coldstore_history::reconstruct::SinkError> {
-        Ok(())
+    fn finish(&mut self) -> Result<u64, coldstore_history::reconstruct::SinkError> {
+        Ok(0)
     }
 }
 

@@ -32,7 +32,8 @@ pub(super) fn of_eras(eras: &RangeInclusive<u64>) -> String {
 pub struct ReconstructReport {
     /// Slots that were replayed.
     pub slots: u64,
-    /// States that were stored; the root of each equals the one in `bsr`.
+    /// States that were stored, unless another producer had stored them before; the root of each equals the one in
+    /// `bsr`.
     pub stored_states: u64,
     /// States that the [`Check`](crate::replay::Check) was due at; the root of each equals the one in `bsr`.
     pub checked_states: u64,
@@ -90,7 +91,7 @@ impl Ended {
 }
 
 /// A reconstruction that ended early; what was stored before stays. After [`Ended::Sink`] the count of stored
-/// states includes some that are not durable.
+/// states may lack some that are durable.
 #[derive(Debug, thiserror::Error)]
 #[error("{why}")]
 pub struct EndedEarly {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::error::Error as StdError;
 use std::io::{self, Read, Write};
+use std::mem;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use coldstore::{Column, Pipeline, Slot, Ticket};
@@ -19,11 +20,12 @@ pub trait StateSink: Send {
     /// If this state, or one before, cannot be stored.
     fn put(&mut self, slot: Slot, state: &BeaconState<'_>) -> Result<(), SinkError>;
 
-    /// Waits until every state is durable.
+    /// Waits until every state is durable. Returns how many were new since the last call: others may have been
+    /// stored by another producer.
     ///
     /// # Errors
     /// If one cannot be stored.
-    fn finish(&mut self) -> Result<(), SinkError>;
+    fn finish(&mut self) -> Result<u64, SinkError>;
 }
 
 /// A state with more bytes is written to the file from the worker's memory, in pieces and in a commit of its
@@ -39,6 +41,8 @@ const PIECES: usize = 2;
 pub struct PipelineSink {
     pipeline: Pipeline,
     pending: VecDeque<Ticket>,
+    /// New states since the last [`StateSink::finish`].
+    written: u64,
 }
 
 impl PipelineSink {
@@ -46,12 +50,12 @@ impl PipelineSink {
     #[must_use]
     pub fn new(pipeline: Pipeline) -> Self {
         debug_assert_eq!(pipeline.spec(), Column::StateSnapshots.spec());
-        Self { pipeline, pending: VecDeque::new() }
+        Self { pipeline, pending: VecDeque::new(), written: 0 }
     }
 
     fn wait_for_oldest(&mut self) -> Result<(), SinkError> {
         if let Some(ticket) = self.pending.pop_front() {
-            ticket.wait()?;
+            self.written += ticket.wait()?.written;
         }
         Ok(())
     }
@@ -72,15 +76,15 @@ impl StateSink for PipelineSink {
         let ticket = self.pipeline.submit_from(slot, byte_len, Box::new(source))?;
         let written = state.write_ssz(&mut PieceWriter(sender));
         // If the writer refuses the state it stops reading, and its error tells why.
-        ticket.wait()?;
+        self.written += ticket.wait()?.written;
         Ok(written?)
     }
 
-    fn finish(&mut self) -> Result<(), SinkError> {
+    fn finish(&mut self) -> Result<u64, SinkError> {
         while !self.pending.is_empty() {
             self.wait_for_oldest()?;
         }
-        Ok(())
+        Ok(mem::take(&mut self.written))
     }
 }
 

@@ -64,7 +64,10 @@ impl<S: StateSink> Worker<'_, S> {
                 }
             };
             // What was proved before a failure is durable before it is reported.
-            ended.extend(self.sink.finish().err().map(Ended::Sink));
+            match self.sink.finish() {
+                Ok(new) => report.stored_states += new,
+                Err(error) => ended.push(Ended::Sink(error)),
+            }
             if ended.is_empty() || failed.is_some() {
                 self.observer.ended(stretch, failed.as_ref());
             }
@@ -105,7 +108,7 @@ impl<S: StateSink> Worker<'_, S> {
                     of.prove(&mut replay)?;
                     match Some(slot) == last_missing {
                         true => held = Some(replay.state().clone()),
-                        false => self.put(slot, replay.state(), report)?,
+                        false => self.put(slot, replay.state())?,
                     }
                 } else if stretch.start < slot
                     && slot < stretch.end
@@ -125,7 +128,7 @@ impl<S: StateSink> Worker<'_, S> {
             false => of.prove(&mut replay)?,
         }
         if let (Some(slot), Some(state)) = (last_missing, &held) {
-            self.put(slot, state, report)?;
+            self.put(slot, state)?;
         }
         match stretch.ends_with_stored_state {
             true => report.equal_ends += 1,
@@ -138,15 +141,8 @@ impl<S: StateSink> Worker<'_, S> {
         Ok(())
     }
 
-    fn put(
-        &mut self,
-        slot: Slot,
-        state: &BeaconState<'_>,
-        report: &mut ReconstructReport,
-    ) -> Result<(), Failed> {
-        self.sink.put(slot, state).map_err(|error| Failed::All(Ended::Sink(error)))?;
-        report.stored_states += 1;
-        Ok(())
+    fn put(&mut self, slot: Slot, state: &BeaconState<'_>) -> Result<(), Failed> {
+        self.sink.put(slot, state).map_err(|error| Failed::All(Ended::Sink(error)))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Undamaged archives.
 
+use std::mem;
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -195,23 +196,35 @@ fn the_last_era_is_replayed_as_far_as_there_are_blocks() {
 }
 
 /// Stores nothing after a number of states.
-struct Full(u64);
+struct Full {
+    left: u64,
+    put: u64,
+}
+
+impl Full {
+    fn after(left: u64) -> Self {
+        Self { left, put: 0 }
+    }
+}
 
 impl StateSink for Full {
     fn put(&mut self, _: Slot, _: &BeaconState<'_>) -> Result<(), SinkError> {
-        self.0 = self.0.checked_sub(1).ok_or("the disk is full")?;
+        self.left = self.left.checked_sub(1).ok_or("the disk is full")?;
+        self.put += 1;
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<(), SinkError> {
-        Ok(())
+    fn finish(&mut self) -> Result<u64, SinkError> {
+        Ok(mem::take(&mut self.put))
     }
 }
 
 #[test]
 fn a_state_that_cannot_be_stored_ends_the_run_of_all_workers() {
     let archive = minimal(0..=9);
-    let ended = storing(every(1)).run_with(&archive, vec![Full(u64::MAX), Full(7)]).unwrap_err();
+    let ended = storing(every(1))
+        .run_with(&archive, vec![Full::after(u64::MAX), Full::after(7)])
+        .unwrap_err();
     let Ended::Sink(error) = &ended.why else { panic!("{ended}") };
     assert_eq!(error.to_string(), "the disk is full");
     assert!(ended.done.slots < 575 && ended.done.stored_states >= 7);
@@ -228,8 +241,8 @@ impl StateSink for Faulty {
         (self.put)()
     }
 
-    fn finish(&mut self) -> Result<(), SinkError> {
-        (self.finish)()
+    fn finish(&mut self) -> Result<u64, SinkError> {
+        (self.finish)().map(|()| 0)
     }
 }
 
@@ -318,7 +331,8 @@ fn no_state_is_handed_out_before_its_root_was_compared() {
     archive.remake(Column::StateRoots, |slot, root| {
         Some(if slot == 203 { vec![7; 32] } else { root })
     });
-    let done = storing(Chosen::Slots(vec![Slot(203)])).run_with(&archive, vec![Full(0)]).unwrap();
+    let done =
+        storing(Chosen::Slots(vec![Slot(203)])).run_with(&archive, vec![Full::after(0)]).unwrap();
     assert_eq!((done.stored_states, done.eras, done.done_eras), (0, 0, 8));
     let failed = done.failed[0].to_string();
     let found = &test_support::chain_content::truth("STATES.tsv")[&203].root;

@@ -34,6 +34,6 @@ fn a_long_state_is_stored_whole_and_a_refused_one_is_an_error() {
     let next = Slot(slot.0 + 1);
     let wrong = sink.put(next, &state).unwrap_err().to_string();
     assert!(wrong.contains(&format!("that of slot {slot}")), "{wrong}");
-    sink.finish().unwrap();
+    assert_eq!(sink.finish().unwrap(), 1, "the second time it was there");
     assert_eq!(pipeline.get(Column::StateSnapshots, next).unwrap(), None);
 }

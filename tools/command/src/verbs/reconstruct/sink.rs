@@ -1,5 +1,6 @@
 //! Where a worker's states go.
 
+use std::mem;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -21,24 +22,29 @@ impl StateSink for Sink {
         match self {
             Self::Nowhere => Ok(()),
             Self::Archive(sink) => sink.put(slot, state),
-            Self::Daemon(DaemonSink(client)) => {
-                client.put(Column::StateSnapshots, slot, state.to_ssz())?;
+            Self::Daemon(DaemonSink { client, new }) => {
+                *new += u64::from(client.put(Column::StateSnapshots, slot, state.to_ssz())?);
                 Ok(())
             }
         }
     }
 
-    fn finish(&mut self) -> Result<(), SinkError> {
+    fn finish(&mut self) -> Result<u64, SinkError> {
         match self {
             Self::Archive(sink) => sink.finish(),
             // A put is durable when it returns.
-            Self::Nowhere | Self::Daemon(_) => Ok(()),
+            Self::Daemon(sink) => Ok(mem::take(&mut sink.new)),
+            Self::Nowhere => Ok(0),
         }
     }
 }
 
 /// Sends states to the daemon.
-pub(super) struct DaemonSink(Client);
+pub(super) struct DaemonSink {
+    client: Client,
+    /// New states since the last [`StateSink::finish`].
+    new: u64,
+}
 
 impl DaemonSink {
     /// Refuses the daemon of another archive.
@@ -53,6 +59,6 @@ impl DaemonSink {
             socket.display(),
             ours.display()
         );
-        Ok(Self(client))
+        Ok(Self { client, new: 0 })
     }
 }
