@@ -223,27 +223,18 @@ fn keeps(root: &Path, removal: Removal, columns: &[Column]) -> Result<Vec<(Colum
     columns.iter().map(keep_of).collect()
 }
 
-/// The slot below which snapshots and differences may be removed, when `before` is requested.
+/// The slot below which snapshots and differences may be removed, when `before` is requested. Reads offset
+/// tables only: the values may be large, or damaged. Unreadable entries keep everything.
 fn states_limit(root: &Path, before: Slot) -> Result<Slot> {
     let highest = view_of(root, Column::StateDiffs)?.and_then(|view| view.highest_written_slot());
     if highest < Some(before) {
         return Ok(before);
     }
     let Some(snapshots) = view_of(root, Column::StateSnapshots)? else { return Ok(Slot(0)) };
-    Ok(last_until(&snapshots, before)?.unwrap_or(Slot(0)))
-}
-
-/// The last slot at or before `slot` with a record. Reads offset tables only: the values may be large, or
-/// damaged. Unreadable entries count as "no record", so that the prune keeps more.
-fn last_until(view: &PreadView, slot: Slot) -> Result<Option<Slot>> {
-    let Some(highest) = view.highest_written_slot() else { return Ok(None) };
-    let slot = slot.min(highest);
-    for file_id in view.file_ids()?.into_iter().rev().filter(|id| *id <= slot.file_id()) {
-        if let Some((last, _)) = view.table(file_id)?.records(file_id, slot).last() {
-            return Ok(Some(last));
-        }
+    match snapshots.last_to(before) {
+        Err(Error::Io(_)) => Ok(Slot(0)),
+        last => Ok(last?.unwrap_or(Slot(0))),
     }
-    Ok(None)
 }
 
 /// Step 3, for one column.

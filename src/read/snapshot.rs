@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Debug;
-use std::ops::RangeBounds;
+use std::ops::{RangeBounds, RangeInclusive};
 
 use crate::error::{Error, Result};
 use crate::files::directory::OpenConf;
@@ -103,16 +103,37 @@ pub trait Snapshot: Debug + Send + Sync {
     /// # Errors
     /// See [`Snapshot`].
     fn first_from(&self, slot: Slot) -> Result<Option<Slot>> {
-        let Some(highest) = self.conf().highest else { return Ok(None) };
-        let wanted = slot.file_id()..=highest.file_id();
-        for file_id in self.file_ids()?.into_iter().filter(|id| wanted.contains(id)) {
-            let table = self.table(file_id)?;
-            let mut records = table.records(file_id, highest);
-            if let Some((found, _)) = records.find(|(found, _)| *found >= slot) {
-                return Ok(Some(found));
-            }
+        let mut files = self.file_ids()?.into_iter();
+        files.find_map(|id| self.slots(id, slot..=Slot::MAX).into_iter().next()).transpose()
+    }
+
+    /// The last slot with a record at or before `slot`. Reads offset tables only.
+    ///
+    /// # Errors
+    /// See [`Snapshot`].
+    fn last_to(&self, slot: Slot) -> Result<Option<Slot>> {
+        let mut files = self.file_ids()?.into_iter().rev();
+        files.find_map(|id| self.slots(id, Slot(0)..=slot).pop()).transpose()
+    }
+
+    /// The slots of a file that have a record, ascending; errors in place of those that cannot be read.
+    #[doc(hidden)]
+    fn slots(&self, file_id: FileId, wanted: RangeInclusive<Slot>) -> Vec<Result<Slot>> {
+        let Some(highest) = self.conf().highest else { return Vec::new() };
+        let wanted = *wanted.start()..=highest.min(*wanted.end());
+        if !(wanted.start().file_id()..=wanted.end().file_id()).contains(&file_id) {
+            return Vec::new();
         }
-        Ok(None)
+        let SlotTable { entries, is_known, bound, fault } = match self.table(file_id) {
+            Ok(table) => table,
+            Err(error) => return vec![Err(error)],
+        };
+        let slots = (0..entries.len()).map(|index| (file_id.slot_at(index), index));
+        let found = slots.filter(|(slot, _)| wanted.contains(slot)).filter_map(|(slot, index)| {
+            let lost = fault.as_ref().filter(|_| !is_known[index]).map(|fault| Err(fault.clone()));
+            lost.or_else(|| (1..bound).contains(&entries[index]).then_some(Ok(slot)))
+        });
+        found.collect()
     }
 
     /// Ids of the files that may hold records, ascending: those in the directory, and those that the

@@ -70,11 +70,34 @@ fn a_safe_reader_shows_what_a_mapped_one_shows() {
             }
         }
         assert_eq!(view.first_from(Slot(2)).unwrap(), Some(Slot(5)));
+        for (slot, last) in [(0, 0), (4, 1), (9000, 9000), (16_999, 9000), (u64::MAX, 40_001)] {
+            assert_eq!(view.last_to(Slot(slot)).unwrap(), Some(Slot(last)));
+            assert_eq!(mapped.last_to(Slot(slot)).unwrap(), Some(Slot(last)));
+        }
         for view in [&view as &dyn Snapshot, &mapped] {
             assert_eq!(view.value(Slot(5)).unwrap(), Some(content[&5].clone()));
             assert_eq!(view.highest_written_slot(), Some(Slot(40_001)));
         }
     }
+}
+
+#[test]
+fn a_search_does_not_pass_over_entries_that_cannot_be_read() {
+    let dir = scratch();
+    let mut writer = Writer::open(dir.path(), WriterOptions::create(PLAIN)).unwrap();
+    writer.put_batch(&batch([1, 600, 5000])).unwrap();
+    // The entries of slots 512 to 1023.
+    let name = "data_00000.off";
+    let bad = Arc::new(test_support::BadSectors { name, bytes: 4096..4097, error: 5 });
+    let view = Reader::open_on(bad, dir.path(), ReaderOptions::default()).unwrap().view();
+    let is_lost = |found| matches!(found, Err(coldstore::Error::Io(_)));
+    assert_eq!(view.last_to(Slot(511)).unwrap(), Some(Slot(1)));
+    assert!(is_lost(view.last_to(Slot(600))));
+    assert!(is_lost(view.last_to(Slot(4999))));
+    assert_eq!(view.last_to(Slot(5000)).unwrap(), Some(Slot(5000)));
+    assert_eq!(view.first_from(Slot(0)).unwrap(), Some(Slot(1)));
+    assert!(is_lost(view.first_from(Slot(2))));
+    assert_eq!(view.first_from(Slot(1024)).unwrap(), Some(Slot(5000)));
 }
 
 /// What an engine behind a client's trait returns.

@@ -66,8 +66,11 @@ impl<S: Snapshot> States<S> {
         if Some(slot) > end {
             return Err(ReplayError::BeyondEnd { slot, end });
         }
-        let Some(base) = self.source.state_at_or_before(slot)? else {
-            return Err(ReplayError::NoState { slot, next: self.source.state_at_or_after(slot)? });
+        let Some(base) = self.source.snapshots.last_to(slot)? else {
+            return Err(ReplayError::NoState {
+                slot,
+                next: self.source.snapshots.first_from(slot)?,
+            });
         };
         let mut replay = self.start(base)?;
         while replay.slot() < slot {

@@ -153,7 +153,8 @@ impl Plan {
                     continue;
                 }
                 (Some(missing), _) => source
-                    .state_at_or_before(missing.previous().unwrap_or_default())?
+                    .snapshots
+                    .last_to(missing.previous().unwrap_or_default())?
                     .unwrap_or(*boundary),
             };
             plan.stretches.push(Stretch {

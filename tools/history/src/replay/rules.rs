@@ -68,7 +68,7 @@ pub fn rules_of<S: Snapshot>(
 
 /// The genesis validators root in the oldest state.
 fn root_of_states<S: Snapshot>(source: &Source<S>) -> Result<Root, RulesError> {
-    let slot = source.state_at_or_after(Slot(0))?.ok_or(RulesError::NoState)?;
+    let slot = source.snapshots.first_from(Slot(0))?.ok_or(RulesError::NoState)?;
     let state = source.snapshots.get(slot)?.ok_or(RulesError::NoState)?;
     // The field lies before those whose place depends on the preset.
     let prefix = StatePrefix::parse(Preset::Minimal, &state);

@@ -33,31 +33,6 @@ impl<S: Taken> Source<S> {
 }
 
 impl<S: Snapshot> Source<S> {
-    /// The slot of the last state at or before a slot. Reads no state.
-    ///
-    /// # Errors
-    /// Those of the snapshot.
-    pub fn state_at_or_before(&self, slot: Slot) -> Result<Option<Slot>> {
-        let Some(highest) = self.snapshots.highest_written_slot() else { return Ok(None) };
-        let last = slot.min(highest);
-        let file_ids = self.snapshots.file_ids()?;
-        for file_id in file_ids.into_iter().rev().filter(|id| *id <= last.file_id()) {
-            let table = self.snapshots.table(file_id)?;
-            if let Some((found, _)) = table.records(file_id, last).last() {
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The slot of the first state at or after a slot.
-    ///
-    /// # Errors
-    /// Those of the snapshot.
-    pub fn state_at_or_after(&self, slot: Slot) -> Result<Option<Slot>> {
-        self.snapshots.first_from(slot)
-    }
-
     /// The last slot with a state that can be rebuilt or is stored.
     #[must_use]
     pub fn end(&self) -> Option<Slot> {
