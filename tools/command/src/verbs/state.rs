@@ -78,6 +78,8 @@ impl State {
             Ok(state) => state,
             Err(error) => return self.explain(&archive, error),
         };
+        // Read before anything is written: an error is a failed operation without output.
+        let root = states.source().state_root(self.slot)?;
         match file {
             Some(path) => disk::write_by(path, |file| state.write_ssz(file))?,
             None => {
@@ -87,7 +89,6 @@ impl State {
                 }
             }
         }
-        let root = states.source().state_root(self.slot)?;
         let summary = Summary {
             slot: self.slot.0,
             fork: state.fork().to_string(),
