@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -67,6 +67,9 @@ pub(crate) struct Reconstruct {
     /// Send the states to the daemon that listens here, and open the archive read-only
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// If the daemon is unreachable, retry for this long
+    #[arg(long, value_name = "SECONDS", default_value = "0", requires = "socket")]
+    retry: u64,
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
@@ -76,7 +79,7 @@ impl Reconstruct {
     pub(crate) fn run(self) -> Result<Answer> {
         let network = self.network.as_deref().map(Network::named).transpose()?;
         let chosen = self.chosen();
-        let stores = chosen != Chosen::Nothing;
+        let stores = self.stores();
         notes::tell_lacking(&self.archive)?;
         // Opening heals, so the columns are read afterwards.
         let is_ours = stores && self.socket.is_none();
@@ -128,6 +131,10 @@ impl Reconstruct {
             None if slots.is_empty() => Chosen::Nothing,
             None => Chosen::Slots(slots),
         }
+    }
+
+    fn stores(&self) -> bool {
+        self.every.is_some() || !self.slots.is_empty()
     }
 
     fn open_writer(&self) -> Result<ArchiveWriter> {
@@ -212,12 +219,15 @@ impl Reconstruct {
     /// Where each worker's states go.
     fn sinks(&self, pipeline: Option<&ArchivePipeline>, jobs: usize) -> Result<Vec<Sink>> {
         let sink = || match (&self.socket, pipeline) {
-            (Some(socket), _) => DaemonSink::connect(socket, &self.archive).map(Sink::Daemon),
+            (Some(socket), _) if self.stores() => {
+                let retry = Duration::from_secs(self.retry);
+                DaemonSink::connect(socket, &self.archive, retry).map(Sink::Daemon)
+            }
             (None, Some(pipeline)) => {
                 let states = pipeline.column(Column::StateSnapshots).clone();
                 Ok(Sink::Archive(PipelineSink::new(states)))
             }
-            (None, None) => Ok(Sink::Nowhere),
+            _ => Ok(Sink::Nowhere),
         };
         (0..jobs).map(|_| sink()).collect()
     }

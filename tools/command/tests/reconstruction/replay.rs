@@ -179,6 +179,28 @@ fn a_running_daemon_stores_the_states() {
     assert_whole(&archive, &truth_of(|slot| slot % 16 == 0));
     let gone = reconstruct(&archive, &["--every", "8", "--socket", &socket]).exits(3);
     assert!(gone.stderr.contains(&socket), "{}", gone.stderr);
+    // Nothing to send.
+    reconstruct(&archive, &["--every", "16", "--socket", &socket]).exits(0);
+    reconstruct(&archive, &["--era", "1", "--socket", &socket]).exits(0);
+}
+
+#[test]
+fn a_daemon_that_restarts_does_not_end_the_run() {
+    let archive = imported();
+    let (_, truth) = states();
+    let reader = Reader::open(archive.path().join("bss"), ReaderOptions::default()).unwrap();
+    let daemon = Daemon::start(&archive, &[]);
+    let run = spawn(&archive, &["--every", "1", "--socket", &daemon.socket, "--retry", "240"]);
+    let started = Instant::now();
+    while count(&reader) < 20 {
+        assert!(started.elapsed() < PATIENCE, "it makes no progress");
+        sleep(Duration::from_millis(1));
+    }
+    daemon.kill();
+    let daemon = Daemon::start(&archive, &[]);
+    Run::from(run.wait_with_output().unwrap()).exits(0);
+    daemon.stop();
+    assert_whole(&archive, &truth);
 }
 
 #[test]

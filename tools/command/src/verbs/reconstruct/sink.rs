@@ -2,10 +2,12 @@
 
 use std::mem;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use coldstore::{Column, Slot};
+use coldstore::{Column, Error, Slot};
 use coldstore_client::blocking::Client;
+use coldstore_client::wire::RefusalKind;
 use coldstore_consensus::transition::BeaconState;
 use coldstore_history::reconstruct::{PipelineSink, SinkError, StateSink};
 
@@ -23,7 +25,11 @@ impl StateSink for Sink {
             Self::Nowhere => Ok(()),
             Self::Archive(sink) => sink.put(slot, state),
             Self::Daemon(DaemonSink { client, new }) => {
-                *new += u64::from(client.put(Column::StateSnapshots, slot, state.to_ssz())?);
+                let put = client.put(Column::StateSnapshots, slot, state.to_ssz());
+                *new += u64::from(put.map_err(|error| match error.refusal_kind() {
+                    Some(RefusalKind::Conflict) => SinkError::from(Error::Conflict { slot }),
+                    _ => error.into(),
+                })?);
                 Ok(())
             }
         }
@@ -48,8 +54,8 @@ pub(super) struct DaemonSink {
 
 impl DaemonSink {
     /// Refuses the daemon of another archive.
-    pub(super) fn connect(socket: &Path, archive: &Path) -> Result<Self> {
-        let mut client = Client::new(socket).context("cannot start")?;
+    pub(super) fn connect(socket: &Path, archive: &Path, retry: Duration) -> Result<Self> {
+        let mut client = Client::new(socket).context("cannot start")?.retry_for(retry);
         let theirs = client.status()?.archive;
         let ours = std::fs::canonicalize(archive)
             .with_context(|| format!("{}: cannot resolve the path", archive.display()))?;
