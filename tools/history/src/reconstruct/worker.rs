@@ -142,7 +142,11 @@ impl<S: StateSink> Worker<'_, S> {
     }
 
     fn put(&mut self, slot: Slot, state: &BeaconState<'_>) -> Result<(), Failed> {
-        self.sink.put(slot, state).map_err(|error| Failed::All(Ended::Sink(error)))
+        self.sink.put(slot, state).map_err(|error| match error.downcast_ref::<Error>() {
+            // Another producer has stored a different state.
+            Some(Error::Conflict { slot }) => Error::Conflict { slot: *slot }.into(),
+            _ => Failed::All(Ended::Sink(error)),
+        })
     }
 }
 

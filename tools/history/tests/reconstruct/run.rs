@@ -251,6 +251,20 @@ fn poisoned() -> SinkError {
 }
 
 #[test]
+fn a_slot_with_a_different_state_from_another_producer_fails_its_era_alone() {
+    let archive = minimal(0..=9);
+    let mut puts = 0;
+    let put = move || {
+        puts += 1;
+        if puts == 100 { Err(Error::Conflict { slot: Slot(101) }.into()) } else { Ok(()) }
+    };
+    let sink = Faulty { put: Box::new(put), finish: Box::new(|| Ok(())) };
+    let done = storing(every(1)).run_with(&archive, vec![sink]).unwrap();
+    let [failed] = &done.failed[..] else { panic!("{:?}", done.failed) };
+    assert_eq!((&failed.eras, done.eras), (&(2..=2), 8));
+}
+
+#[test]
 fn the_cause_of_an_error_is_reported_before_its_consequences() {
     let archive = minimal(0..=9);
     // Of one worker: a queue refuses states after one that it took was not stored.
