@@ -45,6 +45,9 @@ impl<S: Snapshot> States<S> {
 
     /// The state of a slot. Takes the time of reading a state, and of a replay of the slots between.
     ///
+    /// If the replay fails because the nearest stored state is wrong, and that is not at an era's end, it starts
+    /// once more from the one at the beginning of the era: [`RebuiltState::wrong_base`].
+    ///
     /// # Errors
     /// [`ReplayError`]: of them [`NoState`](ReplayError::NoState), [`BeyondEnd`](ReplayError::BeyondEnd),
     /// [`MissingBlock`](ReplayError::MissingBlock) and [`NoBlockRoot`](ReplayError::NoBlockRoot) say what the
@@ -72,12 +75,42 @@ impl<S: Snapshot> States<S> {
                 next: self.source.snapshots.first_from(slot)?,
             });
         };
+        match self.replay(base, slot, watch) {
+            Ok(replay) => Ok(RebuiltState { replay, base, wrong_base: None, states: self }),
+            Err(error) => self.without(base, slot, watch).ok_or(error),
+        }
+    }
+
+    fn replay(
+        &self,
+        base: Slot,
+        slot: Slot,
+        watch: &mut dyn FnMut(Slot),
+    ) -> Result<Replay<'_>, ReplayError> {
         let mut replay = self.start(base)?;
         while replay.slot() < slot {
             watch(Slot(replay.slot().0 + 1));
             replay.step(&self.source)?;
         }
-        Ok(RebuiltState { replay, base, states: self })
+        Ok(replay)
+    }
+
+    /// The state of a slot without the nearest stored one, if that is wrong and is not at an era's end.
+    fn without(
+        &self,
+        nearest: Slot,
+        slot: Slot,
+        watch: &mut dyn FnMut(Slot),
+    ) -> Option<RebuiltState<'_, S>> {
+        let slots_per_era = self.rules.preset().slots_per_era();
+        let base = self.source.boundary_before(nearest, slots_per_era).ok()??;
+        // A fault of a block or a root stops the replay from the older state too.
+        let is_right = self.start(nearest).and_then(|mut state| state.check_root(&self.source));
+        if is_right.is_ok() {
+            return None;
+        }
+        let replay = self.replay(base, slot, watch).ok()?;
+        Some(RebuiltState { replay, base, wrong_base: Some(nearest), states: self })
     }
 
     /// A replay that starts from the stored state of a slot.
@@ -93,6 +126,7 @@ impl<S: Snapshot> States<S> {
 pub struct RebuiltState<'a, S = PreadView> {
     replay: Replay<'a>,
     base: Slot,
+    wrong_base: Option<Slot>,
     states: &'a States<S>,
 }
 
@@ -107,6 +141,12 @@ impl<'a, S: Snapshot> RebuiltState<'a, S> {
     #[must_use]
     pub fn base(&self) -> Slot {
         self.base
+    }
+
+    /// The slot of a nearer stored state, which is wrong: damaged, or with another root than the one in `bsr`.
+    #[must_use]
+    pub fn wrong_base(&self) -> Option<Slot> {
+        self.wrong_base
     }
 
     /// Number of slots that were replayed; 0 for a stored state.
@@ -141,7 +181,8 @@ impl<'a, S: Snapshot> RebuiltState<'a, S> {
     }
 
     /// Compares the root of the state with the one in `bsr`, and returns it. If they differ, the stored state is
-    /// compared as well: the error is about that one if it is the wrong one.
+    /// compared as well. If that one is wrong, the state is rebuilt without it, as in [`States::at`]; if that fails
+    /// too, the error is about the stored one.
     ///
     /// # Errors
     /// [`ReplayError::WrongStateRoot`], [`ReplayError::NoStateRoot`]
@@ -151,6 +192,14 @@ impl<'a, S: Snapshot> RebuiltState<'a, S> {
             Ok(true) => Ok(self.replay.root()),
             Ok(false) => Err(ReplayError::NoStateRoot { slot: self.slot() }),
             Err(wrong) => {
+                if self.wrong_base.is_none()
+                    && let Some(mut without) =
+                        self.states.without(self.base, self.slot(), &mut |_| {})
+                    && matches!(without.replay.check_root(source), Ok(true))
+                {
+                    *self = without;
+                    return Ok(self.root());
+                }
                 if self.replayed_slots() > 0 {
                     self.states.start(self.base)?.check_root(source)?;
                 }

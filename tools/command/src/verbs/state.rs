@@ -53,6 +53,8 @@ struct Summary {
     fork: String,
     /// The slot of the stored state from which it was rebuilt.
     base: u64,
+    /// The slot of a nearer stored state, which is wrong.
+    wrong_base: Option<u64>,
     replayed_slots: u64,
     byte_len: u64,
     /// The root in `bsr`.
@@ -93,6 +95,7 @@ impl State {
             slot: self.slot.0,
             fork: state.fork().to_string(),
             base: state.base().0,
+            wrong_base: state.wrong_base().map(|wrong| wrong.0),
             replayed_slots: state.replayed_slots(),
             byte_len: state.state().ssz_len(),
             root: root.map(|root| root.to_string()),
@@ -149,5 +152,10 @@ impl Summary {
             (None, _) => "no root in bsr".to_owned(),
         };
         output::tell(&format!("state at slot {slot}: {how}, {root}"));
+        if let Some(wrong) = self.wrong_base {
+            output::tell(&format!(
+                "the state in bss of slot {wrong} is nearer, but wrong; `coldstore verify --deep` names it"
+            ));
+        }
     }
 }

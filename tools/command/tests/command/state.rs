@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Stdio;
 
-use coldstore::Column;
+use coldstore::{Column, Slot, Writer, WriterOptions};
 use test_support::chain_content::{MINIMAL_CONFIG, all_states, truth};
 use test_support::{ImportedArchive, MINIMAL, era_files};
 
@@ -121,6 +121,32 @@ fn a_missing_block_is_named_with_the_slot_that_needs_it() {
     assert_eq!(missing.stdout, b"");
     let told = missing.complains_of("blk has no record of slot 90: missing").stderr;
     assert!(told.contains("the state of slot 100 cannot be rebuilt without it"), "{told}");
+}
+
+#[test]
+fn a_wrong_state_inside_an_era_is_passed_over_and_reported() {
+    let archive = ImportedArchive::of(&era_files(MINIMAL));
+    let mut stored = Vec::new();
+    archive.remake(Column::StateSnapshots, |slot, state| {
+        stored.push((slot, state));
+        None
+    });
+    stored.insert(2, (80, b"no state".to_vec()));
+    let options = WriterOptions::create(Column::StateSnapshots.spec());
+    let mut writer = Writer::open(archive.path().join("bss"), options).unwrap();
+    for (slot, state) in &stored {
+        writer.put(Slot(*slot), state).unwrap();
+    }
+    drop(writer);
+    let config = test_data("chain-minimal/config.yaml");
+    let [root, config] = [archive.path(), &config].map(|path| path.to_str().unwrap());
+    let run = coldstore(&["state", root, "100", "--network", config]).exits(0);
+    assert!(run.stdout == all_states()[&100]);
+    assert!(run.stderr.contains("replayed 36 slots from slot 64"), "{}", run.stderr);
+    let sentence = "the state in bss of slot 80 is nearer, but wrong; `coldstore verify --deep`";
+    assert!(run.stderr.contains(sentence), "{}", run.stderr);
+    let found = coldstore(&["verify", root, "--deep"]).exits(1);
+    assert!(found.text().contains("slot 80"), "{}", found.text());
 }
 
 #[test]

@@ -163,11 +163,14 @@ impl Reconstruction {
     /// Starts the replay of a stretch. If its first state is wrong, returns why, and starts from the state at the
     /// beginning of the era.
     fn start(&self, stretch: &Stretch) -> Result<(Replay<'_>, Option<ReplayError>), Failed> {
+        let slots_per_era = self.rules.preset().slots_per_era();
         match self.start_at(stretch.start) {
-            Err(Failed::Replay(error)) => match self.boundary_before(stretch.start)? {
-                Some(boundary) => Ok((self.start_at(boundary)?, Some(error))),
-                None => Err(error.into()),
-            },
+            Err(Failed::Replay(error)) => {
+                match self.source.boundary_before(stretch.start, slots_per_era)? {
+                    Some(boundary) => Ok((self.start_at(boundary)?, Some(error))),
+                    None => Err(error.into()),
+                }
+            }
             started => Ok((started?, None)),
         }
     }
@@ -180,20 +183,6 @@ impl Reconstruction {
             self.prove(&mut replay)?;
         }
         Ok(replay)
-    }
-
-    /// The last stored state at an era's end before a slot that is at none.
-    fn boundary_before(&self, slot: Slot) -> Result<Option<Slot>, Failed> {
-        let slots_per_era = self.rules.preset().slots_per_era();
-        let mut boundary = Slot(slot.0 - slot.0 % slots_per_era);
-        if boundary == slot {
-            return Ok(None);
-        }
-        while !self.source.snapshots.contains(boundary)? {
-            let Some(before) = boundary.0.checked_sub(slots_per_era) else { return Ok(None) };
-            boundary = Slot(before);
-        }
-        Ok(Some(boundary))
     }
 
     /// The stored state of a slot that the plan has found.

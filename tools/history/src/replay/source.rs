@@ -33,6 +33,22 @@ impl<S: Taken> Source<S> {
 }
 
 impl<S: Snapshot> Source<S> {
+    /// The last stored state at an era's end before a slot that is at none.
+    ///
+    /// # Errors
+    /// Those of the snapshot.
+    pub(crate) fn boundary_before(&self, slot: Slot, slots_per_era: u64) -> Result<Option<Slot>> {
+        let mut boundary = slot.0 - slot.0 % slots_per_era;
+        if boundary == slot.0 {
+            return Ok(None);
+        }
+        while !self.snapshots.contains(Slot(boundary))? {
+            let Some(before) = boundary.checked_sub(slots_per_era) else { return Ok(None) };
+            boundary = before;
+        }
+        Ok(Some(Slot(boundary)))
+    }
+
     /// The last slot with a state that can be rebuilt or is stored.
     #[must_use]
     pub fn end(&self) -> Option<Slot> {

@@ -164,6 +164,34 @@ fn a_forged_state_is_found_by_a_proof_and_by_the_next_stored_one() {
 }
 
 #[test]
+fn a_wrong_state_inside_an_era_is_passed_over() {
+    let truth = all_states();
+    let offset = *truth[&80][4364..].first_chunk().unwrap();
+    let balance = u32::from_le_bytes(offset) as usize + 3 * 8;
+    let changes: [Change<'_>; 2] = [&|state| state.truncate(3000), &|state| state[balance] ^= 1];
+    for (change, needs_proof) in changes.into_iter().zip([false, true]) {
+        let archive = minimal_from(0);
+        let mut stored: Vec<(u64, Vec<u8>)> = Vec::new();
+        archive.remake(Column::StateSnapshots, |at, value| {
+            stored.push((at, value));
+            None
+        });
+        let mut wrong = truth[&80].clone();
+        change(&mut wrong);
+        stored.insert(stored.partition_point(|(at, _)| *at < 80), (80, wrong));
+        put(archive.path(), Column::StateSnapshots, &stored);
+        let states = minimal_states(&archive);
+        for slot in [80, SLOT, LAST] {
+            let mut state = states.at(Slot(slot)).unwrap();
+            assert_eq!(state.wrong_base().is_none(), needs_proof);
+            state.prove().unwrap();
+            assert_eq!((state.base(), state.wrong_base()), (Slot(64), Some(Slot(80))));
+            assert!(state.state().to_ssz() == truth[&slot], "slot {slot}");
+        }
+    }
+}
+
+#[test]
 fn a_config_with_another_fork_schedule_is_refused() {
     let (archive, truth) = (minimal_from(0), all_states());
     // Electra begins with slot 336, in the era of slot 320; fulu with slot 448, the first of an era.
