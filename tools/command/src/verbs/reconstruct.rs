@@ -36,10 +36,12 @@ use crate::output::{self, count};
 /// Rebuild the states between era boundaries from the archive's own blocks, and prove them
 ///
 /// Replays each era from the stored state at its beginning. The state reached must be equal to the next
-/// stored one, byte for byte; a state is stored only after its root was compared with bsr. Chosen states
-/// already stored are skipped, so run the same command again to resume. An era that cannot be replayed is
-/// reported, and the exit status is 3 after all others are done. Without --every and --slots nothing is
-/// stored: the archive's blocks are proved against its states.
+/// stored one, byte for byte; a state is stored only after its root was compared with bsr. Run the same
+/// command again to resume: it starts with the first chosen state of an era that is missing, and skips
+/// eras that lack none. With --check epoch or slot it replays each era with a chosen state from its
+/// beginning. An era that cannot be replayed is reported, and the exit status is 3 after all others are
+/// done. Without --every and --slots nothing is stored: the archive's blocks are proved against its
+/// states.
 #[derive(Debug, Args)]
 pub(crate) struct Reconstruct {
     /// The archive's directory
@@ -95,7 +97,7 @@ impl Reconstruct {
         self.check_backfill(&reconstruction)?;
         let jobs = self.jobs.or_else(|| thread::available_parallelism().ok());
         let jobs = jobs.map_or(1, NonZeroUsize::get).min(plan.stretches.len());
-        self.tell_plan(&reconstruction, jobs)?;
+        self.tell_plan(&reconstruction, jobs);
         let start = |writer| ArchivePipeline::start(writer, |_| PipelineOptions::default());
         let pipeline = writer.filter(|_| jobs > 0).map(start).transpose()?;
         let sinks = self.sinks(pipeline.as_ref(), jobs)?;
@@ -202,18 +204,29 @@ impl Reconstruct {
         Ok(())
     }
 
-    fn tell_plan(&self, reconstruction: &Reconstruction, jobs: usize) -> Result<()> {
+    fn tell_plan(&self, reconstruction: &Reconstruction, jobs: usize) {
+        let plan = reconstruction.plan();
+        if let Some(eras) = &plan.pruned_eras {
+            let eras = match (eras.start(), eras.end()) {
+                (first, last) if first == last => format!("era {first}"),
+                (first, last) => format!("eras {first} to {last}"),
+            };
+            output::tell(&format!(
+                "{eras} left out: bss has states to start from, but the archive lacks blocks or roots"
+            ));
+        }
         if jobs > 0 {
             // A state is encoded before it is sent.
             let times = if self.socket.is_some() { 2 } else { 1 };
+            let memory = reconstruction.worker_bytes().map_or_else(String::new, |bytes| {
+                format!(", about {} of memory each", output::bytes_for_people(bytes * times))
+            });
             output::tell(&format!(
-                "{} to replay with {}, about {} of memory each",
-                count(reconstruction.plan().slots(), "slot"),
+                "{} to replay with {}{memory}",
+                count(plan.slots(), "slot"),
                 count(jobs as u64, "worker"),
-                output::bytes_for_people(reconstruction.worker_bytes()? * times)
             ));
         }
-        Ok(())
     }
 
     /// Where each worker's states go.

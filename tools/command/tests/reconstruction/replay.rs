@@ -7,9 +7,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use coldstore::{Reader, ReaderOptions, Slot};
+use coldstore::{Column, Reader, ReaderOptions, Slot};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use test_support::{ImportedArchive, MINIMAL, era_files};
 
 use crate::chain_minimal::{CHAIN, states};
 use crate::flow::{Moments, assert_imported, held, import};
@@ -244,6 +245,17 @@ fn what_cannot_be_replayed_is_refused_before_the_start() {
     // The network of the small chain is no known one.
     let unknown = coldstore(&["reconstruct", &archive.arg(), "--every", "8"]).exits(3);
     assert!(unknown.stderr.contains("--network FILE"), "{}", unknown.stderr);
+}
+
+#[test]
+fn eras_without_blocks_are_named_when_they_are_left_out() {
+    let archive = ImportedArchive::of(&era_files(MINIMAL));
+    archive.remake(Column::Blocks, |slot, block| (slot >= 192).then_some(block));
+    let config = test_data(CHAIN).join("config.yaml");
+    let [root, config] = [archive.path(), &config].map(|path| path.to_str().unwrap());
+    let run = coldstore(&["reconstruct", root, "--network", config, "--json"]).exits(0);
+    assert_eq!(run.json()["eras"], "6");
+    assert!(run.stderr.contains("eras 1 to 3 left out"), "{}", run.stderr);
 }
 
 #[test]

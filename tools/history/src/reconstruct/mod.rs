@@ -102,16 +102,13 @@ impl Reconstruction {
 
     /// The memory that a worker takes, in bytes: the state without what stays in the mapped file, and the nodes
     /// of its tree. Measured, with a margin: 1.25 times the encoded state. The copy of the last chosen state has
-    /// at most 0.6 times as much again.
-    ///
-    /// # Errors
-    /// Those of the snapshot.
-    pub fn worker_bytes(&self) -> Result<u64> {
-        let Some(last) = self.plan.stretches.last() else { return Ok(0) };
-        let state = self.source.snapshots.record(last.start)?;
-        let byte_len = state.map_or(0, |state| state.stored_len() as u64);
+    /// at most 0.6 times as much again. `None` if there is nothing to replay, or the state cannot be read.
+    #[must_use]
+    pub fn worker_bytes(&self) -> Option<u64> {
+        let last = self.plan.stretches.last()?;
+        let byte_len = self.source.snapshots.record(last.start).ok()??.stored_len() as u64;
         let copy = if self.options.chosen == Chosen::Nothing { 0 } else { byte_len * 5 / 8 };
-        Ok(byte_len * 5 / 4 + copy)
+        Some(byte_len * 5 / 4 + copy)
     }
 
     /// Replays the eras, one worker for each sink.

@@ -97,6 +97,8 @@ pub struct Plan {
     /// The first slot that can be replayed, which follows the oldest stored state at an era's end with blocks and
     /// roots after it, and the last one with a block root and a state root. `None` if no slot can be.
     pub reach: Option<(Slot, Slot)>,
+    /// Eras that are left out, as their blocks or roots are not in the archive: a prune can keep their states.
+    pub pruned_eras: Option<RangeInclusive<u64>>,
 }
 
 impl Plan {
@@ -114,6 +116,7 @@ impl Plan {
         let first_root =
             source.block_roots.first_from(Slot(0))?.max(source.state_roots.first_from(Slot(0))?);
         let first_block = source.blocks.first_from(Slot(0))?;
+        let oldest = boundaries.first().copied();
         // A prune that keeps the states leaves some without the blocks and roots after them.
         boundaries.retain(|boundary| {
             first_root <= boundary.0.checked_add(1).map(Slot)
@@ -127,6 +130,9 @@ impl Plan {
             return Ok(plan);
         }
         plan.reach = Some((Slot(first.0 + 1), last));
+        plan.pruned_eras = oldest
+            .filter(|oldest| oldest < first && eras.is_none())
+            .map(|oldest| oldest.0 / slots_per_era + 1..=first.0 / slots_per_era);
         let wanted = match eras {
             Some(eras) => {
                 let before = eras.start().saturating_sub(1).saturating_mul(slots_per_era);
@@ -142,7 +148,7 @@ impl Plan {
                 continue;
             }
             let eras = first.div_ceil(slots_per_era)..=end.div_ceil(slots_per_era);
-            let missing = chosen.missing(&source.snapshots, &(first..=end)).next().transpose()?;
+            let missing = chosen.missing(&source.snapshots, &(first..=end)).next();
             let start = match (missing, chosen) {
                 (_, Chosen::Nothing) => *boundary,
                 _ if check != Check::Boundary && chosen.within(&(first..=end)).next().is_some() => {
@@ -152,9 +158,11 @@ impl Plan {
                     plan.done_eras += eras.end() - eras.start() + 1;
                     continue;
                 }
-                (Some(missing), _) => source
-                    .snapshots
-                    .last_to(missing.previous().unwrap_or_default())?
+                // Stored states before it are not compared again: a run that was killed resumes cheaply.
+                (Some(missing), _) => missing
+                    .and_then(|slot| source.snapshots.last_to(slot.previous().unwrap_or_default()))
+                    // The worker that reads the damaged file reports it.
+                    .unwrap_or(None)
                     .unwrap_or(*boundary),
             };
             plan.stretches.push(Stretch {
@@ -174,14 +182,24 @@ impl Plan {
     }
 }
 
-/// The slots at the ends of eras whose states are stored, ascending.
+/// The slots at the ends of eras whose states are stored, ascending. Those of a file with a damaged offset table
+/// are among them, so that the workers of their eras report it, and the others go on.
 fn boundaries(states: &View, slots_per_era: u64) -> Result<Vec<Slot>> {
     let Some(highest) = states.highest_written_slot() else { return Ok(Vec::new()) };
     let mut slots = Vec::new();
     for file_id in states.file_ids()?.into_iter().filter(|id| *id <= highest.file_id()) {
-        let table = states.table(file_id)?;
-        let stored = table.records(file_id, highest).map(|(slot, _)| slot);
-        slots.extend(stored.filter(|slot| slot.0.is_multiple_of(slots_per_era)));
+        let is_boundary = |slot: &Slot| slot.0.is_multiple_of(slots_per_era);
+        match states.table(file_id) {
+            Ok(table) => {
+                let stored = table.records(file_id, highest).map(|(slot, _)| slot);
+                slots.extend(stored.filter(is_boundary));
+            }
+            Err(_) => {
+                let last = file_id.last_slot().min(highest);
+                let all = (file_id.first_slot().0..=last.0).map(Slot);
+                slots.extend(all.filter(is_boundary));
+            }
+        }
     }
     Ok(slots)
 }

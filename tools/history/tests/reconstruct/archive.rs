@@ -50,7 +50,8 @@ impl Run {
         let archive = archive.open();
         let config = Config::parse(&self.config).unwrap();
         let source = Source::of(&archive).unwrap();
-        let rules = rules_of(&Manifest::default(), &source, Some(&config)).unwrap();
+        let manifest = Manifest::read(archive.root()).unwrap().unwrap_or_default();
+        let rules = rules_of(&manifest, &source, Some(&config)).unwrap();
         Reconstruction::new(&archive, rules, self.options.clone()).unwrap()
     }
 

@@ -1,5 +1,6 @@
 //! Undamaged archives.
 
+use std::fs;
 use std::mem;
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 
 use coldstore::{Column, Error, Slot, Writer, WriterOptions};
+use coldstore_consensus::Root;
 use coldstore_consensus::transition::BeaconState;
 use coldstore_history::reconstruct::{Chosen, Ended, SinkError, StateSink, Stretch};
 use coldstore_history::replay::{Check, ReplayError};
@@ -154,9 +156,38 @@ fn states_whose_blocks_or_roots_were_pruned_are_left_out() {
             archive.remake(*column, |slot, value| (slot >= 192).then_some(value));
         }
         let run = storing(every(7));
-        assert_eq!(run.plan(&archive).reach, Some((Slot(193), Slot(575))), "{columns:?}");
+        let plan = run.plan(&archive);
+        assert_eq!(plan.reach, Some((Slot(193), Slot(575))), "{columns:?}");
+        assert_eq!(plan.pruned_eras, Some(1..=3));
         let done = run.run(&archive);
         assert_eq!((done.eras, done.failed.len()), (6, 0));
+    }
+}
+
+#[test]
+fn a_lost_table_of_states_fails_its_own_eras_alone() {
+    let archive = minimal(0..=9);
+    let states = archive.path().join(Column::StateSnapshots.dir_name());
+    let mut writer = Writer::open(&states, WriterOptions::default()).unwrap();
+    // The current file is checked when the archive is opened.
+    for slot in [8192, 2 * 8192] {
+        writer.put(Slot(slot), b"in a later file").unwrap();
+    }
+    drop(writer);
+    // Otherwise the first state names the chain.
+    let chain = Root::of_slice(&all_states()[&0][8..40]).unwrap();
+    let manifest = format!("slots_per_era = 64\ngenesis_validators_root = \"{chain}\"\n");
+    fs::write(archive.path().join("archive.toml"), manifest).unwrap();
+    let lose = |file: &str| fs::remove_file(states.join(file)).unwrap();
+    let run = || storing(every(8)).run_with(&archive, vec![Full::after(u64::MAX)]).unwrap();
+    lose("data_00001.off");
+    let done = run();
+    assert_eq!((done.eras, done.stored_states, done.failed.len()), (9, 63, 0));
+    lose("data_00000.off");
+    let done = run();
+    assert_eq!((done.eras, done.stored_states, done.failed.len()), (0, 0, 9));
+    for failed in &done.failed {
+        assert!(failed.to_string().contains("data_00000.off"), "{failed}");
     }
 }
 
