@@ -214,15 +214,16 @@ fn the_values_have_several_pages() {
     assert!(value(SLOTS[0]).len() > 4 * 4096);
 }
 
-/// A thread needs memory for its stack.
+/// The stack of a thread needs 2 MiB. Less than that is left, but enough for small allocations.
 fn no_threads(root: &std::path::Path) {
     let options = ArchiveWriterOptions::default().columns(Column::ALL).raw(true);
     let mut archive = ArchiveWriter::open(root, options).unwrap();
     archive.writer(Column::Blocks).unwrap().put(Slot(7), b"a block").unwrap();
-    limit(libc::RLIMIT_AS, memory("VmSize") + MIB);
-    // Uses up the stacks that ended threads have left.
+    // These take the stacks that ended threads have left; the last ones those of threads that just end.
+    let mut parked: Vec<_> = (0..32).map(|_| std::thread::spawn(std::thread::park)).collect();
+    limit(libc::RLIMIT_AS, memory("VmSize") + 7 * MIB / 4);
     let spawn = || std::thread::Builder::new().spawn(std::thread::park).ok();
-    let parked: Vec<_> = std::iter::from_fn(spawn).collect();
+    parked.extend(std::iter::from_fn(spawn));
     let started = ArchivePipeline::start(archive, |_| PipelineOptions::default());
     say(&outcome(started, |_| "started".to_owned()));
     limit(libc::RLIMIT_AS, u64::MAX);
