@@ -214,6 +214,22 @@ fn the_values_have_several_pages() {
     assert!(value(SLOTS[0]).len() > 4 * 4096);
 }
 
+/// A thread that starts needs memory, some of it for a moment only.
+fn wait_for_sleeping_threads() {
+    let is_awake = |task: &std::io::Result<std::fs::DirEntry>| {
+        let stat = task.as_ref().unwrap().path().join("stat");
+        let stat = std::fs::read_to_string(stat).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('S'))
+    };
+    let deadline = Instant::now() + test_support::HANG;
+    let awake =
+        || std::fs::read_dir("/proc/self/task").unwrap().filter(|task| is_awake(task)).count();
+    while awake() > 1 {
+        assert!(Instant::now() < deadline, "threads are awake");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// The stack of a thread needs 2 MiB. Less than that is left, but enough for small allocations.
 fn no_threads(root: &std::path::Path) {
     let options = ArchiveWriterOptions::default().columns(Column::ALL).raw(true);
@@ -221,6 +237,7 @@ fn no_threads(root: &std::path::Path) {
     archive.writer(Column::Blocks).unwrap().put(Slot(7), b"a block").unwrap();
     // These take the stacks that ended threads have left; the last ones those of threads that just end.
     let mut parked: Vec<_> = (0..32).map(|_| std::thread::spawn(std::thread::park)).collect();
+    wait_for_sleeping_threads();
     limit(libc::RLIMIT_AS, memory("VmSize") + 7 * MIB / 4);
     let spawn = || std::thread::Builder::new().spawn(std::thread::park).ok();
     parked.extend(std::iter::from_fn(spawn));
