@@ -202,10 +202,6 @@ impl PreadView {
         &self.commit().files
     }
 
-    pub(crate) fn is_latest(&self) -> Result<bool> {
-        self.commit().is_latest()
-    }
-
     /// Reads a range of the payload stored for a slot, clipped to its end.
     fn read(
         &self,

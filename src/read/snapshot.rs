@@ -38,6 +38,21 @@ impl SlotTable {
             self.entries.iter().zip(0..).map(move |(entry, at)| (file_id.slot_at(at), *entry));
         slots.filter(move |(slot, entry)| (1..self.bound).contains(entry) && *slot <= highest)
     }
+
+    /// The slots with a record, ascending; the fault in place of those that cannot be read.
+    fn slots(
+        &self,
+        file_id: FileId,
+        wanted: RangeInclusive<Slot>,
+    ) -> impl DoubleEndedIterator<Item = Result<Slot>> + '_ {
+        let slots = (0..self.entries.len()).map(move |index| (index, file_id.slot_at(index)));
+        slots.filter(move |(_, slot)| wanted.contains(slot)).filter_map(|(index, slot)| match &self
+            .fault
+        {
+            Some(fault) if !self.is_known[index] => Some(Err(fault.clone())),
+            _ => (1..self.bound).contains(&self.entries[index]).then_some(Ok(slot)),
+        })
+    }
 }
 
 /// One commit of a column: mapped ([`View`](crate::View)), or read with `pread` ([`PreadView`](crate::PreadView)).
@@ -103,8 +118,14 @@ pub trait Snapshot: Debug + Send + Sync {
     /// # Errors
     /// See [`Snapshot`].
     fn first_from(&self, slot: Slot) -> Result<Option<Slot>> {
-        let mut files = self.file_ids()?.into_iter();
-        files.find_map(|id| self.slots(id, slot..=Slot::MAX).into_iter().next()).transpose()
+        let Some(highest) = self.conf().highest else { return Ok(None) };
+        let files = slot.file_id()..=highest.file_id();
+        for file_id in self.file_ids()?.into_iter().filter(|id| files.contains(id)) {
+            if let Some(found) = self.table(file_id)?.slots(file_id, slot..=highest).next() {
+                return found.map(Some);
+            }
+        }
+        Ok(None)
     }
 
     /// The last slot with a record at or before `slot`. Reads offset tables only.
@@ -112,28 +133,14 @@ pub trait Snapshot: Debug + Send + Sync {
     /// # Errors
     /// See [`Snapshot`].
     fn last_to(&self, slot: Slot) -> Result<Option<Slot>> {
-        let mut files = self.file_ids()?.into_iter().rev();
-        files.find_map(|id| self.slots(id, Slot(0)..=slot).pop()).transpose()
-    }
-
-    /// The slots of a file that have a record, ascending; errors in place of those that cannot be read.
-    #[doc(hidden)]
-    fn slots(&self, file_id: FileId, wanted: RangeInclusive<Slot>) -> Vec<Result<Slot>> {
-        let Some(highest) = self.conf().highest else { return Vec::new() };
-        let wanted = *wanted.start()..=highest.min(*wanted.end());
-        if !(wanted.start().file_id()..=wanted.end().file_id()).contains(&file_id) {
-            return Vec::new();
+        let Some(highest) = self.conf().highest else { return Ok(None) };
+        let last = slot.min(highest);
+        for file_id in self.file_ids()?.into_iter().rev().filter(|id| *id <= last.file_id()) {
+            if let Some(found) = self.table(file_id)?.slots(file_id, Slot(0)..=last).next_back() {
+                return found.map(Some);
+            }
         }
-        let SlotTable { entries, is_known, bound, fault } = match self.table(file_id) {
-            Ok(table) => table,
-            Err(error) => return vec![Err(error)],
-        };
-        let slots = (0..entries.len()).map(|index| (file_id.slot_at(index), index));
-        let found = slots.filter(|(slot, _)| wanted.contains(slot)).filter_map(|(slot, index)| {
-            let lost = fault.as_ref().filter(|_| !is_known[index]).map(|fault| Err(fault.clone()));
-            lost.or_else(|| (1..bound).contains(&entries[index]).then_some(Ok(slot)))
-        });
-        found.collect()
+        Ok(None)
     }
 
     /// Ids of the files that may hold records, ascending: those in the directory, and those that the

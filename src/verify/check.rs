@@ -12,8 +12,8 @@ use crate::format::names;
 use crate::format::offsets::{TABLE_BYTES, entry_offset};
 use crate::format::record::{FIRST_RECORD_OFFSET, RecordFault, VERSION_RECORD};
 use crate::format::sums::{SUMS_BYTES, SUMS_HEADER_BYTES, SumTable};
-use crate::read::PreadView;
 use crate::read::file_pair::FilePair;
+use crate::read::{PreadView, Snapshot as _};
 use crate::slot::{FileId, Slot};
 
 /// The checksums of a file.
@@ -77,7 +77,7 @@ impl FileCheck<'_> {
         found.unreadable(&pair.unreadable);
         // Backfill may have been turned on since.
         let latest = || files.latest_conf().is_ok_and(|latest| latest.conf.backfill.is_some());
-        let is_latest = column.is_latest().unwrap_or(false);
+        let is_latest = column.commit().is_latest().unwrap_or(false);
         let allows_backfill = conf.backfill.is_some() || !is_latest && latest();
         let mut check = FileCheck {
             column,

@@ -205,7 +205,7 @@ impl Check<'_> {
         let conf_path = directory.file_path(names::CONF);
         // If the conf is no longer the latest, a live writer may have changed the witness too.
         match witness.standing(column.conf()) {
-            _ if !column.is_latest()? => {}
+            _ if !column.commit().is_latest()? => {}
             Standing::Contradicted { newest } => {
                 let wanted = format!("a conf that may follow {newest}, which {} has", names::CHECK);
                 let found = format!("{}: it has rotted or is outdated", column.conf());
@@ -277,7 +277,7 @@ impl Check<'_> {
         };
         let check = || FileCheck::run(column, &self.options, file_id, vouched);
         let mut of_file = check()?;
-        if of_file.summary.damages > 0 && !column.is_latest().unwrap_or(false) {
+        if of_file.summary.damages > 0 && !column.commit().is_latest().unwrap_or(false) {
             of_file = check()?;
         }
         self.found.add(of_file);

@@ -19,7 +19,7 @@ use coldstore::{
 };
 use coldstore_consensus::transition::ChainRules;
 use coldstore_history::reconstruct::{
-    Chosen, Ended, PipelineSink, Plan, ReconstructOptions, Reconstruction,
+    Chosen, Ended, PipelineSink, Plan, ReconstructOptions, Reconstruction, of_eras,
 };
 use coldstore_history::replay::{Check, Source, rules_of};
 
@@ -207,12 +207,9 @@ impl Reconstruct {
     fn tell_plan(&self, reconstruction: &Reconstruction, jobs: usize) {
         let plan = reconstruction.plan();
         if let Some(eras) = &plan.pruned_eras {
-            let eras = match (eras.start(), eras.end()) {
-                (first, last) if first == last => format!("era {first}"),
-                (first, last) => format!("eras {first} to {last}"),
-            };
             output::tell(&format!(
-                "{eras} left out: bss has states to start from, but the archive lacks blocks or roots"
+                "{} left out: bss has states to start from, but the archive lacks blocks or roots",
+                of_eras(eras)
             ));
         }
         if jobs > 0 {

@@ -24,7 +24,7 @@ use coldstore::{MappedArchive, Result, Slot, View};
 use coldstore_consensus::transition::ChainRules;
 
 pub use self::plan::{Chosen, Plan, Stretch};
-pub use self::report::{Ended, EndedEarly, FailedEras, ReconstructReport};
+pub use self::report::{Ended, EndedEarly, FailedEras, ReconstructReport, of_eras};
 pub use self::sink::{PipelineSink, SinkError, StateSink};
 
 use self::worker::Worker;

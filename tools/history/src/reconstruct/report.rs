@@ -20,7 +20,8 @@ pub struct FailedEras {
 }
 
 /// "era 5", "eras 5 to 7"
-pub(super) fn of_eras(eras: &RangeInclusive<u64>) -> String {
+#[must_use]
+pub fn of_eras(eras: &RangeInclusive<u64>) -> String {
     match (eras.start(), eras.end()) {
         (first, last) if first == last => format!("era {first}"),
         (first, last) => format!("eras {first} to {last}"),
