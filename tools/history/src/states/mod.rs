@@ -1,5 +1,7 @@
 //! The state of any slot: the nearest stored one, and a replay of the blocks after it.
 
+pub mod hierarchy;
+
 use std::io::{self, Write};
 use std::sync::Arc;
 
