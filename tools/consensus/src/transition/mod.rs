@@ -18,6 +18,7 @@ mod deposits;
 mod difference;
 mod epoch;
 mod error;
+mod flat;
 mod operations;
 mod phase0;
 mod process_block;
@@ -42,8 +43,10 @@ mod vector;
 mod vector_tests;
 
 pub use block::Block;
+pub use changes::{ChangedElements, StateChanges};
 pub use config::ChainRules;
 pub use difference::StateDifference;
 pub use error::TransitionError;
+pub use flat::FlatField;
 pub use state::BeaconState;
 pub use tree::StateTree;

@@ -78,7 +78,7 @@ pub struct BeaconState<'s> {
     pub(crate) pending_consolidations: VecDeque<PendingConsolidation>,
     /// From fulu on.
     pub(crate) proposer_lookahead: Vec<u64>,
-    /// What changed since the state was last hashed.
+    /// What changed since the state was last hashed, and since [`Self::take_changes`].
     pub(crate) changes: Changes,
     /// What was computed from the fields above.
     pub(crate) caches: Caches,

@@ -40,7 +40,7 @@ impl StateTree {
             // The new fork has other fields.
             self.fields = vec![CachedField::default(); layout.fields.len()];
             self.fork = Some(state.fork());
-            state.changes = Default::default();
+            state.changes.mark_everything_for_tree();
         }
         let roots: Vec<Node> = layout
             .fields

@@ -1,6 +1,5 @@
 //! The upgrades of the state at the first slot of a fork.
 
-use super::changes::Changes;
 use super::constants::{FAR_FUTURE_EPOCH, MIN_SEED_LOOKAHEAD, UNSET_DEPOSIT_REQUESTS_START_INDEX};
 use super::error::{Result, refused};
 use super::process_block::{default_payload_header, extend_payload_header};
@@ -33,8 +32,7 @@ impl BeaconState<'_> {
             epoch: self.current_epoch(),
         };
         self.fork_name = fork;
-        // The fields of the new fork are hashed from nothing.
-        self.changes = Changes::default();
+        self.changes.mark_everything();
         match fork {
             Fork::Phase0 => {}
             Fork::Altair => self.upgrade_to_altair()?,
