@@ -4,15 +4,16 @@
 
 use std::sync::Arc;
 
+use super::committees::{Committees, seed};
 use super::constants::{
-    DOMAIN_BEACON_ATTESTER, DOMAIN_BEACON_PROPOSER, DOMAIN_SYNC_COMMITTEE,
-    EFFECTIVE_BALANCE_INCREMENT, FAR_FUTURE_EPOCH, MAX_EFFECTIVE_BALANCE,
-    MAX_EFFECTIVE_BALANCE_ELECTRA, MIN_SEED_LOOKAHEAD,
+    DOMAIN_BEACON_PROPOSER, DOMAIN_SYNC_COMMITTEE, EFFECTIVE_BALANCE_INCREMENT, FAR_FUTURE_EPOCH,
+    MAX_EFFECTIVE_BALANCE, MAX_EFFECTIVE_BALANCE_ELECTRA,
 };
 use super::error::{Result, refused};
-use super::shuffling::{ShuffledIndices, hash, shuffle_list};
+use super::shuffling::{ShuffledIndices, hash};
 use super::state::{BeaconState, at};
 use crate::fork::Fork;
+use crate::root::Root;
 use crate::sha256::Node;
 
 /// Validators drawn in a row that may fail.
@@ -46,27 +47,6 @@ pub(crate) struct TotalActive {
 pub(crate) struct ExitQueue {
     pub(crate) epoch: u64,
     pub(crate) churn: u64,
-}
-
-/// The committees of an epoch: its active validators in shuffled order, divided evenly.
-#[derive(Debug)]
-pub(crate) struct Committees {
-    epoch: u64,
-    shuffled: Vec<u32>,
-    slots_per_epoch: u64,
-    /// `get_committee_count_per_slot`
-    pub(crate) per_slot: u64,
-}
-
-impl Committees {
-    /// `get_beacon_committee`, for a slot of the epoch and an index below `per_slot`.
-    pub(crate) fn of(&self, slot: u64, index: u64) -> &[u32] {
-        let (count, committees) =
-            (self.shuffled.len() as u64, self.per_slot * self.slots_per_epoch);
-        let place = slot % self.slots_per_epoch * self.per_slot + index;
-        let bound = |place: u64| usize::try_from(count * place / committees).unwrap_or(usize::MAX);
-        &self.shuffled[bound(place)..bound(place + 1)]
-    }
 }
 
 impl BeaconState<'_> {
@@ -109,31 +89,24 @@ impl BeaconState<'_> {
 
     /// `get_seed`
     pub(crate) fn seed(&self, epoch: u64, domain_type: [u8; 4]) -> Node {
-        let vector = self.preset().epochs_per_historical_vector;
-        let mix = self.randao_mix(epoch.saturating_add(vector - MIN_SEED_LOOKAHEAD - 1));
-        hash(&[&domain_type, &epoch.to_le_bytes(), &mix.0])
+        seed(epoch, domain_type, self.seed_mix(epoch))
+    }
+
+    fn seed_mix(&self, epoch: u64) -> &Root {
+        &self.randao_mixes[Committees::mix_place(self.rules.preset(), epoch)]
     }
 
     /// The committees of the current or the previous epoch.
-    pub(crate) fn committees(&mut self, epoch: u64) -> Arc<Committees> {
+    pub fn committees(&mut self, epoch: u64) -> Arc<Committees> {
         let place = (epoch % 2) as usize;
         if let Some(known) = &self.caches.committees[place]
-            && known.epoch == epoch
+            && known.epoch() == epoch
         {
             return Arc::clone(known);
         }
-        let preset = self.preset();
-        let mut shuffled = self.active_validator_indices(epoch);
-        let count = shuffled.len() as u64;
-        let wanted = count / preset.slots_per_epoch / preset.target_committee_size;
-        let seed = self.seed(epoch, DOMAIN_BEACON_ATTESTER);
-        shuffle_list(&mut shuffled, &seed, preset.shuffle_round_count);
-        let committees = Arc::new(Committees {
-            epoch,
-            shuffled,
-            slots_per_epoch: preset.slots_per_epoch,
-            per_slot: wanted.clamp(1, preset.max_committees_per_slot),
-        });
+        let active = self.active_validator_indices(epoch);
+        let preset = self.rules.preset();
+        let committees = Arc::new(Committees::new(preset, epoch, active, self.seed_mix(epoch)));
         self.caches.committees[place] = Some(Arc::clone(&committees));
         committees
     }

@@ -11,6 +11,7 @@
 mod block;
 mod cache;
 mod changes;
+mod committees;
 mod config;
 mod constants;
 mod containers;
@@ -44,6 +45,7 @@ mod vector_tests;
 
 pub use block::Block;
 pub use changes::{ChangedElements, StateChanges};
+pub use committees::Committees;
 pub use config::ChainRules;
 pub use difference::StateDifference;
 pub use error::TransitionError;
