@@ -44,4 +44,7 @@ pub use network::KnownNetwork;
 pub use preset::{Preset, PresetValues};
 pub use root::{NotARoot, Root};
 pub use schedule::{NotScheduled, Schedule, ScheduledFork};
-pub use state::{HashedState, StateBody, StateFault, StateFork, StatePrefix, hash_state};
+pub use state::{
+    HashedState, StateBody, StateFault, StateFork, StatePrefix, ValidatorsTree, hash_state,
+    root_of_fields,
+};

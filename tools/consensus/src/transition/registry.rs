@@ -113,6 +113,47 @@ impl<'s> Registry<'s> {
         out[SLASHED_AT] = u8::from(self.slashed[index]);
     }
 
+    /// Replaces an encoded validator, or appends one.
+    ///
+    /// Refuses an index above the length, and a flag `slashed` that is not a boolean.
+    pub(crate) fn set(
+        &mut self,
+        index: usize,
+        validator: &[u8; VALIDATOR_BYTES],
+    ) -> Result<(), Malformed> {
+        if index > self.len() {
+            let wanted = format!("a validator up to {}", self.len());
+            return Err(Malformed::new(wanted, format!("validator {index}")));
+        }
+        if validator[SLASHED_AT] > 1 {
+            return Err(not_boolean(std::slice::from_ref(validator)));
+        }
+        let (pubkey, credentials) = (*prefix(validator), *prefix(&validator[CREDENTIALS_AT..]));
+        if index == self.len() {
+            self.push(pubkey, credentials, 0);
+        } else if self.pubkey(index) != &pubkey {
+            // No fork gives an index to another key: then the whole list is copied.
+            let keys = self.keys().len();
+            match index.checked_sub(keys) {
+                None => {
+                    let encoded = self.encoded.to_mut();
+                    encoded[index * VALIDATOR_BYTES..][..48].copy_from_slice(&pubkey);
+                }
+                Some(place) => self.added[place].0 = pubkey,
+            }
+        }
+        if self.withdrawal_credentials(index) != &credentials {
+            self.set_withdrawal_credentials(index, credentials);
+        }
+        self.effective_balance[index] = number(validator, EFFECTIVE_BALANCE_AT);
+        self.slashed[index] = validator[SLASHED_AT] != 0;
+        self.activation_eligibility_epoch[index] = number(validator, EPOCHS_AT);
+        self.activation_epoch[index] = number(validator, EPOCHS_AT + 8);
+        self.exit_epoch[index] = number(validator, EPOCHS_AT + 16);
+        self.withdrawable_epoch[index] = number(validator, EPOCHS_AT + 24);
+        Ok(())
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.effective_balance.len()
     }

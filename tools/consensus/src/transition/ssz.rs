@@ -35,9 +35,7 @@ impl<'s> BeaconState<'s> {
         ssz: impl Into<Cow<'s, [u8]>>,
     ) -> Result<Self, Malformed> {
         let ssz = ssz.into();
-        check_chain(&rules, &ssz)?;
-        let fork = fork_of(&rules, &ssz)?;
-        check_fork(&rules, &ssz, fork)?;
+        let fork = rules.fork_of_state(&ssz)?;
         Self::of_fork(rules, &ssz, fork)
     }
 
@@ -111,7 +109,7 @@ impl<'s> BeaconState<'s> {
     }
 
     /// Decodes a field. Lists of elements of fixed length have whole elements, at most their limit.
-    fn set(&mut self, field: &Field, bytes: Cow<'s, [u8]>) -> Result<(), Malformed> {
+    pub(super) fn set(&mut self, field: &Field, bytes: Cow<'s, [u8]>) -> Result<(), Malformed> {
         let mut fields = Fields(&bytes);
         match field.name {
             "genesis_time" => self.genesis_time = fields.number(),
@@ -184,7 +182,7 @@ impl<'s> BeaconState<'s> {
     }
 
     /// The lists with an element per validator are equally long.
-    fn check_lengths(&self) -> Result<(), Malformed> {
+    pub(super) fn check_lengths(&self) -> Result<(), Malformed> {
         let wanted = self.validators.len();
         let mut lists = vec![("balances", self.balances.len())];
         if self.fork_name >= Fork::Altair {
@@ -417,6 +415,20 @@ impl Pieces<'_> {
             self.full()?;
         }
         Ok(())
+    }
+}
+
+impl ChainRules {
+    /// The fork of an encoded state, of which the first 64 bytes are read.
+    ///
+    /// # Errors
+    /// [`Malformed`] if the state is of another chain, has the version of no fork in the config, or that of
+    /// another fork than scheduled for its slot.
+    pub fn fork_of_state(&self, ssz: &[u8]) -> Result<Fork, Malformed> {
+        check_chain(self, ssz)?;
+        let fork = fork_of(self, ssz)?;
+        check_fork(self, ssz, fork)?;
+        Ok(fork)
     }
 }
 

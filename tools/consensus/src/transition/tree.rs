@@ -11,7 +11,7 @@ use crate::sha256::{Node, hash_block, hash_pair, mix_in_length, zero_root};
 use crate::ssz::{Field, Kind, depth_for};
 
 /// `VALIDATOR_REGISTRY_LIMIT`
-const REGISTRY_DEPTH: usize = 40;
+pub(crate) const REGISTRY_DEPTH: usize = 40;
 
 /// The trees of a state's large fields, and the roots of the others.
 ///
@@ -115,7 +115,7 @@ impl CachedField {
 
 /// A Merkle tree that keeps its nodes.
 #[derive(Clone, Debug, Default)]
-struct Tree {
+pub(crate) struct Tree {
     /// From the lowest level up; each level has half as many nodes as the one below, rounded up.
     levels: Vec<Vec<Node>>,
 }
@@ -123,7 +123,7 @@ struct Tree {
 impl Tree {
     /// Updates the lowest nodes, which are at height `below` and `count` in number, and returns the root of
     /// their tree of this depth. `changed` ascends and has every node that is new.
-    fn update(
+    pub(crate) fn update(
         &mut self,
         below: usize,
         depth: usize,
