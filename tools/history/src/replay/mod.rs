@@ -16,7 +16,9 @@ use std::sync::Arc;
 
 use coldstore::{Slot, Snapshot};
 use coldstore_consensus::Root;
-use coldstore_consensus::transition::{BeaconState, Block, ChainRules, StateTree, TransitionError};
+use coldstore_consensus::transition::{
+    BeaconState, Block, ChainRules, StateChanges, StateTree, TransitionError,
+};
 
 pub use self::check::Check;
 pub use self::error::ReplayError;
@@ -54,7 +56,13 @@ impl<'s> Replay<'s> {
             let (wanted, found) = (format!("slot {slot}"), format!("slot {}", state.slot()));
             return Err(ReplayError::Start { slot, wanted, found });
         }
-        Ok(Self { rules, state, tree: StateTree::default(), check, block: Vec::new() })
+        Ok(Self::start_from(rules, state, check))
+    }
+
+    /// Starts from a state.
+    #[must_use]
+    pub fn start_from(rules: Arc<ChainRules>, state: BeaconState<'s>, check: Check) -> Self {
+        Self { rules, state, tree: StateTree::default(), check, block: Vec::new() }
     }
 
     /// The state's slot.
@@ -67,6 +75,11 @@ impl<'s> Replay<'s> {
     #[must_use]
     pub fn state(&self) -> &BeaconState<'s> {
         &self.state
+    }
+
+    /// What changed since the last call: [`BeaconState::take_changes`].
+    pub fn take_changes(&mut self) -> StateChanges {
+        self.state.take_changes()
     }
 
     /// `hash_tree_root` of the state. The first call hashes all of it; later ones what changed since.

@@ -6,7 +6,7 @@ use coldstore_consensus::Root;
 
 use super::ReplayError;
 
-/// Snapshots of the four columns, of one instant: mapped ([`coldstore::View`]) or read with `pread`.
+/// Snapshots of the columns, of one instant: mapped ([`coldstore::View`]) or read with `pread`.
 #[derive(Clone, Debug)]
 pub struct Source<S = PreadView> {
     /// `blk`
@@ -17,18 +17,29 @@ pub struct Source<S = PreadView> {
     pub state_roots: S,
     /// `bss`
     pub snapshots: S,
+    /// `bsd`; `None` in an archive without the column.
+    pub differences: Option<S>,
 }
 
 impl<S: Taken> Source<S> {
     /// Takes the snapshots of an archive.
     ///
     /// # Errors
-    /// As [`Archive::views`]: an archive without one of the columns has nothing to replay.
+    /// As [`Archive::views`]: an archive without one of the columns, other than `bsd`, has nothing to replay.
     pub fn of(archive: &Archive<S>) -> Result<Self> {
-        let columns =
+        let [blocks, block_roots, state_roots, snapshots] =
             [Column::Blocks, Column::BlockRoots, Column::StateRoots, Column::StateSnapshots];
-        let [blocks, block_roots, state_roots, snapshots] = archive.views(columns)?;
-        Ok(Self { blocks, block_roots, state_roots, snapshots })
+        let columns = [blocks, block_roots, state_roots, snapshots];
+        let (views, differences) = match archive.column_if_there(Column::StateDiffs)? {
+            None => (archive.views(columns)?, None),
+            Some(_) => {
+                let all = [blocks, block_roots, state_roots, snapshots, Column::StateDiffs];
+                let [views @ .., differences] = archive.views(all)?;
+                (views, Some(differences))
+            }
+        };
+        let [blocks, block_roots, state_roots, snapshots] = views;
+        Ok(Self { blocks, block_roots, state_roots, snapshots, differences })
     }
 }
 
