@@ -41,7 +41,7 @@ impl Index {
             let object = |(kind, updated): (&str, Updated)| {
                 json!({
                     "kind": kind,
-                    "roots": updated.roots,
+                    "roots": updated.keys,
                     "bytes": updated.byte_len,
                     "segments": updated.segments,
                     "written": updated.written,
@@ -49,10 +49,10 @@ impl Index {
             };
             out.json_line(&updated.into_iter().map(object).collect::<Vec<_>>())?;
         } else {
-            for (kind, Updated { roots, byte_len, segments, written }) in updated {
+            for (kind, Updated { keys, byte_len, segments, written }) in updated {
                 writeln!(
                     out,
-                    "{kind}: {roots} roots, {byte_len} bytes in {segments} files, {written} written"
+                    "{kind}: {keys} roots, {byte_len} bytes in {segments} files, {written} written"
                 )?;
             }
         }

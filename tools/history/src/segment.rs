@@ -1,38 +1,45 @@
-//! One file of the index: the roots of 1,048,576 slots, sorted.
+//! One file of a side index in the archive's `index/`: the keys of 1,048,576 places, sorted. Keys are roots
+//! and places slots, or keys are public keys and places validators.
 //!
-//! The header has 48 bytes, all little-endian: `CSTROOT1`, the record type of the column (2 bytes) and
-//! six zeros, the number of the segment, one past the last slot covered, the number of entries, four
+//! The header has 48 bytes, all little-endian: `CSTROOT1`, the tag of the kind of keys (2 bytes) and
+//! six zeros, the number of the segment, one past the last place covered, the number of entries, four
 //! zeros, and the CRC-32C of the preceding bytes. Then come the entries of 12 bytes, ascending: the
-//! first eight bytes of the root (big-endian, so they sort as numbers) and the slot's index in the
-//! segment.
+//! first eight bytes of the key (big-endian, so they sort as numbers) and the place in the segment.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use coldstore::Slot;
-use coldstore_consensus::Root;
 use rustix::fs::{Mode, OFlags};
 
-use super::{Kind, SEGMENT_SLOTS};
+/// Number of places per segment: 12 MiB of index, and for roots 128 files of a column.
+pub(crate) const SEGMENT_PLACES: u64 = 1 << 20;
 
 const MAGIC: [u8; 8] = *b"CSTROOT1";
 const HEADER_BYTES: usize = 48;
 const ENTRY_BYTES: usize = 12;
 
-/// Number of entries per read. Roots are so evenly distributed that the first guess is usually within
+/// Number of entries per read. Keys are so evenly distributed that the first guess is usually within
 /// this distance.
 const WINDOW: u64 = 1024;
 
-/// The first eight bytes of a root, by which it is sorted; `None` if it is not a root.
-pub(super) fn prefix_of(root: &[u8]) -> Option<u64> {
-    Some(u64::from_be_bytes(*root.first_chunk()?))
+/// The directory of an archive's side indexes.
+pub(crate) fn directory(archive: &Path) -> PathBuf {
+    archive.join("index")
 }
 
-fn header(kind: Kind, number: u64, end: u64, count: u64) -> [u8; HEADER_BYTES] {
+/// The kind of keys in a segment.
+pub(crate) type Tag = [u8; 2];
+
+/// The first eight bytes of a key, by which it is sorted; `None` if it is shorter.
+pub(crate) fn prefix_of(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(*key.first_chunk()?))
+}
+
+fn header(tag: Tag, number: u64, end: u64, count: u64) -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
     header[..8].copy_from_slice(&MAGIC);
-    header[8..10].copy_from_slice(&kind.column().spec().record_type);
+    header[8..10].copy_from_slice(&tag);
     header[16..24].copy_from_slice(&number.to_le_bytes());
     header[24..32].copy_from_slice(&end.to_le_bytes());
     header[32..40].copy_from_slice(&count.to_le_bytes());
@@ -42,9 +49,9 @@ fn header(kind: Kind, number: u64, end: u64, count: u64) -> [u8; HEADER_BYTES] {
 }
 
 /// Encodes a whole file of sorted entries.
-pub(super) fn encode(kind: Kind, number: u64, end: u64, entries: &[(u64, u32)]) -> Vec<u8> {
+pub(crate) fn encode(tag: Tag, number: u64, end: u64, entries: &[(u64, u32)]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER_BYTES + entries.len() * ENTRY_BYTES);
-    bytes.extend_from_slice(&header(kind, number, end, entries.len() as u64));
+    bytes.extend_from_slice(&header(tag, number, end, entries.len() as u64));
     for (prefix, at) in entries {
         bytes.extend_from_slice(&prefix.to_be_bytes());
         bytes.extend_from_slice(&at.to_le_bytes());
@@ -54,7 +61,7 @@ pub(super) fn encode(kind: Kind, number: u64, end: u64, entries: &[(u64, u32)]) 
 
 /// An open segment.
 #[derive(Debug)]
-pub(super) struct Segment {
+pub(crate) struct Segment {
     file: File,
     number: u64,
     end: u64,
@@ -63,7 +70,7 @@ pub(super) struct Segment {
 
 impl Segment {
     /// Opens a segment; `None` unless the file is complete and of this kind and number.
-    pub(super) fn open(path: &Path, kind: Kind, number: u64) -> Option<Self> {
+    pub(crate) fn open(path: &Path, tag: Tag, number: u64) -> Option<Self> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
         let mut found = [0; HEADER_BYTES];
@@ -72,45 +79,45 @@ impl Segment {
         let (end, count) = (field(24)?, field(32)?);
         let byte_len = count.checked_mul(ENTRY_BYTES as u64)?.checked_add(HEADER_BYTES as u64)?;
         let is_whole =
-            found == header(kind, number, end, count) && file.metadata().ok()?.len() == byte_len;
+            found == header(tag, number, end, count) && file.metadata().ok()?.len() == byte_len;
         is_whole.then_some(Self { file, number, end, count })
     }
 
-    /// One past the last slot covered.
-    pub(super) fn end(&self) -> u64 {
+    /// One past the last place covered.
+    pub(crate) fn end(&self) -> u64 {
         self.end
     }
 
-    /// Number of roots.
-    pub(super) fn count(&self) -> u64 {
+    /// Number of keys.
+    pub(crate) fn count(&self) -> u64 {
         self.count
     }
 
-    pub(super) fn byte_len(&self) -> u64 {
+    pub(crate) fn byte_len(&self) -> u64 {
         HEADER_BYTES as u64 + self.count * ENTRY_BYTES as u64
     }
 
-    /// The slots whose roots have this root's prefix; usually one or none.
-    pub(super) fn slots_of(&self, root: &Root) -> Vec<Slot> {
-        let Some(prefix) = prefix_of(&root.0) else { return Vec::new() };
-        let mut slots = Vec::new();
-        let Some(mut from) = self.lower_bound(prefix) else { return slots };
+    /// The places whose keys have this key's prefix; usually one or none.
+    pub(crate) fn places_of(&self, key: &[u8]) -> Vec<u64> {
+        let mut places = Vec::new();
+        let Some(prefix) = prefix_of(key) else { return places };
+        let Some(mut from) = self.lower_bound(prefix) else { return places };
         // Usually one entry matches, and a second one shows that it is the last.
         let mut count = 2;
         while let Some(window) = self.read(from, count).filter(|window| window.count() > 0) {
             for (found, at) in window.entries() {
                 if found != prefix {
-                    return slots;
+                    return places;
                 }
-                slots.push(Slot(self.number * SEGMENT_SLOTS + u64::from(at)));
+                places.push(self.number * SEGMENT_PLACES + u64::from(at));
             }
             from += window.count();
             count = WINDOW;
         }
-        slots
+        places
     }
 
-    /// Index of the first entry not below `prefix`, by interpolation: roots are evenly distributed.
+    /// Index of the first entry not below `prefix`, by interpolation: keys are evenly distributed.
     fn lower_bound(&self, prefix: u64) -> Option<u64> {
         // Entries before `low` are below the prefix, entries from `high` on are not.
         let (mut low, mut high) = (0, self.count);
@@ -186,21 +193,23 @@ fn entry(bytes: &[u8; ENTRY_BYTES]) -> (u64, u32) {
 mod tests {
     use super::*;
 
+    const TAG: Tag = *b"br";
+
     fn segment(directory: &Path, entries: &[(u64, u32)]) -> Segment {
         let path = directory.join("x.roots");
-        let bytes = encode(Kind::Block, 3, 4 * SEGMENT_SLOTS, entries);
+        let bytes = encode(TAG, 3, 4 * SEGMENT_PLACES, entries);
         crate::atomic_file::replace(&path, &bytes).unwrap();
-        Segment::open(&path, Kind::Block, 3).unwrap()
+        Segment::open(&path, TAG, 3).unwrap()
     }
 
-    fn root(prefix: u64) -> Root {
-        let mut root = [7; 32];
-        root[..8].copy_from_slice(&prefix.to_be_bytes());
-        Root(root)
+    fn key(prefix: u64) -> [u8; 32] {
+        let mut key = [7; 32];
+        key[..8].copy_from_slice(&prefix.to_be_bytes());
+        key
     }
 
     #[test]
-    fn every_root_is_found_in_any_distribution() {
+    fn every_key_is_found_in_any_distribution() {
         let directory = tempfile::tempdir().unwrap();
         type Spread = fn(u64) -> u64;
         let spreads: [(&str, Spread); 4] = [
@@ -218,19 +227,19 @@ mod tests {
                 assert_eq!(segment.count(), u64::from(count));
                 for n in (0..count).step_by(37) {
                     let prefix = spread(u64::from(n));
-                    let wanted: Vec<Slot> = entries
+                    let wanted: Vec<u64> = entries
                         .iter()
                         .filter(|(found, _)| *found == prefix)
-                        .map(|(_, at)| Slot(3 * SEGMENT_SLOTS + u64::from(*at)))
+                        .map(|(_, at)| 3 * SEGMENT_PLACES + u64::from(*at))
                         .collect();
-                    assert_eq!(segment.slots_of(&root(prefix)), wanted, "{name} {count} {n}");
+                    assert_eq!(segment.places_of(&key(prefix)), wanted, "{name} {count} {n}");
                     if name == "the same" {
                         break;
                     }
                 }
                 for absent in [1, u64::MAX / 2, u64::MAX] {
                     let is_there = entries.iter().any(|(found, _)| *found == absent);
-                    let found = segment.slots_of(&root(absent));
+                    let found = segment.places_of(&key(absent));
                     assert_eq!(found.is_empty(), !is_there, "{name} {count}");
                 }
             }
@@ -247,13 +256,13 @@ mod tests {
             let mut bytes = whole.clone();
             bytes[at] ^= 1;
             crate::atomic_file::replace(&path, &bytes).unwrap();
-            assert!(Segment::open(&path, Kind::Block, 3).is_none(), "{at}");
+            assert!(Segment::open(&path, TAG, 3).is_none(), "{at}");
         }
         crate::atomic_file::replace(&path, &whole[..whole.len() - 1]).unwrap();
-        assert!(Segment::open(&path, Kind::Block, 3).is_none());
+        assert!(Segment::open(&path, TAG, 3).is_none());
         crate::atomic_file::replace(&path, &whole).unwrap();
-        assert!(Segment::open(&path, Kind::State, 3).is_none());
-        assert!(Segment::open(&path, Kind::Block, 2).is_none());
-        assert!(Segment::open(&directory.path().join("y"), Kind::Block, 3).is_none());
+        assert!(Segment::open(&path, *b"sr", 3).is_none());
+        assert!(Segment::open(&path, TAG, 2).is_none());
+        assert!(Segment::open(&directory.path().join("y"), TAG, 3).is_none());
     }
 }

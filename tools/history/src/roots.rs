@@ -4,19 +4,17 @@
 //! column; after a miss the column is searched. A missing, outdated or damaged index therefore costs
 //! time and never a wrong answer, and no reader has to write one.
 
-mod segment;
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use coldstore::{Column, Error, MappedArchive, Result, Slot, Snapshot};
 use coldstore_consensus::Root;
 
-use self::segment::Segment;
 use crate::atomic_file;
+use crate::segment::{self, SEGMENT_PLACES, Segment, Tag, directory};
 
-/// Number of slots per segment: 128 files of a column, 12 MiB of index.
-pub const SEGMENT_SLOTS: u64 = 1 << 20;
+/// Number of slots per segment.
+pub const SEGMENT_SLOTS: u64 = SEGMENT_PLACES;
 
 /// The kind of a root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +36,10 @@ impl Kind {
             Kind::Block => Column::BlockRoots,
             Kind::State => Column::StateRoots,
         }
+    }
+
+    fn tag(self) -> Tag {
+        self.column().spec().record_type
     }
 
     /// The name in JSON.
@@ -118,10 +120,11 @@ pub fn slot_by_index(
     let index = directory(archive);
     for number in numbers(view) {
         // A damaged segment is ignored.
-        let Some(segment) = Segment::open(&path_of(&index, kind, number), kind, number) else {
+        let Some(segment) = Segment::open(&path_of(&index, kind, number), kind.tag(), number)
+        else {
             continue;
         };
-        for slot in segment.slots_of(root) {
+        for slot in segment.places_of(&root.0).into_iter().map(Slot) {
             if is_first(view, slot, root)? {
                 return Ok(Some(slot));
             }
@@ -162,8 +165,8 @@ pub struct Updated {
     pub written: u64,
     /// Total number of segments.
     pub segments: u64,
-    /// Total number of roots.
-    pub roots: u64,
+    /// Total number of roots or public keys.
+    pub keys: u64,
     /// Total number of bytes.
     pub byte_len: u64,
 }
@@ -212,21 +215,21 @@ pub fn update_kind(
     for number in numbers(view) {
         let end = covered_end(view, number);
         let path = path_of(index, kind, number);
-        let kept = Segment::open(&path, kind, number)
+        let kept = Segment::open(&path, kind.tag(), number)
             .filter(|segment| !anew && is_steady && segment.end() == end);
         let (roots, byte_len) = match kept {
             Some(segment) => (segment.count(), segment.byte_len()),
             None => {
                 atomic_file::create_dir_in_archive(index)?;
                 let entries = entries_of(view, number, end, watch)?;
-                let bytes = segment::encode(kind, number, end, &entries);
+                let bytes = segment::encode(kind.tag(), number, end, &entries);
                 atomic_file::replace(&path, &bytes)?;
                 updated.written += 1;
                 (entries.len() as u64, bytes.len() as u64)
             }
         };
         updated.segments += 1;
-        updated.roots += roots;
+        updated.keys += roots;
         updated.byte_len += byte_len;
     }
     Ok(updated)
@@ -270,10 +273,6 @@ fn entries_of(
     }
     entries.sort_unstable();
     Ok(entries)
-}
-
-fn directory(archive: &Path) -> PathBuf {
-    archive.join("index")
 }
 
 fn path_of(index: &Path, kind: Kind, number: u64) -> PathBuf {
