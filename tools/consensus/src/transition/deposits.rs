@@ -21,7 +21,7 @@ use crate::root::Root;
 use crate::sha256::{Node, hash_pair};
 
 /// The ciphersuite of the consensus specification (phase0, "BLS signatures").
-const DST: &[u8] = b"BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_";
+pub(crate) const DST: &[u8] = b"BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_";
 
 impl BeaconState<'_> {
     /// `apply_deposit` (phase0, electra)
@@ -81,8 +81,22 @@ impl BeaconState<'_> {
         }
     }
 
-    /// `is_valid_deposit_signature` (electra; inline in `apply_deposit` before). The domain is that of genesis
-    /// in every fork.
+    /// What a deposit's signature signs. The domain is that of genesis in every fork.
+    pub(crate) fn deposit_signing_root(
+        &self,
+        pubkey: &Pubkey,
+        credentials: &Credentials,
+        amount: u64,
+    ) -> Node {
+        let version = self.rules.version(Fork::Phase0);
+        let fork_data_root = ChainRules::fork_data_root(version, Root::default());
+        let mut domain = [0; 32];
+        domain[..4].copy_from_slice(&DOMAIN_DEPOSIT);
+        domain[4..].copy_from_slice(&fork_data_root[..28]);
+        hash_pair(&deposit_message_root(pubkey, credentials, amount), &domain)
+    }
+
+    /// `is_valid_deposit_signature` (electra; inline in `apply_deposit` before)
     fn is_valid_deposit_signature(
         &self,
         pubkey: &Pubkey,
@@ -90,12 +104,7 @@ impl BeaconState<'_> {
         amount: u64,
         signature: &[u8; 96],
     ) -> bool {
-        let version = self.rules.version(Fork::Phase0);
-        let fork_data_root = ChainRules::fork_data_root(version, Root::default());
-        let mut domain = [0; 32];
-        domain[..4].copy_from_slice(&DOMAIN_DEPOSIT);
-        domain[4..].copy_from_slice(&fork_data_root[..28]);
-        let signing_root = hash_pair(&deposit_message_root(pubkey, credentials, amount), &domain);
+        let signing_root = self.deposit_signing_root(pubkey, credentials, amount);
         let (Ok(pubkey), Ok(signature)) =
             (PublicKey::key_validate(pubkey), Signature::sig_validate(signature, true))
         else {

@@ -52,4 +52,5 @@ pub use difference::StateDifference;
 pub use error::TransitionError;
 pub use flat::FlatField;
 pub use state::BeaconState;
+pub use synthetic::{SyntheticChain, SyntheticParameters, SyntheticSlot};
 pub use tree::StateTree;
