@@ -19,7 +19,8 @@ pub struct Malformed {
 }
 
 impl Malformed {
-    pub(crate) fn new(wanted: impl Into<String>, found: impl Into<String>) -> Self {
+    /// What was wanted, and what was found.
+    pub fn new(wanted: impl Into<String>, found: impl Into<String>) -> Self {
         Self { place: String::new(), wanted: wanted.into(), found: found.into() }
     }
 

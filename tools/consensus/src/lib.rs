@@ -45,6 +45,6 @@ pub use preset::{Preset, PresetValues};
 pub use root::{NotARoot, Root};
 pub use schedule::{NotScheduled, Schedule, ScheduledFork};
 pub use state::{
-    HashedState, StateBody, StateFault, StateFork, StatePrefix, ValidatorsTree, hash_state,
-    root_of_fields,
+    FieldKind, HashedState, StateBody, StateFault, StateField, StateFields, StateFork, StatePrefix,
+    ValidatorsTree, hash_state, root_of_fields,
 };

@@ -7,13 +7,14 @@ use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::fields::settled;
 use super::piece::{Done, Piece, PieceOf, PiecedList, work};
 use super::prefix::roots_in;
 use super::source::{StateFault, read_up_to};
 use crate::accumulators::Accumulators;
 use crate::containers::{
-    EXTRA_DATA_OFFSET_AT, HISTORICAL_ROOTS_FIELD, HISTORICAL_SUMMARIES_FIELD, PAYLOAD_HEADER_FIELD,
-    StateLayout, VALIDATORS_FIELD,
+    HISTORICAL_ROOTS_FIELD, HISTORICAL_SUMMARIES_FIELD, PAYLOAD_HEADER_FIELD, StateLayout,
+    VALIDATORS_FIELD,
 };
 use crate::fork::Fork;
 use crate::hash::{Hasher, Malformed, check_count, count_of, offset_at};
@@ -163,30 +164,12 @@ impl<'a> Feed<'a, '_> {
         }
         let mut of = of;
         if name == PAYLOAD_HEADER_FIELD {
-            of = self.settle_layout(index, &bytes)?;
+            let layout = settled(&self.layouts, index, &bytes)?;
+            self.layouts = vec![layout];
+            of = layout.fields[index].of;
         }
         self.send(index, 0, PieceOf::Whole(of), Cow::Owned(bytes));
         Ok(())
-    }
-
-    /// Capella and deneb states differ only in the payload's header.
-    fn settle_layout(&mut self, index: usize, header: &[u8]) -> Result<&'static Type, Malformed> {
-        let fixed_len = offset_at(header, EXTRA_DATA_OFFSET_AT)?;
-        let fits = |layout: &&StateLayout| match layout.fields[index].of.kind {
-            Kind::Container(fields) => fixed_part_len(fields) == fixed_len,
-            _ => false,
-        };
-        match self.layouts.iter().copied().find(fits) {
-            Some(layout) => {
-                self.layouts = vec![layout];
-                Ok(layout.fields[index].of)
-            }
-            None => {
-                let wanted = "the payload header of one of the forks that have such a state";
-                let found = format!("one whose fixed part has {fixed_len} bytes");
-                Err(Malformed::new(wanted, found))
-            }
-        }
     }
 
     fn list(

@@ -4,6 +4,7 @@
 //! while the next are read, and is never in memory as a whole.
 
 mod feed;
+mod fields;
 mod parts;
 mod piece;
 mod prefix;
@@ -21,6 +22,7 @@ use crate::preset::Preset;
 use crate::root::Root;
 
 pub use self::feed::StateBody;
+pub use self::fields::{FieldKind, StateField, StateFields};
 pub use self::parts::{ValidatorsTree, root_of_fields};
 pub use self::prefix::{StateFork, StatePrefix};
 pub use self::source::StateFault;

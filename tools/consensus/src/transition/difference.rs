@@ -4,10 +4,10 @@ use std::fmt::Arguments;
 use std::io::{self, Write};
 
 use super::block::Value;
-use super::ssz::spans_of;
 use super::state::BeaconState;
 use crate::hash::Malformed;
 use crate::ssz::{Field, Kind, Type};
+use crate::state::StateFields;
 
 /// Bytes of a longer value that are shown.
 const SHOWN_BYTES: usize = 32;
@@ -31,7 +31,7 @@ impl BeaconState<'_> {
     /// [`Malformed`] if the bytes cannot be a state of this fork.
     pub fn first_difference(&self, wanted: &[u8]) -> Result<Option<StateDifference>, Malformed> {
         let layout = self.layout();
-        let spans = spans_of(layout, wanted)?;
+        let spans = StateFields::of(self.rules.preset, self.fork_name).spans(wanted)?;
         let mut piece = Vec::new();
         for (field, span) in layout.fields.iter().zip(spans) {
             let wanted = &wanted[span];

@@ -12,11 +12,11 @@ use super::registry::{Registry, VALIDATOR_BYTES};
 use super::state::{BeaconState, SyncCommittee};
 use crate::containers::{Layouts, StateLayout};
 use crate::fork::Fork;
-use crate::hash::{Malformed, check_count, count_of, offset_at};
+use crate::hash::{Malformed, offset_at};
 use crate::header::BlockHeader;
 use crate::root::Root;
-use crate::ssz::{Field, Kind, OFFSET_BYTES};
-use crate::state::StateFork;
+use crate::ssz::{Field, OFFSET_BYTES};
+use crate::state::{StateFields, StateFork};
 
 /// Bytes encoded before they are written.
 const PIECE_BYTES: usize = 1 << 20;
@@ -46,7 +46,7 @@ impl<'s> BeaconState<'s> {
         fork: Fork,
     ) -> Result<Self, Malformed> {
         let layout = &Layouts::of(rules.preset).states[fork as usize];
-        let spans = spans_of(layout, ssz)?;
+        let spans = StateFields::of(rules.preset, fork).spans(ssz)?;
         let mut state = Self::empty(rules, layout.fork);
         for (field, span) in layout.fields.iter().zip(spans) {
             let bytes = match ssz {
@@ -474,52 +474,6 @@ fn fork_of(rules: &ChainRules, ssz: &[u8]) -> Result<Fork, Malformed> {
         let wanted = format!("a version of the chain's config, one of {}", versions.join(", "));
         Malformed::new(wanted, const_hex::encode_prefixed(version)).inside("fork")
     })
-}
-
-/// Where the fields of a state are.
-pub(super) fn spans_of(
-    layout: &StateLayout,
-    ssz: &[u8],
-) -> Result<Vec<std::ops::Range<usize>>, Malformed> {
-    if ssz.len() < layout.fixed_len {
-        let wanted = format!("a {} state of at least {} bytes", layout.fork, layout.fixed_len);
-        return Err(Malformed::new(wanted, format!("{} bytes", ssz.len())));
-    }
-    let (mut fixed_at, mut ends) = (0, Vec::new());
-    let mut spans = Vec::with_capacity(layout.fields.len());
-    for field in layout.fields {
-        let start = fixed_at;
-        fixed_at += field.of.fixed_len.unwrap_or(OFFSET_BYTES);
-        if field.of.fixed_len.is_none() {
-            ends.push((spans.len(), offset_at(ssz, start)?));
-        }
-        spans.push(start..fixed_at);
-    }
-    let mut wanted = layout.fixed_len;
-    for (place, (index, start)) in ends.iter().enumerate() {
-        let Field { name, of } = layout.fields[*index];
-        let end = ends.get(place + 1).map_or(ssz.len(), |(_, end)| *end);
-        if *start < wanted || place == 0 && *start != wanted || end < *start || end > ssz.len() {
-            let wanted = format!("an offset from {wanted} to {}", ssz.len());
-            return Err(Malformed::new(wanted, start.to_string()).inside(name));
-        }
-        if let Kind::List { element, limit } = of.kind
-            && let Some(element_len) = element.fixed_len
-        {
-            count_of((end - start) as u64, element_len)
-                .and_then(|count| check_count(count, limit))
-                .map_err(|malformed| malformed.inside(name))?;
-        }
-        if matches!(of.kind, Kind::Container(_)) {
-            let header = &ssz[*start..end];
-            crate::hash::Hasher::default()
-                .root(of, header)
-                .map_err(|malformed| malformed.inside(name))?;
-        }
-        spans[*index] = *start..end;
-        wanted = *start;
-    }
-    Ok(spans)
 }
 
 fn roots(bytes: &[u8]) -> Vec<Root> {

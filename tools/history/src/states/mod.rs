@@ -1,6 +1,9 @@
 //! The state of any slot: the nearest stored one, and a replay of the blocks after it.
 
+mod columns;
 pub mod hierarchy;
+mod intake;
+pub mod value;
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -10,6 +13,7 @@ use coldstore::{Archive, Manifest, PreadView, Slot, Snapshot};
 use coldstore_consensus::transition::{BeaconState, ChainRules};
 use coldstore_consensus::{Config, Fork, Root};
 
+pub use self::columns::{Columns, StateRef, VALIDATOR_BYTES, ValidatorBytes};
 use crate::replay::{Check, Replay, ReplayError, RulesError, Source, rules_of};
 
 /// The states of an archive, stored or not, on one snapshot of its columns. May be used by several threads.

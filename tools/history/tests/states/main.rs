@@ -5,6 +5,7 @@
 
 mod archive;
 mod damage;
+mod diffs;
 mod mainnet;
 mod replay;
 mod rules;

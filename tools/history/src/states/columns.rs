@@ -1,0 +1,458 @@
+//! A state by its fields: what differs from a stored state is owned, the rest stays where that one is mapped.
+
+use std::borrow::Cow;
+use std::io::{self, Read, Write};
+use std::ops::Range;
+use std::sync::Arc;
+
+use coldstore::Slot;
+use coldstore_consensus::{
+    FieldKind, Fork, Malformed, Preset, StateFault, StateField, StateFields, StatePrefix,
+};
+
+/// Length of an encoded `Validator`.
+pub const VALIDATOR_BYTES: usize = 121;
+/// An encoded `Validator`.
+pub type ValidatorBytes = [u8; VALIDATOR_BYTES];
+
+/// Maximum length of a piece that is written.
+const PIECE_BYTES: usize = 1 << 20;
+/// Shorter parts are gathered into a piece; longer ones are written from where they are.
+const GATHERED_BYTES: usize = 1 << 15;
+/// Length of the pieces of a state of unknown layout.
+pub(crate) const UNKNOWN_PIECE_BYTES: usize = 1 << 23;
+const SLOT_AT: usize = 40;
+const EFFECTIVE_BALANCE_AT: usize = 80;
+
+const VALIDATORS_FIELD: &str = "validators";
+/// The lists with an element per validator, of this many bytes.
+pub(crate) const PER_VALIDATOR: [(&str, usize); 4] = [
+    ("balances", 8),
+    ("previous_epoch_participation", 1),
+    ("current_epoch_participation", 1),
+    ("inactivity_scores", 8),
+];
+
+/// Where the bytes of a field are.
+#[derive(Clone, Debug)]
+pub(crate) enum FieldBytes {
+    /// In the stored state.
+    Base(Range<usize>),
+    /// Here.
+    Own(Arc<Vec<u8>>),
+}
+
+/// The registry of a state: that of the stored state, with changes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Validators {
+    /// Where the list is in the stored state.
+    pub(crate) base: Range<usize>,
+    /// Entries of that list that changed, ascending by index.
+    pub(crate) changed: Arc<Vec<(u32, ValidatorBytes)>>,
+    /// The entries after that list.
+    pub(crate) appended: Arc<Vec<u8>>,
+}
+
+impl Validators {
+    pub(crate) fn len(&self) -> usize {
+        (self.base.len() + self.appended.len()) / VALIDATOR_BYTES
+    }
+}
+
+/// A decoded state on a stored one; meaningful together with that state's bytes: [`StateRef`]. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Columns {
+    preset: Preset,
+    /// `None` for an unknown layout: the fields are then the state's pieces of 8 MiB.
+    layout: Option<StateFields>,
+    slot: Slot,
+    /// By place in the layout; that of the validators is an empty range.
+    fields: Vec<FieldBytes>,
+    validators: Validators,
+}
+
+/// A state: its columns, and the stored state on which they are.
+#[derive(Clone, Copy, Debug)]
+pub struct StateRef<'a> {
+    /// The SSZ bytes of the stored state.
+    pub base: &'a [u8],
+    /// What the state is on it.
+    pub columns: &'a Columns,
+}
+
+impl Columns {
+    /// The columns of the stored state itself. A layout of no known fork is accepted.
+    ///
+    /// # Errors
+    /// [`Malformed`] if the bytes are not a state.
+    pub fn of_raw(preset: Preset, ssz: &[u8]) -> Result<Self, Malformed> {
+        let slot = slot_of(preset, ssz)?;
+        let layout = match StateFields::of_ssz(preset, ssz) {
+            Ok(layout) => layout,
+            Err(StateFault::UnknownLayout(_)) => {
+                return Ok(Self::of_pieces(preset, slot, base_pieces(ssz.len())));
+            }
+            Err(StateFault::Malformed(malformed)) => return Err(malformed),
+            // Nothing is read.
+            Err(StateFault::Source(error)) => {
+                return Err(Malformed::new("a state", error.to_string()));
+            }
+        };
+        let spans = layout.spans(ssz)?;
+        let mut validators = Validators::default();
+        let fields = layout.iter().zip(spans).map(|(field, span)| {
+            if field.name == VALIDATORS_FIELD {
+                validators.base = span;
+                return FieldBytes::Base(0..0);
+            }
+            FieldBytes::Base(span)
+        });
+        let fields = fields.collect();
+        Self::new(layout, slot, fields, validators)
+    }
+
+    /// Reads a state of `byte_len` bytes. Fields and validators that the stored state `base` has as well are
+    /// not kept, so about 45 MB of a mainnet state are, if the two are some days apart.
+    ///
+    /// # Errors
+    /// [`StateFault::Source`] if the source fails, [`StateFault::Malformed`] if the bytes of either are not a state.
+    pub fn from_stream(
+        preset: Preset,
+        base: &[u8],
+        byte_len: u64,
+        source: &mut dyn Read,
+    ) -> Result<Self, StateFault> {
+        super::intake::read(preset, base, byte_len, source)
+    }
+
+    /// Columns of a known layout.
+    ///
+    /// Refuses lists with an element per validator that have another length.
+    pub(crate) fn new(
+        layout: StateFields,
+        slot: Slot,
+        fields: Vec<FieldBytes>,
+        validators: Validators,
+    ) -> Result<Self, Malformed> {
+        let columns =
+            Self { preset: layout.preset(), layout: Some(layout), slot, fields, validators };
+        let count = columns.validator_count();
+        for (name, element_len) in PER_VALIDATOR {
+            let Some(place) = layout.place(name) else { continue };
+            let found = columns.fields[place].len();
+            if found != count * element_len {
+                let wanted = format!("{name}: {count} elements, one for each validator");
+                return Err(Malformed::new(wanted, (found / element_len).to_string()));
+            }
+        }
+        Ok(columns)
+    }
+
+    /// Columns of an unknown layout.
+    pub(crate) fn of_pieces(preset: Preset, slot: Slot, pieces: Vec<FieldBytes>) -> Self {
+        Self { preset, layout: None, slot, fields: pieces, validators: Validators::default() }
+    }
+
+    /// The preset.
+    #[must_use]
+    pub fn preset(&self) -> Preset {
+        self.preset
+    }
+
+    /// The state's slot.
+    #[must_use]
+    pub fn slot(&self) -> Slot {
+        self.slot
+    }
+
+    /// The state's fork; `None` for an unknown layout.
+    #[must_use]
+    pub fn fork(&self) -> Option<Fork> {
+        self.layout.map(|layout| layout.fork())
+    }
+
+    /// Number of validators; 0 for an unknown layout.
+    #[must_use]
+    pub fn validator_count(&self) -> usize {
+        self.validators.len()
+    }
+
+    /// Bytes of memory that it owns, shared with its clones.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let own = |field: &FieldBytes| match field {
+            FieldBytes::Base(_) => 0,
+            FieldBytes::Own(bytes) => bytes.capacity(),
+        };
+        let changed = self.validators.changed.capacity() * size_of::<(u32, ValidatorBytes)>();
+        let fields: usize = self.fields.iter().map(own).sum();
+        fields + changed + self.validators.appended.capacity()
+    }
+
+    pub(crate) fn layout(&self) -> Option<StateFields> {
+        self.layout
+    }
+
+    pub(crate) fn validators(&self) -> &Validators {
+        &self.validators
+    }
+
+    /// Where the bytes of a field are; not of the validators.
+    pub(crate) fn place_of(&self, name: &str) -> Option<&FieldBytes> {
+        let place = self.layout?.place(name)?;
+        self.fields.get(place).filter(|_| name != VALIDATORS_FIELD)
+    }
+}
+
+impl FieldBytes {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            FieldBytes::Base(span) => span.len(),
+            FieldBytes::Own(bytes) => bytes.len(),
+        }
+    }
+
+    pub(crate) fn bytes<'a>(&'a self, base: &'a [u8]) -> &'a [u8] {
+        match self {
+            FieldBytes::Base(span) => base.get(span.clone()).unwrap_or_default(),
+            FieldBytes::Own(bytes) => bytes,
+        }
+    }
+}
+
+impl<'a> StateRef<'a> {
+    /// The state's slot.
+    #[must_use]
+    pub fn slot(&self) -> Slot {
+        self.columns.slot
+    }
+
+    /// The state's fork; `None` for an unknown layout.
+    #[must_use]
+    pub fn fork(&self) -> Option<Fork> {
+        self.columns.fork()
+    }
+
+    /// The names of the fields in order; none for an unknown layout.
+    pub fn field_names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.columns.layout.into_iter().flat_map(|layout| layout.iter()).map(|field| field.name)
+    }
+
+    /// The SSZ bytes of a field. Those of the validators are copied: prefer [`Self::validators`].
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<Cow<'a, [u8]>> {
+        if name == VALIDATORS_FIELD {
+            self.columns.layout?;
+            let mut list = Vec::with_capacity(self.validator_count() * VALIDATOR_BYTES);
+            self.validators(0..self.validator_count()).for_each(|one| list.extend_from_slice(one));
+            return Some(Cow::Owned(list));
+        }
+        self.bytes_of(name).map(Cow::Borrowed)
+    }
+
+    /// The SSZ bytes of a field other than the validators.
+    pub(crate) fn bytes_of(&self, name: &str) -> Option<&'a [u8]> {
+        self.columns.place_of(name).map(|place| place.bytes(self.base))
+    }
+
+    /// Length of a field in bytes.
+    #[must_use]
+    pub fn field_len(&self, name: &str) -> Option<usize> {
+        if name == VALIDATORS_FIELD {
+            self.columns.layout?;
+            return Some(self.validator_count() * VALIDATOR_BYTES);
+        }
+        self.columns.place_of(name).map(FieldBytes::len)
+    }
+
+    /// Number of validators; 0 for an unknown layout.
+    #[must_use]
+    pub fn validator_count(&self) -> usize {
+        self.columns.validator_count()
+    }
+
+    /// An encoded validator.
+    #[must_use]
+    pub fn validator(&self, index: usize) -> Option<ValidatorBytes> {
+        self.validators(index..index.saturating_add(1)).next().copied()
+    }
+
+    /// The encoded validators of a range, as far as there are such.
+    pub fn validators(
+        &self,
+        range: Range<usize>,
+    ) -> impl Iterator<Item = &'a ValidatorBytes> + use<'a> {
+        let validators = &self.columns.validators;
+        let base = self.base_validators();
+        let (appended, _) = validators.appended.as_chunks::<VALIDATOR_BYTES>();
+        let end = range.end.min(base.len() + appended.len());
+        let first =
+            validators.changed.partition_point(|(index, _)| (*index as usize) < range.start);
+        let mut changed = validators.changed[first..].iter().peekable();
+        (range.start..end).map(move |index| {
+            match changed.next_if(|(changed, _)| *changed as usize == index) {
+                Some((_, validator)) => validator,
+                None => base.get(index).unwrap_or_else(|| &appended[index - base.len()]),
+            }
+        })
+    }
+
+    /// The validators of the stored state.
+    pub(crate) fn base_validators(&self) -> &'a [ValidatorBytes] {
+        self.base.get(self.columns.validators.base.clone()).unwrap_or_default().as_chunks().0
+    }
+
+    /// The balance of a validator in Gwei.
+    #[must_use]
+    pub fn balance(&self, index: usize) -> Option<u64> {
+        let (balances, _) = self.bytes_of("balances")?.as_chunks();
+        balances.get(index).copied().map(u64::from_le_bytes)
+    }
+
+    /// The effective balance of a validator in Gwei.
+    #[must_use]
+    pub fn effective_balance(&self, index: usize) -> Option<u64> {
+        self.validator(index).map(|validator| effective_balance_of(&validator))
+    }
+
+    /// Length of the encoded state in bytes.
+    #[must_use]
+    pub fn ssz_len(&self) -> u64 {
+        let columns = self.columns;
+        let Some(layout) = columns.layout else {
+            return columns.fields.iter().map(|piece| piece.len() as u64).sum();
+        };
+        let variable = layout.iter().filter(|field| field.fixed_len().is_none());
+        let lens = variable.filter_map(|field| self.field_len(field.name));
+        layout.fixed_part_len() as u64 + lens.map(|byte_len| byte_len as u64).sum::<u64>()
+    }
+
+    /// Writes the state as SSZ, in pieces of at most a MiB.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_ssz(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut put = Pieces { gathered: Vec::with_capacity(PIECE_BYTES), out };
+        let fields = &self.columns.fields;
+        let Some(layout) = self.columns.layout else {
+            fields.iter().try_for_each(|piece| put.bytes(piece.bytes(self.base)))?;
+            return put.flush();
+        };
+        let mut offset = layout.fixed_part_len() as u64;
+        for (field, place) in layout.iter().zip(fields) {
+            if field.fixed_len().is_some() {
+                put.bytes(place.bytes(self.base))?;
+            } else {
+                let too_long = || io::Error::other("a state is shorter than 4 GiB");
+                let encoded = u32::try_from(offset).map_err(|_| too_long())?;
+                put.bytes(&encoded.to_le_bytes())?;
+                offset += self.field_len(field.name).unwrap_or_default() as u64;
+            }
+        }
+        for (field, place) in layout.iter().zip(fields).filter(|(field, _)| is_variable(field)) {
+            match field.name {
+                VALIDATORS_FIELD => self.write_validators(&mut put)?,
+                _ => put.bytes(place.bytes(self.base))?,
+            }
+        }
+        put.flush()
+    }
+
+    fn write_validators(&self, put: &mut Pieces<'_>) -> io::Result<()> {
+        let validators = &self.columns.validators;
+        let base = self.base_validators();
+        let mut next = 0;
+        for (index, validator) in validators.changed.iter() {
+            let index = *index as usize;
+            put.bytes(base.get(next..index).unwrap_or_default().as_flattened())?;
+            put.bytes(validator)?;
+            next = index + 1;
+        }
+        put.bytes(base.get(next..).unwrap_or_default().as_flattened())?;
+        put.bytes(&validators.appended)
+    }
+
+    /// A part of the encoded state, as far as the state reaches.
+    pub(crate) fn ssz_in(&self, range: Range<usize>) -> Vec<u8> {
+        let mut window = Window { skip: range.start, byte_len: range.len(), bytes: Vec::new() };
+        // Nothing fails while it is written to memory.
+        let written = self.write_ssz(&mut window);
+        debug_assert!(written.is_ok());
+        window.bytes
+    }
+}
+
+/// `effective_balance` of an encoded validator.
+pub(crate) fn effective_balance_of(validator: &ValidatorBytes) -> u64 {
+    u64::from_le_bytes(std::array::from_fn(|index| validator[EFFECTIVE_BALANCE_AT + index]))
+}
+
+fn is_variable(field: &StateField) -> bool {
+    matches!(field.kind, FieldKind::List { .. } | FieldKind::Variable { .. })
+}
+
+pub(super) fn slot_of(preset: Preset, start: &[u8]) -> Result<Slot, Malformed> {
+    let wanted = StatePrefix::byte_len(preset);
+    match start.get(SLOT_AT..).and_then(|rest| rest.first_chunk()) {
+        Some(slot) if start.len() >= wanted => Ok(Slot(u64::from_le_bytes(*slot))),
+        _ => {
+            let wanted = format!("a state of at least {wanted} bytes");
+            Err(Malformed::new(wanted, format!("{} bytes", start.len())))
+        }
+    }
+}
+
+/// The pieces of a state of unknown layout that is the stored one.
+fn base_pieces(byte_len: usize) -> Vec<FieldBytes> {
+    let starts = (0..byte_len).step_by(UNKNOWN_PIECE_BYTES);
+    starts.map(|start| FieldBytes::Base(start..byte_len.min(start + UNKNOWN_PIECE_BYTES))).collect()
+}
+
+/// Writes a state in pieces.
+struct Pieces<'o> {
+    gathered: Vec<u8>,
+    out: &'o mut dyn Write,
+}
+
+impl Pieces<'_> {
+    fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.gathered.len() + bytes.len().min(GATHERED_BYTES) > PIECE_BYTES {
+            self.flush()?;
+        }
+        if bytes.len() < GATHERED_BYTES {
+            self.gathered.extend_from_slice(bytes);
+            return Ok(());
+        }
+        self.flush()?;
+        bytes.chunks(PIECE_BYTES).try_for_each(|piece| self.out.write_all(piece))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.write_all(&self.gathered)?;
+        self.gathered.clear();
+        Ok(())
+    }
+}
+
+/// Keeps a part of what is written.
+struct Window {
+    /// Bytes to come before that part.
+    skip: usize,
+    byte_len: usize,
+    bytes: Vec<u8>,
+}
+
+impl Write for Window {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let skipped = self.skip.min(bytes.len());
+        self.skip -= skipped;
+        let rest = &bytes[skipped..];
+        let taken = rest.len().min(self.byte_len - self.bytes.len());
+        self.bytes.extend_from_slice(&rest[..taken]);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
