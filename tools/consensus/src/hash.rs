@@ -198,26 +198,11 @@ impl Hasher {
         limit: u64,
     ) -> Result<(Node, u64)> {
         let base = self.nodes.len();
-        let mut count = 0;
-        if !bytes.is_empty() {
-            let first = offset_at(bytes, 0)?;
-            if first == 0 || first > bytes.len() || !first.is_multiple_of(OFFSET_BYTES) {
-                let wanted = format!("an offset of the first of up to {limit} elements");
-                return Err(Malformed::new(wanted, first.to_string()));
-            }
-            count = (first / OFFSET_BYTES) as u64;
-            check_count(count, limit)?;
-            let mut start = first;
-            for next in (OFFSET_BYTES..=first).step_by(OFFSET_BYTES) {
-                let end = if next == first { bytes.len() } else { offset_at(bytes, next)? };
-                let root = match bytes.get(start..end) {
-                    Some(bytes) => self.root(element, bytes),
-                    None => Err(not_ascending(start, end, bytes.len())),
-                };
-                self.push(base, root)?;
-                start = end;
-            }
+        for bytes in element_spans(bytes, limit)? {
+            let root = bytes.and_then(|bytes| self.root(element, bytes));
+            self.push(base, root)?;
         }
+        let count = (self.nodes.len() - base) as u64;
         Ok((self.reduce(base, 0, depth_for(limit)), count))
     }
 
@@ -264,13 +249,10 @@ impl Hasher {
     }
 
     fn bitlist(&mut self, bytes: &[u8], limit: u64) -> Result<Node> {
-        let Some((last, whole)) = bytes.split_last().filter(|(last, _)| **last != 0) else {
-            let found = format!("{} bytes, the last of them 0 or none", bytes.len());
-            return Err(Malformed::new("bits with a mark at their end", found));
-        };
-        let in_last = 7 - last.leading_zeros();
-        let count = whole.len() as u64 * 8 + u64::from(in_last);
+        let count = bitlist_len(bytes)?;
         check_count(count, limit)?;
+        let in_last = count % 8;
+        let (last, whole) = bytes.split_last().unwrap_or((&0, &[]));
         let mut bits = std::mem::take(&mut self.bits);
         bits.clear();
         bits.extend_from_slice(whole);
@@ -347,8 +329,39 @@ impl Hasher {
     }
 }
 
+/// The number of bits of a bitlist.
+pub(crate) fn bitlist_len(bytes: &[u8]) -> Result<u64> {
+    let Some((last, whole)) = bytes.split_last().filter(|(last, _)| **last != 0) else {
+        let found = format!("{} bytes, the last of them 0 or none", bytes.len());
+        return Err(Malformed::new("bits with a mark at their end", found));
+    };
+    Ok(whole.len() as u64 * 8 + u64::from(7 - last.leading_zeros()))
+}
+
+/// The elements of a list whose elements have no fixed length, at most `limit`.
+pub(crate) fn element_spans(
+    bytes: &[u8],
+    limit: u64,
+) -> Result<impl Iterator<Item = Result<&[u8]>>> {
+    let first = if bytes.is_empty() { 0 } else { offset_at(bytes, 0)? };
+    if !bytes.is_empty()
+        && (first == 0 || first > bytes.len() || !first.is_multiple_of(OFFSET_BYTES))
+    {
+        let wanted = format!("an offset of the first of up to {limit} elements");
+        return Err(Malformed::new(wanted, first.to_string()));
+    }
+    check_count((first / OFFSET_BYTES) as u64, limit)?;
+    let mut start = first;
+    Ok((OFFSET_BYTES..=first).step_by(OFFSET_BYTES).map(move |next| {
+        let end = if next == first { bytes.len() } else { offset_at(bytes, next)? };
+        let span = bytes.get(start..end).ok_or_else(|| not_ascending(start, end, bytes.len()));
+        start = end;
+        span
+    }))
+}
+
 /// The end of the field at `index`, whose offset is at `fixed_at`.
-fn variable_span(
+pub(crate) fn variable_span(
     fields: &[Field],
     index: usize,
     fixed_at: usize,
@@ -402,7 +415,7 @@ pub(crate) fn check_count(count: u64, limit: u64) -> Result<()> {
     Err(Malformed::new(format!("at most {limit} elements"), count.to_string()))
 }
 
-fn check_padding(bits: usize, bytes: &[u8]) -> Result<()> {
+pub(crate) fn check_padding(bits: usize, bytes: &[u8]) -> Result<()> {
     let used = bits % 8;
     match bytes.last() {
         Some(last) if used != 0 && last >> used != 0 => {
@@ -417,7 +430,7 @@ pub(crate) fn not_ascending(start: usize, end: usize, byte_len: usize) -> Malfor
     Malformed::new(wanted, end.to_string())
 }
 
-fn too_short(fields: &[Field], bytes: &[u8]) -> Malformed {
+pub(crate) fn too_short(fields: &[Field], bytes: &[u8]) -> Malformed {
     let wanted = format!("at least {} bytes", fixed_part_len(fields));
     Malformed::new(wanted, format!("{} bytes", bytes.len()))
 }

@@ -220,7 +220,10 @@ impl<'a> Feed<'a, '_> {
 }
 
 /// The variable fields in order with their lengths; the length of the last one is unknown.
-fn variable_lens(fields: &[Field], fixed: &[u8]) -> Result<Vec<(usize, Option<u64>)>, Malformed> {
+pub(crate) fn variable_lens(
+    fields: &[Field],
+    fixed: &[u8],
+) -> Result<Vec<(usize, Option<u64>)>, Malformed> {
     if fixed.len() < fixed_part_len(fields) {
         let wanted = format!("at least {} bytes", fixed_part_len(fields));
         return Err(Malformed::new(wanted, format!("{} bytes", fixed.len())));

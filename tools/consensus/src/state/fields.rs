@@ -218,7 +218,7 @@ impl StateFields {
 
 /// The layout that the payload's header fits, of layouts that have the header at this place. Capella and deneb
 /// states differ only in it.
-pub(super) fn settled(
+pub(crate) fn settled(
     layouts: &[&'static StateLayout],
     place: usize,
     header: &[u8],

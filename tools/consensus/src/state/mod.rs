@@ -13,7 +13,6 @@ mod source;
 use std::io::{self, Read};
 
 use self::feed::hash_fields;
-use self::prefix::roots_end;
 use self::source::read_up_to;
 use crate::containers::{Layouts, StateLayout};
 use crate::hash::{Malformed, offset_at};
@@ -22,8 +21,11 @@ use crate::preset::Preset;
 use crate::root::Root;
 
 pub use self::feed::StateBody;
+pub(crate) use self::feed::variable_lens;
+pub(crate) use self::fields::settled;
 pub use self::fields::{FieldKind, StateField, StateFields};
 pub use self::parts::{ValidatorsTree, root_of_fields};
+pub(crate) use self::prefix::roots_end;
 pub use self::prefix::{StateFork, StatePrefix};
 pub use self::source::StateFault;
 

@@ -101,7 +101,7 @@ impl StatePrefix {
 }
 
 /// Offset of the end of the two vectors of roots.
-pub(super) fn roots_end(preset: Preset) -> usize {
+pub(crate) fn roots_end(preset: Preset) -> usize {
     let slots = usize::try_from(preset.slots_per_era()).unwrap_or(0);
     slots.saturating_mul(2 * ROOT_BYTES).saturating_add(BLOCK_ROOTS_AT)
 }

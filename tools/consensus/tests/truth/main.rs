@@ -5,5 +5,6 @@
 #![allow(clippy::disallowed_methods, reason = "the tests make and damage files by hand")]
 
 mod damage;
+mod json;
 mod replay;
 mod roots;
