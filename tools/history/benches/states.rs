@@ -115,7 +115,7 @@ fn main() {
         }
     });
     let mut state = states.at(last).unwrap();
-    let prove = median(1, || assert_eq!(state.prove().unwrap(), state.root()));
+    let prove = median(1, || assert_eq!(state.prove().unwrap(), state.root().unwrap()));
     row("proof of a rebuilt state", prove);
     rate("slot with block, root checked", checked - decode - prove);
     row("state to SSZ", median(rounds, || state.write_ssz(&mut std::io::sink()).unwrap()));

@@ -45,7 +45,7 @@ pub mod lighthouse {}
 /// | a slot without a block | `bbr` repeats the root before | always |
 /// | the state root that a block names | `bsr` | always |
 /// | every rule of the transition but signatures and payloads | the state | always |
-/// | the root of the state | `bsr` | [`prove`](crate::states::RebuiltState::prove), or by a [`Check`] |
+/// | the root of the state | `bsr` | [`prove`](crate::states::StateView::prove), or by a [`Check`] |
 /// | the whole state | the next stored one | [`Replay::compare_with`] |
 ///
 /// Nothing of the state is hashed unless it is asked for: the state roots that the transition needs are in `bsr`.

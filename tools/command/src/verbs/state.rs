@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use coldstore::{Column, MappedArchive, Slot, View};
 use coldstore_history::replay::ReplayError;
-use coldstore_history::states::{RebuiltState, States};
+use coldstore_history::states::{StateView, States};
 use serde::Serialize;
 
 use crate::absence::Absence;
@@ -93,11 +93,11 @@ impl State {
         }
         let summary = Summary {
             slot: self.slot.0,
-            fork: state.fork().to_string(),
+            fork: state.fork().map_or_else(|| "unknown".to_owned(), |fork| fork.to_string()),
             base: state.base().0,
             wrong_base: state.wrong_base().map(|wrong| wrong.0),
             replayed_slots: state.replayed_slots(),
-            byte_len: state.state().ssz_len(),
+            byte_len: state.ssz_len(),
             root: root.map(|root| root.to_string()),
             proved: self.prove,
             seconds: started.elapsed().as_secs_f64(),
@@ -109,7 +109,7 @@ impl State {
         Ok(Answer::Yes)
     }
 
-    fn rebuilt<'s>(&self, states: &'s States<View>) -> Result<RebuiltState<'s, View>, ReplayError> {
+    fn rebuilt<'s>(&self, states: &'s States<View>) -> Result<StateView<'s, View>, ReplayError> {
         let progress = Progress::waiting("rebuild");
         let mut state = states.at_watched(self.slot, &mut |slot| {
             progress.set_message(format!("replay slot {slot} up to {}", self.slot));

@@ -44,6 +44,12 @@ impl Committees {
         usize::try_from(before % vector).unwrap_or(usize::MAX)
     }
 
+    /// Bytes that it has in memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of_val(&self.shuffled[..])
+    }
+
     /// The epoch.
     #[must_use]
     pub fn epoch(&self) -> u64 {

@@ -4,6 +4,8 @@ use coldstore::{Column, Slot};
 use coldstore_consensus::transition::{StateDifference, TransitionError};
 use coldstore_consensus::{Malformed, Root};
 
+use crate::states::PathFault;
+
 /// Why a replay stops. Nothing that it has computed for the slot may be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -129,6 +131,15 @@ pub enum ReplayError {
         hashed: bool,
     },
 
+    /// The state is stored as differences that cannot be read, and cannot be replayed either.
+    #[error("{fault}; nor can it be replayed: {replay}")]
+    Differences {
+        /// Why not.
+        fault: Box<PathFault>,
+        /// Why there is no replay.
+        replay: Box<ReplayError>,
+    },
+
     /// `bsr` has no root to prove a state with.
     #[error("slot {slot}: bsr has no state root, so the state cannot be proved")]
     NoStateRoot {
@@ -166,7 +177,7 @@ fn by(hashed: bool) -> &'static str {
 }
 
 impl ReplayError {
-    pub(super) fn start(slot: Slot, fault: &Malformed) -> Self {
+    pub(crate) fn start(slot: Slot, fault: &Malformed) -> Self {
         let (wanted, found) = fault.wanted_and_found();
         Self::Start { slot, wanted, found }
     }

@@ -1,31 +1,51 @@
-//! The state of any slot: the nearest stored one, and a replay of the blocks after it.
+//! The state of any slot, whole or in parts.
+//!
+//! A state is read from the differences that the archive keeps ([`hierarchy`]), or rebuilt from the nearest state and
+//! the blocks after it.
 
+mod cache;
 mod columns;
 pub mod hierarchy;
 mod intake;
+mod path;
+mod replayed;
+mod root;
+mod validator;
 pub mod value;
+mod view;
 
-use std::io::{self, Write};
 use std::sync::Arc;
 
 use coldstore::read::Taken;
 use coldstore::{Archive, Manifest, PreadView, Slot, Snapshot};
-use coldstore_consensus::transition::{BeaconState, ChainRules};
-use coldstore_consensus::{Config, Fork, Root};
+use coldstore_consensus::Config;
+use coldstore_consensus::transition::ChainRules;
 
+use self::cache::{CachedState, Decoded};
+use self::hierarchy::{Hierarchy, Shape};
+use self::path::{Path, whole};
+use self::value::{DiffContext, DiffValue, apply_path};
+use crate::replay::{ReplayError, RulesError, Source, rules_of};
+
+pub use self::cache::DEFAULT_CACHE_BYTES;
 pub use self::columns::{Columns, StateRef, VALIDATOR_BYTES, ValidatorBytes};
-use crate::replay::{Check, Replay, ReplayError, RulesError, Source, rules_of};
+pub use self::path::PathFault;
+pub use self::validator::{FAR_FUTURE_EPOCH, Status, Validator};
+pub use self::view::{How, StateView};
 
-/// The states of an archive, stored or not, on one snapshot of its columns. May be used by several threads.
+/// The states of an archive, stored or not, on one snapshot of its columns. May be used by several threads; clones
+/// share what is decoded.
 ///
 /// The state of a slot has the slot's block applied. Without a block it is the specification's state of that
 /// slot: slots processed, and upgraded if a fork begins. What is trusted is the stored state from which it is
-/// rebuilt: [`RebuiltState::prove`] also covers that one.
+/// made: [`StateView::prove`] also covers that one.
 /// [`guide::any_state`](crate::guide::any_state) has an example.
 #[derive(Clone, Debug)]
 pub struct States<S = PreadView> {
     source: Source<S>,
     rules: Arc<ChainRules>,
+    hierarchy: Arc<Hierarchy>,
+    decoded: Arc<Decoded>,
 }
 
 impl<S: Taken> States<S> {
@@ -38,27 +58,53 @@ impl<S: Taken> States<S> {
         let manifest = Manifest::read(archive.root())?.unwrap_or_default();
         let source = Source::of(archive)?;
         let rules = rules_of(&manifest, &source, config)?;
-        Ok(Self { source, rules })
+        let hierarchy = Arc::new(Hierarchy::new(Shape::of_preset(rules.preset())));
+        let decoded = Arc::new(Decoded::new(DEFAULT_CACHE_BYTES));
+        Ok(Self { source, rules, hierarchy, decoded })
     }
 }
 
 impl<S: Snapshot> States<S> {
-    /// The records from which the states are rebuilt.
+    /// Keeps at most this many bytes of decoded states and trees; with 0 nothing is kept. Clones made
+    /// before keep their own.
+    #[must_use]
+    pub fn with_cache_bytes(mut self, max_bytes: usize) -> Self {
+        self.decoded = Arc::new(Decoded::new(max_bytes));
+        self
+    }
+
+    /// Reads differences by these layers instead of those in the manifest.
+    #[must_use]
+    pub fn with_layers(mut self, layers: Hierarchy) -> Self {
+        self.hierarchy = Arc::new(layers);
+        self
+    }
+
+    /// Bytes of decoded states and trees that are kept now.
+    #[must_use]
+    pub fn cached_bytes(&self) -> usize {
+        self.decoded.bytes()
+    }
+
+    /// The records from which the states are made.
     #[must_use]
     pub fn source(&self) -> &Source<S> {
         &self.source
     }
 
-    /// The state of a slot. Takes the time of reading a state, and of a replay of the slots between.
+    /// The state of a slot.
     ///
-    /// If the replay fails because the nearest stored state is wrong, and that is not at an era's end, it starts
-    /// once more from the one at the beginning of the era: [`RebuiltState::wrong_base`].
+    /// 1. It is stored whole, or as differences: then it is read.
+    /// 2. Otherwise, or if a record of its chain is missing or damaged, it is replayed from the nearest state below
+    ///    that can be read: [`StateView::how`].
+    /// 3. If the replay fails because that state is wrong, and that is not at an era's end, it starts once more from
+    ///    the one at the beginning of the era: [`StateView::wrong_base`].
     ///
     /// # Errors
     /// [`ReplayError`]: of them [`NoState`](ReplayError::NoState), [`BeyondEnd`](ReplayError::BeyondEnd),
     /// [`MissingBlock`](ReplayError::MissingBlock) and [`NoBlockRoot`](ReplayError::NoBlockRoot) say what the
     /// archive lacks, the others that its records contradict each other or the rules.
-    pub fn at(&self, slot: Slot) -> Result<RebuiltState<'_, S>, ReplayError> {
+    pub fn at(&self, slot: Slot) -> Result<StateView<'_, S>, ReplayError> {
         self.at_watched(slot, &mut |_| {})
     }
 
@@ -70,147 +116,92 @@ impl<S: Snapshot> States<S> {
         &self,
         slot: Slot,
         watch: &mut dyn FnMut(Slot),
-    ) -> Result<RebuiltState<'_, S>, ReplayError> {
-        let end = self.source.end();
+    ) -> Result<StateView<'_, S>, ReplayError> {
+        let end = self.end();
         if Some(slot) > end {
             return Err(ReplayError::BeyondEnd { slot, end });
         }
-        let Some(base) = self.source.snapshots.last_to(slot)? else {
-            return Err(ReplayError::NoState {
-                slot,
-                next: self.source.snapshots.first_from(slot)?,
-            });
+        match self.kept(slot) {
+            Ok(Some(view)) => Ok(view),
+            Ok(None) => self.replayed(slot, None, watch),
+            Err(fault) => self.replayed(slot, Some(fault), watch),
+        }
+    }
+
+    /// The last slot with a state.
+    fn end(&self) -> Option<Slot> {
+        let differences = self.source.differences.as_ref();
+        self.source.end().max(differences.and_then(S::highest_written_slot))
+    }
+
+    /// The last slot up to this one whose state is stored, whole or as differences.
+    fn last_stored(&self, slot: Slot) -> coldstore::Result<Option<Slot>> {
+        let whole = self.source.snapshots.last_to(slot)?;
+        let differences = match &self.source.differences {
+            Some(view) => view.last_to(slot)?,
+            None => None,
         };
-        match self.replay(base, slot, watch) {
-            Ok(replay) => Ok(RebuiltState { replay, base, wrong_base: None, states: self }),
-            Err(error) => self.without(base, slot, watch).ok_or(error),
+        Ok(whole.max(differences))
+    }
+
+    /// The first slot from this one on whose state is stored.
+    fn first_stored(&self, slot: Slot) -> coldstore::Result<Option<Slot>> {
+        let whole = self.source.snapshots.first_from(slot)?;
+        let differences = match &self.source.differences {
+            Some(view) => view.first_from(slot)?,
+            None => None,
+        };
+        Ok(whole.into_iter().chain(differences).min())
+    }
+
+    /// The state of a slot as it is stored; `None` if it is not.
+    fn kept(&self, slot: Slot) -> Result<Option<StateView<'_, S>>, PathFault> {
+        let Some(path) = self.path(slot)? else { return Ok(None) };
+        let from = match path.from {
+            Some(ref from) => from.clone(),
+            None => CachedState {
+                whole: path.whole,
+                records: Arc::new([]),
+                columns: self.whole_columns(path.whole, &path.base)?,
+            },
+        };
+        let state = match path.records.is_empty() {
+            true => from,
+            false => self.applied(&path, &from)?,
+        };
+        let CachedState { whole, records, columns } = state;
+        let how = match records.is_empty() {
+            true => How::Stored,
+            false => How::Differences { base: whole, records: records.to_vec() },
+        };
+        let base = path.base;
+        Ok(Some(StateView { states: self, whole, base, columns, how, wrong_base: None }))
+    }
+
+    /// The columns of the whole state of a slot, which must be one of this chain and slot.
+    fn whole_columns(&self, slot: Slot, ssz: &[u8]) -> Result<Columns, PathFault> {
+        let refuse = |fault| whole(slot, ReplayError::start(slot, &fault));
+        let columns = Columns::of_raw(self.rules.preset(), ssz).map_err(refuse)?;
+        if columns.slot() != slot {
+            let (wanted, found) = (format!("slot {slot}"), format!("slot {}", columns.slot()));
+            return Err(whole(slot, ReplayError::Start { slot, wanted, found }));
         }
-    }
-
-    fn replay(
-        &self,
-        base: Slot,
-        slot: Slot,
-        watch: &mut dyn FnMut(Slot),
-    ) -> Result<Replay<'_>, ReplayError> {
-        let mut replay = self.start(base)?;
-        while replay.slot() < slot {
-            watch(Slot(replay.slot().0 + 1));
-            replay.step(&self.source)?;
+        if columns.fork().is_some() {
+            self.rules.fork_of_state(ssz).map_err(refuse)?;
         }
-        Ok(replay)
+        Ok(columns)
     }
 
-    /// The state of a slot without the nearest stored one, if that is wrong and is not at an era's end.
-    fn without(
-        &self,
-        nearest: Slot,
-        slot: Slot,
-        watch: &mut dyn FnMut(Slot),
-    ) -> Option<RebuiltState<'_, S>> {
-        let slots_per_era = self.rules.preset().slots_per_era();
-        let base = self.source.boundary_before(nearest, slots_per_era).ok()??;
-        // A fault of a block or a root stops the replay from the older state too.
-        let is_right = self.start(nearest).and_then(|mut state| state.check_root(&self.source));
-        if is_right.is_ok() {
-            return None;
-        }
-        let replay = self.replay(base, slot, watch).ok()?;
-        Some(RebuiltState { replay, base, wrong_base: Some(nearest), states: self })
-    }
-
-    /// A replay that starts from the stored state of a slot.
-    fn start(&self, base: Slot) -> Result<Replay<'_>, ReplayError> {
-        let stored = self.source.snapshots.get(base)?;
-        let stored = stored.ok_or(ReplayError::NoState { slot: base, next: None })?;
-        Replay::start(Arc::clone(&self.rules), base, stored, Check::Boundary)
-    }
-}
-
-/// A state that was rebuilt from the stored state of a slot at or before its own.
-#[derive(Debug)]
-pub struct RebuiltState<'a, S = PreadView> {
-    replay: Replay<'a>,
-    base: Slot,
-    wrong_base: Option<Slot>,
-    states: &'a States<S>,
-}
-
-impl<'a, S: Snapshot> RebuiltState<'a, S> {
-    /// The state's slot.
-    #[must_use]
-    pub fn slot(&self) -> Slot {
-        self.replay.slot()
-    }
-
-    /// The slot of the stored state from which it was rebuilt.
-    #[must_use]
-    pub fn base(&self) -> Slot {
-        self.base
-    }
-
-    /// The slot of a nearer stored state, which is wrong: damaged, or with another root than the one in `bsr`.
-    #[must_use]
-    pub fn wrong_base(&self) -> Option<Slot> {
-        self.wrong_base
-    }
-
-    /// Number of slots that were replayed; 0 for a stored state.
-    #[must_use]
-    pub fn replayed_slots(&self) -> u64 {
-        self.slot().0 - self.base.0
-    }
-
-    /// The state's fork.
-    #[must_use]
-    pub fn fork(&self) -> Fork {
-        self.state().fork()
-    }
-
-    /// The state.
-    #[must_use]
-    pub fn state(&self) -> &BeaconState<'a> {
-        self.replay.state()
-    }
-
-    /// Writes the state as SSZ, in pieces of about a MiB.
-    ///
-    /// # Errors
-    /// Those of `out`.
-    pub fn write_ssz(&self, out: &mut dyn Write) -> io::Result<()> {
-        self.state().write_ssz(out)
-    }
-
-    /// `hash_tree_root` of the state. Hashes all of it on the first call.
-    pub fn root(&mut self) -> Root {
-        self.replay.root()
-    }
-
-    /// Compares the root of the state with the one in `bsr`, and returns it. If they differ, the stored state is
-    /// compared as well. If that one is wrong, the state is rebuilt without it, as in [`States::at`]; if that fails
-    /// too, the error is about the stored one.
-    ///
-    /// # Errors
-    /// [`ReplayError::WrongStateRoot`], [`ReplayError::NoStateRoot`]
-    pub fn prove(&mut self) -> Result<Root, ReplayError> {
-        let source = &self.states.source;
-        match self.replay.check_root(source) {
-            Ok(true) => Ok(self.replay.root()),
-            Ok(false) => Err(ReplayError::NoStateRoot { slot: self.slot() }),
-            Err(wrong) => {
-                if self.wrong_base.is_none()
-                    && let Some(mut without) =
-                        self.states.without(self.base, self.slot(), &mut |_| {})
-                    && matches!(without.replay.check_root(source), Ok(true))
-                {
-                    *self = without;
-                    return Ok(self.root());
-                }
-                if self.replayed_slots() > 0 {
-                    self.states.start(self.base)?.check_root(source)?;
-                }
-                Err(wrong)
-            }
-        }
+    /// Applies the records of a path.
+    fn applied(&self, path: &Path<'_>, from: &CachedState) -> Result<CachedState, PathFault> {
+        let values = path.records.iter().map(|record| DiffValue::parse(record.slot, &record.value));
+        let values = values.collect::<Result<Vec<_>, _>>()?;
+        let context = DiffContext::new(&self.source);
+        let columns = apply_path(self.rules.preset(), &path.base, &from.columns, &values, context)?;
+        let new = path.records.iter().map(|record| record.slot);
+        let records = from.records.iter().copied().chain(new).collect();
+        let state = CachedState { whole: path.whole, records, columns };
+        self.decoded.put_state(state.clone());
+        Ok(state)
     }
 }

@@ -7,7 +7,7 @@ use coldstore::{Manifest, Slot, Snapshot, View};
 use coldstore_consensus::Config;
 use coldstore_consensus::transition::ChainRules;
 use coldstore_history::replay::{ReplayError, Source, rules_of};
-use coldstore_history::states::States;
+use coldstore_history::states::{StateView, States};
 use test_support::chain_content::MINIMAL_CONFIG;
 use test_support::{ImportedArchive, MINIMAL, era_files};
 
@@ -32,9 +32,14 @@ pub(crate) fn minimal_states(archive: &ImportedArchive) -> States<View> {
 
 /// The state of a slot as SSZ.
 pub(crate) fn ssz_at(states: &States<View>, slot: u64) -> Result<Vec<u8>, ReplayError> {
+    Ok(ssz_of(&states.at(Slot(slot))?))
+}
+
+pub(crate) fn ssz_of(state: &StateView<'_, impl Snapshot>) -> Vec<u8> {
     let mut ssz = Vec::new();
-    states.at(Slot(slot))?.write_ssz(&mut ssz).unwrap();
-    Ok(ssz)
+    state.write_ssz(&mut ssz).unwrap();
+    assert_eq!(ssz.len() as u64, state.ssz_len());
+    ssz
 }
 
 /// Why there is no state of a slot.

@@ -6,6 +6,7 @@
 mod archive;
 mod damage;
 mod diffs;
+mod layered;
 mod mainnet;
 mod replay;
 mod rules;
