@@ -7,7 +7,10 @@ mod archive;
 mod damage;
 mod diffs;
 mod layered;
+#[path = "../../benches/support/mod.rs"]
+mod made;
 mod mainnet;
 mod replay;
 mod rules;
 mod slots;
+mod synthetic;
