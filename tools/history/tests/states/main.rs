@@ -5,7 +5,9 @@
 
 mod archive;
 mod damage;
+mod diff_damage;
 mod diffs;
+mod edits;
 mod layered;
 #[path = "../../benches/support/mod.rs"]
 mod made;
