@@ -59,11 +59,15 @@ pub(super) fn raise(
     manifest: &mut Manifest,
     highest: impl IntoIterator<Item = (Column, Option<Slot>)>,
 ) {
-    let known = manifest.column(Column::StateSnapshots).highest;
+    let newest_of = |manifest: &Manifest| {
+        let columns = [Column::StateSnapshots, Column::StateDiffs];
+        columns.map(|column| manifest.column(column).highest).into_iter().max().flatten()
+    };
+    let known = newest_of(manifest);
     for (column, highest) in highest {
         manifest.raise_highest(column, highest);
     }
-    let newest = manifest.column(Column::StateSnapshots).highest;
+    let newest = newest_of(manifest);
     let roots = manifest.column(Column::StateRoots).highest;
     let is_unproved = newest > known || manifest.unproved_state == newest;
     // The default is the mainnet preset's, in which an era is as long as a file.

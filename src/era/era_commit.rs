@@ -11,6 +11,7 @@ use super::import_error::{ImportError, refused};
 use super::import_options::ImportColumns;
 use super::import_progress::PassProgress;
 use super::import_report::{Phase, StateOutcome};
+use super::state_store::StateStore;
 use super::value_reader::ValueReader;
 use super::verified_era::VerifiedEra;
 use crate::column::Column;
@@ -26,7 +27,7 @@ const BATCH_BLOCKS: usize = 8192;
 /// Commits an era:
 ///
 /// 1. concurrently, commits its blocks to `blk`, in batches, and then its state roots to `bsr`, so that no
-///    root is ever ahead of its block; and its state to `bss`, if selected,
+///    root is ever ahead of its block; and its state to `bss`, or to where the store keeps it, if selected,
 /// 2. commits its block roots to `bbr`, which completes the era.
 ///
 /// A column that lacks nothing of the era is not touched. A column that lacks slots below its highest is
@@ -38,6 +39,7 @@ pub(super) fn commit(
     file: &mut EraFile,
     era: &VerifiedEra,
     columns: &mut ImportColumns<'_>,
+    store: Option<&mut dyn StateStore>,
     progress: &mut PassProgress<'_, '_>,
 ) -> Result<StateOutcome, ImportError> {
     let (group, lacks) = (era.group, era.lacks);
@@ -46,17 +48,18 @@ pub(super) fn commit(
         return Err(file.records.changed(group.state_offset).into());
     }
     let roots = group.slots.zip(state.roots.as_ref());
-    let ImportColumns { blocks, block_roots, state_roots, state_snapshots } = columns;
+    let ImportColumns { blocks, block_roots, state_roots, state_snapshots, state_diffs } = columns;
     let path = file.path().to_path_buf();
     // 1.
     let mut of_state = progress.beside(state.record.offset);
     let outcome = thread::scope(|scope| {
         let state = if let LackingState::Lacking(lack) = lacks.state {
             let snapshots = state_snapshots.as_deref_mut().ok_or(ImportError::NoSnapshotColumn)?;
+            let to = (snapshots, state_diffs.as_deref_mut());
             let (mut file, record, progress) = (file.clone(), state.record, &mut of_state);
             Some(
                 scope
-                    .spawn(move || commit_state(&mut file, era, record, snapshots, lack, progress)),
+                    .spawn(move || commit_state(&mut file, era, record, to, store, lack, progress)),
             )
         } else {
             None
@@ -176,7 +179,8 @@ fn commit_state(
     file: &mut EraFile,
     era: &VerifiedEra,
     record: RecordAt,
-    snapshots: &mut Writer,
+    (snapshots, diffs): (&mut Writer, Option<&mut Writer>),
+    store: Option<&mut dyn StateStore>,
     lack: Lack,
     progress: &mut PassProgress<'_, '_>,
 ) -> Result<StateOutcome, ImportError> {
@@ -186,13 +190,17 @@ fn commit_state(
     let allowed = if lack == Lack::Behind { snapshots.allow_backfill() } else { Ok(()) };
     let state = file.state_reader(&group, record).expect(era.state, &era.hasher);
     let mut source = Reported { state, progress };
-    let committed = allowed
-        .and_then(|()| snapshots.put_from(group.state_slot, era.state.byte_len, &mut source))
+    let (slot, byte_len) = (group.state_slot, era.state.byte_len);
+    let stored = allowed
+        .and_then(|()| match store {
+            Some(store) => store.store(slot, byte_len, &mut source, snapshots, diffs),
+            None => Ok(snapshots.put_from(slot, byte_len, &mut source)?.written > 0),
+        })
         .map_err(|error| match source.state.into_fault() {
             Some(fault) => ImportError::File(fault),
             None => refused(&path, &group, Column::StateSnapshots)(error),
         })?;
-    Ok(if committed.written == 0 { StateOutcome::Present } else { StateOutcome::Stored })
+    Ok(if stored { StateOutcome::Stored } else { StateOutcome::Present })
 }
 
 /// The value of a state, read with its progress.

@@ -9,7 +9,7 @@
 //! slot of the era is present or was skipped. Nothing is hashed here.
 
 use std::borrow::Cow;
-use std::io::{self, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::ops::ControlFlow;
 
 use snap::write::FrameEncoder;
@@ -20,14 +20,19 @@ use super::e2store::record_type;
 use super::export_error::ExportError;
 use super::group::EraSlots;
 use super::record_sink::RecordSink;
+use super::state_store::StateStore;
 use crate::column::{Column, Compression};
 use crate::error::Error;
 use crate::format::hex::Hex;
 use crate::format::record::{HEADER_BYTES, VERSION_RECORD};
-use crate::format::ssz::{BlockHead, EraRoots, Mismatch, StateHead};
+use crate::format::ssz::{
+    BlockHead, EraRoots, Mismatch, STATE_HEAD_BYTES, StateHead, state_roots_end,
+};
 use crate::occupancy::first_slot_was_skipped;
 use crate::read::View;
 use crate::slot::Slot;
+
+const STATES: Column = Column::StateSnapshots;
 
 /// Bytes of a state that are passed to the encoder at a time: a whole number of its chunks.
 const PIECE_BYTES: usize = 1 << 20;
@@ -39,7 +44,9 @@ pub struct EraExport<'a> {
     block_roots: &'a View,
     era: u64,
     slots: Option<EraSlots>,
+    /// The state if it is whole in `bss`, else its start; `kept` has all of it.
     state: Cow<'a, [u8]>,
+    kept: Option<&'a dyn StateStore>,
     head: StateHead,
     roots: Option<EraRoots>,
     /// The root of the slot before the era, if `bbr` has it.
@@ -72,24 +79,50 @@ impl<'a> EraExport<'a> {
     /// # Errors
     /// [`ExportError`] with the first slot whose values are missing or contradict the era's state.
     pub fn prepare(
+        columns: &'a [View; 3],
+        slots_per_era: u64,
+        era: u64,
+    ) -> Result<Self, ExportError> {
+        Self::prepare_kept(columns, slots_per_era, era, None)
+    }
+
+    /// [`Self::prepare`] with states that may be kept in another form than whole in `bss`.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`].
+    #[doc(hidden)]
+    pub fn prepare_kept(
         [blocks, block_roots, state_snapshots]: &'a [View; 3],
         slots_per_era: u64,
         era: u64,
+        kept: Option<&'a dyn StateStore>,
     ) -> Result<Self, ExportError> {
         let slot = era.checked_mul(slots_per_era).filter(|slot| *slot <= Slot::MAX.0);
         let slot = slot.map(Slot).ok_or(ExportError::NoSuchEra { era })?;
         let first = slot.0.checked_sub(slots_per_era).filter(|_| era > 0).map(Slot);
         let slots = first.zip(slot.previous()).map(|(first, last)| EraSlots { first, last });
-        let column = Column::StateSnapshots;
-        let state = state_snapshots.get(slot).map_err(refused(era, column))?;
-        let state = state.ok_or_else(|| {
-            let what = format!("bss has no state of slot {slot}, which it ends with");
-            ExportError::Missing { era, slot, what }
-        })?;
-        let (head, roots) = parse_state(&state, era, slot, slots)?;
+        let state = state_snapshots.get(slot).map_err(refused(era, STATES))?;
+        let is_kept = |kept: &&dyn StateStore| kept.contains(slot);
+        let (state, kept) = match (state, kept) {
+            (Some(state), _) => (state, None),
+            (None, Some(kept)) if is_kept(&kept).map_err(refused(era, STATES))? => {
+                let count = slots.and_then(|slots| usize::try_from(slots.count()).ok());
+                let mut start = vec![0; count.map_or(STATE_HEAD_BYTES, state_roots_end)];
+                let mut state = kept.state(slot).map_err(refused(era, STATES))?;
+                state.read_exact(&mut start).map_err(unread(era))?;
+                (start.into(), Some(kept))
+            }
+            _ => {
+                let what = format!("bss has no state of slot {slot}, which it ends with");
+                return Err(ExportError::Missing { era, slot, what });
+            }
+        };
+        // The length of a kept state is unknown here, so it does not bound its offsets.
+        let byte_len = if kept.is_some() { u64::MAX } else { state.len() as u64 };
+        let (head, roots) = parse_state(&state, byte_len, era, slot, slots)?;
         let (before, full_slots) = (None, Vec::new());
         let mut export =
-            Self { blocks, block_roots, era, slots, state, head, roots, before, full_slots };
+            Self { blocks, block_roots, era, slots, state, kept, head, roots, before, full_slots };
         if let (Some(slots), Some(roots)) = (slots, &export.roots) {
             let before = match slots.first.previous() {
                 Some(before) => export.root_of(before)?,
@@ -289,8 +322,16 @@ impl<'a> EraExport<'a> {
         out.skip(HEADER_BYTES).map_err(failed)?;
         let start = out.position;
         let mut encoder = FrameEncoder::new(&mut *out);
-        for piece in self.state.chunks(PIECE_BYTES) {
-            encoder.write_all(piece).map_err(failed)?;
+        let mut state: Box<dyn Read> = match self.kept {
+            Some(kept) => kept.state(self.head.slot).map_err(refused(era, STATES))?,
+            None => Box::new(&self.state[..]),
+        };
+        let mut piece = Vec::with_capacity(PIECE_BYTES);
+        while {
+            piece.clear();
+            (&mut state).take(PIECE_BYTES as u64).read_to_end(&mut piece).map_err(unread(era))? > 0
+        } {
+            encoder.write_all(&piece).map_err(failed)?;
             watch(encoder.get_ref().position)?;
         }
         let flushed = encoder.into_inner().map(drop);
@@ -338,15 +379,28 @@ fn no_block(slot: Slot) -> String {
     format!("blk lacks the block of slot {slot}, which exists according to bbr")
 }
 
+/// The error for a kept state that cannot be read.
+fn unread(era: u64) -> impl FnOnce(io::Error) -> ExportError {
+    move |error| match error.downcast::<Error>() {
+        Ok(error) => refused(era, STATES)(error),
+        Err(source) => ExportError::Sink { era, source },
+    }
+}
+
 fn parse_state(
     state: &[u8],
+    byte_len: u64,
     era: u64,
     slot: Slot,
     slots: Option<EraSlots>,
 ) -> Result<(StateHead, Option<EraRoots>), ExportError> {
-    let column = Column::StateSnapshots;
-    let unfit =
-        |Mismatch { wanted, found }| ExportError::Unfit { era, column, slot, wanted, found };
+    let unfit = |Mismatch { wanted, found }| ExportError::Unfit {
+        era,
+        column: STATES,
+        slot,
+        wanted,
+        found,
+    };
     let head = StateHead::parse(state).map_err(unfit)?;
     if head.slot != slot {
         let wanted = "the state of the slot, as plain SSZ".to_owned();
@@ -357,6 +411,6 @@ fn parse_state(
         return Err(unfit(Mismatch { wanted, found: found.to_owned() }));
     }
     let count = slots.map(|slots| usize::try_from(slots.count()).unwrap_or(usize::MAX));
-    let roots = count.map(|count| EraRoots::parse(state, state.len() as u64, count));
+    let roots = count.map(|count| EraRoots::parse(state, byte_len, count));
     Ok((head, roots.transpose().map_err(unfit)?))
 }

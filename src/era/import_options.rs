@@ -1,6 +1,7 @@
 //! The options of an import, and the columns that it writes to.
 
 use super::prover::Prover;
+use super::state_store::StateStore;
 use crate::archive::ArchiveWriter;
 use crate::column::Column;
 use crate::error::Error;
@@ -21,6 +22,7 @@ pub struct ImportOptions<'p> {
     pub(super) pruned_before: [Option<Slot>; Column::ALL.len()],
     pub(super) first_slot: Option<Slot>,
     pub(super) prover: Option<&'p mut dyn Prover>,
+    pub(super) store: Option<&'p mut dyn StateStore>,
 }
 
 impl<'p> ImportOptions<'p> {
@@ -58,6 +60,13 @@ impl<'p> ImportOptions<'p> {
     pub fn prover(self, prover: &'p mut dyn Prover) -> Self {
         Self { prover: Some(prover), ..self }
     }
+
+    /// Stores the states, and knows those that are stored already (default: all are whole in `bss`).
+    #[doc(hidden)]
+    #[must_use]
+    pub fn store(self, store: &'p mut dyn StateStore) -> Self {
+        Self { store: Some(store), ..self }
+    }
 }
 
 impl From<StatesPolicy> for ImportOptions<'_> {
@@ -77,6 +86,8 @@ pub struct ImportColumns<'a> {
     pub state_roots: &'a mut Writer,
     /// `bss`; needed unless no state is selected. (Without it the newest state is not kept either.)
     pub state_snapshots: Option<&'a mut Writer>,
+    /// `bsd`; for an [`ImportOptions::store`] that writes to it.
+    pub state_diffs: Option<&'a mut Writer>,
 }
 
 impl<'a> ImportColumns<'a> {
@@ -89,6 +100,7 @@ impl<'a> ImportColumns<'a> {
             block_roots: writer(Column::BlockRoots)?,
             state_roots: writer(Column::StateRoots)?,
             state_snapshots: writer(Column::StateSnapshots).ok(),
+            state_diffs: writer(Column::StateDiffs).ok(),
         })
     }
 
@@ -104,8 +116,9 @@ impl<'a> ImportColumns<'a> {
     /// Creates columns and replaces confs if that was
     /// [deferred](crate::ArchiveWriterOptions::deferred).
     pub(super) fn settle(&mut self) -> Result<(), Error> {
-        let Self { blocks, block_roots, state_roots, state_snapshots } = self;
+        let Self { blocks, block_roots, state_roots, state_snapshots, state_diffs } = self;
         let roots = [&mut **blocks, block_roots, state_roots];
-        settle(roots.into_iter().chain(state_snapshots.as_deref_mut()), || Ok(()))
+        let states = [state_snapshots, state_diffs].into_iter().filter_map(Option::as_deref_mut);
+        settle(roots.into_iter().chain(states), || Ok(()))
     }
 }

@@ -23,6 +23,7 @@ use super::import_options::{ImportColumns, ImportOptions};
 use super::import_plan::ImportPlan;
 use super::import_progress::{PassProgress, SharedProgress};
 use super::import_report::{EraOutcome, EraReport, ImportReport, Observer, Phase, StateOutcome};
+use super::state_store::StateStore;
 use super::survey::Survey;
 use super::verified_era::{VerifiedEra, Verifier};
 use crate::archive::ArchiveWriter;
@@ -66,7 +67,7 @@ pub fn import_columns<'p>(
     let prover = options.prover.take();
     let mut verifier = Verifier { prover, progress: progress.clone(), chain: None };
     let report = ImportReport::default();
-    let mut committer = Committer { columns, begins: false, progress, report };
+    let mut committer = Committer { columns, store: None, begins: false, progress, report };
     let imported = import_all(plan, options, &mut verifier, &mut committer);
     let mut done = committer.report;
     done.genesis_validators_root = verifier.chain.map(|(root, _)| root);
@@ -79,11 +80,11 @@ pub fn import_columns<'p>(
 /// 1. Surveys all files and decides what the archive lacks of them. Files that need forbidden backfill, or
 ///    belong to another chain than the archive, stop the import here; other errors are reported in turn.
 /// 2. Processes the files in order: while the eras of one are committed, those of the next are verified.
-fn import_all(
+fn import_all<'p>(
     plan: &ImportPlan,
-    options: ImportOptions<'_>,
+    options: ImportOptions<'p>,
     verifier: &mut Verifier<'_, '_, '_>,
-    committer: &mut Committer<'_, '_>,
+    committer: &mut Committer<'_, '_, 'p>,
 ) -> Result<(), ImportError> {
     plan.check_presets()?;
     let columns = &committer.columns;
@@ -119,6 +120,7 @@ fn import_all(
         }
     }
     committer.report.first_slot = survey.first_slot();
+    committer.store = survey.options.store;
     // 2.
     let mut ready: Option<Ready> = None;
     for (planned, eras) in files {
@@ -147,7 +149,7 @@ fn import_file(
     positions: &[(EraGroup, EraPosition)],
     ready: Option<Ready>,
     verifier: &mut Verifier<'_, '_, '_>,
-    committer: &mut Committer<'_, '_>,
+    committer: &mut Committer<'_, '_, '_>,
 ) -> Result<Ready, ImportError> {
     // 1.
     let (committed, verified) = thread::scope(|scope| {
@@ -180,15 +182,16 @@ fn import_file(
 }
 
 /// The second pass, which commits verified eras.
-struct Committer<'t, 'a> {
+struct Committer<'t, 'a, 'p> {
     columns: ImportColumns<'a>,
+    store: Option<&'p mut dyn StateStore>,
     /// Whether the archive is still empty.
     begins: bool,
     progress: PassProgress<'t, 'a>,
     report: ImportReport,
 }
 
-impl Committer<'_, '_> {
+impl Committer<'_, '_, '_> {
     /// Commits the eras of a file.
     fn commit_eras(&mut self, (mut file, eras): Ready) -> Result<(), ImportError> {
         // The first change: deferred until a file was verified.
@@ -204,7 +207,8 @@ impl Committer<'_, '_> {
     fn commit(&mut self, file: &mut EraFile, era: &VerifiedEra) -> Result<(), ImportError> {
         let group = era.group;
         self.progress.begin_era(group.era);
-        let state = commit(file, era, &mut self.columns, &mut self.progress)?;
+        let store = self.store.as_deref_mut().map(|store| store as &mut dyn StateStore);
+        let state = commit(file, era, &mut self.columns, store, &mut self.progress)?;
         if self.begins && group.slots.is_some() {
             self.begins = false;
             self.report.began_at_era = Some(group.era).filter(|era| *era > 1);
@@ -249,13 +253,21 @@ impl Committer<'_, '_> {
         verifier: &mut Verifier<'_, '_, '_>,
     ) -> Result<bool, ImportError> {
         let Some(snapshots) = self.columns.state_snapshots.as_deref() else { return Ok(false) };
-        let held = snapshots.holds(group.state_slot, &mut file.state_stream(record));
+        let mut held = snapshots.holds(group.state_slot, &mut file.state_stream(record));
+        if let (Ok(false), Some(store)) = (&held, &self.store) {
+            held = store.holds(group.state_slot, &mut file.state_stream(record));
+        }
         let Err(Error::Conflict { slot }) = held else {
             return held.map_err(refused(file.path(), group, Column::StateSnapshots));
         };
         let view = archive_roots::view_of(snapshots)?;
         let held = view.and_then(|view| view.get(slot).ok().flatten());
-        let roots = held.and_then(|held| verifier.both_roots(&held, file, record));
+        let kept = self.store.as_deref().filter(|_| held.is_none());
+        let roots = match (held, kept.and_then(|store| store.state(slot).ok())) {
+            (Some(held), _) => verifier.both_roots(&mut &held[..], file, record),
+            (None, Some(mut held)) => verifier.both_roots(&mut *held, file, record),
+            (None, None) => None,
+        };
         let file = file.path().to_path_buf();
         Err(ImportError::AnotherState { file, era: group.era, slot, roots })
     }

@@ -29,6 +29,7 @@ mod importer;
 mod prover;
 mod record_sink;
 mod slot_index;
+mod state_store;
 mod survey;
 mod value_reader;
 mod verified_era;
@@ -55,6 +56,7 @@ pub use {
     importer::import_columns,
     prover::{EraAt, EraProof, Prover},
     slot_index::IndexEncoding,
+    state_store::StateStore,
 };
 
 #[doc(hidden)]

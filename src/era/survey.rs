@@ -10,8 +10,10 @@ use super::group::{EraGroup, EraSlots};
 use super::import_error::{ImportError, another_chain, refused};
 use super::import_options::{ImportColumns, ImportOptions};
 use super::import_plan::{ImportPlan, PlannedFile};
+use super::state_store::StateStore;
 use crate::column::Column;
 use crate::error::Result;
+use crate::manifest::StatesPolicy;
 use crate::occupancy::lowest_slot;
 use crate::slot::Slot;
 use crate::write::Writer;
@@ -21,7 +23,7 @@ const HISTORY: [Column; 3] = [Column::BlockRoots, Column::StateRoots, Column::Bl
 
 /// Simulates an import before it starts: tracks what the columns hold after each era.
 pub(super) struct Survey<'p> {
-    options: ImportOptions<'p>,
+    pub(super) options: ImportOptions<'p>,
     /// The archive's first slot; `None` while all its history columns are empty.
     first: Option<Slot>,
     /// The highest slots of the [`HISTORY`] after the preceding eras are imported.
@@ -50,12 +52,13 @@ impl<'p> Survey<'p> {
         }
         let ends = HISTORY.map(|column| columns.history(column).highest_written_slot());
         let snapshots = columns.state_snapshots.as_deref();
+        let kept = options.store.as_deref().and_then(StateStore::highest);
         Ok(Self {
             first: lowest.map(|lowest| lowest.min(options.first_slot.unwrap_or(lowest))),
             options,
             ends,
             blocks_complete: complete_blocks(ends[2], view_of(columns.block_roots)?.as_ref())?,
-            states_end: snapshots.and_then(Writer::highest_written_slot),
+            states_end: snapshots.and_then(Writer::highest_written_slot).max(kept),
             genesis_validators_root: snapshots.map(genesis_of).transpose()?.flatten(),
             newest: plan.files().last().map(|file| file.last_era),
             seen: BTreeSet::new(),
@@ -175,7 +178,13 @@ impl<'p> Survey<'p> {
         let Some(snapshots) = &columns.state_snapshots else {
             return Ok(LackingState::NotSelected);
         };
-        if snapshots.contains(slot).map_err(refused(path, group, column))? {
+        let held = match snapshots.contains(slot) {
+            Ok(false) => {
+                self.options.store.as_deref().map_or(Ok(false), |kept| kept.contains(slot))
+            }
+            held => held,
+        };
+        if held.map_err(refused(path, group, column))? {
             return Ok(LackingState::Held);
         }
         // Pruned states are not restored, just as pruned blocks are not.
@@ -274,7 +283,9 @@ impl<'p> Survey<'p> {
                 Column::StateSnapshots => columns.state_snapshots.as_deref(),
                 _ => Some(columns.history(column)),
             };
+            let is_layered = self.options.states == StatesPolicy::Layered;
             let is_allowed = self.options.backfill
+                || (column == Column::StateSnapshots && is_layered)
                 || writer.is_some_and(|writer| writer.conf().allows_backfill());
             if let (Lack::Behind, false, Some(slot)) = (lack, is_allowed, slot) {
                 let file = path.to_path_buf();

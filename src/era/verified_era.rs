@@ -1,6 +1,7 @@
 //! The first pass over a group: decodes and checks everything, and writes nothing.
 
 use std::hash::{BuildHasher, RandomState};
+use std::io::Read;
 use std::path::PathBuf;
 
 use super::consistency;
@@ -168,12 +169,12 @@ impl Verifier<'_, '_, '_> {
     /// The roots of the archive's state and of the file's, if a prover can compute them.
     pub(super) fn both_roots(
         &mut self,
-        held: &[u8],
+        held: &mut dyn Read,
         file: &mut EraFile,
         record: &RecordAt,
     ) -> Option<Box<([u8; 32], [u8; 32])>> {
         let prover = self.prover.as_deref_mut()?;
-        let held = prover.state_root(&mut &*held);
+        let held = prover.state_root(held);
         let found = prover.state_root(&mut file.state_stream(record));
         held.zip(found).map(Box::new)
     }

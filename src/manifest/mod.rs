@@ -46,6 +46,12 @@ pub struct Manifest {
     pub first_slot: Option<Slot>,
     /// The slot of the newest boundary state, if the state is not proved yet.
     pub unproved_state: Option<Slot>,
+    /// The layers of stored states, as a text of the software that stores them; the present ones last.
+    pub state_layers: Vec<String>,
+    /// The slots of whole states to which others refer, besides those that the layers name.
+    pub state_bases: Vec<Slot>,
+    /// Whose values `bss` and `bsd` hold.
+    pub state_values: Option<String>,
     /// The manifest was lost and rebuilt from the columns: the states policy, earlier pruning and
     /// unfinished operations are unknown.
     pub rebuilt: bool,
@@ -72,6 +78,8 @@ pub enum StatesPolicy {
     None,
     /// Every N-th (the states of the eras whose number is a multiple of N), and the newest.
     Every(NonZeroU64),
+    /// All of them: some whole, the others as differences, as the [layers](Manifest::state_layers) say.
+    Layered,
     /// Unknown: the manifest was rebuilt, or a later version wrote the policy.
     Unknown,
 }
@@ -81,7 +89,7 @@ impl StatesPolicy {
     #[must_use]
     pub fn selects(self, era: u64) -> bool {
         match self {
-            StatesPolicy::All | StatesPolicy::Unknown => true,
+            StatesPolicy::All | StatesPolicy::Layered | StatesPolicy::Unknown => true,
             StatesPolicy::None => false,
             StatesPolicy::Every(eras) => era % eras == 0,
         }
@@ -245,6 +253,7 @@ impl std::fmt::Display for StatesPolicy {
             StatesPolicy::All => f.write_str("all"),
             StatesPolicy::None => f.write_str("none"),
             StatesPolicy::Every(eras) => write!(f, "every:{eras}"),
+            StatesPolicy::Layered => f.write_str("layered"),
             StatesPolicy::Unknown => f.write_str("unknown"),
         }
     }

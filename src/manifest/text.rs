@@ -17,6 +17,9 @@ const PRESET: &str = "preset";
 const STATES: &str = "states";
 const FIRST_SLOT: &str = "first_slot";
 const UNPROVED_STATE: &str = "unproved_state";
+const STATE_LAYERS: &str = "state_layers";
+const STATE_BASES: &str = "state_bases";
+const STATE_VALUES: &str = "state_values";
 const REBUILT: &str = "rebuilt";
 const COLUMNS: &str = "columns";
 const HIGHEST: &str = "highest";
@@ -27,7 +30,7 @@ const SLOT: &str = "slot";
 const PATH: &str = "path";
 
 /// A TOML file with at least one of these keys is a manifest.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 13] = [
     CONFIG_NAME,
     GENESIS_VALIDATORS_ROOT,
     SLOTS_PER_ERA,
@@ -35,6 +38,9 @@ const KEYS: [&str; 10] = [
     STATES,
     FIRST_SLOT,
     UNPROVED_STATE,
+    STATE_LAYERS,
+    STATE_BASES,
+    STATE_VALUES,
     REBUILT,
     COLUMNS,
     INTENTS,
@@ -116,12 +122,16 @@ impl<'a> Keys<'a> {
             config_name: self.text(CONFIG_NAME)?.map(str::to_owned),
             genesis_validators_root: self.root(GENESIS_VALIDATORS_ROOT)?,
             slots_per_era: self.get(SLOTS_PER_ERA, "a number above 0", |item| {
-                number_of(item).filter(|slots| *slots > 0)
+                number_of(item.as_value()?).filter(|slots| *slots > 0)
             })?,
             preset: self.text(PRESET)?.map(str::to_owned),
             states: self.text(STATES)?.map(policy_of),
             first_slot: self.slot(FIRST_SLOT)?,
             unproved_state: self.slot(UNPROVED_STATE)?,
+            state_layers: self
+                .list(STATE_LAYERS, "texts", |layers| layers.as_str().map(str::to_owned))?,
+            state_bases: self.list(STATE_BASES, "slots", |base| number_of(base).map(Slot))?,
+            state_values: self.text(STATE_VALUES)?.map(str::to_owned),
             rebuilt: self.get(REBUILT, "true or false", Item::as_bool)?.unwrap_or(false),
             ..Manifest::default()
         };
@@ -152,13 +162,7 @@ impl<'a> Keys<'a> {
         let keys = Keys { path: self.path, table, within: "intents." };
         let kind = keys.text(KIND)?;
         let kind = kind.ok_or_else(|| keys.corrupt(KIND, "text", "nothing"))?;
-        let mut columns = Vec::new();
-        for name in keys.get(COLUMNS, "an array of names", Item::as_array)?.into_iter().flatten() {
-            let wanted = "an array of names";
-            let name = name.as_str();
-            let name = name.ok_or_else(|| keys.corrupt(COLUMNS, wanted, "another type"))?;
-            columns.push(name.to_owned());
-        }
+        let columns = keys.list(COLUMNS, "names", |name| name.as_str().map(str::to_owned))?;
         let path = keys.text(PATH)?.map(str::to_owned);
         Ok(Intent { kind: kind.to_owned(), columns, slot: keys.slot(SLOT)?, path })
     }
@@ -178,6 +182,13 @@ impl<'a> Keys<'a> {
         }
     }
 
+    fn list<T>(&self, key: &str, of: &str, item: fn(&Value) -> Option<T>) -> Result<Vec<T>> {
+        let items = self.get(key, &format!("an array of {of}"), |items| {
+            items.as_array()?.iter().map(item).collect()
+        })?;
+        Ok(items.unwrap_or_default())
+    }
+
     fn text(&self, key: &str) -> Result<Option<&'a str>> {
         self.get(key, "text", Item::as_str)
     }
@@ -187,7 +198,7 @@ impl<'a> Keys<'a> {
     }
 
     fn number(&self, key: &str) -> Result<Option<u64>> {
-        self.get(key, "a number", number_of)
+        self.get(key, "a number", |item| number_of(item.as_value()?))
     }
 
     fn root(&self, key: &str) -> Result<Option<[u8; 32]>> {
@@ -201,8 +212,8 @@ impl<'a> Keys<'a> {
     }
 }
 
-fn number_of(item: &Item) -> Option<u64> {
-    match (item.as_integer(), item.as_str()) {
+fn number_of(value: &Value) -> Option<u64> {
+    match (value.as_integer(), value.as_str()) {
         (Some(number), _) => u64::try_from(number).ok(),
         // TOML integers end at 2^63 - 1; larger numbers are text.
         (None, text) => text?.parse().ok(),
@@ -217,6 +228,7 @@ fn policy_of(text: &str) -> StatesPolicy {
     match (text, text.strip_prefix("every:").map(str::parse)) {
         ("all", _) => StatesPolicy::All,
         ("none", _) => StatesPolicy::None,
+        ("layered", _) => StatesPolicy::Layered,
         (_, Some(Ok(eras))) => StatesPolicy::Every(eras),
         _ => StatesPolicy::Unknown,
     }
@@ -250,6 +262,9 @@ pub(super) fn apply(before: &Manifest, after: &Manifest, document: &mut Document
     edit(STATES, &|manifest| manifest.states.map(|states| states.to_string().into()));
     edit(FIRST_SLOT, &|manifest| manifest.first_slot.map(slot));
     edit(UNPROVED_STATE, &|manifest| manifest.unproved_state.map(slot));
+    edit(STATE_LAYERS, &|manifest| list(manifest.state_layers.iter().map(String::as_str)));
+    edit(STATE_BASES, &|manifest| list(manifest.state_bases.iter().map(|base| slot(*base))));
+    edit(STATE_VALUES, &|manifest| manifest.state_values.clone().map(Value::from));
     edit(REBUILT, &|manifest| manifest.rebuilt.then(|| Value::from(true)));
     let manifests = (before, after);
     for column in Column::ALL {
@@ -264,6 +279,12 @@ pub(super) fn apply(before: &Manifest, after: &Manifest, document: &mut Document
     if before.intents != after.intents {
         set_intents(before, after, table);
     }
+}
+
+/// Encodes a list; `None` if it is empty.
+fn list<V: Into<Value>>(items: impl Iterator<Item = V>) -> Option<Value> {
+    let items: Array = items.collect();
+    (!items.is_empty()).then(|| items.into())
 }
 
 /// Encodes a number: as text if a TOML integer cannot hold it.
@@ -329,8 +350,7 @@ fn set_intents(before: &Manifest, after: &Manifest, table: &mut Table) {
 fn table_of(intent: &Intent) -> Table {
     let mut table = Table::new();
     table.insert(KIND, value(intent.kind.as_str()));
-    if !intent.columns.is_empty() {
-        let columns: Array = intent.columns.iter().map(String::as_str).collect();
+    if let Some(columns) = list(intent.columns.iter().map(String::as_str)) {
         table.insert(COLUMNS, value(columns));
     }
     if let Some(at) = intent.slot {

@@ -35,6 +35,7 @@ impl Writers {
             block_roots: &mut self.bbr,
             state_roots: &mut self.bsr,
             state_snapshots: Some(&mut self.bss),
+            state_diffs: None,
         }
     }
 }

@@ -29,6 +29,9 @@ fn full() -> Manifest {
     manifest.states = Some(StatesPolicy::Every(NonZeroU64::new(4).unwrap()));
     manifest.first_slot = Some(Slot(0));
     manifest.unproved_state = Some(Slot(576));
+    manifest.state_layers = vec!["12,6".to_owned(), "11,6,4+3,0".to_owned()];
+    manifest.state_bases = vec![Slot(64), Slot::MAX];
+    manifest.state_values = Some("coldstore".to_owned());
     manifest.rebuilt = true;
     manifest.raise_highest(Column::Blocks, Some(Slot(573)));
     manifest.column_mut(Column::StateDiffs).highest = Some(Slot::MAX);
@@ -62,6 +65,8 @@ fn a_manifest_is_read_back_as_it_was_written() {
     let text = text_in(directory.path());
     assert!(text.starts_with("# What this archive is known to hold"), "{text}");
     assert!(text.contains("[columns.blk]\nhighest = 573\npruned_before = 64\n"), "{text}");
+    assert!(text.contains("state_layers = [\"12,6\", \"11,6,4+3,0\"]\n"), "{text}");
+    assert!(text.contains(&format!("state_bases = [64, \"{}\"]\n", Slot::MAX)), "{text}");
     assert!(text.contains(&format!("[columns.bsd]\nhighest = \"{}\"\n", Slot::MAX)), "{text}");
 
     let ended = Manifest::update(directory.path(), |manifest| {
@@ -106,20 +111,25 @@ fn keys_and_comments_of_others_stay() {
     let (head, tail) = wanted.split_at(wanted.find("\n[[intents]]").unwrap());
     let new = "\n[columns.bsr]\nhighest = 9\n";
     assert!(after == format!("{wanted}{new}") || after == format!("{head}{new}{tail}"), "{after}");
+    for policy in ["all", "none", "every:4", "layered", "unknown"] {
+        let directory = directory_with(&format!("states = \"{policy}\"\n"));
+        let known = Manifest::read(directory.path()).unwrap().unwrap().states.unwrap();
+        assert_eq!(known.to_string(), policy);
+    }
     let rest = "a policy of a later version stays";
-    put(directory.path(), b"states = \"layered\"\n");
+    put(directory.path(), b"states = \"sparse\"\n");
     Manifest::update(directory.path(), |manifest| {
         assert_eq!(manifest.states, Some(StatesPolicy::Unknown));
         manifest.first_slot = Some(Slot(1));
         Ok(())
     })
     .unwrap();
-    assert_eq!(text_in(directory.path()), "states = \"layered\"\nfirst_slot = 1\n", "{rest}");
+    assert_eq!(text_in(directory.path()), "states = \"sparse\"\nfirst_slot = 1\n", "{rest}");
 }
 
 #[test]
 fn a_file_that_is_no_manifest_says_what_to_do() {
-    let cases: [(&[u8], &str); 12] = [
+    let cases: [(&[u8], &str); 15] = [
         (b"", "found an empty file: remove it to rebuild it"),
         (&[0; 4096], "a blank file: remove it to rebuild it"),
         (b"config_name = \"mini", "at offset"),
@@ -135,6 +145,9 @@ fn a_file_that_is_no_manifest_says_what_to_do() {
         (b"slots_per_era = \"0\"\n", "wanted a number above 0 as slots_per_era"),
         (b"[columns.blk]\nhighest = -1\n", "wanted a number as columns.blk.highest, found -1"),
         (b"[[intents]]\nslot = 1\n", "wanted text as intents.kind"),
+        (b"state_layers = \"18\"\n", "wanted an array of texts as state_layers"),
+        (b"state_layers = [18]\n", "wanted an array of texts as state_layers, found [18]"),
+        (b"state_bases = [-1]\n", "wanted an array of slots as state_bases, found [-1]"),
     ];
     for (bytes, wanted) in cases {
         let directory = scratch();

@@ -5,6 +5,7 @@ use coldstore::{Archive, Column, PreadView, Result, Slot, Snapshot};
 use coldstore_consensus::Root;
 
 use super::ReplayError;
+use crate::states::stored::Stored;
 
 /// Snapshots of the columns, of one instant: mapped ([`coldstore::View`]) or read with `pread`.
 #[derive(Clone, Debug)]
@@ -44,6 +45,12 @@ impl<S: Taken> Source<S> {
 }
 
 impl<S: Snapshot> Source<S> {
+    /// The states in `bss` and `bsd`.
+    #[must_use]
+    pub fn stored(&self) -> Stored<'_, S> {
+        Stored::new(Some(&self.snapshots), self.differences.as_ref())
+    }
+
     /// The last stored state at an era's end before a slot that is at none.
     ///
     /// # Errors

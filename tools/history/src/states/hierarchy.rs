@@ -5,9 +5,10 @@
 //! of the coarsest layer, and ends at a raw state.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
-use coldstore::Slot;
+use coldstore::{CorruptItem, Error, Manifest, Slot};
 use coldstore_consensus::Preset;
 
 /// Maximum number of layers.
@@ -233,6 +234,31 @@ impl Hierarchy {
     #[must_use]
     pub fn new(shape: Shape) -> Self {
         Self { shape, before: Vec::new(), bases: Vec::new() }
+    }
+
+    /// The hierarchy of an archive, by its manifest; that of the preset if none is recorded.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](coldstore::Error::Corrupt) if the manifest has layers that are none.
+    pub fn of_manifest(archive: &Path, manifest: &Manifest, preset: Preset) -> Result<Self, Error> {
+        let mut shapes = Vec::new();
+        for text in &manifest.state_layers {
+            shapes.push(text.parse::<Shape>().map_err(|bad| {
+                let file = archive.join(coldstore::manifest::FILE_NAME);
+                let wanted = "layers as state_layers, such as \"18,13,11,9+5,0\"";
+                Error::corrupt(file, None, CorruptItem::Manifest, wanted, bad.to_string())
+            })?);
+        }
+        let shape = shapes.pop().unwrap_or_else(|| Shape::of_preset(preset));
+        let hierarchy = Self { shape, before: shapes, bases: Vec::new() };
+        Ok(manifest.state_bases.iter().copied().fold(hierarchy, Self::with_base))
+    }
+
+    /// Writes the hierarchy to a manifest.
+    pub fn record(&self, manifest: &mut Manifest) {
+        let shapes = self.before.iter().chain([&self.shape]);
+        manifest.state_layers = shapes.map(Shape::to_string).collect();
+        manifest.state_bases.clone_from(&self.bases);
     }
 
     /// The hierarchy with other layers from now on. What the earlier ones allow stays allowed.

@@ -7,9 +7,11 @@ mod cache;
 mod columns;
 pub mod hierarchy;
 mod intake;
+pub mod kind;
 mod path;
 mod replayed;
 mod root;
+pub mod stored;
 mod validator;
 pub mod value;
 mod view;
@@ -22,7 +24,7 @@ use coldstore_consensus::Config;
 use coldstore_consensus::transition::ChainRules;
 
 use self::cache::{CachedState, Decoded};
-use self::hierarchy::{Hierarchy, Shape};
+use self::hierarchy::Hierarchy;
 use self::path::{Path, whole};
 use self::value::{DiffContext, DiffValue, apply_path};
 use crate::replay::{ReplayError, RulesError, Source, rules_of};
@@ -58,7 +60,8 @@ impl<S: Taken> States<S> {
         let manifest = Manifest::read(archive.root())?.unwrap_or_default();
         let source = Source::of(archive)?;
         let rules = rules_of(&manifest, &source, config)?;
-        let hierarchy = Arc::new(Hierarchy::new(Shape::of_preset(rules.preset())));
+        let hierarchy = Hierarchy::of_manifest(archive.root(), &manifest, rules.preset())?;
+        let hierarchy = Arc::new(hierarchy);
         let decoded = Arc::new(Decoded::new(DEFAULT_CACHE_BYTES));
         Ok(Self { source, rules, hierarchy, decoded })
     }
@@ -130,28 +133,7 @@ impl<S: Snapshot> States<S> {
 
     /// The last slot with a state.
     fn end(&self) -> Option<Slot> {
-        let differences = self.source.differences.as_ref();
-        self.source.end().max(differences.and_then(S::highest_written_slot))
-    }
-
-    /// The last slot up to this one whose state is stored, whole or as differences.
-    fn last_stored(&self, slot: Slot) -> coldstore::Result<Option<Slot>> {
-        let whole = self.source.snapshots.last_to(slot)?;
-        let differences = match &self.source.differences {
-            Some(view) => view.last_to(slot)?,
-            None => None,
-        };
-        Ok(whole.max(differences))
-    }
-
-    /// The first slot from this one on whose state is stored.
-    fn first_stored(&self, slot: Slot) -> coldstore::Result<Option<Slot>> {
-        let whole = self.source.snapshots.first_from(slot)?;
-        let differences = match &self.source.differences {
-            Some(view) => view.first_from(slot)?,
-            None => None,
-        };
-        Ok(whole.into_iter().chain(differences).min())
+        self.source.end().max(self.source.stored().highest())
     }
 
     /// The state of a slot as it is stored; `None` if it is not.

@@ -69,7 +69,7 @@ impl<S: Snapshot> States<S> {
                 }
             }
             let stored = match below {
-                Some(below) => self.last_stored(below)?,
+                Some(below) => self.source.stored().last_to(below)?,
                 None => None,
             };
             let Some(stored) = stored else { break };
@@ -79,7 +79,7 @@ impl<S: Snapshot> States<S> {
                 Err(found) => fault = Some(found),
             }
         }
-        Err(ReplayError::NoState { slot, next: self.first_stored(slot)? })
+        Err(ReplayError::NoState { slot, next: self.source.stored().first_from(slot)? })
     }
 
     /// The state of a slot without the nearest stored one, if that is wrong and is not at an era's end.

@@ -145,3 +145,18 @@ fn the_text_form_names_every_exponent_and_refuses_what_is_no_shape() {
     }
     assert_eq!(Shape::new(&[], &[0]), Err(BadShape::NoFlatLayer));
 }
+
+#[test]
+fn a_manifest_keeps_the_hierarchy() {
+    let mut manifest = Manifest::default();
+    let of = |manifest: &Manifest| Hierarchy::of_manifest("A".as_ref(), manifest, Preset::Minimal);
+    let default = Hierarchy::new(Shape::of_preset(Preset::Minimal));
+    assert_eq!(of(&manifest).unwrap(), default);
+    let hierarchy = default.reshaped("12,6+3".parse().unwrap()).with_base(Slot(64));
+    hierarchy.record(&mut manifest);
+    assert_eq!(manifest.state_layers, ["11,6,4+3,0", "12,6+3"]);
+    assert_eq!(of(&manifest).unwrap(), hierarchy);
+    manifest.state_layers.push("of a later version".to_owned());
+    let error = of(&manifest).unwrap_err().to_string();
+    assert!(error.contains("A/archive.toml") && error.contains("of a later version"), "{error}");
+}
