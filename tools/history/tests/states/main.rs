@@ -8,6 +8,7 @@ mod damage;
 mod diff_damage;
 mod diffs;
 mod edits;
+mod golden;
 mod layered;
 #[path = "../../benches/support/mod.rs"]
 mod made;

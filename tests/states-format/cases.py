@@ -1,0 +1,98 @@
+"""Golden values: which ones there are, and how each is written."""
+
+from dataclasses import dataclass, field
+
+import value
+from layout import Preset
+from chain import MINIMAL, Chain
+
+
+@dataclass
+class Case:
+    """A value to write. `encodings` are by field; the others have the one that suits their kind best."""
+
+    name: str
+    base: int
+    slot: int
+    kind: int = value.COLUMNS
+    method: str = "shortest"
+    chunk_log: int = 16
+    encodings: dict[str, int] = field(default_factory=dict)
+    every: int | None = None
+    preset: Preset = MINIMAL
+
+    def encoding(self, of, base: bytes | None) -> int:
+        """The encoding of a field: `every` where that is possible."""
+        if of.name in self.encodings:
+            return self.encodings[of.name]
+        if self.every in possible(of, base):
+            return self.every
+        return possible(of, base)[0]
+
+    def encode(self, chain: Chain) -> bytes:
+        base, new = chain.states[self.base], chain.states[self.slot]
+        forks = chain.forks[self.base], chain.forks[self.slot]
+        return value.encode(base, forks[0], new, forks[1], chain.context(self.base), self)
+
+
+def possible(of, base: bytes | None) -> list[int]:
+    """The encodings of a field, best first."""
+    if of.name in ("block_roots", "state_roots") and base is not None:
+        return [13, 1, 3, 0, 10]
+    if of.name == "validators":
+        return [4]
+    if of.item == 8:
+        return [2, 1, 3, 0, 10]
+    if of.item and of.size:
+        return [1, 3, 0, 10]
+    if of.item:
+        return [3, 1, 0, 10]
+    return [10, 0]
+
+
+CASES = [
+    # Every fork, and every border between two forks.
+    Case("phase0", 8, 16),
+    Case("phase0-slots", 18, 19, value.SLOT),
+    Case("altair-upgrade", 40, 48),
+    Case("altair", 64, 72),
+    Case("bellatrix-upgrade", 88, 96),
+    Case("bellatrix", 128, 136),
+    Case("capella-upgrade", 184, 192),
+    Case("capella", 200, 208),
+    Case("deneb-upgrade", 232, 240),
+    Case("deneb", 264, 272),
+    Case("electra-upgrade", 328, 336),
+    Case("electra", 384, 392),
+    Case("fulu-upgrade", 440, 448),
+    Case("fulu", 512, 520),
+    # From the first state to the last: fields that the base lacks, every root of the vectors.
+    Case("all-forks", 0, 576),
+    Case("all-forks-never-packed", 0, 576, method="never"),
+    # Distances of less and of more than the vectors of roots.
+    Case("63-slots", 129, 192),
+    Case("64-slots", 128, 192),
+    Case("65-slots", 127, 192),
+    # Slots: with a block, without one, the last and the first of an epoch.
+    Case("slot-with-a-block", 500, 501, value.SLOT),
+    Case("slot-after-a-skipped-one", 276, 277, value.SLOT),
+    Case("skipped-slot", 269, 270, value.SLOT),
+    Case("skipped-slot-never-packed", 269, 270, value.SLOT, method="never"),
+    Case("skipped-slot-by-columns", 269, 270),
+    Case("last-slot-of-an-epoch", 510, 511, value.SLOT),
+    Case("first-slot-of-an-epoch", 511, 512),
+    # Each encoding where it is possible, each way to pack.
+    *(
+        Case(f"encoding-{encoding}-{fork}-{method}", base, base + 40, method=method, every=encoding)
+        for encoding in (0, 1, 2, 3, 10)
+        for fork, base in (("phase0", 3), ("fulu", 530))
+        for method in ("never", "always")
+    ),
+    # Chunks of 16 and of 2^20 validators.
+    Case("chunks-of-16", 512, 520, chunk_log=4),
+    Case("chunks-of-2^20", 512, 520, chunk_log=20),
+    # The whole state.
+    Case("generic", 512, 520, value.GENERIC),
+    Case("generic-upgrade", 440, 448, value.GENERIC),
+    Case("generic-never-packed", 17, 18, value.GENERIC, method="never"),
+]

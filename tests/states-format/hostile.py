@@ -1,0 +1,229 @@
+"""Golden values that break one rule of `FORMAT.md` each. All checksums are right, except where that is the rule."""
+
+from copy import deepcopy
+
+import value
+from cases import Case
+from chain import Chain
+from coding import Sink, Source, crc32c
+from compression import compress
+from value import NUMBERS, Header
+
+# What the values are made from, before they are broken.
+ELECTRA = Case("electra", 384, 392, method="never")
+GROWING = Case("growing", 0, 576, method="never")
+NO_VALIDATORS = bytes([0, 0])
+
+
+def signed(data: bytes) -> bytes:
+    """With the checksum of header and table made anew."""
+    table = data[64 : 64 + 10 * int.from_bytes(data[48:50], "little")]
+    checksum = crc32c(data[:56] + bytes(4) + data[60:64] + table).to_bytes(4, "little")
+    return data[:56] + checksum + data[60:]
+
+
+def patched(data: bytes, at: int, new: bytes) -> bytes:
+    return signed(data[:at] + new + data[at + len(new) :])
+
+
+def u64(number: int) -> bytes:
+    return number.to_bytes(8, "little")
+
+
+def u32(number: int) -> bytes:
+    return number.to_bytes(4, "little")
+
+
+def with_section(data: bytes, name: str, encoding: int, body: bytes) -> bytes:
+    """With another section for a field."""
+    header = Header.decode(data)
+    kept = [section for section in header.sections if section[0] != NUMBERS[name]]
+    header.sections = kept + [(NUMBERS[name], encoding, body)]
+    return header.encode()
+
+
+def section(*parts: int | bytes) -> bytes:
+    """Numbers as varints, and bytes."""
+    sink = Sink()
+    for part in parts:
+        sink.put(part) if isinstance(part, bytes) else sink.varint(part)
+    return bytes(sink.data)
+
+
+def raw(data: bytes) -> bytes:
+    """Packed without compression."""
+    return section(0, data) if data else b""
+
+
+def frame(data: bytes) -> bytes:
+    return section(len(compress(data)), compress(data))
+
+
+def headers(data: bytes) -> dict[str, bytes]:
+    """Values with a wrong header or table."""
+    end = len(data)
+    flipped = data[:-1] + bytes([data[-1] ^ 1])
+    swapped = Header.decode(data)
+    first, second, *rest = swapped.sections
+    in_order = swapped.encode()
+    entries = in_order[64:84]
+    bodies = in_order[64 + 10 * len(swapped.sections) :]
+    swapped_bodies = second[2] + first[2] + bodies[len(first[2]) + len(second[2]) :]
+    table_end = 64 + 10 * len(swapped.sections)
+    out_of_order = in_order[:64] + entries[10:] + entries[:10] + in_order[84:table_end] + swapped_bodies
+    twice = in_order[:74] + in_order[64:65] + in_order[75:]
+    return {
+        "version-2": patched(data, 4, b"\x02"),
+        "kind-0": patched(data, 5, b"\0"),
+        "kind-4": patched(data, 5, b"\x04"),
+        "fork-7": patched(data, 6, b"\x07"),
+        "fork-255-in-kind-1": patched(data, 6, b"\xff"),
+        "preset-3": patched(data, 7, b"\x03"),
+        "another-preset": patched(data, 7, b"\0"),
+        "another-slot": patched(data, 8, u64(393)),
+        "base-is-the-slot-itself": patched(data, 16, u64(392)),
+        "base-is-above-the-slot": patched(data, 16, u64(400)),
+        "base-is-another-slot": patched(data, 16, u64(383)),
+        "another-tag-of-the-base": patched(data, 24, bytes(8)),
+        "state-shorter-by-1": patched(data, 32, u64(int.from_bytes(data[32:40], "little") - 1)),
+        "state-longer-by-1": patched(data, 32, u64(int.from_bytes(data[32:40], "little") + 1)),
+        "state-of-2^32-bytes": patched(data, 32, u64(2**32)),
+        "state-of-2^63-bytes": patched(data, 32, u64(2**63)),
+        "no-validators-in-the-base": patched(data, 40, u32(0)),
+        "fewer-validators-than-the-base": patched(data, 44, u32(1)),
+        "2^20+1-validators-added": patched(data, 44, u32(72 + 2**20 + 1)),
+        "2^32-1-validators": patched(data, 44, u32(2**32 - 1)),
+        "chunks-of-8": patched(data, 50, b"\x03"),
+        "chunks-of-2^21": patched(data, 50, b"\x15"),
+        "chunks-of-2^255": patched(data, 50, b"\xff"),
+        "reserved-byte-51": patched(data, 51, b"\x01"),
+        "value-longer-than-it-says": patched(data + b"\0", 52, u32(end)),
+        "value-shorter-than-it-says": patched(data[:-1], 52, u32(end)),
+        "a-byte-after-the-sections": patched(data + b"\0", 52, u32(end + 1)),
+        "reserved-byte-60": patched(data, 60, b"\x01"),
+        "checksum-of-the-header": data[:56] + bytes([data[56] ^ 1]) + data[57:],
+        "checksum-of-a-section": flipped,
+        "no-sections-but-bodies": patched(data, 48, b"\0\0"),
+        "65535-sections": patched(data, 48, b"\xff\xff"),
+        "section-longer-than-the-value": patched(data, 66, u32(2**32 - 1)),
+        "sections-not-in-order": signed(out_of_order),
+        "a-field-twice": signed(twice),
+        "only-the-header": signed(data[:52] + u32(64) + data[56:64]),
+        "half-a-header": data[:40],
+    }
+
+
+def sections(data: bytes) -> dict[str, bytes]:
+    """Values with a wrong section in place of a right one, on a base with 72 validators."""
+
+    def of(name: str, encoding: int, *parts: int | bytes) -> bytes:
+        return with_section(data, name, encoding, section(*parts))
+
+    small = Header.decode(data).sections[0][2]
+    no_change, votes, ones = raw(b""), 72 * 4, raw(b"\x01")
+    every = section(72, 72, raw(bytes(72)))
+    return {
+        "small-mask-of-an-unknown-field": with_small(data, u64(1 << 63) + small[8:]),
+        "small-mask-of-a-field-that-is-not-small": with_small(data, u64(1 << 6) + raw(bytes(2048))),
+        "small-mask-of-slot": with_small(data, u64(1 << 3) + raw(u64(392))),
+        "small-mask-without-bytes": with_small(data, small[:8]),
+        "small-with-a-byte-more": with_small(data, small + b"\0"),
+        "section-of-slot": of("slot", 0, raw(u64(392))),
+        "section-of-a-small-field": of("genesis_time", 0, raw(u64(0))),
+        "field-of-another-fork": of("proposer_lookahead", 0, raw(bytes(128))),
+        "pending-attestations-in-electra": of("previous_epoch_attestations", 0, 0),
+        "unknown-encoding": of("slashings", 77, raw(bytes(512))),
+        "encoding-of-validators-for-balances": of("balances", 4, NO_VALIDATORS),
+        "encoding-2-for-roots": of("randao_mixes", 2, 0, 0, 0),
+        "recent-roots-for-randao-mixes": of("randao_mixes", 13, bytes(4)),
+        "recent-roots-with-another-checksum": of("block_roots", 13, bytes(4)),
+        "recent-roots-with-a-byte-more": of("block_roots", 13, bytes(5)),
+        "packed-with-a-byte-less": of("slashings", 0, 0, bytes(511)),
+        "packed-with-a-byte-more": of("slashings", 0, 0, bytes(513)),
+        "frame-with-a-byte-less": of("slashings", 0, frame(bytes(511))),
+        "frame-with-a-byte-more": of("slashings", 0, frame(bytes(513))),
+        "frame-that-expands-to-64-mib": of("slashings", 0, frame(bytes(2**26))),
+        "frame-that-is-none": of("slashings", 0, 9, b"no frame!"),
+        "frame-that-is-cut": of("slashings", 0, 8, compress(bytes(512))[:8]),
+        "frame-longer-than-the-section": of("slashings", 0, 1000, compress(bytes(512))),
+        "varint-of-11-bytes": of("slashings", 0, b"\x80" * 10 + b"\0", bytes(512)),
+        "varint-of-2^64": of("slashings", 0, b"\x80" * 9 + b"\x02", bytes(512)),
+        "length-that-is-no-multiple": of("historical_summaries", 0, 63, raw(bytes(63))),
+        "length-of-2^40": of("historical_summaries", 0, 2**40, raw(bytes(64))),
+        "length-of-2^64-1": of("historical_summaries", 0, 2**64 - 1, raw(bytes(64))),
+        "run-beyond-the-field": of("slashings", 1, 1, 63, 2, raw(bytes(16))),
+        "run-gap-of-2^64-1": of("slashings", 1, 1, 2**64 - 1, 1, raw(bytes(8))),
+        "run-of-2^64-1": of("slashings", 1, 1, 0, 2**64 - 1, raw(bytes(8))),
+        "2^64-1-runs": of("slashings", 1, 2**64 - 1, 0, 1, raw(bytes(8))),
+        "difference-beyond-the-field": of("slashings", 2, 1, 1, raw(b"\x40"), 1, ones),
+        "differences-of-2^64-1-numbers": of("slashings", 2, 2**64 - 1, 1, ones, 1, ones),
+        "gap-without-an-end": of("slashings", 2, 1, 1, raw(b"\xff"), 1, ones),
+        "gaps-of-more-bytes-than-possible": of("slashings", 2, 1, 3, raw(bytes(3)), 1, ones),
+        "fewer-gaps": of("slashings", 2, 2, 1, raw(b"\0"), 2, raw(b"\x02\x02")),
+        "more-gaps": of("slashings", 2, 1, 2, raw(b"\0\0"), 1, ones),
+        "differences-left": of("slashings", 2, 1, 1, raw(b"\0"), 2, raw(b"\x02\x02")),
+        "differences-missing": of("slashings", 2, 2, 2, raw(b"\0\0"), 1, raw(b"\x02")),
+        "differences-of-more-bytes-than-possible": of(
+            "slashings", 2, 1, 1, raw(b"\0"), 11, raw(b"\x80" * 10 + b"\0")
+        ),
+        "kept-beyond-the-base": of("eth1_data_votes", 3, 72, 1000, 1, no_change),
+        "kept-more-than-the-field": of("slashings", 3, 0, 65),
+        "left-of-2^64-1": of("slashings", 3, 2**64 - 1, 1, raw(bytes(504))),
+        "kept-of-2^64-1": of("slashings", 3, 0, 2**64 - 1, raw(bytes(504))),
+        "validator-beyond-the-base": of("validators", 4, 1, 1, raw(b"\x48"), raw(b"\x08"), raw(b"\0")),
+        "validator-without-a-change": of("validators", 4, 1, 1, raw(b"\0"), raw(b"\0")),
+        "2^32-validators": of("validators", 4, 2**32, 72, raw(bytes(72)), raw(bytes([8]) * 72)),
+        "validators-with-bytes-left": of("validators", 4, every, raw(b"\x08" * 72), raw(bytes(72)), b"\0"),
+        "validators-by-encoding-0": of("validators", 0, raw(bytes(121 * 72))),
+        "field-without-its-content": of("slashings", 0),
+    }
+
+
+def with_small(data: bytes, body: bytes) -> bytes:
+    header = Header.decode(data)
+    header.sections[0] = (value.SMALL, 12, body)
+    return header.encode()
+
+
+def generic(data: bytes) -> dict[str, bytes]:
+    """Values of kind 3 that are wrong."""
+    header = Header.decode(data)
+    ((number, encoding, body),) = header.sections
+    changed = {}
+
+    def of(name: str, *sections):
+        copy = deepcopy(header)
+        copy.sections = list(sections)
+        changed[name] = copy.encode()
+
+    of("generic-without-a-section")
+    of("generic-of-a-field", (NUMBERS["slashings"], encoding, body))
+    of("generic-with-encoding-0", (number, 0, body))
+    of("generic-with-two-sections", (0, 12, bytes(8)), (number, encoding, body))
+    changed["generic-of-a-fork"] = patched(data, 6, b"\x05")
+    changed["generic-longer"] = patched(data, 32, u64(header.byte_len + 2**23))
+    changed["generic-of-another-slot"] = patched(data, 8, u64(header.slot + 1))
+    return changed
+
+
+def hostile(chain: Chain) -> dict[str, tuple[int, int, bytes]]:
+    """By name: slot of the base, slot of the value, and the value."""
+    electra = ELECTRA.encode(chain)
+    whole = Case("generic", 384, 392, value.GENERIC).encode(chain)
+    groups = headers(electra) | sections(electra) | generic(whole)
+    named = {name: (384, 392, data) for name, data in groups.items()}
+    growing = GROWING.encode(chain)
+    added = "added-validators-missing", with_section(growing, "validators", 4, NO_VALIDATORS)
+    lacking = Header.decode(growing)
+    lacking.sections = [of for of in lacking.sections if of[0] != NUMBERS["inactivity_scores"]]
+    for name, data in (added, ("a-field-that-the-base-lacks", lacking.encode())):
+        named[name] = (0, 576, data)
+    return named
+
+
+def forgiven(chain: Chain) -> dict[str, tuple[int, int, bytes]]:
+    """Values that a reader takes, though nothing here writes them so."""
+    electra = ELECTRA.encode(chain)
+    unknown = Header.decode(electra)
+    unknown.sections.append((200, 0x80 | 99, b"of a later version"))
+    return {"section-to-ignore": (384, 392, unknown.encode())}
