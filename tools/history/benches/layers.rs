@@ -1,9 +1,10 @@
 //! Sizes of the states that an archive keeps, layer by layer, on a chain like mainnet's, beside what others
 //! store.
 //!
-//! `cargo bench -p coldstore-history --bench layers -- [ERAS]` (default: 1, the span of the longest difference).
-//! It prints the chain's parameters, and whether the chain is calibrated: sizes count only if
-//! `zstd --patch-from -3` of its states gives what it gives for mainnet's. Sizes are exact. Without `--bench` it
+//! `cargo bench -p coldstore-history --bench layers -- [ERAS]` (default: 2, the distance of the last era state from
+//! its snapshot; 31 are all, and take an hour). It prints the chain's parameters, and whether the chain is
+//! calibrated: sizes count only if `zstd --patch-from -3` of its states gives what it gives for mainnet's. Sizes
+//! are exact, and every difference is applied and compared with the state. Times are medians. Without `--bench` it
 //! is a quick smoke test.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench that fails must stop")]
@@ -11,43 +12,247 @@
 
 mod support;
 
-use coldstore_consensus::transition::{SyntheticChain, SyntheticParameters};
-use support::reference::{Split, like_lighthouse, packed, patch};
-use support::rules;
+use std::collections::BTreeMap;
+use std::time::Instant;
 
-const SLOTS_PER_EPOCH: u64 = 32;
-const SLOTS_PER_ERA: u64 = 8192;
+use coldstore::Slot;
+use coldstore_consensus::transition::{SyntheticChain, SyntheticParameters};
+use coldstore_consensus::{Preset, Root};
+use coldstore_history::states::value::{
+    DiffContext, DiffValue, RootsError, SlotRoots, apply_path, encode_diff,
+};
+use coldstore_history::states::{Columns, StateRef};
+use support::reference::{like_lighthouse, packed, patch};
+use support::rules;
+use support::year::{self, Layers};
+
+const PRESET: Preset = Preset::Mainnet;
+const EPOCH: u64 = 32;
+const ERA: u64 = 8192;
+/// The first epoch record is of this epoch.
+const FIRST_EPOCH: u64 = 2;
+const EPOCH_RECORDS: u64 = 32;
+/// Eras between two snapshots.
+const ERAS_PER_SNAPSHOT: u64 = 32;
+/// Era records of the prototype, in bytes, by their distance from the snapshot in eras.
+const PROTOTYPE_ERAS: [(f64, f64); 4] = [(1.0, 3.18), (8.0, 6.13), (16.0, 6.92), (32.0, 9.15)];
 /// Bytes of `zstd --patch-from -3` between two states of mainnet, by their distance in slots.
-const CALIBRATION: [(u64, f64); 2] = [(SLOTS_PER_EPOCH, 3.4e6), (SLOTS_PER_ERA, 4.4e6)];
+const CALIBRATION: [(u64, f64); 2] = [(EPOCH, 3.4e6), (ERA, 4.4e6)];
 /// Deviation of a calibrated chain.
 const TOLERANCE: f64 = 0.2;
+
+/// A chain and the roots of its slots.
+struct Chain {
+    chain: SyntheticChain,
+    roots: BTreeMap<u64, (Root, Root)>,
+    start: u64,
+}
+
+impl SlotRoots for Chain {
+    fn block_root(&self, slot: Slot) -> Result<Option<Root>, RootsError> {
+        Ok(self.roots.get(&slot.0).map(|(block_root, _)| *block_root))
+    }
+
+    fn state_root(&self, slot: Slot) -> Result<Option<Root>, RootsError> {
+        Ok(self.roots.get(&slot.0).map(|(_, state_root)| *state_root))
+    }
+}
+
+impl Chain {
+    fn new(parameters: SyntheticParameters) -> Self {
+        let chain = SyntheticChain::new(&rules(), parameters);
+        let first = chain.slot();
+        let roots = BTreeMap::from([(first.slot, (first.block_root, first.state_root))]);
+        Self { chain, roots, start: first.slot }
+    }
+
+    /// The state so many slots after the first one.
+    fn state_after(&mut self, slots: u64) -> State {
+        while self.chain.state().slot() < self.start + slots {
+            let slot = self.chain.advance().unwrap();
+            self.roots.insert(slot.slot, (slot.block_root, slot.state_root));
+        }
+        State::new(self.chain.state().to_ssz())
+    }
+}
+
+struct State {
+    ssz: Vec<u8>,
+    columns: Columns,
+}
+
+impl State {
+    fn new(ssz: Vec<u8>) -> Self {
+        let columns = Columns::of_raw(PRESET, &ssz).unwrap();
+        Self { ssz, columns }
+    }
+
+    fn as_ref(&self) -> StateRef<'_> {
+        StateRef { base: &self.ssz, columns: &self.columns }
+    }
+}
+
+/// The records of one layer.
+#[derive(Default)]
+struct Records {
+    bytes: Vec<f64>,
+    seconds: Vec<f64>,
+    /// A copy of the state, in the same run.
+    copy_seconds: Vec<f64>,
+    /// Bytes by field and encoding.
+    sections: BTreeMap<(&'static str, u8), usize>,
+}
+
+impl Records {
+    /// Encodes a state on an earlier one, and compares it with what the record gives back.
+    fn add(&mut self, chain: &Chain, base: &State, next: &State) {
+        let context = DiffContext::new(chain);
+        let mut copy = vec![1; next.ssz.len()];
+        let started = Instant::now();
+        copy.copy_from_slice(&next.ssz);
+        self.copy_seconds.push(started.elapsed().as_secs_f64());
+        let started = Instant::now();
+        let value = encode_diff(base.as_ref(), next.as_ref(), context).unwrap();
+        self.seconds.push(started.elapsed().as_secs_f64());
+        self.bytes.push(value.len() as f64);
+        let diff = DiffValue::parse(next.columns.slot(), &value).unwrap();
+        for (field, encoding, byte_len) in diff.sections() {
+            *self.sections.entry((field, encoding)).or_default() += byte_len;
+        }
+        let columns = apply_path(PRESET, &base.ssz, &base.columns, &[diff], context).unwrap();
+        copy.clear();
+        StateRef { base: &base.ssz, columns: &columns }.write_ssz(&mut copy).unwrap();
+        assert!(copy == next.ssz, "slot {}", next.columns.slot());
+    }
+
+    fn mean(&self) -> f64 {
+        self.bytes.iter().sum::<f64>() / self.bytes.len() as f64
+    }
+
+    fn print(&self, what: &str) {
+        if self.bytes.is_empty() {
+            return;
+        }
+        let count = self.bytes.len();
+        let (least, most) = (
+            self.bytes.iter().copied().fold(f64::MAX, f64::min),
+            self.bytes.iter().copied().fold(0.0, f64::max),
+        );
+        println!(
+            "{what}: mean of {count}: {:.0} bytes ({least:.0} to {most:.0}); encoded from whole states in \
+             {:.1} ms, a copy of the state {:.1} ms",
+            self.mean(),
+            median(&self.seconds) * 1e3,
+            median(&self.copy_seconds) * 1e3
+        );
+        let mut sections: Vec<_> = self.sections.iter().collect();
+        sections.sort_by_key(|(_, byte_len)| std::cmp::Reverse(**byte_len));
+        for ((field, encoding), byte_len) in sections.into_iter().take(10) {
+            let mean = *byte_len as f64 / count as f64;
+            println!("    {field} (encoding {encoding}): {mean:.0}");
+        }
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+/// Prints what others need for a span, and whether the chain is calibrated; `true` unless it is not.
+fn references(span: u64, base: &State, next: &State) -> bool {
+    let (like, patch) =
+        (like_lighthouse(base.as_ref(), next.as_ref()), patch(3, &base.ssz, &next.ssz));
+    print!("{span} slots: like Lighthouse {like} bytes, zstd --patch-from -3 {patch}");
+    let Some((_, wanted)) = CALIBRATION.into_iter().find(|(of, _)| *of == span) else {
+        println!();
+        return true;
+    };
+    let deviation = patch as f64 / wanted - 1.0;
+    let is_calibrated = deviation.abs() <= TOLERANCE;
+    let verdict = if is_calibrated { "calibrated" } else { "NOT calibrated" };
+    println!(", {:+.1} % from {:.1} MB: {verdict}", deviation * 100.0, wanted / 1e6);
+    is_calibrated
+}
+
+/// The mean of all era records between two snapshots: those that are measured, and further ones by the
+/// prototype's figures in proportion.
+fn mean_era(measured: &[f64]) -> f64 {
+    let prototype = |era: f64| {
+        let after = PROTOTYPE_ERAS.iter().position(|(known, _)| *known >= era).unwrap_or(3).max(1);
+        let [(from, low), (to, high)] = [PROTOTYPE_ERAS[after - 1], PROTOTYPE_ERAS[after]];
+        low + (high - low) * (era - from) / (to - from)
+    };
+    let last = measured.last().copied().unwrap_or_default() / prototype(measured.len() as f64);
+    let further =
+        (measured.len() as u64 + 1..ERAS_PER_SNAPSHOT).map(|era| last * prototype(era as f64));
+    (measured.iter().sum::<f64>() + further.sum::<f64>()) / (ERAS_PER_SNAPSHOT - 1) as f64
+}
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let quick = !arguments.iter().any(|argument| argument == "--bench");
     let mut numbers = arguments.iter().filter_map(|argument| argument.parse::<u64>().ok());
-    let eras = numbers.next().unwrap_or(u64::from(!quick));
+    let eras = numbers.next().unwrap_or(if quick { 0 } else { 2 });
     let of_size = if quick { SyntheticParameters::small() } else { SyntheticParameters::default() };
     let parameters = SyntheticParameters { true_roots: false, ..of_size };
     println!("{parameters:#?}");
-    let mut chain = SyntheticChain::new(&rules(), parameters);
-    let (start, first) = (chain.state().slot(), chain.state().to_ssz());
-    println!("state: {} bytes, zstd 1 {}", first.len(), packed(1, &first));
-    let spans = [SLOTS_PER_EPOCH, 512, 2048].into_iter().filter(|span| !quick || *span < 512);
-    for span in spans.chain((1..=eras).map(|era| era * SLOTS_PER_ERA)) {
-        while chain.state().slot() < start + span {
-            chain.advance().unwrap();
+    let mut chain = Chain::new(parameters);
+    let first = chain.state_after(0);
+    let snapshot = first.ssz.len() as f64;
+    println!("state: {snapshot} bytes, zstd 1 {}", packed(1, &first.ssz));
+
+    let [mut epochs, mut slots, mut keyframes_9, mut keyframes_11, mut era_records]: [Records; 5] =
+        Default::default();
+    let mut is_calibrated = true;
+    let mut before = chain.state_after((FIRST_EPOCH - 1) * EPOCH);
+    for epoch in FIRST_EPOCH..FIRST_EPOCH + if quick { 2 } else { EPOCH_RECORDS } {
+        let next = chain.state_after(epoch * EPOCH);
+        epochs.add(&chain, &before, &next);
+        if epoch == FIRST_EPOCH {
+            is_calibrated &= references(EPOCH, &before, &next);
         }
-        let next = chain.state().to_ssz();
-        let like = like_lighthouse(&Split::new(&first), &Split::new(&next));
-        let patch = patch(3, &first, &next);
-        print!("{span} slots: zstd --patch-from -3 {patch}, like Lighthouse {like}");
-        match CALIBRATION.into_iter().find(|(of, _)| *of == span) {
-            Some((_, wanted)) if (patch as f64 / wanted - 1.0).abs() <= TOLERANCE => {
-                println!(" (calibrated: {wanted:.2e})");
-            }
-            Some((_, wanted)) => println!(" (NOT calibrated: {wanted:.2e})"),
-            None => println!(),
+        if !quick && matches!(epoch * EPOCH, 512 | 1024) {
+            keyframes_9.add(&chain, &first, &next);
         }
+        before = next;
+    }
+    let slot = before.columns.slot().0 - chain.start;
+    for slot in slot + 1..slot + EPOCH {
+        let next = chain.state_after(slot);
+        slots.add(&chain, &before, &next);
+        before = next;
+    }
+    drop(before);
+    let spans = [1536, 2048, 4096, 6144].into_iter().filter(|_| !quick);
+    for span in spans.chain((1..=eras).map(|era| era * ERA)) {
+        let next = chain.state_after(span);
+        let records = match span {
+            1536 => &mut keyframes_9,
+            _ if span < ERA => &mut keyframes_11,
+            _ => &mut era_records,
+        };
+        records.add(&chain, &first, &next);
+        if matches!(span, 2048 | ERA) {
+            is_calibrated &= references(span, &first, &next);
+        }
+    }
+    slots.print("slot on the one before");
+    epochs.print("epoch on the one before");
+    keyframes_9.print("keyframe 2^9 on 2^11 (512, 1024, 1536 slots)");
+    keyframes_11.print("keyframe 2^11 on an era (2048, 4096, 6144 slots)");
+    era_records.print("era on the snapshot");
+    if eras > 0 {
+        println!("    by distance: {:?}", era_records.bytes);
+        let layers = Layers {
+            snapshot,
+            era: mean_era(&era_records.bytes),
+            keyframe_11: keyframes_11.mean(),
+            keyframe_9: keyframes_9.mean(),
+            epoch: epochs.mean(),
+            slot: slots.mean(),
+        };
+        year::print(layers, is_calibrated);
     }
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code, missing_docs, unreachable_pub, unsafe_code, clippy::unwrap_used)]
 
 pub mod reference;
+pub mod year;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,10 +1,11 @@
 //! Encodings that others use, as references for sizes.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 
-const VALIDATOR_BYTES: usize = 121;
+use coldstore_history::states::{StateRef, VALIDATOR_BYTES};
 
-/// `zstd --patch-from`: the state with another one as its dictionary.
+/// `zstd --patch-from`: a state with another one as its dictionary.
 pub fn patch(level: i32, base: &[u8], next: &[u8]) -> usize {
     let mut encoder =
         zstd::stream::write::Encoder::with_ref_prefix(Counted::default(), level, base).unwrap();
@@ -23,22 +24,27 @@ pub fn packed(level: i32, bytes: &[u8]) -> usize {
 }
 
 /// Lighthouse's hierarchical difference of two fulu states: balances and inactivity scores as big-endian
-/// differences, validators that changed with what did not change as 0, the list of summaries by its end, and the
-/// rest of the state as a patch (by zstd instead of xdelta3).
-pub fn like_lighthouse(base: &Split<'_>, next: &Split<'_>) -> usize {
-    let differences = |base: &[u8], next: &[u8]| {
+/// differences, validators that changed with what did not change as 0, and the rest of the state as a patch (by
+/// zstd instead of xdelta3).
+pub fn like_lighthouse(base: StateRef<'_>, next: StateRef<'_>) -> usize {
+    let numbers = ["balances", "inactivity_scores"].map(|name| {
+        let [base, next] = [base, next].map(|state| state.field(name).unwrap());
         let base = base.as_chunks().0.iter().map(|value| u64::from_le_bytes(*value));
         let next = next.as_chunks().0.iter().map(|value| u64::from_le_bytes(*value));
         let pairs = next.zip(base.chain(std::iter::repeat(0)));
         let encoded: Vec<u8> =
             pairs.flat_map(|(next, base)| next.wrapping_sub(base).to_be_bytes()).collect();
         packed(1, &encoded)
-    };
-    let balances = differences(base.balances, next.balances);
-    let scores = differences(base.inactivity_scores, next.inactivity_scores);
+    });
+    let rest = patch(1, &others(base), &others(next));
+    numbers.iter().sum::<usize>() + packed(1, &changed_validators(base, next)) + rest
+}
+
+fn changed_validators(base: StateRef<'_>, next: StateRef<'_>) -> Vec<u8> {
+    let [old, new] = [base, next].map(|state| state.field("validators").unwrap());
+    let old = old.as_chunks::<VALIDATOR_BYTES>().0;
     let mut changed = Vec::new();
-    let old = base.validators.as_chunks::<VALIDATOR_BYTES>().0;
-    for (index, validator) in next.validators.as_chunks::<VALIDATOR_BYTES>().0.iter().enumerate() {
+    for (index, validator) in new.as_chunks::<VALIDATOR_BYTES>().0.iter().enumerate() {
         if old.get(index) == Some(validator) {
             continue;
         }
@@ -51,16 +57,15 @@ pub fn like_lighthouse(base: &Split<'_>, next: &Split<'_>) -> usize {
         }
         changed.extend_from_slice(&entry);
     }
-    balances + scores + packed(1, &changed) + patch(1, &base.rest, &next.rest)
+    changed
 }
 
-/// A fulu state in parts.
-pub struct Split<'s> {
-    pub validators: &'s [u8],
-    pub balances: &'s [u8],
-    pub inactivity_scores: &'s [u8],
-    /// The other fields.
-    pub rest: Vec<u8>,
+/// The fields that have no encoding of their own.
+fn others(state: StateRef<'_>) -> Vec<u8> {
+    let own = ["validators", "balances", "inactivity_scores"];
+    let names = state.field_names().filter(|name| !own.contains(name));
+    let fields: Vec<Cow<'_, [u8]>> = names.filter_map(|name| state.field(name)).collect();
+    fields.concat()
 }
 
 #[derive(Default)]
@@ -74,29 +79,5 @@ impl std::io::Write for Counted {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
-    }
-}
-
-impl<'s> Split<'s> {
-    /// Splits a fulu state of the mainnet preset.
-    pub fn new(ssz: &'s [u8]) -> Self {
-        const VALIDATORS_OFFSET_AT: usize = 524_552;
-        const BALANCES_OFFSET_AT: usize = 524_556;
-        const PREVIOUS_PARTICIPATION_OFFSET_AT: usize = 2_687_248;
-        const INACTIVITY_SCORES_OFFSET_AT: usize = 2_687_377;
-        const PAYLOAD_HEADER_OFFSET_AT: usize = 2_736_629;
-        let start =
-            |at: usize| u32::from_le_bytes(std::array::from_fn(|index| ssz[at + index])) as usize;
-        let validators = start(VALIDATORS_OFFSET_AT);
-        let balances = start(BALANCES_OFFSET_AT);
-        let participation = start(PREVIOUS_PARTICIPATION_OFFSET_AT);
-        let scores = start(INACTIVITY_SCORES_OFFSET_AT);
-        let payload = start(PAYLOAD_HEADER_OFFSET_AT);
-        Self {
-            validators: &ssz[validators..balances],
-            balances: &ssz[balances..participation],
-            inactivity_scores: &ssz[scores..payload],
-            rest: [&ssz[..validators], &ssz[participation..scores], &ssz[payload..]].concat(),
-        }
     }
 }
