@@ -160,6 +160,13 @@ impl coldstore_history::reconstruct::StateSink for Nowhere {
         Ok(())
     }
 
+    fn put_differences(
+        &mut self,
+        _: Vec<(Slot, Vec<u8>)>,
+    ) -> Result<(), coldstore_history::reconstruct::SinkError> {
+        Ok(())
+    }
+
     fn finish(&mut self) -> Result<u64, coldstore_history::reconstruct::SinkError> {
         Ok(0)
     }

@@ -7,21 +7,19 @@ mod watch;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use coldstore::{
-    ArchivePipeline, ArchiveWriter, ArchiveWriterOptions, Checksums, Column, Error, Manifest,
-    MappedArchive, PipelineOptions, Slot,
+    ArchivePipeline, ArchiveWriter, ArchiveWriterOptions, Checksums, Column, Error, MappedArchive,
+    PipelineOptions, Slot,
 };
-use coldstore_consensus::transition::ChainRules;
 use coldstore_history::reconstruct::{
-    Chosen, Ended, PipelineSink, Plan, ReconstructOptions, Reconstruction, of_eras,
+    Chosen, Ended, Keep, PipelineSink, Plan, ReconstructOptions, Reconstruction, of_eras,
 };
-use coldstore_history::replay::{Check, Source, rules_of};
+use coldstore_history::replay::{Check, Source};
 
 use self::sink::{DaemonSink, Sink};
 use self::summary::Summary;
@@ -40,8 +38,12 @@ use crate::output::{self, count};
 /// command again to resume: it starts with the first chosen state of an era that is missing, and skips
 /// eras that lack none. With --check epoch or slot it replays each era with a chosen state from its
 /// beginning. An era that cannot be replayed is reported, and the exit status is 3 after all others are
-/// done. Without --every and --slots nothing is stored: the archive's blocks are proved against its
-/// states.
+/// done. Without --keep, --every and --slots nothing is stored: the archive's blocks are proved against
+/// its states.
+///
+/// --keep stores states as differences in bsd, which only coldstore reads: a mainnet epoch takes about
+/// 45 KB, a slot 2 KB. Those of an era are stored when its end agrees, and nothing of an era that fails.
+/// What the layers of the archive need besides is stored as well. Layers may be added later.
 #[derive(Debug, Args)]
 pub(crate) struct Reconstruct {
     /// The archive's directory
@@ -49,10 +51,14 @@ pub(crate) struct Reconstruct {
     /// The eras, both ends included (default: all).
     #[arg(long = "era", value_name = "A[..B]", value_parser = parse_eras)]
     eras: Option<RangeInclusive<u64>>,
-    /// Store the states of all slots that are multiples of N
+    /// Keep states as differences: of the first slot of every epoch, of all slots, or of the multiples
+    /// of N
+    #[arg(long, value_name = "epochs|slots|every:N", conflicts_with_all = ["every", "slots"])]
+    keep: Option<Keep>,
+    /// Store the whole states of all slots that are multiples of N
     #[arg(long, value_name = "N", conflicts_with = "slots")]
     every: Option<NonZeroU64>,
-    /// Store the states of these slots
+    /// Store the whole states of these slots
     #[arg(long, value_name = "SLOT,...", value_delimiter = ',', value_parser = parse_slot)]
     slots: Vec<Slot>,
     /// Number of eras replayed at the same time (default: one for each core)
@@ -81,13 +87,15 @@ impl Reconstruct {
     pub(crate) fn run(self) -> Result<Answer> {
         let network = self.network.as_deref().map(Network::named).transpose()?;
         let chosen = self.chosen();
-        let stores = self.stores();
+        let column = chosen.column();
         notes::tell_lacking(&self.archive)?;
         // Opening heals, so the columns are read afterwards.
-        let is_ours = stores && self.socket.is_none();
-        let writer = is_ours.then(|| self.open_writer()).transpose()?;
+        let ours = column.filter(|_| self.socket.is_none());
+        let writer = ours.map(|column| self.open_writer(column)).transpose()?;
         let archive = open::archive(&self.archive)?;
-        let rules = rules(&archive, network.as_ref())?;
+        let (_, rules) = Source::with_rules(&archive, network.as_deref())
+            .with_context(|| self.archive.display().to_string())?;
+        notes::tell_of_preset(rules.preset());
         let slots_per_era = rules.preset().slots_per_era();
         let options = ReconstructOptions { eras: self.eras.clone(), chosen, check: self.check };
         let reconstruction = Reconstruction::new(&archive, rules, options)?;
@@ -100,7 +108,7 @@ impl Reconstruct {
         self.tell_plan(&reconstruction, jobs);
         let start = |writer| ArchivePipeline::start(writer, |_| PipelineOptions::default());
         let pipeline = writer.filter(|_| jobs > 0).map(start).transpose()?;
-        let sinks = self.sinks(pipeline.as_ref(), jobs)?;
+        let sinks = self.sinks(column, pipeline.as_ref(), jobs)?;
         let watch = Watch::start(plan)?;
         let started = Instant::now();
         let run = reconstruction.run(sinks, &watch);
@@ -111,7 +119,7 @@ impl Reconstruct {
             Err(early) => (early.done, Some(early.why)),
         };
         let summary = Summary::new(&done, started.elapsed());
-        summary.tell(stores);
+        summary.tell(column);
         let printed = if self.json { output::print_json(&summary) } else { Ok(()) };
         match ended {
             Some(Ended::Stopped) => bail!("stopped; run the same command again to resume"),
@@ -128,25 +136,32 @@ impl Reconstruct {
         let mut slots = self.slots.clone();
         slots.sort_unstable();
         slots.dedup();
-        match self.every {
-            Some(every) => Chosen::Every(every),
-            None if slots.is_empty() => Chosen::Nothing,
-            None => Chosen::Slots(slots),
+        match (self.keep, self.every) {
+            (Some(keep), _) => Chosen::Kept(keep),
+            (None, Some(every)) => Chosen::Every(every),
+            (None, None) if slots.is_empty() => Chosen::Nothing,
+            (None, None) => Chosen::Slots(slots),
         }
     }
 
-    fn stores(&self) -> bool {
-        self.every.is_some() || !self.slots.is_empty()
-    }
-
-    fn open_writer(&self) -> Result<ArchiveWriter> {
-        let options = ArchiveWriterOptions::default().checksums(Checksums::On).deferred(true);
+    fn open_writer(&self, column: Column) -> Result<ArchiveWriter> {
+        let mut options = ArchiveWriterOptions::default().checksums(Checksums::On).deferred(true);
+        if column == Column::StateDiffs && self.has_no_differences()? {
+            options = options.backfill(column);
+        }
         match ArchiveWriter::open(&self.archive, options.columns(Column::ALL)) {
             Err(error @ Error::AlreadyOpen { .. }) => {
                 bail!("{error}; if that is the daemon, pass its socket: --socket PATH")
             }
             opened => Ok(opened?),
         }
+    }
+
+    /// Whether `bsd` is new or empty: no other program has used it.
+    fn has_no_differences(&self) -> Result<bool> {
+        let archive = open::archive(&self.archive)?;
+        let column = archive.column_if_there(Column::StateDiffs)?;
+        Ok(column.is_none_or(|column| column.view().highest_written_slot().is_none()))
     }
 
     /// Refuses slots outside the eras.
@@ -195,13 +210,12 @@ impl Reconstruct {
     }
 
     fn check_backfill(&self, reconstruction: &Reconstruction) -> Result<()> {
-        ensure!(
-            reconstruction.allows_backfill() || !reconstruction.needs_backfill(),
+        let Some(column) = reconstruction.lacks_backfill() else { return Ok(()) };
+        bail!(
             "{} is not open for backfill: import its .era files again with --backfill (what is stored \
              is skipped), or start the daemon with --backfill",
-            self.archive.join(Column::StateSnapshots.dir_name()).display()
-        );
-        Ok(())
+            self.archive.join(column.dir_name()).display()
+        )
     }
 
     fn tell_plan(&self, reconstruction: &Reconstruction, jobs: usize) {
@@ -227,26 +241,22 @@ impl Reconstruct {
     }
 
     /// Where each worker's states go.
-    fn sinks(&self, pipeline: Option<&ArchivePipeline>, jobs: usize) -> Result<Vec<Sink>> {
-        let sink = || match (&self.socket, pipeline) {
-            (Some(socket), _) if self.stores() => {
+    fn sinks(
+        &self,
+        column: Option<Column>,
+        pipeline: Option<&ArchivePipeline>,
+        jobs: usize,
+    ) -> Result<Vec<Sink>> {
+        let sink = || match (column, &self.socket, pipeline) {
+            (Some(_), Some(socket), _) => {
                 let retry = Duration::from_secs(self.retry);
                 DaemonSink::connect(socket, &self.archive, retry).map(Sink::Daemon)
             }
-            (None, Some(pipeline)) => {
-                let states = pipeline.column(Column::StateSnapshots).clone();
-                Ok(Sink::Archive(PipelineSink::new(states)))
+            (Some(column), None, Some(pipeline)) => {
+                Ok(Sink::Archive(PipelineSink::new(pipeline.column(column).clone())))
             }
             _ => Ok(Sink::Nowhere),
         };
         (0..jobs).map(|_| sink()).collect()
     }
-}
-
-fn rules(archive: &MappedArchive, network: Option<&Network>) -> Result<Arc<ChainRules>> {
-    let manifest = Manifest::read(archive.root())?.unwrap_or_default();
-    let rules = rules_of(&manifest, &Source::of(archive)?, network.map(|network| &**network));
-    let rules = rules.with_context(|| archive.root().display().to_string())?;
-    notes::tell_of_preset(rules.preset());
-    Ok(rules)
 }

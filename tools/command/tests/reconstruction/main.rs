@@ -12,6 +12,7 @@ mod flow;
 #[path = "../daemon/host.rs"]
 #[allow(dead_code, reason = "shared with the tests of the daemon")]
 mod host;
+mod keep;
 mod reader;
 mod replay;
 #[path = "../command/support.rs"]

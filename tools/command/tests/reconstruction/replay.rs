@@ -20,7 +20,7 @@ use crate::support::{Archive, Run, coldstore, coldstore_fed, command, listing, t
 use crate::truth::Truth;
 
 /// An archive of the small chain, open for backfill.
-fn imported() -> Archive {
+pub(crate) fn imported() -> Archive {
     let archive = Archive::new();
     import(&archive, CHAIN);
     archive
@@ -32,12 +32,12 @@ fn arguments(archive: &Archive, more: &[&str]) -> Vec<String> {
     first.iter().chain(more).map(ToString::to_string).collect()
 }
 
-fn reconstruct(archive: &Archive, more: &[&str]) -> Run {
+pub(crate) fn reconstruct(archive: &Archive, more: &[&str]) -> Run {
     let arguments = arguments(archive, more);
     coldstore(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-fn spawn(archive: &Archive, more: &[&str]) -> Child {
+pub(crate) fn spawn(archive: &Archive, more: &[&str]) -> Child {
     let arguments = arguments(archive, more);
     let mut command: Command = command(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
     command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()

@@ -9,10 +9,16 @@
 //! roots prove them already, provided that `bsr` was proved when it was imported; the comparison at
 //! the end of an era then also finds an error in what no root covers: the replay itself. Only the last chosen
 //! state waits for it: an era that fails at its end is not done, and fails again in the next run.
+//!
+//! Differences ([`Chosen::Kept`]) are small, so those of an era wait for its end: nothing of an era that fails is
+//! stored. They are made again from the beginning of the era where some are missing.
 
+mod encoder;
+mod keep;
 mod plan;
 mod report;
 mod sink;
+mod stored;
 mod worker;
 
 use std::ops::{ControlFlow, RangeInclusive};
@@ -20,15 +26,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::thread;
 
-use coldstore::{MappedArchive, Result, Slot, View};
+use coldstore::{Column, Manifest, MappedArchive, Result, Slot, View};
 use coldstore_consensus::transition::ChainRules;
 
+pub use self::keep::Keep;
 pub use self::plan::{Chosen, Plan, Stretch};
-pub use self::report::{Ended, EndedEarly, FailedEras, ReconstructReport, of_eras};
+pub use self::report::{
+    Ended, EndedEarly, FailedEras, ReconstructReport, StoredDifferences, of_eras,
+};
 pub use self::sink::{PipelineSink, SinkError, StateSink};
 
+use self::plan::ChosenSlots;
 use self::worker::Worker;
 use crate::replay::{Check, Source};
+use crate::states::States;
+use crate::states::hierarchy::Hierarchy;
 
 /// What to replay, and which states to store.
 #[derive(Clone, Debug)]
@@ -56,9 +68,10 @@ pub trait ReconstructObserver: Sync {
 /// A reconstruction of an archive's states, on one snapshot of its columns.
 #[derive(Debug)]
 pub struct Reconstruction {
-    source: Source<View>,
+    states: States<View>,
     rules: Arc<ChainRules>,
     options: ReconstructOptions,
+    chosen: ChosenSlots,
     plan: Plan,
 }
 
@@ -73,10 +86,19 @@ impl Reconstruction {
         options: ReconstructOptions,
     ) -> Result<Self> {
         let source = Source::of(archive)?;
-        let slots_per_era = rules.preset().slots_per_era();
-        let (eras, chosen) = (options.eras.as_ref(), &options.chosen);
-        let plan = Plan::new(&source, slots_per_era, eras, chosen, options.check)?;
-        Ok(Self { source, rules, options, plan })
+        let preset = rules.preset();
+        let manifest = Manifest::read(archive.root())?.unwrap_or_default();
+        let hierarchy = Hierarchy::of_manifest(archive.root(), &manifest, preset)?;
+        let chosen = options.chosen.clone().slots(hierarchy.clone(), preset.slots_per_epoch());
+        let slots_per_era = preset.slots_per_era();
+        let plan =
+            Plan::new(&source, slots_per_era, options.eras.as_ref(), &chosen, options.check)?;
+        let states = States::of(source, Arc::clone(&rules), hierarchy).with_cache_bytes(0);
+        Ok(Self { states, rules, options, chosen, plan })
+    }
+
+    fn source(&self) -> &Source<View> {
+        self.states.source()
     }
 
     /// The work.
@@ -85,19 +107,20 @@ impl Reconstruction {
         &self.plan
     }
 
-    /// Whether a state that is to be stored lies below the column's highest: `bss` must then be open for
-    /// backfill.
+    /// The column to which states go, if it must be open for backfill and is not: states are stored below its
+    /// highest, or differences of several eras at the same time.
     #[must_use]
-    pub fn needs_backfill(&self) -> bool {
-        let highest = self.source.snapshots.highest_written_slot();
-        let stores = self.options.chosen != Chosen::Nothing;
-        stores && self.plan.stretches.iter().any(|stretch| Some(stretch.start) < highest)
-    }
-
-    /// Whether `bss` is open for backfill.
-    #[must_use]
-    pub fn allows_backfill(&self) -> bool {
-        self.source.snapshots.conf().allows_backfill()
+    pub fn lacks_backfill(&self) -> Option<Column> {
+        let stretches = &self.plan.stretches;
+        let column = self.options.chosen.column()?;
+        let view = match column {
+            Column::StateDiffs => self.source().differences.as_ref()?,
+            _ => &self.source().snapshots,
+        };
+        let highest = view.highest_written_slot();
+        let is_below = stretches.iter().any(|stretch| Some(stretch.start) < highest);
+        let is_needed = is_below || column == Column::StateDiffs && stretches.len() > 1;
+        (is_needed && !view.conf().allows_backfill()).then_some(column)
     }
 
     /// The memory that a worker takes, in bytes: the state without what stays in the mapped file, and the nodes
@@ -106,8 +129,8 @@ impl Reconstruction {
     #[must_use]
     pub fn worker_bytes(&self) -> Option<u64> {
         let last = self.plan.stretches.last()?;
-        let byte_len = self.source.snapshots.record(last.start).ok()??.stored_len() as u64;
-        let copy = if self.options.chosen == Chosen::Nothing { 0 } else { byte_len * 5 / 8 };
+        let byte_len = self.source().snapshots.record(last.start).ok()??.stored_len() as u64;
+        let copy = if self.options.chosen.stores() { byte_len * 5 / 8 } else { 0 };
         Some(byte_len * 5 / 4 + copy)
     }
 

@@ -4,9 +4,11 @@ use std::iter;
 use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 
-use coldstore::{Result, Slot, Snapshot as _, View};
+use coldstore::{Column, Result, Slot, Snapshot as _, View};
 
+use super::keep::{Differences, Keep};
 use crate::replay::{Check, Source};
+use crate::states::hierarchy::{Hierarchy, Layer};
 
 /// The states to store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,14 +20,61 @@ pub enum Chosen {
     Every(NonZeroU64),
     /// Those of these slots, ascending.
     Slots(Vec<Slot>),
+    /// Those that are kept as differences, which go to `bsd`.
+    Kept(Keep),
 }
 
 impl Chosen {
-    /// Whether the state of a slot is chosen.
+    /// Whether states are stored.
     #[must_use]
-    pub fn contains(&self, slot: Slot) -> bool {
+    pub fn stores(&self) -> bool {
+        *self != Self::Nothing
+    }
+
+    pub(super) fn slots(self, hierarchy: Hierarchy, slots_per_epoch: u64) -> ChosenSlots {
         match self {
-            Self::Nothing => false,
+            Self::Nothing => ChosenSlots::Nothing,
+            Self::Every(slots) => ChosenSlots::Every(slots),
+            Self::Slots(slots) => ChosenSlots::Slots(slots),
+            Self::Kept(keep) => {
+                ChosenSlots::Differences(Differences::new(keep, hierarchy, slots_per_epoch))
+            }
+        }
+    }
+
+    /// The column to which states go.
+    #[must_use]
+    pub fn column(&self) -> Option<Column> {
+        match self {
+            Self::Nothing => None,
+            Self::Every(_) | Self::Slots(_) => Some(Column::StateSnapshots),
+            Self::Kept(_) => Some(Column::StateDiffs),
+        }
+    }
+}
+
+/// The slots whose states are to be stored.
+#[derive(Clone, Debug)]
+pub(super) enum ChosenSlots {
+    Nothing,
+    Every(NonZeroU64),
+    Slots(Vec<Slot>),
+    Differences(Differences),
+}
+
+impl ChosenSlots {
+    /// The layer of a slot.
+    pub(super) fn layer(&self, slot: Slot) -> Layer {
+        match self {
+            Self::Differences(differences) => differences.hierarchy.layer(slot),
+            _ => Layer::Raw,
+        }
+    }
+
+    /// Whether the whole state of a slot is chosen.
+    pub(super) fn contains_whole(&self, slot: Slot) -> bool {
+        match self {
+            Self::Nothing | Self::Differences(_) => false,
             Self::Every(slots) => slot.0 % *slots == 0,
             Self::Slots(slots) => slots.binary_search(&slot).is_ok(),
         }
@@ -47,19 +96,28 @@ impl Chosen {
                 let from = chosen.partition_point(|slot| slot.0 < first);
                 Box::new(chosen[from..].iter().copied().take_while(move |slot| slot.0 <= last))
             }
+            Self::Differences(differences) => Box::new(differences.within(slots)),
         }
     }
 
     /// The chosen slots in a range whose states are not stored, ascending.
     pub(super) fn missing<'a>(
         &'a self,
-        states: &'a View,
+        source: &'a Source<View>,
         slots: &RangeInclusive<u64>,
     ) -> impl Iterator<Item = Result<Slot>> + 'a {
-        self.within(slots).filter_map(|slot| match states.contains(slot) {
+        self.within(slots).filter_map(|slot| match self.is_stored(source, slot) {
             Ok(is_stored) => (!is_stored).then_some(Ok(slot)),
             Err(error) => Some(Err(error)),
         })
+    }
+
+    /// Whether the state of a chosen slot is stored: a whole one also serves where a difference is chosen.
+    fn is_stored(&self, source: &Source<View>, slot: Slot) -> Result<bool> {
+        match self {
+            Self::Differences(_) => source.stored().contains(slot),
+            _ => source.snapshots.contains(slot),
+        }
     }
 }
 
@@ -107,12 +165,12 @@ impl Plan {
         source: &Source<View>,
         slots_per_era: u64,
         eras: Option<&RangeInclusive<u64>>,
-        chosen: &Chosen,
+        chosen: &ChosenSlots,
         check: Check,
     ) -> Result<Self> {
         let last_root = |view: &View| view.highest_written_slot();
         let last = last_root(&source.block_roots).min(last_root(&source.state_roots));
-        let mut boundaries = boundaries(&source.snapshots, slots_per_era)?;
+        let mut boundaries = boundaries(source, slots_per_era)?;
         let first_root =
             source.block_roots.first_from(Slot(0))?.max(source.state_roots.first_from(Slot(0))?);
         let first_block = source.blocks.first_from(Slot(0))?;
@@ -148,9 +206,9 @@ impl Plan {
                 continue;
             }
             let eras = first.div_ceil(slots_per_era)..=end.div_ceil(slots_per_era);
-            let missing = chosen.missing(&source.snapshots, &(first..=end)).next();
+            let missing = chosen.missing(source, &(first..=end)).next();
             let start = match (missing, chosen) {
-                (_, Chosen::Nothing) => *boundary,
+                (_, ChosenSlots::Nothing) => *boundary,
                 _ if check != Check::Boundary && chosen.within(&(first..=end)).next().is_some() => {
                     *boundary
                 }
@@ -158,6 +216,8 @@ impl Plan {
                     plan.done_eras += eras.end() - eras.start() + 1;
                     continue;
                 }
+                // Differences are made from the beginning of the era.
+                (Some(_), ChosenSlots::Differences(_)) => *boundary,
                 // Stored states before it are not compared again: a run that was killed resumes cheaply.
                 (Some(missing), _) => missing
                     .and_then(|slot| source.snapshots.last_to(slot.previous().unwrap_or_default()))
@@ -182,9 +242,20 @@ impl Plan {
     }
 }
 
-/// The slots at the ends of eras whose states are stored, ascending. Those of a file with a damaged offset table
-/// are among them, so that the workers of their eras report it, and the others go on.
-fn boundaries(states: &View, slots_per_era: u64) -> Result<Vec<Slot>> {
+/// The slots at the ends of eras whose states are stored, ascending.
+fn boundaries(source: &Source<View>, slots_per_era: u64) -> Result<Vec<Slot>> {
+    let mut slots = boundaries_in(&source.snapshots, slots_per_era)?;
+    if let Some(differences) = &source.differences {
+        slots.extend(boundaries_in(differences, slots_per_era)?);
+        slots.sort_unstable();
+        slots.dedup();
+    }
+    Ok(slots)
+}
+
+/// The slots at the ends of eras with a record, ascending. Those of a file with a damaged offset table are among
+/// them, so that the workers of their eras report it, and the others go on.
+fn boundaries_in(states: &View, slots_per_era: u64) -> Result<Vec<Slot>> {
     let Some(highest) = states.highest_written_slot() else { return Ok(Vec::new()) };
     let mut slots = Vec::new();
     for file_id in states.file_ids()?.into_iter().filter(|id| *id <= highest.file_id()) {

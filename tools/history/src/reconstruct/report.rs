@@ -1,11 +1,14 @@
 //! What a reconstruction did, and what it proved by what.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use coldstore::{Error, ErrorKind};
 
+use super::plan::Stretch;
 use super::sink::SinkError;
 use crate::replay::ReplayError;
+use crate::states::hierarchy::Layer;
 
 /// Eras that could not be replayed to their end, or whose stored states are wrong. The chosen states before the
 /// failure were proved and are stored, except the last one of the eras: they are not done.
@@ -36,6 +39,9 @@ pub struct ReconstructReport {
     /// States that were stored, unless another producer had stored them before; the root of each equals the one in
     /// `bsr`.
     pub stored_states: u64,
+    /// Differences that were made and stored, unless another producer had stored them before, by layer. Each was made
+    /// of a replay that reached the next stored state, or the root at its end.
+    pub differences: BTreeMap<Layer, StoredDifferences>,
     /// States that the [`Check`](crate::replay::Check) was due at; the root of each equals the one in `bsr`.
     pub checked_states: u64,
     /// Eras replayed to their end.
@@ -51,11 +57,40 @@ pub struct ReconstructReport {
     pub failed: Vec<FailedEras>,
 }
 
+/// The differences of a layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoredDifferences {
+    /// Their number.
+    pub records: u64,
+    /// Bytes of their values.
+    pub bytes: u64,
+}
+
 impl ReconstructReport {
+    /// Counts the end of a replay.
+    pub(super) fn count_end(&mut self, stretch: &Stretch) {
+        match stretch.ends_with_stored_state {
+            true => self.equal_ends += 1,
+            false => self.ends_by_root += 1,
+        }
+    }
+
+    /// Counts a difference.
+    pub(super) fn count(&mut self, layer: Layer, byte_len: usize) {
+        let of_layer = self.differences.entry(layer).or_default();
+        of_layer.records += 1;
+        of_layer.bytes += byte_len as u64;
+    }
+
     /// Adds what another worker did.
     pub(super) fn merge(&mut self, other: Self) {
         self.slots += other.slots;
         self.stored_states += other.stored_states;
+        for (layer, StoredDifferences { records, bytes }) in other.differences {
+            let of_layer = self.differences.entry(layer).or_default();
+            of_layer.records += records;
+            of_layer.bytes += bytes;
+        }
         self.checked_states += other.checked_states;
         self.eras += other.eras;
         self.done_eras += other.done_eras;

@@ -20,6 +20,13 @@ pub trait StateSink: Send {
     /// If this state, or one before, cannot be stored.
     fn put(&mut self, slot: Slot, state: &BeaconState<'_>) -> Result<(), SinkError>;
 
+    /// Stores differences, ascending, with all that they refer to before them. They may be durable later; those
+    /// between them are never durable before.
+    ///
+    /// # Errors
+    /// As [`StateSink::put`].
+    fn put_differences(&mut self, items: Vec<(Slot, Vec<u8>)>) -> Result<(), SinkError>;
+
     /// Waits until every state is durable. Returns how many were new since the last call: others may have been
     /// stored by another producer.
     ///
@@ -36,7 +43,7 @@ const MAX_PENDING: usize = 64;
 /// Pieces of a streamed state between the worker and the writer's thread. Each has about a MiB.
 const PIECES: usize = 2;
 
-/// Stores states through the [`Pipeline`] of an archive's `bss`.
+/// Stores states through the [`Pipeline`] of an archive's `bss`, or differences through that of its `bsd`.
 #[derive(Debug)]
 pub struct PipelineSink {
     pipeline: Pipeline,
@@ -49,8 +56,15 @@ impl PipelineSink {
     /// A sink for one worker.
     #[must_use]
     pub fn new(pipeline: Pipeline) -> Self {
-        debug_assert_eq!(pipeline.spec(), Column::StateSnapshots.spec());
         Self { pipeline, pending: VecDeque::new(), written: 0 }
+    }
+
+    fn submit(&mut self, items: Vec<(Slot, Vec<u8>)>) -> Result<(), SinkError> {
+        self.pending.extend(self.pipeline.submit_bulk(items)?);
+        while self.pending.len() > MAX_PENDING {
+            self.wait_for_oldest()?;
+        }
+        Ok(())
     }
 
     fn wait_for_oldest(&mut self) -> Result<(), SinkError> {
@@ -63,13 +77,10 @@ impl PipelineSink {
 
 impl StateSink for PipelineSink {
     fn put(&mut self, slot: Slot, state: &BeaconState<'_>) -> Result<(), SinkError> {
+        debug_assert_eq!(self.pipeline.spec(), Column::StateSnapshots.spec());
         let byte_len = state.ssz_len();
         if byte_len <= STREAMED_BYTES {
-            self.pending.extend(self.pipeline.submit_bulk(vec![(slot, state.to_ssz())])?);
-            while self.pending.len() > MAX_PENDING {
-                self.wait_for_oldest()?;
-            }
-            return Ok(());
+            return self.submit(vec![(slot, state.to_ssz())]);
         }
         let (sender, receiver) = sync_channel(PIECES);
         let source = PieceReader { receiver, piece: Vec::new(), at: 0 };
@@ -78,6 +89,11 @@ impl StateSink for PipelineSink {
         // If the writer refuses the state it stops reading, and its error tells why.
         self.written += ticket.wait()?.written;
         Ok(written?)
+    }
+
+    fn put_differences(&mut self, items: Vec<(Slot, Vec<u8>)>) -> Result<(), SinkError> {
+        debug_assert_eq!(self.pipeline.spec(), Column::StateDiffs.spec());
+        self.submit(items)
     }
 
     fn finish(&mut self) -> Result<u64, SinkError> {

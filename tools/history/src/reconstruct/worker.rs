@@ -1,16 +1,17 @@
 //! Replays one stretch after another.
 
-use std::borrow::Cow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use coldstore::{Error, Slot};
 use coldstore_consensus::transition::BeaconState;
 
-use super::plan::{Chosen, Stretch};
+use super::encoder::{Batches, Encoder};
+use super::keep::Differences;
+use super::plan::{ChosenSlots, Stretch};
 use super::report::{Ended, FailedEras, ReconstructReport};
-use super::sink::StateSink;
+use super::sink::{SinkError, StateSink};
+use super::stored::StoredState;
 use super::{ReconstructObserver, Reconstruction};
 use crate::replay::{Check, Replay, ReplayError};
 
@@ -81,13 +82,25 @@ impl<S: StateSink> Worker<'_, S> {
     }
 
     fn replay(&mut self, stretch: &Stretch, report: &mut ReconstructReport) -> Result<(), Failed> {
+        match &self.of.chosen {
+            ChosenSlots::Differences(differences) => {
+                self.store_differences(stretch, differences, report)
+            }
+            chosen => self.store_whole(stretch, chosen, report),
+        }
+    }
+
+    /// Replays a stretch, and stores the chosen states whole.
+    fn store_whole(
+        &mut self,
+        stretch: &Stretch,
+        chosen: &ChosenSlots,
+        report: &mut ReconstructReport,
+    ) -> Result<(), Failed> {
         let of = self.of;
-        let Reconstruction { source, rules, options, .. } = of;
-        // A replay that starts further back passes eras that are not asked for.
-        let before = (stretch.eras.start() - 1) * rules.preset().slots_per_era();
-        let chosen = before + 1..=stretch.end.0;
+        let before = of.before(stretch);
         // An era is done when all its chosen states are stored, so one waits for the comparison at the end.
-        let mut missing = options.chosen.missing(&source.snapshots, &chosen);
+        let mut missing = chosen.missing(of.source(), &(before + 1..=stretch.end.0));
         let first_missing = missing.next().transpose()?;
         let last_missing = missing.last().transpose()?.or(first_missing);
         let mut held = None;
@@ -95,16 +108,9 @@ impl<S: StateSink> Worker<'_, S> {
         // The next run starts again from the wrong state, and reports it.
         let omitted = first_missing.filter(|_| wrong_start.is_some());
         while replay.slot() < stretch.end {
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(Failed::All(Ended::Stopped));
-            }
-            replay.step(&of.source)?;
-            let slot = replay.slot();
-            report.slots += 1;
-            let slots_per_epoch = rules.preset().slots_per_epoch();
-            report.checked_states += u64::from(options.check.is_at(slot.0, slots_per_epoch));
-            if slot.0 > before && options.chosen.contains(slot) && Some(slot) != omitted {
-                if !source.snapshots.contains(slot)? {
+            let slot = self.step(&mut replay, report)?;
+            if slot.0 > before && chosen.contains_whole(slot) && Some(slot) != omitted {
+                if !of.source().snapshots.contains(slot)? {
                     of.prove(&mut replay)?;
                     match Some(slot) == last_missing {
                         true => held = Some(replay.state().clone()),
@@ -119,21 +125,13 @@ impl<S: StateSink> Worker<'_, S> {
                     return Err(difference);
                 }
             }
-            if self.observer.replayed(slot).is_break() {
-                return Err(Failed::All(Ended::Stopped));
-            }
+            self.tell(slot)?;
         }
-        match stretch.ends_with_stored_state {
-            true => of.compare(&replay)?,
-            false => of.prove(&mut replay)?,
-        }
+        of.check_end(stretch, &mut replay)?;
         if let (Some(slot), Some(state)) = (last_missing, &held) {
             self.put(slot, state)?;
         }
-        match stretch.ends_with_stored_state {
-            true => report.equal_ends += 1,
-            false => report.ends_by_root += 1,
-        }
+        report.count_end(stretch);
         if let Some(error) = wrong_start {
             return Err(error.into());
         }
@@ -141,12 +139,85 @@ impl<S: StateSink> Worker<'_, S> {
         Ok(())
     }
 
+    /// Replays a stretch, and stores the chosen states as differences, those of an era at its end.
+    fn store_differences(
+        &mut self,
+        stretch: &Stretch,
+        differences: &Differences,
+        report: &mut ReconstructReport,
+    ) -> Result<(), Failed> {
+        let of = self.of;
+        let slots_per_era = of.rules.preset().slots_per_era();
+        let (stored, mut replay) = of.start_at(stretch.start)?;
+        let mut encoder = Encoder::new(of, differences, stretch, &stored, &mut replay)?;
+        let before = of.before(stretch);
+        while replay.slot() < stretch.end {
+            let slot = self.step(&mut replay, report)?;
+            if slot.0 > before {
+                encoder.visit(&mut replay)?;
+            }
+            if slot.0.is_multiple_of(slots_per_era) && slot < stretch.end {
+                of.prove(&mut replay)?;
+                self.put_differences(encoder.hand_out(&replay)?, report)?;
+            }
+            self.tell(slot)?;
+        }
+        of.check_end(stretch, &mut replay)?;
+        self.put_differences(encoder.hand_out(&replay)?, report)?;
+        report.count_end(stretch);
+        report.eras += stretch.eras.end() - stretch.eras.start() + 1;
+        Ok(())
+    }
+
+    /// Moves a replay to its next slot, unless the run is stopped.
+    fn step(
+        &self,
+        replay: &mut Replay<'_>,
+        report: &mut ReconstructReport,
+    ) -> Result<Slot, Failed> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Failed::All(Ended::Stopped));
+        }
+        let Reconstruction { rules, options, .. } = self.of;
+        replay.step(self.of.source())?;
+        let slot = replay.slot();
+        report.slots += 1;
+        let is_checked = options.check.is_at(slot.0, rules.preset().slots_per_epoch());
+        report.checked_states += u64::from(is_checked);
+        Ok(slot)
+    }
+
+    fn tell(&self, slot: Slot) -> Result<(), Failed> {
+        match self.observer.replayed(slot).is_break() {
+            true => Err(Failed::All(Ended::Stopped)),
+            false => Ok(()),
+        }
+    }
+
     fn put(&mut self, slot: Slot, state: &BeaconState<'_>) -> Result<(), Failed> {
-        self.sink.put(slot, state).map_err(|error| match error.downcast_ref::<Error>() {
-            // Another producer has stored a different state.
-            Some(Error::Conflict { slot }) => Error::Conflict { slot: *slot }.into(),
-            _ => Failed::All(Ended::Sink(error)),
-        })
+        self.sink.put(slot, state).map_err(of_sink)
+    }
+
+    fn put_differences(
+        &mut self,
+        batches: Batches,
+        report: &mut ReconstructReport,
+    ) -> Result<(), Failed> {
+        for batch in batches {
+            for (slot, value) in &batch {
+                report.count(self.of.chosen.layer(*slot), value.len());
+            }
+            self.sink.put_differences(batch).map_err(of_sink)?;
+        }
+        Ok(())
+    }
+}
+
+fn of_sink(error: SinkError) -> Failed {
+    match error.downcast_ref::<Error>() {
+        // Another producer has stored a different state.
+        Some(Error::Conflict { slot }) => Error::Conflict { slot: *slot }.into(),
+        _ => Failed::All(Ended::Sink(error)),
     }
 }
 
@@ -160,46 +231,59 @@ impl<S> Drop for Worker<'_, S> {
 }
 
 impl Reconstruction {
+    /// The slot before the first era that a stretch is about: a replay that starts further back passes eras that
+    /// are not asked for.
+    fn before(&self, stretch: &Stretch) -> u64 {
+        (stretch.eras.start() - 1) * self.rules.preset().slots_per_era()
+    }
+
     /// Starts the replay of a stretch. If its first state is wrong, returns why, and starts from the state at the
     /// beginning of the era.
     fn start(&self, stretch: &Stretch) -> Result<(Replay<'_>, Option<ReplayError>), Failed> {
         let slots_per_era = self.rules.preset().slots_per_era();
         match self.start_at(stretch.start) {
             Err(Failed::Replay(error)) => {
-                match self.source.boundary_before(stretch.start, slots_per_era)? {
-                    Some(boundary) => Ok((self.start_at(boundary)?, Some(error))),
+                match self.source().boundary_before(stretch.start, slots_per_era)? {
+                    Some(boundary) => Ok((self.start_at(boundary)?.1, Some(error))),
                     None => Err(error.into()),
                 }
             }
-            started => Ok((started?, None)),
+            started => Ok((started?.1, None)),
         }
     }
 
-    fn start_at(&self, slot: Slot) -> Result<Replay<'_>, Failed> {
-        let Self { rules, options, .. } = self;
-        let mut replay = Replay::start(Arc::clone(rules), slot, self.stored(slot)?, options.check)?;
+    fn start_at(&self, slot: Slot) -> Result<(StoredState<'_>, Replay<'_>), Failed> {
+        let stored = self.stored(slot)?;
+        let mut replay = stored.replay(&self.rules, self.options.check)?;
         // The tree is needed anyway, so a start that is damaged is found before hours of replay.
-        if options.chosen != Chosen::Nothing || options.check != Check::Boundary {
+        if self.options.chosen.stores() || self.options.check != Check::Boundary {
             self.prove(&mut replay)?;
         }
-        Ok(replay)
+        Ok((stored, replay))
     }
 
     /// The stored state of a slot that the plan has found.
-    fn stored(&self, slot: Slot) -> Result<Cow<'_, [u8]>, Failed> {
-        // Nothing is no state, and is refused as one.
-        Ok(self.source.snapshots.get(slot)?.unwrap_or_default())
+    fn stored(&self, slot: Slot) -> Result<StoredState<'_>, Failed> {
+        Ok(StoredState::read(&self.states, slot)?)
     }
 
-    /// Compares the state with the stored one of its slot, byte for byte.
+    /// Compares the state with the stored one of its slot.
     fn compare(&self, replay: &Replay<'_>) -> Result<(), Failed> {
-        Ok(replay.compare_with(&self.stored(replay.slot())?)?)
+        Ok(self.stored(replay.slot())?.compare_with(replay)?)
+    }
+
+    /// Compares the state at the end of a stretch with the stored one, or its root.
+    fn check_end(&self, stretch: &Stretch, replay: &mut Replay<'_>) -> Result<(), Failed> {
+        match stretch.ends_with_stored_state {
+            true => self.compare(replay),
+            false => self.prove(replay),
+        }
     }
 
     /// Compares the root of the state with the one in `bsr`, which must be there.
     fn prove(&self, replay: &mut Replay<'_>) -> Result<(), Failed> {
         let slot = replay.slot();
-        match replay.check_root(&self.source)? {
+        match replay.check_root(self.source())? {
             true => Ok(()),
             false => Err(ReplayError::NoStateRoot { slot }.into()),
         }

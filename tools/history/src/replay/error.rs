@@ -5,6 +5,7 @@ use coldstore_consensus::transition::{StateDifference, TransitionError};
 use coldstore_consensus::{Malformed, Root};
 
 use crate::states::PathFault;
+use crate::states::value::DiffFault;
 
 /// Why a replay stops. Nothing that it has computed for the slot may be used.
 #[derive(Debug, thiserror::Error)]
@@ -147,6 +148,36 @@ pub enum ReplayError {
         slot: Slot,
     },
 
+    /// A state that is stored as differences cannot be read.
+    #[error(transparent)]
+    Path(Box<PathFault>),
+
+    /// A difference cannot be made.
+    #[error(transparent)]
+    Difference(#[from] DiffFault),
+
+    /// There is no state to which a difference may refer.
+    #[error(
+        "slot {slot}: its difference would refer to the state of {}, of which bss and bsd have none; import the \
+         era file that ends with a state before it",
+        slots(.bases)
+    )]
+    NoBase {
+        /// The slot.
+        slot: Slot,
+        /// The slots of the states to which it may refer.
+        bases: Vec<Slot>,
+    },
+
+    /// The columns from which differences are made are not those of the state.
+    #[error(
+        "slot {slot}: the differences made up to here are wrong; this is a defect, please report it"
+    )]
+    WrongColumns {
+        /// The slot.
+        slot: Slot,
+    },
+
     /// The replayed state is not the one in `bss`.
     #[error(
         "slot {slot}: the replayed state is not the one in bss: {}: wanted {}, found {}; `coldstore verify \
@@ -172,8 +203,28 @@ fn last(end: Option<Slot>) -> String {
     }
 }
 
+fn slots(slots: &[Slot]) -> String {
+    match slots {
+        [] => "a slot in its window".to_owned(),
+        [only] => format!("slot {only}"),
+        slots => {
+            let slots: Vec<String> = slots.iter().map(Slot::to_string).collect();
+            format!("one of the slots {}", slots.join(", "))
+        }
+    }
+}
+
 fn by(hashed: bool) -> &'static str {
     if hashed { "of the replayed state" } else { "which its block names" }
+}
+
+impl From<PathFault> for ReplayError {
+    fn from(fault: PathFault) -> Self {
+        match fault {
+            PathFault::Whole { error, .. } => *error,
+            fault => Self::Path(Box::new(fault)),
+        }
+    }
 }
 
 impl ReplayError {

@@ -16,9 +16,7 @@ use std::sync::Arc;
 
 use coldstore::{Slot, Snapshot};
 use coldstore_consensus::Root;
-use coldstore_consensus::transition::{
-    BeaconState, Block, ChainRules, StateChanges, StateTree, TransitionError,
-};
+use coldstore_consensus::transition::{BeaconState, Block, ChainRules, StateTree, TransitionError};
 
 pub use self::check::Check;
 pub use self::error::ReplayError;
@@ -77,9 +75,9 @@ impl<'s> Replay<'s> {
         &self.state
     }
 
-    /// What changed since the last call: [`BeaconState::take_changes`].
-    pub fn take_changes(&mut self) -> StateChanges {
-        self.state.take_changes()
+    /// The state, of which only the changes are taken.
+    pub(crate) fn state_mut(&mut self) -> &mut BeaconState<'s> {
+        &mut self.state
     }
 
     /// `hash_tree_root` of the state. The first call hashes all of it; later ones what changed since.

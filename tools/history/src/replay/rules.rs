@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use coldstore::{Manifest, Slot, Snapshot};
+use coldstore::read::Taken;
+use coldstore::{Archive, Manifest, Slot, Snapshot};
 use coldstore_consensus::transition::ChainRules;
 use coldstore_consensus::{
     Config, ConfigFault, KnownNetwork, Malformed, Preset, Root, StatePrefix,
@@ -64,6 +65,22 @@ pub fn rules_of<S: Snapshot>(
     config.check_root(root)?;
     let preset = preset_of(manifest, &config)?;
     Ok(Arc::new(ChainRules::new(preset, &config)?.with_genesis_validators_root(root)))
+}
+
+impl<S: Taken> Source<S> {
+    /// The snapshots of an archive, and the rules of its chain: [`rules_of`].
+    ///
+    /// # Errors
+    /// [`RulesError`]; [`RulesError::Storage`] also if one of the columns is missing.
+    pub fn with_rules(
+        archive: &Archive<S>,
+        config: Option<&Config>,
+    ) -> Result<(Self, Arc<ChainRules>), RulesError> {
+        let manifest = Manifest::read(archive.root())?.unwrap_or_default();
+        let source = Self::of(archive)?;
+        let rules = rules_of(&manifest, &source, config)?;
+        Ok((source, rules))
+    }
 }
 
 /// The genesis validators root in the oldest state.

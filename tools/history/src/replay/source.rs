@@ -28,13 +28,11 @@ impl<S: Taken> Source<S> {
     /// # Errors
     /// As [`Archive::views`]: an archive without one of the columns, other than `bsd`, has nothing to replay.
     pub fn of(archive: &Archive<S>) -> Result<Self> {
-        let [blocks, block_roots, state_roots, snapshots] =
-            [Column::Blocks, Column::BlockRoots, Column::StateRoots, Column::StateSnapshots];
-        let columns = [blocks, block_roots, state_roots, snapshots];
-        let (views, differences) = match archive.column_if_there(Column::StateDiffs)? {
-            None => (archive.views(columns)?, None),
+        use Column::{BlockRoots, Blocks, StateDiffs, StateRoots, StateSnapshots};
+        let (views, differences) = match archive.column_if_there(StateDiffs)? {
+            None => (archive.views([Blocks, BlockRoots, StateRoots, StateSnapshots])?, None),
             Some(_) => {
-                let all = [blocks, block_roots, state_roots, snapshots, Column::StateDiffs];
+                let all = [Blocks, BlockRoots, StateRoots, StateSnapshots, StateDiffs];
                 let [views @ .., differences] = archive.views(all)?;
                 (views, Some(differences))
             }
@@ -60,7 +58,7 @@ impl<S: Snapshot> Source<S> {
         if boundary == slot.0 {
             return Ok(None);
         }
-        while !self.snapshots.contains(Slot(boundary))? {
+        while !self.stored().contains(Slot(boundary))? {
             let Some(before) = boundary.checked_sub(slots_per_era) else { return Ok(None) };
             boundary = before;
         }

@@ -1,6 +1,7 @@
 //! A state by its fields: what differs from a stored state is owned, the rest stays where that one is mapped.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ pub(crate) const UNKNOWN_PIECE_BYTES: usize = 1 << 23;
 const SLOT_AT: usize = 40;
 const EFFECTIVE_BALANCE_AT: usize = 80;
 
-const VALIDATORS_FIELD: &str = "validators";
+pub(crate) const VALIDATORS_FIELD: &str = "validators";
 /// The lists with an element per validator, of this many bytes.
 pub(crate) const PER_VALIDATOR: [(&str, usize); 4] = [
     ("balances", 8),
@@ -187,6 +188,12 @@ impl Columns {
         let changed = self.validators.changed.capacity() * size_of::<(u32, ValidatorBytes)>();
         let fields: usize = self.fields.iter().map(own).sum();
         fields + changed + self.validators.appended.capacity()
+    }
+
+    /// Where the bytes of its fields are, by name; without the validators.
+    pub(crate) fn into_fields(self) -> HashMap<&'static str, FieldBytes> {
+        let names = self.layout.into_iter().flat_map(|layout| layout.iter());
+        names.map(|field| field.name).zip(self.fields).collect()
     }
 
     pub(crate) fn layout(&self) -> Option<StateFields> {

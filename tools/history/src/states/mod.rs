@@ -8,6 +8,7 @@ mod columns;
 pub mod hierarchy;
 mod intake;
 pub mod kind;
+pub(crate) mod mirror;
 mod path;
 mod replayed;
 mod root;
@@ -27,7 +28,7 @@ use self::cache::{CachedState, Decoded};
 use self::hierarchy::Hierarchy;
 use self::path::{Path, whole};
 use self::value::{DiffContext, DiffValue, apply_path};
-use crate::replay::{ReplayError, RulesError, Source, rules_of};
+use crate::replay::{ReplayError, RulesError, Source};
 
 pub use self::cache::DEFAULT_CACHE_BYTES;
 pub use self::columns::{Columns, StateRef, VALIDATOR_BYTES, ValidatorBytes};
@@ -57,17 +58,21 @@ impl<S: Taken> States<S> {
     /// # Errors
     /// [`RulesError`]; [`RulesError::Storage`] also if one of the columns is missing.
     pub fn open(archive: &Archive<S>, config: Option<&Config>) -> Result<Self, RulesError> {
+        let (source, rules) = Source::with_rules(archive, config)?;
         let manifest = Manifest::read(archive.root())?.unwrap_or_default();
-        let source = Source::of(archive)?;
-        let rules = rules_of(&manifest, &source, config)?;
         let hierarchy = Hierarchy::of_manifest(archive.root(), &manifest, rules.preset())?;
-        let hierarchy = Arc::new(hierarchy);
-        let decoded = Arc::new(Decoded::new(DEFAULT_CACHE_BYTES));
-        Ok(Self { source, rules, hierarchy, decoded })
+        Ok(Self::of(source, rules, hierarchy))
     }
 }
 
 impl<S: Snapshot> States<S> {
+    /// The states of a source of this chain, in these layers.
+    #[must_use]
+    pub fn of(source: Source<S>, rules: Arc<ChainRules>, hierarchy: Hierarchy) -> Self {
+        let decoded = Arc::new(Decoded::new(DEFAULT_CACHE_BYTES));
+        Self { source, rules, hierarchy: Arc::new(hierarchy), decoded }
+    }
+
     /// Keeps at most this many bytes of decoded states and trees; with 0 nothing is kept. Clones made
     /// before keep their own.
     #[must_use]
@@ -137,7 +142,7 @@ impl<S: Snapshot> States<S> {
     }
 
     /// The state of a slot as it is stored; `None` if it is not.
-    fn kept(&self, slot: Slot) -> Result<Option<StateView<'_, S>>, PathFault> {
+    pub(crate) fn kept(&self, slot: Slot) -> Result<Option<StateView<'_, S>>, PathFault> {
         let Some(path) = self.path(slot)? else { return Ok(None) };
         let from = match path.from {
             Some(ref from) => from.clone(),

@@ -72,7 +72,7 @@ pub struct StateView<'a, S = PreadView> {
     pub(super) wrong_base: Option<Slot>,
 }
 
-impl<S: Snapshot> StateView<'_, S> {
+impl<'a, S: Snapshot> StateView<'a, S> {
     /// The state's slot.
     #[must_use]
     pub fn slot(&self) -> Slot {
@@ -119,6 +119,11 @@ impl<S: Snapshot> StateView<'_, S> {
     #[must_use]
     pub fn state(&self) -> StateRef<'_> {
         StateRef { base: &self.base, columns: &self.columns }
+    }
+
+    /// The bytes of the whole state.
+    pub(crate) fn base_bytes(&self) -> &Cow<'a, [u8]> {
+        &self.base
     }
 
     /// Length of the state as SSZ in bytes.

@@ -46,7 +46,7 @@ pub(crate) fn storing(chosen: Chosen) -> Run {
 }
 
 impl Run {
-    fn prepared(&self, archive: &ImportedArchive) -> Reconstruction {
+    pub(crate) fn prepared(&self, archive: &ImportedArchive) -> Reconstruction {
         let archive = archive.open();
         let config = Config::parse(&self.config).unwrap();
         let source = Source::of(&archive).unwrap();
@@ -63,10 +63,11 @@ impl Run {
         &self,
         archive: &ImportedArchive,
     ) -> Result<ReconstructReport, EndedEarly> {
-        let columns = ArchiveWriterOptions::default().backfill(Column::StateSnapshots);
+        let column = self.options.chosen.column().unwrap_or(Column::StateSnapshots);
+        let columns = ArchiveWriterOptions::default().backfill(column);
         let pipeline =
             ArchivePipeline::open(archive.path(), columns, |_| PipelineOptions::default()).unwrap();
-        let states = pipeline.column(Column::StateSnapshots);
+        let states = pipeline.column(column);
         self.run_with(archive, (0..self.jobs).map(|_| PipelineSink::new(states.clone())).collect())
     }
 

@@ -5,5 +5,6 @@
 
 mod archive;
 mod damage;
+mod keep;
 mod run;
 mod sink;

@@ -245,6 +245,10 @@ impl StateSink for Full {
         Ok(())
     }
 
+    fn put_differences(&mut self, _: Vec<(Slot, Vec<u8>)>) -> Result<(), SinkError> {
+        unreachable!("whole states are chosen")
+    }
+
     fn finish(&mut self) -> Result<u64, SinkError> {
         Ok(mem::take(&mut self.put))
     }
@@ -262,13 +266,17 @@ fn a_state_that_cannot_be_stored_ends_the_run_of_all_workers() {
 }
 
 /// Behaves as a test says.
-struct Faulty {
-    put: Box<dyn FnMut() -> Result<(), SinkError> + Send>,
-    finish: Box<dyn FnMut() -> Result<(), SinkError> + Send>,
+pub(crate) struct Faulty {
+    pub(crate) put: Box<dyn FnMut() -> Result<(), SinkError> + Send>,
+    pub(crate) finish: Box<dyn FnMut() -> Result<(), SinkError> + Send>,
 }
 
 impl StateSink for Faulty {
     fn put(&mut self, _: Slot, _: &BeaconState<'_>) -> Result<(), SinkError> {
+        (self.put)()
+    }
+
+    fn put_differences(&mut self, _: Vec<(Slot, Vec<u8>)>) -> Result<(), SinkError> {
         (self.put)()
     }
 

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
 use coldstore::{Column, Error, Slot};
+use coldstore_client::ClientError;
 use coldstore_client::blocking::Client;
 use coldstore_client::wire::RefusalKind;
 use coldstore_consensus::transition::BeaconState;
@@ -26,10 +28,22 @@ impl StateSink for Sink {
             Self::Archive(sink) => sink.put(slot, state),
             Self::Daemon(DaemonSink { client, new }) => {
                 let put = client.put(Column::StateSnapshots, slot, state.to_ssz());
-                *new += u64::from(put.map_err(|error| match error.refusal_kind() {
-                    Some(RefusalKind::Conflict) => SinkError::from(Error::Conflict { slot }),
-                    _ => error.into(),
-                })?);
+                *new += u64::from(put.map_err(|error| sink_error(error, slot))?);
+                Ok(())
+            }
+        }
+    }
+
+    fn put_differences(&mut self, items: Vec<(Slot, Vec<u8>)>) -> Result<(), SinkError> {
+        match self {
+            Self::Nowhere => Ok(()),
+            Self::Archive(sink) => sink.put_differences(items),
+            Self::Daemon(DaemonSink { client, new }) => {
+                let first = items.first().map_or(Slot(0), |(slot, _)| *slot);
+                let items: Vec<(Slot, Bytes)> =
+                    items.into_iter().map(|(slot, value)| (slot, value.into())).collect();
+                let put = client.put_batch(Column::StateDiffs, &items);
+                *new += put.map_err(|error| sink_error(error, first))?.committed.0;
                 Ok(())
             }
         }
@@ -42,6 +56,14 @@ impl StateSink for Sink {
             Self::Daemon(sink) => Ok(mem::take(&mut sink.new)),
             Self::Nowhere => Ok(0),
         }
+    }
+}
+
+/// An error of the daemon about a put that begins with this slot.
+fn sink_error(error: ClientError, slot: Slot) -> SinkError {
+    match error.refusal_kind() {
+        Some(RefusalKind::Conflict) => SinkError::from(Error::Conflict { slot }),
+        _ => error.into(),
     }
 }
 

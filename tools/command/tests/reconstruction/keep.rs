@@ -1,0 +1,151 @@
+//! `coldstore reconstruct --keep`: the states of the small chain as differences.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use coldstore::{Reader, ReaderOptions, Slot};
+use serde_json::json;
+
+use crate::chain_minimal::CHAIN;
+use crate::flow::{Moments, assert_imported, held, import};
+use crate::host::{Daemon, PATIENCE};
+use crate::replay::{imported, reconstruct, spawn};
+use crate::support::{Archive, coldstore, coldstore_fed, test_data};
+use crate::truth::Truth;
+
+/// The differences of an undisturbed run.
+fn kept(keep: &str) -> Truth {
+    let archive = imported();
+    reconstruct(&archive, &["--keep", keep, "--jobs", "1"]).exits(0);
+    held(&archive, "bsd")
+}
+
+#[track_caller]
+fn assert_kept(archive: &Archive, wanted: &Truth) {
+    assert!(held(archive, "bsd") == *wanted);
+    assert_imported(archive, CHAIN, &["blk", "bbr", "bsr"]);
+    let heal = coldstore(&["heal", &archive.arg(), "--dry-run"]).exits(0);
+    assert!(heal.text().lines().all(|line| line.ends_with("nothing to heal")), "{}", heal.text());
+    assert_eq!(coldstore(&["verify", &archive.arg(), "--deep"]).exits(0).text(), "");
+}
+
+/// Keeps every state of an archive with up to `most` kills on the way; returns their number.
+fn keep_with_kills(most: usize, moments: &mut Moments, wanted: &Truth) -> usize {
+    let archive = imported();
+    let reader = Reader::open(archive.path().join("bsd"), ReaderOptions::default()).unwrap();
+    let count = || {
+        let view = reader.refresh().unwrap();
+        (0..=576).filter(|slot| view.contains(Slot(*slot)).unwrap()).count()
+    };
+    let started = Instant::now();
+    let mut kills = 0;
+    while kills < most && count() < wanted.len() {
+        let before = count();
+        let mut run = spawn(&archive, &["--keep", "slots", "--jobs", "2"]);
+        // One in four is killed while it starts, the others in the first commits or after some.
+        let after = before + if kills % 4 == 0 { 0 } else { moments.up_to(100) };
+        while count() < after && run.try_wait().unwrap().is_none() {
+            assert!(started.elapsed() < 3 * PATIENCE, "it makes no progress");
+            sleep(Duration::from_millis(1));
+        }
+        let most_micros = if after == before { 50_000 } else { 4000 };
+        sleep(Duration::from_micros(moments.up_to(most_micros) as u64));
+        kills += usize::from(run.try_wait().unwrap().is_none());
+        run.kill().unwrap();
+        run.wait().unwrap();
+        // Before any healing, as a reader sees it now.
+        wanted.check_all(&held(&archive, "bsd"), []);
+    }
+    reconstruct(&archive, &["--keep", "slots"]).exits(0);
+    assert_kept(&archive, wanted);
+    kills
+}
+
+#[test]
+fn killed_at_random_moments_it_ends_like_an_undisturbed_run() {
+    const KILLS: usize = 16;
+    let (mut kills, mut moments, wanted) = (0, Moments::new(), kept("slots"));
+    assert_eq!(wanted.len(), 567);
+    while kills < KILLS {
+        kills += keep_with_kills(KILLS - kills, &mut moments, &wanted);
+    }
+}
+
+#[test]
+fn layers_are_added_in_any_order_and_by_parts() {
+    let wanted = kept("slots");
+    let archive = imported();
+    reconstruct(&archive, &["--keep", "epochs", "--era", "3..5"]).exits(0);
+    reconstruct(&archive, &["--keep", "slots", "--era", "1..3", "--jobs", "3"]).exits(0);
+    reconstruct(&archive, &["--keep", "epochs", "--check", "slot"]).exits(0);
+    let epochs = kept("epochs");
+    assert!(epochs.slots().all(|slot| held(&archive, "bsd").slots().any(|held| held == slot)));
+    let done = reconstruct(&archive, &["--keep", "slots", "--json"]).exits(0).json();
+    assert_eq!((&done["done_eras"], &done["eras"]), (&json!("3"), &json!("6")));
+    assert_kept(&archive, &wanted);
+}
+
+#[test]
+fn the_summary_counts_differences_by_layer() {
+    let archive = imported();
+    let run = reconstruct(&archive, &["--keep", "slots", "--json"]).exits(0);
+    let done = run.json();
+    let layers: Vec<_> = done["layers"].as_array().unwrap().iter().collect();
+    let records: Vec<_> =
+        layers.iter().map(|layer| (layer["layer"].clone(), layer["records"].clone())).collect();
+    let wanted = [("every 16 slots", "27"), ("every 8 slots", "36"), ("every slot", "504")];
+    assert_eq!(records, wanted.map(|(layer, records)| (json!(layer), json!(records))));
+    let counted: u64 =
+        layers.iter().map(|layer| layer["bytes"].as_str().unwrap().parse::<u64>().unwrap()).sum();
+    let lines = archive.scan("bsd", &["--format", "sha256"]).exits(0);
+    let held = lines.text().lines().map(|line| line.split('\t').nth(1).unwrap().parse::<u64>());
+    assert_eq!(counted, held.map(Result::unwrap).sum::<u64>());
+    for told in [
+        "proved: 567 states by the end of their eras, before they were stored; 8 replays by ",
+        "coldstore: every 16 slots: 27 differences, ",
+    ] {
+        assert!(run.stderr.contains(told), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn a_running_daemon_stores_the_differences() {
+    let (archive, wanted) = (imported(), kept("slots"));
+    let daemon = Daemon::start(&archive, &[]);
+    let socket = daemon.socket.clone();
+    reconstruct(&archive, &["--keep", "epochs", "--socket", &socket]).exits(0);
+    assert!(held(&archive, "bsd") == kept("epochs"));
+    reconstruct(&archive, &["--keep", "slots", "--jobs", "2", "--socket", &socket]).exits(0);
+    daemon.stop();
+    assert_kept(&archive, &wanted);
+}
+
+#[test]
+fn a_new_column_is_opened_for_backfill_and_one_in_use_is_not() {
+    let without_backfill = || {
+        let archive = Archive::new();
+        let files = test_data(CHAIN).join("era");
+        coldstore(&["import", &archive.arg(), files.to_str().unwrap()]).exits(0);
+        archive
+    };
+    let archive = without_backfill();
+    reconstruct(&archive, &["--keep", "epochs"]).exits(0);
+    assert_kept(&archive, &kept("epochs"));
+    let archive = without_backfill();
+    coldstore_fed(&["put", &archive.arg(), "bsd", "576"], b"of another program").exits(0);
+    let refused = reconstruct(&archive, &["--keep", "epochs"]).exits(3);
+    assert!(refused.stderr.contains("bsd is not open for backfill: "), "{}", refused.stderr);
+    import(&archive, CHAIN);
+    coldstore(&["verify", &archive.arg()]).exits(0);
+}
+
+#[test]
+fn differences_and_whole_states_are_not_chosen_together() {
+    let archive = imported();
+    for other in [["--every", "8"], ["--slots", "5"]] {
+        let run = reconstruct(&archive, &[&["--keep", "slots"], &other[..]].concat()).exits(2);
+        assert!(run.stderr.contains("--keep"), "{}", run.stderr);
+    }
+    let run = reconstruct(&archive, &["--keep", "eras"]).exits(2);
+    assert!(run.stderr.contains("'eras' is none of epochs, slots, every:N"), "{}", run.stderr);
+}
