@@ -15,16 +15,13 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use coldstore::Slot;
+use coldstore_consensus::Preset;
 use coldstore_consensus::transition::{SyntheticChain, SyntheticParameters};
-use coldstore_consensus::{Preset, Root};
-use coldstore_history::states::value::{
-    DiffContext, DiffValue, RootsError, SlotRoots, apply_path, encode_diff,
-};
-use coldstore_history::states::{Columns, StateRef};
+use coldstore_history::states::StateRef;
+use coldstore_history::states::value::{DiffContext, DiffValue, apply_path, encode_diff};
 use support::reference::{like_lighthouse, packed, patch};
-use support::rules;
 use support::year::{self, Layers};
+use support::{Roots, State, rules};
 
 const PRESET: Preset = Preset::Mainnet;
 const EPOCH: u64 = 32;
@@ -44,51 +41,24 @@ const TOLERANCE: f64 = 0.2;
 /// A chain and the roots of its slots.
 struct Chain {
     chain: SyntheticChain,
-    roots: BTreeMap<u64, (Root, Root)>,
+    roots: Roots,
     start: u64,
-}
-
-impl SlotRoots for Chain {
-    fn block_root(&self, slot: Slot) -> Result<Option<Root>, RootsError> {
-        Ok(self.roots.get(&slot.0).map(|(block_root, _)| *block_root))
-    }
-
-    fn state_root(&self, slot: Slot) -> Result<Option<Root>, RootsError> {
-        Ok(self.roots.get(&slot.0).map(|(_, state_root)| *state_root))
-    }
 }
 
 impl Chain {
     fn new(parameters: SyntheticParameters) -> Self {
         let chain = SyntheticChain::new(&rules(), parameters);
-        let first = chain.slot();
-        let roots = BTreeMap::from([(first.slot, (first.block_root, first.state_root))]);
+        let (first, mut roots) = (chain.slot(), Roots::default());
+        roots.add(&first);
         Self { chain, roots, start: first.slot }
     }
 
     /// The state so many slots after the first one.
     fn state_after(&mut self, slots: u64) -> State {
         while self.chain.state().slot() < self.start + slots {
-            let slot = self.chain.advance().unwrap();
-            self.roots.insert(slot.slot, (slot.block_root, slot.state_root));
+            self.roots.add(&self.chain.advance().unwrap());
         }
-        State::new(self.chain.state().to_ssz())
-    }
-}
-
-struct State {
-    ssz: Vec<u8>,
-    columns: Columns,
-}
-
-impl State {
-    fn new(ssz: Vec<u8>) -> Self {
-        let columns = Columns::of_raw(PRESET, &ssz).unwrap();
-        Self { ssz, columns }
-    }
-
-    fn as_ref(&self) -> StateRef<'_> {
-        StateRef { base: &self.ssz, columns: &self.columns }
+        State::of(&self.chain)
     }
 }
 
@@ -106,7 +76,7 @@ struct Records {
 impl Records {
     /// Encodes a state on an earlier one, and compares it with what the record gives back.
     fn add(&mut self, chain: &Chain, base: &State, next: &State) {
-        let context = DiffContext::new(chain);
+        let context = DiffContext::new(&chain.roots);
         let mut copy = vec![1; next.ssz.len()];
         let started = Instant::now();
         copy.copy_from_slice(&next.ssz);
@@ -115,14 +85,14 @@ impl Records {
         let value = encode_diff(base.as_ref(), next.as_ref(), context).unwrap();
         self.seconds.push(started.elapsed().as_secs_f64());
         self.bytes.push(value.len() as f64);
-        let diff = DiffValue::parse(next.columns.slot(), &value).unwrap();
+        let diff = DiffValue::parse(next.slot(), &value).unwrap();
         for (field, encoding, byte_len) in diff.sections() {
             *self.sections.entry((field, encoding)).or_default() += byte_len;
         }
         let columns = apply_path(PRESET, &base.ssz, &base.columns, &[diff], context).unwrap();
         copy.clear();
         StateRef { base: &base.ssz, columns: &columns }.write_ssz(&mut copy).unwrap();
-        assert!(copy == next.ssz, "slot {}", next.columns.slot());
+        assert!(copy == next.ssz, "slot {}", next.slot());
     }
 
     fn mean(&self) -> f64 {
@@ -218,7 +188,7 @@ fn main() {
         }
         before = next;
     }
-    let slot = before.columns.slot().0 - chain.start;
+    let slot = before.slot().0 - chain.start;
     for slot in slot + 1..slot + EPOCH {
         let next = chain.state_after(slot);
         slots.add(&chain, &before, &next);

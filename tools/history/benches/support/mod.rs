@@ -4,6 +4,7 @@
 pub mod reference;
 pub mod year;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +14,10 @@ use coldstore::{
 use coldstore_consensus::transition::{
     ChainRules, SyntheticChain, SyntheticParameters, SyntheticSlot,
 };
-use coldstore_consensus::{Config, KnownNetwork, Preset};
+use coldstore_consensus::{Config, KnownNetwork, Preset, Root};
+use coldstore_history::states::hierarchy::Shape;
+use coldstore_history::states::value::{DiffContext, RootsError, SlotRoots, encode_diff};
+use coldstore_history::states::{Columns, StateRef};
 
 /// Slots written at a time.
 const BATCH: usize = 256;
@@ -28,14 +32,60 @@ pub fn rules() -> Arc<ChainRules> {
     Arc::new(ChainRules::new(Preset::Mainnet, &config()).unwrap())
 }
 
-/// An archive that grows with its chain: `blk`, `bbr` and `bsr` of every slot from the chain's start on, and in
-/// `bss` the first state and those that are kept. `bss` and `bsd` can be backfilled.
+/// A whole state.
+pub struct State {
+    pub ssz: Vec<u8>,
+    pub columns: Columns,
+}
+
+impl State {
+    pub fn of(chain: &SyntheticChain) -> Self {
+        let ssz = chain.state().to_ssz();
+        let columns = Columns::of_raw(Preset::Mainnet, &ssz).unwrap();
+        Self { ssz, columns }
+    }
+
+    pub fn slot(&self) -> Slot {
+        self.columns.slot()
+    }
+
+    pub fn as_ref(&self) -> StateRef<'_> {
+        StateRef { base: &self.ssz, columns: &self.columns }
+    }
+}
+
+/// The roots of a chain's slots.
+#[derive(Default)]
+pub struct Roots(BTreeMap<u64, (Root, Root)>);
+
+impl Roots {
+    pub fn add(&mut self, slot: &SyntheticSlot) {
+        self.0.insert(slot.slot, (slot.block_root, slot.state_root));
+    }
+}
+
+impl SlotRoots for Roots {
+    fn block_root(&self, slot: Slot) -> Result<Option<Root>, RootsError> {
+        Ok(self.0.get(&slot.0).map(|(block_root, _)| *block_root))
+    }
+
+    fn state_root(&self, slot: Slot) -> Result<Option<Root>, RootsError> {
+        Ok(self.0.get(&slot.0).map(|(_, state_root)| *state_root))
+    }
+}
+
+/// An archive that grows with its chain: `blk`, `bbr` and `bsr` of every slot from the chain's start on, in `bss`
+/// the first state and others that are kept whole, and in `bsd` those that are kept in layers. `bss` and `bsd`
+/// can be backfilled.
 pub struct ChainArchive {
     root: PathBuf,
     writer: ArchiveWriter,
     pub chain: SyntheticChain,
     pub first: Slot,
     pending: Vec<SyntheticSlot>,
+    roots: Roots,
+    /// The states on which later ones may be kept, each of a finer layer than the one before.
+    bases: Vec<State>,
 }
 
 impl ChainArchive {
@@ -46,8 +96,9 @@ impl ChainArchive {
         let writer = ArchiveWriter::open(root, options).unwrap();
         let chain = SyntheticChain::new(&rules(), parameters);
         let (root, first) = (root.to_owned(), Slot(chain.state().slot()));
-        let pending = vec![chain.slot()];
-        let mut made = Self { root, writer, chain, first, pending };
+        let (pending, roots) = (vec![chain.slot()], Roots::default());
+        let mut made = Self { root, writer, chain, first, pending, roots, bases: Vec::new() };
+        made.roots.add(&made.pending[0]);
         made.keep_state();
         made
     }
@@ -55,7 +106,9 @@ impl ChainArchive {
     /// Moves the chain to a slot.
     pub fn advance_to(&mut self, slot: Slot) {
         while self.chain.state().slot() < slot.0 {
-            self.pending.push(self.chain.advance().unwrap());
+            let slot = self.chain.advance().unwrap();
+            self.roots.add(&slot);
+            self.pending.push(slot);
             if self.pending.len() >= BATCH {
                 self.flush();
             }
@@ -66,6 +119,40 @@ impl ChainArchive {
     pub fn keep_state(&mut self) {
         let state = (Slot(self.chain.state().slot()), self.chain.state().to_ssz());
         self.writer.writer(Column::StateSnapshots).unwrap().put_batch(&[state]).unwrap();
+    }
+
+    /// Moves the chain to a slot, and keeps the states of those slots on the way that `keeps` chooses in the
+    /// layers of the preset. Those that the layers need for them must be among them.
+    pub fn advance_keeping(&mut self, last: Slot, keeps: impl Fn(Slot) -> bool) {
+        if self.chain.state().slot() == self.first.0 {
+            self.keep_in_layer();
+        }
+        let kept: Vec<Slot> = (self.chain.state().slot() + 1..=last.0).map(Slot).collect();
+        for slot in kept.into_iter().filter(|slot| keeps(*slot)) {
+            self.advance_to(slot);
+            self.keep_in_layer();
+        }
+        self.advance_to(last);
+    }
+
+    /// Stores the state of the present slot in its layer.
+    fn keep_in_layer(&mut self) {
+        let (shape, next) = (Shape::of_preset(Preset::Mainnet), State::of(&self.chain));
+        let slot = next.slot();
+        let bases: Vec<Slot> = shape.bases(slot).collect();
+        let rank = |slot| shape.layers().position(|layer| layer == shape.layer(slot));
+        if let Some(wanted) = bases.first() {
+            let base = self.bases.iter().find(|base| base.slot() == *wanted);
+            let base = base.unwrap_or_else(|| panic!("slot {slot} needs {wanted}"));
+            let context = DiffContext::new(&self.roots);
+            let value = encode_diff(base.as_ref(), next.as_ref(), context).unwrap();
+            self.writer.writer(Column::StateDiffs).unwrap().put(slot, &value).unwrap();
+        } else if slot != self.first {
+            self.keep_state();
+        }
+        // Later states are on this one, and on none of its layer or finer ones before it.
+        self.bases.retain(|base| rank(base.slot()) < rank(slot));
+        self.bases.push(next);
     }
 
     /// Writes what the chain has, and opens the archive for readers.
