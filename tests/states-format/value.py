@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import sections
 from coding import Refused, Sink, Source, crc32c, require
+from lists import Lists
 from layout import FORKS, PRESETS, VALIDATOR, Preset, State, fields, number
 
 COLUMNS, SLOT, GENERIC = 1, 2, 3
@@ -155,7 +156,8 @@ class Decoder:
         layout = fields(self.state.preset, self.state.fork)
         self.state.values["slot"] = self.header.slot.to_bytes(8, "little")
         self.small_fields([of for of in layout if is_small(of)])
-        for of in layout:
+        # Balances may need the scores.
+        for of in sorted(layout, key=lambda of: of.name == "balances"):
             if of.name not in self.state.values:
                 self.state.values[of.name] = self.field(of)
         require(not self.by_name, f"sections of no field of {self.state.fork}: {list(self.by_name)}")
@@ -183,6 +185,8 @@ class Decoder:
         base = self.base.values.get(of.name)
         if of.name not in self.by_name:
             require(base is not None, f"{of.name} is nowhere")
+            if of.name in BY_VALIDATOR and of.name != "validators":
+                return base.ljust(self.header.validators * BY_VALIDATOR[of.name], b"\0")
             return base
         encoding, body = self.by_name.pop(of.name)
         source = Source(body)
@@ -199,7 +203,7 @@ class Decoder:
         return new
 
     def content(self, of, encoding: int, source: Source, base: bytes | None, length: int) -> bytes:
-        old = base or b""
+        old, lists = base or b"", Lists(self.header, self.base)
         if of.name == "validators":
             require(encoding == 4, f"validators by encoding {encoding}")
             return sections.read_validators(source, old, self.header.validators)
@@ -211,6 +215,14 @@ class Decoder:
             return sections.read_differences(source, old, length)
         if encoding == 3 and of.item:
             return sections.read_kept(source, old, length, of.item)
+        if encoding == 5 and of.name == "balances":
+            scores = self.state.values.get("inactivity_scores", bytes(8 * self.header.validators))
+            scores = [number(scores[at : at + 8]) for at in range(0, len(scores), 8)]
+            return lists.read_balances(source, scores)
+        if encoding == 6 and of.name == "inactivity_scores":
+            return lists.read_scores(source)
+        if encoding == 7 and of.name.endswith("_epoch_participation"):
+            return lists.read_flags(source)
         if encoding == 10:
             return sections.read_pieces(source, old, length)
         if encoding == 13 and of.name in ("block_roots", "state_roots") and base is not None:

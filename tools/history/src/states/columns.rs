@@ -204,6 +204,21 @@ impl Columns {
         &self.validators
     }
 
+    /// The fields that are not decoded yet.
+    pub(crate) fn unread_fields(&self) -> Vec<&'static str> {
+        let names = self.layout.into_iter().flat_map(|layout| layout.iter());
+        let fields = names.zip(&self.fields).filter(|(_, bytes)| bytes.is_unread());
+        fields.map(|(field, _)| field.name).collect()
+    }
+
+    /// Replaces a field, by bytes of the same length.
+    pub(crate) fn set_field(&mut self, name: &str, bytes: FieldBytes) {
+        if let Some(place) = self.layout.and_then(|layout| layout.place(name)) {
+            debug_assert_eq!(self.fields[place].len(), bytes.len());
+            self.fields[place] = bytes;
+        }
+    }
+
     /// Where the bytes of a field are; not of the validators.
     pub(crate) fn place_of(&self, name: &str) -> Option<&FieldBytes> {
         let place = self.layout?.place(name)?;
@@ -212,6 +227,15 @@ impl Columns {
 }
 
 impl FieldBytes {
+    /// Bytes that are not decoded yet: while some are, nothing reads them but their length.
+    pub(crate) fn unread(byte_len: usize) -> Self {
+        Self::Base(usize::MAX - byte_len..usize::MAX)
+    }
+
+    fn is_unread(&self) -> bool {
+        matches!(self, Self::Base(span) if span.end == usize::MAX)
+    }
+
     pub(crate) fn len(&self) -> usize {
         match self {
             FieldBytes::Base(span) => span.len(),

@@ -47,11 +47,15 @@ pub(crate) fn context(roots: &Roots) -> DiffContext<'_> {
 }
 
 pub(crate) fn encode(roots: &Roots, base: &[u8], next: &[u8]) -> Vec<u8> {
+    encode_in(context(roots), base, next)
+}
+
+fn encode_in(context: DiffContext<'_>, base: &[u8], next: &[u8]) -> Vec<u8> {
     let [base_columns, next_columns] =
         [base, next].map(|ssz| Columns::of_raw(PRESET, ssz).unwrap());
     let base = StateRef { base, columns: &base_columns };
     let next = StateRef { base: next, columns: &next_columns };
-    encode_diff(base, next, context(roots)).unwrap()
+    encode_diff(base, next, context).unwrap()
 }
 
 pub(crate) fn apply(
@@ -90,19 +94,27 @@ fn every_state_of_the_chain_is_what_its_diff_on_an_earlier_one_gives() {
     assert!(sizes > 0);
 }
 
+/// With chunks of so few validators that each state has several, and with one chunk.
 #[test]
 fn a_chain_of_diffs_gives_its_last_state() {
+    for chunk_log2 in [4, DiffContext::CHUNK_LOG2] {
+        check_chain(chunk_log2);
+    }
+}
+
+fn check_chain(chunk_log2: u8) {
     let (states, roots) = chain();
+    let context = DiffContext { chunk_log2, ..context(&roots) };
     let slots: Vec<u64> = states.keys().copied().collect();
     let base = &states[&slots[0]];
     let values: Vec<(u64, Vec<u8>)> = slots
         .windows(2)
-        .map(|pair| (pair[1], encode(&roots, &states[&pair[0]], &states[&pair[1]])))
+        .map(|pair| (pair[1], encode_in(context, &states[&pair[0]], &states[&pair[1]])))
         .collect();
     let path: Vec<DiffValue<'_>> =
         values.iter().map(|(slot, value)| DiffValue::parse(Slot(*slot), value).unwrap()).collect();
     let columns = Columns::of_raw(PRESET, base).unwrap();
-    let columns = apply_path(PRESET, base, &columns, &path, context(&roots)).unwrap();
+    let columns = apply_path(PRESET, base, &columns, &path, context).unwrap();
     let mut ssz = Vec::new();
     StateRef { base, columns: &columns }.write_ssz(&mut ssz).unwrap();
     assert!(ssz == states[slots.last().unwrap()]);

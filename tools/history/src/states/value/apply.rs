@@ -8,11 +8,13 @@ use coldstore_consensus::{FieldKind, Preset, StateField, StateFields};
 use super::super::columns::{
     Columns, FieldBytes, PER_VALIDATOR, StateRef, UNKNOWN_PIECE_BYTES, Validators,
 };
+use super::exceptions::Unpacker;
 use super::fault::{Decoded, Wrong};
 use super::header::{Header, SMALL_FIELDS, Section, WHOLE};
 use super::packed::Cursor;
 use super::roots::RootsOf;
 use super::small::{SLOT_FIELD, is_small};
+use super::stack::{self, Stack};
 use super::{DiffContext, DiffFault, DiffValue, Kind, generic, lists, registry, roots, small};
 
 /// Applies a chain of diffs: the first is on `base_columns`, each other on the one before.
@@ -29,20 +31,44 @@ pub fn apply_path(
     context: DiffContext<'_>,
 ) -> Result<Columns, DiffFault> {
     let mut columns = base_columns.clone();
+    let (mut stack, mut unpacker) = (Stack::default(), Unpacker::new());
     for diff in path {
+        // 1. A diff whose lists are not in chunks needs those of the state before it.
+        let sections = stack::sections_of(diff, &mut unpacker)?;
+        if sections.is_none() || stack.is_other(diff) {
+            columns = std::mem::take(&mut stack).unwind(base, columns)?;
+        }
+        // 2. All but the lists with an element per validator.
         let state = StateRef { base, columns: &columns };
         check_base(preset, state, diff, context).map_err(|wrong| diff.fault(None, wrong))?;
-        columns = match diff.kind() {
+        let next = match diff.kind() {
             Kind::Generic => apply_generic(state, diff)?,
-            Kind::Columns | Kind::Slot => Applying::new(state, diff, context)?.all()?,
+            Kind::Columns | Kind::Slot => {
+                Applying::new(state, diff, context, sections.is_some())?.all()?
+            }
         };
-        let found = StateRef { base, columns: &columns }.ssz_len();
+        let found = StateRef { base, columns: &next }.ssz_len();
         if found != diff.ssz_len() {
             let wanted = format_args!("a state of {} bytes", diff.ssz_len());
             return Err(diff.fault(None, Wrong::new(wanted, found)));
         }
+        // 3. Those lists wait until all are applied.
+        if let Some(sections) = sections {
+            let changed = changed_validators(diff, state)?;
+            let states = [state, StateRef { base, columns: &next }];
+            stack.push(diff, sections, states, &changed);
+        }
+        columns = next;
     }
-    Ok(columns)
+    stack.unwind(base, columns)
+}
+
+/// The validators of the base that a diff changes.
+fn changed_validators(diff: &DiffValue<'_>, base: StateRef<'_>) -> Result<Vec<u32>, DiffFault> {
+    let section = diff.sections.iter().find(|section| section.field == "validators");
+    let changed = section.map(|section| registry::changed_in(section.bytes()?, base));
+    let changed = changed.transpose().map_err(|wrong| diff.fault(Some("validators"), wrong))?;
+    Ok(changed.unwrap_or_default())
 }
 
 /// Refuses a base other than the diff's.
@@ -84,6 +110,8 @@ struct Applying<'a, 'v> {
     context: DiffContext<'a>,
     layout: StateFields,
     small: Vec<(&'static str, Vec<u8>)>,
+    /// Whether the lists with an element per validator are in chunks, which are applied later.
+    in_chunks: bool,
 }
 
 impl<'a, 'v> Applying<'a, 'v> {
@@ -91,6 +119,7 @@ impl<'a, 'v> Applying<'a, 'v> {
         state: StateRef<'a>,
         diff: &'a DiffValue<'v>,
         context: DiffContext<'a>,
+        in_chunks: bool,
     ) -> Result<Self, DiffFault> {
         let header = &diff.header;
         let fault = |field, wrong| diff.fault(field, wrong);
@@ -98,7 +127,8 @@ impl<'a, 'v> Applying<'a, 'v> {
             return Err(fault(None, Wrong::new("a known fork", "none")));
         };
         let layout = StateFields::of(header.preset, fork);
-        let mut applying = Self { state, diff, context, layout, small: Vec::new() };
+        let small = Vec::new();
+        let mut applying = Self { state, diff, context, layout, small, in_chunks };
         applying.small = match applying.section(SMALL_FIELDS) {
             None => Vec::new(),
             Some(section) => read_whole(section, |encoding, cursor| match encoding {
@@ -194,13 +224,11 @@ impl<'a, 'v> Applying<'a, 'v> {
         }
         let byte_len = self.byte_len(field)?;
         let Some(section) = self.section(field.name) else {
-            let same = self.base_bytes(field)?.len();
-            let place = self.state.columns.place_of(field.name).filter(|_| same == byte_len);
-            return place.cloned().ok_or_else(|| {
-                let wanted = format_args!("a section for a field of {byte_len} bytes");
-                Wrong::new(wanted, format_args!("none, and {same} bytes in the base"))
-            });
+            return self.without_section(field, byte_len);
         };
+        if self.in_chunks && stack::is_per_validator(field.name) {
+            return Ok(FieldBytes::unread(byte_len));
+        }
         let bytes = read_whole(section, |encoding, cursor| {
             if is_of_variable_len(field) {
                 cursor.varint()?;
@@ -208,6 +236,27 @@ impl<'a, 'v> Applying<'a, 'v> {
             self.decode(field, byte_len, encoding, cursor)
         })?;
         Ok(own(bytes))
+    }
+
+    /// The base's field, of this length in the new state.
+    fn without_section(&self, field: &StateField, byte_len: usize) -> Decoded<FieldBytes> {
+        let same = self.base_bytes(field)?;
+        let place = self.state.columns.place_of(field.name);
+        match place {
+            Some(place) if place.len() == byte_len => Ok(place.clone()),
+            Some(place) if stack::is_per_validator(field.name) && place.len() < byte_len => {
+                if self.in_chunks {
+                    return Ok(FieldBytes::unread(byte_len));
+                }
+                let mut bytes = same.to_vec();
+                bytes.resize(byte_len, 0);
+                Ok(FieldBytes::Own(Arc::new(bytes)))
+            }
+            _ => {
+                let wanted = format_args!("a section for a field of {byte_len} bytes");
+                Err(Wrong::new(wanted, format_args!("none, and {} bytes in the base", same.len())))
+            }
+        }
     }
 
     fn decode(

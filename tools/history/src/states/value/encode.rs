@@ -4,11 +4,13 @@ use coldstore_consensus::{FieldKind, StateField, StateFields};
 
 use super::super::columns::StateRef;
 use super::apply::is_of_variable_len;
+use super::chunk::{EncodedColumns, encode_columns};
 use super::fault::{Decoded, Wrong};
 use super::header::{FIELDS, Header, SMALL_FIELDS, Sections, WHOLE};
 use super::packed::put_count;
 use super::roots::RootsOf;
 use super::small::{SLOT_FIELD, is_small};
+use super::stack::{self, is_per_validator};
 use super::{DiffContext, DiffFault, Kind, generic, lists, registry, roots, small};
 
 /// A field of this many bytes is encoded in every possible way, to find the shortest.
@@ -83,6 +85,7 @@ fn fields(
     if !in_small.is_empty() {
         sections.put(SMALL_FIELDS, 12, &small::put(&in_small));
     }
+    let lists = lists_of_validators(base, next, context);
     for name in FIELDS {
         let Some(field) = all.iter().find(|field| field.name == name && !is_small(field)) else {
             continue;
@@ -90,6 +93,10 @@ fn fields(
         if field.name == "validators" {
             if let Some(section) = registry::put(base, next) {
                 sections.put(name, 4, &section);
+            }
+        } else if is_per_validator(name) {
+            if let Some((encoding, section)) = lists.section(name) {
+                sections.put(name, encoding, section);
             }
         } else if let Some((_, new)) = differing(field) {
             let (encoding, encoded) = field_section(field, base, next, context);
@@ -101,6 +108,20 @@ fn fields(
             sections.put(name, encoding, &section);
         }
     }
+}
+
+/// The lists with an element per validator.
+fn lists_of_validators(
+    base: StateRef<'_>,
+    next: StateRef<'_>,
+    context: DiffContext<'_>,
+) -> EncodedColumns {
+    let mut increments = Vec::with_capacity(base.validator_count());
+    stack::load_increments(base, 0..base.validator_count(), &mut increments);
+    let (base_lists, next_lists) =
+        (stack::slices_of(base, &increments), stack::slices_of(next, &[]));
+    let leak_divisor = stack::leak_divisor(base, next);
+    encode_columns(context.chunk_log2, &base_lists, &next_lists, leak_divisor)
 }
 
 /// The shortest section of a field that differs.

@@ -103,6 +103,10 @@ impl<'s> Cursor<'s> {
         }
     }
 
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     /// Nothing may be left.
     pub(crate) fn end(&self) -> Decoded<()> {
         match self.rest {

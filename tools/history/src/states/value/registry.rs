@@ -79,6 +79,13 @@ fn changed<'a>(base: StateRef<'a>, next: StateRef<'a>) -> Vec<Changed<'a>> {
     indices.into_iter().chain(behind).filter_map(differing).collect()
 }
 
+/// The validators of the base that a section changes.
+pub(crate) fn changed_in(section: &[u8], base: StateRef<'_>) -> Decoded<Vec<u32>> {
+    let mut section = Cursor::new(section);
+    let changed_count = section.count("changed validators", base.validator_count())?;
+    section.gaps(changed_count, base.validator_count())
+}
+
 /// Reads encoding 4: a registry of `count` validators.
 pub(crate) fn read(
     section: &mut Cursor<'_>,
