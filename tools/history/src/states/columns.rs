@@ -211,6 +211,16 @@ impl Columns {
         fields.map(|(field, _)| field.name).collect()
     }
 
+    /// Takes the bytes of a field out; nothing may read the field then. Not of the validators.
+    pub(crate) fn take_field(&mut self, name: &str) -> Option<FieldBytes> {
+        let place = self.layout?.place(name).filter(|_| name != VALIDATORS_FIELD)?;
+        Some(std::mem::replace(&mut self.fields[place], FieldBytes::Base(0..0)))
+    }
+
+    pub(crate) fn validators_mut(&mut self) -> &mut Validators {
+        &mut self.validators
+    }
+
     /// Replaces a field, by bytes of the same length.
     pub(crate) fn set_field(&mut self, name: &str, bytes: FieldBytes) {
         if let Some(place) = self.layout.and_then(|layout| layout.place(name)) {
@@ -240,6 +250,14 @@ impl FieldBytes {
         match self {
             FieldBytes::Base(span) => span.len(),
             FieldBytes::Own(bytes) => bytes.len(),
+        }
+    }
+
+    /// The bytes to be edited: a copy, unless nobody else has them.
+    pub(crate) fn into_vec(self, base: &[u8]) -> Vec<u8> {
+        match self {
+            FieldBytes::Base(span) => base.get(span).unwrap_or_default().to_vec(),
+            FieldBytes::Own(bytes) => Arc::unwrap_or_clone(bytes),
         }
     }
 

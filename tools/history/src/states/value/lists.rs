@@ -37,10 +37,10 @@ pub(crate) fn put_runs(base: &[u8], next: &[u8], element_len: usize) -> Vec<u8> 
     section
 }
 
-/// Reads encoding 1: a field of `byte_len` bytes.
+/// Reads encoding 1, and makes of the base's field one of `byte_len` bytes.
 pub(crate) fn runs(
     section: &mut Cursor<'_>,
-    base: &[u8],
+    mut field: Vec<u8>,
     byte_len: usize,
     element_len: usize,
 ) -> Decoded<Vec<u8>> {
@@ -56,7 +56,7 @@ pub(crate) fn runs(
         spans.push(start * element_len..next * element_len);
     }
     let items = section.packed(covered * element_len)?;
-    let mut field = resized(base, byte_len);
+    field.resize(byte_len, 0);
     let mut items = &items[..];
     for span in spans {
         let (item, rest) = items.split_at(span.len());
@@ -94,15 +94,19 @@ pub(crate) fn put_numbers(base: &[u8], next: &[u8]) -> Vec<u8> {
     section
 }
 
-/// Reads encoding 2: a field of `byte_len` bytes.
-pub(crate) fn numbers(section: &mut Cursor<'_>, base: &[u8], byte_len: usize) -> Decoded<Vec<u8>> {
+/// Reads encoding 2, and makes of the base's field one of `byte_len` bytes.
+pub(crate) fn numbers(
+    section: &mut Cursor<'_>,
+    mut field: Vec<u8>,
+    byte_len: usize,
+) -> Decoded<Vec<u8>> {
     let elements = byte_len / 8;
     let count = section.count("numbers", elements)?;
     let indices = section.gaps(count, elements)?;
     let packed_len = section.count("bytes of differences", 10 * count)?;
     let differences = section.packed(packed_len)?;
     let mut differences = Cursor::new(&differences);
-    let mut field = resized(base, byte_len);
+    field.resize(byte_len, 0);
     let (numbers, _) = field.as_chunks_mut::<8>();
     for index in indices {
         let number = &mut numbers[index as usize];
@@ -129,29 +133,21 @@ pub(crate) fn put_queue(base: &[u8], next: &[u8], element_len: usize) -> Vec<u8>
     section
 }
 
-/// Reads encoding 3: a field of `byte_len` bytes.
+/// Reads encoding 3, and makes of the base's field one of `byte_len` bytes.
 pub(crate) fn queue(
     section: &mut Cursor<'_>,
-    base: &[u8],
+    mut field: Vec<u8>,
     byte_len: usize,
     element_len: usize,
 ) -> Decoded<Vec<u8>> {
-    let count = base.len() / element_len;
+    let count = field.len() / element_len;
     let left = section.count("elements to leave", count)?;
     let kept = section.count("elements to stay", (count - left).min(byte_len / element_len))?;
     let added = section.packed(byte_len - kept * element_len)?;
-    let mut field = Vec::with_capacity(byte_len);
-    field.extend_from_slice(&base[left * element_len..(left + kept) * element_len]);
+    field.truncate((left + kept) * element_len);
+    field.drain(..left * element_len);
     field.extend_from_slice(&added);
     Ok(field)
-}
-
-/// The base's bytes, cut off or continued with zeros.
-fn resized(base: &[u8], byte_len: usize) -> Vec<u8> {
-    let mut field = Vec::with_capacity(byte_len);
-    field.extend_from_slice(&base[..base.len().min(byte_len)]);
-    field.resize(byte_len, 0);
-    field
 }
 
 /// Refuses a length that is not that of whole elements.

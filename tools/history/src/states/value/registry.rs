@@ -79,19 +79,68 @@ fn changed<'a>(base: StateRef<'a>, next: StateRef<'a>) -> Vec<Changed<'a>> {
     indices.into_iter().chain(behind).filter_map(differing).collect()
 }
 
-/// The validators of the base that a section changes.
-pub(crate) fn changed_in(section: &[u8], base: StateRef<'_>) -> Decoded<Vec<u32>> {
-    let mut section = Cursor::new(section);
-    let changed_count = section.count("changed validators", base.validator_count())?;
-    section.gaps(changed_count, base.validator_count())
+/// What a section changes.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// Validators of the base, ascending, as they are now.
+    pub(crate) changed: Vec<(u32, ValidatorBytes)>,
+    /// Validators behind those of the base.
+    pub(crate) added: Vec<u8>,
 }
 
-/// Reads encoding 4: a registry of `count` validators.
+/// Changed validators of a path's states that are not yet in the columns: those of an epoch are few, while those
+/// since the stored state may be 18 MB, which are merged once and not for each epoch.
+#[derive(Debug, Default)]
+pub(crate) struct Overlay {
+    recent: Vec<(u32, ValidatorBytes)>,
+}
+
+impl Overlay {
+    fn validator(&self, base: StateRef<'_>, index: u32) -> Option<ValidatorBytes> {
+        match self.recent.binary_search_by_key(&index, |(index, _)| *index) {
+            Ok(place) => Some(self.recent[place].1),
+            Err(_) => base.validator(index as usize),
+        }
+    }
+
+    /// Adds what a diff changes. The number of validators is right from then on, and all of them after
+    /// [`Self::flush`].
+    pub(crate) fn add(&mut self, validators: &mut Validators, changes: &Changes) {
+        let stored = validators.base.len() / VALIDATOR_BYTES;
+        let behind = changes.changed.partition_point(|(index, _)| (*index as usize) < stored);
+        let (changed, in_appended) = changes.changed.split_at(behind);
+        if !in_appended.is_empty() || !changes.added.is_empty() {
+            let list = Arc::make_mut(&mut validators.appended);
+            for (index, validator) in in_appended {
+                let at = (*index as usize - stored) * VALIDATOR_BYTES;
+                list[at..at + VALIDATOR_BYTES].copy_from_slice(validator);
+            }
+            list.extend_from_slice(&changes.added);
+        }
+        if !changed.is_empty() {
+            self.recent = merged(&self.recent, changed);
+        }
+        if self.recent.len() > validators.changed.len() / 4 {
+            self.flush(validators);
+        }
+    }
+
+    /// Puts what waits into the columns.
+    pub(crate) fn flush(&mut self, validators: &mut Validators) {
+        if !self.recent.is_empty() {
+            validators.changed = Arc::new(merged(&validators.changed, &self.recent));
+            self.recent.clear();
+        }
+    }
+}
+
+/// Reads encoding 4: what makes of the base's a registry of `count` validators.
 pub(crate) fn read(
     section: &mut Cursor<'_>,
     base: StateRef<'_>,
+    overlay: &Overlay,
     count: usize,
-) -> Decoded<Validators> {
+) -> Decoded<Changes> {
     let base_count = base.validator_count();
     let changed_count = section.count("changed validators", base_count)?;
     let indices = section.gaps(changed_count, base_count)?;
@@ -112,7 +161,7 @@ pub(crate) fn read(
     let mut at = [0; 8];
     let mut entries = Vec::with_capacity(changed_count);
     for (index, mask) in indices.into_iter().zip(masks.iter()) {
-        let Some(mut validator) = base.validator(index as usize) else { continue };
+        let Some(mut validator) = overlay.validator(base, index) else { continue };
         for (place, column) in COLUMNS.into_iter().enumerate() {
             if mask >> place & 1 == 1 {
                 let byte_len = column.len();
@@ -130,27 +179,7 @@ pub(crate) fn read(
                 .copy_from_slice(&added[place][index * byte_len..(index + 1) * byte_len]);
         }
     }
-    Ok(changed_by(base.columns.validators(), &entries, &appended))
-}
-
-/// A registry with entries changed, ascending, and others added.
-fn changed_by(old: &Validators, entries: &[(u32, ValidatorBytes)], added: &[u8]) -> Validators {
-    let stored = old.base.len() / VALIDATOR_BYTES;
-    let mut appended = Arc::clone(&old.appended);
-    let behind = entries.partition_point(|(index, _)| (*index as usize) < stored);
-    if behind < entries.len() || !added.is_empty() {
-        let list = Arc::make_mut(&mut appended);
-        for (index, validator) in &entries[behind..] {
-            let at = (*index as usize - stored) * VALIDATOR_BYTES;
-            list[at..at + VALIDATOR_BYTES].copy_from_slice(validator);
-        }
-        list.extend_from_slice(added);
-    }
-    let changed = match entries[..behind].is_empty() {
-        true => Arc::clone(&old.changed),
-        false => Arc::new(merged(&old.changed, &entries[..behind])),
-    };
-    Validators { base: old.base.clone(), changed, appended }
+    Ok(Changes { changed: entries, added: appended })
 }
 
 /// Two ascending lists as one; of entries with one index, the second list's.

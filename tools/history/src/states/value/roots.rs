@@ -73,14 +73,8 @@ fn slots_between(base: Slot, next: Slot, length: u64) -> Range<u64> {
     next.0.saturating_sub(length).max(base.0)..next.0
 }
 
-/// The vector by the archive's roots, and the checksum of those roots.
-fn derived(
-    of: RootsOf,
-    roots: &dyn SlotRoots,
-    base: &[u8],
-    slots: Range<u64>,
-) -> Decoded<(Vec<u8>, u32)> {
-    let mut field = base.to_vec();
+/// Puts the archive's roots of some slots into a vector, and returns their checksum.
+fn derive(of: RootsOf, roots: &dyn SlotRoots, field: &mut [u8], slots: Range<u64>) -> Decoded<u32> {
     let (entries, _) = field.as_chunks_mut::<32>();
     let length = entries.len() as u64;
     let mut crc = 0;
@@ -91,7 +85,7 @@ fn derived(
         let place = (slot % length) as usize;
         entries[place] = root.0;
     }
-    Ok((field, crc))
+    Ok(crc)
 }
 
 /// Encoding 13, if the archive's roots give the next vector.
@@ -101,23 +95,25 @@ pub(crate) fn put(
     [base, next]: [(Slot, &[u8]); 2],
 ) -> Option<Vec<u8>> {
     let slots = slots_between(base.0, next.0, next.1.len() as u64 / 32);
-    let (field, crc) = derived(of, roots, base.1, slots).ok()?;
+    let mut field = base.1.to_vec();
+    let crc = derive(of, roots, &mut field, slots).ok()?;
     (field == next.1).then(|| crc.to_le_bytes().to_vec())
 }
 
-/// Reads encoding 13: the vector of the state of slot `next`.
+/// Reads encoding 13, and makes of the base's vector that of the state of slot `next`.
 pub(crate) fn read(
     section: &mut Cursor<'_>,
     of: RootsOf,
     roots: &dyn SlotRoots,
-    base: (Slot, &[u8]),
+    base: (Slot, Vec<u8>),
     next: Slot,
 ) -> Decoded<Vec<u8>> {
     let wanted = u32::from_le_bytes(section.array()?);
-    let slots = slots_between(base.0, next, base.1.len() as u64 / 32);
-    match derived(of, roots, base.1, slots)? {
-        (field, crc) if crc == wanted => Ok(field),
-        (_, crc) => Err(Wrong::new(
+    let (base_slot, mut field) = base;
+    let slots = slots_between(base_slot, next, field.len() as u64 / 32);
+    match derive(of, roots, &mut field, slots)? {
+        crc if crc == wanted => Ok(field),
+        crc => Err(Wrong::new(
             format_args!("roots with CRC-32C {wanted:08x}"),
             format_args!("{crc:08x}"),
         )),

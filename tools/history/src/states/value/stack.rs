@@ -10,6 +10,7 @@ use super::super::columns::{Columns, FieldBytes, PER_VALIDATOR, StateRef, effect
 use super::balances::increments;
 use super::chunk::{ChunkColumns, Chunks, ColumnSections, ColumnSlices, ColumnTables};
 use super::exceptions::Unpacker;
+use super::registry::Changes;
 use super::{DiffFault, DiffValue, Kind};
 
 /// Most threads that apply chunks. Each has columns of a chunk, 1.3 MB.
@@ -63,23 +64,25 @@ impl<'v> Stack<'v> {
         self.layers.first().is_some_and(|layer| layer.chunks.log2 != diff.chunks().log2)
     }
 
-    /// Adds a diff from `base` to `next`. `changed` are the validators of the base that change.
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.layers.is_empty()
+    }
+
+    /// Adds a diff on `base`, of which the validators changed like that.
     pub(crate) fn push(
         &mut self,
         diff: &'v DiffValue<'v>,
         sections: ColumnSections<'v>,
-        [base, next]: [StateRef<'_>; 2],
-        changed: &[u32],
+        base: StateRef<'_>,
+        changes: &Changes,
     ) {
         self.base.get_or_insert_with(|| base.columns.clone());
-        let changed = changed.iter().filter_map(|index| {
-            let effective_balance = next.effective_balance(*index as usize)?;
-            Some((*index, increments(effective_balance)))
-        });
-        let added = base.validator_count()..next.validator_count();
-        let added = (0u32..).skip(added.start).zip(next.validators(added));
-        let added = added.map(|(index, one)| (index, increments(effective_balance_of(one))));
-        let changed = changed.chain(added).collect();
+        let (added, _) = changes.added.as_chunks();
+        let added = (0u32..).skip(base.validator_count()).zip(added);
+        let changed = changes.changed.iter().map(|(index, one)| (*index, one)).chain(added);
+        let changed = changed.map(|(index, one)| (index, increments(effective_balance_of(one))));
+        let changed = changed.collect();
         self.layers.push(Layer { diff, chunks: diff.chunks(), sections, changed });
     }
 
