@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import value
+from coding import MASK
 from layout import Preset
 from chain import MINIMAL, Chain
 
@@ -12,19 +13,29 @@ class Case:
     """A value to write. `encodings` are by field; the others have the one that suits their kind best."""
 
     name: str
-    base: int
-    slot: int
+    base: int | str
+    slot: int | str
     kind: int = value.COLUMNS
     method: str = "shortest"
     chunk_log: int = 16
     encodings: dict[str, int] = field(default_factory=dict)
     every: int | None = None
+    # Of predicted numbers: the most symbols of a kind, whether chunks are planes, the divisor of penalties, and
+    # what is added to the rates of changes and to the changes.
+    most_symbols: int = 100
+    planes: bool = False
+    leak: int = 0
+    addition: int = 0
+    wrong_by: int = 0
     preset: Preset = MINIMAL
 
     def encoding(self, of, base: bytes | None) -> int:
         """The encoding of a field: `every` where that is possible."""
         if of.name in self.encodings:
             return self.encodings[of.name]
+        if self.every is not None and of.name in PREDICTED:
+            plain = plain_encodings(of)
+            return self.every if self.every in plain else plain[0]
         if self.every in possible(of, base):
             return self.every
         return possible(of, base)[0]
@@ -35,12 +46,26 @@ class Case:
         return value.encode(base, forks[0], new, forks[1], chain.context(self.base), self)
 
 
+def plain_encodings(of) -> list[int]:
+    return [*([2] if of.item == 8 else []), 1, 3, 0, 10]
+
+
+PREDICTED = {
+    "balances": 5,
+    "inactivity_scores": 6,
+    "previous_epoch_participation": 7,
+    "current_epoch_participation": 7,
+}
+
+
 def possible(of, base: bytes | None) -> list[int]:
     """The encodings of a field, best first."""
     if of.name in ("block_roots", "state_roots") and base is not None:
         return [13, 1, 3, 0, 10]
     if of.name == "validators":
         return [4]
+    if of.name in PREDICTED:
+        return [PREDICTED[of.name], *plain_encodings(of)]
     if of.item == 8:
         return [2, 1, 3, 0, 10]
     if of.item and of.size:
@@ -88,6 +113,35 @@ CASES = [
         for fork, base in (("phase0", 3), ("fulu", 530))
         for method in ("never", "always")
     ),
+    # Predicted lists: in planes, by penalties of a leak, with other rates, few symbols, and chunks of 16.
+    Case("planes", 512, 520, planes=True),
+    Case("planes-of-several-chunks", 320, 400, planes=True, chunk_log=4),
+    Case("penalties", 100, 360, leak=3 * 10**9, method="never"),
+    Case("penalties-of-2^64-1", 512, 520, leak=2**64 - 1),
+    Case("penalties-beyond-2^64", 320, 400, leak=1, planes=True),
+    Case("rates", 320, 400, addition=-12345),
+    Case("no-symbols", 320, 400, most_symbols=0, method="never"),
+    Case("one-symbol", 320, 400, most_symbols=1),
+    Case("several-chunks", 320, 400, chunk_log=5),
+    *(
+        Case(f"odd-{name}", "odd-base", "odd", **choices)
+        for name, choices in {
+            "states": {},
+            "states-never-packed": {"method": "never"},
+            "planes": {"planes": True, "chunk_log": 6},
+            "chunks-of-16": {"chunk_log": 4, "most_symbols": 3},
+            "penalties": {"leak": 3 * 2**26, "method": "never"},
+            "penalties-by-1": {"leak": 1},
+            "penalties-by-2^64-1": {"leak": MASK, "planes": True},
+            "rates": {"addition": 2**63 - 5},
+            "rates-below-0": {"addition": -(2**63), "method": "always"},
+            "changes-that-wrap": {"wrong_by": 2**60 + 7},
+            "no-symbols": {"most_symbols": 0},
+            "differences": {"every": 2},
+            "generic": {"kind": value.GENERIC},
+        }.items()
+    ),
+    Case("odd-slot", "odd-base", "odd-slot"),
     # Chunks of 16 and of 2^20 validators.
     Case("chunks-of-16", 512, 520, chunk_log=4),
     Case("chunks-of-2^20", 512, 520, chunk_log=20),

@@ -16,7 +16,7 @@ from pathlib import Path
 import value
 from cases import CASES
 from chain import DATA, Chain, unpack
-from coding import Refused
+from coding import Refused, require
 from compression import ZSTD
 from hostile import forgiven, hostile
 from layout import NotAState
@@ -26,16 +26,13 @@ PACK = DATA / "diffs.tar.zst"
 REFUSED = "refused-"
 
 
-def read(chain: Chain, data: bytes, base_slot: int | None = None, slot: int | None = None) -> bytes:
-    """The state of a value; its base is the one that it names, unless another is asked for."""
-    header = value.Header.decode(data)
-    if slot not in (None, header.slot):
-        raise Refused(f"a value of slot {header.slot}")
-    base_slot = header.base_slot if base_slot is None else base_slot
-    if base_slot != header.base_slot:
-        raise Refused(f"a value on slot {header.base_slot}")
-    base, fork = chain.states[base_slot], chain.forks[base_slot]
-    return value.decode(data, base, fork, chain.context(base_slot))
+def read(chain: Chain, data: bytes, base: int | str, name: int | str) -> bytes | None:
+    """What is read of a value on a state; `None` if that is the state that is wanted."""
+    header, slot = value.Header.decode(data), chain.state(name).slot
+    require(header.slot == slot, f"a value of slot {header.slot}")
+    require(header.base_slot == chain.state(base).slot, f"a value on slot {header.base_slot}")
+    ssz = value.decode(data, chain.states[base], chain.forks[base], chain.context(base))
+    return None if ssz == chain.states[name] else ssz
 
 
 def write(chain: Chain):
@@ -44,10 +41,12 @@ def write(chain: Chain):
         files[f"{name}.{base}.{slot}"] = data
     for name, (base, slot, data) in hostile(chain).items():
         files[f"{REFUSED}{name}.{base}.{slot}"] = data
+    files = {f"{name}.csd1": data for name, data in files.items()}
+    files |= {f"{name}.ssz": state.encode() for name, state in chain.made.items()}
     tar = io.BytesIO()
     with tarfile.open(fileobj=tar, mode="w", format=tarfile.USTAR_FORMAT) as pack:
         for name in sorted(files):
-            entry = tarfile.TarInfo(f"{name}.csd1")
+            entry = tarfile.TarInfo(name)
             entry.size = len(files[name])
             pack.addfile(entry, io.BytesIO(files[name]))
     command = ["zstd", "-q", "--ultra", "-22", "--long=27", "--force", "-o", PACK]
@@ -55,15 +54,18 @@ def write(chain: Chain):
 
 
 def check(chain: Chain) -> list[str]:
-    failed = []
-    for file, data in unpack(PACK).items():
-        name, base, slot = file.rsplit(".", 2)
+    files, failed = unpack(PACK), []
+    for name, state in chain.made.items():
+        if files.pop(name, None) != state.encode():
+            failed.append(f"{name}: another state")
+    for file, data in files.items():
+        name, *states = file.split(".")
+        base, new = (int(of) if of.isdigit() else of for of in states)
         try:
-            is_right = read(chain, data, int(base), int(slot)) == chain.states[int(slot)]
-            outcome = None if is_right and not name.startswith(REFUSED) else "another state"
+            outcome = "another state" if read(chain, data, base, new) else None
         except (Refused, NotAState, ValueError) as error:
-            outcome = None if name.startswith(REFUSED) else f"refused: {error}"
-        if outcome:
+            outcome = f"refused: {error}"
+        if (outcome or "").startswith("refused") != name.startswith(REFUSED) or outcome == "another state":
             failed.append(f"{name}: {outcome}")
     return failed
 
@@ -74,7 +76,7 @@ def read_all(chain: Chain, directory: Path) -> list[str]:
         data = path.read_bytes()
         try:
             header = value.Header.decode(data)
-            if read(chain, data) != chain.states[header.slot]:
+            if read(chain, data, header.base_slot, header.slot):
                 failed.append(f"{path.name}: another state")
             slots.add(header.slot)
         except Exception as error:

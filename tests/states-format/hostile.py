@@ -179,6 +179,68 @@ def sections(data: bytes) -> dict[str, bytes]:
     }
 
 
+def predicted(data: bytes) -> dict[str, bytes]:
+    """Values with a wrong section of a predicted list, on a base with 72 validators and for as many."""
+
+    def of(name: str, encoding: int, *parts: int | bytes) -> bytes:
+        return with_section(data, name, encoding, section(*parts))
+
+    def balances(*parts: int | bytes) -> bytes:
+        return of("balances", 5, bytes(16), 0, 0, *parts)
+
+    def scores(symbols: bytes, *chunk: int | bytes) -> bytes:
+        body = section(*chunk)
+        return of("inactivity_scores", 6, bytes(8), symbols, len(body), body)
+
+    def flags(*chunk: int | bytes) -> bytes:
+        body = section(*chunk)
+        return of("current_epoch_participation", 7, raw(bytes(64)), len(body), body)
+
+    none, one = b"\0\0\0", b"\x01\0\x01" + raw(b"\x02")
+    first = section(1, 1, raw(b"\0"))
+    return {
+        "balances-without-tables": of("balances", 5),
+        "balances-with-half-a-table": of("balances", 5, bytes(9)),
+        "correction-of-32-eth": of("balances", 5, bytes(16), 0, 2, raw(b"\x20\x02"), none, 0),
+        "correction-of-no-whole-eth": of("balances", 5, bytes(16), 0, 3, raw(b"\x81\x10\x02"), none, 0),
+        "correction-of-class-16400": of("balances", 5, bytes(16), 0, 4, raw(b"\x90\x80\x01\x02"), none, 0),
+        "correction-of-class-2^64-1": of(
+            "balances", 5, bytes(16), 0, 11, raw(b"\xff" * 9 + b"\x01\x02"), none, 0
+        ),
+        "correction-without-a-number": of("balances", 5, bytes(16), 0, 1, raw(b"\0"), none, 0),
+        "255-symbols": balances(b"\xff\0", 255, raw(bytes(255)), 0),
+        "symbols-by-halves": balances(b"\x80\x80", 256, raw(bytes(256)), 0),
+        "symbols-missing": balances(b"\x02\0", 1, raw(b"\0"), 0),
+        "symbols-left": balances(b"\x01\0", 2, raw(b"\0\0"), 0),
+        "chunks-missing": balances(none),
+        "one-chunk-more": balances(none, 0, 0),
+        "chunk-beyond-the-section": balances(none, 100, bytes(99)),
+        "chunk-of-2^64-1-bytes": balances(none, 2**64 - 1, bytes(99)),
+        "chunk-of-kind-2": scores(none, 2),
+        "symbol-without-a-table": scores(none, 0, first, raw(b"\0")),
+        "symbol-above-the-table": scores(one, 0, first, raw(b"\x01")),
+        "symbol-253-of-1": scores(one, 0, first, raw(b"\xfd")),
+        "escape-missing": scores(none, 0, first, raw(b"\xfe")),
+        "escape-of-no-bytes": scores(none, 0, first, raw(b"\xff"), 0),
+        "escapes-left": scores(none, 0, first, raw(b"\xff"), 2, raw(b"\x02\x02")),
+        "escapes-without-a-symbol": scores(one, 0, first, raw(b"\0"), 1, raw(b"\x02")),
+        "exception-beyond-the-chunk": scores(one, 0, 1, 1, raw(b"\x48"), raw(b"\0")),
+        "73-exceptions-of-72": scores(one, 0, 73, 73, raw(bytes(73)), raw(bytes(73))),
+        "2^64-1-exceptions": scores(one, 0, 2**64 - 1, 1, raw(b"\0"), raw(b"\0")),
+        "planes-missing": scores(none, 1, b"\x03", raw(bytes(72))),
+        "planes-left": scores(none, 1, b"\x01", raw(bytes(72)), raw(bytes(72))),
+        "planes-without-a-mask": scores(none, 1),
+        "flags-of-63-keys": of("current_epoch_participation", 7, raw(bytes(63)), 0),
+        "flags-beyond-the-chunk": flags(1, 1, raw(b"\x48"), raw(b"\0")),
+        "flags-missing": flags(2, 2, raw(b"\0\0"), raw(b"\0")),
+        "flags-left": flags(first, raw(b"\0"), b"\0"),
+        "scores-predicted-as-balances": of("inactivity_scores", 5, bytes(16), 0, 0, none, 0),
+        "flags-predicted-and-balances-not": of("balances", 0, raw(bytes(8 * 72))),
+        "balances-predicted-as-scores": of("balances", 6, bytes(8), none, 0),
+        "balances-predicted-as-flags": of("balances", 7, raw(bytes(64)), 0),
+    }
+
+
 def with_small(data: bytes, body: bytes) -> bytes:
     header = Header.decode(data)
     header.sections[0] = (value.SMALL, 12, body)
@@ -210,12 +272,12 @@ def hostile(chain: Chain) -> dict[str, tuple[int, int, bytes]]:
     """By name: slot of the base, slot of the value, and the value."""
     electra = ELECTRA.encode(chain)
     whole = Case("generic", 384, 392, value.GENERIC).encode(chain)
-    groups = headers(electra) | sections(electra) | generic(whole)
+    groups = headers(electra) | sections(electra) | predicted(electra) | generic(whole)
     named = {name: (384, 392, data) for name, data in groups.items()}
     growing = GROWING.encode(chain)
     added = "added-validators-missing", with_section(growing, "validators", 4, NO_VALIDATORS)
     lacking = Header.decode(growing)
-    lacking.sections = [of for of in lacking.sections if of[0] != NUMBERS["inactivity_scores"]]
+    lacking.sections = [of for of in lacking.sections if of[0] != NUMBERS["historical_summaries"]]
     for name, data in (added, ("a-field-that-the-base-lacks", lacking.encode())):
         named[name] = (0, 576, data)
     return named

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
+import predicted
 import sections
 from coding import Refused, Sink, Source, crc32c, require
-from lists import Lists
 from layout import FORKS, PRESETS, VALIDATOR, Preset, State, fields, number
 
 COLUMNS, SLOT, GENERIC = 1, 2, 3
@@ -22,14 +22,15 @@ earliest_consolidation_epoch pending_deposits pending_partial_withdrawals pendin
 proposer_lookahead""".split()
 NUMBERS = {name: index + 1 for index, name in enumerate(NAMES)}
 
-# Their lengths follow from the number of validators.
-BY_VALIDATOR = {
-    "validators": VALIDATOR,
+# The lists with an element per validator, in an order in which each finds those that it is predicted from.
+LISTS = {
+    "inactivity_scores": 8,
     "balances": 8,
     "previous_epoch_participation": 1,
     "current_epoch_participation": 1,
-    "inactivity_scores": 8,
 }
+# Their lengths follow from the number of validators.
+BY_VALIDATOR = {"validators": VALIDATOR} | LISTS
 
 
 @dataclass
@@ -142,6 +143,8 @@ def decode(value: bytes, base: bytes, base_fork: str, context: Context) -> bytes
             require(encoding & 0x80, f"an unknown field {of}")
         else:
             by_name[name] = (encoding, body)
+    in_chunks = {encoding & 0x7F in (5, 6, 7) for name, (encoding, _) in by_name.items() if name in LISTS}
+    require(len(in_chunks) <= 1, "lists in chunks, and others")
     return Decoder(header, old, State(preset, fork, {}), by_name, context).run()
 
 
@@ -156,8 +159,8 @@ class Decoder:
         layout = fields(self.state.preset, self.state.fork)
         self.state.values["slot"] = self.header.slot.to_bytes(8, "little")
         self.small_fields([of for of in layout if is_small(of)])
-        # Balances may need the scores.
-        for of in sorted(layout, key=lambda of: of.name == "balances"):
+        order = list(LISTS)
+        for of in sorted(layout, key=lambda of: order.index(of.name) if of.name in LISTS else -1):
             if of.name not in self.state.values:
                 self.state.values[of.name] = self.field(of)
         require(not self.by_name, f"sections of no field of {self.state.fork}: {list(self.by_name)}")
@@ -184,9 +187,9 @@ class Decoder:
     def field(self, of) -> bytes:
         base = self.base.values.get(of.name)
         if of.name not in self.by_name:
+            if of.name in LISTS:
+                return continued(base, self.header.validators * LISTS[of.name])
             require(base is not None, f"{of.name} is nowhere")
-            if of.name in BY_VALIDATOR and of.name != "validators":
-                return base.ljust(self.header.validators * BY_VALIDATOR[of.name], b"\0")
             return base
         encoding, body = self.by_name.pop(of.name)
         source = Source(body)
@@ -203,7 +206,15 @@ class Decoder:
         return new
 
     def content(self, of, encoding: int, source: Source, base: bytes | None, length: int) -> bytes:
-        old, lists = base or b"", Lists(self.header, self.base)
+        old = base or b""
+        of_base = predicted.Base(self.base, self.header.validators, self.header.chunk_log)
+        if encoding == 5 and of.name == "balances":
+            scores = self.state.values.get("inactivity_scores", b"")
+            return predicted.read_balances(source, of_base, scores)
+        if encoding == 6 and of.name == "inactivity_scores":
+            return predicted.read_scores(source, of_base)
+        if encoding == 7 and of.name in LISTS and LISTS[of.name] == 1:
+            return predicted.read_participation(source, of_base)
         if of.name == "validators":
             require(encoding == 4, f"validators by encoding {encoding}")
             return sections.read_validators(source, old, self.header.validators)
@@ -215,20 +226,17 @@ class Decoder:
             return sections.read_differences(source, old, length)
         if encoding == 3 and of.item:
             return sections.read_kept(source, old, length, of.item)
-        if encoding == 5 and of.name == "balances":
-            scores = self.state.values.get("inactivity_scores", bytes(8 * self.header.validators))
-            scores = [number(scores[at : at + 8]) for at in range(0, len(scores), 8)]
-            return lists.read_balances(source, scores)
-        if encoding == 6 and of.name == "inactivity_scores":
-            return lists.read_scores(source)
-        if encoding == 7 and of.name.endswith("_epoch_participation"):
-            return lists.read_flags(source)
         if encoding == 10:
             return sections.read_pieces(source, old, length)
         if encoding == 13 and of.name in ("block_roots", "state_roots") and base is not None:
             slots = range(self.header.base_slot, self.header.slot)
             return sections.read_recent_roots(source, base, slots, self.context.roots(of.name))
         raise Refused(f"{of.name} by encoding {encoding}")
+
+
+def continued(base: bytes | None, length: int) -> bytes:
+    """A list with an element per validator, with zeros for the added ones."""
+    return (base or b"") + bytes(length - len(base or b""))
 
 
 def encode(base: bytes, base_fork: str, new: bytes, fork: str, context: Context, choice) -> bytes:
@@ -255,7 +263,10 @@ def encode(base: bytes, base_fork: str, new: bytes, fork: str, context: Context,
         sink.packed(b"".join(state.values[of.name] for of in small))
         header.sections.append((SMALL, 12, bytes(sink.data)))
     for of in layout:
-        if of.name == "slot" or is_small(of) or old.values.get(of.name) == state.values[of.name]:
+        before = old.values.get(of.name)
+        if of.name in LISTS:
+            before = continued(before, len(state.values[of.name]))
+        if of.name == "slot" or is_small(of) or before == state.values[of.name]:
             continue
         encoding, body = encode_field(of, old, state, context, choice)
         header.sections.append((NUMBERS[of.name], encoding, body))
@@ -266,12 +277,18 @@ def encode_field(of, old: State, state: State, context: Context, choice) -> tupl
     base, new = old.values.get(of.name), state.values[of.name]
     before = base or b""
     slots = range(old.slot, state.slot)
+    count = len(state.values["validators"]) // VALIDATOR
+    of_base = predicted.Base(old, count, choice.chunk_log)
+    scores = state.values.get("inactivity_scores", b"")
     possible = {
         0: lambda sink: sink.packed(new),
         1: lambda sink: sections.write_runs(sink, before, new, of.item),
         2: lambda sink: sections.write_differences(sink, before, new),
         3: lambda sink: sections.write_kept(sink, before, new, of.item),
         4: lambda sink: sections.write_validators(sink, before, new),
+        5: lambda sink: predicted.write_balances(sink, of_base, scores, new, choice),
+        6: lambda sink: predicted.write_scores(sink, of_base, new, choice),
+        7: lambda sink: predicted.write_participation(sink, of_base, new),
         10: lambda sink: sections.write_pieces(sink, before, new),
         13: lambda sink: sections.write_recent_roots(sink, base, slots, context.roots(of.name)),
     }

@@ -240,6 +240,9 @@ impl<'a, 'v> Applying<'a, 'v> {
         }
         let old = columns.take_field(field.name);
         let Some(section) = self.section(field.name) else {
+            // A list with an element for each validator is then continued with zeros, from its start if need be.
+            let is_continued = stack::is_per_validator(field.name);
+            let old = old.or(is_continued.then_some(FieldBytes::Base(0..0)));
             return self.without_section(field, byte_len, base, old.ok_or_else(lacking)?);
         };
         if self.in_chunks && stack::is_per_validator(field.name) {
