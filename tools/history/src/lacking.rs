@@ -313,8 +313,10 @@ impl Check<'_> {
         };
         let state = Slot(end.0.saturating_add(1));
         let is_boundary = slots_per_era > 0 && state.0.is_multiple_of(slots_per_era);
-        let held = self.held(Column::StateSnapshots);
-        let is_behind = held != Held::Unreadable && held.highest() < Some(state);
+        // It may be a difference.
+        let held = [Column::StateSnapshots, Column::StateDiffs].map(|column| self.held(column));
+        let is_behind = !held.contains(&Held::Unreadable)
+            && held.into_iter().filter_map(Held::highest).max() < Some(state);
         if is_boundary && is_behind && !self.is_found(Column::StateSnapshots) {
             let what = format!("does not hold the state of slot {state}, the newest");
             self.find(Column::StateSnapshots, Severity::Unfinished, (state, state), what, IMPORT);

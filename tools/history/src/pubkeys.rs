@@ -7,9 +7,13 @@
 
 use std::path::{Path, PathBuf};
 
+use coldstore::{Column, Error, MappedArchive};
+use coldstore_consensus::{Preset, StateFault, StateFields};
+
 use crate::atomic_file;
 use crate::roots::Updated;
 use crate::segment::{self, SEGMENT_PLACES, Segment, Tag, directory};
+use crate::states::ValidatorBytes;
 
 const TAG: Tag = *b"pk";
 
@@ -29,6 +33,60 @@ pub trait Registry {
     /// # Errors
     /// If it cannot be read.
     fn pubkey(&self, index: u64) -> Result<Pubkey, Self::Error>;
+}
+
+/// The registry of an encoded state.
+#[derive(Clone, Copy, Debug)]
+pub struct EncodedRegistry<'s>(&'s [ValidatorBytes]);
+
+impl<'s> EncodedRegistry<'s> {
+    /// The validators of a state of a known fork.
+    ///
+    /// # Errors
+    /// [`StateFault`]
+    pub fn of_state(preset: Preset, ssz: &'s [u8]) -> Result<Self, StateFault> {
+        let fields = StateFields::of_ssz(preset, ssz)?;
+        let spans = fields.spans(ssz)?;
+        let validators = fields.place("validators").map_or(0..0, |place| spans[place].clone());
+        Ok(Self(ssz[validators].as_chunks().0))
+    }
+}
+
+impl Registry for EncodedRegistry<'_> {
+    type Error = Error;
+
+    fn count(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn pubkey(&self, index: u64) -> Result<Pubkey, Error> {
+        let validator = usize::try_from(index).ok().and_then(|index| self.0.get(index));
+        Ok(validator.and_then(|validator| validator.first_chunk().copied()).unwrap_or([0; 48]))
+    }
+}
+
+/// As [`update`], to the newest state that `bss` has whole; newer validators are found by a search, which begins
+/// with them. `None` if there is no such state.
+///
+/// # Errors
+/// Those of reading `bss` and of writing the index.
+pub fn update_from_snapshots(
+    archive: &MappedArchive,
+    preset: Preset,
+    anew: bool,
+    watch: &mut dyn FnMut(u64),
+) -> Result<Option<Updated>, Error> {
+    let Some(snapshots) = archive.column_if_there(Column::StateSnapshots)? else {
+        return Ok(None);
+    };
+    for record in snapshots.view().range(..).rev() {
+        // A damaged state, or one of a later fork, is passed over.
+        let Some(record) = Error::if_sound(record)? else { continue };
+        if let Ok(registry) = EncodedRegistry::of_state(preset, record.stored()) {
+            return update(archive.root(), &registry, anew, watch).map(Some);
+        }
+    }
+    Ok(None)
 }
 
 /// The index of the validator with a public key. `archive` is the archive's directory.

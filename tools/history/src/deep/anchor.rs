@@ -1,11 +1,12 @@
 //! The roots that the eras of an archive are compared with.
 
-use coldstore::{Error, Result, Slot};
+use coldstore::{Error, Result, Slot, Snapshot as _, View};
 use coldstore_consensus::{HashedState, Preset, Root, StateFault, hash_state};
 
 use super::Views;
 use super::report::{NotProved, PassedOver};
 use crate::import::{Anchor, Trust};
+use crate::states::{PathFault, States};
 
 /// The roots of eras, from a trusted state or else from a state in the archive.
 #[derive(Debug)]
@@ -18,25 +19,55 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// Finds the newest state of a known fork. A newer state that cannot be hashed must not prevent the
-    /// proof of older eras: every archive has such states after the next fork.
-    pub(super) fn of(views: &Views, preset: Preset, trust: Trust) -> Result<Self> {
+    /// Finds the newest state of a known fork: whole in `bss`, or at the boundary of an era and rebuilt from
+    /// differences in `bsd`. A newer state that cannot be hashed must not prevent the proof of older eras: every
+    /// archive has such states after the next fork.
+    pub(super) fn of(
+        views: &Views,
+        states: Option<&States<View>>,
+        preset: Preset,
+        trust: Trust,
+    ) -> Result<Self> {
         let mut known = Self { trust, own: None, passed_over: PassedOver::default() };
-        let Some(view) = &views.snapshots else { return Ok(known) };
-        for record in view.range(..).rev() {
-            let record = match record {
-                Ok(record) => record,
-                Err(Error::Corrupt(_)) => {
-                    known.passed_over.damaged += 1;
-                    continue;
-                }
-                Err(error) => return Err(error),
+        let mut whole = views.snapshots.iter().flat_map(|view| view.range(..).rev()).peekable();
+        let differences = states.and_then(|states| states.source().differences.as_ref());
+        let mut boundaries = differences
+            .into_iter()
+            .flat_map(|view| boundaries(view, preset.slots_per_era()))
+            .peekable();
+        loop {
+            let is_rebuilt = match (whole.peek(), boundaries.peek()) {
+                (Some(Ok(record)), Some(slot)) => *slot > record.slot(),
+                (None, Some(_)) => true,
+                _ => false,
             };
-            let slot = record.slot();
+            let (slot, hashed) = if is_rebuilt {
+                let (Some(slot), Some(states)) = (boundaries.next(), states) else { break };
+                match states.stored_at(slot) {
+                    Ok(Some(view)) => (slot, view.hashed()),
+                    Err(PathFault::Storage { error: error @ Error::Io(_), .. }) => {
+                        return Err(error);
+                    }
+                    Ok(None) | Err(_) => {
+                        known.passed_over.damaged += 1;
+                        continue;
+                    }
+                }
+            } else {
+                match whole.next() {
+                    None => break,
+                    Some(Ok(record)) => (record.slot(), hash_state(preset, &mut record.stored())),
+                    Some(Err(Error::Corrupt(_))) => {
+                        known.passed_over.damaged += 1;
+                        continue;
+                    }
+                    Some(Err(error)) => return Err(error),
+                }
+            };
             if known.trust.proves_up_to() >= Some(slot) {
                 break;
             }
-            match hash_state(preset, &mut record.stored()) {
+            match hashed {
                 Ok(state)
                     if state.prefix.slot != slot.0 || state.contradiction(preset).is_some() =>
                 {
@@ -61,7 +92,7 @@ impl Known {
         }
         let (slot, state) = self.own.as_ref()?;
         let root = state.body.as_ref()?.accumulators.era_root(era)?;
-        Some((root, format!("the state of slot {slot} in bss")))
+        Some((root, format!("the state of slot {slot} in the archive")))
     }
 
     /// The state of a slot, if already hashed.
@@ -99,4 +130,16 @@ impl Known {
             None => NotProved::NoKnownState(self.passed_over),
         }
     }
+}
+
+/// The boundaries of eras that a column has, descending. Unreadable tables end it.
+fn boundaries(view: &View, slots_per_era: u64) -> impl Iterator<Item = Slot> {
+    let mut next = view.highest_written_slot();
+    let below = move || {
+        let last = view.last_to(next?).ok()??;
+        let boundary = Slot(last.0 - last.0 % slots_per_era);
+        next = boundary.previous();
+        Some(boundary)
+    };
+    std::iter::from_fn(below).filter(|slot| matches!(view.contains(*slot), Ok(true)))
 }

@@ -1,30 +1,41 @@
 //! The proof of an archive from its own columns, era by era.
 //!
 //! A late state in `bss` has the root of the block roots and state roots of every era below it. These
-//! are compared with `bbr` and `bsr`; block roots prove blocks, state roots prove snapshots. A repeated
+//! are compared with `bbr` and `bsr`; block roots prove blocks, state roots prove states: those in `bss`, and
+//! those rebuilt from differences in `bsd`. A repeated
 //! block root proves a skipped slot; a new one proves that there was a block. History after that state
 //! can only be checked for consistency, and is counted separately.
 
 mod anchor;
 mod blocks;
+mod differences;
 mod report;
 mod roots;
 mod seal;
 mod snapshots;
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use coldstore::verify::{Finding, Severity};
-use coldstore::{Column, CorruptItem, Corruption, Error, MappedArchive, Result, Slot, View};
+use coldstore::{
+    Column, CorruptItem, Corruption, Error, Manifest, MappedArchive, Reader, ReaderOptions, Result,
+    Slot, Snapshot as _, View,
+};
 use coldstore_consensus::{Preset, Root};
 
+pub use self::differences::StateSample;
 pub use self::report::{DeepReport, Loose, NotProved, PassedOver, Resumed};
 pub use self::seal::ProvedEra;
 
 use self::anchor::Known;
 use self::roots::EraColumns;
 use crate::import::Trust;
+use crate::replay::Source;
+use crate::states::States;
+use crate::states::hierarchy::Hierarchy;
+use crate::states::kind::{START_BYTES, ValueKind};
 
 /// Options of a proof.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +46,8 @@ pub struct DeepOptions {
     pub column: Option<Column>,
     /// Blocks of slots below this one were pruned.
     pub blocks_pruned_before: Option<Slot>,
+    /// Which states that are stored as differences are proved.
+    pub sample: StateSample,
 }
 
 /// Proves an archive, read-only, on one snapshot of each column.
@@ -44,6 +57,10 @@ pub struct DeepVerifier<'a> {
     options: DeepOptions,
     known: Known,
     views: Views,
+    /// The stored states, if the archive has differences of this software.
+    states: Option<States<View>>,
+    /// The slots in `bsd` whose faults were reported: many states may build on one.
+    broken: BTreeSet<Slot>,
     report: DeepReport,
     /// The report as it was before the last era.
     before: DeepReport,
@@ -59,6 +76,7 @@ struct Views {
     block_roots: Option<View>,
     state_roots: Option<View>,
     snapshots: Option<View>,
+    differences: Option<View>,
 }
 
 impl Views {
@@ -72,31 +90,80 @@ impl Views {
             block_roots: view(Column::BlockRoots)?,
             state_roots: view(Column::StateRoots)?,
             snapshots: view(Column::StateSnapshots)?,
+            differences: view(Column::StateDiffs)?,
         })
     }
 
-    fn all(&self) -> [Option<&View>; 4] {
-        let Self { blocks, block_roots, state_roots, snapshots } = self;
-        [blocks, block_roots, state_roots, snapshots].map(Option::as_ref)
+    fn all(&self) -> [Option<&View>; 5] {
+        let Self { blocks, block_roots, state_roots, snapshots, differences } = self;
+        [blocks, block_roots, state_roots, snapshots, differences].map(Option::as_ref)
     }
 }
 
+/// The stored states of an archive with differences of this software; `None` if there are none, if a column that
+/// rebuilding needs is missing or damaged, or without a preset.
+///
+/// # Errors
+/// [`Error::Io`] when the archive cannot be read; [`Error::Corrupt`] for layers in the manifest that are none.
+pub fn stored_states(
+    archive: &MappedArchive,
+    preset: Option<Preset>,
+) -> Result<Option<States<View>>> {
+    let Some(preset) = preset else { return Ok(None) };
+    if !has_differences(archive.root())? {
+        return Ok(None);
+    }
+    let Some(source) = Error::if_sound(Source::of(archive))? else { return Ok(None) };
+    let manifest = Manifest::read(archive.root())?.unwrap_or_default();
+    let layers = Hierarchy::of_manifest(archive.root(), &manifest, preset)?;
+    Ok(Some(States::of_stored(source, preset, layers)))
+}
+
+/// Whether `bsd` of the archive in `root` holds differences of this software, by its first value.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be read.
+pub fn has_differences(root: &Path) -> Result<bool> {
+    let options = ReaderOptions::default().expect(Column::StateDiffs.spec());
+    let opened = Reader::open(root.join(Column::StateDiffs.dir_name()), options);
+    let Some(differences) = Error::if_sound(opened)?.map(|reader| reader.view()) else {
+        return Ok(false);
+    };
+    let first = Error::if_sound(differences.first_from(Slot(0)))?.flatten();
+    let Some(first) = first else { return Ok(false) };
+    let mut start = Vec::new();
+    let read = differences.get_range_into(first, 0..START_BYTES as u64, &mut start);
+    let is_read = Error::if_sound(read)?.is_some();
+    Ok(is_read && ValueKind::of(first, &start) == ValueKind::Difference)
+}
+
 impl<'a> DeepVerifier<'a> {
-    /// Finds the newest state in `bss` that can be hashed. Its roots of older eras are the reference,
+    /// Finds the newest state in the archive that can be hashed. Its roots of older eras are the reference,
     /// unless a trusted state has them.
     ///
     /// # Errors
     /// [`Error::Io`] when the archive cannot be read.
     pub fn new(archive: &'a MappedArchive, options: DeepOptions, trust: Trust) -> Result<Self> {
         let views = Views::of(archive)?;
-        let known = Known::of(&views, options.preset, trust)?;
+        let states = stored_states(archive, Some(options.preset))?;
+        let known = Known::of(&views, states.as_ref(), options.preset, trust)?;
         let report = DeepReport {
             anchor: known.anchor(),
             own_state: known.own_slot(),
             passed_over: known.passed_over(),
             ..DeepReport::default()
         };
-        Ok(Self { archive, options, known, views, report, before: report, last_era: None })
+        Ok(Self {
+            archive,
+            options,
+            known,
+            views,
+            states,
+            broken: BTreeSet::new(),
+            report,
+            before: report,
+            last_era: None,
+        })
     }
 
     /// The eras with slots in any column: era N consists of the slots before `N * slots_per_era`.
@@ -150,6 +217,9 @@ impl<'a> DeepVerifier<'a> {
         }
         if wants(Column::StateSnapshots) {
             self.verify_snapshots(&columns, roots_hold, &mut findings)?;
+        }
+        if wants(Column::StateDiffs) {
+            self.verify_differences(&columns, roots_hold, &mut findings)?;
         }
         self.report.damages += findings.damages;
         self.last_era = columns.era_root().map(|root| (era, root));

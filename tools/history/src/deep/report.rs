@@ -41,6 +41,10 @@ pub struct DeepReport {
     pub unknown_slots: u64,
     /// States that hash to the state root of their slot, in tied eras or with a trusted root.
     pub states: u64,
+    /// States among these that were rebuilt from differences in `bsd`.
+    pub rebuilt_states: u64,
+    /// States in `bsd` that were not rebuilt themselves: see [`StateSample`](super::StateSample).
+    pub covered_states: u64,
     /// States without a proved state root, or of an unknown fork.
     pub unproved_states: u64,
     /// The last slot of such a state.
@@ -55,7 +59,7 @@ pub struct DeepReport {
     pub damages: u64,
 }
 
-/// States in `bss` passed over in the search for the reference state.
+/// States in the archive passed over in the search for the reference state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PassedOver {
     /// Of unknown, later forks.

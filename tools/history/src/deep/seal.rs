@@ -15,7 +15,7 @@ use super::roots::EraColumns;
 use super::{DeepVerifier, Findings};
 
 /// Prefix of every digest, with the version of its input.
-const TAG: &[u8] = b"coldstore era proof 2";
+const TAG: &[u8] = b"coldstore era proof 3";
 
 /// An era proved as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,13 +33,21 @@ pub struct ProvedEra {
     pub skipped_slots: u64,
     /// Its states.
     pub states: u64,
+    /// States among these that were rebuilt from differences.
+    #[serde(default)]
+    pub rebuilt_states: u64,
+    /// States in `bsd` that were not rebuilt themselves.
+    #[serde(default)]
+    pub covered_states: u64,
     /// Number of bytes hashed.
     pub bytes: u64,
 }
 
 impl ProvedEra {
-    fn counts(&self) -> [u64; 5] {
-        [self.blocks, self.blinded_blocks, self.skipped_slots, self.states, self.bytes]
+    fn counts(&self) -> [u64; 7] {
+        let Self { blocks, blinded_blocks, skipped_slots, states, .. } = *self;
+        let Self { rebuilt_states, covered_states, bytes, .. } = *self;
+        [blocks, blinded_blocks, skipped_slots, states, rebuilt_states, covered_states, bytes]
     }
 }
 
@@ -65,6 +73,8 @@ impl DeepVerifier<'_> {
         let mut findings = Findings { report: &mut |_, _| false, damages: 0 };
         self.verify_roots(&columns, &mut findings, false);
         let ProvedEra { blocks, blinded_blocks, skipped_slots, states, bytes, .. } = *earlier;
+        self.report.rebuilt_states += earlier.rebuilt_states;
+        self.report.covered_states += earlier.covered_states;
         let report = &mut self.report;
         report.blocks += blocks;
         report.blinded_blocks += blinded_blocks;
@@ -102,6 +112,8 @@ impl DeepVerifier<'_> {
             blinded_blocks: now.blinded_blocks - before.blinded_blocks,
             skipped_slots: now.skipped_slots - before.skipped_slots,
             states: now.states - before.states,
+            rebuilt_states: now.rebuilt_states - before.rebuilt_states,
+            covered_states: now.covered_states - before.covered_states,
             bytes: now.bytes - before.bytes,
         };
         let seal = self.seal(&columns, proved.counts())?;
@@ -109,7 +121,7 @@ impl DeepVerifier<'_> {
     }
 
     /// The digest of an era's roots, checksums and counts; `None` if a record has no checksum.
-    fn seal(&self, columns: &EraColumns, counts: [u64; 5]) -> Result<Option<Root>> {
+    fn seal(&self, columns: &EraColumns, counts: [u64; 7]) -> Result<Option<Root>> {
         let mut digest = Sha256::new();
         digest.update(TAG);
         digest.update(self.options.preset.name());
@@ -122,14 +134,17 @@ impl DeepVerifier<'_> {
             }
         }
         let covered = match self.options.column {
-            None => [Some(Column::Blocks), Some(Column::StateSnapshots)],
-            Some(column @ (Column::Blocks | Column::StateSnapshots)) => [Some(column), None],
+            None => vec![Column::Blocks, Column::StateSnapshots, Column::StateDiffs],
+            // Of a difference, also the states on which it builds are read.
+            Some(Column::StateDiffs) => vec![Column::StateSnapshots, Column::StateDiffs],
+            Some(column @ (Column::Blocks | Column::StateSnapshots)) => vec![column],
             // Blocks there are hashed too, but not compared with their checksums.
             Some(_) => return Ok(None),
         };
-        for column in covered.into_iter().flatten() {
+        for column in covered {
             let view = match column {
                 Column::Blocks => &self.views.blocks,
+                Column::StateDiffs => &self.views.differences,
                 _ => &self.views.snapshots,
             };
             let Some(view) = view else { continue };

@@ -46,6 +46,8 @@ impl DeepVerifier<'_> {
             if let Some((wanted, found)) = refused {
                 let column = Column::StateSnapshots;
                 let file = self.data_file(column, slot);
+                // Differences on it do not report it again.
+                self.broken.insert(slot);
                 findings.push(column, damage(file, slot, WHAT, wanted, found));
             }
         }
@@ -53,7 +55,7 @@ impl DeepVerifier<'_> {
     }
 
     /// Describes the difference if a snapshot is the wrong state.
-    fn compare_snapshot(
+    pub(super) fn compare_snapshot(
         &mut self,
         columns: &EraColumns,
         roots_hold: bool,

@@ -106,7 +106,7 @@ impl<'a> Encoder<'a> {
             path.push(made);
         }
         path.reverse();
-        let stored = self.states.kept(at)?;
+        let stored = self.states.stored_at(at)?;
         let stored = stored.ok_or_else(|| ReplayError::NoBase { slot: base, bases: vec![at] })?;
         let StateRef { base, columns } = stored.state();
         let columns = apply_path(columns.preset(), base, columns, &path, context)?;

@@ -24,7 +24,7 @@ impl<'a> StoredState<'a> {
         if let Some(whole) = states.source().snapshots.get(slot)? {
             return Ok(Self::Whole(slot, whole));
         }
-        let kept = states.kept(slot)?;
+        let kept = states.stored_at(slot)?;
         let kept = kept.ok_or_else(|| ReplayError::NoBase { slot, bases: vec![slot] })?;
         Ok(Self::Differences(kept))
     }

@@ -24,6 +24,13 @@ pub enum ReplayError {
         next: Option<Slot>,
     },
 
+    /// The rules of the archive's network were not asked for.
+    #[error("slot {slot}: without the network's config nothing is replayed from this state")]
+    NoRules {
+        /// The slot.
+        slot: Slot,
+    },
+
     /// The slot is above the last one with a block root or a state.
     #[error("slot {slot}: beyond the end{}", last(*.end))]
     BeyondEnd {

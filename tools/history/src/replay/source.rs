@@ -68,7 +68,7 @@ impl<S: Snapshot> Source<S> {
     /// The last slot with a state that can be rebuilt or is stored.
     #[must_use]
     pub fn end(&self) -> Option<Slot> {
-        self.block_roots.highest_written_slot().max(self.snapshots.highest_written_slot())
+        self.block_roots.highest_written_slot().max(self.stored().highest())
     }
 
     /// The block root in `bbr`.

@@ -307,6 +307,14 @@ impl Hierarchy {
         }
     }
 
+    /// The first slot of the window of a slot, by these layers or by earlier ones: no path of a difference leads
+    /// below.
+    #[must_use]
+    pub fn window(&self, slot: Slot) -> Slot {
+        let shapes = std::iter::once(&self.shape).chain(&self.before);
+        shapes.map(|shape| shape.window(slot)).min().unwrap_or_default()
+    }
+
     /// The slots to which a difference at `slot` may refer, best first: [`Shape::bases`], then the listed bases
     /// of its window, nearest first. A writer takes the first one whose state is there. Empty if the state is
     /// raw.

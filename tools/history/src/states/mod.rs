@@ -8,6 +8,7 @@ mod columns;
 pub mod hierarchy;
 mod intake;
 pub mod kind;
+pub mod links;
 pub(crate) mod mirror;
 mod path;
 mod replayed;
@@ -21,8 +22,8 @@ use std::sync::Arc;
 
 use coldstore::read::Taken;
 use coldstore::{Archive, Manifest, PreadView, Slot, Snapshot};
-use coldstore_consensus::Config;
 use coldstore_consensus::transition::ChainRules;
+use coldstore_consensus::{Config, Preset};
 
 use self::cache::{CachedState, Decoded};
 use self::hierarchy::Hierarchy;
@@ -46,7 +47,9 @@ pub use self::view::{How, StateView};
 #[derive(Clone, Debug)]
 pub struct States<S = PreadView> {
     source: Source<S>,
-    rules: Arc<ChainRules>,
+    preset: Preset,
+    /// Without them nothing is replayed.
+    rules: Option<Arc<ChainRules>>,
     hierarchy: Arc<Hierarchy>,
     decoded: Arc<Decoded>,
 }
@@ -69,8 +72,17 @@ impl<S: Snapshot> States<S> {
     /// The states of a source of this chain, in these layers.
     #[must_use]
     pub fn of(source: Source<S>, rules: Arc<ChainRules>, hierarchy: Hierarchy) -> Self {
+        Self {
+            rules: Some(Arc::clone(&rules)),
+            ..Self::of_stored(source, rules.preset(), hierarchy)
+        }
+    }
+
+    /// The stored states of an archive whose network need not be known. None is replayed: [`Self::stored_at`].
+    #[must_use]
+    pub fn of_stored(source: Source<S>, preset: Preset, layers: Hierarchy) -> Self {
         let decoded = Arc::new(Decoded::new(DEFAULT_CACHE_BYTES));
-        Self { source, rules, hierarchy: Arc::new(hierarchy), decoded }
+        Self { source, preset, rules: None, hierarchy: Arc::new(layers), decoded }
     }
 
     /// Keeps at most this many bytes of decoded states and trees; with 0 nothing is kept. Clones made
@@ -92,6 +104,18 @@ impl<S: Snapshot> States<S> {
     #[must_use]
     pub fn cached_bytes(&self) -> usize {
         self.decoded.bytes()
+    }
+
+    /// The layers by which differences are read.
+    #[must_use]
+    pub fn layers(&self) -> &Hierarchy {
+        &self.hierarchy
+    }
+
+    /// The preset of the archive's chain.
+    #[must_use]
+    pub fn preset(&self) -> Preset {
+        self.preset
     }
 
     /// The records from which the states are made.
@@ -129,7 +153,7 @@ impl<S: Snapshot> States<S> {
         if Some(slot) > end {
             return Err(ReplayError::BeyondEnd { slot, end });
         }
-        match self.kept(slot) {
+        match self.stored_at(slot) {
             Ok(Some(view)) => Ok(view),
             Ok(None) => self.replayed(slot, None, watch),
             Err(fault) => self.replayed(slot, Some(fault), watch),
@@ -141,8 +165,11 @@ impl<S: Snapshot> States<S> {
         self.source.end().max(self.source.stored().highest())
     }
 
-    /// The state of a slot as it is stored; `None` if it is not.
-    pub(crate) fn kept(&self, slot: Slot) -> Result<Option<StateView<'_, S>>, PathFault> {
+    /// The state of a slot as it is stored, whole or as differences; `None` if it is not.
+    ///
+    /// # Errors
+    /// [`PathFault`]: a record of its chain is missing or damaged.
+    pub fn stored_at(&self, slot: Slot) -> Result<Option<StateView<'_, S>>, PathFault> {
         let Some(path) = self.path(slot)? else { return Ok(None) };
         let from = match path.from {
             Some(ref from) => from.clone(),
@@ -168,13 +195,13 @@ impl<S: Snapshot> States<S> {
     /// The columns of the whole state of a slot, which must be one of this chain and slot.
     fn whole_columns(&self, slot: Slot, ssz: &[u8]) -> Result<Columns, PathFault> {
         let refuse = |fault| whole(slot, ReplayError::start(slot, &fault));
-        let columns = Columns::of_raw(self.rules.preset(), ssz).map_err(refuse)?;
+        let columns = Columns::of_raw(self.preset, ssz).map_err(refuse)?;
         if columns.slot() != slot {
             let (wanted, found) = (format!("slot {slot}"), format!("slot {}", columns.slot()));
             return Err(whole(slot, ReplayError::Start { slot, wanted, found }));
         }
-        if columns.fork().is_some() {
-            self.rules.fork_of_state(ssz).map_err(refuse)?;
+        if let Some(rules) = self.rules.as_ref().filter(|_| columns.fork().is_some()) {
+            rules.fork_of_state(ssz).map_err(refuse)?;
         }
         Ok(columns)
     }
@@ -184,7 +211,7 @@ impl<S: Snapshot> States<S> {
         let values = path.records.iter().map(|record| DiffValue::parse(record.slot, &record.value));
         let values = values.collect::<Result<Vec<_>, _>>()?;
         let context = DiffContext::new(&self.source);
-        let columns = apply_path(self.rules.preset(), &path.base, &from.columns, &values, context)?;
+        let columns = apply_path(self.preset, &path.base, &from.columns, &values, context)?;
         let new = path.records.iter().map(|record| record.slot);
         let records = from.records.iter().copied().chain(new).collect();
         let state = CachedState { whole: path.whole, records, columns };

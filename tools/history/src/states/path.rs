@@ -151,6 +151,21 @@ impl<S: Snapshot> States<S> {
         }
     }
 
+    /// The slot of the state on which the difference of a slot builds: the layers allow it, its root is the one that
+    /// the difference names, and it is stored. `None` if `bsd` has no difference of the slot. Nothing is rebuilt.
+    ///
+    /// # Errors
+    /// [`PathFault`]
+    pub fn base_at(&self, slot: Slot) -> Result<Option<Slot>, PathFault> {
+        let Some(value) = self.differences(slot)? else { return Ok(None) };
+        let base = self.base_of(slot, &DiffValue::parse(slot, &value)?)?;
+        match self.source.stored().contains(base) {
+            Ok(true) => Ok(Some(base)),
+            Ok(false) => Err(PathFault::Missing { slot, base }),
+            Err(error) => Err(PathFault::Storage { slot: base, error }),
+        }
+    }
+
     /// The base that a value names, which the layers must allow and `bsr` must not contradict.
     pub(super) fn base_of(&self, slot: Slot, value: &DiffValue<'_>) -> Result<Slot, PathFault> {
         let base = value.base_slot();

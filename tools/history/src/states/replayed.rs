@@ -73,7 +73,7 @@ impl<S: Snapshot> States<S> {
                 None => None,
             };
             let Some(stored) = stored else { break };
-            match self.kept(stored) {
+            match self.stored_at(stored) {
                 Ok(Some(view)) => return Ok(view),
                 Ok(None) => below = stored.previous(),
                 Err(found) => fault = Some(found),
@@ -93,12 +93,12 @@ impl<S: Snapshot> States<S> {
             return None;
         }
         // A fault of a block or a root stops the replay from the older state too.
-        let wrong = self.kept(nearest).ok()??;
+        let wrong = self.stored_at(nearest).ok()??;
         self.check_root(&wrong).is_err().then_some(())?;
-        let slots_per_era = self.rules.preset().slots_per_era();
+        let slots_per_era = self.preset.slots_per_era();
         let mut boundary = nearest.0 - nearest.0 % slots_per_era;
         let base = loop {
-            if let Some(view) = self.kept(Slot(boundary)).ok()? {
+            if let Some(view) = self.stored_at(Slot(boundary)).ok()? {
                 break view;
             }
             boundary = boundary.checked_sub(slots_per_era)?;
@@ -109,7 +109,7 @@ impl<S: Snapshot> States<S> {
     }
 
     fn is_boundary(&self, slot: Slot) -> bool {
-        slot.0.is_multiple_of(self.rules.preset().slots_per_era())
+        slot.0.is_multiple_of(self.preset.slots_per_era())
     }
 
     /// Replays the blocks after a state.
@@ -138,6 +138,7 @@ impl<S: Snapshot> States<S> {
     /// A replay that starts from a state. Public keys and credentials stay where that one has them.
     fn replay<'v>(&self, base: StateRef<'v>) -> Result<Replay<'v>, ReplayError> {
         let refuse = |fault: Malformed| ReplayError::start(base.slot(), &fault);
+        let rules = self.rules.as_ref().ok_or(ReplayError::NoRules { slot: base.slot() })?;
         let Some(fork) = base.fork() else {
             let (wanted, found) = ("a state of a known fork", "one with another layout");
             return Err(refuse(Malformed::new(wanted, found)));
@@ -152,10 +153,9 @@ impl<S: Snapshot> States<S> {
             "validators" => Cow::Borrowed(base.base_validators().as_flattened()),
             name => Cow::Borrowed(base.bytes_of(name).unwrap_or_default()),
         };
-        let state =
-            BeaconState::from_fields(&self.rules, fork, &mut field, &mut changed.chain(appended));
+        let state = BeaconState::from_fields(rules, fork, &mut field, &mut changed.chain(appended));
         let state = state.map_err(refuse)?;
-        Ok(Replay::start_from(Arc::clone(&self.rules), state, Check::Boundary))
+        Ok(Replay::start_from(Arc::clone(rules), state, Check::Boundary))
     }
 }
 

@@ -5,9 +5,10 @@ use std::fmt;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::Arc;
+use std::thread;
 
 use coldstore::{PreadView, Slot, Snapshot};
-use coldstore_consensus::{Fork, Root};
+use coldstore_consensus::{Fork, HashedState, Preset, Root, StateFault, hash_state};
 
 use super::States;
 use super::columns::{Columns, StateRef};
@@ -83,6 +84,12 @@ impl<'a, S: Snapshot> StateView<'a, S> {
     #[must_use]
     pub fn fork(&self) -> Option<Fork> {
         self.columns.fork()
+    }
+
+    /// The preset of its chain.
+    #[must_use]
+    pub fn preset(&self) -> Preset {
+        self.columns.preset()
     }
 
     /// How the state was made.
@@ -206,6 +213,24 @@ impl<'a, S: Snapshot> StateView<'a, S> {
         self.states.root_of(self.whole, self.state())
     }
 
+    /// Hashes the state as [`hash_state`] does, while it is written: without a copy of all of it.
+    ///
+    /// # Errors
+    /// [`StateFault`]
+    pub fn hashed(&self) -> Result<HashedState, StateFault>
+    where
+        S: Sync,
+    {
+        let (mut reader, mut writer) = io::pipe()?;
+        thread::scope(|scope| {
+            // If the reader stops early, it says why.
+            scope.spawn(move || self.write_ssz(&mut writer));
+            let hashed = hash_state(self.preset(), &mut reader);
+            drop(reader);
+            hashed
+        })
+    }
+
     /// Compares the root of the state with the one in `bsr`, and returns it. If they differ, the state is rebuilt
     /// by a replay from the one at the beginning of its era; if that fails too, the error is about the stored state.
     ///
@@ -229,7 +254,7 @@ impl<'a, S: Snapshot> StateView<'a, S> {
             return Ok(root);
         }
         if self.replayed_slots() > 0
-            && let Ok(Some(base)) = self.states.kept(nearest)
+            && let Ok(Some(base)) = self.states.stored_at(nearest)
         {
             self.states.check_root(&base)?;
         }

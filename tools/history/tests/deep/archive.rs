@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use coldstore::verify::{Finding, Severity};
 use coldstore::{Column, Slot};
 use coldstore_consensus::Preset;
-use coldstore_history::deep::{DeepOptions, DeepReport, DeepVerifier, NotProved, ProvedEra};
+use coldstore_history::deep::{
+    DeepOptions, DeepReport, DeepVerifier, NotProved, ProvedEra, StateSample,
+};
 use coldstore_history::import::{Trust, TrustedRoot};
 
 use test_support::{ImportedArchive, era_files};
@@ -18,6 +20,7 @@ pub(crate) struct Held {
     preset: Preset,
     /// The slot below which blocks were pruned, from the manifest.
     pub(crate) pruned: Cell<Option<Slot>>,
+    pub(crate) sample: Cell<StateSample>,
 }
 
 /// The result of a proof.
@@ -58,7 +61,12 @@ impl Held {
 
     /// Imports these files.
     pub(crate) fn of(files: &[PathBuf], preset: Preset) -> Self {
-        Self { archive: ImportedArchive::of(files), preset, pruned: Cell::new(None) }
+        Self {
+            archive: ImportedArchive::of(files),
+            preset,
+            pruned: Cell::default(),
+            sample: Cell::default(),
+        }
     }
 
     pub(crate) fn proved(&self) -> Proved {
@@ -78,8 +86,12 @@ impl Held {
     ) -> Proved {
         let archive = self.open();
         let trust = Trust::establish(trusted.to_vec(), self.preset, None, Some(&archive)).unwrap();
-        let options =
-            DeepOptions { preset: self.preset, column, blocks_pruned_before: self.pruned.get() };
+        let options = DeepOptions {
+            preset: self.preset,
+            column,
+            blocks_pruned_before: self.pruned.get(),
+            sample: self.sample.get(),
+        };
         let mut verifier = DeepVerifier::new(&archive, options, trust).unwrap();
         let (mut damages, mut notes, mut kept) = (Vec::new(), Vec::new(), Vec::new());
         for era in verifier.eras().unwrap().unwrap() {

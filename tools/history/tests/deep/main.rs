@@ -6,5 +6,6 @@
 mod anchor;
 mod archive;
 mod damage;
+mod differences;
 mod lacking;
 mod seal;
