@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use coldstore::{Column, Error, Manifest, MappedArchive, MappedReader, Slot, View};
 use coldstore_history::occupancy::{Expected, SlotState, lowest_slot, slots_of_file};
+use coldstore_history::replay::ReplayError;
 
 /// A slot without a record in a readable column.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ enum Why {
     },
     /// Only some slots have states.
     NotKept,
+    /// The other column of states has it.
+    InOther(Column),
     /// Without block roots the reason is unknown.
     Unknown,
 }
@@ -73,6 +76,12 @@ impl Absence {
         } else {
             None
         };
+        if let Some(other) = other_of_states(column)
+            && let Some(reader) = archive.column_if_there(other)?
+            && reader.view().contains(slot)?
+        {
+            return Ok(Self { column, slot, why: Why::InOther(other), nearest: None });
+        }
         let look = Look { column, slot, view: &view, roots: roots.as_ref() };
         let why = match manifest.column(column).pruned_before.filter(|before| slot < *before) {
             Some(before) => Why::Pruned { before },
@@ -83,8 +92,49 @@ impl Absence {
 }
 
 /// Whether a column is optional and sparse.
-fn is_of_states(column: Column) -> bool {
+pub(crate) fn is_of_states(column: Column) -> bool {
     matches!(column, Column::StateSnapshots | Column::StateDiffs)
+}
+
+/// The column that may hold a state in place of this one.
+fn other_of_states(column: Column) -> Option<Column> {
+    match column {
+        Column::StateSnapshots => Some(Column::StateDiffs),
+        Column::StateDiffs => Some(Column::StateSnapshots),
+        _ => None,
+    }
+}
+
+/// Says why the archive cannot give the state of a slot.
+///
+/// # Errors
+/// The error itself if it says that something is damaged.
+pub(crate) fn of_state(
+    root: &Path,
+    archive: &MappedArchive,
+    slot: Slot,
+    error: ReplayError,
+) -> Result<String> {
+    match error {
+        ReplayError::MissingBlock { slot: missing, .. } => {
+            let absence = Absence::of(root, archive, Column::Blocks, missing)?;
+            Ok(format!("{absence}; the state of slot {slot} cannot be rebuilt without it"))
+        }
+        ReplayError::NoState { .. } => {
+            let manifest = Manifest::read(root)?.unwrap_or_default();
+            let pruned = manifest.column(Column::StateSnapshots).pruned_before;
+            let why = match (pruned, manifest.first_slot) {
+                (Some(before), _) if slot < before => Some(Why::Pruned { before }),
+                (_, Some(first)) if slot < first => Some(Why::NotImported { first }),
+                _ => None,
+            };
+            Ok(why.map_or_else(|| error.to_string(), |why| format!("{error}; {why}")))
+        }
+        ReplayError::BeyondEnd { .. }
+        | ReplayError::NoBlockRoot { .. }
+        | ReplayError::NoStateRoot { .. } => Ok(error.to_string()),
+        error => Err(error.into()),
+    }
 }
 
 struct Look<'a> {
@@ -179,6 +229,10 @@ impl fmt::Display for Why {
                  never written"
             ),
             Why::NotKept => f.write_str("none is kept of this slot"),
+            Why::InOther(Column::StateDiffs) => f.write_str(
+                "the state is kept as a difference in bsd; `coldstore state` rebuilds it",
+            ),
+            Why::InOther(other) => write!(f, "the state is kept whole in {other}"),
             Why::Unknown => f.write_str("bbr does not show whether the slot was skipped"),
         }
     }

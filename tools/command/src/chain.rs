@@ -68,6 +68,14 @@ impl Chain {
         Ok(chain)
     }
 
+    /// The preset, as far as it is known without reading a state.
+    pub(crate) fn known_preset(&self) -> Option<Preset> {
+        match &self.preset {
+            Some(name) => name.parse().ok(),
+            None => Preset::with_slots_per_era(self.slots_per_era?).next(),
+        }
+    }
+
     /// The first contradiction by the archive's oldest or newest state. A state with the wrong slot is
     /// ignored.
     pub(crate) fn contradiction(

@@ -10,6 +10,7 @@ mod dates;
 mod disk;
 mod failure;
 mod input;
+mod layers;
 mod logging;
 mod map;
 mod networks;

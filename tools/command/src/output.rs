@@ -144,6 +144,13 @@ pub(crate) fn bytes_for_people(byte_len: u64) -> String {
     indicatif::BinaryBytes(byte_len).to_string()
 }
 
+/// One of the bars of a chart whose highest bar stands for `most`.
+pub(crate) fn bar(value: u64, most: u64) -> char {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let height = u128::from(value) * 7 / u128::from(most.max(1));
+    BARS[usize::try_from(height).unwrap_or(7).min(7)]
+}
+
 /// Assumed width if standard output is not a terminal or its size is unknown.
 const DEFAULT_WIDTH: usize = 80;
 

@@ -11,7 +11,9 @@ use coldstore::{Column, Error, FileId, PreadView, Slot};
 use coldstore_history::occupancy::{Expected, SlotState, lowest_slot, slots_of_file};
 
 pub(crate) use self::axis::Axis;
+use crate::absence::is_of_states;
 use crate::failure;
+use crate::layers::Layers;
 
 /// Number of slots by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,6 +114,8 @@ pub(crate) struct ColumnMap {
     pruned_before: Slot,
     /// Counts by cell of the axis.
     pub(crate) cells: Vec<Counts>,
+    /// The records shown by layer, in the columns of states of an archive with layers.
+    pub(crate) layers: Option<Layers>,
     /// The slot at which the last finding may continue.
     open_end: Option<Slot>,
 }
@@ -123,6 +127,7 @@ impl ColumnMap {
         view: &PreadView,
         roots: Option<&PreadView>,
         (begin, pruned_before): (Option<Slot>, Option<Slot>),
+        layers: Option<Layers>,
         axis: &Axis,
     ) -> Result<Self> {
         let mut map = Self {
@@ -134,6 +139,7 @@ impl ColumnMap {
             findings: Vec::new(),
             pruned_before: pruned_before.unwrap_or(Slot(0)),
             cells: vec![Counts::default(); axis.cells()],
+            layers: layers.filter(|_| is_of_states(column)),
             open_end: None,
         };
         let expected = Expected::of(column, view, roots, begin)?;
@@ -164,6 +170,11 @@ impl ColumnMap {
             if let Some(cell) = axis.cell_of(slot) {
                 self.cells[cell].count(state, 1);
                 counts.count(state, 1);
+                if matches!(state, SlotState::Present | SlotState::Backfilled)
+                    && let Some(layers) = &mut self.layers
+                {
+                    layers.count(self.column, slot, 0);
+                }
                 self.find(slot, slot, state, file.fault.as_ref());
             }
         }

@@ -7,6 +7,7 @@ use coldstore_history::occupancy::SlotState;
 use super::axis::RowLabel;
 use super::{Axis, ColumnMap, Shade, SlotRange};
 use crate::chain::Chain;
+use crate::layers::Layers;
 use crate::output;
 
 /// Maximum number of findings listed per column; `--json` has all.
@@ -82,6 +83,10 @@ impl Terminal<'_> {
         let counts = if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") };
         let heading = format!("{} {}: {counts}", map.column, map.column.long_name());
         writeln!(out, "{}", output::wrap(&heading))?;
+        let by_layer = map.layers.as_ref().map(Layers::line).filter(|line| !line.is_empty());
+        if let Some(line) = by_layer {
+            writeln!(out, "{}", output::wrap(&format!("  {line}")))?;
+        }
         if map.totals.of(SlotState::Empty) == map.totals.total() {
             return Ok(());
         }

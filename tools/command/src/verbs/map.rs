@@ -14,6 +14,7 @@ use crate::arguments::{column_parser, parse_slot, slot_range};
 use crate::chain::Chain;
 use crate::disk;
 use crate::failure::{self, Answer, Usage};
+use crate::layers::Layers;
 use crate::map::terminal::Terminal;
 use crate::map::{Axis, ColumnMap, Counts, SlotRange, svg};
 use crate::notes;
@@ -24,7 +25,8 @@ use crate::output::{self, Output};
 ///
 /// Reads the offset tables and the block roots, no other data: other damage is found by `verify`. A
 /// slot without a block counts as skipped if bbr repeats the root of the slot before it, else as
-/// missing. In bbr and bsr every slot is expected, in bss and bsd none.
+/// missing. In bbr and bsr every slot is expected, in bss and bsd none: of their records the layers are
+/// counted.
 #[derive(Debug, Args)]
 pub(crate) struct Map {
     /// The archive's directory
@@ -75,8 +77,9 @@ impl Map {
         let roots = self.roots()?;
         let mut out = Output::stdout();
         let mut unreadable = 0;
+        let layers = Layers::of(&self.archive, &manifest, &chain, chain.known_preset())?;
         let mut draw = |axis: Option<&Axis>| {
-            let maps = draw(&columns, roots.as_ref(), manifest.first_slot, axis)?;
+            let maps = draw(&columns, roots.as_ref(), manifest.first_slot, layers.as_ref(), axis)?;
             unreadable = maps.iter().map(|map| map.totals.of(SlotState::Unreadable)).sum();
             anyhow::Ok(maps)
         };
@@ -174,6 +177,7 @@ fn draw(
     columns: &[Opened],
     roots: Option<&PreadView>,
     begin: Option<Slot>,
+    layers: Option<&Layers>,
     axis: Option<&Axis>,
 ) -> Result<Vec<ColumnMap>> {
     let Some(axis) = axis else { return Ok(Vec::new()) };
@@ -183,7 +187,8 @@ fn draw(
             .map(|opened| {
                 scope.spawn(move || {
                     let Opened { column, view, pruned_before } = opened;
-                    ColumnMap::draw(*column, view, roots, (begin, *pruned_before), axis)
+                    let ends = (begin, *pruned_before);
+                    ColumnMap::draw(*column, view, roots, ends, layers.cloned(), axis)
                 })
             })
             .collect();
@@ -241,6 +246,9 @@ fn column_object(map: &ColumnMap) -> Value {
         "highest_slot": map.highest.map(|slot| slot.0),
     });
     add_counts(&mut object, &map.totals);
+    if let Some(layers) = &map.layers {
+        object["layers"] = layers.records();
+    }
     object["files"] = map.files.iter().map(file).collect();
     object["findings"] = map.findings.iter().map(finding).collect();
     object

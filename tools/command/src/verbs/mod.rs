@@ -21,5 +21,6 @@ pub(crate) mod send;
 pub(crate) mod slot_of;
 pub(crate) mod stat;
 pub(crate) mod state;
+pub(crate) mod validator;
 pub(crate) mod verify;
 pub(crate) mod write;

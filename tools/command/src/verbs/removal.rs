@@ -3,13 +3,16 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, bail};
 use clap::Args;
 use coldstore::removal::{self, Removal, Removed};
 use coldstore::{Column, Manifest};
+use coldstore_history::states::links::removal_of_states;
 use serde_json::{Value, json};
 
+use crate::absence::is_of_states;
 use crate::arguments::column_parser;
+use crate::chain::{Chain, preset_of};
 use crate::failure::Answer;
 use crate::open;
 use crate::output::{self, Output};
@@ -40,10 +43,18 @@ impl Scope {
             bail!("{}: the archive has no column {missing}", self.archive.display());
         }
         let columns = if self.columns.is_empty() { &present } else { &self.columns };
-        let removed = match self.dry_run {
-            true => removal::inspect(&self.archive, removal, columns)?,
-            false => self.begin(removal, columns)?,
-        };
+        let of_states = self.of_states(removal, columns)?;
+        let (states, others): (Vec<Column>, Vec<Column>) =
+            columns.iter().partition(|column| of_states != removal && is_of_states(**column));
+        let mut removed = Vec::new();
+        for (removal, columns) in [(removal, others), (of_states, states)] {
+            if !columns.is_empty() {
+                removed.extend(match self.dry_run {
+                    true => removal::inspect(&self.archive, removal, &columns)?,
+                    false => self.begin(removal, &columns)?,
+                });
+            }
+        }
         let mut out = Output::stdout();
         if self.json {
             out.json_line(&removed.iter().map(|column| self.object(column)).collect::<Vec<_>>())?;
@@ -55,6 +66,28 @@ impl Scope {
         out.flush()?;
         self.tell(&removed);
         Ok(Answer::Yes)
+    }
+
+    /// What is removed of the states: not what differences that stay build on.
+    fn of_states(&self, removal: Removal, columns: &[Column]) -> Result<Removal> {
+        if !columns.iter().any(|column| is_of_states(*column)) {
+            return Ok(removal);
+        }
+        let manifest = Manifest::read(&self.archive)?.unwrap_or_default();
+        if manifest.state_values.is_none() {
+            return Ok(removal);
+        }
+        let preset = preset_of(&Chain::of(&self.archive)?, &open::archive(&self.archive)?)?;
+        let preset = preset.map_err(Error::msg)?;
+        let limited = removal_of_states(&self.archive, &manifest, preset, removal, columns)?;
+        if let (Removal::Prune(asked), Removal::Prune(limit)) = (removal, limited)
+            && limit < asked
+        {
+            output::tell(&format!(
+                "bss and bsd keep everything from slot {limit} on: differences that stay build on it"
+            ));
+        }
+        Ok(limited)
     }
 
     /// Removes, and reports when an error leaves the removal unfinished.

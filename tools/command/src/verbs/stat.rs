@@ -12,10 +12,13 @@ use coldstore::{Column, Compression, Manifest, MappedArchive, SLOTS_PER_FILE, Sl
 use serde_json::{Value, json};
 
 use self::records::{
-    ColumnStat, EraStat, RecordQuestions, RecordSize, RecordStat, stat_column, stat_records,
+    ColumnStat, EraStat, RecordQuestions, RecordSize, RecordStat, each_record, stat_column,
+    stat_records,
 };
-use crate::chain::Chain;
+use crate::absence::is_of_states;
+use crate::chain::{Chain, preset_of};
 use crate::failure::{self, Answer};
+use crate::layers::Layers;
 use crate::notes;
 use crate::open;
 use crate::output::{self, Output, Table};
@@ -23,7 +26,8 @@ use crate::output::{self, Output, Table};
 /// Print records, gaps, bytes and compression of each column
 ///
 /// Bytes per era and the largest records come from the offset tables. The compression ratio is measured
-/// on a few hundred evenly spaced records.
+/// on a few hundred evenly spaced records. Where states are stored in layers, the records and bytes of
+/// each layer are listed, with the bytes of a year at that rate.
 #[derive(Debug, Args)]
 pub(crate) struct Stat {
     /// The archive's directory
@@ -54,7 +58,8 @@ impl Stat {
         let manifest = Manifest::read(&self.archive)?.unwrap_or_default();
         let network = Chain::recorded(&manifest);
         // If the chain is unknown, assumes the usual length of an era: that of a file.
-        let slots_per_era = Chain::of(&self.archive)?.slots_per_era.unwrap_or(SLOTS_PER_FILE);
+        let chain = Chain::of(&self.archive)?;
+        let slots_per_era = chain.slots_per_era.unwrap_or(SLOTS_PER_FILE);
         let (mut columns, mut failed) = (Vec::new(), 0);
         for column in open::present_columns(&self.archive)? {
             match stat_of(&archive, column, slots_per_era) {
@@ -69,17 +74,22 @@ impl Stat {
                 }
             }
         }
+        let layers = layers_of(&archive, &manifest, &chain, &columns)?;
         let mut out = Output::stdout();
         if self.json {
-            out.json_line(&json!({
+            let mut object = json!({
                 "config_name": network.config_name,
                 "genesis_validators_root": network.genesis_validators_root,
                 "slots_per_era": network.slots_per_era,
                 // The slot of the newest state, as long as nothing proves it.
                 "unproved_state": manifest.unproved_state.map(|slot| slot.0),
                 "totals": totals(&columns).object(),
-                "columns": columns.iter().map(object).collect::<Vec<_>>(),
-            }))?;
+            });
+            if let Some(layers) = &layers {
+                object["states"] = layers.object();
+            }
+            object["columns"] = columns.iter().map(object_of).collect();
+            out.json_line(&object)?;
         } else {
             if network != Chain::default() {
                 writeln!(out, "{}", output::wrap(&format!("network {network}")))?;
@@ -91,6 +101,10 @@ impl Stat {
                 growth_table(&columns).print(&mut out)?;
                 writeln!(out)?;
                 settings_table(&columns).print(&mut out)?;
+            }
+            if let Some(layers) = &layers {
+                out.write_all(b"\nstates by layer; a year is extrapolated from the average\n")?;
+                layers.table().print(&mut out)?;
             }
             for Counted { column, pruned_before, .. } in &columns {
                 if let Some(before) = pruned_before {
@@ -110,6 +124,26 @@ impl Stat {
         out.flush()?;
         failure::none_failed(failed, "column", "read")
     }
+}
+
+/// The stored states by layer, of the columns that can be read.
+fn layers_of(
+    archive: &MappedArchive,
+    manifest: &Manifest,
+    chain: &Chain,
+    columns: &[Counted],
+) -> Result<Option<Layers>> {
+    let preset = preset_of(chain, archive)?.ok();
+    let mut layers = Layers::of(archive.root(), manifest, chain, preset)?;
+    if let Some(layers) = &mut layers {
+        for column in columns.iter().map(|counted| counted.column) {
+            if is_of_states(column) {
+                let view = archive.column(column)?.view();
+                each_record(&view, |slot, bytes| layers.count(column, slot, bytes))?;
+            }
+        }
+    }
+    Ok(layers)
 }
 
 fn stat_of(
@@ -146,7 +180,6 @@ impl Counted {
 
     /// A bar chart of bytes by era.
     fn trend(&self) -> String {
-        const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
         const WIDTH: u64 = 12;
         let eras = &self.records.eras;
         let Some((first, last)) = eras.first().zip(eras.last()) else { return "-".to_owned() };
@@ -165,10 +198,7 @@ impl Counted {
             })
             .collect();
         let most = bars.iter().copied().max().unwrap_or(0).max(1);
-        let glyph = |bytes: u64| match bytes {
-            0 => ' ',
-            _ => BARS[usize::try_from(u128::from(bytes) * 7 / u128::from(most)).unwrap_or(7)],
-        };
+        let glyph = |bytes: u64| if bytes == 0 { ' ' } else { output::bar(bytes, most) };
         bars.into_iter().map(glyph).collect()
     }
 }
@@ -226,7 +256,7 @@ fn growth_table(columns: &[Counted]) -> Table {
     table
 }
 
-fn object(counted: &Counted) -> Value {
+fn object_of(counted: &Counted) -> Value {
     let Counted { column, stat, records, .. } = counted;
     let conf = &stat.conf;
     let target = conf.backfill_target();

@@ -16,12 +16,14 @@ use coldstore::files::pread::{OsPread, Pread};
 use coldstore::format::names;
 use coldstore::verify::{Finding, Severity, Summary, VerifyOptions, verify_column};
 use coldstore::{Column, CorruptItem, Error, Manifest, Slot, manifest};
+use coldstore_history::deep::{StateSample, stored_states};
 use coldstore_history::import::TrustedRoot;
+use coldstore_history::states::links;
 
 use self::deep::Deep;
 use self::report::Report;
 use crate::arguments::{column_parser, parse_slot, slot_range};
-use crate::chain::{Chain, Contradiction, States};
+use crate::chain::{Chain, Contradiction, States, preset_of};
 use crate::failure::{self, Answer, Usage};
 use crate::notes;
 use crate::open;
@@ -33,6 +35,8 @@ use crate::progress::Progress;
 /// Reads every byte and prints one line per damage: file, offset, slot, wanted, found. Exits 1 if there
 /// is damage. Data that cannot be read (a bad sector, a permission) does not count as damage: it is
 /// listed as unreadable, the rest is still checked, and the exit status is 3.
+///
+/// Of states that are stored as differences, the headers are checked, and the states on which they build.
 ///
 /// With --deep the verdict is printed first: the proved range and the root on which the proof rests. If
 /// nothing is proved, the exit status is 1. The proof of one column also reads the other columns, and is
@@ -58,6 +62,16 @@ pub(crate) struct Verify {
     /// checksums
     #[arg(long, value_name = "FILE", requires = "deep")]
     resume: Option<PathBuf>,
+    /// Which of the states that are stored as differences to rebuild and prove, besides those at the
+    /// boundaries of eras: `ends`, on which no other builds, so that their proofs take in every
+    /// difference; `every:N`, of slots that are multiples of N; or `all`
+    #[arg(
+        long,
+        value_name = "ends|every:N|all",
+        requires = "deep",
+        default_value_t = StateSample::default()
+    )]
+    states: StateSample,
     /// The state root of a slot, from a source you trust. It proves every era up to that state, if the
     /// archive has it
     #[arg(long, value_name = "SLOT:0xROOT", requires = "deep")]
@@ -94,6 +108,9 @@ impl Verify {
         }
         // The proof maps the columns, where a bad sector would end the process.
         let is_readable = report.verified.unreadable == 0 && report.failed == 0;
+        if is_readable && columns.contains(&Column::StateDiffs) {
+            self.verify_links(&mut report)?;
+        }
         if self.deep && is_readable {
             let deep = proved.and_then(|()| Deep::prepare(&self, &columns));
             proved = deep.and_then(|deep| deep.run(&mut report));
@@ -155,6 +172,29 @@ impl Verify {
             return Ok(());
         }
         report.print(Column::StateSnapshots, &finding)
+    }
+
+    /// Checks the headers of differences of states, and that the states on which they build are there.
+    fn verify_links(&self, report: &mut Report) -> Result<()> {
+        let archive = open::archive(&self.archive)?;
+        let preset = preset_of(&Chain::of(&self.archive)?, &archive)?;
+        let Some(states) = stored_states(&archive, preset.ok())? else { return Ok(()) };
+        let progress = Progress::waiting("check the differences of states");
+        let mut printed = Ok(());
+        let mut take = |column, finding: Finding| {
+            if !report.told.insert((finding.file.clone(), finding.slot)) {
+                return;
+            }
+            report.verified.damages += 1;
+            if report.json {
+                report.verified.findings.push(report::object(&finding));
+            } else if printed.is_ok() {
+                printed = progress.suspend(|| report.print(column, &finding));
+            }
+        };
+        links::check(&self.archive, &states, &mut |_| {}, &mut take)?;
+        drop(progress);
+        printed
     }
 
     fn verify_column(&self, column: Column, report: &mut Report) -> Result<()> {

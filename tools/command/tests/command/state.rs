@@ -1,11 +1,15 @@
 //! `state`: the state of any slot.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::process::Stdio;
 
-use coldstore::{Column, Slot, Writer, WriterOptions};
+use coldstore::{Column, Manifest, Slot, Writer, WriterOptions};
+use coldstore_consensus::{Fork, Preset, StateFields, StateJson};
+use coldstore_history::states::hierarchy::Hierarchy;
 use test_support::chain_content::{MINIMAL_CONFIG, all_states, truth};
+use test_support::differences::store_differences;
 use test_support::{ImportedArchive, MINIMAL, era_files};
 
 use crate::support::{Archive, Run, coldstore, spawn, test_data};
@@ -69,7 +73,106 @@ fn a_state_goes_to_a_file_and_its_summary_to_json() {
     let run = state(&archive, 501, &["--out", &link, "--json"]).exits(0);
     assert!(fs::read(&path).unwrap() == truth[&501]);
     assert_eq!(run.json()["proved"], false);
-    state(&archive, 501, &["--json"]).exits(2);
+}
+
+#[test]
+fn a_field_is_printed_as_ssz_or_as_json() {
+    let (archive, truth) = (imported(), all_states());
+    let fields = StateFields::of(Preset::Minimal, Fork::Fulu);
+    let spans = fields.spans(&truth[&500]).unwrap();
+    let balances = &truth[&500][spans[fields.place("balances").unwrap()].clone()];
+    let run = state(&archive, 500, &["--field", "balances"]).exits(0);
+    assert!(run.stdout == balances);
+    run.complains_of("balances of the state at slot 500: replayed 52 slots from slot 448");
+    let json = state(&archive, 500, &["--field", "balances", "--json"]).exits(0).json();
+    let numbers = balances.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes).to_string());
+    assert_eq!(json, serde_json::json!(numbers.collect::<Vec<_>>()));
+    // To a file goes SSZ, and its summary to standard output.
+    let path = archive.beside("balances.ssz");
+    let run = state(&archive, 500, &["--field", "balances", "--json", "--out", &path]).exits(0);
+    assert!(fs::read(&path).unwrap() == balances);
+    assert_eq!(run.json()["field"], "balances");
+    assert_eq!(run.json()["byte_len"], balances.len().to_string());
+
+    let unknown = state(&archive, 0, &["--field", "inactivity_scores"]).exits(2);
+    assert_eq!(unknown.stdout, b"");
+    unknown.complains_of(
+        "a phase0 state has no field 'inactivity_scores'; its fields are genesis_time, ",
+    );
+}
+
+#[test]
+fn a_state_is_printed_as_json() {
+    let (archive, truth) = (imported(), all_states());
+    for slot in [0, 101, 500, 576] {
+        let mut wanted = StateJson::new(Preset::Minimal, Vec::new());
+        wanted.write_all(&truth[&slot]).unwrap();
+        let wanted = [wanted.finish().unwrap(), b"\n".to_vec()].concat();
+        let run = state(&archive, slot, &["--json"]).exits(0);
+        assert!(run.stdout == wanted, "slot {slot}");
+        assert_eq!(run.json()["slot"], slot.to_string());
+    }
+}
+
+/// Stores the states at multiples of 8 as differences.
+pub(crate) fn layered() -> ImportedArchive {
+    let archive = ImportedArchive::of(&era_files(MINIMAL));
+    let layers = Hierarchy::new("9,6+3".parse().unwrap());
+    store_differences(&archive, &layers, |slot| slot % 8 == 0);
+    Manifest::update(archive.path(), |manifest| {
+        layers.record(manifest);
+        manifest.state_values = Some("coldstore".to_owned());
+        manifest.column_mut(Column::StateSnapshots).highest = Some(Slot(512));
+        Ok(())
+    })
+    .unwrap();
+    archive
+}
+
+#[test]
+fn a_state_of_differences_is_printed_with_the_layers_of_its_path() {
+    let (archive, truth) = (layered(), all_states());
+    let config = test_data("chain-minimal/config.yaml");
+    let [root, config] = [archive.path(), &config].map(|path| path.to_str().unwrap());
+    let state = |slot: u64, more: &[&str]| {
+        let slot = slot.to_string();
+        coldstore(&[&["state", root, &slot, "--network", config], more].concat())
+    };
+    let run = state(88, &["--prove"]).exits(0);
+    assert!(run.stdout == truth[&88]);
+    run.complains_of(
+        "rebuilt from 4 differences (1 of 64 slots, 3 of 8 slots) on the state of slot 0, root",
+    );
+    let path = archive.path().join("state.ssz");
+    let run = state(90, &["--json", "--out", path.to_str().unwrap()]).exits(0);
+    assert!(fs::read(&path).unwrap() == truth[&90]);
+    let json = run.json();
+    assert_eq!(json["how"], "replayed");
+    assert_eq!(json["base"], "88");
+    assert_eq!(json["differences"], serde_json::json!(["64", "72", "80", "88"]));
+    run.complains_of("replayed 2 slots from slot 88, rebuilt from 4 differences");
+    assert_eq!(state(0, &[]).exits(0).stdout, truth[&0]);
+
+    // `get` says where a state is that its column does not have.
+    let absent = coldstore(&["get", root, "bss", "64"]).exits(1);
+    absent.complains_of("the state is kept as a difference in bsd; `coldstore state` rebuilds it");
+    coldstore(&["get", root, "bsd", "512"]).exits(1).complains_of("kept whole in bss");
+}
+
+#[test]
+fn a_missing_link_is_replayed_over_and_named() {
+    let (archive, truth) = (layered(), all_states());
+    archive.remake(Column::StateDiffs, |slot, value| (slot != 72).then_some(value));
+    let config = test_data("chain-minimal/config.yaml");
+    let [root, config] = [archive.path(), &config].map(|path| path.to_str().unwrap());
+    let run = coldstore(&["state", root, "88", "--network", config]).exits(0);
+    assert!(run.stdout == truth[&88]);
+    for told in [
+        "replayed 24 slots from slot 64",
+        "slot 80: its differences in bsd are based on the state of slot 72",
+    ] {
+        assert!(run.stderr.contains(told), "{}", run.stderr);
+    }
 }
 
 #[test]

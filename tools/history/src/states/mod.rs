@@ -72,10 +72,8 @@ impl<S: Snapshot> States<S> {
     /// The states of a source of this chain, in these layers.
     #[must_use]
     pub fn of(source: Source<S>, rules: Arc<ChainRules>, hierarchy: Hierarchy) -> Self {
-        Self {
-            rules: Some(Arc::clone(&rules)),
-            ..Self::of_stored(source, rules.preset(), hierarchy)
-        }
+        let stored = Self::of_stored(source, rules.preset(), hierarchy);
+        Self { rules: Some(rules), ..stored }
     }
 
     /// The stored states of an archive whose network need not be known. None is replayed: [`Self::stored_at`].

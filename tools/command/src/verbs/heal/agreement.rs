@@ -3,10 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use coldstore::{Column, Error, FileId, Result, SLOTS_PER_FILE, Slot, View};
+use coldstore::verify::Finding;
+use coldstore::{
+    Column, Error, FileId, Manifest, Result, SLOTS_PER_FILE, Slot, Snapshot as _, View,
+};
 use coldstore_consensus::{
     Accumulators, BlockFault, BlockHasher, Preset, Root, StateFault, era_root, hash_state,
 };
+
+use coldstore_history::replay::Source;
+use coldstore_history::states::hierarchy::Hierarchy;
+use coldstore_history::states::kind::Values;
+use coldstore_history::states::{PathFault, States, links};
 
 use crate::open;
 
@@ -32,7 +40,9 @@ pub(super) struct Compared {
 /// 1. the parent root and the state root in each block with `bbr` and `bsr`, and the hash of the block
 ///    with `bbr`,
 /// 2. the hash of each state with `bsr`,
-/// 3. the roots of each era with those in the newest state.
+/// 3. the roots of each era with those in the newest state,
+/// 4. the state on which each difference of states builds: it must be there; and the hash of the differences at the
+///    boundaries of eras with `bsr`.
 ///
 /// Only comparisons that involve the column are made. Without a preset nothing is hashed.
 ///
@@ -73,6 +83,14 @@ pub(super) fn compare(
     // 3.
     if matches!(column, Column::BlockRoots | Column::StateRoots) {
         look.eras()?;
+    }
+    // 4.
+    if matches!(column, Column::StateRoots | Column::StateSnapshots | Column::StateDiffs)
+        && let (Some(blocks), Some(differences)) =
+            (view_of(Column::Blocks)?, view_of(Column::StateDiffs)?)
+        && let Some(states) = look.rebuilt(archive, blocks, differences)?
+    {
+        look.differences(archive, &states)?;
     }
     let records = look.compared.values().flatten().filter(|compared| **compared).count() as u64;
     Ok(Compared { roots: look.roots, records })
@@ -152,6 +170,78 @@ impl Comparison {
                 }
                 Err(_) => {}
             }
+        }
+        Ok(())
+    }
+
+    /// The states that are rebuilt from differences; `None` if a column for that is missing, or the differences are
+    /// not of this software.
+    fn rebuilt(
+        &self,
+        archive: &Path,
+        blocks: View,
+        differences: View,
+    ) -> Result<Option<States<View>>> {
+        let manifest = Manifest::read(archive)?.unwrap_or_default();
+        if manifest.state_values.as_deref() != Some(Values::Coldstore.name()) {
+            return Ok(None);
+        }
+        let (Some(preset), Some(block_roots), Some(state_roots), Some(snapshots)) = (
+            self.preset,
+            self.block_roots.clone(),
+            self.state_roots.clone(),
+            self.snapshots.clone(),
+        ) else {
+            return Ok(None);
+        };
+        let differences = Some(differences);
+        let source = Source { blocks, block_roots, state_roots, snapshots, differences };
+        let layers = Hierarchy::of_manifest(archive, &manifest, preset)?;
+        Ok(Some(States::of_stored(source, preset, layers)))
+    }
+
+    fn differences(&mut self, archive: &Path, states: &States<View>) -> Result<()> {
+        let mut first = None;
+        links::check(archive, states, &mut |_| {}, &mut |_, finding: Finding| {
+            first.get_or_insert(finding);
+        })?;
+        if let Some(Finding { slot, what, wanted, found, .. }) = first {
+            let slot = slot.unwrap_or_default();
+            return Err(self.refuse(format!("slot {slot}: {what}: {wanted}"), found));
+        }
+        let Some(differences) = states.source().differences.clone() else { return Ok(()) };
+        let slots_per_era = states.preset().slots_per_era();
+        let mut next = differences.first_from(Slot(0))?;
+        while let Some(slot) = next {
+            let above = match slot.0.is_multiple_of(slots_per_era) {
+                true => {
+                    self.difference(states, slot)?;
+                    slot.next()
+                }
+                false => (slot.0.checked_add(slots_per_era - 1))
+                    .map(|above| Slot(above - above % slots_per_era)),
+            };
+            next = match above {
+                Some(above) => differences.first_from(above)?,
+                None => None,
+            };
+        }
+        Ok(())
+    }
+
+    fn difference(&mut self, states: &States<View>, slot: Slot) -> Result<()> {
+        let view = match states.stored_at(slot) {
+            Ok(Some(view)) => view,
+            Ok(None) => return Ok(()),
+            Err(PathFault::Storage { error: error @ Error::Io(_), .. }) => return Err(error),
+            Err(fault) => {
+                return Err(self.refuse(format!("slot {slot}: a state"), fault.to_string()));
+            }
+        };
+        let Ok(root) = view.root() else { return Ok(()) };
+        let whose = format!("what the state of slot {slot} hashes to");
+        if self.root(Column::StateRoots, slot, &root.0, &whose)? {
+            self.mark(slot);
         }
         Ok(())
     }

@@ -104,11 +104,28 @@ pub(crate) fn stat_records(
     mut era_of: impl FnMut(Slot) -> u64,
 ) -> Result<RecordStat> {
     let mut stat = RecordStat::default();
-    let Some(highest) = view.highest_written_slot() else {
-        return Ok(stat);
-    };
     let (mut seen, step) = (0, records.div_ceil(asked.sample.max(1)).max(1));
     let mut largest: Vec<(u64, Slot)> = Vec::new();
+    each_record(view, |slot, data_bytes| {
+        count_in_era(&mut stat.eras, era_of(slot), data_bytes);
+        keep_largest(&mut largest, asked.largest, data_bytes, slot);
+        if asked.sample > 0 && seen % step == 0 {
+            stat.sample.add(view, slot);
+        }
+        seen += 1;
+    })?;
+    for (_, slot) in largest {
+        if let Ok(Some(stored)) = view.get_stored(slot) {
+            stat.largest.push(RecordSize { slot, stored_bytes: stored.len() as u64 });
+        }
+    }
+    stat.largest.sort_by_key(|size| (std::cmp::Reverse(size.stored_bytes), size.slot));
+    Ok(stat)
+}
+
+/// Calls `each` with the records of a column, ascending, and their bytes in data files as in [`EraStat`].
+pub(crate) fn each_record(view: &View, mut each: impl FnMut(Slot, u64)) -> Result<()> {
+    let Some(highest) = view.highest_written_slot() else { return Ok(()) };
     for file_id in view.file_ids()?.into_iter().filter(|id| *id <= highest.file_id()) {
         let table = view.table(file_id)?;
         let mut entries: Vec<(u64, Slot)> =
@@ -118,22 +135,9 @@ pub(crate) fn stat_records(
         let mut sizes: Vec<(Slot, u64)> =
             entries.iter().zip(ends).map(|((entry, slot), end)| (*slot, end - entry)).collect();
         sizes.sort_unstable();
-        for (slot, data_bytes) in sizes {
-            count_in_era(&mut stat.eras, era_of(slot), data_bytes);
-            keep_largest(&mut largest, asked.largest, data_bytes, slot);
-            if asked.sample > 0 && seen % step == 0 {
-                stat.sample.add(view, slot);
-            }
-            seen += 1;
-        }
+        sizes.into_iter().for_each(|(slot, data_bytes)| each(slot, data_bytes));
     }
-    for (_, slot) in largest {
-        if let Ok(Some(stored)) = view.get_stored(slot) {
-            stat.largest.push(RecordSize { slot, stored_bytes: stored.len() as u64 });
-        }
-    }
-    stat.largest.sort_by_key(|size| (std::cmp::Reverse(size.stored_bytes), size.slot));
-    Ok(stat)
+    Ok(())
 }
 
 fn count_in_era(eras: &mut Vec<EraStat>, era: u64, data_bytes: u64) {

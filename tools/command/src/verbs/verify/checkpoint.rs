@@ -31,6 +31,8 @@ pub(super) struct ProofOf {
     pub(super) from: Option<u64>,
     pub(super) to: Option<u64>,
     pub(super) trusted: Vec<String>,
+    #[serde(default)]
+    pub(super) states: String,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use coldstore::files::pread::Pread;
 use coldstore::verify::{Finding, Severity, VerifyOptions, verify_column_on};
 use coldstore::{Column, Error, Manifest, MappedArchive, Reader, ReaderOptions, Slot, Snapshot};
-use coldstore_history::deep::{DeepOptions, DeepVerifier};
+use coldstore_history::deep::{DeepOptions, DeepVerifier, has_differences};
 use coldstore_history::import::{Trust, TrustFault, TrustedRoot};
 
 use super::Verify;
@@ -43,12 +43,12 @@ pub(super) struct Proof {
 }
 
 /// The columns covered by roots. A proof maps all of them, even if only one was requested.
-const PROVED: [Column; 4] =
-    [Column::Blocks, Column::BlockRoots, Column::StateRoots, Column::StateSnapshots];
+const PROVED: [Column; 5] = Column::ALL;
 
-/// Whether one of the columns is covered by roots.
-fn is_provable(columns: &[Column]) -> bool {
-    columns.iter().any(|column| PROVED.contains(column))
+/// Whether one of the columns is covered by roots: `bsd` if it holds differences of this software.
+fn is_provable(archive: &Path, columns: &[Column]) -> Result<bool> {
+    Ok(columns.iter().any(|column| *column != Column::StateDiffs)
+        || columns.contains(&Column::StateDiffs) && has_differences(archive)?)
 }
 
 /// Reads the other columns that a proof of `columns` maps, and reports unreadable places. Damage in
@@ -60,7 +60,8 @@ pub(super) fn read_others(
     report: &mut Report,
 ) -> Result<()> {
     let others = PROVED.into_iter().filter(|other| !columns.contains(other));
-    for column in others.filter(|_| is_provable(columns)) {
+    let is_provable = is_provable(archive, columns)?;
+    for column in others.filter(|_| is_provable) {
         let directory = archive.join(column.dir_name());
         let progress = Progress::waiting(&format!("read {column}"));
         let mut reported = Ok(());
@@ -88,7 +89,7 @@ impl Deep {
     /// Refuses wrong arguments before hours of reading. Maps nothing, because unread data may be
     /// unreadable.
     pub(super) fn check_arguments(asked: &Verify, columns: &[Column]) -> Result<()> {
-        if !is_provable(columns) {
+        if !is_provable(&asked.archive, columns)? {
             return Ok(());
         }
         if let Some(path) = &asked.resume {
@@ -104,7 +105,7 @@ impl Deep {
 
     /// Maps the columns: call it only after every column of the proof was read without an error.
     pub(super) fn prepare(asked: &Verify, columns: &[Column]) -> Result<Self> {
-        if !is_provable(columns) {
+        if !is_provable(&asked.archive, columns)? {
             return Ok(Self::Nothing);
         }
         let archive = open::archive(&asked.archive)?;
@@ -129,11 +130,17 @@ impl Deep {
             from: asked.from.map(|slot| slot.0),
             to: asked.to.map(|slot| slot.0),
             trusted: asked.trusted_state_root.iter().map(ToString::to_string).collect(),
+            states: asked.states.to_string(),
         };
         let open = |path| Checkpoint::open(path, of);
         Ok(Self::Proof(Box::new(Proof {
             archive,
-            options: DeepOptions { preset, column: asked.column, blocks_pruned_before },
+            options: DeepOptions {
+                preset,
+                column: asked.column,
+                blocks_pruned_before,
+                sample: asked.states,
+            },
             trust,
             from: asked.from,
             to: asked.to,
@@ -228,7 +235,7 @@ fn nowhere(slot: Slot) -> Usage {
 
 /// Whether the archive may have the state of a slot or its root. An unreadable column may have it.
 fn may_have(archive: &Path, slot: Slot) -> bool {
-    [Column::StateRoots, Column::StateSnapshots].into_iter().any(|column| {
+    [Column::StateRoots, Column::StateSnapshots, Column::StateDiffs].into_iter().any(|column| {
         let options = ReaderOptions::default().expect(column.spec());
         let opened = Reader::open(archive.join(column.dir_name()), options);
         match opened.and_then(|reader| reader.view().first_from(slot)) {

@@ -65,6 +65,8 @@ impl ProofOutcome {
             "pruned_slots": report.pruned_slots,
             "unknown_slots": report.unknown_slots,
             "states": report.states,
+            "rebuilt_states": report.rebuilt_states,
+            "covered_states": report.covered_states,
             "unproved_states": report.unproved_states,
             "last_unproved_state": report.last_unproved_state.map(|slot| slot.0),
             "passed_over_states": report.passed_over.count(),
@@ -186,8 +188,22 @@ impl ProofOutcome {
         if let Some(preset) = self.preset {
             notes::tell_of_preset(preset);
         }
-        output::tell(
-            "not proved: signatures of blocks, state differences, and which states are missing",
-        );
+        if report.rebuilt_states + report.covered_states > 0 {
+            output::tell(&format!(
+                "of the states, {} rebuilt from differences; {} not rebuilt themselves (--states all)",
+                were(report.rebuilt_states),
+                were(report.covered_states),
+            ));
+            output::tell("not proved: signatures of blocks, and which states are missing");
+        } else {
+            output::tell(
+                "not proved: signatures of blocks, state differences, and which states are missing",
+            );
+        }
     }
+}
+
+/// "1 was", "2 were"
+fn were(number: u64) -> String {
+    format!("{number} {}", if number == 1 { "was" } else { "were" })
 }
