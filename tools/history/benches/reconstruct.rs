@@ -2,7 +2,11 @@
 //! stored, for one era and for two at once. Each row is measured in a process of its own. Starting and hashing
 //! the whole state once are part of it, so more slots give more slots per second.
 //!
-//! `cargo bench -p coldstore-history --bench reconstruct [VALIDATORS] [SLOTS]` (default 1,000,000 and 128).
+//! The rows `epochs` and `slots` make differences of a chain like mainnet's (`SyntheticParameters`), and store them
+//! nowhere; `none` is the same replay without them.
+//!
+//! `cargo bench -p coldstore-history --bench reconstruct [VALIDATORS] [SLOTS]` (default 1,000,000 and 128; the chain
+//! like mainnet's has its own number of validators).
 
 #![allow(clippy::unwrap_used, reason = "a bench that fails must stop")]
 #![allow(clippy::print_stdout, reason = "it prints its table")]
@@ -19,13 +23,18 @@ use coldstore::{
     Archive, ArchivePipeline, ArchiveWriterOptions, Column, MappedArchive, PipelineOptions,
     ReaderOptions, Slot, Writer, WriterOptions,
 };
-use coldstore_consensus::transition::{BeaconState, Block, ChainRules, StateTree, TransitionError};
+use coldstore_consensus::transition::{
+    BeaconState, Block, ChainRules, StateTree, SyntheticParameters, TransitionError,
+};
 use coldstore_consensus::{Config, Preset};
 use coldstore_history::reconstruct::{
     Chosen, PipelineSink, ReconstructObserver, ReconstructOptions, Reconstruction,
+    StoredDifferences,
 };
 use coldstore_history::replay::Check;
 use tempfile::TempDir;
+
+mod support;
 
 const PAYLOAD_BYTES: usize = 100_000;
 const STATE_ROOT_AT: usize = 148;
@@ -112,7 +121,7 @@ fn core_seconds() -> f64 {
 
 /// Reconstructs the era of an archive; returns the highest memory in MiB.
 fn run(path: &Path, rules: &Arc<ChainRules>, chosen: Chosen, check: Check) -> u64 {
-    let stores = chosen != Chosen::Nothing;
+    let stores = chosen.column() == Some(Column::StateSnapshots);
     let options = ReconstructOptions { eras: None, chosen, check };
     let reconstruction = Reconstruction::new(&open(path), Arc::clone(rules), options).unwrap();
     let memory = Memory::default();
@@ -125,22 +134,30 @@ fn run(path: &Path, rules: &Arc<ChainRules>, chosen: Chosen, check: Check) -> u6
         reconstruction.run(vec![Nowhere], &memory).unwrap()
     };
     assert_eq!((done.eras, done.ends_by_root), (1, 1));
+    for (layer, StoredDifferences { records, bytes }) in &done.differences {
+        eprintln!("{layer:?}: {records} differences, {} bytes each", bytes / records);
+    }
     memory.0.into_inner() >> 10
 }
 
 /// A row, measured in a process of its own: what is checked, whether states are stored, and the archives.
 fn measure(row: &str, rules: &Arc<ChainRules>, paths: &[String]) {
-    let every = || Chosen::Every(NonZeroU64::new(32).unwrap());
-    let (check, stores) = match row {
-        "store" => (Check::Boundary, true),
-        check => (check.parse().unwrap(), false),
+    let chosen = match row {
+        "store" => Chosen::Every(NonZeroU64::new(32).unwrap()),
+        keep => keep.parse().map_or(Chosen::Nothing, Chosen::Kept),
     };
+    let check = match row {
+        "epoch" | "slot" => row.parse().unwrap(),
+        _ => Check::Boundary,
+    };
+    let mainnet = support::rules();
+    let rules = if ["none", "epochs", "slots"].contains(&row) { &mainnet } else { rules };
     let started = Instant::now();
     let memory = thread::scope(|scope| {
         let threads: Vec<_> = paths
             .iter()
             .map(|path| {
-                let chosen = if stores { every() } else { Chosen::Nothing };
+                let chosen = chosen.clone();
                 scope.spawn(move || run(path.as_ref(), rules, chosen, check))
             })
             .collect();
@@ -189,18 +206,35 @@ fn main() {
     println!("{validators} validators, {slots} slots, blocks of {PAYLOAD_BYTES} bytes");
     println!("row, eras at once: slots/s, slots per second of a core, MiB");
     for (row, eras) in [("boundary", 1), ("epoch", 1), ("slot", 1), ("slot", 2), ("store", 1)] {
-        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-        child.arg(row).args(archives[..eras].iter().map(TempDir::path));
-        let printed = String::from_utf8(child.output().unwrap().stdout).unwrap();
-        let numbers: Vec<f64> =
-            printed.split_whitespace().map(|number| number.parse().unwrap()).collect();
-        let [seconds, core_seconds, memory] = numbers[..] else { panic!("{printed}") };
-        #[expect(clippy::cast_precision_loss, reason = "a rate")]
-        let slots = (slots * eras as u64) as f64;
-        println!(
-            "{row}, {eras}: {:.1} slots/s, {:.1}, {memory} MiB",
-            slots / seconds,
-            slots / core_seconds
-        );
+        report(row, &archives[..eras], slots);
     }
+    drop(archives);
+    let parameters = SyntheticParameters::default();
+    println!("a chain like mainnet's: {parameters:?}");
+    let directory = tempfile::tempdir().unwrap();
+    let mut made = support::ChainArchive::new(directory.path(), parameters);
+    made.advance_to(Slot(made.first.0 + slots));
+    drop(made.close());
+    for row in ["none", "epochs", "slots", "none", "epochs", "slots"] {
+        report(row, std::slice::from_ref(&directory), slots);
+    }
+}
+
+/// Runs a row in a process of its own, and prints it.
+fn report(row: &str, archives: &[TempDir], slots: u64) {
+    let eras = archives.len();
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.arg(row).args(archives.iter().map(TempDir::path));
+    child.stderr(std::process::Stdio::inherit());
+    let printed = String::from_utf8(child.output().unwrap().stdout).unwrap();
+    let numbers: Vec<f64> =
+        printed.split_whitespace().map(|number| number.parse().unwrap()).collect();
+    let [seconds, core_seconds, memory] = numbers[..] else { panic!("{printed}") };
+    #[expect(clippy::cast_precision_loss, reason = "a rate")]
+    let slots = (slots * eras as u64) as f64;
+    println!(
+        "{row}, {eras}: {:.1} slots/s, {:.1}, {memory} MiB",
+        slots / seconds,
+        slots / core_seconds
+    );
 }
