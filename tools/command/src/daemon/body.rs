@@ -197,7 +197,7 @@ impl Incoming {
             }
         }
         if let Value::Spooled(spool) = &mut value {
-            spool.rewind().map_err(BodyError::Spool)?;
+            spool.start_reading().map_err(BodyError::Spool)?;
         }
         Ok(value)
     }

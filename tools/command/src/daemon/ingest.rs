@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use coldstore::{Committed, Slot};
+use coldstore::{Column, Committed, Slot};
 use coldstore_client::slot_stream::{ItemHead, Parser, StreamError, WORD_BYTES};
 use coldstore_client::wire::{Admission, Decimal, StreamCommitted};
-use tokio::task::spawn_blocking;
+use tokio::task::{block_in_place, spawn_blocking};
 
 use super::body::{BodyError, Incoming, Value};
 use super::intake::{Answer, Intake, Items};
 use super::limits::{Held, Memory, SPOOL_FROM};
 use super::refused::{Refused, no_answer};
 use super::spool::{Spool, Spools};
+use super::states::States;
 
 /// Maximum number of records in a batch, and the number of value bytes that completes one.
 const BATCH_RECORDS: usize = 256;
@@ -34,6 +35,15 @@ const ITEM_BYTES: usize = 64;
 pub(super) struct Room {
     pub(super) memory: Memory,
     pub(super) spools: Spools,
+    /// Takes values for `bsd`; `None` in a daemon that takes any.
+    pub(super) states: Option<States>,
+}
+
+impl Room {
+    fn states_for(&self, intake: &Intake, admission: Admission) -> Option<&States> {
+        let is_checked = intake.column == Column::StateDiffs && !admission.raw;
+        self.states.as_ref().filter(|_| is_checked)
+    }
 }
 
 /// Receives one value and stores it.
@@ -69,6 +79,13 @@ pub(super) async fn put(
             body.drain();
             return Err(BodyError::into(error));
         }
+    };
+    let value = match room.states_for(intake, admission) {
+        None => value,
+        Some(states) => match states.take(slot, value).await? {
+            Some(value) => value,
+            None => return Ok(Committed { written: 0, unchanged: 1 }),
+        },
     };
     let mut answers = match value {
         Value::Held(value) => submit(intake, vec![(slot, value)], admission, held).await?,
@@ -228,6 +245,9 @@ impl Stream<'_> {
         if value.byte_len() < byte_len {
             let at = self.parser.offset();
             return Err(StreamError::Cut { at, slot: Some(slot) }.into());
+        }
+        if let Some(states) = self.room.states_for(self.intake, self.admission) {
+            block_in_place(|| states.check(slot, &value))?;
         }
         if let Value::Held(value) = &value {
             self.batch_bytes += value.len();

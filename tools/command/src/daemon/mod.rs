@@ -15,6 +15,7 @@ mod server;
 mod shared;
 mod socket;
 mod spool;
+mod states;
 mod status;
 
 pub(crate) use limits::BUDGET_MIB;

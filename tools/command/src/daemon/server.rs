@@ -30,6 +30,7 @@ use super::routes::{metrics_router, router};
 use super::shared::Daemon;
 use super::socket::Socket;
 use super::spool::Spools;
+use super::states::States;
 use crate::open;
 use crate::signals;
 
@@ -59,6 +60,8 @@ pub(crate) struct Options {
     pub(crate) min_rate: u64,
     /// Address for metrics over TCP.
     pub(crate) metrics: Option<SocketAddr>,
+    /// Whether any values are taken for `bsd`, as for the other columns.
+    pub(crate) raw: bool,
     /// Maximum bytes of request bodies held at once.
     pub(crate) budget_bytes: usize,
 }
@@ -95,7 +98,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         PipelineOptions::default().on_commit(move |commit| commits.count(commit))
     })?;
     let (stopper, stop) = watch::channel(false);
-    let daemon = Arc::new(daemon(options, &readers, &pipeline, metrics, stop)?);
+    let daemon = Arc::new(daemon(options, readers, &pipeline, metrics, stop)?);
     let served = runtime.block_on(async {
         let stopped = tokio::spawn(async move {
             let outcome = wait_for(signal).await;
@@ -142,7 +145,7 @@ async fn update_manifest_periodically(archive: PathBuf) {
 
 fn daemon(
     options: &Options,
-    readers: &MappedArchive,
+    readers: MappedArchive,
     pipeline: &ArchivePipeline,
     metrics: Metrics,
     stop: watch::Receiver<bool>,
@@ -159,6 +162,7 @@ fn daemon(
         room: Room {
             memory: Memory::new(options.budget_bytes),
             spools: Spools::new(pipeline.root()),
+            states: (!options.raw).then(|| States::new(readers)).transpose()?,
         },
         metrics,
         patience: Patience { stall: options.stall, min_rate: options.min_rate },

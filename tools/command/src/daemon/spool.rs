@@ -9,7 +9,7 @@
 //! The files are unnamed and in the archive's directory, so that a full disk is noticed there.
 
 use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io::{self, Seek as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -82,7 +82,7 @@ impl Spool {
     }
 
     /// Rewinds the file for reading.
-    pub(super) fn rewind(&mut self) -> coldstore::Result<()> {
+    pub(super) fn start_reading(&mut self) -> coldstore::Result<()> {
         self.file.rewind().map_err(|error| self.spools.failed(error))
     }
 }
@@ -90,6 +90,12 @@ impl Spool {
 impl io::Read for Spool {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.file.read(buffer)
+    }
+}
+
+impl io::Seek for Spool {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
     }
 }
 

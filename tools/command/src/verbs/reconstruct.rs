@@ -20,6 +20,7 @@ use coldstore_history::reconstruct::{
     Chosen, Ended, Keep, PipelineSink, Plan, ReconstructOptions, Reconstruction, of_eras,
 };
 use coldstore_history::replay::{Check, Source};
+use coldstore_history::states::claim;
 
 use self::sink::{DaemonSink, Sink};
 use self::summary::Summary;
@@ -103,6 +104,10 @@ impl Reconstruct {
         self.check_slots(slots_per_era)?;
         self.check_reach(&archive, plan, slots_per_era)?;
         self.check_backfill(&reconstruction)?;
+        if ours == Some(Column::StateDiffs) {
+            // Durable before the first difference.
+            claim(&self.archive, reconstruction.preset())?;
+        }
         let jobs = self.jobs.or_else(|| thread::available_parallelism().ok());
         let jobs = jobs.map_or(1, NonZeroUsize::get).min(plan.stretches.len());
         self.tell_plan(&reconstruction, jobs);

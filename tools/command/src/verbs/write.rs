@@ -80,6 +80,7 @@ impl WriterDaemon {
             stall: Duration::from_secs(self.stall_timeout),
             min_rate: u64::from(self.min_rate.get()) << 10,
             metrics: self.metrics,
+            raw: self.door.raw,
             budget_bytes: (self.budget as usize) << 20,
         };
         daemon::run(&options)?;

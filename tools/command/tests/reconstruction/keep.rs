@@ -3,14 +3,17 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use coldstore::{Reader, ReaderOptions, Slot};
+use coldstore::{Archive as Reading, Reader, ReaderOptions, Slot};
+use coldstore_consensus::Config;
+use coldstore_history::states::{How, States};
 use serde_json::json;
+use test_support::chain_content::MINIMAL_CONFIG;
 
-use crate::chain_minimal::CHAIN;
-use crate::flow::{Moments, assert_imported, held, import};
+use crate::chain_minimal::{CHAIN, states};
+use crate::flow::{Moments, assert_imported, held, import, write_file};
 use crate::host::{Daemon, PATIENCE};
 use crate::replay::{imported, reconstruct, spawn};
-use crate::support::{Archive, coldstore, coldstore_fed, test_data};
+use crate::support::{Archive, coldstore, coldstore_fed, stream, test_data};
 use crate::truth::Truth;
 
 /// The differences of an undisturbed run.
@@ -148,4 +151,96 @@ fn differences_and_whole_states_are_not_chosen_together() {
     }
     let run = reconstruct(&archive, &["--keep", "eras"]).exits(2);
     assert!(run.stderr.contains("'eras' is none of epochs, slots, every:N"), "{}", run.stderr);
+}
+
+/// The state of a slot as the archive gives it, which must be stored as a difference.
+fn kept_state(archive: &Archive, slot: u64) -> Vec<u8> {
+    let archive = Reading::open(archive.path(), ReaderOptions::default()).unwrap();
+    let config = Config::parse(MINIMAL_CONFIG).unwrap();
+    let states = States::open(&archive, Some(&config)).unwrap();
+    let view = states.at(Slot(slot)).unwrap();
+    assert!(matches!(view.how(), How::Differences { .. }), "slot {slot}: {}", view.how());
+    let mut ssz = Vec::new();
+    view.write_ssz(&mut ssz).unwrap();
+    ssz
+}
+
+#[test]
+fn a_whole_state_that_is_put_is_stored_as_a_difference() {
+    let (archive, (states, _)) = (imported(), states());
+    let daemon = Daemon::start(&archive, &[]);
+    let put = |slot: u64, value: &[u8]| daemon.ask("PUT", &format!("/v1/bsd/{slot}"), value);
+    // An epoch inside an era, the slot after it, skipped slots, the first slot of a fork.
+    for slot in [104, 105, 102, 336, 575] {
+        put(slot, &states[&slot]).exits_with(201);
+        assert!(daemon.get(&format!("/v1/bsd/{slot}")).body.starts_with(b"CSD1"), "slot {slot}");
+        put(slot, &states[&slot]).exits_with(200);
+        assert!(kept_state(&archive, slot) == states[&slot], "slot {slot}");
+    }
+    let manifest = std::fs::read_to_string(archive.path().join("archive.toml")).unwrap();
+    assert!(manifest.contains("state_values = \"coldstore\""), "{manifest}");
+    // The genesis time, and the chain's root.
+    let changed = |slot: u64, at: usize| {
+        let mut state = states[&slot].clone();
+        state[at] ^= 1;
+        state
+    };
+    put(104, &changed(104, 0)).refuses(409, "Conflict");
+    let chain = put(103, &changed(103, 8)).refuses(422, "WrongValue");
+    assert!(chain["message"].as_str().unwrap().contains("genesis validators root"), "{chain}");
+    let cut = put(103, &states[&103][..5000]).refuses(422, "WrongValue");
+    assert_eq!(cut["slot"], "103");
+    put(103, &states[&105]).refuses(422, "WrongValue");
+    put(103, b"a difference of another program").refuses(422, "WrongValue");
+    daemon.stop();
+    // What is left is added, to the states that are there.
+    reconstruct(&archive, &["--keep", "slots"]).exits(0);
+    for slot in (1..=575).filter(|slot| slot % 64 != 0) {
+        assert!(kept_state(&archive, slot) == states[&slot], "slot {slot}");
+    }
+}
+
+#[test]
+fn a_difference_that_is_sent_is_checked_and_stored_as_it_is() {
+    let (archive, made, (states, _)) = (imported(), imported(), states());
+    reconstruct(&made, &["--keep", "epochs"]).exits(0);
+    let of = |slot: u64| coldstore(&["get", &made.arg(), "bsd", &slot.to_string()]).exits(0).stdout;
+    let daemon = Daemon::start(&archive, &[]);
+    let put = |slot: u64, value: &[u8]| daemon.ask("PUT", &format!("/v1/bsd/{slot}"), value);
+    put(80, &of(80)).exits_with(201);
+    assert!(daemon.get("/v1/bsd/80").body == of(80));
+    assert!(kept_state(&archive, 80) == states[&80]);
+    put(88, &of(96)).refuses(422, "WrongValue");
+    let mut damaged = of(96);
+    damaged[16] ^= 1;
+    put(96, &damaged).refuses(422, "WrongValue");
+    // A difference by other layers.
+    let other = imported();
+    let manifest = other.path().join("archive.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    write_file(&manifest, format!("state_layers = [\"11,6+2,0\"]\n{text}").as_bytes());
+    reconstruct(&other, &["--keep", "every:4", "--era", "2"]).exits(0);
+    let elsewhere = coldstore(&["get", &other.arg(), "bsd", "112"]).exits(0).stdout;
+    let refused = put(112, &elsewhere).refuses(422, "WrongValue");
+    assert!(refused["message"].as_str().unwrap().contains("found 108"), "{refused}");
+    for (slot, value) in [(112, &elsewhere), (96, &states[&96])] {
+        let stream = stream([5, 0], &[(slot, value.clone())]);
+        daemon.ask("POST", "/v1/bsd", &stream).refuses(422, "WrongValue");
+    }
+    daemon.ask("POST", "/v1/bsd", &stream([5, 0], &[(96, of(96))])).exits_with(200);
+    assert!(kept_state(&archive, 96) == states[&96]);
+    daemon.stop();
+}
+
+#[test]
+fn states_are_not_filled_in_where_backfill_is_off() {
+    let (archive, (states, _)) = (Archive::new(), states());
+    let files = test_data(CHAIN).join("era");
+    coldstore(&["import", &archive.arg(), files.to_str().unwrap()]).exits(0);
+    let daemon = Daemon::start(&archive, &[]);
+    let put = |slot: u64| daemon.ask("PUT", &format!("/v1/bsd/{slot}"), &states[&slot]);
+    put(500).exits_with(201);
+    put(499).refuses(422, "BackfillDisabled");
+    put(501).exits_with(201);
+    daemon.stop();
 }

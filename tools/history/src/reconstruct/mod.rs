@@ -26,7 +26,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::thread;
 
-use coldstore::{Column, Manifest, MappedArchive, Result, Slot, View};
+use coldstore::{Column, Manifest, MappedArchive, Result, Slot, Snapshot as _, View};
+use coldstore_consensus::Preset;
 use coldstore_consensus::transition::ChainRules;
 
 pub use self::keep::Keep;
@@ -101,6 +102,12 @@ impl Reconstruction {
         self.states.source()
     }
 
+    /// The chain's preset.
+    #[must_use]
+    pub fn preset(&self) -> Preset {
+        self.rules.preset()
+    }
+
     /// The work.
     #[must_use]
     pub fn plan(&self) -> &Plan {
@@ -125,11 +132,13 @@ impl Reconstruction {
 
     /// The memory that a worker takes, in bytes: the state without what stays in the mapped file, and the nodes
     /// of its tree. Measured, with a margin: 1.25 times the encoded state. The copy of the last chosen state has
-    /// at most 0.6 times as much again. `None` if there is nothing to replay, or the state cannot be read.
+    /// at most 0.6 times as much again; so have the columns of differences, and those of an era. `None` if there is nothing to replay, or the state cannot be read.
     #[must_use]
     pub fn worker_bytes(&self) -> Option<u64> {
         let last = self.plan.stretches.last()?;
-        let byte_len = self.source().snapshots.record(last.start).ok()??.stored_len() as u64;
+        let snapshots = &self.source().snapshots;
+        let whole = snapshots.last_to(last.start).ok()??;
+        let byte_len = snapshots.record(whole).ok()??.stored_len() as u64;
         let copy = if self.options.chosen.stores() { byte_len * 5 / 8 } else { 0 };
         Some(byte_len * 5 / 4 + copy)
     }

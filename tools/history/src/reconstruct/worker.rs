@@ -149,6 +149,10 @@ impl<S: StateSink> Worker<'_, S> {
         let of = self.of;
         let slots_per_era = of.rules.preset().slots_per_era();
         let (stored, mut replay) = of.start_at(stretch.start)?;
+        let needs_tree = of.options.check != Check::Boundary;
+        if !needs_tree {
+            replay.drop_tree();
+        }
         let mut encoder = Encoder::new(of, differences, stretch, &stored, &mut replay)?;
         let before = of.before(stretch);
         while replay.slot() < stretch.end {
@@ -158,6 +162,9 @@ impl<S: StateSink> Worker<'_, S> {
             }
             if slot.0.is_multiple_of(slots_per_era) && slot < stretch.end {
                 of.prove(&mut replay)?;
+                if !needs_tree {
+                    replay.drop_tree();
+                }
                 self.put_differences(encoder.hand_out(&replay)?, report)?;
             }
             self.tell(slot)?;

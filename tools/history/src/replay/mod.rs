@@ -75,6 +75,11 @@ impl<'s> Replay<'s> {
         &self.state
     }
 
+    /// Frees the tree, which has half as much memory as the state. The next root hashes all of the state.
+    pub(crate) fn drop_tree(&mut self) {
+        self.tree = StateTree::default();
+    }
+
     /// The state, of which only the changes are taken.
     pub(crate) fn state_mut(&mut self) -> &mut BeaconState<'s> {
         &mut self.state

@@ -4,6 +4,7 @@
 //! the blocks after it.
 
 mod cache;
+mod claim;
 mod columns;
 pub mod hierarchy;
 mod intake;
@@ -13,6 +14,7 @@ pub(crate) mod mirror;
 mod path;
 mod replayed;
 mod root;
+mod sent;
 pub mod stored;
 mod validator;
 pub mod value;
@@ -32,8 +34,10 @@ use self::value::{DiffContext, DiffValue, apply_path};
 use crate::replay::{ReplayError, RulesError, Source};
 
 pub use self::cache::DEFAULT_CACHE_BYTES;
+pub use self::claim::claim;
 pub use self::columns::{Columns, StateRef, VALIDATOR_BYTES, ValidatorBytes};
 pub use self::path::PathFault;
+pub use self::sent::{Sent, SentFault, SentStates};
 pub use self::validator::{FAR_FUTURE_EPOCH, Status, Validator};
 pub use self::view::{How, StateView};
 
