@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p coldstore-history --bench diffs -- [VALIDATORS]` (default: the registry of mainnet). Epochs and slots
 //! of a made-up chain on one stored state. Without `--bench` it is a quick smoke test. Medians of rounds in which
-//! everything is measured in turn, since other work on the machine changes from one moment to the next.
+//! everything is measured in turn, since other work on the machine changes from one moment to the next: of the time
+//! that passes, and of the processor time of all threads.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench that fails must stop")]
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
@@ -65,6 +66,12 @@ impl Write for Sink {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Processor time of all threads, in seconds.
+fn processor_time() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 fn main() {
@@ -147,23 +154,28 @@ fn main() {
         ("encode an epoch", Box::new(|| encode(2))),
         ("encode a slot", Box::new(|| encode(epochs + 5))),
     ];
-    let mut times: Vec<Vec<f64>> = vec![Vec::new(); measured.len()];
+    let mut times: Vec<[Vec<f64>; 2]> = vec![<[Vec<f64>; 2]>::default(); measured.len()];
     for _ in 0..if quick { 1 } else { 9 } {
         for ((_, run), times) in measured.iter_mut().zip(&mut times) {
-            let started = Instant::now();
+            let (started, used) = (Instant::now(), processor_time());
             run();
-            times.push(started.elapsed().as_secs_f64() * 1e3);
+            times[0].push(started.elapsed().as_secs_f64() * 1e3);
+            times[1].push((processor_time() - used) * 1e3);
         }
     }
-    let medians: Vec<f64> = times
-        .iter_mut()
-        .map(|times| {
-            times.sort_by(f64::total_cmp);
-            times[times.len() / 2]
-        })
-        .collect();
-    for (((name, _), median), times) in measured.iter().zip(&medians).zip(&times) {
-        let of_floor = median / medians[0];
-        println!("{name:32} {median:8.2} ms (least {:8.2}) = {of_floor:6.2} memcpy", times[0]);
+    let mut floor = [0.0; 2];
+    for (place, ((name, _), times)) in measured.iter().zip(&mut times).enumerate() {
+        times.iter_mut().for_each(|times| times.sort_by(f64::total_cmp));
+        let medians = times.each_ref().map(|times| times[times.len() / 2]);
+        if place == 0 {
+            floor = medians;
+        }
+        let least = times[0][0];
+        let [passed, used] = medians;
+        let [of_passed, of_used] = [passed / floor[0], used / floor[1]];
+        println!(
+            "{name:32} {passed:8.2} ms (least {least:8.2}) = {of_passed:6.2} memcpy; processor {used:8.2} ms = \
+             {of_used:6.2} memcpy"
+        );
     }
 }

@@ -346,6 +346,34 @@ impl<'a> StateRef<'a> {
         })
     }
 
+    /// Calls `visit` with the encoded validators of a range, in order: several times as fast as [`Self::validators`],
+    /// since neighbours are in one slice.
+    pub(crate) fn each_validator(
+        &self,
+        range: Range<usize>,
+        mut visit: impl FnMut(&'a ValidatorBytes),
+    ) {
+        let validators = &self.columns.validators;
+        let base = self.base_validators();
+        let (appended, _) = validators.appended.as_chunks::<VALIDATOR_BYTES>();
+        let (end, mut next) = (range.end.min(base.len()), range.start);
+        let first =
+            validators.changed.partition_point(|(index, _)| (*index as usize) < range.start);
+        for (index, validator) in &validators.changed[first..] {
+            let index = *index as usize;
+            if index >= end {
+                break;
+            }
+            base[next..index].iter().for_each(&mut visit);
+            visit(validator);
+            next = index + 1;
+        }
+        base.get(next..end).unwrap_or_default().iter().for_each(&mut visit);
+        let behind = [range.start, range.end].map(|index| index.saturating_sub(base.len()));
+        let behind = behind[0].min(appended.len())..behind[1].min(appended.len());
+        appended[behind].iter().for_each(visit);
+    }
+
     /// The validators of the stored state.
     pub(crate) fn base_validators(&self) -> &'a [ValidatorBytes] {
         self.base.get(self.columns.validators.base.clone()).unwrap_or_default().as_chunks().0
@@ -503,5 +531,38 @@ impl Write for Window {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_ways_to_the_validators_of_a_range_give_the_same() {
+        let one = |number: u8| [number; VALIDATOR_BYTES];
+        let base: Vec<u8> = (0..6).flat_map(one).collect();
+        let validators = Validators {
+            base: 0..base.len(),
+            changed: Arc::new(
+                [1u8, 2, 5].map(|index| (u32::from(index), one(10 + index))).to_vec(),
+            ),
+            appended: Arc::new([one(6), one(7)].concat()),
+        };
+        let mut columns = Columns::of_pieces(Preset::Minimal, Slot(1), Vec::new());
+        *columns.validators_mut() = validators;
+        let state = StateRef { base: &base, columns: &columns };
+        let wanted = [0, 11, 12, 3, 4, 15, 6, 7];
+        for start in 0..10 {
+            for end in start..11 {
+                let listed: Vec<u8> = state.validators(start..end).map(|one| one[0]).collect();
+                let mut visited = Vec::new();
+                state.each_validator(start..end, |one| visited.push(one[0]));
+                assert_eq!(listed, wanted[start.min(8)..end.min(8)], "{start}..{end}");
+                assert_eq!(visited, listed, "{start}..{end}");
+            }
+        }
+        assert_eq!(state.validator(5), Some(one(15)));
+        assert_eq!(state.validator(8), None);
     }
 }

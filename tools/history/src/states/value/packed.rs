@@ -1,6 +1,7 @@
 //! The parts of a section: varints, packed bytes and gaps.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 
 use zstd::zstd_safe::{self, CCtx, CParameter, DCtx};
 
@@ -9,6 +10,11 @@ use super::fault::{Decoded, Wrong};
 const LEVEL: i32 = 3;
 /// A gap byte that another one continues.
 const GOES_ON: u8 = 255;
+
+thread_local! {
+    /// Making a context costs more than reading a small section.
+    static UNPACKING: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
+}
 
 /// Reads a section from its start to its end.
 #[derive(Clone, Debug)]
@@ -211,10 +217,21 @@ fn pack(prefix: &[u8], bytes: &[u8]) -> Option<Vec<u8>> {
 /// The bytes of zstd frames, which must be `byte_len` long. The output is never longer, whatever a frame says.
 fn unpack(packed: &[u8], prefix: &[u8], byte_len: usize) -> Decoded<Vec<u8>> {
     let wanted = || format!("zstd frames of {byte_len} bytes");
-    let mut context = DCtx::try_create().ok_or_else(|| Wrong::new(wanted(), "no memory"))?;
+    let no_memory = || Wrong::new(wanted(), "no memory");
     let mut bytes = Vec::with_capacity(byte_len);
-    let of_prefix = if prefix.is_empty() { Ok(0) } else { context.ref_prefix(prefix) };
-    let unpacked = of_prefix.and_then(|_| context.decompress(&mut bytes, packed));
+    let unpacked = if prefix.is_empty() {
+        UNPACKING.with_borrow_mut(|kept| {
+            let context = match kept {
+                Some(context) => context,
+                None => kept.insert(DCtx::try_create().ok_or_else(no_memory)?),
+            };
+            Ok(context.decompress(&mut bytes, packed))
+        })?
+    } else {
+        // Its own context, since the prefix is borrowed.
+        let mut context = DCtx::try_create().ok_or_else(no_memory)?;
+        context.ref_prefix(prefix).and_then(|_| context.decompress(&mut bytes, packed))
+    };
     unpacked.map_err(|code| Wrong::new(wanted(), zstd_safe::get_error_name(code)))?;
     match bytes.len() {
         found if found == byte_len => Ok(bytes),

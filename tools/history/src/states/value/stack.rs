@@ -231,7 +231,8 @@ pub(crate) fn slices_of<'a>(state: StateRef<'a>, increments: &'a [u16]) -> Colum
 /// The effective balances of some validators.
 pub(crate) fn load_increments(state: StateRef<'_>, range: Range<usize>, out: &mut Vec<u16>) {
     out.clear();
-    out.extend(state.validators(range).map(|one| increments(effective_balance_of(one))));
+    out.reserve(range.len());
+    state.each_validator(range, |one| out.push(increments(effective_balance_of(one))));
 }
 
 /// What the penalties of a leak between two states are divided by; 0 if it cannot be known.
