@@ -18,7 +18,7 @@ use coldstore::verify::{Finding, Severity, Summary, VerifyOptions, verify_column
 use coldstore::{Column, CorruptItem, Error, Manifest, Slot, manifest};
 use coldstore_history::deep::{StateSample, stored_states};
 use coldstore_history::import::TrustedRoot;
-use coldstore_history::states::links;
+use coldstore_history::states::{PathFault, links};
 
 use self::deep::Deep;
 use self::report::Report;
@@ -181,7 +181,7 @@ impl Verify {
         let Some(states) = stored_states(&archive, preset.ok())? else { return Ok(()) };
         let progress = Progress::waiting("check the differences of states");
         let mut printed = Ok(());
-        let mut take = |column, finding: Finding| {
+        let mut take = |_: &PathFault, column, finding: Finding| {
             if !report.told.insert((finding.file.clone(), finding.slot)) {
                 return;
             }

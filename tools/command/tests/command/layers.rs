@@ -139,3 +139,24 @@ fn a_rewind_that_would_strand_differences_is_refused() {
     coldstore(&["rewind", &arg, "bsd", "--to", "5000"]).exits(0);
     coldstore(&["rewind", &arg, "bss", "--to", "5000"]).exits(0);
 }
+
+#[test]
+fn a_copy_without_a_state_that_differences_build_on_is_refused() {
+    let (archive, other) = (layered(), layered());
+    let [root, copy] = [&archive, &other].map(|archive| archive.path().to_str().unwrap());
+    other.remake(Column::StateSnapshots, |slot, state| (slot != 512).then_some(state));
+    let refused = coldstore(&["heal", root, "bss", "--from", copy]).exits(3);
+    refused
+        .complains_of("slot 520: state difference: in the layer of 8 slots: the state of slot 512");
+    other.remake(Column::StateDiffs, |slot, value| (slot != 72).then_some(value));
+    coldstore(&["heal", root, "bsd", "--from", copy])
+        .exits(3)
+        .complains_of("slot 80: state difference: in the layer of 8 slots: the state of slot 72");
+    // What another column lacks does not count against a copy. The boundaries with a root in bsr are hashed.
+    coldstore(&["verify", copy, "bsd"]).exits(1);
+    coldstore(&["heal", copy, "bss", "--from", root]).exits(0);
+    let healed = coldstore(&["heal", copy, "bsd", "--from", root]).exits(0);
+    let agree = "7 records and 7 roots agree with the other columns";
+    assert!(healed.stderr.contains(agree), "{}", healed.stderr);
+    coldstore(&["verify", copy, "--deep"]).exits(0);
+}

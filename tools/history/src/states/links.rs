@@ -25,7 +25,7 @@ pub fn check<S: Snapshot>(
     archive: &Path,
     states: &States<S>,
     watch: &mut dyn FnMut(Slot),
-    report: &mut dyn FnMut(Column, Finding),
+    report: &mut dyn FnMut(&PathFault, Column, Finding),
 ) -> Result<u64> {
     let Some(differences) = &states.source().differences else { return Ok(0) };
     let (mut next, mut checked) = (Some(Slot(0)), 0);
@@ -47,7 +47,7 @@ pub fn check<S: Snapshot>(
             Err(PathFault::Storage { error, .. }) => return Err(error),
             Err(fault) => {
                 let (column, finding) = finding_of(archive, states.layers(), &fault);
-                report(column, finding);
+                report(&fault, column, finding);
             }
         }
         checked += 1;

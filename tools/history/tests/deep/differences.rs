@@ -11,8 +11,8 @@ use coldstore_history::deep::{StateSample, stored_states};
 use coldstore_history::lacking;
 use coldstore_history::replay::Source;
 use coldstore_history::states::hierarchy::Hierarchy;
-use coldstore_history::states::links;
 use coldstore_history::states::value::{DiffContext, encode_diff};
+use coldstore_history::states::{PathFault, links};
 use test_support::chain_content::all_states;
 use test_support::differences::{WholeState, put, store_differences};
 use test_support::{MINIMAL, era_files};
@@ -60,7 +60,7 @@ impl Layered {
     fn links(&self) -> Vec<(Column, Finding)> {
         let states = stored_states(&self.open(), Some(Preset::Minimal)).unwrap().unwrap();
         let mut found = Vec::new();
-        let mut take = |column, finding| found.push((column, finding));
+        let mut take = |_: &PathFault, column, finding| found.push((column, finding));
         links::check(self.path(), &states, &mut |_| {}, &mut take).unwrap();
         found
     }

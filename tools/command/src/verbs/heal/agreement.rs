@@ -12,7 +12,7 @@ use coldstore_consensus::{
 };
 
 use coldstore_history::replay::Source;
-use coldstore_history::states::hierarchy::Hierarchy;
+use coldstore_history::states::hierarchy::{Hierarchy, Layer};
 use coldstore_history::states::kind::Values;
 use coldstore_history::states::{PathFault, States, links};
 
@@ -202,8 +202,10 @@ impl Comparison {
 
     fn differences(&mut self, archive: &Path, states: &States<View>) -> Result<()> {
         let mut first = None;
-        links::check(archive, states, &mut |_| {}, &mut |_, finding: Finding| {
-            first.get_or_insert(finding);
+        links::check(archive, states, &mut |_| {}, &mut |fault, _, finding: Finding| {
+            if first.is_none() && self.is_of_copy(states.layers(), fault) {
+                first = Some(finding);
+            }
         })?;
         if let Some(Finding { slot, what, wanted, found, .. }) = first {
             let slot = slot.unwrap_or_default();
@@ -229,14 +231,28 @@ impl Comparison {
         Ok(())
     }
 
+    /// Whether a fault of differences is one of the copy, and not of another column.
+    fn is_of_copy(&self, layers: &Hierarchy, fault: &PathFault) -> bool {
+        match (self.column, fault) {
+            (column, PathFault::Missing { base, .. }) => {
+                let is_whole = layers.layer(*base) == Layer::Raw;
+                column == if is_whole { Column::StateSnapshots } else { Column::StateDiffs }
+            }
+            (Column::StateSnapshots, fault) => matches!(fault, PathFault::Whole { .. }),
+            (Column::StateRoots, fault) => matches!(fault, PathFault::WrongBase { .. }),
+            _ => true,
+        }
+    }
+
     fn difference(&mut self, states: &States<View>, slot: Slot) -> Result<()> {
         let view = match states.stored_at(slot) {
             Ok(Some(view)) => view,
             Ok(None) => return Ok(()),
             Err(PathFault::Storage { error: error @ Error::Io(_), .. }) => return Err(error),
-            Err(fault) => {
+            Err(fault) if self.is_of_copy(states.layers(), &fault) => {
                 return Err(self.refuse(format!("slot {slot}: a state"), fault.to_string()));
             }
+            Err(_) => return Ok(()),
         };
         let Ok(root) = view.root() else { return Ok(()) };
         let whose = format!("what the state of slot {slot} hashes to");
