@@ -26,13 +26,28 @@ use support::{Roots, State, rules};
 const PRESET: Preset = Preset::Mainnet;
 const EPOCH: u64 = 32;
 const ERA: u64 = 8192;
-/// The first epoch record is of this epoch.
-const FIRST_EPOCH: u64 = 2;
-const EPOCH_RECORDS: u64 = 32;
+/// Where the epochs in a row begin, and the slots in a row after them: nine of those 1024 slots have no block, and
+/// one of those 128, which is as many as the chain's rate asks for.
+const EPOCHS_FROM: u64 = 4096;
+const EPOCHS: u64 = 32;
+const EPOCHS_OF_SLOTS: u64 = 4;
 /// Eras between two snapshots.
 const ERAS_PER_SNAPSHOT: u64 = 32;
-/// Era records of the prototype, in bytes, by their distance from the snapshot in eras.
-const PROTOTYPE_ERAS: [(f64, f64); 4] = [(1.0, 3.18), (8.0, 6.13), (16.0, 6.92), (32.0, 9.15)];
+/// Era records of this chain in MB, by their distance from the snapshot in eras, from a run over all of them.
+const FURTHER_ERAS: [(f64, f64); 12] = [
+    (1.0, 2.47),
+    (2.0, 3.49),
+    (3.0, 4.11),
+    (4.0, 4.71),
+    (6.0, 5.08),
+    (8.0, 5.38),
+    (12.0, 5.97),
+    (16.0, 6.47),
+    (20.0, 7.05),
+    (24.0, 7.57),
+    (28.0, 7.99),
+    (31.0, 8.30),
+];
 /// Bytes of `zstd --patch-from -3` between two states of mainnet, by their distance in slots.
 const CALIBRATION: [(u64, f64); 2] = [(EPOCH, 3.4e6), (ERA, 4.4e6)];
 /// Deviation of a calibrated chain.
@@ -146,17 +161,18 @@ fn references(span: u64, base: &State, next: &State) -> bool {
     is_calibrated
 }
 
-/// The mean of all era records between two snapshots: those that are measured, and further ones by the
-/// prototype's figures in proportion.
+/// The mean of all era records between two snapshots: those that are measured, and further ones in proportion
+/// to the last of them by [`FURTHER_ERAS`].
 fn mean_era(measured: &[f64]) -> f64 {
-    let prototype = |era: f64| {
-        let after = PROTOTYPE_ERAS.iter().position(|(known, _)| *known >= era).unwrap_or(3).max(1);
-        let [(from, low), (to, high)] = [PROTOTYPE_ERAS[after - 1], PROTOTYPE_ERAS[after]];
+    let known = |era: u64| {
+        let era = era as f64;
+        let after = FURTHER_ERAS.iter().position(|(known, _)| *known >= era).unwrap().max(1);
+        let [(from, low), (to, high)] = [FURTHER_ERAS[after - 1], FURTHER_ERAS[after]];
         low + (high - low) * (era - from) / (to - from)
     };
-    let last = measured.last().copied().unwrap_or_default() / prototype(measured.len() as f64);
-    let further =
-        (measured.len() as u64 + 1..ERAS_PER_SNAPSHOT).map(|era| last * prototype(era as f64));
+    let last = measured.len() as u64;
+    let scale = measured.last().unwrap() / known(last);
+    let further = (last + 1..ERAS_PER_SNAPSHOT).map(|era| scale * known(era));
     (measured.iter().sum::<f64>() + further.sum::<f64>()) / (ERAS_PER_SNAPSHOT - 1) as f64
 }
 
@@ -176,35 +192,40 @@ fn main() {
     let [mut epochs, mut slots, mut keyframes_9, mut keyframes_11, mut era_records]: [Records; 5] =
         Default::default();
     let mut is_calibrated = true;
-    let mut before = chain.state_after((FIRST_EPOCH - 1) * EPOCH);
-    for epoch in FIRST_EPOCH..FIRST_EPOCH + if quick { 2 } else { EPOCH_RECORDS } {
-        let next = chain.state_after(epoch * EPOCH);
-        epochs.add(&chain, &before, &next);
-        if epoch == FIRST_EPOCH {
-            is_calibrated &= references(EPOCH, &before, &next);
+    let (from, count, of_slots) =
+        if quick { (EPOCH, 2, 1) } else { (EPOCHS_FROM, EPOCHS, EPOCHS_OF_SLOTS) };
+    for span in [512, 1024, 1536, 2048, 4096].into_iter().filter(|_| !quick) {
+        let next = chain.state_after(span);
+        let records = if span < 2048 { &mut keyframes_9 } else { &mut keyframes_11 };
+        records.add(&chain, &first, &next);
+        if span == 2048 {
+            is_calibrated &= references(span, &first, &next);
         }
-        if !quick && matches!(epoch * EPOCH, 512 | 1024) {
-            keyframes_9.add(&chain, &first, &next);
+    }
+    let mut before = chain.state_after(from);
+    let slots_from = from + count * EPOCH;
+    for slot in (from..slots_from).step_by(32).map(|slot| slot + EPOCH) {
+        let next = chain.state_after(slot);
+        epochs.add(&chain, &before, &next);
+        if slot == from + EPOCH {
+            is_calibrated &= references(EPOCH, &before, &next);
         }
         before = next;
     }
-    let slot = before.slot().0 - chain.start;
-    for slot in slot + 1..slot + EPOCH {
+    for slot in slots_from + 1..slots_from + of_slots * EPOCH {
         let next = chain.state_after(slot);
-        slots.add(&chain, &before, &next);
+        if !slot.is_multiple_of(EPOCH) {
+            slots.add(&chain, &before, &next);
+        }
         before = next;
     }
     drop(before);
-    let spans = [1536, 2048, 4096, 6144].into_iter().filter(|_| !quick);
-    for span in spans.chain((1..=eras).map(|era| era * ERA)) {
+    let spans = (0..=eras).map(|era| if era == 0 { 6144 } else { era * ERA });
+    for span in spans.filter(|_| !quick) {
         let next = chain.state_after(span);
-        let records = match span {
-            1536 => &mut keyframes_9,
-            _ if span < ERA => &mut keyframes_11,
-            _ => &mut era_records,
-        };
+        let records = if span < ERA { &mut keyframes_11 } else { &mut era_records };
         records.add(&chain, &first, &next);
-        if matches!(span, 2048 | ERA) {
+        if span == ERA {
             is_calibrated &= references(span, &first, &next);
         }
     }

@@ -55,7 +55,7 @@ pub fn print(layers: Layers, calibrated: bool) {
     println!("| a year of | GB | target | prototype | others |");
     println!("|---|--:|--:|--:|--:|");
     let rows = [
-        ("boundary states", 1, "5", "88 raw"),
+        ("boundary states", 1, "5", "91 raw"),
         ("a state every epoch", 4, "14", "72 (Lighthouse, published)"),
         ("a state every slot", 5, "20", "not offered; epochs 72"),
     ];
