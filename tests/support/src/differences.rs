@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use coldstore::{Checksums, Column, Slot, Writer, WriterOptions};
+use coldstore::{Checksums, Column, Manifest, Slot, Writer, WriterOptions};
 use coldstore_consensus::Preset;
 use coldstore_history::replay::Source;
 use coldstore_history::states::hierarchy::{Hierarchy, Layer};
@@ -53,7 +53,17 @@ pub fn store_differences(
         values.insert(*slot, encode_diff(base.state(), next.state(), context).unwrap());
     }
     put(archive, Column::StateDiffs, values.iter());
+    record_layers(archive, layers);
     values
+}
+
+/// Records layers in the manifest, and no others before them.
+pub fn record_layers(archive: &ImportedArchive, layers: &Hierarchy) {
+    let record = |manifest: &mut Manifest| {
+        layers.record(manifest);
+        Ok(())
+    };
+    Manifest::update(archive.path(), record).unwrap();
 }
 
 fn first_whole(archive: &ImportedArchive) -> u64 {

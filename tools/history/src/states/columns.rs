@@ -410,43 +410,58 @@ impl<'a> StateRef<'a> {
     /// Those of `out`.
     pub fn write_ssz(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut put = Pieces { gathered: Vec::with_capacity(PIECE_BYTES), out };
-        let fields = &self.columns.fields;
-        let Some(layout) = self.columns.layout else {
-            fields.iter().try_for_each(|piece| put.bytes(piece.bytes(self.base)))?;
-            return put.flush();
-        };
-        let mut offset = layout.fixed_part_len() as u64;
-        for (field, place) in layout.iter().zip(fields) {
-            if field.fixed_len().is_some() {
-                put.bytes(place.bytes(self.base))?;
-            } else {
-                let too_long = || io::Error::other("a state is shorter than 4 GiB");
-                let encoded = u32::try_from(offset).map_err(|_| too_long())?;
-                put.bytes(&encoded.to_le_bytes())?;
-                offset += self.field_len(field.name).unwrap_or_default() as u64;
-            }
-        }
-        for (field, place) in layout.iter().zip(fields).filter(|(field, _)| is_variable(field)) {
-            match field.name {
-                VALIDATORS_FIELD => self.write_validators(&mut put)?,
-                _ => put.bytes(place.bytes(self.base))?,
-            }
-        }
+        put.bytes(&self.fixed_part()?)?;
+        self.variable_parts().into_iter().try_for_each(|part| put.bytes(part))?;
         put.flush()
     }
 
-    fn write_validators(&self, put: &mut Pieces<'_>) -> io::Result<()> {
+    /// The first part of the encoded state: the fields of fixed length, and the offsets of the others. Empty for an
+    /// unknown layout.
+    pub(super) fn fixed_part(&self) -> io::Result<Vec<u8>> {
+        let Some(layout) = self.columns.layout else { return Ok(Vec::new()) };
+        let mut fixed = Vec::with_capacity(layout.fixed_part_len());
+        let mut offset = layout.fixed_part_len() as u64;
+        for (field, place) in layout.iter().zip(&self.columns.fields) {
+            if field.fixed_len().is_some() {
+                fixed.extend_from_slice(place.bytes(self.base));
+            } else {
+                let too_long = || io::Error::other("a state is shorter than 4 GiB");
+                let encoded = u32::try_from(offset).map_err(|_| too_long())?;
+                fixed.extend_from_slice(&encoded.to_le_bytes());
+                offset += self.field_len(field.name).unwrap_or_default() as u64;
+            }
+        }
+        Ok(fixed)
+    }
+
+    /// What follows the fixed part, in order. The stored state's validators between two changed ones are one part.
+    pub(super) fn variable_parts(&self) -> Vec<&'a [u8]> {
+        let fields = &self.columns.fields;
+        let Some(layout) = self.columns.layout else {
+            return fields.iter().map(|piece| piece.bytes(self.base)).collect();
+        };
+        let mut parts = Vec::new();
+        for (field, place) in layout.iter().zip(fields).filter(|(field, _)| is_variable(field)) {
+            match field.name {
+                VALIDATORS_FIELD => self.push_validators(&mut parts),
+                _ => parts.push(place.bytes(self.base)),
+            }
+        }
+        parts
+    }
+
+    fn push_validators(&self, parts: &mut Vec<&'a [u8]>) {
         let validators = &self.columns.validators;
         let base = self.base_validators();
         let mut next = 0;
         for (index, validator) in validators.changed.iter() {
             let index = *index as usize;
-            put.bytes(base.get(next..index).unwrap_or_default().as_flattened())?;
-            put.bytes(validator)?;
+            parts.push(base.get(next..index).unwrap_or_default().as_flattened());
+            parts.push(validator);
             next = index + 1;
         }
-        put.bytes(base.get(next..).unwrap_or_default().as_flattened())?;
-        put.bytes(&validators.appended)
+        parts.push(base.get(next..).unwrap_or_default().as_flattened());
+        parts.push(&validators.appended);
     }
 
     /// A part of the encoded state, as far as the state reaches.

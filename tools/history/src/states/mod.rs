@@ -15,6 +15,8 @@ mod path;
 mod replayed;
 mod root;
 mod sent;
+mod series;
+mod ssz_reader;
 pub mod stored;
 mod validator;
 pub mod value;
@@ -38,6 +40,8 @@ pub use self::claim::claim;
 pub use self::columns::{Columns, StateRef, VALIDATOR_BYTES, ValidatorBytes};
 pub use self::path::PathFault;
 pub use self::sent::{Sent, SentFault, SentStates};
+pub use self::series::{EpochOfValidators, History, ValidatorAt};
+pub use self::ssz_reader::SszReader;
 pub use self::validator::{FAR_FUTURE_EPOCH, Status, Validator};
 pub use self::view::{How, StateView};
 
@@ -95,13 +99,6 @@ impl<S: Snapshot> States<S> {
         self
     }
 
-    /// Reads differences by these layers instead of those in the manifest.
-    #[must_use]
-    pub fn with_layers(mut self, layers: Hierarchy) -> Self {
-        self.hierarchy = Arc::new(layers);
-        self
-    }
-
     /// Bytes of decoded states and trees that are kept now.
     #[must_use]
     pub fn cached_bytes(&self) -> usize {
@@ -151,7 +148,7 @@ impl<S: Snapshot> States<S> {
         slot: Slot,
         watch: &mut dyn FnMut(Slot),
     ) -> Result<StateView<'_, S>, ReplayError> {
-        let end = self.end();
+        let end = self.source.end();
         if Some(slot) > end {
             return Err(ReplayError::BeyondEnd { slot, end });
         }
@@ -160,11 +157,6 @@ impl<S: Snapshot> States<S> {
             Ok(None) => self.replayed(slot, None, watch),
             Err(fault) => self.replayed(slot, Some(fault), watch),
         }
-    }
-
-    /// The last slot with a state.
-    fn end(&self) -> Option<Slot> {
-        self.source.end().max(self.source.stored().highest())
     }
 
     /// The state of a slot as it is stored, whole or as differences; `None` if it is not.

@@ -7,8 +7,12 @@ use coldstore::{Slot, Snapshot};
 use super::States;
 use super::cache::CachedState;
 use super::hierarchy::MAX_STEPS;
+use super::kind::{Foreign, ValueKind, check_difference, whole_state};
 use super::value::{DiffFault, DiffValue};
 use crate::replay::ReplayError;
+
+/// Offsets of SSZ have 32 bits.
+const MAX_STATE_BYTES: u64 = u32::MAX as u64;
 
 /// Why a kept state cannot be read: its chain of differences breaks.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +25,14 @@ pub enum PathFault {
         slot: Slot,
         /// Why not.
         error: coldstore::Error,
+    },
+    /// A value is another software's.
+    #[error("{error}")]
+    Foreign {
+        /// Its slot.
+        slot: Slot,
+        /// Whose it is.
+        error: Box<Foreign>,
     },
     /// A value of `bsd` is damaged, or not a difference of this format.
     #[error(transparent)]
@@ -88,6 +100,7 @@ impl PathFault {
             Self::Missing { base, .. } => *base,
             Self::Value(fault) => fault.slot,
             Self::Storage { slot, .. }
+            | Self::Foreign { slot, .. }
             | Self::NotAllowed { slot, .. }
             | Self::WrongBase { slot, .. }
             | Self::TooLong { slot }
@@ -185,15 +198,34 @@ impl<S: Snapshot> States<S> {
     }
 
     /// The whole state of a slot.
-    fn whole(&self, slot: Slot) -> Result<Option<Cow<'_, [u8]>>, PathFault> {
-        self.source.snapshots.get(slot).map_err(|error| whole(slot, error.into()))
+    pub(super) fn whole(&self, slot: Slot) -> Result<Option<Cow<'_, [u8]>>, PathFault> {
+        let value = self.source.snapshots.get(slot).map_err(|error| whole(slot, error.into()))?;
+        match value {
+            // Anything else is told apart when it is decoded.
+            Some(value) if ValueKind::of(slot, &value) == ValueKind::LighthouseState => {
+                whole_state(slot, value, MAX_STATE_BYTES)
+                    .map(Some)
+                    .map_err(|error| foreign(slot, error))
+            }
+            value => Ok(value),
+        }
     }
 
     /// The value of a slot in `bsd`.
-    fn differences(&self, slot: Slot) -> Result<Option<Cow<'_, [u8]>>, PathFault> {
+    pub(super) fn differences(&self, slot: Slot) -> Result<Option<Cow<'_, [u8]>>, PathFault> {
         let Some(view) = &self.source.differences else { return Ok(None) };
-        view.get(slot).map_err(|error| PathFault::Storage { slot, error })
+        let value = view.get(slot).map_err(|error| PathFault::Storage { slot, error })?;
+        if let Some(value) = &value
+            && ValueKind::of(slot, value) == ValueKind::LighthouseDifference
+        {
+            check_difference(slot, value).map_err(|error| foreign(slot, error))?;
+        }
+        Ok(value)
     }
+}
+
+fn foreign(slot: Slot, error: Foreign) -> PathFault {
+    PathFault::Foreign { slot, error: Box::new(error) }
 }
 
 /// What is wrong with the whole state of a slot, or with its root.

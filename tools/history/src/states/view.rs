@@ -13,6 +13,7 @@ use coldstore_consensus::{Fork, HashedState, Preset, Root, StateFault, hash_stat
 use super::States;
 use super::columns::{Columns, StateRef};
 use super::path::PathFault;
+use super::ssz_reader::SszReader;
 use super::validator::{Status, Validator};
 use crate::replay::ReplayError;
 
@@ -145,6 +146,14 @@ impl<'a, S: Snapshot> StateView<'a, S> {
     /// Those of `out`.
     pub fn write_ssz(&self, out: &mut dyn Write) -> io::Result<()> {
         self.state().write_ssz(out)
+    }
+
+    /// Reads the state as SSZ, without a buffer for the whole of it.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::Other`] if the state is too long for SSZ: 4 GiB.
+    pub fn reader(&self) -> io::Result<SszReader<'_>> {
+        SszReader::new(self.state())
     }
 
     /// The SSZ bytes of a field by its name in the specification; `None` if the fork has none of that name.

@@ -1,5 +1,6 @@
 //! Archives of the bundled chains, and their rules.
 
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -39,6 +40,9 @@ pub(crate) fn ssz_of(state: &StateView<'_, impl Snapshot>) -> Vec<u8> {
     let mut ssz = Vec::new();
     state.write_ssz(&mut ssz).unwrap();
     assert_eq!(ssz.len() as u64, state.ssz_len());
+    let mut read = Vec::new();
+    state.reader().unwrap().read_to_end(&mut read).unwrap();
+    assert!(read == ssz);
     ssz
 }
 

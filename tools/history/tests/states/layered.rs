@@ -11,9 +11,11 @@ use coldstore_consensus::{Config, Preset, Root};
 use coldstore_history::replay::{ReplayError, Source};
 use coldstore_history::states::hierarchy::{Hierarchy, Layer};
 use coldstore_history::states::value::{DiffContext, RootsError, SlotRoots, encode_diff};
-use coldstore_history::states::{How, PathFault, StateView, States, Validator};
+use coldstore_history::states::{
+    EpochOfValidators, How, PathFault, StateView, States, Validator, ValidatorAt,
+};
 use test_support::chain_content::{MINIMAL_CONFIG, all_states, truth};
-use test_support::differences::{WholeState, put, store_differences};
+use test_support::differences::{WholeState, put, record_layers, store_differences};
 use test_support::{ImportedArchive, MINIMAL, era_files};
 
 use crate::archive::{error_at, minimal_from, minimal_rules, minimal_states, ssz_at, ssz_of};
@@ -35,7 +37,8 @@ fn stored(
 }
 
 fn states_by(archive: &ImportedArchive, layers: &Hierarchy) -> States<coldstore::View> {
-    minimal_states(archive).with_layers(layers.clone())
+    record_layers(archive, layers);
+    minimal_states(archive)
 }
 
 /// Every accessor of a view against the state decoded from the true bytes.
@@ -393,7 +396,7 @@ fn states_are_read_with_pread_as_from_maps() {
     let (archive, _) = stored(&layers, |slot| slot % 8 == 0 || slot > 300);
     let archive = Archive::open(archive.path(), ReaderOptions::default()).unwrap();
     let config = Config::parse(MINIMAL_CONFIG).unwrap();
-    let states = States::open(&archive, Some(&config)).unwrap().with_layers(layers);
+    let states = States::open(&archive, Some(&config)).unwrap();
     for (slot, ssz) in &truth {
         assert!(ssz_of(&states.at(Slot(*slot)).unwrap()) == *ssz, "slot {slot}");
     }
@@ -417,7 +420,7 @@ fn readers_beside_a_writer_get_right_states() {
             is_written.store(true, Ordering::Release);
         });
         for reader in 0..2u64 {
-            let (layers, truth, config, held) = (&layers, &truth, &config, &held);
+            let (truth, config, held) = (&truth, &config, &held);
             let is_written = &is_written;
             scope.spawn(move || {
                 let mut slot = reader;
@@ -425,7 +428,6 @@ fn readers_beside_a_writer_get_right_states() {
                     let is_last = is_written.load(Ordering::Acquire);
                     let archive = Archive::open(held.path(), ReaderOptions::default()).unwrap();
                     let states = States::open(&archive, Some(config)).unwrap();
-                    let states = states.with_layers(layers.clone());
                     slot = (slot + 151) % (LAST + 1);
                     let view = states.at(Slot(slot)).unwrap();
                     assert!(ssz_of(&view) == truth[&slot], "slot {slot}: {}", view.how());
@@ -438,4 +440,103 @@ fn readers_beside_a_writer_get_right_states() {
         }
         writer.join().unwrap();
     });
+}
+
+/// A validator by the state decoded from its bytes.
+fn validator_in(state: &BeaconState<'_>, index: usize) -> Option<ValidatorAt> {
+    if index >= state.validator_count() {
+        return None;
+    }
+    let Some(FlatField::Numbers(balances)) = state.flat_field("balances") else { panic!() };
+    let flags = ["previous_epoch_participation", "current_epoch_participation"].map(|name| {
+        match state.flat_field(name) {
+            Some(FlatField::Bytes(flags)) => Some(flags[index]),
+            _ => None,
+        }
+    });
+    let participation = match flags {
+        [Some(previous), Some(current)] => Some([previous, current]),
+        _ => None,
+    };
+    Some(ValidatorAt {
+        index,
+        epoch: state.slot() / 8,
+        validator: Validator::decode(&state.encoded_validator(index)),
+        balance: balances[index],
+        participation,
+    })
+}
+
+#[test]
+fn single_validators_are_read_without_decoding_their_states() {
+    let truth = all_states();
+    for shape in ["12,6,4+3,0", "12,6,4,3", "12+3", "11,6+3"] {
+        let layers = layers(shape);
+        let (archive, values) = stored(&layers, |slot| slot % 8 == 0);
+        let states = states_by(&archive, &layers);
+        let rules = minimal_rules(states.source());
+        let mut in_chunks = 0;
+        for (slot, ssz) in truth.iter().filter(|(slot, _)| *slot % 8 == 0) {
+            let state = BeaconState::from_ssz(Arc::clone(&rules), ssz).unwrap();
+            for index in [0, 7, 31, 63, 64, 65, 70, 200] {
+                let found = states.validator_at(index, Slot(*slot)).unwrap();
+                assert_eq!(found, validator_in(&state, index), "{shape}, slot {slot}");
+            }
+            // Nothing is kept, since no state was decoded.
+            in_chunks += usize::from(states.cached_bytes() == 0 && values.contains_key(slot));
+        }
+        assert!(in_chunks > 60, "{shape}: {in_chunks} of {}", values.len());
+        // A state that is not kept is replayed.
+        let state = BeaconState::from_ssz(Arc::clone(&rules), &truth[&333]).unwrap();
+        assert_eq!(states.validator_at(5, Slot(333)).unwrap(), validator_in(&state, 5));
+    }
+}
+
+#[test]
+fn a_history_has_the_states_at_the_starts_of_epochs() {
+    let (layers, truth) = (layers("12,6,4+3,0"), all_states());
+    let (archive, _) = stored(&layers, |slot| slot % 8 == 0);
+    let states = states_by(&archive, &layers);
+    let rules = minimal_rules(states.source());
+    for (range, epochs) in [(3..5, 0..=72), (60..76, 40..=60), (0..300, 5..=9), (7..7, 1..=2)] {
+        let wanted: Vec<EpochOfValidators> = epochs
+            .clone()
+            .map(|epoch: u64| {
+                let ssz = &truth[&(epoch * 8)];
+                let state = BeaconState::from_ssz(Arc::clone(&rules), ssz).unwrap();
+                let validators =
+                    range.clone().filter_map(|index| validator_in(&state, index)).collect();
+                EpochOfValidators { epoch, validators }
+            })
+            .collect();
+        let found: Vec<EpochOfValidators> =
+            states.history(range, epochs).map(Result::unwrap).collect();
+        assert!(found == wanted);
+    }
+    // Nothing follows an error.
+    let mut beyond = states.history(0..1, 72..=80);
+    assert!(beyond.next().unwrap().is_ok());
+    assert!(matches!(beyond.next().unwrap().unwrap_err(), ReplayError::BeyondEnd { .. }));
+    assert!(beyond.next().is_none());
+}
+
+#[test]
+fn a_damaged_record_gives_no_wrong_validator() {
+    let (layers, truth) = (layers("12,6,4+3,0"), all_states());
+    let (archive, values) = stored(&layers, |slot| slot % 8 == 0 && slot <= 400);
+    let state = |slot: u64| {
+        let rules = minimal_rules(states_by(&archive, &layers).source());
+        BeaconState::from_ssz(rules, &truth[&slot]).unwrap()
+    };
+    for slot in [320, 328, 392] {
+        let wanted = validator_in(&state(slot), 9);
+        let value = &values[&slot];
+        for place in (0..value.len()).step_by(1 + value.len() / 60) {
+            let mut damaged = values.clone();
+            damaged.get_mut(&slot).unwrap()[place] ^= 0x41;
+            put(&archive, Column::StateDiffs, damaged.iter());
+            let found = states_by(&archive, &layers).validator_at(9, Slot(slot)).unwrap();
+            assert_eq!(found, wanted, "slot {slot}, byte {place}");
+        }
+    }
 }

@@ -39,6 +39,12 @@ pub(crate) struct Unpacker {
     pub(crate) keys: Vec<u8>,
 }
 
+impl std::fmt::Debug for Unpacker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unpacker").finish_non_exhaustive()
+    }
+}
+
 impl Unpacker {
     pub(crate) fn new() -> Self {
         Self {

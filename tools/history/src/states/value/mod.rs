@@ -4,28 +4,23 @@
 //! encoding. [`encode_diff`] makes one, [`apply_path`] applies a chain of them.
 
 mod apply;
-#[allow(dead_code, reason = "what reads one validator")]
 mod balances;
-#[allow(dead_code, reason = "what reads one validator")]
 mod chunk;
 #[cfg(test)]
 mod column_tests;
 mod encode;
-#[allow(dead_code, reason = "what reads one validator")]
 mod exceptions;
 mod fault;
 mod generic;
 mod header;
 mod lists;
 mod packed;
-#[allow(dead_code, reason = "what reads one validator")]
 mod participation;
 mod registry;
 mod roots;
-#[allow(dead_code, reason = "what reads one validator")]
 mod scores;
-#[allow(dead_code, reason = "what reads one validator")]
 mod section;
+mod single;
 mod small;
 mod stack;
 
@@ -35,6 +30,9 @@ use coldstore_consensus::Preset;
 use self::chunk::Chunks;
 use self::fault::Wrong;
 use self::header::{Header, MAGIC, Section};
+
+pub(crate) use self::exceptions::Unpacker;
+pub(crate) use self::single::Single;
 
 pub use self::apply::apply_path;
 pub use self::encode::encode_diff;

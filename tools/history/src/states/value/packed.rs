@@ -66,6 +66,17 @@ impl<'s> Cursor<'s> {
         self.packed_after(&[], byte_len)
     }
 
+    /// Passes over packed bytes without unpacking them.
+    pub(crate) fn skip_packed(&mut self, byte_len: usize) -> Decoded<()> {
+        if byte_len == 0 {
+            return Ok(());
+        }
+        match self.count("bytes in the section", self.rest.len())? {
+            0 => self.bytes(byte_len).map(drop),
+            packed => self.bytes(packed).map(drop),
+        }
+    }
+
     /// As [`Self::packed`], compressed with these bytes before them.
     pub(crate) fn packed_after(
         &mut self,

@@ -182,6 +182,47 @@ pub(crate) fn read(
     Ok(Changes { changed: entries, added: appended })
 }
 
+/// Reads encoding 4 for one validator: what it is in a registry of `count` validators, from what it is in the base's of
+/// `base_count`. Unpacks only the columns that it changes.
+pub(crate) fn read_one(
+    section: &mut Cursor<'_>,
+    (base_count, count): (usize, usize),
+    index: usize,
+    base: Option<ValidatorBytes>,
+) -> Decoded<Option<ValidatorBytes>> {
+    let changed_count = section.count("changed validators", base_count)?;
+    let indices = section.gaps(changed_count, base_count)?;
+    let rank = u32::try_from(index).ok().and_then(|index| indices.binary_search(&index).ok());
+    if index < base_count && rank.is_none() || index >= count {
+        return Ok(base);
+    }
+    let masks = section.packed(changed_count)?;
+    let has = |mask: u8, place: usize| mask >> place & 1 == 1;
+    let mut validator = base.unwrap_or([0; VALIDATOR_BYTES]);
+    let mut copy = |column: &Range<usize>, values: &[u8], place: usize| {
+        let byte_len = column.len();
+        validator[column.clone()]
+            .copy_from_slice(&values[place * byte_len..(place + 1) * byte_len]);
+    };
+    for (place, column) in COLUMNS.iter().enumerate() {
+        let byte_len = masks.iter().filter(|mask| has(**mask, place)).count() * column.len();
+        match rank.filter(|rank| has(masks[*rank], place)) {
+            None => section.skip_packed(byte_len)?,
+            Some(rank) => {
+                let before = masks[..rank].iter().filter(|mask| has(**mask, place)).count();
+                copy(column, &section.packed(byte_len)?, before);
+            }
+        }
+    }
+    if rank.is_none() {
+        for column in &COLUMNS {
+            let values = section.packed((count - base_count) * column.len())?;
+            copy(column, &values, index - base_count);
+        }
+    }
+    Ok(Some(validator))
+}
+
 /// Two ascending lists as one; of entries with one index, the second list's.
 fn merged(
     old: &[(u32, ValidatorBytes)],
