@@ -3,7 +3,7 @@
 //! Eras are imported in the order of their slots, and each is durable before the next is written. Nothing
 //! of a file is committed unless the whole file passes every check. While one file is committed, the next
 //! one is verified. Block records are copied unchanged; block roots and state roots are taken from the
-//! era's state; the state itself becomes the snapshot of its slot.
+//! era's state; the state itself becomes the snapshot of its slot, or goes to the import's `StateStore`.
 //!
 //! Before anything is written, the import decides per column and slot what is missing. Each column gets
 //! the records that it lacks, above its highest slot or, with backfill, below it. An era that is present

@@ -151,6 +151,9 @@ impl Chain {
                 self.slots_per_era = states.slots_per_era(&state)?;
             }
         }
+        if self.slots_per_era.is_none() {
+            self.slots_per_era = states.slots_per_era_of_differences()?;
+        }
         Ok(())
     }
 

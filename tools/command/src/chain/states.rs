@@ -5,6 +5,7 @@ use std::path::Path;
 use coldstore::era::ssz::{EraRoots, STATE_HEAD_BYTES, StateHead, state_roots_end};
 use coldstore::{Column, Error, FileId, PreadView, Reader, ReaderOptions, Slot, Snapshot};
 use coldstore_consensus::Preset;
+use coldstore_history::states::value::DiffValue;
 
 /// The columns that identify a chain, read with `pread`: a bad sector is an error and not a signal. A
 /// missing or damaged column is `None`.
@@ -12,6 +13,7 @@ use coldstore_consensus::Preset;
 pub(crate) struct States {
     snapshots: Option<PreadView>,
     block_roots: Option<PreadView>,
+    differences: Option<PreadView>,
 }
 
 /// Which end of the states to start from.
@@ -70,7 +72,20 @@ impl States {
         Ok(Self {
             snapshots: column(Column::StateSnapshots)?,
             block_roots: column(Column::BlockRoots)?,
+            differences: column(Column::StateDiffs)?,
         })
+    }
+
+    /// The slots per era of the preset that the first difference names. Where states are kept as differences, the
+    /// whole ones may be too few to tell.
+    pub(super) fn slots_per_era_of_differences(&self) -> coldstore::Result<Option<u64>> {
+        let Some(differences) = &self.differences else { return Ok(None) };
+        let Some(Some(slot)) = Error::if_sound(differences.first_from(Slot(0)))? else {
+            return Ok(None);
+        };
+        let Some(Some(value)) = Error::if_sound(differences.value(slot))? else { return Ok(None) };
+        let difference = DiffValue::parse(slot, &value).ok();
+        Ok(difference.map(|difference| difference.preset().slots_per_era()))
     }
 
     /// The undamaged states.

@@ -15,10 +15,15 @@ use anyhow::{Context, Result};
 use clap::Args;
 use coldstore::archive::held::is_there;
 use coldstore::era::{self, EraFile, ImportOptions, ImportPlan, ImportProgress};
-use coldstore::{ArchiveWriter, ArchiveWriterOptions, Checksums, Column, Manifest, StatesPolicy};
+use coldstore::{
+    ArchiveWriter, ArchiveWriterOptions, Checksums, Column, Manifest, SLOTS_PER_FILE, StatesPolicy,
+};
 use coldstore_consensus::{KnownNetwork, Root};
 use coldstore_history::import::TrustedRoot;
 use coldstore_history::lacking;
+use coldstore_history::states::boundary::BoundaryStates;
+use coldstore_history::states::hierarchy::{BadShape, Shape};
+use coldstore_history::states::kind::Foreign;
 
 use self::known::Known;
 use self::proof::{Proof, Proved};
@@ -28,6 +33,7 @@ use crate::chain::Chain;
 use crate::failure::Answer;
 use crate::networks::Network;
 use crate::notes;
+use crate::open;
 use crate::output;
 use crate::progress::Progress;
 use crate::signals;
@@ -52,10 +58,13 @@ pub(crate) struct Import {
     /// Also restore what was pruned; needs --backfill
     #[arg(long, requires = "backfill")]
     refill: bool,
-    /// Which boundary states to keep: all, none, or every:N (each Nth era). The newest is always kept
-    /// (default: as in the last import, else all)
-    #[arg(long, value_name = "all|none|every:N", value_parser = parse_states)]
-    states: Option<StatesPolicy>,
+    /// Which boundary states to keep: layered (all, most of them as small differences in bsd, which only
+    /// coldstore reads), all, none, or every:N (each Nth era). The newest is always kept (default: as in
+    /// the last import, else layered where eras have 8192 slots, else all). layered:18,13,11,9+5,0 gives
+    /// the layers: distances as powers of two, coarsest first, after the + those whose states refer to
+    /// one another
+    #[arg(long, value_name = "layered|all|none|every:N", value_parser = parse_states)]
+    states: Option<States>,
     /// Import only the files of this network: a known name, or a config file. If the file has no
     /// genesis validators root, its preset and forks select the files
     #[arg(long, value_name = "NAME|FILE")]
@@ -72,13 +81,28 @@ pub(crate) struct Import {
     json: bool,
 }
 
-fn parse_states(text: &str) -> Result<StatesPolicy, String> {
-    match (text, text.strip_prefix("every:").map(str::parse)) {
-        ("all", _) => Ok(StatesPolicy::All),
-        ("none", _) => Ok(StatesPolicy::None),
-        (_, Some(Ok(eras))) => Ok(StatesPolicy::Every(eras)),
-        _ => Err("all, none, or every:N with N above 0".to_owned()),
-    }
+/// Which boundary states to keep, and by which layers if they are given.
+#[derive(Clone, Debug)]
+struct States {
+    policy: StatesPolicy,
+    shape: Option<Shape>,
+}
+
+fn parse_states(text: &str) -> Result<States, String> {
+    let policy = match (text, text.strip_prefix("every:").map(str::parse)) {
+        ("all", _) => StatesPolicy::All,
+        ("none", _) => StatesPolicy::None,
+        ("layered", _) => StatesPolicy::Layered,
+        (_, Some(Ok(eras))) => StatesPolicy::Every(eras),
+        _ => {
+            let Some(layers) = text.strip_prefix("layered:") else {
+                return Err("layered, all, none, or every:N with N above 0".to_owned());
+            };
+            let shape = layers.parse().map_err(|bad: BadShape| bad.to_string())?;
+            return Ok(States { policy: StatesPolicy::Layered, shape: Some(shape) });
+        }
+    };
+    Ok(States { policy, shape: None })
 }
 
 impl Import {
@@ -103,7 +127,7 @@ impl Import {
         }
         let kept = manifest.as_ref().and_then(|manifest| manifest.states);
         let kept = kept.filter(|states| *states != StatesPolicy::Unknown);
-        let states = self.states.or(kept).unwrap_or_default();
+        let (states, mut store) = self.store(&plan, &chain, kept)?;
         let mut options = ImportOptions::from(states).backfill(self.backfill);
         match &manifest {
             Some(manifest) if self.refill => {
@@ -133,7 +157,8 @@ impl Import {
             .refill(true)
             .checksums(Checksums::On)
             .deferred(true);
-        if self.backfill {
+        let is_layered = states == StatesPolicy::Layered;
+        if self.backfill || is_layered {
             columns = columns.backfill(Column::StateDiffs);
         }
         let mut archive = ArchiveWriter::open(&self.archive, columns)?;
@@ -147,6 +172,9 @@ impl Import {
             eras_done: 0,
         };
         let mut observe = |progress: &ImportProgress<'_>| watch.progress(progress);
+        if let Some(store) = &mut store {
+            options = options.store(store);
+        }
         let started = Instant::now();
         let (imported, proved) = match &proof {
             Some(proof) => {
@@ -169,7 +197,7 @@ impl Import {
         if stopped.is_none() {
             archive.settle()?;
             // Backfill also applies to later imports into this column.
-            if self.backfill {
+            if self.backfill || is_layered {
                 archive.writer(Column::StateSnapshots)?.allow_backfill()?;
             }
         }
@@ -181,6 +209,9 @@ impl Import {
         if stopped.is_none() || !done.eras.is_empty() {
             summary.tell(&done);
         }
+        for (slot, why) in store.iter().flat_map(BoundaryStates::stored_whole) {
+            output::tell(&format!("the state of slot {slot} was stored whole: {why}"));
+        }
         let printed = if self.json { output::print_json(&summary) } else { Ok(()) };
         // A failed import matters more than failed output.
         match (failed, stopped) {
@@ -190,6 +221,36 @@ impl Import {
                 printed?;
                 files::check_left_out(&summary.left_out).map(|()| Answer::Yes)
             }
+        }
+    }
+
+    /// Which states are kept, and who stores and reads those that are not whole; `kept` is the policy of the last
+    /// import. Without a known preset all are whole.
+    fn store(
+        &self,
+        plan: &ImportPlan,
+        chain: &Chain,
+        kept: Option<StatesPolicy>,
+    ) -> Result<(StatesPolicy, Option<BoundaryStates>)> {
+        let preset = config::preset_of(plan, chain.slots_per_era, chain.preset.as_deref());
+        let of = |preset| BoundaryStates::new(&self.archive, preset, open::archive);
+        let asked = self.states.as_ref().map(|states| states.policy).or(kept);
+        if asked.is_some_and(|asked| asked != StatesPolicy::Layered) {
+            return Ok((asked.unwrap_or_default(), preset.ok().map(of)));
+        }
+        let shape = self.states.as_ref().and_then(|states| states.shape.clone());
+        match asked {
+            Some(asked) => Ok((asked, Some(of(preset?).layered(shape)?))),
+            // An archive of another's values stays one.
+            None if chain.slots_per_era == Some(SLOTS_PER_FILE) => match preset {
+                Ok(preset) => Ok(match of(preset).layered(None) {
+                    Ok(layered) => (StatesPolicy::Layered, Some(layered)),
+                    Err(Foreign::Storage(error)) => return Err(error.into()),
+                    Err(_) => (StatesPolicy::All, Some(of(preset))),
+                }),
+                Err(_) => Ok((StatesPolicy::All, None)),
+            },
+            None => Ok((StatesPolicy::All, preset.ok().map(of))),
         }
     }
 

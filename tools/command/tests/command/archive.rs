@@ -218,7 +218,7 @@ fn a_directory_that_is_not_an_archive_is_refused() {
 /// Three eras of 8192 slots: a column has a file for each.
 fn three_files() -> Archive {
     let archive = Archive::new();
-    coldstore(&["import", &archive.arg(), &mainnet_preset()]).exits(0);
+    coldstore(&["import", &archive.arg(), &mainnet_preset(), "--states", "all"]).exits(0);
     archive
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::hostile::make_pipe;
 use test_support::{assert_imported, copy_dir, era_files};
 
-use crate::support::{Archive, Run, coldstore, listing, test_data};
+use crate::support::{Archive, Run, coldstore, command, listing, test_data};
 
 const MINIMAL_ROOT: &str = "0x0a08c27fe4ece2483f9e581f78c66379a06f96e9c24cd1390594ff939b26f95b";
 
@@ -33,7 +33,7 @@ fn assert_holds(archive: &Archive, chain: &str, columns: &[&str]) {
 fn an_imported_chain_equals_its_files() {
     for chain in ["chain-minimal", "chain-mainnet-preset"] {
         let archive = Archive::new();
-        let run = import(&archive, chain, &[]).exits(0);
+        let run = import(&archive, chain, &["--states", "all"]).exits(0);
         assert_eq!(run.text(), "", "the summary is for people");
         assert!(run.stderr.contains("eras"), "{}", run.stderr);
         assert_holds(&archive, chain, &["blk", "bsr", "bss", "bbr"]);
@@ -479,5 +479,67 @@ fn a_refused_import_changes_nothing() {
         }
         drop(elsewhere);
         assert_eq!(archive.path().exists(), !held.is_empty(), "{case}");
+    }
+}
+
+/// Asserts that the archive of the mainnet preset's chain has its boundary states in layers, and gives them back.
+#[track_caller]
+fn assert_layered(archive: &Archive) {
+    for (column, slots) in [("bss", &["0"][..]), ("bsd", &["8192", "16384", "24576"])] {
+        assert_eq!(archive.scan(column, &["--format", "sha256"]).first_words(), slots, "{column}");
+    }
+    assert_holds(archive, "chain-mainnet-preset", &["blk", "bsr", "bbr"]);
+    let known = fs::read_to_string(archive.path().join("archive.toml")).unwrap();
+    for line in [
+        "states = \"layered\"",
+        "state_layers = [\"18,13,11,9+5,0\"]",
+        "state_values = \"coldstore\"",
+    ] {
+        assert!(known.contains(line), "{line}: {known}");
+    }
+    let out = archive.beside("exported");
+    coldstore(&["export", &archive.arg(), "--out", &out]).exits(0);
+    for file in era_files("chain-mainnet-preset") {
+        let exported = fs::read(Path::new(&out).join(file.file_name().unwrap())).unwrap();
+        assert!(exported == fs::read(&file).unwrap(), "{}", file.display());
+    }
+}
+
+#[test]
+fn boundary_states_of_eras_of_8192_slots_are_layered_unless_told_otherwise() {
+    let archive = Archive::new();
+    import(&archive, "chain-mainnet-preset", &[]).exits(0);
+    assert_layered(&archive);
+    coldstore(&["verify", &archive.arg()]).exits(0);
+    for more in [&[][..], &["--states", "layered"], &["--states", "all"]] {
+        let again = import(&archive, "chain-mainnet-preset", &[more, &["--json"]].concat());
+        let again = again.exits(0).json();
+        assert_eq!((&again["present_eras"], &again["states"]), (&"4".into(), &"0".into()));
+    }
+    // The state of slot 24576 refers to that of slot 0.
+    let before = archive.scan("bsd", &["--format", "sha256"]).stdout;
+    coldstore(&["prune", &archive.arg(), "--before", "24576"]).exits(0);
+    assert_eq!(archive.scan("bsd", &["--format", "sha256"]).stdout, before);
+    coldstore(&["get", &archive.arg(), "bss", "0", "--out", &archive.beside("state")]).exits(0);
+    let wrong = import(&archive, "chain-mainnet-preset", &["--states", "layered:13,18"]).exits(2);
+    assert!(wrong.stderr.contains("exponent 18 after 13"), "{}", wrong.stderr);
+}
+
+/// Whenever the kill comes, the next import completes the archive.
+#[test]
+fn a_killed_import_of_layered_states_is_resumed() {
+    for milliseconds in [10, 40, 80, 160, 320, 640] {
+        let archive = Archive::new();
+        let files = era_directory("chain-mainnet-preset");
+        let mut killed = command(&["import", &archive.arg(), &files])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+        killed.kill().unwrap();
+        killed.wait().unwrap();
+        import(&archive, "chain-mainnet-preset", &[]).exits(0);
+        assert_layered(&archive);
     }
 }

@@ -38,7 +38,8 @@ pub(crate) fn minimal() -> Archive {
 fn damaged() -> Archive {
     let archive = Archive::new();
     let files = test_data("chain-mainnet-preset").join("era");
-    coldstore(&["import", &archive.arg(), files.to_str().unwrap()]).exits(0);
+    let files = files.to_str().unwrap();
+    coldstore(&["import", &archive.arg(), files, "--states", "all"]).exits(0);
     let remove = |file: &str| fs::remove_file(archive.path().join(file)).unwrap();
     remove("blk/data_00001");
     let bsr = archive.path().join("bsr/data_00001");

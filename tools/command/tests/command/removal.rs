@@ -149,7 +149,8 @@ fn heal_finishes_an_interrupted_rewind() {
 fn three_eras() -> Archive {
     let archive = Archive::new();
     let files = test_data("chain-mainnet-preset/era");
-    coldstore(&["import", &archive.arg(), files.to_str().unwrap()]).exits(0);
+    let files = files.to_str().unwrap();
+    coldstore(&["import", &archive.arg(), files, "--states", "all"]).exits(0);
     archive
 }
 

@@ -42,7 +42,8 @@ impl Moments {
 
 pub(crate) fn import(archive: &Archive, chain: &str) {
     let files = test_data(chain).join("era");
-    coldstore(&["import", &archive.arg(), files.to_str().unwrap(), "--backfill"]).exits(0);
+    let files = files.to_str().unwrap();
+    coldstore(&["import", &archive.arg(), files, "--backfill", "--states", "all"]).exits(0);
 }
 
 pub(crate) fn held(archive: &Archive, column: &str) -> Truth {

@@ -8,6 +8,7 @@ use coldstore_consensus::{Preset, Root, era_root, hash_state};
 
 use super::ImportProver;
 use super::era::{Era, find_group, hashed};
+use crate::states::stored_state::StoredState;
 
 /// The state at the first slot of an era.
 #[derive(Clone, Debug)]
@@ -21,7 +22,7 @@ pub(super) struct Previous {
     /// The block root of its slot.
     block_root: Option<Root>,
     /// The archive that holds the state, if nothing proves it.
-    unproved_in: Option<PathBuf>,
+    unproved_in: Option<(PathBuf, Column)>,
 }
 
 impl Previous {
@@ -47,8 +48,8 @@ impl Previous {
             if let (Some(wanted), Some(found)) = (wanted, found)
                 && wanted != found
             {
-                if let Some(archive) = &self.unproved_in {
-                    return Err(self.contradicted(archive, era, what, found, wanted));
+                if let Some((archive, column)) = &self.unproved_in {
+                    return Err(self.contradicted(archive, *column, era, what, [found, wanted]));
                 }
                 let wanted = format!("the {what} {}, which the state of {whose} hashes to", wanted);
                 return Err(era.refuse(self.slot, &wanted, found.to_string()));
@@ -62,10 +63,10 @@ impl Previous {
     fn contradicted(
         &self,
         archive: &Path,
+        column: Column,
         era: &Era,
         what: &str,
-        wanted: &Root,
-        found: &Root,
+        [wanted, found]: [&Root; 2],
     ) -> Error {
         let slot = self.slot;
         let wanted = format!(
@@ -76,13 +77,13 @@ impl Previous {
         );
         let to = slot.previous().map_or_else(|| "nothing".to_owned(), |slot| slot.to_string());
         let found = format!(
-            "{}, of a state that nothing proved: to replace it, coldstore rewind {} --to {to} bss, \
+            "{}, of a state that nothing proved: to replace it, coldstore rewind {} --to {to} {column}, \
              then import era {} and those after it again",
             found,
             archive.display(),
             era.number.saturating_sub(1),
         );
-        let directory = archive.join(Column::StateSnapshots.dir_name());
+        let directory = archive.join(column.dir_name());
         Error::corrupt(directory, None, "state snapshot", wanted, found)
     }
 }
@@ -94,22 +95,22 @@ pub(super) fn in_archive(
     slot: Slot,
     is_unproved: bool,
 ) -> Result<Option<Previous>> {
-    let Some(snapshots) = archive.column_if_there(Column::StateSnapshots)? else {
-        return Ok(None);
+    let Some(stored) = StoredState::read(archive, preset, slot)? else { return Ok(None) };
+    let (whose, column) = match stored.is_whole() {
+        true => ("the snapshot in bss", Column::StateSnapshots),
+        false => ("the difference in bsd", Column::StateDiffs),
     };
-    let view = snapshots.view();
-    let Some(record) = view.record(slot)? else { return Ok(None) };
     // Verification of the archive reports a damaged snapshot.
-    let Ok(state) = hash_state(preset, &mut record.stored()) else { return Ok(None) };
+    let Ok(state) = hash_state(preset, &mut stored.reader()?) else { return Ok(None) };
     let Some(body) = state.body else { return Ok(None) };
     let latest = state.prefix.latest_block;
     Ok(Some(Previous {
-        whose: "the snapshot in bss".to_owned(),
+        whose: whose.to_owned(),
         slot,
         genesis_validators_root: state.prefix.genesis_validators_root,
         state_root: Some(body.root),
         block_root: (latest.slot == slot.0).then(|| latest.root_with_state(body.root)),
-        unproved_in: is_unproved.then(|| archive.root().to_path_buf()),
+        unproved_in: is_unproved.then(|| (archive.root().to_path_buf(), column)),
     }))
 }
 

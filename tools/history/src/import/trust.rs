@@ -7,6 +7,7 @@ use coldstore_consensus::{Accumulators, HashedState, Preset, Root, hash_state};
 use super::era::{Era, find_group, hashed};
 use super::report::Anchor;
 use super::trusted_root::TrustedRoot;
+use crate::states::stored_state::StoredState;
 
 /// The trusted roots, and the eras they prove.
 #[derive(Clone, Debug, Default)]
@@ -140,12 +141,12 @@ fn state_in_archive(
     trusted: &TrustedRoot,
 ) -> Result<Option<HashedState>, Error> {
     let Some(archive) = archive else { return Ok(None) };
-    let Some(reader) = archive.column_if_there(Column::StateSnapshots)? else { return Ok(None) };
-    let view = reader.view();
-    let Some(record) = view.record(trusted.slot)? else { return Ok(None) };
+    let Some(stored) = StoredState::read(archive, preset, trusted.slot)? else { return Ok(None) };
+    let column = if stored.is_whole() { Column::StateSnapshots } else { Column::StateDiffs };
+    let directory = archive.root().join(column.dir_name());
     let wanted = format!("slot {}: the trusted state root {}", trusted.slot, trusted.root);
-    let refuse = |found| Error::corrupt(reader.directory(), None, "state snapshot", wanted, found);
-    let state = match hash_state(preset, &mut record.stored()) {
+    let refuse = |found| Error::corrupt(&directory, None, "state snapshot", wanted, found);
+    let state = match hash_state(preset, &mut stored.reader()?) {
         Ok(state) => state,
         Err(fault) => return Err(refuse(fault.to_string())),
     };

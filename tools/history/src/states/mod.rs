@@ -3,6 +3,7 @@
 //! A state is read from the differences that the archive keeps ([`hierarchy`]), or rebuilt from the nearest state and
 //! the blocks after it.
 
+pub mod boundary;
 mod cache;
 mod claim;
 mod columns;
@@ -18,6 +19,7 @@ mod sent;
 mod series;
 mod ssz_reader;
 pub mod stored;
+pub mod stored_state;
 mod validator;
 pub mod value;
 mod view;

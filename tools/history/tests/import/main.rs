@@ -6,6 +6,7 @@
 
 mod damage;
 mod era_file;
+mod layered;
 mod run;
 mod trust;
 mod unknown;

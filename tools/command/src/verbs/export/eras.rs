@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use coldstore::era::ExportError;
-use coldstore::era::{EraExport, Exported};
+use coldstore::era::{EraExport, ExportError, Exported, StateStore};
 use coldstore::{Column, Manifest, MappedArchive, Slot, View};
 use coldstore_consensus::Root;
 use coldstore_history::atomic_file;
+use coldstore_history::states::boundary::BoundaryStates;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::name;
-use crate::chain::Chain;
+use crate::chain::{Chain, preset_of};
 use crate::failure::{Answer, Usage};
 use crate::networks::Network;
 use crate::notes;
@@ -57,6 +57,9 @@ pub(super) fn export(
         "the length of an era is unknown: neither archive.toml nor a state in bss has it",
     )?;
     let config_name = config_name(&chain, network.as_ref())?;
+    // Without a known preset, states that are not whole cannot be read.
+    let preset = preset_of(&chain, &archive)?.ok();
+    let kept = preset.map(|preset| BoundaryStates::new(root, preset, open::archive));
     let pruned = Pruned { manifest: Manifest::read(root)?.unwrap_or_default(), slots_per_era };
     // Pruned eras are left out, unless requested.
     let (eras, left_out) = match asked {
@@ -79,6 +82,7 @@ pub(super) fn export(
     let mut run = Run {
         out,
         views: &views,
+        kept: kept.as_ref(),
         slots_per_era,
         pruned,
         chain: &chain,
@@ -200,6 +204,7 @@ impl Pruned {
 struct Run<'a> {
     out: &'a Path,
     views: &'a [View; 3],
+    kept: Option<&'a BoundaryStates>,
     slots_per_era: u64,
     pruned: Pruned,
     chain: &'a Chain,
@@ -221,7 +226,8 @@ impl Run<'_> {
     }
 
     fn export_era(&mut self, era: u64) -> Result<()> {
-        let export = EraExport::prepare(self.views, self.slots_per_era, era);
+        let kept = self.kept.map(|kept| kept as &dyn StateStore);
+        let export = EraExport::prepare_kept(self.views, self.slots_per_era, era, kept);
         let export = export.map_err(|error| self.pruned.explain(era, error))?;
         self.chain.check_root(Root(export.state_head().genesis_validators_root))?;
         let path = self.out.join(name::of(&self.summary.config_name, &export));

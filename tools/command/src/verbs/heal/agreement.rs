@@ -10,10 +10,10 @@ use coldstore::{
 use coldstore_consensus::{
     Accumulators, BlockFault, BlockHasher, Preset, Root, StateFault, era_root, hash_state,
 };
-
 use coldstore_history::replay::Source;
 use coldstore_history::states::hierarchy::{Hierarchy, Layer};
 use coldstore_history::states::kind::Values;
+use coldstore_history::states::stored_state::StoredState;
 use coldstore_history::states::{PathFault, States, links};
 
 use crate::open;
@@ -62,6 +62,7 @@ pub(super) fn compare(
     };
     let mut look = Comparison {
         column,
+        archive,
         new: new.to_owned(),
         preset,
         block_roots: view_of(Column::BlockRoots)?,
@@ -96,8 +97,9 @@ pub(super) fn compare(
     Ok(Compared { roots: look.roots, records })
 }
 
-struct Comparison {
+struct Comparison<'a> {
     column: Column,
+    archive: &'a Path,
     /// The directory of the copy.
     new: PathBuf,
     preset: Option<Preset>,
@@ -109,7 +111,7 @@ struct Comparison {
     compared: BTreeMap<FileId, Vec<bool>>,
 }
 
-impl Comparison {
+impl Comparison<'_> {
     fn blocks(&mut self, blocks: &View) -> Result<()> {
         let mut hasher = self.preset.map(BlockHasher::new);
         for record in blocks.range(..) {
@@ -294,6 +296,9 @@ impl Comparison {
     /// The newest state that can be hashed: its slot, the slots per era, and its accumulators.
     fn newest_state(&self) -> Option<(Slot, u64, Accumulators)> {
         let (snapshots, preset) = (self.snapshots.as_ref()?, self.preset?);
+        if let Some(newest) = self.newest_difference(preset) {
+            return Some(newest);
+        }
         let newest = snapshots.range(..).rev().flatten().take(STATES_LOOKED_AT);
         let mut hashed = newest.filter_map(|record| {
             let state = hash_state(preset, &mut record.stored()).ok()?;
@@ -302,6 +307,19 @@ impl Comparison {
             Some((record.slot(), preset.slots_per_era(), body.accumulators))
         });
         hashed.next()
+    }
+
+    /// The same of the newest state at an era's end, if it is stored as a difference and can be read.
+    fn newest_difference(&self, preset: Preset) -> Option<(Slot, u64, Accumulators)> {
+        let archive = open::archive(self.archive).ok()?;
+        let differences = archive.column(Column::StateDiffs).ok()?.view();
+        let slots_per_era = preset.slots_per_era();
+        let last = differences.highest_written_slot()?.0;
+        let slot = Slot(last - last % slots_per_era);
+        let stored = StoredState::read(&archive, preset, slot).ok()??;
+        let state = hash_state(preset, &mut stored.reader().ok()?).ok()?;
+        let body = state.body.filter(|_| state.prefix.slot == slot.0 && !stored.is_whole())?;
+        Some((slot, slots_per_era, body.accumulators))
     }
 
     /// Compares a root with the one stored for a slot; false if none is stored.

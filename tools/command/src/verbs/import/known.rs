@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use coldstore::era::{COLUMNS, EraReport, ImportReport, StateOutcome};
+use coldstore::era::{EraReport, ImportReport, StateOutcome};
 use coldstore::{Column, Error, Manifest, MappedArchive, Result, Slot, StatesPolicy, View};
 use coldstore_history::occupancy::{Expected, SlotState, slots_of_file};
+use coldstore_history::states::stored::Stored;
 
 use super::proof::Proof;
 use crate::open;
@@ -21,7 +22,7 @@ impl Known<'_> {
     /// Writes the manifest.
     pub(super) fn record(&self, root: &Path) -> Result<Manifest> {
         // This marks the newest state as unproved; below, a proof clears the mark.
-        coldstore::archive::record(root, &COLUMNS)?;
+        coldstore::archive::record(root, &Column::ALL)?;
         let archive = open::archive(root)?;
         Manifest::update(root, |manifest| {
             manifest.unproved_state =
@@ -32,11 +33,15 @@ impl Known<'_> {
             for column in Column::ALL {
                 let Some(pruned) = manifest.column(column).pruned_before else { continue };
                 let left = match (column, slots_per_era) {
-                    // Era files have no state differences.
-                    (Column::StateDiffs, _) | (Column::StateSnapshots, None) => Some(pruned),
-                    (Column::StateSnapshots, Some(slots)) => {
+                    // Era files have no states but those at their ends, of which some may be differences.
+                    (Column::StateSnapshots | Column::StateDiffs, None) => Some(pruned),
+                    (Column::StateDiffs, _) if states != StatesPolicy::Layered => Some(pruned),
+                    (Column::StateSnapshots | Column::StateDiffs, Some(slots)) => {
                         let boundaries = Boundaries { first, slots, states };
-                        boundaries.lacking_before(view_of(&archive, column)?.as_ref(), pruned)?
+                        let snapshots = view_of(&archive, Column::StateSnapshots)?;
+                        let differences = view_of(&archive, Column::StateDiffs)?;
+                        let stored = Stored::new(snapshots.as_ref(), differences.as_ref());
+                        boundaries.lacking_before(stored, pruned)?
                     }
                     _ => lacking_before(&archive, column, first, pruned)?,
                 };
@@ -99,8 +104,7 @@ struct Boundaries {
 
 impl Boundaries {
     /// Like the function [`lacking_before`], for states.
-    fn lacking_before(&self, view: Option<&View>, pruned: Slot) -> Result<Option<Slot>> {
-        let Some(view) = view else { return Ok(Some(pruned)) };
+    fn lacking_before(&self, stored: Stored<'_, View>, pruned: Slot) -> Result<Option<Slot>> {
         // The state at the start of an era belongs to the era before it.
         let first_era = match self.first.0 {
             0 => 0,
@@ -108,7 +112,7 @@ impl Boundaries {
         };
         for era in (first_era..pruned.0.div_ceil(self.slots)).rev() {
             let slot = Slot(era * self.slots);
-            if self.states.selects(era) && !view.contains(slot)? {
+            if self.states.selects(era) && !stored.contains(slot)? {
                 return Ok(slot.next());
             }
         }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use coldstore::era::{COLUMNS, ImportProgress, Phase};
-use coldstore::{Manifest, StatesPolicy, archive};
+use coldstore::era::{ImportProgress, Phase};
+use coldstore::{Column, Manifest, StatesPolicy, archive};
 
 use crate::chain::Chain;
 use crate::progress::Progress as Bar;
@@ -45,7 +45,7 @@ impl Watch<'_> {
             self.keep();
         }
         if is_era_done && self.recorded_at.elapsed() > RECORD_EVERY {
-            self.failed = archive::record(self.archive, &COLUMNS).err().map(Into::into);
+            self.failed = archive::record(self.archive, &Column::ALL).err().map(Into::into);
             self.recorded_at = Instant::now();
         }
         if self.failed.is_some() || self.stop.load(Ordering::Relaxed) {
@@ -72,7 +72,7 @@ impl Watch<'_> {
 mod tests {
     use std::path::PathBuf;
 
-    use coldstore::era::{ImportPlan, import};
+    use coldstore::era::{COLUMNS, ImportPlan, import};
     use coldstore::{ArchiveWriter, ArchiveWriterOptions, Column, Slot};
 
     use super::*;
