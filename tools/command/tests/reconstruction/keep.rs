@@ -244,3 +244,27 @@ fn states_are_not_filled_in_where_backfill_is_off() {
     put(501).exits_with(201);
     daemon.stop();
 }
+
+#[test]
+fn the_manifest_says_whose_differences_an_archive_holds_and_others_are_not_mixed_with_them() {
+    let (ours, theirs, (states, _)) = (imported(), imported(), states());
+    let manifest = |archive: &Archive| archive.path().join("archive.toml");
+    reconstruct(&ours, &["--keep", "epochs", "--era", "1"]).exits(0);
+    let text = std::fs::read_to_string(manifest(&ours)).unwrap();
+    assert!(text.contains("11,6,4+3,0"), "{text}");
+    assert!(text.contains("state_values = \"coldstore\""), "{text}");
+    let text = std::fs::read_to_string(manifest(&theirs)).unwrap();
+    let named = format!("state_values = \"lighthouse\"\n{text}");
+    write_file(manifest(&theirs), named.as_bytes());
+    let refused = reconstruct(&theirs, &["--keep", "epochs"]).exits(3);
+    assert!(refused.stderr.contains("bss and bsd hold the values of lighthouse"));
+    assert_eq!(held(&theirs, "bsd").len(), 0);
+    let daemon = Daemon::start(&theirs, &[]);
+    daemon.ask("PUT", "/v1/bsd/104", &states[&104]).refuses(422, "WrongValue");
+    daemon.ask("PUT", "/v1/bsd/104", b"a difference of another program").exits_with(201);
+    daemon.stop();
+    // Without a word in the manifest, the first value decides.
+    write_file(manifest(&theirs), text.as_bytes());
+    let refused = reconstruct(&theirs, &["--keep", "epochs"]).exits(3);
+    assert!(refused.stderr.contains("bsd holds a value of unknown form at slot 104"));
+}

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use coldstore::{Slot, View};
 
 use super::Reconstruction;
+use super::endpoint::Endpoint;
 use super::keep::Differences;
 use super::plan::Stretch;
-use super::stored::StoredState;
 use crate::replay::{Replay, ReplayError};
 use crate::states::mirror::{Mirror, is_equal};
 use crate::states::value::{DiffContext, DiffValue, apply_path, encode_diff};
@@ -40,7 +40,7 @@ impl<'a> Encoder<'a> {
         of: &'a Reconstruction,
         differences: &'a Differences,
         stretch: &'a Stretch,
-        start: &'a StoredState<'_>,
+        start: &'a Endpoint<'_>,
         replay: &mut Replay<'_>,
     ) -> Result<Self, ReplayError> {
         let columns = start.columns(&of.rules)?;

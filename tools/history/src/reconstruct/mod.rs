@@ -14,11 +14,11 @@
 //! stored. They are made again from the beginning of the era where some are missing.
 
 mod encoder;
+mod endpoint;
 mod keep;
 mod plan;
 mod report;
 mod sink;
-mod stored;
 mod worker;
 
 use std::ops::{ControlFlow, RangeInclusive};

@@ -7,11 +7,11 @@ use coldstore::{Error, Slot};
 use coldstore_consensus::transition::BeaconState;
 
 use super::encoder::{Batches, Encoder};
+use super::endpoint::Endpoint;
 use super::keep::Differences;
 use super::plan::{ChosenSlots, Stretch};
 use super::report::{Ended, FailedEras, ReconstructReport};
 use super::sink::{SinkError, StateSink};
-use super::stored::StoredState;
 use super::{ReconstructObserver, Reconstruction};
 use crate::replay::{Check, Replay, ReplayError};
 
@@ -259,7 +259,7 @@ impl Reconstruction {
         }
     }
 
-    fn start_at(&self, slot: Slot) -> Result<(StoredState<'_>, Replay<'_>), Failed> {
+    fn start_at(&self, slot: Slot) -> Result<(Endpoint<'_>, Replay<'_>), Failed> {
         let stored = self.stored(slot)?;
         let mut replay = stored.replay(&self.rules, self.options.check)?;
         // The tree is needed anyway, so a start that is damaged is found before hours of replay.
@@ -270,8 +270,8 @@ impl Reconstruction {
     }
 
     /// The stored state of a slot that the plan has found.
-    fn stored(&self, slot: Slot) -> Result<StoredState<'_>, Failed> {
-        Ok(StoredState::read(&self.states, slot)?)
+    fn stored(&self, slot: Slot) -> Result<Endpoint<'_>, Failed> {
+        Ok(Endpoint::read(&self.states, slot)?)
     }
 
     /// Compares the state with the stored one of its slot.

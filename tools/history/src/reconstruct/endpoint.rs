@@ -1,4 +1,4 @@
-//! Stored states: whole, or as differences.
+//! The stored states at which replays start and end: whole, or as differences.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use crate::replay::{Check, Replay, ReplayError};
 use crate::states::mirror::is_equal;
 use crate::states::{Columns, StateView, States};
 
-/// The stored state of a slot.
+/// A stored state at which a replay starts, or with which it is compared.
 #[derive(Debug)]
-pub(super) enum StoredState<'a> {
+pub(super) enum Endpoint<'a> {
     Whole(Slot, Cow<'a, [u8]>),
     Differences(StateView<'a, View>),
 }
 
-impl<'a> StoredState<'a> {
+impl<'a> Endpoint<'a> {
     /// Reads the stored state of a slot.
     pub(super) fn read(states: &'a States<View>, slot: Slot) -> Result<Self, ReplayError> {
         if let Some(whole) = states.source().snapshots.get(slot)? {
