@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/corpus"
 what=${1:?unpack or pack}
 shift
-[ $# -gt 0 ] || set -- blocks column conf era operations slots snappy
+[ $# -gt 0 ] || set -- blocks column conf diffs era operations slots snappy
 for target; do
     case $what in
     unpack)

@@ -14,6 +14,7 @@
 pub mod blocks;
 pub mod column;
 pub mod conf;
+pub mod diffs;
 pub mod era;
 pub mod operations;
 pub mod scratch;
@@ -24,7 +25,7 @@ pub mod snappy;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets by name: the name of the corpus directory, too.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("conf", conf::run),
     ("column", column::run),
     ("snappy", snappy::run),
@@ -32,4 +33,5 @@ pub const TARGETS: [Target; 7] = [
     ("slots", slots::run),
     ("operations", operations::run),
     ("blocks", blocks::run),
+    ("diffs", diffs::run),
 ];

@@ -86,6 +86,11 @@ fn blocks() {
     replay("blocks");
 }
 
+#[test]
+fn diffs_of_states() {
+    replay("diffs");
+}
+
 /// A corpus without a target would never run.
 #[test]
 fn every_corpus_and_every_folder_of_regressions_belongs_to_a_target() {

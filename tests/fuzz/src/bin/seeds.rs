@@ -13,6 +13,7 @@ use std::rc::Rc;
 use coldstore::format::conf::{Backfill, BackfillTarget, Conf};
 use coldstore::{Checksums, Column, ColumnSpec, Compression, FileId, Slot, Writer, WriterOptions};
 use coldstore_fuzz::column::layout::Layout;
+use coldstore_fuzz::diffs::{AS_IT_IS, EDITS, MADE_RIGHT, chain, encode};
 use coldstore_fuzz::scratch::scratch;
 use coldstore_client::slot_stream::{write_item, write_start};
 
@@ -38,6 +39,7 @@ fn main() {
     eras(&seeds, &data);
     operations(&seeds);
     blocks(&seeds);
+    diffs(&seeds);
 }
 
 fn confs(seeds: &Seeds) {
@@ -297,5 +299,33 @@ fn blocks(seeds: &Seeds) {
             let input = [&before.to_le_bytes()[..], &[later], &block].concat();
             seeds.add("blocks", &format!("slot-{slot:03}"), &input);
         }
+    }
+}
+
+/// Diffs of every fork, on the slot, the epoch and the era before, and those of another program: as they are,
+/// and to be made right.
+fn diffs(seeds: &Seeds) {
+    let chain = chain();
+    let add = |name: &str, base_slot: u64, value: &[u8]| {
+        for (mode, of) in [(AS_IT_IS, "as-it-is"), (MADE_RIGHT, "made-right")] {
+            let input = [&[mode][..], &(base_slot as u16).to_le_bytes(), value].concat();
+            seeds.add("diffs", &format!("{name}-{of}"), &input);
+        }
+    };
+    for slot in (64..577).step_by(41) {
+        for distance in [1, 8, 64] {
+            let base_slot = slot - distance;
+            let value = encode(chain, &chain.states[&base_slot], &chain.states[&slot]).unwrap();
+            add(&format!("slot-{slot}-on-{base_slot}"), base_slot, &value);
+        }
+        let edits: Vec<u8> = (0..110_u16).map(|byte| (u64::from(byte) * 37 + slot) as u8).collect();
+        let input = [&[EDITS][..], &(slot as u16 - 8).to_le_bytes(), &[7], &edits].concat();
+        seeds.add("diffs", &format!("edits-{slot}"), &input);
+    }
+    for (file, value) in test_support::chain_content::packed("diffs.tar.zst") {
+        let Some((name, states)) = file.split_once('.') else { continue };
+        // Those on a state that no chain has are tried on the chain's state of its slot.
+        let base_slot = states.split('.').next().and_then(|slot| slot.parse().ok());
+        add(name, base_slot.unwrap_or(512), &value);
     }
 }

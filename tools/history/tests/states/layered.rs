@@ -303,6 +303,36 @@ fn a_record_on_a_wrong_base_is_refused() {
     path_of(&states_by(&archive, &layers).at(Slot(90)).unwrap());
 }
 
+// Whoever edits archive.toml may list any slot.
+#[test]
+fn a_listed_base_that_is_not_whole_gives_no_wrong_state() {
+    let (layers, truth) = (layers("12,6,4+3,0"), all_states());
+    let (archive, mut values) = stored(&layers, |slot| slot <= 90);
+    let source = Source::of(&archive.open()).unwrap();
+    let [listed, next] = [75, 90].map(|slot| WholeState::new(Preset::Minimal, &truth[&slot]));
+    let context = DiffContext::new(&source);
+    values.insert(90, encode_diff(listed.state(), next.state(), context).unwrap());
+    // The base is a difference itself: its path goes on.
+    let layers = layers.with_base(Slot(75)).with_base(Slot(u64::MAX));
+    put(&archive, Column::StateDiffs, values.iter());
+    let states = states_by(&archive, &layers);
+    let view = states.at(Slot(90)).unwrap();
+    assert!(ssz_of(&view) == truth[&90]);
+    let path: Vec<u64> = path_of(&view).iter().map(|slot| slot.0).collect();
+    assert_eq!(path, [0, 64, 72, 73, 74, 75, 90]);
+    // The base is not there at all.
+    values.remove(&75);
+    put(&archive, Column::StateDiffs, values.iter());
+    let view = states_by(&archive, &layers);
+    let view = view.at(Slot(90)).unwrap();
+    assert!(ssz_of(&view) == truth[&90]);
+    let How::Replayed { instead_of: Some(fault), .. } = view.how() else {
+        panic!("{}", view.how())
+    };
+    let is_it = matches!(**fault, PathFault::Missing { slot: Slot(90), base: Slot(75) });
+    assert!(is_it, "{fault}");
+}
+
 #[test]
 fn a_forged_base_is_found_by_a_proof() {
     let (layers, truth) = (layers("12,6,4+3,0"), all_states());
