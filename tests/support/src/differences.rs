@@ -6,7 +6,7 @@ use coldstore::{Checksums, Column, Manifest, Slot, Writer, WriterOptions};
 use coldstore_consensus::Preset;
 use coldstore_history::replay::Source;
 use coldstore_history::states::hierarchy::{Hierarchy, Layer};
-use coldstore_history::states::value::{DiffContext, encode_diff};
+use coldstore_history::states::value::{DiffContext, encode_slot};
 use coldstore_history::states::{Columns, StateRef};
 
 use crate::ImportedArchive;
@@ -50,7 +50,7 @@ pub fn store_differences(
         let Some(base) = stored.find(|base| states.contains_key(base)) else { continue };
         let base = WholeState::new(Preset::Minimal, &states[&base]);
         let next = WholeState::new(Preset::Minimal, ssz);
-        values.insert(*slot, encode_diff(base.state(), next.state(), context).unwrap());
+        values.insert(*slot, encode_slot(base.state(), next.state(), context).unwrap());
     }
     put(archive, Column::StateDiffs, values.iter());
     record_layers(archive, layers);

@@ -10,7 +10,7 @@ use super::keep::Differences;
 use super::plan::Stretch;
 use crate::replay::{Replay, ReplayError};
 use crate::states::mirror::{Mirror, is_equal};
-use crate::states::value::{DiffContext, DiffValue, apply_path, encode_diff};
+use crate::states::value::{DiffValue, apply_path, encode_slot};
 use crate::states::{Columns, StateRef, States};
 
 /// Makes the differences of a stretch.
@@ -85,20 +85,20 @@ impl<'a> Encoder<'a> {
         let base = self.differences.base(slot, is_there)?;
         let base =
             base.ok_or_else(|| ReplayError::NoBase { slot, bases: hierarchy.bases(slot) })?;
-        let (next, context) = (self.mirror.latest(), DiffContext::new(self.states.source()));
+        let (next, context) = (self.mirror.latest(), self.states.diff_context());
         if let Some((older, _)) = self.mirror.older().filter(|(older, _)| older.slot() == base) {
-            return Ok(encode_diff(older, next, context)?);
+            return Ok(encode_slot(older, next, context)?);
         }
         let mut chains = self.chains.iter().map(|(_, columns)| columns);
         match chains.find(|columns| columns.slot() == base) {
-            Some(columns) => Ok(encode_diff(StateRef { columns, ..next }, next, context)?),
+            Some(columns) => Ok(encode_slot(StateRef { columns, ..next }, next, context)?),
             None => self.on_read_back(base, next),
         }
     }
 
     /// The difference to a state that is read back: by the differences that were made, on one that is stored.
     fn on_read_back(&self, base: Slot, next: StateRef<'_>) -> Result<Vec<u8>, ReplayError> {
-        let context = DiffContext::new(self.states.source());
+        let context = self.states.diff_context();
         let (mut path, mut at) = (Vec::new(), base);
         while let Some(made) = self.made(at) {
             let made = DiffValue::parse(at, made)?;
@@ -110,7 +110,7 @@ impl<'a> Encoder<'a> {
         let stored = stored.ok_or_else(|| ReplayError::NoBase { slot: base, bases: vec![at] })?;
         let StateRef { base, columns } = stored.state();
         let columns = apply_path(columns.preset(), base, columns, &path, context)?;
-        Ok(encode_diff(StateRef { base, columns: &columns }, next, context)?)
+        Ok(encode_slot(StateRef { base, columns: &columns }, next, context)?)
     }
 
     /// A difference that was made before.

@@ -34,7 +34,7 @@ use coldstore_consensus::{Config, Preset};
 use self::cache::{CachedState, Decoded};
 use self::hierarchy::Hierarchy;
 use self::path::{Path, whole};
-use self::value::{DiffContext, DiffValue, apply_path};
+use self::value::{DiffContext, DiffValue, DutyCache, apply_path};
 use crate::replay::{ReplayError, RulesError, Source};
 
 pub use self::cache::DEFAULT_CACHE_BYTES;
@@ -62,6 +62,7 @@ pub struct States<S = PreadView> {
     rules: Option<Arc<ChainRules>>,
     hierarchy: Arc<Hierarchy>,
     decoded: Arc<Decoded>,
+    duties: Arc<DutyCache>,
 }
 
 impl<S: Taken> States<S> {
@@ -90,7 +91,8 @@ impl<S: Snapshot> States<S> {
     #[must_use]
     pub fn of_stored(source: Source<S>, preset: Preset, layers: Hierarchy) -> Self {
         let decoded = Arc::new(Decoded::new(DEFAULT_CACHE_BYTES));
-        Self { source, preset, rules: None, hierarchy: Arc::new(layers), decoded }
+        let (layers, duties) = (Arc::new(layers), Arc::default());
+        Self { source, preset, rules: None, hierarchy: layers, decoded, duties }
     }
 
     /// Keeps at most this many bytes of decoded states and trees; with 0 nothing is kept. Clones made
@@ -117,6 +119,11 @@ impl<S: Snapshot> States<S> {
     #[must_use]
     pub fn preset(&self) -> Preset {
         self.preset
+    }
+
+    /// What differences of this archive's states are made and applied with.
+    pub(crate) fn diff_context(&self) -> DiffContext<'_> {
+        DiffContext { duties: Some(&self.duties), ..DiffContext::new(&self.source) }
     }
 
     /// The records from which the states are made.
@@ -206,7 +213,7 @@ impl<S: Snapshot> States<S> {
     fn applied(&self, path: &Path<'_>, from: &CachedState) -> Result<CachedState, PathFault> {
         let values = path.records.iter().map(|record| DiffValue::parse(record.slot, &record.value));
         let values = values.collect::<Result<Vec<_>, _>>()?;
-        let context = DiffContext::new(&self.source);
+        let context = self.diff_context();
         let columns = apply_path(self.preset, &path.base, &from.columns, &values, context)?;
         let new = path.records.iter().map(|record| record.slot);
         let records = from.records.iter().copied().chain(new).collect();

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use coldstore::Slot;
 use coldstore_consensus::{Preset, Root};
 use coldstore_history::states::value::{
-    DiffContext, DiffFault, DiffValue, Kind, RootsError, SlotRoots, apply_path, encode_diff,
+    DiffContext, DiffFault, DiffValue, DutyCache, Kind, RootsError, SlotRoots, apply_path,
+    encode_diff, encode_slot,
 };
 use coldstore_history::states::{Columns, StateRef};
 use test_support::chain_content::{all_states, truth};
@@ -95,6 +96,42 @@ fn every_state_of_the_chain_is_what_its_diff_on_an_earlier_one_gives() {
 }
 
 /// With chunks of so few validators that each state has several, and with one chunk.
+/// All forks, skipped slots, and the first slots of an epoch, which take in the last attesters of the one before.
+#[test]
+fn a_chain_of_diffs_of_slots_gives_each_of_its_states() {
+    let (states, roots) = chain();
+    let duties = DutyCache::default();
+    let context = DiffContext { duties: Some(&duties), ..context(&roots) };
+    let base = &states[&0];
+    let mut columns = Columns::of_raw(PRESET, base).unwrap();
+    let (mut values, mut of_slots) = (Vec::new(), 0);
+    for (slot, next) in states.iter().skip(1) {
+        let before = Columns::of_raw(PRESET, &states[&(slot - 1)]).unwrap();
+        let before = StateRef { base: &states[&(slot - 1)], columns: &before };
+        let next_columns = Columns::of_raw(PRESET, next).unwrap();
+        let value =
+            encode_slot(before, StateRef { base: next, columns: &next_columns }, context).unwrap();
+        let diff = DiffValue::parse(Slot(*slot), &value).unwrap();
+        let is_first_of_epoch = slot % PRESET.slots_per_epoch() == 0;
+        assert_eq!(diff.kind() == Kind::Slot, !is_first_of_epoch, "slot {slot}");
+        of_slots += if is_first_of_epoch { 0 } else { value.len() };
+        columns = apply_path(PRESET, base, &columns, &[diff], context).unwrap();
+        let mut ssz = Vec::new();
+        StateRef { base, columns: &columns }.write_ssz(&mut ssz).unwrap();
+        assert!(ssz == *next, "slot {slot}");
+        values.push((*slot, value));
+    }
+    let path: Vec<DiffValue<'_>> =
+        values.iter().map(|(slot, value)| DiffValue::parse(Slot(*slot), value).unwrap()).collect();
+    let columns = Columns::of_raw(PRESET, base).unwrap();
+    let context = DiffContext { duties: None, ..context };
+    let columns = apply_path(PRESET, base, &columns, &path, context).unwrap();
+    let mut ssz = Vec::new();
+    StateRef { base, columns: &columns }.write_ssz(&mut ssz).unwrap();
+    assert!(ssz == *states.values().last().unwrap());
+    assert!(of_slots > 0);
+}
+
 #[test]
 fn a_chain_of_diffs_gives_its_last_state() {
     for chunk_log2 in [4, DiffContext::CHUNK_LOG2] {

@@ -8,6 +8,7 @@ use coldstore_consensus::{FieldKind, Preset, StateField, StateFields};
 use super::super::columns::{
     Columns, FieldBytes, PER_VALIDATOR, StateRef, VALIDATOR_BYTES, VALIDATORS_FIELD,
 };
+use super::duties::DutyCache;
 use super::exceptions::Unpacker;
 use super::fault::{Decoded, Wrong};
 use super::header::{Header, SMALL_FIELDS, Section};
@@ -16,7 +17,9 @@ use super::registry::{Changes, Overlay};
 use super::roots::RootsOf;
 use super::small::{SLOT_FIELD, is_small};
 use super::stack::{self, Stack};
-use super::{DiffContext, DiffFault, DiffValue, Kind, generic, lists, registry, roots, small};
+use super::{
+    DiffContext, DiffFault, DiffValue, Kind, generic, lists, registry, roots, slot, small,
+};
 
 /// Applies a chain of diffs: the first is on `base_columns`, each other on the one before.
 ///
@@ -34,6 +37,8 @@ pub fn apply_path(
     let mut columns = base_columns.clone();
     let (mut stack, mut unpacker) = (Stack::default(), Unpacker::new());
     let mut overlay = Overlay::default();
+    let own = DutyCache::default();
+    let duties = context.duties.unwrap_or(&own);
     for diff in path {
         // 1. A diff whose lists are not in chunks needs those of the state before it.
         let sections = stack::sections_of(diff, &mut unpacker)?;
@@ -56,8 +61,13 @@ pub fn apply_path(
         if let Some(sections) = sections {
             stack.push(diff, sections, state, &changes);
         }
-        // 4. Field by field, which are edited in place.
+        // 4. Those of a slot are edited in place, by the others of the state before it.
+        let lists = slot::apply(base, &mut columns, diff, duties, &mut unpacker)?;
+        // 5. Field by field, which are edited in place.
         columns = applying.apply(base, columns, &changes, &mut overlay)?;
+        for (field, list) in lists {
+            columns.set_field(field, FieldBytes::Own(Arc::new(list)));
+        }
     }
     overlay.flush(columns.validators_mut());
     stack.unwind(base, columns)
@@ -82,6 +92,9 @@ fn check_base(
     if diff.kind() != Kind::Generic && state.validator_count() != base_validators as usize {
         let wanted = format_args!("a base of {base_validators} validators");
         return Err(Wrong::new(wanted, state.validator_count()));
+    }
+    if diff.kind() == Kind::Slot {
+        slot::check_slots(preset, base_slot, diff.slot())?;
     }
     diff.header.check_len(state.ssz_len())?;
     let root = context.roots.state_root(base_slot);
@@ -245,7 +258,8 @@ impl<'a, 'v> Applying<'a, 'v> {
             let old = old.or(is_continued.then_some(FieldBytes::Base(0..0)));
             return self.without_section(field, byte_len, base, old.ok_or_else(lacking)?);
         };
-        if self.in_chunks && stack::is_per_validator(field.name) {
+        let is_in_place = slot::is_in_place(self.diff.kind(), section.encoding);
+        if (self.in_chunks || is_in_place) && stack::is_per_validator(field.name) {
             return Ok(FieldBytes::unread(byte_len));
         }
         let bytes = read_whole(section, |encoding, cursor| {

@@ -145,19 +145,23 @@ impl<'v> ColumnSections<'v> {
         place: Place,
         one: &mut One,
         unpacker: &mut Unpacker,
-    ) -> Decoded<()> {
+    ) -> Result<(), (&'static str, Wrong)> {
         let key = key_of(one.previous, one.current);
         if let Some(section) = &self.scores {
-            one.score = section.apply_one(place, one, unpacker)?;
+            let score = section.apply_one(place, one, unpacker);
+            one.score = score.map_err(|wrong| (SCORES_FIELD, wrong))?;
         }
         if let Some(section) = &self.balances {
-            one.balance = section.apply_one(place, one, unpacker)?;
+            let balance = section.apply_one(place, one, unpacker);
+            one.balance = balance.map_err(|wrong| (BALANCES_FIELD, wrong))?;
         }
         if let Some(section) = &self.previous {
-            one.previous = section.apply_one(place, key, unpacker)?;
+            let flags = section.apply_one(place, key, unpacker);
+            one.previous = flags.map_err(|wrong| (PREVIOUS_FIELD, wrong))?;
         }
         if let Some(section) = &self.current {
-            one.current = section.apply_one(place, key, unpacker)?;
+            let flags = section.apply_one(place, key, unpacker);
+            one.current = flags.map_err(|wrong| (CURRENT_FIELD, wrong))?;
         }
         Ok(())
     }

@@ -5,13 +5,14 @@ use coldstore_consensus::{FieldKind, StateField, StateFields};
 use super::super::columns::StateRef;
 use super::apply::is_of_variable_len;
 use super::chunk::{EncodedColumns, encode_columns};
+use super::duties::DutyCache;
 use super::fault::{Decoded, Wrong};
 use super::header::{FIELDS, Header, SMALL_FIELDS, Sections, WHOLE};
 use super::packed::put_count;
 use super::roots::RootsOf;
 use super::small::{SLOT_FIELD, is_small};
 use super::stack::{self, is_per_validator};
-use super::{DiffContext, DiffFault, Kind, generic, lists, registry, roots, small};
+use super::{DiffContext, DiffFault, Kind, generic, lists, registry, roots, slot, small};
 
 /// A field of this many bytes is encoded in every possible way, to find the shortest.
 const TRIED_BYTES: usize = 1 << 16;
@@ -25,10 +26,30 @@ pub fn encode_diff(
     next: StateRef<'_>,
     context: DiffContext<'_>,
 ) -> Result<Vec<u8>, DiffFault> {
-    diff(base, next, context).map_err(|wrong| wrong.at(next.slot(), Some(base.slot()), None))
+    let kind = Kind::Columns;
+    diff(kind, base, next, context).map_err(|wrong| wrong.at(next.slot(), Some(base.slot()), None))
 }
 
-fn diff(base: StateRef<'_>, next: StateRef<'_>, context: DiffContext<'_>) -> Decoded<Vec<u8>> {
+/// Encodes a state on that of the slot before. Within an epoch, it is known who attests when, so that it takes a
+/// tenth of what [`encode_diff`] makes of it; across epochs or forks it is the same.
+///
+/// # Errors
+/// As [`encode_diff`].
+pub fn encode_slot(
+    base: StateRef<'_>,
+    next: StateRef<'_>,
+    context: DiffContext<'_>,
+) -> Result<Vec<u8>, DiffFault> {
+    let kind = if slot::is_next(base, next) { Kind::Slot } else { Kind::Columns };
+    diff(kind, base, next, context).map_err(|wrong| wrong.at(next.slot(), Some(base.slot()), None))
+}
+
+fn diff(
+    kind: Kind,
+    base: StateRef<'_>,
+    next: StateRef<'_>,
+    context: DiffContext<'_>,
+) -> Decoded<Vec<u8>> {
     let (preset, base_slot) = (next.columns.preset(), base.slot());
     if base_slot >= next.slot() || base.columns.preset() != preset {
         let wanted = format_args!("an earlier state of the {preset} preset");
@@ -40,7 +61,7 @@ fn diff(base: StateRef<'_>, next: StateRef<'_>, context: DiffContext<'_>) -> Dec
     let tag = tag.ok_or_else(|| Wrong::new("the base's root in bsr", "none"))?;
     let count = |state: StateRef<'_>| u32::try_from(state.validator_count()).unwrap_or(u32::MAX);
     let mut header = Header {
-        kind: Kind::Columns,
+        kind,
         fork: next.fork(),
         preset,
         slot: next.slot(),
@@ -55,7 +76,7 @@ fn diff(base: StateRef<'_>, next: StateRef<'_>, context: DiffContext<'_>) -> Dec
     let mut sections = Sections::default();
     match (base.columns.layout(), next.columns.layout()) {
         (Some(_), Some(layout)) if header.check().is_ok() => {
-            fields(base, next, layout, context, &mut sections);
+            fields(kind, base, next, layout, context, &mut sections)?;
         }
         _ => {
             (header.kind, header.fork) = (Kind::Generic, None);
@@ -69,12 +90,13 @@ fn diff(base: StateRef<'_>, next: StateRef<'_>, context: DiffContext<'_>) -> Dec
 
 /// The sections of the fields that differ.
 fn fields(
+    kind: Kind,
     base: StateRef<'_>,
     next: StateRef<'_>,
     layout: StateFields,
     context: DiffContext<'_>,
     sections: &mut Sections,
-) {
+) -> Decoded<()> {
     let all: Vec<StateField> = layout.iter().collect();
     let differing = |field: &StateField| {
         let (old, new) = (base.bytes_of(field.name), next.bytes_of(field.name)?);
@@ -85,7 +107,12 @@ fn fields(
     if !in_small.is_empty() {
         sections.put(SMALL_FIELDS, 12, &small::put(&in_small));
     }
-    let lists = lists_of_validators(base, next, context);
+    let lists = match kind {
+        Kind::Slot => EncodedColumns::default(),
+        _ => lists_of_validators(base, next, context),
+    };
+    let own = DutyCache::default();
+    let duties = context.duties.unwrap_or(&own);
     for name in FIELDS {
         let Some(field) = all.iter().find(|field| field.name == name && !is_small(field)) else {
             continue;
@@ -94,7 +121,11 @@ fn fields(
             if let Some(section) = registry::put(base, next) {
                 sections.put(name, 4, &section);
             }
-        } else if is_per_validator(name) {
+        } else if kind == Kind::Slot && name != "inactivity_scores" && is_per_validator(name) {
+            if let Some((encoding, section)) = slot::put(name, base, next, duties)? {
+                sections.put(name, encoding, &section);
+            }
+        } else if kind != Kind::Slot && is_per_validator(name) {
             if let Some((encoding, section)) = lists.section(name) {
                 sections.put(name, encoding, section);
             }
@@ -108,6 +139,7 @@ fn fields(
             sections.put(name, encoding, &section);
         }
     }
+    Ok(())
 }
 
 /// The lists with an element per validator.

@@ -8,6 +8,8 @@ mod balances;
 mod chunk;
 #[cfg(test)]
 mod column_tests;
+mod committees;
+mod duties;
 mod encode;
 mod exceptions;
 mod fault;
@@ -21,6 +23,10 @@ mod roots;
 mod scores;
 mod section;
 mod single;
+mod slot;
+mod slot_balances;
+#[cfg(test)]
+mod slot_tests;
 mod small;
 mod stack;
 
@@ -35,7 +41,8 @@ pub(crate) use self::exceptions::Unpacker;
 pub(crate) use self::single::Single;
 
 pub use self::apply::apply_path;
-pub use self::encode::encode_diff;
+pub use self::duties::DutyCache;
+pub use self::encode::{encode_diff, encode_slot};
 pub use self::fault::DiffFault;
 pub use self::header::Kind;
 pub use self::roots::{RootsError, SlotRoots};
@@ -47,6 +54,8 @@ pub struct DiffContext<'c> {
     pub roots: &'c dyn SlotRoots,
     /// Validators in a chunk of a new value, as a power of 2; from 4 to 20.
     pub chunk_log2: u8,
+    /// Committees for diffs of slots. Without, each call computes its own.
+    pub duties: Option<&'c DutyCache>,
 }
 
 impl<'c> DiffContext<'c> {
@@ -56,7 +65,7 @@ impl<'c> DiffContext<'c> {
     /// With chunks of the usual size.
     #[must_use]
     pub fn new(roots: &'c dyn SlotRoots) -> Self {
-        Self { roots, chunk_log2: Self::CHUNK_LOG2 }
+        Self { roots, chunk_log2: Self::CHUNK_LOG2, duties: None }
     }
 }
 

@@ -87,7 +87,7 @@ impl DiffValue<'_> {
             let place = self.chunks().place(single.index);
             sections
                 .apply_one(place, &mut single.one, unpacker)
-                .map_err(|wrong| self.fault(None, wrong))?;
+                .map_err(|(field, wrong)| self.fault(Some(field), wrong))?;
         }
         single.validator = self
             .validator_of(single, count)
