@@ -108,16 +108,23 @@ impl Validator {
             return self.print_details(&newest, index);
         }
         let mut history = History::begin(&self);
-        for slot in self.epochs(&newest, first, last) {
-            let state = match state_at(slot) {
-                Ok(state) => state,
+        let slots_per_epoch = newest.preset().slots_per_epoch();
+        let epochs = first.0.div_ceil(slots_per_epoch)..=last.0 / slots_per_epoch;
+        let rows = states.history(index..index + 1, epochs.clone());
+        for (epoch, found) in epochs.zip(rows) {
+            let slot = Slot(epoch * slots_per_epoch);
+            progress.set_message(format!("read slot {slot} up to {last}"));
+            match found {
+                Ok(found) => {
+                    for validator in &found.validators {
+                        let row = Row::at(slot, validator);
+                        progress.suspend(|| history.add(row))?;
+                    }
+                }
                 Err(error) => {
                     history.end(index)?;
                     return unable(slot, error);
                 }
-            };
-            if let Some(row) = Row::of(&state, index) {
-                progress.suspend(|| history.add(row))?;
             }
         }
         drop(progress);
@@ -161,18 +168,6 @@ impl Validator {
                 Ok(found.and_then(|index| usize::try_from(index).ok()))
             }
         }
-    }
-
-    /// The first slots of the epochs in a range.
-    fn epochs(
-        &self,
-        state: &StateView<'_, View>,
-        first: Slot,
-        last: Slot,
-    ) -> impl Iterator<Item = Slot> + use<> {
-        let slots_per_epoch = state.preset().slots_per_epoch();
-        let epochs = first.0.div_ceil(slots_per_epoch)..=last.0 / slots_per_epoch;
-        epochs.map(move |epoch| Slot(epoch * slots_per_epoch))
     }
 
     fn print_details(&self, state: &StateView<'_, View>, index: usize) -> Result<Answer> {

@@ -1,7 +1,7 @@
 //! A validator's history as a table, CSV or JSON.
 
-use coldstore::View;
-use coldstore_history::states::{FAR_FUTURE_EPOCH, StateView, Status, Validator};
+use coldstore::{Slot, View};
+use coldstore_history::states::{FAR_FUTURE_EPOCH, StateView, Status, Validator, ValidatorAt};
 use serde_json::{Value, json};
 
 use crate::output::{self, Table};
@@ -36,6 +36,18 @@ impl Row {
             status: state.status(index)?,
             flags: flags.map(|of| of.map(|flags| flags.first().copied().unwrap_or_default())),
         })
+    }
+
+    /// A validator in the state of an epoch's first slot.
+    pub(super) fn at(slot: Slot, found: &ValidatorAt) -> Self {
+        Self {
+            slot: slot.0,
+            epoch: found.epoch,
+            balance: found.balance,
+            effective_balance: found.validator.effective_balance,
+            status: found.status(),
+            flags: found.participation,
+        }
     }
 
     pub(super) fn object(&self) -> Value {
