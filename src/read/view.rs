@@ -303,6 +303,10 @@ impl Snapshot for View {
         self.contains(slot)
     }
 
+    fn get(&self, slot: Slot) -> Result<Option<Cow<'_, [u8]>>> {
+        self.get(slot)
+    }
+
     fn get_into(&self, slot: Slot, buffer: &mut Vec<u8>) -> Result<bool> {
         self.get_into(slot, buffer)
     }

@@ -1,5 +1,6 @@
 //! States that are stored as differences, by every path.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -569,4 +570,17 @@ fn a_damaged_record_gives_no_wrong_validator() {
             assert_eq!(found, wanted, "slot {slot}, byte {place}");
         }
     }
+}
+
+#[test]
+fn a_mapped_state_is_borrowed_whatever_the_kind_of_snapshot() {
+    /// As readers of any kind of snapshot call it.
+    fn is_borrowed(snapshots: &impl Snapshot) -> bool {
+        matches!(snapshots.get(Slot(0)), Ok(Some(Cow::Borrowed(_))))
+    }
+    let archive = minimal_from(0);
+    let mapped = Source::of(&archive.open()).unwrap();
+    assert!(is_borrowed(&mapped.snapshots));
+    let read = Archive::open(archive.path(), ReaderOptions::default()).unwrap();
+    assert!(!is_borrowed(&Source::of(&read).unwrap().snapshots));
 }
