@@ -268,3 +268,23 @@ fn the_manifest_says_whose_differences_an_archive_holds_and_others_are_not_mixed
     let refused = reconstruct(&theirs, &["--keep", "epochs"]).exits(3);
     assert!(refused.stderr.contains("bsd holds a value of unknown form at slot 104"));
 }
+
+#[test]
+fn eras_between_boundary_states_that_are_differences_are_kept_and_proved() {
+    let (archive, (states, _)) = (Archive::new(), states());
+    let files = test_data(CHAIN).join("era");
+    let layered = ["import", &archive.arg(), files.to_str().unwrap(), "--states", "layered"];
+    coldstore(&layered).exits(0);
+    let boundaries: Vec<u64> = held(&archive, "bsd").slots().collect();
+    assert_eq!(boundaries, (64..=576).step_by(64).collect::<Vec<u64>>());
+    let proved = reconstruct(&archive, &["--json"]).exits(0).json();
+    assert_eq!((&proved["eras"], &proved["equal_ends"]), (&json!("9"), &json!("8")));
+    let done = reconstruct(&archive, &["--keep", "slots", "--jobs", "2", "--json"]).exits(0).json();
+    assert_eq!((&done["stored_states"], &done["equal_ends"]), (&json!("567"), &json!("8")));
+    for slot in 1..=576 {
+        assert!(kept_state(&archive, slot) == states[&slot], "slot {slot}");
+    }
+    let whole = reconstruct(&archive, &["--slots", "100,300"]);
+    assert!(whole.code == Some(0), "{}", whole.stderr);
+    assert!(held(&archive, "bss").slots().eq([0, 100, 300]));
+}
