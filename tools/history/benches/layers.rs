@@ -18,7 +18,9 @@ use std::time::Instant;
 use coldstore_consensus::Preset;
 use coldstore_consensus::transition::{SyntheticChain, SyntheticParameters};
 use coldstore_history::states::StateRef;
-use coldstore_history::states::value::{DiffContext, DiffValue, apply_path, encode_diff};
+use coldstore_history::states::value::{
+    DiffContext, DiffValue, DutyCache, apply_path, encode_slot,
+};
 use support::reference::{like_lighthouse, packed, patch};
 use support::year::{self, Layers};
 use support::{Roots, State, rules};
@@ -57,6 +59,7 @@ const TOLERANCE: f64 = 0.2;
 struct Chain {
     chain: SyntheticChain,
     roots: Roots,
+    duties: DutyCache,
     start: u64,
 }
 
@@ -65,7 +68,7 @@ impl Chain {
         let chain = SyntheticChain::new(&rules(), parameters);
         let (first, mut roots) = (chain.slot(), Roots::default());
         roots.add(&first);
-        Self { chain, roots, start: first.slot }
+        Self { chain, roots, duties: DutyCache::default(), start: first.slot }
     }
 
     /// The state so many slots after the first one.
@@ -91,13 +94,13 @@ struct Records {
 impl Records {
     /// Encodes a state on an earlier one, and compares it with what the record gives back.
     fn add(&mut self, chain: &Chain, base: &State, next: &State) {
-        let context = DiffContext::new(&chain.roots);
+        let context = DiffContext { duties: Some(&chain.duties), ..DiffContext::new(&chain.roots) };
         let mut copy = vec![1; next.ssz.len()];
         let started = Instant::now();
         copy.copy_from_slice(&next.ssz);
         self.copy_seconds.push(started.elapsed().as_secs_f64());
         let started = Instant::now();
-        let value = encode_diff(base.as_ref(), next.as_ref(), context).unwrap();
+        let value = encode_slot(base.as_ref(), next.as_ref(), context).unwrap();
         self.seconds.push(started.elapsed().as_secs_f64());
         self.bytes.push(value.len() as f64);
         let diff = DiffValue::parse(next.slot(), &value).unwrap();

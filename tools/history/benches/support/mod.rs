@@ -16,7 +16,9 @@ use coldstore_consensus::transition::{
 };
 use coldstore_consensus::{Config, KnownNetwork, Preset, Root};
 use coldstore_history::states::hierarchy::Shape;
-use coldstore_history::states::value::{DiffContext, RootsError, SlotRoots, encode_diff};
+use coldstore_history::states::value::{
+    DiffContext, DutyCache, RootsError, SlotRoots, encode_slot,
+};
 use coldstore_history::states::{Columns, StateRef};
 
 /// Slots written at a time.
@@ -84,6 +86,7 @@ pub struct ChainArchive {
     pub first: Slot,
     pending: Vec<SyntheticSlot>,
     roots: Roots,
+    duties: DutyCache,
     /// The states on which later ones may be kept, each of a finer layer than the one before.
     bases: Vec<State>,
 }
@@ -97,7 +100,8 @@ impl ChainArchive {
         let chain = SyntheticChain::new(&rules(), parameters);
         let (root, first) = (root.to_owned(), Slot(chain.state().slot()));
         let (pending, roots) = (vec![chain.slot()], Roots::default());
-        let mut made = Self { root, writer, chain, first, pending, roots, bases: Vec::new() };
+        let (duties, bases) = (DutyCache::default(), Vec::new());
+        let mut made = Self { root, writer, chain, first, pending, roots, duties, bases };
         made.roots.add(&made.pending[0]);
         made.keep_state();
         made
@@ -144,8 +148,9 @@ impl ChainArchive {
         if let Some(wanted) = bases.first() {
             let base = self.bases.iter().find(|base| base.slot() == *wanted);
             let base = base.unwrap_or_else(|| panic!("slot {slot} needs {wanted}"));
-            let context = DiffContext::new(&self.roots);
-            let value = encode_diff(base.as_ref(), next.as_ref(), context).unwrap();
+            let context =
+                DiffContext { duties: Some(&self.duties), ..DiffContext::new(&self.roots) };
+            let value = encode_slot(base.as_ref(), next.as_ref(), context).unwrap();
             self.writer.writer(Column::StateDiffs).unwrap().put(slot, &value).unwrap();
         } else if slot != self.first {
             self.keep_state();
