@@ -19,7 +19,7 @@ use coldstore::Slot;
 use coldstore_consensus::transition::{SyntheticChain, SyntheticParameters};
 use coldstore_consensus::{Preset, Root};
 use coldstore_history::states::value::{
-    DiffContext, DiffValue, RootsError, SlotRoots, apply_path, encode_diff,
+    DiffContext, DiffValue, DutyCache, RootsError, SlotRoots, apply_path, encode_slot,
 };
 use coldstore_history::states::{Columns, StateRef};
 
@@ -96,10 +96,12 @@ fn main() {
     }
     drop(chain);
     let context = DiffContext::new(&roots);
+    let duties = DutyCache::default();
+    let encoding = DiffContext { duties: Some(&duties), ..context };
     let values: Vec<(Slot, Vec<u8>)> = states
         .windows(2)
         .map(|pair| {
-            let value = encode_diff(on(&base, &pair[0]), on(&base, &pair[1]), context).unwrap();
+            let value = encode_slot(on(&base, &pair[0]), on(&base, &pair[1]), encoding).unwrap();
             (pair[1].slot(), value)
         })
         .collect();
@@ -120,6 +122,8 @@ fn main() {
 
     let raw = &states[0];
     let apply = |path: &[DiffValue<'_>]| apply_path(PRESET, &base, raw, path, context).unwrap();
+    let apply_knowing =
+        |path: &[DiffValue<'_>]| apply_path(PRESET, &base, raw, path, encoding).unwrap();
     let write = |columns: &Columns| {
         let mut sink = Sink(0);
         on(&base, columns).write_ssz(&mut sink).unwrap();
@@ -136,7 +140,7 @@ fn main() {
     let last = apply(&path);
     println!("columns: {} bytes of memory", last.bytes());
     let encode = |place: usize| {
-        black_box(encode_diff(on(&base, &states[place]), on(&base, &states[place + 1]), context))
+        black_box(encode_slot(on(&base, &states[place]), on(&base, &states[place + 1]), encoding))
             .unwrap();
     };
     let mut measured: Vec<Measured<'_>> = vec![
@@ -151,6 +155,7 @@ fn main() {
         ("apply 15 epochs and 31 slots", Box::new(|| drop(black_box(apply(&path))))),
         ("epoch start to a sink", Box::new(|| write(&apply(&path[..epochs])))),
         ("any slot to a sink", Box::new(|| write(&apply(&path)))),
+        ("the same, committees known", Box::new(|| write(&apply_knowing(&path)))),
         ("encode an epoch", Box::new(|| encode(2))),
         ("encode a slot", Box::new(|| encode(epochs + 5))),
     ];

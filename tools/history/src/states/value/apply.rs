@@ -42,11 +42,11 @@ pub fn apply_path(
     for diff in path {
         // 1. A diff whose lists are not in chunks needs those of the state before it.
         let sections = stack::sections_of(diff, &mut unpacker)?;
-        if sections.is_none() || stack.is_other(diff) {
-            columns = std::mem::take(&mut stack).unwind(base, columns)?;
-        }
-        if stack.is_empty() {
+        if stack.is_empty() || sections.is_none() || stack.is_other(diff) {
             overlay.flush(columns.validators_mut());
+        }
+        if sections.is_none() || stack.is_other(diff) {
+            columns = unwound(std::mem::take(&mut stack), base, columns, diff, duties)?;
         }
         let state = StateRef { base, columns: &columns };
         check_base(preset, state, diff, context).map_err(|wrong| diff.fault(None, wrong))?;
@@ -71,6 +71,30 @@ pub fn apply_path(
     }
     overlay.flush(columns.validators_mut());
     stack.unwind(base, columns)
+}
+
+/// Applies all that waits before a diff. If that is of a slot, its epoch's committees are computed meanwhile, which
+/// takes as long.
+fn unwound(
+    stack: Stack<'_>,
+    base: &[u8],
+    columns: Columns,
+    diff: &DiffValue<'_>,
+    duties: &DutyCache,
+) -> Result<Columns, DiffFault> {
+    if stack.is_empty() || diff.kind() != Kind::Slot {
+        return stack.unwind(base, columns);
+    }
+    let without_lists = columns.clone();
+    std::thread::scope(|scope| {
+        let state = StateRef { base, columns: &without_lists };
+        // Only what is kept matters; an error comes again when the committees are needed.
+        let early = move || drop(duties.committees(state, slot::epoch_of_slot(state)));
+        let spawned = std::thread::Builder::new().spawn_scoped(scope, early);
+        let columns = stack.unwind(base, columns);
+        drop(spawned);
+        columns
+    })
 }
 
 /// Refuses a base other than the diff's.

@@ -71,9 +71,14 @@ pub(crate) fn put(
     Ok(section.map(|section| (encoding, section)))
 }
 
+/// The epoch of a state.
+pub(crate) fn epoch_of_slot(state: StateRef<'_>) -> u64 {
+    state.slot().0 / state.columns.preset().slots_per_epoch()
+}
+
 /// The epoch of a list of flags.
 fn epoch_of(field: &str, state: StateRef<'_>) -> u64 {
-    let current = state.slot().0 / state.columns.preset().slots_per_epoch();
+    let current = epoch_of_slot(state);
     if field == CURRENT_FIELD { current } else { current.saturating_sub(1) }
 }
 
