@@ -3,6 +3,8 @@
 use super::fault::{Decoded, Wrong};
 use super::packed::{Cursor, put_count, put_gaps, put_packed, put_varint, unzigzag, zigzag};
 
+/// Elements compared at once.
+const BLOCK: usize = 64;
 /// Numbers compared at once.
 const COMPARED: u32 = 64;
 
@@ -17,6 +19,12 @@ pub(crate) fn put_runs(base: &[u8], next: &[u8], element_len: usize) -> Vec<u8> 
     let elements = next.len() / element_len;
     let mut index = 0;
     while index < elements {
+        // Most neighbours are the same: many are compared at once.
+        let block = index * element_len..(index + BLOCK).min(elements) * element_len;
+        if base.get(block.clone()).is_some_and(|old| old == &next[block]) {
+            index += BLOCK;
+            continue;
+        }
         if !differs(index) {
             index += 1;
             continue;

@@ -12,7 +12,8 @@ const LEVEL: i32 = 3;
 const GOES_ON: u8 = 255;
 
 thread_local! {
-    /// Making a context costs more than reading a small section.
+    // Making a context costs more than a small section.
+    static PACKING: RefCell<Option<CCtx<'static>>> = const { RefCell::new(None) };
     static UNPACKING: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
 }
 
@@ -210,19 +211,32 @@ pub(crate) fn unzigzag(number: u64) -> i64 {
 
 /// A zstd frame, or `None` if zstd does not make one.
 fn pack(prefix: &[u8], bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut packed = Vec::with_capacity(zstd_safe::compress_bound(bytes.len()));
+    if prefix.is_empty() {
+        return PACKING.with_borrow_mut(|kept| {
+            let context = match kept {
+                Some(context) => context,
+                None => kept.insert(packing_context()?),
+            };
+            context.compress2(&mut packed, bytes).ok()?;
+            Some(packed)
+        });
+    }
+    // Its own context, since the prefix is borrowed. The window reaches from the bytes' end to the prefix's start.
+    let mut context = packing_context()?;
+    let reach = (prefix.len() + bytes.len()).next_power_of_two().trailing_zeros();
+    context.set_parameter(CParameter::WindowLog(reach.clamp(10, 27))).ok()?;
+    context.set_parameter(CParameter::EnableLongDistanceMatching(true)).ok()?;
+    context.ref_prefix(prefix).ok()?;
+    context.compress2(&mut packed, bytes).ok()?;
+    Some(packed)
+}
+
+fn packing_context<'p>() -> Option<CCtx<'p>> {
     let mut context = CCtx::try_create()?;
     context.set_parameter(CParameter::CompressionLevel(LEVEL)).ok()?;
     context.set_parameter(CParameter::ContentSizeFlag(false)).ok()?;
-    if !prefix.is_empty() {
-        // The window reaches from the end of the bytes to the start of the prefix.
-        let reach = (prefix.len() + bytes.len()).next_power_of_two().trailing_zeros();
-        context.set_parameter(CParameter::WindowLog(reach.clamp(10, 27))).ok()?;
-        context.set_parameter(CParameter::EnableLongDistanceMatching(true)).ok()?;
-        context.ref_prefix(prefix).ok()?;
-    }
-    let mut packed = Vec::with_capacity(zstd_safe::compress_bound(bytes.len()));
-    context.compress2(&mut packed, bytes).ok()?;
-    Some(packed)
+    Some(context)
 }
 
 /// The bytes of zstd frames, which must be `byte_len` long. The output is never longer, whatever a frame says.
