@@ -239,7 +239,7 @@ impl Hierarchy {
     /// The hierarchy of an archive, by its manifest; that of the preset if none is recorded.
     ///
     /// # Errors
-    /// [`Error::Corrupt`](coldstore::Error::Corrupt) if the manifest has layers that are none.
+    /// [`Error::Corrupt`] if the manifest has layers that are none.
     pub fn of_manifest(archive: &Path, manifest: &Manifest, preset: Preset) -> Result<Self, Error> {
         let mut shapes = Vec::new();
         for text in &manifest.state_layers {
