@@ -11,7 +11,7 @@ use super::claim::claim;
 use super::hierarchy::Hierarchy;
 use super::kind::{Foreign, START_BYTES, ValueKind, Values};
 use super::path::PathFault;
-use super::value::{DiffContext, DiffFault, DiffValue, apply_path, encode_diff};
+use super::value::{DiffContext, DiffFault, DiffValue, apply_path, encode_slot};
 use super::{Columns, StateRef};
 use crate::replay::Source;
 
@@ -253,7 +253,7 @@ impl Encoding<'_> {
         }
         // 3.
         let context = DiffContext::new(self.source);
-        let difference = encode_diff(base, next, context)?;
+        let difference = encode_slot(base, next, context)?;
         let path = [DiffValue::parse(slot, &difference)?];
         let applied = apply_path(self.preset, &whole, base.columns, &path, context)?;
         if !is_same(StateRef { base: &whole, columns: &applied }, next) {
