@@ -8,11 +8,11 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use coldstore::archive::held::is_there;
 use coldstore::era::StateStore;
 use coldstore::{
-    Column, Error, Manifest, MappedArchive, PreadView, Reader, ReaderOptions, Result, Slot,
-    Snapshot as _, Writer,
+    Column, Error, Manifest, MappedArchive, ReaderOptions, Result, Slot, Snapshot as _, Writer,
 };
 use coldstore_consensus::{Preset, Root, StateFault};
 
+use super::claim::view;
 use super::columns::{Columns, StateRef};
 use super::hierarchy::{Hierarchy, Layer, Shape};
 use super::kind::{Foreign, ValueKind, Values, check_ours};
@@ -69,17 +69,10 @@ impl BoundaryStates {
     /// [`Foreign`] if the archive holds another's values.
     pub fn layered(self, shape: Option<Shape>) -> Result<Self, Foreign> {
         let manifest = Manifest::read(&self.root)?.unwrap_or_default();
-        let views = [Column::StateSnapshots, Column::StateDiffs].map(|column| {
-            let opened = Reader::open(self.root.join(column.dir_name()), ReaderOptions::default());
-            match opened {
-                Ok(reader) => Ok((column, Some(reader.view()))),
-                Err(Error::NoSuchColumn { .. }) => Ok((column, None)),
-                Err(error) => Err(error),
-            }
-        });
-        let [snapshots, differences]: [Result<(Column, Option<PreadView>)>; 2] = views;
-        let (snapshots, differences) = (snapshots?, differences?);
-        let columns = [&snapshots, &differences].map(|(column, view)| (*column, view.as_ref()));
+        let open = |column: Column| view(&self.root.join(column.dir_name()));
+        let [snapshots, differences] = [Column::StateSnapshots, Column::StateDiffs];
+        let views = (open(snapshots)?, open(differences)?);
+        let columns = [(snapshots, views.0.as_ref()), (differences, views.1.as_ref())];
         check_ours(&self.root, &manifest, columns)?;
         let known = Hierarchy::of_manifest(&self.root, &manifest, self.preset)?;
         let layers = match shape {

@@ -32,7 +32,7 @@ pub fn claim(archive: &Path, preset: Preset) -> Result<Hierarchy, Foreign> {
 }
 
 /// A column; `None` if the archive lacks it.
-fn view(directory: &Path) -> Result<Option<PreadView>, Error> {
+pub(super) fn view(directory: &Path) -> Result<Option<PreadView>, Error> {
     match Reader::open(directory, ReaderOptions::default()) {
         Ok(reader) => Ok(Some(reader.view())),
         Err(Error::NoSuchColumn { .. }) => Ok(None),

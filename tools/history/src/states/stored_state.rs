@@ -1,4 +1,4 @@
-//! Reads a stored state as a stream, by its records alone: no rules of its chain are needed.
+//! A stored state that owns what it is read from, as a stream: no rules of its chain are needed.
 
 use std::borrow::Cow;
 use std::io::{self, Read, Write};
@@ -7,16 +7,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use coldstore::{Column, Error, Manifest, MappedArchive, Result, Slot, Snapshot as _, View};
+use coldstore::{Column, Error, Manifest, MappedArchive, Result, Slot, View};
 use coldstore_consensus::Preset;
 
 use super::columns::{Columns, StateRef};
-use super::hierarchy::{Hierarchy, MAX_STEPS};
-use super::kind::check_difference;
-use super::value::{DiffContext, DiffFault, DiffValue, apply_path};
+use super::hierarchy::Hierarchy;
+use super::{PathFault, States};
 use crate::replay::Source;
-
-const DIFFERENCE: &str = "state difference";
 
 /// Pieces of at most a MiB that wait to be read.
 const PIECES_AHEAD: usize = 2;
@@ -52,10 +49,17 @@ impl StoredState {
             Some(differences) if differences.refresh()?.contains(slot)? => {}
             _ => return Ok(None),
         }
-        let source = Source::of(archive)?;
-        let manifest = Manifest::read(archive.root())?.unwrap_or_default();
-        let hierarchy = Hierarchy::of_manifest(archive.root(), &manifest, preset)?;
-        Chain { root: archive.root(), preset, hierarchy, source }.read(slot).map(Some)
+        let root = archive.root();
+        let manifest = Manifest::read(root)?.unwrap_or_default();
+        let layers = Hierarchy::of_manifest(root, &manifest, preset)?;
+        let states = States::of_stored(Source::of(archive)?, preset, layers).with_cache_bytes(0);
+        let stored = states.stored_at(slot).map_err(|fault| damaged(root, slot, fault))?;
+        Ok(stored.map(|view| Self {
+            directory: reader.directory().into(),
+            snapshots: states.source().snapshots.clone(),
+            whole: view.whole,
+            columns: Some(view.columns.clone()),
+        }))
     }
 
     /// The state `columns` on the same whole state as `self`.
@@ -176,79 +180,14 @@ impl Read for PieceReader {
     }
 }
 
-/// The columns of an archive from which differences are read.
-struct Chain<'a> {
-    root: &'a Path,
-    preset: Preset,
-    hierarchy: Hierarchy,
-    source: Source<View>,
-}
-
-impl Chain<'_> {
-    /// 1. Follow the differences down to a whole state.
-    /// 2. Apply them to it.
-    fn read(self, slot: Slot) -> Result<StoredState> {
-        // 1.
-        let (mut at, mut values) = (slot, Vec::new());
-        while !self.source.snapshots.contains(at)? {
-            let value = self.difference(at, values.last().map(|(slot, _)| *slot))?;
-            let parsed = DiffValue::parse(at, &value).map_err(|fault| self.damaged(&fault))?;
-            let base = parsed.base_slot();
-            if base >= at || !self.hierarchy.allows(at, base) {
-                let wanted = format!(
-                    "slot {at}: a difference to one of the slots that the layers in archive.toml allow"
-                );
-                return Err(self.corrupt(wanted, format!("slot {base}")));
-            }
-            values.push((at, value));
-            if values.len() as u64 > MAX_STEPS {
-                let wanted = format!("slot {slot}: at most {MAX_STEPS} differences in a chain");
-                return Err(self.corrupt(wanted, "more".to_owned()));
-            }
-            at = base;
+/// What is wrong with the state of a slot, which `bsd` holds.
+fn damaged(root: &Path, slot: Slot, fault: PathFault) -> Error {
+    match fault {
+        PathFault::Storage { error, .. } => error,
+        fault => {
+            let directory = root.join(Column::StateDiffs.dir_name());
+            let wanted = format!("slot {slot}: the differences of its state");
+            Error::corrupt(directory, None, "state difference", wanted, fault.to_string())
         }
-        // 2.
-        let directory = self.root.join(Column::StateSnapshots.dir_name()).into();
-        let snapshots = self.source.snapshots.clone();
-        let state = StoredState { directory, snapshots, whole: at, columns: None };
-        let from = state.columns(self.preset)?;
-        let path = values.iter().rev().map(|(slot, value)| DiffValue::parse(*slot, value));
-        let path = path.collect::<Result<Vec<_>, DiffFault>>();
-        let base = state.base()?;
-        let applied = path.and_then(|path| {
-            apply_path(self.preset, &base, &from, &path, DiffContext::new(&self.source))
-        });
-        Ok(state.with(applied.map_err(|fault| self.damaged(&fault))?))
-    }
-
-    /// The value of a slot, to which the difference of the slot `above` refers.
-    fn difference(&self, slot: Slot, above: Option<Slot>) -> Result<Vec<u8>> {
-        let view = self.source.differences.as_ref();
-        let value = match view {
-            Some(view) => view.value(slot)?,
-            None => None,
-        };
-        let Some(value) = value else {
-            let above = above.unwrap_or(slot);
-            let wanted =
-                format!("the state of slot {slot} in bss or bsd, to which slot {above} refers");
-            return Err(self.corrupt(wanted, "none".to_owned()));
-        };
-        check_difference(slot, &value).map_err(|foreign| {
-            self.corrupt(format!("slot {slot}: a difference of coldstore"), foreign.to_string())
-        })?;
-        Ok(value)
-    }
-
-    fn damaged(&self, fault: &DiffFault) -> Error {
-        let base = fault.base.map_or_else(String::new, |base| format!(", on slot {base}"));
-        let field = fault.field.map_or_else(String::new, |field| format!(", {field}"));
-        let wanted = format!("slot {}{base}{field}: {}", fault.slot, fault.wanted);
-        self.corrupt(wanted, fault.found.clone())
-    }
-
-    fn corrupt(&self, wanted: String, found: String) -> Error {
-        let directory = self.root.join(Column::StateDiffs.dir_name());
-        Error::corrupt(directory, None, DIFFERENCE, wanted, found)
     }
 }
