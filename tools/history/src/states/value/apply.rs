@@ -106,15 +106,15 @@ fn check_base(
 ) -> Decoded<()> {
     let Header { base_slot, base_tag, base_validators, .. } = diff.header;
     if diff.preset() != preset {
-        let wanted = format_args!("a state of the {preset} preset");
+        let wanted = format!("a state of the {preset} preset");
         return Err(Wrong::new(wanted, diff.preset()));
     }
     if state.slot() != base_slot {
-        let found = format_args!("that of slot {}", state.slot());
+        let found = format!("that of slot {}", state.slot());
         return Err(Wrong::new("the base's state", found));
     }
     if diff.kind() != Kind::Generic && state.validator_count() != base_validators as usize {
-        let wanted = format_args!("a base of {base_validators} validators");
+        let wanted = format!("a base of {base_validators} validators");
         return Err(Wrong::new(wanted, state.validator_count()));
     }
     if diff.kind() == Kind::Slot {
@@ -170,7 +170,7 @@ impl<'a, 'v> Applying<'a, 'v> {
         for section in &diff.sections {
             let is_own = |field: StateField| field.name == section.field && !is_small(&field);
             if section.field != SMALL_FIELDS && !layout.iter().any(is_own) {
-                let wanted = format_args!("a field with a section in a {fork} state");
+                let wanted = format!("a field with a section in a {fork} state");
                 return Err(diff.fault(Some(section.field), Wrong::new(wanted, section.field)));
             }
         }
@@ -186,7 +186,7 @@ impl<'a, 'v> Applying<'a, 'v> {
         match diff.ssz_len() {
             wanted if wanted == total => Ok(applying),
             wanted => {
-                let wanted = format_args!("fields of {wanted} bytes together");
+                let wanted = format!("fields of {wanted} bytes together");
                 Err(diff.fault(None, Wrong::new(wanted, total)))
             }
         }
@@ -227,7 +227,7 @@ impl<'a, 'v> Applying<'a, 'v> {
                 Ok(Changes::default())
             }
             None => {
-                let wanted = format_args!("a section for {count} validators");
+                let wanted = format!("a section for {count} validators");
                 Err(Wrong::new(wanted, "none"))
             }
         };
@@ -308,7 +308,7 @@ impl<'a, 'v> Applying<'a, 'v> {
             return Ok(old);
         }
         if !stack::is_per_validator(field.name) || old.len() > byte_len {
-            let wanted = format_args!("a section for a field of {byte_len} bytes");
+            let wanted = format!("a section for a field of {byte_len} bytes");
             return Err(Wrong::new(
                 wanted,
                 format_args!("none, and {} bytes in the base", old.len()),

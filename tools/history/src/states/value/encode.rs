@@ -52,8 +52,8 @@ fn diff(
 ) -> Decoded<Vec<u8>> {
     let (preset, base_slot) = (next.columns.preset(), base.slot());
     if base_slot >= next.slot() || base.columns.preset() != preset {
-        let wanted = format_args!("an earlier state of the {preset} preset");
-        let found = format_args!("slot {base_slot}, {}", base.columns.preset());
+        let wanted = format!("an earlier state of the {preset} preset");
+        let found = format!("slot {base_slot}, {}", base.columns.preset());
         return Err(Wrong::new(wanted, found));
     }
     let tag = context.roots.state_root(base_slot);

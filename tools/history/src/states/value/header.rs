@@ -192,7 +192,7 @@ impl Header {
     /// Reads the header and the table of sections, and checks both.
     pub(crate) fn read(value: &[u8]) -> Decoded<(Self, Vec<Section<'_>>)> {
         let Some(header) = value.first_chunk::<HEADER_BYTES>() else {
-            let wanted = format_args!("a header of {HEADER_BYTES} bytes");
+            let wanted = format!("a header of {HEADER_BYTES} bytes");
             return Err(Wrong::new(wanted, format_args!("{} bytes", value.len())));
         };
         if header[..5] != [&MAGIC[..], &[VERSION]].concat() {
@@ -201,12 +201,12 @@ impl Header {
         }
         let value_len = u32_at(header, 52) as usize;
         if value_len != value.len() {
-            let found = format_args!("{}", value.len());
+            let found = format!("{}", value.len());
             return Err(Wrong::new(format_args!("a value of {value_len} bytes"), found));
         }
         let table_len = usize::from(u16::from_le_bytes([header[48], header[49]])) * ENTRY_BYTES;
         let Some((head, rest)) = value.split_at_checked(HEADER_BYTES + table_len) else {
-            let wanted = format_args!("a table of {table_len} bytes");
+            let wanted = format!("a table of {table_len} bytes");
             return Err(Wrong::new(wanted, format_args!("{} bytes", value.len() - HEADER_BYTES)));
         };
         check_crc(head)?;
@@ -249,7 +249,7 @@ impl Header {
 
     pub(crate) fn check(&self) -> Decoded<()> {
         if self.base_slot >= self.slot {
-            let wanted = format_args!("a base before slot {}", self.slot);
+            let wanted = format!("a base before slot {}", self.slot);
             return Err(Wrong::new(wanted, format_args!("slot {}", self.base_slot)));
         }
         if self.ssz_len > u64::from(u32::MAX) {
@@ -261,7 +261,7 @@ impl Header {
         }
         let most = self.base_validators.saturating_add(MAX_ADDED_VALIDATORS);
         if !(self.base_validators..=most).contains(&self.validators) {
-            let wanted = format_args!("{} to {most} validators", self.base_validators);
+            let wanted = format!("{} to {most} validators", self.base_validators);
             return Err(Wrong::new(wanted, self.validators));
         }
         if self.fork.is_some() == (self.kind == Kind::Generic) {
@@ -277,7 +277,7 @@ impl Header {
         if self.ssz_len <= most {
             return Ok(());
         }
-        let wanted = format_args!("a state of at most {most} bytes on one of {base_len}");
+        let wanted = format!("a state of at most {most} bytes on one of {base_len}");
         Err(Wrong::new(wanted, self.ssz_len))
     }
 }
@@ -289,7 +289,7 @@ fn check_crc(head: &[u8]) -> Decoded<()> {
     match u32_at(head, CRC_AT) {
         wanted if wanted == found => Ok(()),
         wanted => {
-            let wanted = format_args!("a header with CRC-32C {wanted:08x}");
+            let wanted = format!("a header with CRC-32C {wanted:08x}");
             Err(Wrong::new(wanted, format_args!("{found:08x}")))
         }
     }
@@ -307,7 +307,7 @@ fn sections<'v>(table: &[u8], mut rest: &'v [u8]) -> Decoded<Vec<Section<'v>>> {
         last = Some(number);
         let byte_len = u32_at(entry, 2) as usize;
         let Some((bytes, behind)) = rest.split_at_checked(byte_len) else {
-            let wanted = format_args!("a section of {byte_len} bytes");
+            let wanted = format!("a section of {byte_len} bytes");
             return Err(Wrong::new(wanted, format_args!("{} bytes", rest.len())));
         };
         rest = behind;

@@ -109,7 +109,7 @@ impl<'s> Cursor<'s> {
             }
             let index = next + u64::from(*byte);
             if index >= end as u64 || indices.len() == count {
-                let wanted = format_args!("{count} elements below {end}");
+                let wanted = format!("{count} elements below {end}");
                 return Err(Wrong::new(wanted, format_args!("element {index} as well")));
             }
             indices.push(u32::try_from(index).unwrap_or(u32::MAX));

@@ -79,7 +79,7 @@ impl DiffValue<'_> {
         let (Kind::Columns, Some(fork)) = (self.kind(), self.header.fork) else { return Ok(false) };
         let Some(sections) = sections_of(self, unpacker)? else { return Ok(false) };
         if single.count != self.header.base_validators as usize {
-            let wanted = format_args!("a base of {} validators", self.header.base_validators);
+            let wanted = format!("a base of {} validators", self.header.base_validators);
             return Err(self.fault(None, super::Wrong::new(wanted, single.count)));
         }
         let count = self.header.validators as usize;

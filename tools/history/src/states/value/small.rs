@@ -41,7 +41,7 @@ pub(crate) fn read(
     let fields: Vec<StateField> = layout.iter().filter(named).collect();
     let known: u64 = fields.iter().map(|field| bit_of(field.name)).sum();
     if mask != known {
-        let wanted = format_args!("small fields of a {} state", layout.fork());
+        let wanted = format!("small fields of a {} state", layout.fork());
         return Err(Wrong::new(wanted, format_args!("the mask {mask:#x}")));
     }
     let lens = fields.iter().filter_map(StateField::fixed_len);
