@@ -27,12 +27,17 @@ class Case:
     leak: int = 0
     addition: int = 0
     wrong_by: int = 0
+    # From slot to slot: a slot is taken in if one attester in so many changes; which members are listed.
+    slots_of_one_in: int = 2
+    lists_who_took_part: bool = False
     preset: Preset = MINIMAL
 
     def encoding(self, of, base: bytes | None) -> int:
         """The encoding of a field: `every` where that is possible."""
         if of.name in self.encodings:
             return self.encodings[of.name]
+        if self.kind == value.SLOT and of.name in PREDICTED:
+            return self.every or FROM_SLOT_TO_SLOT.get(of.name, 2)
         if self.every is not None and of.name in PREDICTED:
             plain = plain_encodings(of)
             return self.every if self.every in plain else plain[0]
@@ -50,6 +55,11 @@ def plain_encodings(of) -> list[int]:
     return [*([2] if of.item == 8 else []), 1, 3, 0, 10]
 
 
+FROM_SLOT_TO_SLOT = {
+    "balances": 9,
+    "previous_epoch_participation": 8,
+    "current_epoch_participation": 8,
+}
 PREDICTED = {
     "balances": 5,
     "inactivity_scores": 6,
@@ -104,6 +114,10 @@ CASES = [
     Case("skipped-slot", 269, 270, value.SLOT),
     Case("skipped-slot-never-packed", 269, 270, value.SLOT, method="never"),
     Case("skipped-slot-by-columns", 269, 270),
+    *(
+        Case(f"slot-of-{fork}", slot, slot + 1, value.SLOT, lists_who_took_part=slot % 2 == 0)
+        for fork, slot in (("altair", 53), ("bellatrix", 100), ("capella", 195), ("deneb", 250), ("electra", 401))
+    ),
     Case("last-slot-of-an-epoch", 510, 511, value.SLOT),
     Case("first-slot-of-an-epoch", 511, 512),
     # Each encoding where it is possible, each way to pack.
@@ -141,7 +155,17 @@ CASES = [
             "generic": {"kind": value.GENERIC},
         }.items()
     ),
-    Case("odd-slot", "odd-base", "odd-slot"),
+    *(
+        Case(f"odd-slot{name}", "odd-base", "odd-slot", value.SLOT, **choices)
+        for name, choices in {
+            "": {},
+            "-with-all-slots": {"slots_of_one_in": 100, "method": "never"},
+            "-with-no-slots": {"slots_of_one_in": 0, "method": "always"},
+            "-with-those-who-took-part": {"lists_who_took_part": True},
+            "-by-pieces": {"every": 10},
+        }.items()
+    ),
+    Case("odd-slot-by-columns", "odd-base", "odd-slot"),
     # Chunks of 16 and of 2^20 validators.
     Case("chunks-of-16", 512, 520, chunk_log=4),
     Case("chunks-of-2^20", 512, 520, chunk_log=20),

@@ -241,6 +241,50 @@ def predicted(data: bytes) -> dict[str, bytes]:
     }
 
 
+def from_slot_to_slot(data: bytes) -> dict[str, bytes]:
+    """Values of kind 2 with a wrong section, on a base with 72 validators."""
+
+    def of(name: str, encoding: int, *parts: int | bytes) -> bytes:
+        return with_section(data, name, encoding, section(*parts))
+
+    def flags(*parts: int | bytes) -> bytes:
+        return of("current_epoch_participation", 8, *parts)
+
+    def balances(*parts: int | bytes) -> bytes:
+        return of("balances", 9, *parts)
+
+    none, slot = section(0, 0), b"\x02" + bytes(8)
+    return {
+        "slot-chunks": of("balances", 5, bytes(16), 0, 0, bytes(3), 0),
+        "slot-flags-in-chunks": of("current_epoch_participation", 7, raw(bytes(64)), 0),
+        "slot-8-of-an-epoch-of-8": flags(1, b"\x08" + bytes(8), 0, 0, none),
+        "slots-twice": flags(2, slot, slot, 0, 0, none),
+        "slots-not-ascending": flags(2, slot, b"\x01" + bytes(8), 0, 0, none),
+        "9-slots-of-8": flags(9, *(bytes([place]) + bytes(8) for place in range(9)), 0, 0, none),
+        "2^64-1-slots": flags(2**64 - 1, slot, 0, 0, none),
+        "slot-without-bits": flags(1, b"\x02"),
+        "rank-beyond-the-attesters": flags(1, slot, 1, 1, raw(b"\x40"), raw(b"\x01"), none),
+        "2^64-1-ranks": flags(1, slot, 2**64 - 1, 1, raw(b"\0"), raw(b"\x01"), none),
+        "validator-72-of-72": flags(0, 1, 1, raw(b"\x48"), raw(b"\x01")),
+        "validator-2^64-1": flags(0, 1, 5, raw(b"\xff" * 4 + b"\x7f"), raw(b"\x01")),
+        "2^64-1-validators": flags(0, 2**64 - 1, 1, raw(b"\0"), raw(b"\x01")),
+        "validators-of-more-bytes-than-possible": flags(0, 1, 6, raw(b"\x80" * 5 + b"\0"), raw(b"\x01")),
+        "validators-left": flags(0, 1, 2, raw(b"\0\0"), raw(b"\x01")),
+        "slot-flags-for-balances": of("balances", 8, 0, none),
+        "slot-balances-for-scores": of("inactivity_scores", 9, 0, none),
+        "members-of-kind-2": balances(5, b"\x02", 0, 0, none),
+        "member-32-of-32": balances(5, b"\0", 1, 1, raw(b"\x20"), none),
+        "2^64-1-members": balances(5, b"\0", 2**64 - 1, 1, raw(b"\0"), none),
+        "balance-72-of-72": balances(0, 1, 2, raw(b"\x48\0")),
+        "balance-without-a-code": balances(0, 1, 1, raw(b"\0")),
+        "balance-with-code-4": balances(0, 1, 2, raw(b"\0\x04")),
+        "balance-without-a-change": balances(0, 1, 2, raw(b"\0\x03")),
+        "balances-left": balances(0, 1, 3, raw(b"\0\0\0")),
+        "2^64-1-balances": balances(0, 2**64 - 1, 2, raw(b"\0\0")),
+        "balances-of-more-bytes-than-possible": balances(0, 1, 17, raw(bytes(17))),
+    }
+
+
 def with_small(data: bytes, body: bytes) -> bytes:
     header = Header.decode(data)
     header.sections[0] = (value.SMALL, 12, body)
@@ -274,6 +318,12 @@ def hostile(chain: Chain) -> dict[str, tuple[int, int, bytes]]:
     whole = Case("generic", 384, 392, value.GENERIC).encode(chain)
     groups = headers(electra) | sections(electra) | predicted(electra) | generic(whole)
     named = {name: (384, 392, data) for name, data in groups.items()}
+    slot = from_slot_to_slot(Case("slot", 400, 401, value.SLOT, method="never").encode(chain))
+    named |= {name: (400, 401, data) for name, data in slot.items()}
+    epoch = Case("epoch", 511, 512, value.SLOT, every=10).encode(chain)
+    named["slot-in-the-next-epoch"] = (511, 512, epoch)
+    named["slot-on-the-one-before-the-last"] = (400, 402, Case("", 400, 402, value.SLOT, every=10).encode(chain))
+    named["columns-from-slot-to-slot"] = (400, 401, patched(Case("", 400, 401, value.SLOT).encode(chain), 5, b"\x01"))
     growing = GROWING.encode(chain)
     added = "added-validators-missing", with_section(growing, "validators", 4, NO_VALIDATORS)
     lacking = Header.decode(growing)

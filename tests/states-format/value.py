@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import predicted
 import sections
+import slots
 from coding import Refused, Sink, Source, crc32c, require
 from layout import FORKS, PRESETS, VALIDATOR, Preset, State, fields, number
 
@@ -145,6 +146,11 @@ def decode(value: bytes, base: bytes, base_fork: str, context: Context) -> bytes
             by_name[name] = (encoding, body)
     in_chunks = {encoding & 0x7F in (5, 6, 7) for name, (encoding, _) in by_name.items() if name in LISTS}
     require(len(in_chunks) <= 1, "lists in chunks, and others")
+    if header.kind == SLOT:
+        per_epoch = preset.slots_per_epoch
+        require(header.slot == header.base_slot + 1, "kind 2 on another than the slot before")
+        require(header.slot % per_epoch != 0, "kind 2 across two epochs")
+        require(in_chunks <= {False}, "lists in chunks in kind 2")
     return Decoder(header, old, State(preset, fork, {}), by_name, context).run()
 
 
@@ -208,6 +214,10 @@ class Decoder:
     def content(self, of, encoding: int, source: Source, base: bytes | None, length: int) -> bytes:
         old = base or b""
         of_base = predicted.Base(self.base, self.header.validators, self.header.chunk_log)
+        if self.header.kind == SLOT and encoding == 9 and of.name == "balances":
+            return slots.read_balances(source, self.base, self.header.validators)
+        if self.header.kind == SLOT and encoding == 8 and LISTS.get(of.name) == 1:
+            return slots.read_participation(source, self.base, of.name, self.header.validators)
         if encoding == 5 and of.name == "balances":
             scores = self.state.values.get("inactivity_scores", b"")
             return predicted.read_balances(source, of_base, scores)
@@ -229,8 +239,8 @@ class Decoder:
         if encoding == 10:
             return sections.read_pieces(source, old, length)
         if encoding == 13 and of.name in ("block_roots", "state_roots") and base is not None:
-            slots = range(self.header.base_slot, self.header.slot)
-            return sections.read_recent_roots(source, base, slots, self.context.roots(of.name))
+            distance = range(self.header.base_slot, self.header.slot)
+            return sections.read_recent_roots(source, base, distance, self.context.roots(of.name))
         raise Refused(f"{of.name} by encoding {encoding}")
 
 
@@ -276,7 +286,7 @@ def encode(base: bytes, base_fork: str, new: bytes, fork: str, context: Context,
 def encode_field(of, old: State, state: State, context: Context, choice) -> tuple[int, bytes]:
     base, new = old.values.get(of.name), state.values[of.name]
     before = base or b""
-    slots = range(old.slot, state.slot)
+    distance = range(old.slot, state.slot)
     count = len(state.values["validators"]) // VALIDATOR
     of_base = predicted.Base(old, count, choice.chunk_log)
     scores = state.values.get("inactivity_scores", b"")
@@ -289,8 +299,10 @@ def encode_field(of, old: State, state: State, context: Context, choice) -> tupl
         5: lambda sink: predicted.write_balances(sink, of_base, scores, new, choice),
         6: lambda sink: predicted.write_scores(sink, of_base, new, choice),
         7: lambda sink: predicted.write_participation(sink, of_base, new),
+        8: lambda sink: slots.write_participation(sink, old, of.name, new, choice),
+        9: lambda sink: slots.write_balances(sink, old, new, choice),
         10: lambda sink: sections.write_pieces(sink, before, new),
-        13: lambda sink: sections.write_recent_roots(sink, base, slots, context.roots(of.name)),
+        13: lambda sink: sections.write_recent_roots(sink, base, distance, context.roots(of.name)),
     }
     encoding = choice.encoding(of, base)
     sink = Sink(choice.method)

@@ -8,7 +8,7 @@ use std::process::Command;
 use coldstore::Slot;
 use coldstore_consensus::{Preset, Root};
 use coldstore_history::states::value::{
-    DiffContext, DiffFault, DiffValue, RootsError, SlotRoots, apply_path, encode_diff,
+    DiffContext, DiffFault, DiffValue, RootsError, SlotRoots, apply_path, encode_diff, encode_slot,
 };
 use coldstore_history::states::{Columns, StateRef};
 use test_support::chain_content::{all_states, packed, truth};
@@ -48,6 +48,14 @@ impl Chain {
         let base = StateRef { base, columns: &of_base };
         let next = StateRef { base: next, columns: &of_next };
         encode_diff(base, next, DiffContext::new(self)).unwrap()
+    }
+
+    /// As [`Self::encode`], on the state of the slot before.
+    fn encode_next(&self, base: &[u8], next: &[u8]) -> Vec<u8> {
+        let (of_base, of_next) = (columns(base), columns(next));
+        let base = StateRef { base, columns: &of_base };
+        let next = StateRef { base: next, columns: &of_next };
+        encode_slot(base, next, DiffContext::new(self)).unwrap()
     }
 
     fn decode(&self, base: &[u8], slot: u64, value: &[u8]) -> Result<Vec<u8>, DiffFault> {
@@ -186,6 +194,10 @@ fn another_program_reads_the_diffs_of_every_slot() {
             assert!(chain.decode(base, slot, &value).unwrap() == next);
             fs::write(directory.path().join(format!("{slot}-on-{base_slot}")), value).unwrap();
         }
+        let (before, next) = (chain.state(slot - 1), chain.state(slot));
+        let value = chain.encode_next(before, next);
+        assert!(chain.decode(before, slot, &value).unwrap() == next);
+        fs::write(directory.path().join(format!("{slot}-after-the-slot-before")), value).unwrap();
     }
     if let Some(out) = run_script(&["read", directory.path().to_str().unwrap()]) {
         assert_eq!(out, format!("read the states of {last} slots\n"));

@@ -282,8 +282,8 @@ impl<'a, 'v> Applying<'a, 'v> {
             let old = old.or(is_continued.then_some(FieldBytes::Base(0..0)));
             return self.without_section(field, byte_len, base, old.ok_or_else(lacking)?);
         };
-        let is_in_place = slot::is_in_place(self.diff.kind(), section.encoding);
-        if (self.in_chunks || is_in_place) && stack::is_per_validator(field.name) {
+        let is_in_place = slot::is_in_place(self.diff.kind(), field.name, section.encoding);
+        if is_in_place || self.in_chunks && stack::is_per_validator(field.name) {
             return Ok(FieldBytes::unread(byte_len));
         }
         let bytes = read_whole(section, |encoding, cursor| {

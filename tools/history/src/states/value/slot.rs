@@ -20,8 +20,13 @@ const PREVIOUS_FIELD: &str = "previous_epoch_participation";
 const CURRENT_FIELD: &str = "current_epoch_participation";
 
 /// Whether a section of a diff is applied to the list of the slot before, in place.
-pub(crate) fn is_in_place(kind: Kind, encoding: u8) -> bool {
-    kind == Kind::Slot && (encoding == FLAGS || encoding == BALANCES)
+pub(crate) fn is_in_place(kind: Kind, field: &str, encoding: u8) -> bool {
+    let is_of_field = match field {
+        CURRENT_FIELD | PREVIOUS_FIELD => encoding == FLAGS,
+        BALANCES_FIELD => encoding == BALANCES,
+        _ => false,
+    };
+    kind == Kind::Slot && is_of_field
 }
 
 /// Whether a state is the one of the slot after another state, in the same epoch and of the same fork.
@@ -120,14 +125,13 @@ pub(crate) fn apply(
     // The flags of the current epoch are predicted from those of the previous one in the base.
     for field in [CURRENT_FIELD, PREVIOUS_FIELD, BALANCES_FIELD] {
         let section = diff.sections.iter().find(|section| section.field == field);
-        let Some(section) = section.filter(|of| is_in_place(diff.kind(), of.encoding)) else {
+        let is_own = |encoding| is_in_place(diff.kind(), field, encoding);
+        let Some(section) = section.filter(|of| is_own(of.encoding)) else {
             continue;
         };
-        let wanted = if field == BALANCES_FIELD { BALANCES } else { FLAGS };
         let validators = diff.header.validators as usize;
-        let applied = section.bytes().and_then(|bytes| match section.encoding == wanted {
-            true => apply_field(field, bytes, base, columns, validators, duties, unpacker),
-            false => Err(Wrong::new("an encoding of the field", section.encoding)),
+        let applied = section.bytes().and_then(|bytes| {
+            apply_field(field, bytes, base, columns, validators, duties, unpacker)
         });
         lists.push((field, applied.map_err(|wrong| diff.fault(Some(field), wrong))?));
     }
