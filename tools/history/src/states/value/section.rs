@@ -7,8 +7,8 @@ use zstd::zstd_safe::{self, CCtx, CParameter, DCtx};
 use super::fault::{Decoded, Wrong};
 use super::packed::{Cursor, put_count, put_varint, unzigzag, zigzag};
 
-/// Level of compression.
-const LEVEL: i32 = 9;
+/// Level of compression: those below 10 make 4 to 8 % more of an epoch, in about the same time.
+const LEVEL: i32 = 12;
 
 /// An error for something of the wrong size or value.
 pub(crate) fn wrong<T>(wanted: impl Display, found: impl Display) -> Decoded<T> {
