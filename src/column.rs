@@ -46,7 +46,7 @@ pub enum Column {
     StateRoots,
     /// Whole states.
     StateSnapshots,
-    /// Differences between states.
+    /// Diffs between states.
     StateDiffs,
 }
 

@@ -31,8 +31,8 @@ pub enum Removal {
     /// All records above a slot; `None` removes all records.
     Rewind(Option<Slot>),
     /// Whole files below a slot. The file that holds a column's highest slot stays. If `bsd` has
-    /// differences at or above the slot, `bss` and `bsd` are pruned only below the newest snapshot at
-    /// or below the slot, because the differences may build on it.
+    /// diffs at or above the slot, `bss` and `bsd` are pruned only below the newest snapshot at
+    /// or below the slot, because the diffs may build on it.
     Prune(Slot),
 }
 
@@ -223,7 +223,7 @@ fn keeps(root: &Path, removal: Removal, columns: &[Column]) -> Result<Vec<(Colum
     columns.iter().map(keep_of).collect()
 }
 
-/// The slot below which snapshots and differences may be removed, when `before` is requested. Reads offset
+/// The slot below which snapshots and diffs may be removed, when `before` is requested. Reads offset
 /// tables only: the values may be large, or damaged. Unreadable entries keep everything.
 fn states_limit(root: &Path, before: Slot) -> Result<Slot> {
     let highest = view_of(root, Column::StateDiffs)?.and_then(|view| view.highest_written_slot());

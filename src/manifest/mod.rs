@@ -78,7 +78,7 @@ pub enum StatesPolicy {
     None,
     /// Every N-th (the states of the eras whose number is a multiple of N), and the newest.
     Every(NonZeroU64),
-    /// All of them: some whole, the others as differences, as the [layers](Manifest::state_layers) say.
+    /// All of them: some whole, the others as diffs, as the [layers](Manifest::state_layers) say.
     Layered,
     /// Unknown: the manifest was rebuilt, or a later version wrote the policy.
     Unknown,

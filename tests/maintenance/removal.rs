@@ -95,17 +95,17 @@ fn a_rewind_takes_every_column_and_the_manifest_back() {
 }
 
 /// Guards against a prune that the manifest does not know of, and a snapshot that goes although a
-/// difference may build on it.
+/// diff may build on it.
 #[test]
-fn a_prune_keeps_the_snapshot_that_differences_may_build_on() {
+fn a_prune_keeps_the_snapshot_that_diffs_may_build_on() {
     let scratch = scratch();
     let root = scratch.path().join("archive");
     archive(&root, &SLOTS);
     let pruned = |column| Manifest::read(&root).unwrap().unwrap().column(column).pruned_before;
-    // A difference above the limit.
+    // A diff above the limit.
     let directory = root.join(Column::StateDiffs.dir_name());
     let options = WriterOptions::create(Column::StateDiffs.spec()).allow_backfill(true);
-    Writer::open(&directory, options).unwrap().put(Slot(16_999), b"a difference").unwrap();
+    Writer::open(&directory, options).unwrap().put(Slot(16_999), b"a diff").unwrap();
     remove(&root, Removal::Prune(Slot(16_990)), &Column::ALL).unwrap();
     for (column, left, before) in [
         (Column::BlockRoots, &SLOTS[4..], 16_384),
@@ -121,7 +121,7 @@ fn a_prune_keeps_the_snapshot_that_differences_may_build_on() {
     // Nothing more, and nothing that was pruned is forgotten.
     remove(&root, Removal::Prune(Slot(1)), &Column::ALL).unwrap();
     assert_eq!(pruned(Column::StateRoots), Some(Slot(16_384)));
-    // No difference needs it any more.
+    // No diff needs it any more.
     remove(&root, Removal::Rewind(Some(Slot(16_000))), &[Column::StateDiffs]).unwrap();
     remove(&root, Removal::Prune(Slot(16_384)), &Column::ALL).unwrap();
     assert_eq!(shown_of(&root, Column::StateSnapshots), content([17_000, 17_003]));
@@ -135,7 +135,7 @@ fn a_prune_searches_offset_tables_and_reads_no_record() {
     archive(&root, &SLOTS);
     let directory = root.join(Column::StateDiffs.dir_name());
     let options = WriterOptions::create(Column::StateDiffs.spec()).allow_backfill(true);
-    Writer::open(&directory, options).unwrap().put(Slot(16_999), b"a difference").unwrap();
+    Writer::open(&directory, options).unwrap().put(Slot(16_999), b"a diff").unwrap();
     let snapshots = root.join(Column::StateSnapshots.dir_name());
     overwrite(&snapshots, &data_name(1), entry(&snapshots, 9005), &[0xff; 8 + 32]);
     assert!(view(&snapshots).get(Slot(9005)).is_err());

@@ -31,7 +31,7 @@ fn right(column: Column, slot: u64) -> Vec<u8> {
         Column::Blocks => block(slot),
         Column::BlockRoots | Column::StateRoots => root(slot),
         Column::StateSnapshots => state(slot),
-        Column::StateDiffs => b"difference".to_vec(),
+        Column::StateDiffs => b"diff".to_vec(),
     }
 }
 

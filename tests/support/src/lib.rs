@@ -16,8 +16,8 @@ mod by_hand;
 #[cfg(feature = "chains")]
 pub mod chain_content;
 mod chains;
-#[cfg(feature = "differences")]
-pub mod differences;
+#[cfg(feature = "diffs")]
+pub mod diffs;
 mod directories;
 pub mod e2store;
 mod golden;

@@ -8,8 +8,8 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let mut client = Client::new("/run/coldstore/socket")?;
 //! // Durable on return. Repeating it is safe.
-//! client.put(Column::StateDiffs, Slot(7), b"a difference".to_vec())?;
-//! assert_eq!(client.get(Column::StateDiffs, Slot(7))?.as_deref(), Some(&b"a difference"[..]));
+//! client.put(Column::StateDiffs, Slot(7), b"a diff".to_vec())?;
+//! assert_eq!(client.get(Column::StateDiffs, Slot(7))?.as_deref(), Some(&b"a diff"[..]));
 //! # Ok(())
 //! # }
 //! ```

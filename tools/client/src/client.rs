@@ -72,7 +72,7 @@ impl Client {
 
     /// Stores one value, durably. Returns `false` if the same value was already stored.
     ///
-    /// In [`Column::StateDiffs`] the value may be the SSZ of the slot's whole state: the daemon stores a difference
+    /// In [`Column::StateDiffs`] the value may be the SSZ of the slot's whole state: the daemon stores a diff
     /// to another state of the archive.
     ///
     /// # Errors

@@ -229,9 +229,9 @@ impl fmt::Display for Why {
                  never written"
             ),
             Why::NotKept => f.write_str("none is kept of this slot"),
-            Why::InOther(Column::StateDiffs) => f.write_str(
-                "the state is kept as a difference in bsd; `coldstore state` rebuilds it",
-            ),
+            Why::InOther(Column::StateDiffs) => {
+                f.write_str("the state is kept as a diff in bsd; `coldstore state` rebuilds it")
+            }
             Why::InOther(other) => write!(f, "the state is kept whole in {other}"),
             Why::Unknown => f.write_str("bbr does not show whether the slot was skipped"),
         }

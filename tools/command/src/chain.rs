@@ -152,7 +152,7 @@ impl Chain {
             }
         }
         if self.slots_per_era.is_none() {
-            self.slots_per_era = states.slots_per_era_of_differences()?;
+            self.slots_per_era = states.slots_per_era_of_diffs()?;
         }
         Ok(())
     }

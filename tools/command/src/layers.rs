@@ -19,14 +19,14 @@ use crate::output::{self, Table};
 pub(crate) enum Kept {
     /// Whole, on a slot of the first layer.
     Snapshot(u8),
-    /// A difference of a layer.
+    /// A diff of a layer.
     Layer { exponent: u8, is_chained: bool },
     /// Whole, and listed in the manifest as a base.
     ListedBase,
     /// Whole, and no base by the layers.
     OtherWhole,
-    /// A difference of no layer, or of an earlier one.
-    OtherDifference,
+    /// A diff of no layer, or of an earlier one.
+    OtherDiff,
 }
 
 impl Kept {
@@ -38,7 +38,7 @@ impl Kept {
             Self::Layer { is_chained: true, .. } => "chained",
             Self::ListedBase => "listed-base",
             Self::OtherWhole => "other-whole",
-            Self::OtherDifference => "other-difference",
+            Self::OtherDiff => "other-diff",
         }
     }
 
@@ -59,11 +59,11 @@ impl fmt::Display for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Snapshot(_) => "whole",
-            Self::Layer { is_chained: false, .. } => "difference",
-            Self::Layer { is_chained: true, .. } => "difference, chained",
+            Self::Layer { is_chained: false, .. } => "diff",
+            Self::Layer { is_chained: true, .. } => "diff, chained",
             Self::ListedBase => "whole, listed as a base",
             Self::OtherWhole => "other whole states",
-            Self::OtherDifference => "other differences",
+            Self::OtherDiff => "other diffs",
         })
     }
 }
@@ -85,7 +85,7 @@ pub(crate) struct Layers {
 }
 
 impl Layers {
-    /// The layers of an archive with differences of this software, or whose manifest has layers; else `None`.
+    /// The layers of an archive with diffs of this software, or whose manifest has layers; else `None`.
     pub(crate) fn of(
         archive: &Path,
         manifest: &Manifest,
@@ -117,7 +117,7 @@ impl Layers {
             (_, true) => Kept::OtherWhole,
             (Layer::Flat(exponent), false) => Kept::Layer { exponent, is_chained: false },
             (Layer::Chained(exponent), false) => Kept::Layer { exponent, is_chained: true },
-            (Layer::Raw | Layer::None, false) => Kept::OtherDifference,
+            (Layer::Raw | Layer::None, false) => Kept::OtherDiff,
         }
     }
 
@@ -175,14 +175,23 @@ impl Layers {
         table
     }
 
-    /// As text: "2 whole every 2048 slots, 7 differences, chained, every 8 slots".
+    /// As text: "2 whole every 2048 slots; 7 diffs, chained, every 8 slots".
     pub(crate) fn line(&self) -> String {
         let rows = self.rows().into_iter().filter(|(_, counts)| counts.records > 0);
-        let parts = rows.map(|(kept, counts)| match kept.distance() {
-            Some(slots) => {
-                format!("{} {kept} every {}", counts.records, output::count(slots, "slot"))
+        let parts = rows.map(|(kept, LayerCounts { records, .. })| {
+            let what = match kept {
+                Kept::Layer { is_chained: false, .. } => output::count(records, "diff"),
+                Kept::Layer { is_chained: true, .. } => {
+                    format!("{}, chained,", output::count(records, "diff"))
+                }
+                Kept::OtherDiff => output::count(records, "other diff"),
+                Kept::OtherWhole => output::count(records, "other whole state"),
+                Kept::Snapshot(_) | Kept::ListedBase => format!("{records} {kept}"),
+            };
+            match kept.distance() {
+                Some(slots) => format!("{what} every {}", output::count(slots, "slot")),
+                None => what,
             }
-            None => format!("{} {kept}", counts.records),
         });
         parts.collect::<Vec<_>>().join("; ")
     }
@@ -252,7 +261,7 @@ mod tests {
             (Column::StateDiffs, 512, flat(9)),
             (Column::StateDiffs, 544, chained(5)),
             (Column::StateDiffs, 545, chained(0)),
-            (Column::StateDiffs, 1 << 18, Kept::OtherDifference),
+            (Column::StateDiffs, 1 << 18, Kept::OtherDiff),
         ] {
             assert_eq!(layers.kept(column, Slot(slot)), wanted, "{column} {slot}");
         }
@@ -280,6 +289,6 @@ mod tests {
         assert_eq!(of("chained", Some(32))["bytes_a_year"], Value::Null);
         assert_eq!(of("other-whole", None)["bytes_a_year"], Value::Null);
         assert_eq!(kept.len(), 7);
-        assert!(layers.line().starts_with("4 difference every 8192 slots; 1 difference, chained"));
+        assert!(layers.line().starts_with("4 diffs every 8192 slots; 1 diff, chained, "));
     }
 }

@@ -4,7 +4,7 @@
 //! `cargo bench -p coldstore-history --bench layers -- [ERAS]` (default: 2, the distance of the last era state from
 //! its snapshot; 31 are all, and take an hour). It prints the chain's parameters, and whether the chain is
 //! calibrated: sizes count only if `zstd --patch-from -3` of its states gives what it gives for mainnet's. Sizes
-//! are exact, and every difference is applied and compared with the state. Times are medians. Without `--bench` it
+//! are exact, and every diff is applied and compared with the state. Times are medians. Without `--bench` it
 //! is a quick smoke test.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench that fails must stop")]

@@ -2,7 +2,7 @@
 //! stored, for one era and for two at once. Each row is measured in a process of its own. Starting and hashing
 //! the whole state once are part of it, so more slots give more slots per second.
 //!
-//! The rows `epochs` and `slots` make differences of a chain like mainnet's (`SyntheticParameters`), and store them
+//! The rows `epochs` and `slots` make diffs of a chain like mainnet's (`SyntheticParameters`), and store them
 //! nowhere; `none` is the same replay without them.
 //!
 //! `cargo bench -p coldstore-history --bench reconstruct [VALIDATORS] [SLOTS]` (default 1,000,000 and 128; the chain
@@ -28,8 +28,7 @@ use coldstore_consensus::transition::{
 };
 use coldstore_consensus::{Config, Preset};
 use coldstore_history::reconstruct::{
-    Chosen, PipelineSink, ReconstructObserver, ReconstructOptions, Reconstruction,
-    StoredDifferences,
+    Chosen, PipelineSink, ReconstructObserver, ReconstructOptions, Reconstruction, StoredDiffs,
 };
 use coldstore_history::replay::Check;
 use tempfile::TempDir;
@@ -134,8 +133,8 @@ fn run(path: &Path, rules: &Arc<ChainRules>, chosen: Chosen, check: Check) -> u6
         reconstruction.run(vec![Nowhere], &memory).unwrap()
     };
     assert_eq!((done.eras, done.ends_by_root), (1, 1));
-    for (layer, StoredDifferences { records, bytes }) in &done.differences {
-        eprintln!("{layer:?}: {records} differences, {} bytes each", bytes / records);
+    for (layer, StoredDiffs { records, bytes }) in &done.diffs {
+        eprintln!("{layer:?}: {records} diffs, {} bytes each", bytes / records);
     }
     memory.0.into_inner() >> 10
 }
@@ -177,7 +176,7 @@ impl coldstore_history::reconstruct::StateSink for Nowhere {
         Ok(())
     }
 
-    fn put_differences(
+    fn put_diffs(
         &mut self,
         _: Vec<(Slot, Vec<u8>)>,
     ) -> Result<(), coldstore_history::reconstruct::SinkError> {

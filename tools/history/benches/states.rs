@@ -1,11 +1,11 @@
-//! States rebuilt from an archive with a registry of mainnet's size, and read from differences, beside a floor: copying
+//! States rebuilt from an archive with a registry of mainnet's size, and read from diffs, beside a floor: copying
 //! the stored state.
 //!
 //! `cargo bench -p coldstore-history --bench states -- [VALIDATORS] [SLOTS] [ERAS]` (defaults: 1,000,000, 96 and 1).
 //!
 //! * Replay: every slot has a block with full attestations and 100 kB of transactions. Medians of the thread's
 //!   processor time (Linux), so other work on the machine counts little.
-//! * Differences: a chain like mainnet's, whose states are kept for every epoch, and for the slots of the last one, so
+//! * Diffs: a chain like mainnet's, whose states are kept for every epoch, and for the slots of the last one, so
 //!   many eras and 3071 slots after its first state. Several threads read, so times are those of the clock, and
 //!   other work on the machine counts.
 //!
@@ -99,7 +99,7 @@ fn main() {
         replayed(quick, validators, slots);
     }
     if eras > 0 {
-        differences(quick, eras);
+        diffs(quick, eras);
     }
 }
 
@@ -208,7 +208,7 @@ fn per_second(seconds: f64, run: impl Fn(u64) + Sync) -> f64 {
     counts.iter().sum::<u64>() as f64 / started.elapsed().as_secs_f64()
 }
 
-fn differences(quick: bool, eras: u64) {
+fn diffs(quick: bool, eras: u64) {
     let of_size = if quick { SyntheticParameters::small() } else { SyntheticParameters::default() };
     // Made-up roots cost no hashing; the roots of states cost the same.
     let parameters = SyntheticParameters { true_roots: quick, ..of_size };

@@ -161,7 +161,7 @@ fn main() -> Result<()> {
     let state = |slot: u64| [&[0; 40][..], &slot.to_le_bytes()].concat();
     store.put_batch(vec![
         (DbColumn::StateSnapshot, Slot(0), state(0)),
-        (DbColumn::StateDiff, Slot(3), b"difference to slot 0".to_vec()),
+        (DbColumn::StateDiff, Slot(3), b"diff to slot 0".to_vec()),
         (DbColumn::Block, Slot(1), block(1)),
         (DbColumn::Block, Slot(3), block(3)),
         (DbColumn::BlockRoots, Slot(1), vec![1; 32]),

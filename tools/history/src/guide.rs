@@ -17,7 +17,7 @@ pub mod lighthouse {}
 
 /// The state of any slot, whole or in parts.
 ///
-/// An archive stores some states whole in `bss`, others as differences to them in `bsd`, in layers
+/// An archive stores some states whole in `bss`, others as diffs to them in `bsd`, in layers
 /// ([`hierarchy`](crate::states::hierarchy)). [`States`](crate::states::States) gives all of them, and those between:
 /// a state that is not stored is replayed from the nearest one below. The state of a slot has the slot's block applied;
 /// without a block it is the specification's state of that slot, in which the slot was processed and a fork that begins
@@ -42,8 +42,8 @@ pub mod lighthouse {}
 ///
 /// # Single validators
 ///
-/// A question about a few validators does not decode their states: of each difference only the chunks with them are
-/// read, and a run of epochs walks each chain of differences once. Where states are not stored they are replayed, so
+/// A question about a few validators does not decode their states: of each diff only the chunks with them are
+/// read, and a run of epochs walks each chain of diffs once. Where states are not stored they are replayed, so
 /// keep the epochs of which you ask: `coldstore reconstruct --keep epochs`.
 ///
 /// ```no_run
@@ -68,7 +68,7 @@ pub mod lighthouse {}
 ///
 /// | | compared with | when |
 /// |---|---|---|
-/// | a difference | its checksums, the layers in `archive.toml`, and the root of its base in `bsr` (8 bytes) | always |
+/// | a diff | its checksums, the layers in `archive.toml`, and the root of its base in `bsr` (8 bytes) | always |
 /// | the block of a slot that is replayed | its root in `bbr` | always |
 /// | a slot without a block | `bbr` repeats the root before | always |
 /// | the state root that a block names | `bsr` | always |
@@ -92,9 +92,9 @@ pub mod lighthouse {}
 /// # Costs
 ///
 /// With a mapped archive ([`Archive::open_mapped`](coldstore::Archive::open_mapped)) stored states stay in the map, with
-/// all public keys and credentials; a view of a mainnet state has some 45 MB of its own. Differences are applied by
+/// all public keys and credentials; a view of a mainnet state has some 45 MB of its own. Diffs are applied by
 /// several threads. What is decoded is kept, the latest states first, up to
-/// [`DEFAULT_CACHE_BYTES`](crate::states::DEFAULT_CACHE_BYTES): the next slot is then one difference away. Several
+/// [`DEFAULT_CACHE_BYTES`](crate::states::DEFAULT_CACHE_BYTES): the next slot is then one diff away. Several
 /// threads may share one `States`. A replayed slot costs its block, an epoch a pass over the registry. A proof hashes the
 /// whole state, but of the validators only those that differ from the state that was hashed before.
 ///

@@ -313,7 +313,7 @@ impl Check<'_> {
         };
         let state = Slot(end.0.saturating_add(1));
         let is_boundary = slots_per_era > 0 && state.0.is_multiple_of(slots_per_era);
-        // It may be a difference.
+        // It may be a diff.
         let held = [Column::StateSnapshots, Column::StateDiffs].map(|column| self.held(column));
         let is_behind = !held.contains(&Held::Unreadable)
             && held.into_iter().filter_map(Held::highest).max() < Some(state);

@@ -13,7 +13,7 @@ use coldstore_history::states::value::DiffValue;
 pub(crate) struct States {
     snapshots: Option<PreadView>,
     block_roots: Option<PreadView>,
-    differences: Option<PreadView>,
+    diffs: Option<PreadView>,
 }
 
 /// Which end of the states to start from.
@@ -72,20 +72,20 @@ impl States {
         Ok(Self {
             snapshots: column(Column::StateSnapshots)?,
             block_roots: column(Column::BlockRoots)?,
-            differences: column(Column::StateDiffs)?,
+            diffs: column(Column::StateDiffs)?,
         })
     }
 
-    /// The slots per era of the preset that the first difference names. Where states are kept as differences, the
+    /// The slots per era of the preset that the first diff names. Where states are kept as diffs, the
     /// whole ones may be too few to tell.
-    pub(super) fn slots_per_era_of_differences(&self) -> coldstore::Result<Option<u64>> {
-        let Some(differences) = &self.differences else { return Ok(None) };
-        let Some(Some(slot)) = Error::if_sound(differences.first_from(Slot(0)))? else {
+    pub(super) fn slots_per_era_of_diffs(&self) -> coldstore::Result<Option<u64>> {
+        let Some(diffs) = &self.diffs else { return Ok(None) };
+        let Some(Some(slot)) = Error::if_sound(diffs.first_from(Slot(0)))? else {
             return Ok(None);
         };
-        let Some(Some(value)) = Error::if_sound(differences.value(slot))? else { return Ok(None) };
-        let difference = DiffValue::parse(slot, &value).ok();
-        Ok(difference.map(|difference| difference.preset().slots_per_era()))
+        let Some(Some(value)) = Error::if_sound(diffs.value(slot))? else { return Ok(None) };
+        let diff = DiffValue::parse(slot, &value).ok();
+        Ok(diff.map(|diff| diff.preset().slots_per_era()))
     }
 
     /// The undamaged states.

@@ -1,4 +1,4 @@
-//! Values for `bsd`: differences are checked, and whole states made differences.
+//! Values for `bsd`: diffs are checked, and whole states made diffs.
 
 use std::io::{Cursor, Seek};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::refused::{Refused, no_answer};
 #[derive(Clone, Debug)]
 pub(super) struct States {
     sent: Arc<SentStates>,
-    /// States are made differences one after another: each takes 100 MB for that.
+    /// States are made diffs one after another: each takes 100 MB for that.
     turn: Arc<Semaphore>,
 }
 
@@ -27,7 +27,7 @@ impl States {
         Ok(Self { sent, turn: Arc::new(Semaphore::new(1)) })
     }
 
-    /// What is stored for a value: itself or, of a state, its difference. `None` if the same state is there.
+    /// What is stored for a value: itself or, of a state, its diff. `None` if the same state is there.
     pub(super) async fn take(&self, slot: Slot, value: Value) -> Result<Option<Value>, Refused> {
         let turn = match &value {
             Value::Held(bytes) if kind_of(slot, bytes) != ValueKind::State => None,
@@ -42,7 +42,7 @@ impl States {
                     let (byte_len, mut value) = (bytes.len() as u64, Cursor::new(bytes));
                     Ok(match sent.take(slot, byte_len, &mut value)? {
                         Sent::AsItIs => Some(Value::Held(value.into_inner())),
-                        Sent::Difference(difference) => Some(Value::Held(difference)),
+                        Sent::Diff(diff) => Some(Value::Held(diff)),
                         Sent::Stored => None,
                     })
                 }
@@ -52,7 +52,7 @@ impl States {
                             spool.rewind().map_err(SentFault::Value)?;
                             Some(Value::Spooled(spool))
                         }
-                        Sent::Difference(difference) => Some(Value::Held(difference)),
+                        Sent::Diff(diff) => Some(Value::Held(diff)),
                         Sent::Stored => None,
                     })
                 }
@@ -66,7 +66,7 @@ impl States {
     pub(super) fn check(&self, slot: Slot, value: &Value) -> Result<(), Refused> {
         let checked = match value {
             Value::Held(value) => self.sent.check(slot, value),
-            // No difference is that long.
+            // No diff is that long.
             Value::Spooled(_) => self.sent.check(slot, &[]),
         };
         checked.map_err(|fault| refused(slot, fault))

@@ -51,14 +51,14 @@ pub(crate) struct Import {
     /// Files, or directories of files
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
-    /// Turn backfill on for states and state differences, and for other columns that lack slots below
+    /// Turn backfill on for states and state diffs, and for other columns that lack slots below
     /// their highest
     #[arg(long)]
     backfill: bool,
     /// Also restore what was pruned; needs --backfill
     #[arg(long, requires = "backfill")]
     refill: bool,
-    /// Which boundary states to keep: layered (all, most of them as small differences in bsd, which only
+    /// Which boundary states to keep: layered (all, most of them as small diffs in bsd, which only
     /// coldstore reads), all, none, or every:N (each Nth era). The newest is always kept (default: as in
     /// the last import, else layered where eras have 8192 slots, else all). layered:18,13,11,9+5,0 gives
     /// the layers: distances as powers of two, coarsest first, after the + those whose states refer to

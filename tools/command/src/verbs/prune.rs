@@ -12,7 +12,7 @@ use crate::failure::Answer;
 /// Remove the files that lie wholly below a slot
 ///
 /// A file holds 8192 slots; the file with a column's highest slot stays. More files of states and state
-/// differences may stay, because a difference above the slot may build on a snapshot below it. The
+/// diffs may stay, because a diff above the slot may build on a snapshot below it. The
 /// archive records the pruning, and import does not restore pruned slots unless asked to (import
 /// --backfill --refill).
 #[derive(Debug, Args)]

@@ -42,7 +42,7 @@ use crate::output::{self, count};
 /// done. Without --keep, --every and --slots nothing is stored: the archive's blocks are proved against
 /// its states.
 ///
-/// --keep stores states as differences in bsd, which only coldstore reads: a mainnet epoch takes about
+/// --keep stores states as diffs in bsd, which only coldstore reads: a mainnet epoch takes about
 /// 45 KB, a slot 2 KB. Those of an era are stored when its end agrees, and nothing of an era that fails.
 /// What the layers of the archive need besides is stored as well. Layers may be added later.
 #[derive(Debug, Args)]
@@ -52,7 +52,7 @@ pub(crate) struct Reconstruct {
     /// The eras, both ends included (default: all).
     #[arg(long = "era", value_name = "A[..B]", value_parser = parse_eras)]
     eras: Option<RangeInclusive<u64>>,
-    /// Keep states as differences: of the first slot of every epoch, of all slots, or of the multiples
+    /// Keep states as diffs: of the first slot of every epoch, of all slots, or of the multiples
     /// of N
     #[arg(long, value_name = "epochs|slots|every:N", conflicts_with_all = ["every", "slots"])]
     keep: Option<Keep>,
@@ -105,7 +105,7 @@ impl Reconstruct {
         self.check_reach(&archive, plan, slots_per_era)?;
         self.check_backfill(&reconstruction)?;
         if ours == Some(Column::StateDiffs) {
-            // Durable before the first difference.
+            // Durable before the first diff.
             claim(&self.archive, reconstruction.preset())?;
         }
         let jobs = self.jobs.or_else(|| thread::available_parallelism().ok());
@@ -151,7 +151,7 @@ impl Reconstruct {
 
     fn open_writer(&self, column: Column) -> Result<ArchiveWriter> {
         let mut options = ArchiveWriterOptions::default().checksums(Checksums::On).deferred(true);
-        if column == Column::StateDiffs && self.has_no_differences()? {
+        if column == Column::StateDiffs && self.has_no_diffs()? {
             options = options.backfill(column);
         }
         match ArchiveWriter::open(&self.archive, options.columns(Column::ALL)) {
@@ -163,7 +163,7 @@ impl Reconstruct {
     }
 
     /// Whether `bsd` is new or empty: no other program has used it.
-    fn has_no_differences(&self) -> Result<bool> {
+    fn has_no_diffs(&self) -> Result<bool> {
         let archive = open::archive(&self.archive)?;
         let column = archive.column_if_there(Column::StateDiffs)?;
         Ok(column.is_none_or(|column| column.view().highest_written_slot().is_none()))

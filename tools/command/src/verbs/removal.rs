@@ -68,7 +68,7 @@ impl Scope {
         Ok(Answer::Yes)
     }
 
-    /// What is removed of the states: not what differences that stay build on.
+    /// What is removed of the states: not what diffs that stay build on.
     fn of_states(&self, removal: Removal, columns: &[Column]) -> Result<Removal> {
         if !columns.iter().any(|column| is_of_states(*column)) {
             return Ok(removal);
@@ -84,7 +84,7 @@ impl Scope {
             && limit < asked
         {
             output::tell(&format!(
-                "bss and bsd keep everything from slot {limit} on: differences that stay build on it"
+                "bss and bsd keep everything from slot {limit} on: diffs that stay build on it"
             ));
         }
         Ok(limited)

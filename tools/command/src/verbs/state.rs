@@ -26,7 +26,7 @@ use crate::progress::Progress;
 
 /// Print the state of any slot, or one of its fields, as SSZ or as JSON
 ///
-/// The state is stored, or rebuilt: from the nearest stored state and the differences that lead to the
+/// The state is stored, or rebuilt: from the nearest stored state and the diffs that lead to the
 /// slot, or by a replay of the blocks after it. Standard error says which. The state has the block of
 /// the slot applied; without a block it is the state after the slot was processed. If the archive cannot
 /// give the state, the exit status is 1 and standard error says why.
@@ -60,12 +60,12 @@ pub(crate) struct State {
 struct Summary {
     slot: u64,
     fork: &'static str,
-    /// "stored", "differences" or "replayed".
+    /// "stored", "diffs" or "replayed".
     how: &'static str,
     /// The slot of the stored state from which it was rebuilt.
     base: u64,
-    /// The slots of the differences that were applied to a stored state, ascending.
-    differences: Vec<u64>,
+    /// The slots of the diffs that were applied to a stored state, ascending.
+    diffs: Vec<u64>,
     /// The slot of a nearer stored state, which is wrong.
     wrong_base: Option<u64>,
     replayed_slots: u64,
@@ -120,7 +120,7 @@ impl State {
             fork: state.fork().map_or("unknown", Fork::name),
             how: origin::name(state.how()),
             base: state.base().0,
-            differences: origin::differences(state.how()).iter().map(|slot| slot.0).collect(),
+            diffs: origin::diffs(state.how()).iter().map(|slot| slot.0).collect(),
             wrong_base: state.wrong_base().map(|wrong| wrong.0),
             replayed_slots: state.replayed_slots(),
             field: self.field.clone(),

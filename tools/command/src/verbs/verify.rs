@@ -36,7 +36,7 @@ use crate::progress::Progress;
 /// is damage. Data that cannot be read (a bad sector, a permission) does not count as damage: it is
 /// listed as unreadable, the rest is still checked, and the exit status is 3.
 ///
-/// Of states that are stored as differences, the headers are checked, and the states on which they build.
+/// Of states that are stored as diffs, the headers are checked, and the states on which they build.
 ///
 /// With --deep the verdict is printed first: the proved range and the root on which the proof rests. If
 /// nothing is proved, the exit status is 1. The proof of one column also reads the other columns, and is
@@ -62,9 +62,9 @@ pub(crate) struct Verify {
     /// checksums
     #[arg(long, value_name = "FILE", requires = "deep")]
     resume: Option<PathBuf>,
-    /// Which of the states that are stored as differences to rebuild and prove, besides those at the
+    /// Which of the states that are stored as diffs to rebuild and prove, besides those at the
     /// boundaries of eras: `ends`, on which no other builds, so that their proofs take in every
-    /// difference; `every:N`, of slots that are multiples of N; or `all`
+    /// diff; `every:N`, of slots that are multiples of N; or `all`
     #[arg(
         long,
         value_name = "ends|every:N|all",
@@ -174,12 +174,12 @@ impl Verify {
         report.print(Column::StateSnapshots, &finding)
     }
 
-    /// Checks the headers of differences of states, and that the states on which they build are there.
+    /// Checks the headers of diffs, and that the states on which they build are there.
     fn verify_links(&self, report: &mut Report) -> Result<()> {
         let archive = open::archive(&self.archive)?;
         let preset = preset_of(&Chain::of(&self.archive)?, &archive)?;
         let Some(states) = stored_states(&archive, preset.ok())? else { return Ok(()) };
-        let progress = Progress::waiting("check the differences of states");
+        let progress = Progress::waiting("check the state diffs");
         let mut printed = Ok(());
         let mut take = |_: &PathFault, column, finding: Finding| {
             if !report.told.insert((finding.file.clone(), finding.slot)) {

@@ -27,7 +27,7 @@ pub(crate) struct WriterDaemon {
     /// The socket; a stale socket of a dead daemon is replaced
     #[arg(long, value_name = "PATH")]
     socket: PathBuf,
-    /// Turn backfill on for columns (default without names: states and state differences): missing
+    /// Turn backfill on for columns (default without names: states and state diffs): missing
     /// slots may be filled from now on
     #[arg(
         long,

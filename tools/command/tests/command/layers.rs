@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::state::layered;
 use crate::support::{Archive, coldstore, roots};
 
-/// Whole states at 0 and 512, 8 differences at the other boundaries, and 7 in each of 9 eras.
+/// Whole states at 0 and 512, 8 diffs at the other boundaries, and 7 in each of 9 eras.
 #[test]
 fn stat_and_map_count_the_records_of_each_layer() {
     let archive = layered();
@@ -35,7 +35,7 @@ fn stat_and_map_count_the_records_of_each_layer() {
     let run = coldstore(&["stat", root]).exits(0);
     let text = run.text();
     assert!(text.contains("\nstates by layer; a year is extrapolated"), "{text}");
-    assert!(text.contains("\ndifference, chained    8 slots"), "{text}");
+    assert!(text.contains("\ndiff, chained          8 slots"), "{text}");
 
     let map = coldstore(&["map", root, "--json"]).exits(0).json();
     let of = |name| {
@@ -46,20 +46,19 @@ fn stat_and_map_count_the_records_of_each_layer() {
     assert_eq!(of("bsd")[1], json!({"layer": "chained", "distance": "8", "records": "63"}));
     assert_eq!(of("blk"), Value::Null);
     let drawn = coldstore(&["map", root, "bsd"]).exits(0);
-    let line = "8 difference every 64 slots; 63 difference, chained every 8 slots";
+    let line = "8 diffs every 64 slots; 63 diffs, chained, every 8 slots";
     assert!(drawn.text().contains(line), "{}", drawn.text());
 }
 
 #[test]
-fn verify_proves_differences_and_names_what_they_lack() {
+fn verify_proves_diffs_and_names_what_they_lack() {
     let archive = layered();
     let root = archive.path().to_str().unwrap();
     coldstore(&["verify", root]).exits(0);
     for column in [&[][..], &["bsd"]] {
         let args = [&["verify", root], column, &["--deep"]].concat();
         let run = coldstore(&args).exits(0);
-        let told =
-            "of the states, 16 were rebuilt from differences; 54 were not rebuilt themselves";
+        let told = "of the states, 16 were rebuilt from diffs; 54 were not rebuilt themselves";
         assert!(run.stderr.contains(told), "{}", run.stderr);
     }
     let all = coldstore(&["verify", root, "--deep", "--states", "all", "--json"]).exits(0).json();
@@ -71,7 +70,7 @@ fn verify_proves_differences_and_names_what_they_lack() {
     coldstore(&["verify", root, "--states", "all"]).exits(2);
 
     archive.remake(Column::StateDiffs, |slot, value| (slot != 72).then_some(value));
-    let line = "bsd/data_00000, slot 80: state difference: wanted in the layer of 8 slots: the state of slot \
+    let line = "bsd/data_00000, slot 80: state diff: wanted in the layer of 8 slots: the state of slot \
                 72, on which it builds, found in neither bss nor bsd\n";
     for deep in [&[][..], &["--deep"]] {
         let run = coldstore(&[&["verify", root], deep].concat()).exits(1);
@@ -82,7 +81,7 @@ fn verify_proves_differences_and_names_what_they_lack() {
     assert_eq!((&json["damages"], &json["findings"][0]["slot"]), (&json!("1"), &json!("80")));
 }
 
-/// An archive of five files whose differences have whole states at multiples of 16,384, and one more.
+/// An archive of five files whose diffs have whole states at multiples of 16,384, and one more.
 fn five_files() -> Archive {
     let archive = Archive::new()
         .with("bbr", &roots(0..36_000))
@@ -101,7 +100,7 @@ fn five_files() -> Archive {
 
 /// Guards against a prune down to the newest whole state, on which nothing may build.
 #[test]
-fn prune_leaves_the_window_of_the_lowest_difference_that_stays() {
+fn prune_leaves_the_window_of_the_lowest_diff_that_stays() {
     let archive = five_files();
     let arg = archive.arg();
     let highest = |column: &str| {
@@ -110,8 +109,7 @@ fn prune_leaves_the_window_of_the_lowest_difference_that_stays() {
     };
     for more in [&["--dry-run"][..], &[]] {
         let run = coldstore(&[&["prune", &arg, "--before", "30000"], more].concat()).exits(0);
-        let told =
-            "bss and bsd keep everything from slot 16384 on: differences that stay build on it";
+        let told = "bss and bsd keep everything from slot 16384 on: diffs that stay build on it";
         assert!(run.stderr.contains(told), "{}", run.stderr);
         assert!(run.text().contains("pruned before slot 24576"), "{}", run.text());
         assert_eq!(run.text().matches("pruned before slot 16384").count(), 2, "{}", run.text());
@@ -119,20 +117,18 @@ fn prune_leaves_the_window_of_the_lowest_difference_that_stays() {
     assert_eq!(highest("bbr").as_deref(), Some("24576"));
     assert_eq!(highest("bss").as_deref(), Some("16384"));
     assert_eq!(highest("bsd").as_deref(), Some("20480"));
-    // The last file of a column stays, so what its differences build on stays too.
+    // The last file of a column stays, so what its diffs build on stays too.
     let run = coldstore(&["prune", &arg, "bss", "--before", "99999"]).exits(0);
     assert!(run.text().contains("pruned before slot 32768"), "{}", run.text());
 }
 
 #[test]
-fn a_rewind_that_would_strand_differences_is_refused() {
+fn a_rewind_that_would_strand_diffs_is_refused() {
     let archive = five_files();
     let arg = archive.arg();
     for to in ["30000", "nothing"] {
         let refused = coldstore(&["rewind", &arg, "bss", "--to", to]).exits(3);
-        refused.complains_of(
-            "bsd holds differences up to slot 35000, which build on states above slot",
-        );
+        refused.complains_of("bsd holds diffs up to slot 35000, which build on states above slot");
     }
     coldstore(&["rewind", &arg, "bss", "--to", "35000"]).exits(0);
     coldstore(&["rewind", &arg, "bss", "bsd", "--to", "30000"]).exits(0);
@@ -141,17 +137,16 @@ fn a_rewind_that_would_strand_differences_is_refused() {
 }
 
 #[test]
-fn a_copy_without_a_state_that_differences_build_on_is_refused() {
+fn a_copy_without_a_state_that_diffs_build_on_is_refused() {
     let (archive, other) = (layered(), layered());
     let [root, copy] = [&archive, &other].map(|archive| archive.path().to_str().unwrap());
     other.remake(Column::StateSnapshots, |slot, state| (slot != 512).then_some(state));
     let refused = coldstore(&["heal", root, "bss", "--from", copy]).exits(3);
-    refused
-        .complains_of("slot 520: state difference: in the layer of 8 slots: the state of slot 512");
+    refused.complains_of("slot 520: state diff: in the layer of 8 slots: the state of slot 512");
     other.remake(Column::StateDiffs, |slot, value| (slot != 72).then_some(value));
     coldstore(&["heal", root, "bsd", "--from", copy])
         .exits(3)
-        .complains_of("slot 80: state difference: in the layer of 8 slots: the state of slot 72");
+        .complains_of("slot 80: state diff: in the layer of 8 slots: the state of slot 72");
     // What another column lacks does not count against a copy. The boundaries with a root in bsr are hashed.
     coldstore(&["verify", copy, "bsd"]).exits(1);
     coldstore(&["heal", copy, "bss", "--from", root]).exits(0);

@@ -9,7 +9,7 @@ use coldstore::{Column, Manifest, Slot, Writer, WriterOptions};
 use coldstore_consensus::{Fork, Preset, StateFields, StateJson};
 use coldstore_history::states::hierarchy::Hierarchy;
 use test_support::chain_content::{MINIMAL_CONFIG, all_states, truth};
-use test_support::differences::store_differences;
+use test_support::diffs::store_diffs;
 use test_support::{ImportedArchive, MINIMAL, era_files};
 
 use crate::support::{Archive, Run, coldstore, spawn, test_data};
@@ -114,11 +114,11 @@ fn a_state_is_printed_as_json() {
     }
 }
 
-/// Stores the states at multiples of 8 as differences.
+/// Stores the states at multiples of 8 as diffs.
 pub(crate) fn layered() -> ImportedArchive {
     let archive = ImportedArchive::of(&era_files(MINIMAL));
     let layers = Hierarchy::new("9,6+3".parse().unwrap());
-    store_differences(&archive, &layers, |slot| slot % 8 == 0);
+    store_diffs(&archive, &layers, |slot| slot % 8 == 0);
     Manifest::update(archive.path(), |manifest| {
         layers.record(manifest);
         manifest.state_values = Some("coldstore".to_owned());
@@ -130,7 +130,7 @@ pub(crate) fn layered() -> ImportedArchive {
 }
 
 #[test]
-fn a_state_of_differences_is_printed_with_the_layers_of_its_path() {
+fn a_state_of_diffs_is_printed_with_the_layers_of_its_path() {
     let (archive, truth) = (layered(), all_states());
     let config = test_data("chain-minimal/config.yaml");
     let [root, config] = [archive.path(), &config].map(|path| path.to_str().unwrap());
@@ -141,7 +141,7 @@ fn a_state_of_differences_is_printed_with_the_layers_of_its_path() {
     let run = state(88, &["--prove"]).exits(0);
     assert!(run.stdout == truth[&88]);
     run.complains_of(
-        "rebuilt from 4 differences (1 of 64 slots, 3 of 8 slots) on the state of slot 0, root",
+        "rebuilt from 4 diffs (1 of 64 slots, 3 of 8 slots) on the state of slot 0, root",
     );
     let path = archive.path().join("state.ssz");
     let run = state(90, &["--json", "--out", path.to_str().unwrap()]).exits(0);
@@ -149,13 +149,13 @@ fn a_state_of_differences_is_printed_with_the_layers_of_its_path() {
     let json = run.json();
     assert_eq!(json["how"], "replayed");
     assert_eq!(json["base"], "88");
-    assert_eq!(json["differences"], serde_json::json!(["64", "72", "80", "88"]));
-    run.complains_of("replayed 2 slots from slot 88, rebuilt from 4 differences");
+    assert_eq!(json["diffs"], serde_json::json!(["64", "72", "80", "88"]));
+    run.complains_of("replayed 2 slots from slot 88, rebuilt from 4 diffs");
     assert_eq!(state(0, &[]).exits(0).stdout, truth[&0]);
 
     // `get` says where a state is that its column does not have.
     let absent = coldstore(&["get", root, "bss", "64"]).exits(1);
-    absent.complains_of("the state is kept as a difference in bsd; `coldstore state` rebuilds it");
+    absent.complains_of("the state is kept as a diff in bsd; `coldstore state` rebuilds it");
     coldstore(&["get", root, "bsd", "512"]).exits(1).complains_of("kept whole in bss");
 }
 
@@ -169,7 +169,7 @@ fn a_missing_link_is_replayed_over_and_named() {
     assert!(run.stdout == truth[&88]);
     for told in [
         "replayed 24 slots from slot 64",
-        "slot 80: its differences in bsd are based on the state of slot 72",
+        "slot 80: its diff in bsd is based on the state of slot 72",
     ] {
         assert!(run.stderr.contains(told), "{}", run.stderr);
     }

@@ -1,4 +1,4 @@
-//! Eras of 8192 slots, each with its own sealed file: a synthetic difference for every slot.
+//! Eras of 8192 slots, each with its own sealed file: a synthetic diff for every slot.
 
 use crate::flow::{Flow, Stream, assert_imported, import, write_file};
 use crate::host::Daemon;
@@ -9,14 +9,14 @@ const CHAIN: &str = "chain-mainnet-preset";
 const SLOTS_PER_ERA: u64 = 8192;
 const ERAS: u64 = 3;
 
-/// From one byte to about 500: an empty difference is refused.
-fn difference(slot: u64) -> Vec<u8> {
+/// From one byte to about 500: an empty diff is refused.
+fn diff(slot: u64) -> Vec<u8> {
     let seed = slot.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     (0..=seed >> 55).map(|n| (seed >> (n % 56)).to_le_bytes()[0]).collect()
 }
 
 fn items(slots: impl Iterator<Item = u64>) -> Vec<(u64, Vec<u8>)> {
-    slots.map(|slot| (slot, difference(slot))).collect()
+    slots.map(|slot| (slot, diff(slot))).collect()
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn four_senders_backfill_a_diff_for_every_slot_of_three_sealed_files() {
         let streams = eras.map(|era| {
             let first = era * SLOTS_PER_ERA + of;
             let slots: Vec<u64> = (first..(era + 1) * SLOTS_PER_ERA).step_by(4).collect();
-            let path = archive.beside(&format!("differences-{era}-{of}"));
+            let path = archive.beside(&format!("diffs-{era}-{of}"));
             write_file(&path, &stream([5, 0], &items(slots.iter().copied())));
             Stream { path, slots }
         });

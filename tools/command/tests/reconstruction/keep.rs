@@ -1,4 +1,4 @@
-//! `coldstore reconstruct --keep`: the states of the small chain as differences.
+//! `coldstore reconstruct --keep`: the states of the small chain as diffs.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::replay::{imported, reconstruct, spawn};
 use crate::support::{Archive, coldstore, coldstore_fed, stream, test_data};
 use crate::truth::Truth;
 
-/// The differences of an undisturbed run.
+/// The diffs of an undisturbed run.
 fn kept(keep: &str) -> Truth {
     let archive = imported();
     reconstruct(&archive, &["--keep", keep, "--jobs", "1"]).exits(0);
@@ -89,7 +89,7 @@ fn layers_are_added_in_any_order_and_by_parts() {
 }
 
 #[test]
-fn the_summary_counts_differences_by_layer() {
+fn the_summary_counts_diffs_by_layer() {
     let archive = imported();
     let run = reconstruct(&archive, &["--keep", "slots", "--json"]).exits(0);
     let done = run.json();
@@ -105,14 +105,14 @@ fn the_summary_counts_differences_by_layer() {
     assert_eq!(counted, held.map(Result::unwrap).sum::<u64>());
     for told in [
         "proved: 567 states by the end of their eras, before they were stored; 8 replays by ",
-        "coldstore: every 16 slots: 27 differences, ",
+        "coldstore: every 16 slots: 27 diffs, ",
     ] {
         assert!(run.stderr.contains(told), "{}", run.stderr);
     }
 }
 
 #[test]
-fn a_running_daemon_stores_the_differences() {
+fn a_running_daemon_stores_the_diffs() {
     let (archive, wanted) = (imported(), kept("slots"));
     let daemon = Daemon::start(&archive, &[]);
     let socket = daemon.socket.clone();
@@ -143,7 +143,7 @@ fn a_new_column_is_opened_for_backfill_and_one_in_use_is_not() {
 }
 
 #[test]
-fn differences_and_whole_states_are_not_chosen_together() {
+fn diffs_and_whole_states_are_not_chosen_together() {
     let archive = imported();
     for other in [["--every", "8"], ["--slots", "5"]] {
         let run = reconstruct(&archive, &[&["--keep", "slots"], &other[..]].concat()).exits(2);
@@ -153,20 +153,20 @@ fn differences_and_whole_states_are_not_chosen_together() {
     assert!(run.stderr.contains("'eras' is none of epochs, slots, every:N"), "{}", run.stderr);
 }
 
-/// The state of a slot as the archive gives it, which must be stored as a difference.
+/// The state of a slot as the archive gives it, which must be stored as a diff.
 fn kept_state(archive: &Archive, slot: u64) -> Vec<u8> {
     let archive = Reading::open(archive.path(), ReaderOptions::default()).unwrap();
     let config = Config::parse(MINIMAL_CONFIG).unwrap();
     let states = States::open(&archive, Some(&config)).unwrap();
     let view = states.at(Slot(slot)).unwrap();
-    assert!(matches!(view.how(), How::Differences { .. }), "slot {slot}: {}", view.how());
+    assert!(matches!(view.how(), How::Diffs { .. }), "slot {slot}: {}", view.how());
     let mut ssz = Vec::new();
     view.write_ssz(&mut ssz).unwrap();
     ssz
 }
 
 #[test]
-fn a_whole_state_that_is_put_is_stored_as_a_difference() {
+fn a_whole_state_that_is_put_is_stored_as_a_diff() {
     let (archive, (states, _)) = (imported(), states());
     let daemon = Daemon::start(&archive, &[]);
     let put = |slot: u64, value: &[u8]| daemon.ask("PUT", &format!("/v1/bsd/{slot}"), value);
@@ -191,7 +191,7 @@ fn a_whole_state_that_is_put_is_stored_as_a_difference() {
     let cut = put(103, &states[&103][..5000]).refuses(422, "WrongValue");
     assert_eq!(cut["slot"], "103");
     put(103, &states[&105]).refuses(422, "WrongValue");
-    put(103, b"a difference of another program").refuses(422, "WrongValue");
+    put(103, b"a diff of another program").refuses(422, "WrongValue");
     daemon.stop();
     // What is left is added, to the states that are there.
     reconstruct(&archive, &["--keep", "slots"]).exits(0);
@@ -201,7 +201,7 @@ fn a_whole_state_that_is_put_is_stored_as_a_difference() {
 }
 
 #[test]
-fn a_difference_that_is_sent_is_checked_and_stored_as_it_is() {
+fn a_diff_that_is_sent_is_checked_and_stored_as_it_is() {
     let (archive, made, (states, _)) = (imported(), imported(), states());
     reconstruct(&made, &["--keep", "epochs"]).exits(0);
     let of = |slot: u64| coldstore(&["get", &made.arg(), "bsd", &slot.to_string()]).exits(0).stdout;
@@ -214,7 +214,7 @@ fn a_difference_that_is_sent_is_checked_and_stored_as_it_is() {
     let mut damaged = of(96);
     damaged[16] ^= 1;
     put(96, &damaged).refuses(422, "WrongValue");
-    // A difference by other layers.
+    // A diff by other layers.
     let other = imported();
     let manifest = other.path().join("archive.toml");
     let text = std::fs::read_to_string(&manifest).unwrap();
@@ -246,7 +246,7 @@ fn states_are_not_filled_in_where_backfill_is_off() {
 }
 
 #[test]
-fn the_manifest_says_whose_differences_an_archive_holds_and_others_are_not_mixed_with_them() {
+fn the_manifest_says_whose_diffs_an_archive_holds_and_others_are_not_mixed_with_them() {
     let (ours, theirs, (states, _)) = (imported(), imported(), states());
     let manifest = |archive: &Archive| archive.path().join("archive.toml");
     reconstruct(&ours, &["--keep", "epochs", "--era", "1"]).exits(0);
@@ -261,7 +261,7 @@ fn the_manifest_says_whose_differences_an_archive_holds_and_others_are_not_mixed
     assert_eq!(held(&theirs, "bsd").len(), 0);
     let daemon = Daemon::start(&theirs, &[]);
     daemon.ask("PUT", "/v1/bsd/104", &states[&104]).refuses(422, "WrongValue");
-    daemon.ask("PUT", "/v1/bsd/104", b"a difference of another program").exits_with(201);
+    daemon.ask("PUT", "/v1/bsd/104", b"a diff of another program").exits_with(201);
     daemon.stop();
     // Without a word in the manifest, the first value decides.
     write_file(manifest(&theirs), text.as_bytes());
@@ -270,7 +270,7 @@ fn the_manifest_says_whose_differences_an_archive_holds_and_others_are_not_mixed
 }
 
 #[test]
-fn eras_between_boundary_states_that_are_differences_are_kept_and_proved() {
+fn eras_between_boundary_states_that_are_diffs_are_kept_and_proved() {
     let (archive, (states, _)) = (Archive::new(), states());
     let files = test_data(CHAIN).join("era");
     let layered = ["import", &archive.arg(), files.to_str().unwrap(), "--states", "layered"];

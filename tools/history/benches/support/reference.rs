@@ -23,7 +23,7 @@ pub fn packed(level: i32, bytes: &[u8]) -> usize {
     zstd::bulk::compress(bytes, level).unwrap().len()
 }
 
-/// Lighthouse's hierarchical difference of two fulu states: balances and inactivity scores as big-endian
+/// Lighthouse's hierarchical diff of two fulu states: balances and inactivity scores as big-endian
 /// differences, validators that changed with what did not change as 0, and the rest of the state as a patch (by
 /// zstd instead of xdelta3).
 pub fn like_lighthouse(base: StateRef<'_>, next: StateRef<'_>) -> usize {

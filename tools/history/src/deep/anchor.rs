@@ -20,7 +20,7 @@ pub(super) struct Known {
 
 impl Known {
     /// Finds the newest state of a known fork: whole in `bss`, or at the boundary of an era and rebuilt from
-    /// differences in `bsd`. A newer state that cannot be hashed must not prevent the proof of older eras: every
+    /// diffs in `bsd`. A newer state that cannot be hashed must not prevent the proof of older eras: every
     /// archive has such states after the next fork.
     pub(super) fn of(
         views: &Views,
@@ -30,11 +30,9 @@ impl Known {
     ) -> Result<Self> {
         let mut known = Self { trust, own: None, passed_over: PassedOver::default() };
         let mut whole = views.snapshots.iter().flat_map(|view| view.range(..).rev()).peekable();
-        let differences = states.and_then(|states| states.source().differences.as_ref());
-        let mut boundaries = differences
-            .into_iter()
-            .flat_map(|view| boundaries(view, preset.slots_per_era()))
-            .peekable();
+        let diffs = states.and_then(|states| states.source().diffs.as_ref());
+        let mut boundaries =
+            diffs.into_iter().flat_map(|view| boundaries(view, preset.slots_per_era())).peekable();
         loop {
             let is_rebuilt = match (whole.peek(), boundaries.peek()) {
                 (Some(Ok(record)), Some(slot)) => *slot > record.slot(),

@@ -2,13 +2,13 @@
 //!
 //! A late state in `bss` has the root of the block roots and state roots of every era below it. These
 //! are compared with `bbr` and `bsr`; block roots prove blocks, state roots prove states: those in `bss`, and
-//! those rebuilt from differences in `bsd`. A repeated
+//! those rebuilt from diffs in `bsd`. A repeated
 //! block root proves a skipped slot; a new one proves that there was a block. History after that state
 //! can only be checked for consistency, and is counted separately.
 
 mod anchor;
 mod blocks;
-mod differences;
+mod diffs;
 mod report;
 mod roots;
 mod seal;
@@ -25,7 +25,7 @@ use coldstore::{
 };
 use coldstore_consensus::{Preset, Root};
 
-pub use self::differences::StateSample;
+pub use self::diffs::StateSample;
 pub use self::report::{DeepReport, Loose, NotProved, PassedOver, Resumed};
 pub use self::seal::ProvedEra;
 
@@ -46,7 +46,7 @@ pub struct DeepOptions {
     pub column: Option<Column>,
     /// Blocks of slots below this one were pruned.
     pub blocks_pruned_before: Option<Slot>,
-    /// Which states that are stored as differences are proved.
+    /// Which states that are stored as diffs are proved.
     pub sample: StateSample,
 }
 
@@ -57,7 +57,7 @@ pub struct DeepVerifier<'a> {
     options: DeepOptions,
     known: Known,
     views: Views,
-    /// The stored states, if the archive has differences of this software.
+    /// The stored states, if the archive has diffs of this software.
     states: Option<States<View>>,
     /// The slots in `bsd` whose faults were reported: many states may build on one.
     broken: BTreeSet<Slot>,
@@ -76,7 +76,7 @@ struct Views {
     block_roots: Option<View>,
     state_roots: Option<View>,
     snapshots: Option<View>,
-    differences: Option<View>,
+    diffs: Option<View>,
 }
 
 impl Views {
@@ -90,17 +90,17 @@ impl Views {
             block_roots: view(Column::BlockRoots)?,
             state_roots: view(Column::StateRoots)?,
             snapshots: view(Column::StateSnapshots)?,
-            differences: view(Column::StateDiffs)?,
+            diffs: view(Column::StateDiffs)?,
         })
     }
 
     fn all(&self) -> [Option<&View>; 5] {
-        let Self { blocks, block_roots, state_roots, snapshots, differences } = self;
-        [blocks, block_roots, state_roots, snapshots, differences].map(Option::as_ref)
+        let Self { blocks, block_roots, state_roots, snapshots, diffs } = self;
+        [blocks, block_roots, state_roots, snapshots, diffs].map(Option::as_ref)
     }
 }
 
-/// The stored states of an archive with differences of this software; `None` if there are none, if a column that
+/// The stored states of an archive with diffs of this software; `None` if there are none, if a column that
 /// rebuilding needs is missing or damaged, or without a preset.
 ///
 /// # Errors
@@ -110,7 +110,7 @@ pub fn stored_states(
     preset: Option<Preset>,
 ) -> Result<Option<States<View>>> {
     let Some(preset) = preset else { return Ok(None) };
-    if !has_differences(archive.root())? {
+    if !has_diffs(archive.root())? {
         return Ok(None);
     }
     let Some(source) = Error::if_sound(Source::of(archive))? else { return Ok(None) };
@@ -119,22 +119,22 @@ pub fn stored_states(
     Ok(Some(States::of_stored(source, preset, layers)))
 }
 
-/// Whether `bsd` of the archive in `root` holds differences of this software, by its first value.
+/// Whether `bsd` of the archive in `root` holds diffs of this software, by its first value.
 ///
 /// # Errors
 /// [`Error::Io`] when it cannot be read.
-pub fn has_differences(root: &Path) -> Result<bool> {
+pub fn has_diffs(root: &Path) -> Result<bool> {
     let options = ReaderOptions::default().expect(Column::StateDiffs.spec());
     let opened = Reader::open(root.join(Column::StateDiffs.dir_name()), options);
-    let Some(differences) = Error::if_sound(opened)?.map(|reader| reader.view()) else {
+    let Some(diffs) = Error::if_sound(opened)?.map(|reader| reader.view()) else {
         return Ok(false);
     };
-    let first = Error::if_sound(differences.first_from(Slot(0)))?.flatten();
+    let first = Error::if_sound(diffs.first_from(Slot(0)))?.flatten();
     let Some(first) = first else { return Ok(false) };
     let mut start = Vec::new();
-    let read = differences.get_range_into(first, 0..START_BYTES as u64, &mut start);
+    let read = diffs.get_range_into(first, 0..START_BYTES as u64, &mut start);
     let is_read = Error::if_sound(read)?.is_some();
-    Ok(is_read && ValueKind::of(first, &start) == ValueKind::Difference)
+    Ok(is_read && ValueKind::of(first, &start) == ValueKind::Diff)
 }
 
 impl<'a> DeepVerifier<'a> {
@@ -219,7 +219,7 @@ impl<'a> DeepVerifier<'a> {
             self.verify_snapshots(&columns, roots_hold, &mut findings)?;
         }
         if wants(Column::StateDiffs) {
-            self.verify_differences(&columns, roots_hold, &mut findings)?;
+            self.verify_diffs(&columns, roots_hold, &mut findings)?;
         }
         self.report.damages += findings.damages;
         self.last_era = columns.era_root().map(|root| (era, root));

@@ -41,7 +41,7 @@ pub struct DeepReport {
     pub unknown_slots: u64,
     /// States that hash to the state root of their slot, in tied eras or with a trusted root.
     pub states: u64,
-    /// States among these that were rebuilt from differences in `bsd`.
+    /// States among these that were rebuilt from diffs in `bsd`.
     pub rebuilt_states: u64,
     /// States in `bsd` that were not rebuilt themselves: see [`StateSample`](super::StateSample).
     pub covered_states: u64,

@@ -33,7 +33,7 @@ pub struct ProvedEra {
     pub skipped_slots: u64,
     /// Its states.
     pub states: u64,
-    /// States among these that were rebuilt from differences.
+    /// States among these that were rebuilt from diffs.
     #[serde(default)]
     pub rebuilt_states: u64,
     /// States in `bsd` that were not rebuilt themselves.
@@ -135,7 +135,7 @@ impl DeepVerifier<'_> {
         }
         let covered = match self.options.column {
             None => vec![Column::Blocks, Column::StateSnapshots, Column::StateDiffs],
-            // Of a difference, also the states on which it builds are read.
+            // Of a diff, also the states on which it builds are read.
             Some(Column::StateDiffs) => vec![Column::StateSnapshots, Column::StateDiffs],
             Some(column @ (Column::Blocks | Column::StateSnapshots)) => vec![column],
             // Blocks there are hashed too, but not compared with their checksums.
@@ -144,7 +144,7 @@ impl DeepVerifier<'_> {
         for column in covered {
             let view = match column {
                 Column::Blocks => &self.views.blocks,
-                Column::StateDiffs => &self.views.differences,
+                Column::StateDiffs => &self.views.diffs,
                 _ => &self.views.snapshots,
             };
             let Some(view) = view else { continue };

@@ -46,7 +46,7 @@ impl DeepVerifier<'_> {
             if let Some((wanted, found)) = refused {
                 let column = Column::StateSnapshots;
                 let file = self.data_file(column, slot);
-                // Differences on it do not report it again.
+                // Diffs on it do not report it again.
                 self.broken.insert(slot);
                 findings.push(column, damage(file, slot, WHAT, wanted, found));
             }

@@ -98,7 +98,7 @@ pub(super) fn in_archive(
     let Some(stored) = StoredState::read(archive, preset, slot)? else { return Ok(None) };
     let (whose, column) = match stored.is_whole() {
         true => ("the snapshot in bss", Column::StateSnapshots),
-        false => ("the difference in bsd", Column::StateDiffs),
+        false => ("the diff in bsd", Column::StateDiffs),
     };
     // Verification of the archive reports a damaged snapshot.
     let Ok(state) = hash_state(preset, &mut stored.reader()?) else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! Makes the differences of a stretch, and holds them back until the replay is proved.
+//! Makes the diffs of a stretch, and holds them back until the replay is proved.
 
 use std::collections::BTreeMap;
 
@@ -6,20 +6,20 @@ use coldstore::{Slot, View};
 
 use super::Reconstruction;
 use super::endpoint::Endpoint;
-use super::keep::Differences;
+use super::keep::Diffs;
 use super::plan::Stretch;
 use crate::replay::{Replay, ReplayError};
 use crate::states::mirror::{Mirror, is_equal};
 use crate::states::value::{DiffValue, apply_path, encode_slot};
 use crate::states::{Columns, StateRef, States};
 
-/// Makes the differences of a stretch.
+/// Makes the diffs of a stretch.
 ///
-/// In memory are the columns of the last two slots with a difference, those of the last slot of each chained layer,
-/// and the differences of an era. A base that is none of these is read back.
+/// In memory are the columns of the last two slots with a diff, those of the last slot of each chained layer,
+/// and the diffs of an era. A base that is none of these is read back.
 pub(super) struct Encoder<'a> {
     states: &'a States<View>,
-    differences: &'a Differences,
+    diffs: &'a Diffs,
     stretch: &'a Stretch,
     mirror: Mirror<'a>,
     /// By exponent of a chained layer, other than 0.
@@ -30,7 +30,7 @@ pub(super) struct Encoder<'a> {
     handed_out: BTreeMap<Slot, Vec<u8>>,
 }
 
-/// Differences in the order in which they are stored: of each, the base comes before it. Those between two slots of
+/// Diffs in the order in which they are stored: of each, the base comes before it. Those between two slots of
 /// the finest flat layer are together.
 pub(super) type Batches = Vec<Vec<(Slot, Vec<u8>)>>;
 
@@ -38,17 +38,17 @@ impl<'a> Encoder<'a> {
     /// Starts with the replay of a stretch, from this stored state.
     pub(super) fn new(
         of: &'a Reconstruction,
-        differences: &'a Differences,
+        diffs: &'a Diffs,
         stretch: &'a Stretch,
         start: &'a Endpoint<'_>,
         replay: &mut Replay<'_>,
     ) -> Result<Self, ReplayError> {
         let columns = start.columns(&of.rules)?;
-        let chained = differences.hierarchy.shape().chained().iter().copied();
+        let chained = diffs.hierarchy.shape().chained().iter().copied();
         let chains = chained.filter(|exponent| *exponent > 0);
         Ok(Self {
             states: &of.states,
-            differences,
+            diffs,
             stretch,
             chains: chains.map(|exponent| (exponent, columns.clone())).collect(),
             mirror: Mirror::new(start.base(), columns, replay.state_mut()),
@@ -57,17 +57,17 @@ impl<'a> Encoder<'a> {
         })
     }
 
-    /// Makes the difference of the replay's slot, if one belongs there and is missing.
+    /// Makes the diff of the replay's slot, if one belongs there and is missing.
     pub(super) fn visit(&mut self, replay: &mut Replay<'_>) -> Result<(), ReplayError> {
         let slot = replay.slot();
-        if !self.differences.contains(slot, self.stretch.end) {
+        if !self.diffs.contains(slot, self.stretch.end) {
             return Ok(());
         }
         let updated = self.mirror.update(replay.state_mut());
         updated.map_err(|fault| ReplayError::start(slot, &fault))?;
         if !self.states.source().stored().contains(slot)? {
-            let difference = self.difference(slot)?;
-            self.held.insert(slot, difference);
+            let diff = self.diff(slot)?;
+            self.held.insert(slot, diff);
         }
         for (exponent, columns) in &mut self.chains {
             if slot.0.is_multiple_of(1 << *exponent) {
@@ -77,12 +77,12 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    /// The difference of the latest state.
-    fn difference(&self, slot: Slot) -> Result<Vec<u8>, ReplayError> {
-        let hierarchy = &self.differences.hierarchy;
+    /// The diff of the latest state.
+    fn diff(&self, slot: Slot) -> Result<Vec<u8>, ReplayError> {
+        let hierarchy = &self.diffs.hierarchy;
         let is_there =
             |base| Ok(self.made(base).is_some() || self.states.source().stored().contains(base)?);
-        let base = self.differences.base(slot, is_there)?;
+        let base = self.diffs.base(slot, is_there)?;
         let base =
             base.ok_or_else(|| ReplayError::NoBase { slot, bases: hierarchy.bases(slot) })?;
         let (next, context) = (self.mirror.latest(), self.states.diff_context());
@@ -96,7 +96,7 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// The difference to a state that is read back: by the differences that were made, on one that is stored.
+    /// The diff to a state that is read back: by the diffs that were made, on one that is stored.
     fn on_read_back(&self, base: Slot, next: StateRef<'_>) -> Result<Vec<u8>, ReplayError> {
         let context = self.states.diff_context();
         let (mut path, mut at) = (Vec::new(), base);
@@ -113,7 +113,7 @@ impl<'a> Encoder<'a> {
         Ok(encode_slot(StateRef { base, columns: &columns }, next, context)?)
     }
 
-    /// A difference that was made before.
+    /// A diff that was made before.
     fn made(&self, slot: Slot) -> Option<&[u8]> {
         self.held.get(&slot).or_else(|| self.handed_out.get(&slot)).map(Vec::as_slice)
     }
@@ -125,7 +125,7 @@ impl<'a> Encoder<'a> {
         if latest.slot() == slot && !is_equal(replay.state(), latest) {
             return Err(ReplayError::WrongColumns { slot });
         }
-        let exponents = self.differences.hierarchy.shape().flat();
+        let exponents = self.diffs.hierarchy.shape().flat();
         let finest = exponents.last().copied().unwrap_or_default();
         let is_last = |slot: &Slot, exponent: &u8| {
             slot.0.is_multiple_of(1 << exponent)

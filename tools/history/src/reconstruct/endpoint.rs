@@ -1,4 +1,4 @@
-//! The stored states at which replays start and end: whole, or as differences.
+//! The stored states at which replays start and end: whole, or as diffs.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::states::{Columns, StateView, States};
 #[derive(Debug)]
 pub(super) enum Endpoint<'a> {
     Whole(Slot, Cow<'a, [u8]>),
-    Differences(StateView<'a, View>),
+    Diffs(StateView<'a, View>),
 }
 
 impl<'a> Endpoint<'a> {
@@ -26,14 +26,14 @@ impl<'a> Endpoint<'a> {
         }
         let kept = states.stored_at(slot)?;
         let kept = kept.ok_or_else(|| ReplayError::NoBase { slot, bases: vec![slot] })?;
-        Ok(Self::Differences(kept))
+        Ok(Self::Diffs(kept))
     }
 
     /// The bytes of the whole state on which it is.
     pub(super) fn base(&self) -> &[u8] {
         match self {
             Self::Whole(_, whole) => whole,
-            Self::Differences(view) => view.state().base,
+            Self::Diffs(view) => view.state().base,
         }
     }
 
@@ -42,7 +42,7 @@ impl<'a> Endpoint<'a> {
         match self {
             Self::Whole(slot, whole) => Columns::of_raw(rules.preset(), whole)
                 .map_err(|fault| ReplayError::start(*slot, &fault)),
-            Self::Differences(view) => Ok(view.state().columns.clone()),
+            Self::Diffs(view) => Ok(view.state().columns.clone()),
         }
     }
 
@@ -55,7 +55,7 @@ impl<'a> Endpoint<'a> {
         let (slot, rules) = (self.slot(), Arc::clone(rules));
         match self {
             Self::Whole(_, whole) => Replay::start(rules, slot, whole.clone(), check),
-            Self::Differences(view) => {
+            Self::Diffs(view) => {
                 let state = decoded(&rules, view).map_err(|fault| ReplayError::start(slot, &fault));
                 Ok(Replay::start_from(rules, state?, check))
             }
@@ -65,7 +65,7 @@ impl<'a> Endpoint<'a> {
     fn slot(&self) -> Slot {
         match self {
             Self::Whole(slot, _) => *slot,
-            Self::Differences(view) => view.slot(),
+            Self::Diffs(view) => view.slot(),
         }
     }
 
@@ -73,8 +73,8 @@ impl<'a> Endpoint<'a> {
     pub(super) fn compare_with(&self, replay: &Replay<'_>) -> Result<(), ReplayError> {
         match self {
             Self::Whole(_, whole) => replay.compare_with(whole),
-            Self::Differences(view) if is_equal(replay.state(), view.state()) => Ok(()),
-            Self::Differences(view) => {
+            Self::Diffs(view) if is_equal(replay.state(), view.state()) => Ok(()),
+            Self::Diffs(view) => {
                 let mut encoded = Vec::new();
                 // Writing to a vector does not fail.
                 let written = view.write_ssz(&mut encoded);

@@ -1,4 +1,4 @@
-//! Which states are stored as differences, and which state each refers to.
+//! Which states are stored as diffs, and which state each refers to.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -9,7 +9,7 @@ use coldstore::{Result, Slot};
 
 use crate::states::hierarchy::{Hierarchy, Layer};
 
-/// The states to store as differences.
+/// The states to store as diffs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
     /// Those of the first slots of all epochs.
@@ -43,16 +43,16 @@ impl FromStr for Keep {
     }
 }
 
-/// The slots whose states are stored as differences, by the archive's hierarchy: those that are kept, and those
-/// to which the differences of kept ones refer.
+/// The slots whose states are stored as diffs, by the archive's hierarchy: those that are kept, and those
+/// to which the diffs of kept ones refer.
 #[derive(Clone, Debug)]
-pub(super) struct Differences {
+pub(super) struct Diffs {
     pub(super) hierarchy: Hierarchy,
     /// The kept slots are the multiples of this number.
     distance: u64,
 }
 
-impl Differences {
+impl Diffs {
     pub(super) fn new(keep: Keep, hierarchy: Hierarchy, slots_per_epoch: u64) -> Self {
         let distance = match keep {
             Keep::Epochs => slots_per_epoch,
@@ -62,7 +62,7 @@ impl Differences {
         Self { hierarchy, distance }
     }
 
-    /// Whether a difference belongs at this slot. In a flat layer that is so where a kept slot follows before the
+    /// Whether a diff belongs at this slot. In a flat layer that is so where a kept slot follows before the
     /// layer's next one, up to `end`.
     pub(super) fn contains(&self, slot: Slot, end: Slot) -> bool {
         match self.hierarchy.layer(slot) {
@@ -76,13 +76,13 @@ impl Differences {
         }
     }
 
-    /// The slots of differences in a range, ascending.
+    /// The slots of diffs in a range, ascending.
     pub(super) fn within(&self, slots: &RangeInclusive<u64>) -> impl Iterator<Item = Slot> + '_ {
         let end = Slot(*slots.end());
         slots.clone().map(Slot).filter(move |slot| self.contains(*slot, end))
     }
 
-    /// The slot to which a difference refers: the first one by the hierarchy whose state is there.
+    /// The slot to which a diff refers: the first one by the hierarchy whose state is there.
     pub(super) fn base(
         &self,
         slot: Slot,
@@ -101,13 +101,13 @@ impl Differences {
 mod tests {
     use super::*;
 
-    fn differences(keep: &str) -> Differences {
+    fn diffs(keep: &str) -> Diffs {
         let hierarchy = Hierarchy::new("11,6,4+3,0".parse().unwrap()).with_base(Slot(192));
-        Differences::new(keep.parse().unwrap(), hierarchy, 8)
+        Diffs::new(keep.parse().unwrap(), hierarchy, 8)
     }
 
     fn within(keep: &str, slots: RangeInclusive<u64>) -> Vec<u64> {
-        differences(keep).within(&slots).map(|slot| slot.0).collect()
+        diffs(keep).within(&slots).map(|slot| slot.0).collect()
     }
 
     #[test]
@@ -135,9 +135,9 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_refers_to_the_nearest_state_that_is_there() {
+    fn a_diff_refers_to_the_nearest_state_that_is_there() {
         let base = |slot, there: &[u64]| {
-            let found = differences("slots").base(Slot(slot), |base| Ok(there.contains(&base.0)));
+            let found = diffs("slots").base(Slot(slot), |base| Ok(there.contains(&base.0)));
             found.unwrap().map(|slot| slot.0)
         };
         assert_eq!(base(87, &[86, 80, 64]), Some(86));

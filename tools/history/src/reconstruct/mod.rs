@@ -10,7 +10,7 @@
 //! the end of an era then also finds an error in what no root covers: the replay itself. Only the last chosen
 //! state waits for it: an era that fails at its end is not done, and fails again in the next run.
 //!
-//! Differences ([`Chosen::Kept`]) are small, so those of an era wait for its end: nothing of an era that fails is
+//! Diffs ([`Chosen::Kept`]) are small, so those of an era wait for its end: nothing of an era that fails is
 //! stored. They are made again from the beginning of the era where some are missing.
 
 mod encoder;
@@ -32,9 +32,7 @@ use coldstore_consensus::transition::ChainRules;
 
 pub use self::keep::Keep;
 pub use self::plan::{Chosen, Plan, Stretch};
-pub use self::report::{
-    Ended, EndedEarly, FailedEras, ReconstructReport, StoredDifferences, of_eras,
-};
+pub use self::report::{Ended, EndedEarly, FailedEras, ReconstructReport, StoredDiffs, of_eras};
 pub use self::sink::{PipelineSink, SinkError, StateSink};
 
 use self::plan::ChosenSlots;
@@ -115,13 +113,13 @@ impl Reconstruction {
     }
 
     /// The column to which states go, if it must be open for backfill and is not: states are stored below its
-    /// highest, or differences of several eras at the same time.
+    /// highest, or diffs of several eras at the same time.
     #[must_use]
     pub fn lacks_backfill(&self) -> Option<Column> {
         let stretches = &self.plan.stretches;
         let column = self.options.chosen.column()?;
         let view = match column {
-            Column::StateDiffs => self.source().differences.as_ref()?,
+            Column::StateDiffs => self.source().diffs.as_ref()?,
             _ => &self.source().snapshots,
         };
         let highest = view.highest_written_slot();
@@ -132,7 +130,8 @@ impl Reconstruction {
 
     /// The memory that a worker takes, in bytes: the state without what stays in the mapped file, and the nodes
     /// of its tree. Measured, with a margin: 1.25 times the encoded state. The copy of the last chosen state has
-    /// at most 0.6 times as much again; so have the columns of differences, and those of an era. `None` if there is nothing to replay, or the state cannot be read.
+    /// at most 0.6 times as much again; so have the columns of diffs, and those of an era. `None` if
+    /// there is nothing to replay, or the state cannot be read.
     #[must_use]
     pub fn worker_bytes(&self) -> Option<u64> {
         let last = self.plan.stretches.last()?;

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use coldstore::{Column, Result, Slot, Snapshot as _, View};
 
-use super::keep::{Differences, Keep};
+use super::keep::{Diffs, Keep};
 use crate::replay::{Check, Source};
 use crate::states::hierarchy::{Hierarchy, Layer};
 
@@ -20,7 +20,7 @@ pub enum Chosen {
     Every(NonZeroU64),
     /// Those of these slots, ascending.
     Slots(Vec<Slot>),
-    /// Those that are kept as differences, which go to `bsd`.
+    /// Those that are kept as diffs, which go to `bsd`.
     Kept(Keep),
 }
 
@@ -36,9 +36,7 @@ impl Chosen {
             Self::Nothing => ChosenSlots::Nothing,
             Self::Every(slots) => ChosenSlots::Every(slots),
             Self::Slots(slots) => ChosenSlots::Slots(slots),
-            Self::Kept(keep) => {
-                ChosenSlots::Differences(Differences::new(keep, hierarchy, slots_per_epoch))
-            }
+            Self::Kept(keep) => ChosenSlots::Diffs(Diffs::new(keep, hierarchy, slots_per_epoch)),
         }
     }
 
@@ -59,14 +57,14 @@ pub(super) enum ChosenSlots {
     Nothing,
     Every(NonZeroU64),
     Slots(Vec<Slot>),
-    Differences(Differences),
+    Diffs(Diffs),
 }
 
 impl ChosenSlots {
     /// The layer of a slot.
     pub(super) fn layer(&self, slot: Slot) -> Layer {
         match self {
-            Self::Differences(differences) => differences.hierarchy.layer(slot),
+            Self::Diffs(diffs) => diffs.hierarchy.layer(slot),
             _ => Layer::Raw,
         }
     }
@@ -74,7 +72,7 @@ impl ChosenSlots {
     /// Whether the whole state of a slot is chosen.
     pub(super) fn contains_whole(&self, slot: Slot) -> bool {
         match self {
-            Self::Nothing | Self::Differences(_) => false,
+            Self::Nothing | Self::Diffs(_) => false,
             Self::Every(slots) => slot.0 % *slots == 0,
             Self::Slots(slots) => slots.binary_search(&slot).is_ok(),
         }
@@ -96,7 +94,7 @@ impl ChosenSlots {
                 let from = chosen.partition_point(|slot| slot.0 < first);
                 Box::new(chosen[from..].iter().copied().take_while(move |slot| slot.0 <= last))
             }
-            Self::Differences(differences) => Box::new(differences.within(slots)),
+            Self::Diffs(diffs) => Box::new(diffs.within(slots)),
         }
     }
 
@@ -112,10 +110,10 @@ impl ChosenSlots {
         })
     }
 
-    /// Whether the state of a chosen slot is stored: a whole one also serves where a difference is chosen.
+    /// Whether the state of a chosen slot is stored: a whole one also serves where a diff is chosen.
     fn is_stored(&self, source: &Source<View>, slot: Slot) -> Result<bool> {
         match self {
-            Self::Differences(_) => source.stored().contains(slot),
+            Self::Diffs(_) => source.stored().contains(slot),
             _ => source.snapshots.contains(slot),
         }
     }
@@ -216,8 +214,8 @@ impl Plan {
                     plan.done_eras += eras.end() - eras.start() + 1;
                     continue;
                 }
-                // Differences are made from the beginning of the era.
-                (Some(_), ChosenSlots::Differences(_)) => *boundary,
+                // Diffs are made from the beginning of the era.
+                (Some(_), ChosenSlots::Diffs(_)) => *boundary,
                 // Stored states before it are not compared again: a run that was killed resumes cheaply.
                 (Some(missing), _) => missing
                     .and_then(|slot| source.snapshots.last_to(slot.previous().unwrap_or_default()))
@@ -245,8 +243,8 @@ impl Plan {
 /// The slots at the ends of eras whose states are stored, ascending.
 fn boundaries(source: &Source<View>, slots_per_era: u64) -> Result<Vec<Slot>> {
     let mut slots = boundaries_in(&source.snapshots, slots_per_era)?;
-    if let Some(differences) = &source.differences {
-        slots.extend(boundaries_in(differences, slots_per_era)?);
+    if let Some(diffs) = &source.diffs {
+        slots.extend(boundaries_in(diffs, slots_per_era)?);
         slots.sort_unstable();
         slots.dedup();
     }

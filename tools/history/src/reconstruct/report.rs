@@ -39,9 +39,9 @@ pub struct ReconstructReport {
     /// States that were stored, unless another producer had stored them before; the root of each equals the one in
     /// `bsr`.
     pub stored_states: u64,
-    /// Differences that were made and stored, unless another producer had stored them before, by layer. Each was made
+    /// Diffs that were made and stored, unless another producer had stored them before, by layer. Each was made
     /// of a replay that reached the next stored state, or the root at its end.
-    pub differences: BTreeMap<Layer, StoredDifferences>,
+    pub diffs: BTreeMap<Layer, StoredDiffs>,
     /// States that the [`Check`](crate::replay::Check) was due at; the root of each equals the one in `bsr`.
     pub checked_states: u64,
     /// Eras replayed to their end.
@@ -57,9 +57,9 @@ pub struct ReconstructReport {
     pub failed: Vec<FailedEras>,
 }
 
-/// The differences of a layer.
+/// The diffs of a layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StoredDifferences {
+pub struct StoredDiffs {
     /// Their number.
     pub records: u64,
     /// Bytes of their values.
@@ -75,9 +75,9 @@ impl ReconstructReport {
         }
     }
 
-    /// Counts a difference.
+    /// Counts a diff.
     pub(super) fn count(&mut self, layer: Layer, byte_len: usize) {
-        let of_layer = self.differences.entry(layer).or_default();
+        let of_layer = self.diffs.entry(layer).or_default();
         of_layer.records += 1;
         of_layer.bytes += byte_len as u64;
     }
@@ -86,8 +86,8 @@ impl ReconstructReport {
     pub(super) fn merge(&mut self, other: Self) {
         self.slots += other.slots;
         self.stored_states += other.stored_states;
-        for (layer, StoredDifferences { records, bytes }) in other.differences {
-            let of_layer = self.differences.entry(layer).or_default();
+        for (layer, StoredDiffs { records, bytes }) in other.diffs {
+            let of_layer = self.diffs.entry(layer).or_default();
             of_layer.records += records;
             of_layer.bytes += bytes;
         }

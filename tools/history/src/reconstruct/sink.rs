@@ -20,12 +20,12 @@ pub trait StateSink: Send {
     /// If this state, or one before, cannot be stored.
     fn put(&mut self, slot: Slot, state: &BeaconState<'_>) -> Result<(), SinkError>;
 
-    /// Stores differences, ascending, with all that they refer to before them. They may be durable later; those
+    /// Stores diffs, ascending, with all that they refer to before them. They may be durable later; those
     /// between them are never durable before.
     ///
     /// # Errors
     /// As [`StateSink::put`].
-    fn put_differences(&mut self, items: Vec<(Slot, Vec<u8>)>) -> Result<(), SinkError>;
+    fn put_diffs(&mut self, items: Vec<(Slot, Vec<u8>)>) -> Result<(), SinkError>;
 
     /// Waits until every state is durable. Returns how many were new since the last call: others may have been
     /// stored by another producer.
@@ -43,7 +43,7 @@ const MAX_PENDING: usize = 64;
 /// Pieces of a streamed state between the worker and the writer's thread. Each has about a MiB.
 const PIECES: usize = 2;
 
-/// Stores states through the [`Pipeline`] of an archive's `bss`, or differences through that of its `bsd`.
+/// Stores states through the [`Pipeline`] of an archive's `bss`, or diffs through that of its `bsd`.
 #[derive(Debug)]
 pub struct PipelineSink {
     pipeline: Pipeline,
@@ -91,7 +91,7 @@ impl StateSink for PipelineSink {
         Ok(written?)
     }
 
-    fn put_differences(&mut self, items: Vec<(Slot, Vec<u8>)>) -> Result<(), SinkError> {
+    fn put_diffs(&mut self, items: Vec<(Slot, Vec<u8>)>) -> Result<(), SinkError> {
         debug_assert_eq!(self.pipeline.spec(), Column::StateDiffs.spec());
         self.submit(items)
     }

@@ -8,7 +8,7 @@ use coldstore_consensus::transition::BeaconState;
 
 use super::encoder::{Batches, Encoder};
 use super::endpoint::Endpoint;
-use super::keep::Differences;
+use super::keep::Diffs;
 use super::plan::{ChosenSlots, Stretch};
 use super::report::{Ended, FailedEras, ReconstructReport};
 use super::sink::{SinkError, StateSink};
@@ -83,9 +83,7 @@ impl<S: StateSink> Worker<'_, S> {
 
     fn replay(&mut self, stretch: &Stretch, report: &mut ReconstructReport) -> Result<(), Failed> {
         match &self.of.chosen {
-            ChosenSlots::Differences(differences) => {
-                self.store_differences(stretch, differences, report)
-            }
+            ChosenSlots::Diffs(diffs) => self.store_diffs(stretch, diffs, report),
             chosen => self.store_whole(stretch, chosen, report),
         }
     }
@@ -139,11 +137,11 @@ impl<S: StateSink> Worker<'_, S> {
         Ok(())
     }
 
-    /// Replays a stretch, and stores the chosen states as differences, those of an era at its end.
-    fn store_differences(
+    /// Replays a stretch, and stores the chosen states as diffs, those of an era at its end.
+    fn store_diffs(
         &mut self,
         stretch: &Stretch,
-        differences: &Differences,
+        diffs: &Diffs,
         report: &mut ReconstructReport,
     ) -> Result<(), Failed> {
         let of = self.of;
@@ -153,7 +151,7 @@ impl<S: StateSink> Worker<'_, S> {
         if !needs_tree {
             replay.drop_tree();
         }
-        let mut encoder = Encoder::new(of, differences, stretch, &stored, &mut replay)?;
+        let mut encoder = Encoder::new(of, diffs, stretch, &stored, &mut replay)?;
         let before = of.before(stretch);
         while replay.slot() < stretch.end {
             let slot = self.step(&mut replay, report)?;
@@ -165,12 +163,12 @@ impl<S: StateSink> Worker<'_, S> {
                 if !needs_tree {
                     replay.drop_tree();
                 }
-                self.put_differences(encoder.hand_out(&replay)?, report)?;
+                self.put_diffs(encoder.hand_out(&replay)?, report)?;
             }
             self.tell(slot)?;
         }
         of.check_end(stretch, &mut replay)?;
-        self.put_differences(encoder.hand_out(&replay)?, report)?;
+        self.put_diffs(encoder.hand_out(&replay)?, report)?;
         report.count_end(stretch);
         report.eras += stretch.eras.end() - stretch.eras.start() + 1;
         Ok(())
@@ -205,7 +203,7 @@ impl<S: StateSink> Worker<'_, S> {
         self.sink.put(slot, state).map_err(of_sink)
     }
 
-    fn put_differences(
+    fn put_diffs(
         &mut self,
         batches: Batches,
         report: &mut ReconstructReport,
@@ -214,7 +212,7 @@ impl<S: StateSink> Worker<'_, S> {
             for (slot, value) in &batch {
                 report.count(self.of.chosen.layer(*slot), value.len());
             }
-            self.sink.put_differences(batch).map_err(of_sink)?;
+            self.sink.put_diffs(batch).map_err(of_sink)?;
         }
         Ok(())
     }

@@ -139,9 +139,9 @@ pub enum ReplayError {
         hashed: bool,
     },
 
-    /// The state is stored as differences that cannot be read, and cannot be replayed either.
+    /// The state is stored as diffs that cannot be read, and cannot be replayed either.
     #[error("{fault}; nor can it be replayed: {replay}")]
-    Differences {
+    Diffs {
         /// Why not.
         fault: Box<PathFault>,
         /// Why there is no replay.
@@ -155,17 +155,17 @@ pub enum ReplayError {
         slot: Slot,
     },
 
-    /// A state that is stored as differences cannot be read.
+    /// A state that is stored as diffs cannot be read.
     #[error(transparent)]
     Path(Box<PathFault>),
 
-    /// A difference cannot be made.
+    /// A diff cannot be made.
     #[error(transparent)]
-    Difference(#[from] DiffFault),
+    Diff(#[from] DiffFault),
 
-    /// There is no state to which a difference may refer.
+    /// There is no state to which a diff may refer.
     #[error(
-        "slot {slot}: its difference would refer to the state of {}, of which bss and bsd have none; import the \
+        "slot {slot}: its diff would refer to the state of {}, of which bss and bsd have none; import the \
          era file that ends with a state before it",
         slots(.bases)
     )]
@@ -176,10 +176,8 @@ pub enum ReplayError {
         bases: Vec<Slot>,
     },
 
-    /// The columns from which differences are made are not those of the state.
-    #[error(
-        "slot {slot}: the differences made up to here are wrong; this is a defect, please report it"
-    )]
+    /// The columns from which diffs are made are not those of the state.
+    #[error("slot {slot}: the diffs made up to here are wrong; this is a defect, please report it")]
     WrongColumns {
         /// The slot.
         slot: Slot,

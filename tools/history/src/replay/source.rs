@@ -19,7 +19,7 @@ pub struct Source<S = PreadView> {
     /// `bss`
     pub snapshots: S,
     /// `bsd`; `None` in an archive without the column.
-    pub differences: Option<S>,
+    pub diffs: Option<S>,
 }
 
 impl<S: Taken> Source<S> {
@@ -29,16 +29,16 @@ impl<S: Taken> Source<S> {
     /// As [`Archive::views`]: an archive without one of the columns, other than `bsd`, has nothing to replay.
     pub fn of(archive: &Archive<S>) -> Result<Self> {
         use Column::{BlockRoots, Blocks, StateDiffs, StateRoots, StateSnapshots};
-        let (views, differences) = match archive.column_if_there(StateDiffs)? {
+        let (views, diffs) = match archive.column_if_there(StateDiffs)? {
             None => (archive.views([Blocks, BlockRoots, StateRoots, StateSnapshots])?, None),
             Some(_) => {
                 let all = [Blocks, BlockRoots, StateRoots, StateSnapshots, StateDiffs];
-                let [views @ .., differences] = archive.views(all)?;
-                (views, Some(differences))
+                let [views @ .., diffs] = archive.views(all)?;
+                (views, Some(diffs))
             }
         };
         let [blocks, block_roots, state_roots, snapshots] = views;
-        Ok(Self { blocks, block_roots, state_roots, snapshots, differences })
+        Ok(Self { blocks, block_roots, state_roots, snapshots, diffs })
     }
 }
 
@@ -46,7 +46,7 @@ impl<S: Snapshot> Source<S> {
     /// The states in `bss` and `bsd`.
     #[must_use]
     pub fn stored(&self) -> Stored<'_, S> {
-        Stored::new(Some(&self.snapshots), self.differences.as_ref())
+        Stored::new(Some(&self.snapshots), self.diffs.as_ref())
     }
 
     /// The last stored state at an era's end before a slot that is at none.

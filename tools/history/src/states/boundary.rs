@@ -1,4 +1,4 @@
-//! Stores and reads the states at the ends of eras: whole, or as differences by the archive's layers.
+//! Stores and reads the states at the ends of eras: whole, or as diffs by the archive's layers.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -26,16 +26,16 @@ type Open = Box<dyn Fn(&Path) -> Result<MappedArchive> + Send + Sync>;
 /// The boundary states of an archive, for an import or an export.
 ///
 /// # Order of writes
-/// A difference is durable after all that reading it back needs: its base, and the base's place in the manifest if
+/// A diff is durable after all that reading it back needs: its base, and the base's place in the manifest if
 /// it is none of the first layer. The import commits `bbr` after it.
 pub struct BoundaryStates {
     root: PathBuf,
     preset: Preset,
     open: Open,
     archive: OnceLock<MappedArchive>,
-    /// Stores differences by these layers; `None`: all states whole.
+    /// Stores diffs by these layers; `None`: all states whole.
     layers: Option<Hierarchy>,
-    /// States that were stored whole though a layer wanted a difference, and why.
+    /// States that were stored whole though a layer wanted a diff, and why.
     stored_whole: Vec<(Slot, String)>,
     /// The state that was read last.
     last: Mutex<Option<(Slot, StoredState)>>,
@@ -62,7 +62,7 @@ impl BoundaryStates {
         Self { root, preset, open, archive, layers: None, stored_whole, last }
     }
 
-    /// Stores states as differences from now on: by these layers, else by those of the manifest or of the preset.
+    /// Stores states as diffs from now on: by these layers, else by those of the manifest or of the preset.
     /// Changes nothing yet.
     ///
     /// # Errors
@@ -70,9 +70,9 @@ impl BoundaryStates {
     pub fn layered(self, shape: Option<Shape>) -> Result<Self, Foreign> {
         let manifest = Manifest::read(&self.root)?.unwrap_or_default();
         let open = |column: Column| view(&self.root.join(column.dir_name()));
-        let [snapshots, differences] = [Column::StateSnapshots, Column::StateDiffs];
-        let views = (open(snapshots)?, open(differences)?);
-        let columns = [(snapshots, views.0.as_ref()), (differences, views.1.as_ref())];
+        let [snapshots, diffs] = [Column::StateSnapshots, Column::StateDiffs];
+        let views = (open(snapshots)?, open(diffs)?);
+        let columns = [(snapshots, views.0.as_ref()), (diffs, views.1.as_ref())];
         check_ours(&self.root, &manifest, columns)?;
         let known = Hierarchy::of_manifest(&self.root, &manifest, self.preset)?;
         let layers = match shape {
@@ -84,13 +84,13 @@ impl BoundaryStates {
         Ok(Self { layers: Some(layers), ..self })
     }
 
-    /// The layers by which differences are stored.
+    /// The layers by which diffs are stored.
     #[must_use]
     pub fn layers(&self) -> Option<&Hierarchy> {
         self.layers.as_ref()
     }
 
-    /// The states that were stored whole because no difference gave them back, and why.
+    /// The states that were stored whole because no diff gave them back, and why.
     #[must_use]
     pub fn stored_whole(&self) -> &[(Slot, String)] {
         &self.stored_whole
@@ -128,10 +128,10 @@ impl BoundaryStates {
 
     fn fault(&self, wanted: String, found: impl Into<String>) -> Error {
         let directory = self.root.join(Column::StateDiffs.dir_name());
-        Error::corrupt(directory, None, "state difference", wanted, found)
+        Error::corrupt(directory, None, "state diff", wanted, found)
     }
 
-    /// The base of a new difference: the best that is there. `None` if the state is to be stored whole.
+    /// The base of a new diff: the best that is there. `None` if the state is to be stored whole.
     ///
     /// Without a whole state below it in its window, a state becomes one itself. A whole one that no layer names
     /// is listed in the manifest.
@@ -192,7 +192,7 @@ impl BoundaryStates {
             .map_err(|error| self.fault(format!("a root of slot {base} in bsr"), error.to_string()))
     }
 
-    /// The difference of the state to its base, and the state. The difference is applied again: one that does not
+    /// The diff of the state to its base, and the state. The diff is applied again: one that does not
     /// give the state back is not stored.
     fn encode(
         &self,
@@ -230,7 +230,7 @@ impl BoundaryStates {
         });
         let value = match encoded {
             Ok(Some(value)) => Ok(value),
-            Ok(None) => Err("its difference does not give it back".to_owned()),
+            Ok(None) => Err("its diff does not give it back".to_owned()),
             Err(fault) => Err(fault.to_string()),
         };
         Ok((value, base.with(columns)))
@@ -245,12 +245,12 @@ impl StateStore for BoundaryStates {
 
     fn contains(&self, slot: Slot) -> Result<bool> {
         let Some(archive) = self.archive()? else { return Ok(false) };
-        let Some(differences) = archive.column_if_there(Column::StateDiffs)? else {
+        let Some(diffs) = archive.column_if_there(Column::StateDiffs)? else {
             return Ok(false);
         };
-        // Lighthouse's differences are not read, so they count as absent.
-        let is_ours = |value: &[u8]| ValueKind::of(slot, value) == ValueKind::Difference;
-        Ok(differences.refresh()?.get(slot)?.is_some_and(|value| is_ours(&value)))
+        // Lighthouse's diffs are not read, so they count as absent.
+        let is_ours = |value: &[u8]| ValueKind::of(slot, value) == ValueKind::Diff;
+        Ok(diffs.refresh()?.get(slot)?.is_some_and(|value| is_ours(&value)))
     }
 
     fn holds(&self, slot: Slot, state: &mut dyn Read) -> Result<bool> {
@@ -273,8 +273,8 @@ impl StateStore for BoundaryStates {
 
     /// 1. Record the layers, and whose the values are: durable before any state.
     /// 2. Choose the base; if there is none, store the state whole.
-    /// 3. Encode the difference while the state streams by, and check that it gives the state back.
-    /// 4. Commit the difference. A state that no difference gives back becomes a listed base and is stored whole.
+    /// 3. Encode the diff while the state streams by, and check that it gives the state back.
+    /// 4. Commit the diff. A state that no diff gives back becomes a listed base and is stored whole.
     fn store(
         &mut self,
         slot: Slot,
@@ -377,7 +377,7 @@ impl Write for Compared<'_> {
     }
 }
 
-/// The root of a base alone. Without the others, a difference has all roots of its era, so that it can be read
+/// The root of a base alone. Without the others, a diff has all roots of its era, so that it can be read
 /// before `bbr` and `bsr` have them, and after they are pruned.
 struct BaseRoot {
     slot: Slot,

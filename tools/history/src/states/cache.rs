@@ -16,7 +16,7 @@ pub const DEFAULT_CACHE_BYTES: usize = 96 << 20;
 pub(crate) struct CachedState {
     /// The slot of the whole state.
     pub(crate) whole: Slot,
-    /// The slots of the differences on it, ascending.
+    /// The slots of the diffs on it, ascending.
     pub(crate) records: Arc<[Slot]>,
     pub(crate) columns: Columns,
 }

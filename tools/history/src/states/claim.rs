@@ -1,4 +1,4 @@
-//! Records whose states an archive holds, before the first of this software's differences.
+//! Records whose states an archive holds, before the first of this software's diffs.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use coldstore_consensus::Preset;
 use super::hierarchy::Hierarchy;
 use super::kind::{Foreign, Values, check_ours};
 
-/// Prepares an archive for differences, and returns its layers. The manifest then says, durably, that the values
+/// Prepares an archive for diffs, and returns its layers. The manifest then says, durably, that the values
 /// are this software's, and by which layers: those of the preset if it names none.
 ///
 /// # Errors
@@ -16,9 +16,9 @@ use super::kind::{Foreign, Values, check_ours};
 pub fn claim(archive: &Path, preset: Preset) -> Result<Hierarchy, Foreign> {
     let manifest = Manifest::read(archive)?.unwrap_or_default();
     let open = |column: Column| view(&archive.join(column.dir_name()));
-    let [snapshots, differences] = [Column::StateSnapshots, Column::StateDiffs];
-    let views = (open(snapshots)?, open(differences)?);
-    let columns = [(snapshots, views.0.as_ref()), (differences, views.1.as_ref())];
+    let [snapshots, diffs] = [Column::StateSnapshots, Column::StateDiffs];
+    let views = (open(snapshots)?, open(diffs)?);
+    let columns = [(snapshots, views.0.as_ref()), (diffs, views.1.as_ref())];
     check_ours(archive, &manifest, columns)?;
     let hierarchy = Hierarchy::of_manifest(archive, &manifest, preset)?;
     if manifest.state_values.is_none() || manifest.state_layers.is_empty() {

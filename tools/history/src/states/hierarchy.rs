@@ -1,4 +1,4 @@
-//! Which states are stored whole, which as differences, and which state a difference may refer to: arithmetic
+//! Which states are stored whole, which as diffs, and which state a diff may refer to: arithmetic
 //! on slots.
 //!
 //! Every path from a record to its base, to that one's base, and so on, descends strictly, stays in one window
@@ -42,7 +42,7 @@ pub enum Layer {
     Flat(u8),
     /// Of a chained layer with this exponent.
     Chained(u8),
-    /// Of no layer: a difference to the nearest slot below of a flat layer.
+    /// Of no layer: a diff to the nearest slot below of a flat layer.
     None,
 }
 
@@ -155,7 +155,7 @@ impl Shape {
         floor(slot, self.flat[0])
     }
 
-    /// The slots to which a difference at `slot` may refer, the one that the layers ask for first: the coarser
+    /// The slots to which a diff at `slot` may refer, the one that the layers ask for first: the coarser
     /// ones take its place where it is not there. Empty for a slot of the first layer. All are below `slot` and
     /// in its window.
     pub fn bases(&self, slot: Slot) -> impl Iterator<Item = Slot> {
@@ -307,7 +307,7 @@ impl Hierarchy {
         }
     }
 
-    /// The first slot of the window of a slot, by these layers or by earlier ones: no path of a difference leads
+    /// The first slot of the window of a slot, by these layers or by earlier ones: no path of a diff leads
     /// below.
     #[must_use]
     pub fn window(&self, slot: Slot) -> Slot {
@@ -315,7 +315,7 @@ impl Hierarchy {
         shapes.map(|shape| shape.window(slot)).min().unwrap_or_default()
     }
 
-    /// The slots to which a difference at `slot` may refer, best first: [`Shape::bases`], then the listed bases
+    /// The slots to which a diff at `slot` may refer, best first: [`Shape::bases`], then the listed bases
     /// of its window, nearest first. A writer takes the first one whose state is there. Empty if the state is
     /// raw.
     #[must_use]
@@ -326,7 +326,7 @@ impl Hierarchy {
         }
     }
 
-    /// Whether a difference at `slot` may refer to `base`, by these layers or by earlier ones.
+    /// Whether a diff at `slot` may refer to `base`, by these layers or by earlier ones.
     #[must_use]
     pub fn allows(&self, slot: Slot, base: Slot) -> bool {
         let mut shapes = std::iter::once(&self.shape).chain(&self.before);

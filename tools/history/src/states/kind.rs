@@ -1,7 +1,7 @@
 //! Whose a value in `bss` or `bsd` is.
 //!
-//! This software stores states as plain SSZ in `bss`, and differences that begin with `CSD1` in `bsd`.
-//! Lighthouse stores zstd frames of states in `bss`, and its own differences in `bsd`, an SSZ union. Neither
+//! This software stores states as plain SSZ in `bss`, and diffs that begin with `CSD1` in `bsd`.
+//! Lighthouse stores zstd frames of states in `bss`, and its own diffs in `bsd`, an SSZ union. Neither
 //! reads the other's. An archive holds the values of one of the two.
 
 use std::borrow::Cow;
@@ -18,7 +18,7 @@ const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const SLOT_AT: usize = 40;
 /// Of a union: the selector, and the first offset of the container in it.
 const UNION_START_BYTES: usize = 5;
-/// The most fields of a difference of Lighthouse, with room for later ones.
+/// The most fields of a diff of Lighthouse, with room for later ones.
 const MOST_FIELDS: u32 = 32;
 
 /// What a value is, by its first bytes.
@@ -26,12 +26,12 @@ const MOST_FIELDS: u32 = 32;
 pub enum ValueKind {
     /// A state as plain SSZ.
     State,
-    /// A difference of this software.
-    Difference,
+    /// A diff of this software.
+    Diff,
     /// A state that Lighthouse compressed.
     LighthouseState,
-    /// A difference of Lighthouse.
-    LighthouseDifference,
+    /// A diff of Lighthouse.
+    LighthouseDiff,
     /// None of these.
     Unknown,
 }
@@ -45,7 +45,7 @@ impl ValueKind {
             return Self::State;
         }
         if start.starts_with(&MAGIC) {
-            return Self::Difference;
+            return Self::Diff;
         }
         if start.starts_with(&ZSTD_MAGIC) {
             return Self::LighthouseState;
@@ -54,7 +54,7 @@ impl ValueKind {
             // The first field of the container begins after the offsets of all.
             Some([0, offset @ ..]) => match u32::from_le_bytes(*offset) {
                 first if first > 0 && first % 4 == 0 && first <= 4 * MOST_FIELDS => {
-                    Self::LighthouseDifference
+                    Self::LighthouseDiff
                 }
                 _ => Self::Unknown,
             },
@@ -66,8 +66,8 @@ impl ValueKind {
     #[must_use]
     pub fn values(self) -> Option<Values> {
         match self {
-            Self::State | Self::Difference => Some(Values::Coldstore),
-            Self::LighthouseState | Self::LighthouseDifference => Some(Values::Lighthouse),
+            Self::State | Self::Diff => Some(Values::Coldstore),
+            Self::LighthouseState | Self::LighthouseDiff => Some(Values::Lighthouse),
             Self::Unknown => None,
         }
     }
@@ -77,9 +77,9 @@ impl fmt::Display for ValueKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::State => "a state as plain SSZ",
-            Self::Difference => "a difference of coldstore (CSD1)",
+            Self::Diff => "a diff of coldstore (CSD1)",
             Self::LighthouseState => "a state that Lighthouse compressed",
-            Self::LighthouseDifference => "a difference of Lighthouse",
+            Self::LighthouseDiff => "a diff of Lighthouse",
             Self::Unknown => "a value of unknown form",
         })
     }
@@ -105,12 +105,12 @@ impl Values {
     }
 }
 
-/// Why a column takes no differences of this software, or a value cannot be read.
+/// Why a column takes no diffs of this software, or a value cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Foreign {
     /// The manifest says that the values are another's.
     #[error(
-        "{archive}: archive.toml says that bss and bsd hold the values of {whose}: differences of coldstore \
+        "{archive}: archive.toml says that bss and bsd hold the values of {whose}: diffs of coldstore \
          are not mixed with them, because {whose} cannot read them; use --states all, none or every:N, or \
          another archive"
     )]
@@ -122,7 +122,7 @@ pub enum Foreign {
     },
     /// The first value of a column is another's.
     #[error(
-        "{column} holds {kind} at slot {slot}: differences of coldstore are not mixed with such values, because \
+        "{column} holds {kind} at slot {slot}: diffs of coldstore are not mixed with such values, because \
          their software cannot read them; use --states all, none or every:N, or another archive"
     )]
     Held {
@@ -162,7 +162,7 @@ pub enum Foreign {
     Storage(#[from] Error),
 }
 
-/// Checks that differences of this software may be written: `bss` and `bsd` hold no other's values, by the
+/// Checks that diffs of this software may be written: `bss` and `bsd` hold no other's values, by the
 /// manifest, or where that does not say it, by the first value of each column.
 ///
 /// # Errors
@@ -187,7 +187,7 @@ pub fn check_ours(
         let kind = ValueKind::of(slot, &start);
         let is_ours = match column {
             Column::StateSnapshots => kind == ValueKind::State,
-            _ => kind == ValueKind::Difference,
+            _ => kind == ValueKind::Diff,
         };
         if !is_ours {
             return Err(Foreign::Held { column, slot, kind });
@@ -230,15 +230,15 @@ pub fn whole_state(slot: Slot, value: Cow<'_, [u8]>, limit: u64) -> Result<Cow<'
     }
 }
 
-/// Refuses a value in `bsd` that is not a difference of this software.
+/// Refuses a value in `bsd` that is not a diff of this software.
 ///
 /// # Errors
 /// [`Foreign::Unsupported`]
-pub fn check_difference(slot: Slot, value: &[u8]) -> Result<(), Foreign> {
+pub fn check_diff(slot: Slot, value: &[u8]) -> Result<(), Foreign> {
     match ValueKind::of(slot, value) {
-        ValueKind::Difference => Ok(()),
+        ValueKind::Diff => Ok(()),
         kind => {
-            let wanted = "a difference of coldstore: only Lighthouse reads its own";
+            let wanted = "a diff of coldstore: only Lighthouse reads its own";
             Err(Foreign::Unsupported { column: Column::StateDiffs, slot, kind, wanted })
         }
     }

@@ -1,4 +1,4 @@
-//! The links between stored states: whether each difference has the state on which it builds, and what a removal
+//! The links between stored states: whether each diff has the state on which it builds, and what a removal
 //! must leave so that it stays so.
 
 use std::path::Path;
@@ -15,8 +15,8 @@ use super::hierarchy::{Hierarchy, Layer};
 use super::kind::Values;
 use super::{PathFault, States};
 
-/// Checks the header of every difference in `bsd`, and the state on which it builds: it must be stored, be one that
-/// the layers allow, and have in `bsr` the root that the difference names. Nothing is rebuilt. `archive` is the
+/// Checks the header of every diff in `bsd`, and the state on which it builds: it must be stored, be one that
+/// the layers allow, and have in `bsr` the root that the diff names. Nothing is rebuilt. `archive` is the
 /// archive's directory; damaged records, which the verification of the column names, are passed over.
 ///
 /// # Errors
@@ -27,16 +27,16 @@ pub fn check<S: Snapshot>(
     watch: &mut dyn FnMut(Slot),
     report: &mut dyn FnMut(&PathFault, Column, Finding),
 ) -> Result<u64> {
-    let Some(differences) = &states.source().differences else { return Ok(0) };
+    let Some(diffs) = &states.source().diffs else { return Ok(0) };
     let (mut next, mut checked) = (Some(Slot(0)), 0);
     while let Some(from) = next {
-        let slot = match differences.first_from(from) {
+        let slot = match diffs.first_from(from) {
             Ok(Some(slot)) => slot,
             Ok(None) => break,
             // An unreadable table: the next file.
             Err(Error::Corrupt(_)) => {
                 next = from.file_id().last_slot().next();
-                next = next.filter(|next| Some(*next) <= differences.highest_written_slot());
+                next = next.filter(|next| Some(*next) <= diffs.highest_written_slot());
                 continue;
             }
             Err(error) => return Err(error),
@@ -56,7 +56,7 @@ pub fn check<S: Snapshot>(
     Ok(checked)
 }
 
-/// The fault of a chain of differences as a finding: file, slot, layer, base.
+/// The fault of a chain of diffs as a finding: file, slot, layer, base.
 pub(crate) fn finding_of(
     archive: &Path,
     layers: &Hierarchy,
@@ -85,17 +85,17 @@ pub(crate) fn finding_of(
             (Column::StateDiffs, fault.slot, wanted, fault.found.clone())
         }
         PathFault::Whole { slot, error } => {
-            let wanted = "a state on which differences build".to_owned();
+            let wanted = "a state on which diffs build".to_owned();
             (Column::StateSnapshots, *slot, wanted, error.to_string())
         }
         other => {
-            let wanted = "a chain of differences to a whole state".to_owned();
+            let wanted = "a chain of diffs to a whole state".to_owned();
             (Column::StateDiffs, other.slot(), wanted, other.to_string())
         }
     };
     let (what, wanted) = match column {
         Column::StateDiffs => {
-            ("state difference", format!("in the {}: {wanted}", layer_of(layers, slot)))
+            ("state diff", format!("in the {}: {wanted}", layer_of(layers, slot)))
         }
         _ => ("state snapshot", wanted),
     };
@@ -120,10 +120,10 @@ fn layer_of(layers: &Hierarchy, slot: Slot) -> String {
 pub enum RemovalFault {
     /// A rewind of `bss` without `bsd`.
     #[error(
-        "bsd holds differences up to slot {highest}, which build on states above slot {to} in bss: rewind bsd as \
+        "bsd holds diffs up to slot {highest}, which build on states above slot {to} in bss: rewind bsd as \
          well"
     )]
-    StrandsDifferences {
+    StrandsDiffs {
         /// The highest slot in `bsd`.
         highest: Slot,
         /// The last slot to keep; 0 if none is kept.
@@ -135,9 +135,9 @@ pub enum RemovalFault {
 }
 
 /// The removal to make of `bss` and `bsd` in place of `removal`: a prune ends before the window of the layers that
-/// holds the lowest difference that stays, because the path of a difference never leaves its window.
+/// holds the lowest diff that stays, because the path of a diff never leaves its window.
 ///
-/// `columns` are those that the removal names; differences of other software are left to the engine's rule.
+/// `columns` are those that the removal names; diffs of other software are left to the engine's rule.
 ///
 /// # Errors
 /// [`RemovalFault`]
@@ -149,8 +149,8 @@ pub fn removal_of_states(
     columns: &[Column],
 ) -> Result<Removal, RemovalFault> {
     let is_ours = manifest.state_values.as_deref() == Some(Values::Coldstore.name());
-    let highest = match differences(archive)? {
-        Some(differences) if is_ours => differences.highest_written_slot(),
+    let highest = match diffs(archive)? {
+        Some(diffs) if is_ours => diffs.highest_written_slot(),
         _ => None,
     };
     let Some(highest) = highest else { return Ok(removal) };
@@ -166,16 +166,14 @@ pub fn removal_of_states(
                 && !columns.contains(&Column::StateDiffs)
                 && to.is_none_or(|to| to < highest);
             match strands {
-                true => {
-                    Err(RemovalFault::StrandsDifferences { highest, to: to.unwrap_or_default() })
-                }
+                true => Err(RemovalFault::StrandsDiffs { highest, to: to.unwrap_or_default() }),
                 false => Ok(removal),
             }
         }
     }
 }
 
-fn differences(archive: &Path) -> Result<Option<PreadView>> {
+fn diffs(archive: &Path) -> Result<Option<PreadView>> {
     let options = ReaderOptions::default().expect(Column::StateDiffs.spec());
     match Reader::open(archive.join(Column::StateDiffs.dir_name()), options) {
         Ok(reader) => Ok(Some(reader.view())),

@@ -1,6 +1,6 @@
 //! The state of any slot, whole or in parts.
 //!
-//! A state is read from the differences that the archive keeps ([`hierarchy`]), or rebuilt from the nearest state and
+//! A state is read from the diffs that the archive keeps ([`hierarchy`]), or rebuilt from the nearest state and
 //! the blocks after it.
 
 pub mod boundary;
@@ -109,7 +109,7 @@ impl<S: Snapshot> States<S> {
         self.decoded.bytes()
     }
 
-    /// The layers by which differences are read.
+    /// The layers by which diffs are read.
     #[must_use]
     pub fn layers(&self) -> &Hierarchy {
         &self.hierarchy
@@ -121,7 +121,7 @@ impl<S: Snapshot> States<S> {
         self.preset
     }
 
-    /// What differences of this archive's states are made and applied with.
+    /// What diffs of this archive's states are made and applied with.
     pub(crate) fn diff_context(&self) -> DiffContext<'_> {
         DiffContext { duties: Some(&self.duties), ..DiffContext::new(&self.source) }
     }
@@ -134,7 +134,7 @@ impl<S: Snapshot> States<S> {
 
     /// The state of a slot.
     ///
-    /// 1. It is stored whole, or as differences: then it is read.
+    /// 1. It is stored whole, or as diffs: then it is read.
     /// 2. Otherwise, or if a record of its chain is missing or damaged, it is replayed from the nearest state below
     ///    that can be read: [`StateView::how`].
     /// 3. If the replay fails because that state is wrong, and that is not at an era's end, it starts once more from
@@ -168,7 +168,7 @@ impl<S: Snapshot> States<S> {
         }
     }
 
-    /// The state of a slot as it is stored, whole or as differences; `None` if it is not.
+    /// The state of a slot as it is stored, whole or as diffs; `None` if it is not.
     ///
     /// # Errors
     /// [`PathFault`]: a record of its chain is missing or damaged.
@@ -189,7 +189,7 @@ impl<S: Snapshot> States<S> {
         let CachedState { whole, records, columns } = state;
         let how = match records.is_empty() {
             true => How::Stored,
-            false => How::Differences { base: whole, records: records.to_vec() },
+            false => How::Diffs { base: whole, records: records.to_vec() },
         };
         let base = path.base;
         Ok(Some(StateView { states: self, whole, base, columns, how, wrong_base: None }))

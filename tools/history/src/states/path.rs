@@ -1,4 +1,4 @@
-//! From a slot to the whole state that its differences are based on.
+//! From a slot to the whole state that its diffs are based on.
 
 use std::borrow::Cow;
 
@@ -7,14 +7,14 @@ use coldstore::{Slot, Snapshot};
 use super::States;
 use super::cache::CachedState;
 use super::hierarchy::MAX_STEPS;
-use super::kind::{Foreign, ValueKind, check_difference, whole_state};
+use super::kind::{Foreign, ValueKind, check_diff, whole_state};
 use super::value::{DiffFault, DiffValue};
 use crate::replay::ReplayError;
 
 /// Offsets of SSZ have 32 bits.
 const MAX_STATE_BYTES: u64 = u32::MAX as u64;
 
-/// Why a kept state cannot be read: its chain of differences breaks.
+/// Why a kept state cannot be read: its chain of diffs breaks.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PathFault {
@@ -34,38 +34,38 @@ pub enum PathFault {
         /// Whose it is.
         error: Box<Foreign>,
     },
-    /// A value of `bsd` is damaged, or not a difference of this format.
+    /// A value of `bsd` is damaged, or not a diff of this format.
     #[error(transparent)]
     Value(#[from] DiffFault),
     /// A state in the chain is not stored.
     #[error(
-        "slot {slot}: its differences in bsd are based on the state of slot {base}, which neither bss nor bsd has; \
+        "slot {slot}: its diff in bsd is based on the state of slot {base}, which neither bss nor bsd has; \
          `coldstore reconstruct` stores it again"
     )]
     Missing {
-        /// The slot of the differences.
+        /// The slot of the diff.
         slot: Slot,
         /// The slot of the missing state.
         base: Slot,
     },
     /// The base that a value names is none that the archive's layers give it.
     #[error(
-        "slot {slot}: wanted differences in bsd on one of the slots that the layers in archive.toml allow, found \
+        "slot {slot}: wanted a diff in bsd on one of the slots that the layers in archive.toml allow, found \
          {base}; remove the record, or restore archive.toml"
     )]
     NotAllowed {
-        /// The slot of the differences.
+        /// The slot of the diff.
         slot: Slot,
         /// The base that they name.
         base: Slot,
     },
-    /// The base is another state than the one from which the differences were made.
+    /// The base is another state than the one from which the diff was made.
     #[error(
-        "slot {slot}: its differences in bsd were made from another state of slot {base}: wanted a root that \
+        "slot {slot}: its diff in bsd was made from another state of slot {base}: wanted a root that \
          begins with {wanted}, found {found} in bsr; `coldstore verify --deep` shows which column is damaged"
     )]
     WrongBase {
-        /// The slot of the differences.
+        /// The slot of the diff.
         slot: Slot,
         /// The slot of their base.
         base: Slot,
@@ -76,7 +76,7 @@ pub enum PathFault {
     },
     /// The chain is longer than any that layers give.
     #[error(
-        "slot {slot}: its chain of differences in bsd has more than {MAX_STEPS} records; restore archive.toml"
+        "slot {slot}: its chain of diffs in bsd has more than {MAX_STEPS} records; restore archive.toml"
     )]
     TooLong {
         /// The slot of the state.
@@ -149,7 +149,7 @@ impl<S: Snapshot> States<S> {
                 return Ok(Some(Path { whole: at, base, from: None, records }));
             }
             // 2.
-            let Some(value) = self.differences(at)? else {
+            let Some(value) = self.diff(at)? else {
                 return match records.last() {
                     None => Ok(None),
                     Some(Record { slot, .. }) => Err(PathFault::Missing { slot: *slot, base: at }),
@@ -164,13 +164,13 @@ impl<S: Snapshot> States<S> {
         }
     }
 
-    /// The slot of the state on which the difference of a slot builds: the layers allow it, its root is the one that
-    /// the difference names, and it is stored. `None` if `bsd` has no difference of the slot. Nothing is rebuilt.
+    /// The slot of the state on which the diff of a slot builds: the layers allow it, its root is the one that
+    /// the diff names, and it is stored. `None` if `bsd` has no diff of the slot. Nothing is rebuilt.
     ///
     /// # Errors
     /// [`PathFault`]
     pub fn base_at(&self, slot: Slot) -> Result<Option<Slot>, PathFault> {
-        let Some(value) = self.differences(slot)? else { return Ok(None) };
+        let Some(value) = self.diff(slot)? else { return Ok(None) };
         let base = self.base_of(slot, &DiffValue::parse(slot, &value)?)?;
         match self.source.stored().contains(base) {
             Ok(true) => Ok(Some(base)),
@@ -212,13 +212,13 @@ impl<S: Snapshot> States<S> {
     }
 
     /// The value of a slot in `bsd`.
-    pub(super) fn differences(&self, slot: Slot) -> Result<Option<Cow<'_, [u8]>>, PathFault> {
-        let Some(view) = &self.source.differences else { return Ok(None) };
+    pub(super) fn diff(&self, slot: Slot) -> Result<Option<Cow<'_, [u8]>>, PathFault> {
+        let Some(view) = &self.source.diffs else { return Ok(None) };
         let value = view.get(slot).map_err(|error| PathFault::Storage { slot, error })?;
         if let Some(value) = &value
-            && ValueKind::of(slot, value) == ValueKind::LighthouseDifference
+            && ValueKind::of(slot, value) == ValueKind::LighthouseDiff
         {
-            check_difference(slot, value).map_err(|error| foreign(slot, error))?;
+            check_diff(slot, value).map_err(|error| foreign(slot, error))?;
         }
         Ok(value)
     }

@@ -43,7 +43,7 @@ impl<S: Snapshot> States<S> {
             }
             (Err(_), Some(PathFault::Whole { error, .. })) => Err(*error),
             (Err(replay), Some(fault)) => {
-                Err(ReplayError::Differences { fault: Box::new(fault), replay: Box::new(replay) })
+                Err(ReplayError::Diffs { fault: Box::new(fault), replay: Box::new(replay) })
             }
             (Err(replay), None) => Err(replay),
         }
@@ -127,7 +127,7 @@ impl<S: Snapshot> States<S> {
         let columns = columns_of(base.state(), replay.state())
             .map_err(|fault| ReplayError::start(slot, &fault))?;
         let records = match &base.how {
-            How::Differences { records, .. } | How::Replayed { records, .. } => records.clone(),
+            How::Diffs { records, .. } | How::Replayed { records, .. } => records.clone(),
             How::Stored => Vec::new(),
         };
         drop(replay);

@@ -1,4 +1,4 @@
-//! Values that clients send for `bsd`: differences are checked, and whole states made differences.
+//! Values that clients send for `bsd`: diffs are checked, and whole states made diffs.
 
 use std::borrow::Cow;
 use std::io::{self, Read, Seek};
@@ -15,8 +15,8 @@ use super::value::{DiffContext, DiffFault, DiffValue, apply_path, encode_slot};
 use super::{Columns, StateRef};
 use crate::replay::Source;
 
-/// Maximum length in bytes of a difference that is sent.
-const MAX_DIFFERENCE_BYTES: u64 = 64 << 20;
+/// Maximum length in bytes of a diff that is sent.
+const MAX_DIFF_BYTES: u64 = 64 << 20;
 const GENESIS_VALIDATORS_ROOT_AT: usize = 8;
 
 /// What becomes of a value that was sent for `bsd`.
@@ -24,8 +24,8 @@ const GENESIS_VALIDATORS_ROOT_AT: usize = 8;
 pub enum Sent {
     /// It is stored as it is.
     AsItIs,
-    /// It is a whole state: this difference is stored.
-    Difference(Vec<u8>),
+    /// It is a whole state: this diff is stored.
+    Diff(Vec<u8>),
     /// It is a whole state, and the archive has the same state of the slot.
     Stored,
 }
@@ -45,7 +45,7 @@ pub enum SentFault {
     Foreign(Foreign),
     /// The archive holds this software's values, and the value is none.
     #[error(
-        "slot {slot}: wanted a difference of coldstore (CSD1), or with PUT the SSZ of the slot's state, found {kind}: \
+        "slot {slot}: wanted a diff of coldstore (CSD1), or with PUT the SSZ of the slot's state, found {kind}: \
          the archive holds the values of coldstore"
     )]
     Unknown {
@@ -64,15 +64,15 @@ pub enum SentFault {
         /// What is there.
         found: String,
     },
-    /// A difference is damaged, or none can be made.
+    /// A diff is damaged, or none can be made.
     #[error(transparent)]
-    Difference(#[from] DiffFault),
-    /// A difference refers to a slot to which it may not, or the base of a state cannot be read.
+    Diff(#[from] DiffFault),
+    /// A diff refers to a slot to which it may not, or the base of a state cannot be read.
     #[error(transparent)]
     Path(#[from] PathFault),
-    /// There is no state to which a difference may refer.
+    /// There is no state to which a diff may refer.
     #[error(
-        "slot {slot}: its difference would refer to the state of one of the slots {}, and bss and bsd have none: \
+        "slot {slot}: its diff would refer to the state of one of the slots {}, and bss and bsd have none: \
          send one of those first, or the state to bss", list(.bases)
     )]
     NoBase {
@@ -83,7 +83,7 @@ pub enum SentFault {
     },
     /// The preset is unknown.
     #[error(
-        "the archive's preset is unknown, so no state can be made a difference: import an .era file first"
+        "the archive's preset is unknown, so no state can be made a diff: import an .era file first"
     )]
     NoPreset,
 }
@@ -104,8 +104,8 @@ impl From<Foreign> for SentFault {
 
 /// Takes values that clients send for the `bsd` of an archive.
 ///
-/// * A difference of this software must have a right header, and refer to a slot that the archive's layers allow.
-/// * The SSZ of the slot's state is made a difference to the best state that is there. That the state is the chain's
+/// * A diff of this software must have a right header, and refer to a slot that the archive's layers allow.
+/// * The SSZ of the slot's state is made a diff to the best state that is there. That the state is the chain's
 ///   is not proved: `verify --deep` does that.
 /// * Anything else is refused in an archive with values of this software, and stored as it is in any other.
 ///
@@ -144,9 +144,9 @@ impl SentStates {
         value.take(START_BYTES as u64).read_to_end(&mut start).map_err(SentFault::Value)?;
         value.rewind().map_err(SentFault::Value)?;
         match ValueKind::of(slot, &start) {
-            ValueKind::Difference => {
+            ValueKind::Diff => {
                 let mut bytes = Vec::new();
-                let read = value.take(MAX_DIFFERENCE_BYTES).read_to_end(&mut bytes);
+                let read = value.take(MAX_DIFF_BYTES).read_to_end(&mut bytes);
                 read.map_err(SentFault::Value)?;
                 self.check(slot, &bytes)?;
                 Ok(Sent::AsItIs)
@@ -160,13 +160,13 @@ impl SentStates {
         }
     }
 
-    /// Checks a value that is not made a difference.
+    /// Checks a value that is not made a diff.
     ///
     /// # Errors
     /// [`SentFault`]
     pub fn check(&self, slot: Slot, value: &[u8]) -> Result<(), SentFault> {
         match ValueKind::of(slot, value) {
-            ValueKind::Difference => check(&self.claim(value)?.1, slot, value),
+            ValueKind::Diff => check(&self.claim(value)?.1, slot, value),
             kind => self.refuse_unknown(slot, kind),
         }
     }
@@ -189,7 +189,7 @@ impl SentStates {
     }
 }
 
-/// Checks a difference, but not its sections' contents.
+/// Checks a diff, but not its sections' contents.
 fn check(hierarchy: &Hierarchy, slot: Slot, value: &[u8]) -> Result<(), SentFault> {
     let base = DiffValue::parse(slot, value)?.base_slot();
     match hierarchy.allows(slot, base) {
@@ -209,7 +209,7 @@ fn preset_of(manifest: &Manifest, start: &[u8]) -> Result<Preset, SentFault> {
     named.or_else(by_slots).or_else(by_network).ok_or(SentFault::NoPreset)
 }
 
-/// Makes the difference of a state that was sent.
+/// Makes the diff of a state that was sent.
 struct Encoding<'a> {
     source: &'a Source<View>,
     hierarchy: &'a Hierarchy,
@@ -220,7 +220,7 @@ struct Encoding<'a> {
 impl Encoding<'_> {
     /// 1. Choose the base: the best that is there. A state that is stored is only compared.
     /// 2. Read the state on the base's whole state.
-    /// 3. Make the difference, and apply it again: one that does not give the state back is not stored.
+    /// 3. Make the diff, and apply it again: one that does not give the state back is not stored.
     fn of_state(&self, byte_len: u64, value: &mut dyn Read) -> Result<Sent, SentFault> {
         // 1.
         let (slot, stored) = (self.slot, self.source.stored());
@@ -253,14 +253,14 @@ impl Encoding<'_> {
         }
         // 3.
         let context = DiffContext::new(self.source);
-        let difference = encode_slot(base, next, context)?;
-        let path = [DiffValue::parse(slot, &difference)?];
+        let diff = encode_slot(base, next, context)?;
+        let path = [DiffValue::parse(slot, &diff)?];
         let applied = apply_path(self.preset, &whole, base.columns, &path, context)?;
         if !is_same(StateRef { base: &whole, columns: &applied }, next) {
-            let (wanted, found) = ("a state that its difference gives back", "another");
+            let (wanted, found) = ("a state that its diff gives back", "another");
             return Err(SentFault::NotAState { slot, wanted: wanted.into(), found: found.into() });
         }
-        Ok(Sent::Difference(difference))
+        Ok(Sent::Diff(diff))
     }
 
     /// Refuses a state of another chain.
@@ -285,8 +285,8 @@ impl Encoding<'_> {
             if let Some(whole) = self.source.snapshots.get(at)? {
                 break whole;
             }
-            let value = match &self.source.differences {
-                Some(differences) => differences.get(at)?,
+            let value = match &self.source.diffs {
+                Some(diffs) => diffs.get(at)?,
                 None => None,
             };
             let above = path.last().map_or(slot, |(slot, _)| *slot);

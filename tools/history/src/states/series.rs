@@ -11,7 +11,7 @@ use super::value::{DiffValue, Single, Unpacker};
 use super::{StateView, States};
 use crate::replay::ReplayError;
 
-/// Validators up to this number are followed one by one through the chains of differences; of more, the whole states
+/// Validators up to this number are followed one by one through the chains of diffs; of more, the whole states
 /// are decoded.
 const MAX_SINGLES: usize = 16;
 
@@ -58,7 +58,7 @@ pub struct History<'s, S = PreadView> {
 
 impl<S: Snapshot> States<S> {
     /// A validator in the state of a slot; `None` if the registry does not have it there. Of a state that is stored
-    /// as differences only the chunks with the validator are read.
+    /// as diffs only the chunks with the validator are read.
     ///
     /// # Errors
     /// As [`States::at`].
@@ -72,7 +72,7 @@ impl<S: Snapshot> States<S> {
     }
 
     /// A range of validators in the states of the first slots of some epochs: balances, statuses and participation.
-    /// Each chain of differences is walked once, and of up to 16 validators only the chunks with them are read.
+    /// Each chain of diffs is walked once, and of up to 16 validators only the chunks with them are read.
     ///
     /// # Errors
     /// The items are errors as [`States::at`] has them.
@@ -114,7 +114,7 @@ impl<S: Snapshot> Iterator for History<'_, S> {
     }
 }
 
-/// Follows some validators through the chains of differences.
+/// Follows some validators through the chains of diffs.
 #[derive(Debug)]
 struct Follower<'s, S> {
     states: &'s States<S>,
@@ -146,10 +146,10 @@ impl<'s, S: Snapshot> Follower<'s, S> {
     }
 
     /// Moves the chain to the state of a slot. Returns whether it is there: it is not if the state is not kept, or
-    /// if one of its differences does not tell validators apart.
+    /// if one of its diffs does not tell validators apart.
     ///
     /// 1. Go from base to base, to a state of the chain, a decoded one, or a whole one.
-    /// 2. Apply the differences in between, in ascending order.
+    /// 2. Apply the diffs in between, in ascending order.
     fn follow(&mut self, slot: Slot) -> Result<bool, PathFault> {
         // 1.
         let (mut at, mut records) = (slot, Vec::new());
@@ -162,7 +162,7 @@ impl<'s, S: Snapshot> Follower<'s, S> {
                 self.chain = vec![(at, singles)];
                 break;
             }
-            let Some(value) = self.states.differences(at)? else { return Ok(false) };
+            let Some(value) = self.states.diff(at)? else { return Ok(false) };
             let base = self.states.base_of(at, &DiffValue::parse(at, &value)?)?;
             records.push(Record { slot: at, value });
             at = base;

@@ -1,14 +1,14 @@
-//! Which states an archive holds: whole in `bss`, or as differences in `bsd`.
+//! Which states an archive holds: whole in `bss`, or as diffs in `bsd`.
 
 use coldstore::{Result, Slot, Snapshot};
 
 /// The states of an archive, by slot. This is the one place that decides whether a state is there.
 ///
-/// A difference counts even if its base is missing: it is there, and reading it says what it lacks.
+/// A diff counts even if its base is missing: it is there, and reading it says what it lacks.
 #[derive(Debug)]
 pub struct Stored<'a, S> {
     snapshots: Option<&'a S>,
-    differences: Option<&'a S>,
+    diffs: Option<&'a S>,
 }
 
 impl<S> Clone for Stored<'_, S> {
@@ -22,12 +22,12 @@ impl<S> Copy for Stored<'_, S> {}
 impl<'a, S: Snapshot> Stored<'a, S> {
     /// The states in these snapshots of `bss` and `bsd`, as far as the archive has the columns.
     #[must_use]
-    pub fn new(snapshots: Option<&'a S>, differences: Option<&'a S>) -> Self {
-        Self { snapshots, differences }
+    pub fn new(snapshots: Option<&'a S>, diffs: Option<&'a S>) -> Self {
+        Self { snapshots, diffs }
     }
 
     fn columns(&self) -> impl Iterator<Item = &'a S> + use<'a, S> {
-        self.snapshots.into_iter().chain(self.differences)
+        self.snapshots.into_iter().chain(self.diffs)
     }
 
     /// Whether the state of a slot is stored.
@@ -111,18 +111,15 @@ mod tests {
     #[test]
     fn a_state_is_stored_if_either_column_has_it() {
         let scratch = tempfile::tempdir().unwrap();
-        let [snapshots, differences] =
-            [(Column::StateSnapshots, [4, 20]), (Column::StateDiffs, [8, 30])].map(
-                |(column, slots)| {
-                    let path = scratch.path().join(column.dir_name());
-                    let mut writer =
-                        Writer::open(&path, WriterOptions::create(column.spec())).unwrap();
-                    writer.put_batch(&slots.map(|slot| (Slot(slot), "state"))).unwrap();
-                    drop(writer);
-                    Reader::open(&path, ReaderOptions::default()).unwrap().view()
-                },
-            );
-        let stored = Stored::new(Some(&snapshots), Some(&differences));
+        let [snapshots, diffs] = [(Column::StateSnapshots, [4, 20]), (Column::StateDiffs, [8, 30])]
+            .map(|(column, slots)| {
+                let path = scratch.path().join(column.dir_name());
+                let mut writer = Writer::open(&path, WriterOptions::create(column.spec())).unwrap();
+                writer.put_batch(&slots.map(|slot| (Slot(slot), "state"))).unwrap();
+                drop(writer);
+                Reader::open(&path, ReaderOptions::default()).unwrap().view()
+            });
+        let stored = Stored::new(Some(&snapshots), Some(&diffs));
         let is_there = |slot| stored.contains(Slot(slot)).unwrap();
         assert_eq!([4, 8, 9, 20, 30].map(is_there), [true, true, false, true, true]);
         assert!(stored.is_whole(Slot(4)).unwrap() && !stored.is_whole(Slot(8)).unwrap());

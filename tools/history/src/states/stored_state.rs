@@ -31,10 +31,10 @@ pub struct StoredState {
 }
 
 impl StoredState {
-    /// The state of a slot: whole in `bss`, or by the differences in `bsd`. `None` if neither has it.
+    /// The state of a slot: whole in `bss`, or by the diffs in `bsd`. `None` if neither has it.
     ///
     /// # Errors
-    /// Those of the columns; [`Error::Corrupt`] with the slot if a difference is damaged, another's, or names a base
+    /// Those of the columns; [`Error::Corrupt`] with the slot if a diff is damaged, another's, or names a base
     /// that is not there or that the layers in the manifest do not allow.
     pub fn read(archive: &MappedArchive, preset: Preset, slot: Slot) -> Result<Option<Self>> {
         let Some(reader) = archive.column_if_there(Column::StateSnapshots)? else {
@@ -46,7 +46,7 @@ impl StoredState {
             return Ok(Some(Self { directory, snapshots, whole: slot, columns: None }));
         }
         match archive.column_if_there(Column::StateDiffs)? {
-            Some(differences) if differences.refresh()?.contains(slot)? => {}
+            Some(diffs) if diffs.refresh()?.contains(slot)? => {}
             _ => return Ok(None),
         }
         let root = archive.root();
@@ -186,8 +186,8 @@ fn damaged(root: &Path, slot: Slot, fault: PathFault) -> Error {
         PathFault::Storage { error, .. } => error,
         fault => {
             let directory = root.join(Column::StateDiffs.dir_name());
-            let wanted = format!("slot {slot}: the differences of its state");
-            Error::corrupt(directory, None, "state difference", wanted, fault.to_string())
+            let wanted = format!("slot {slot}: the diffs of its state");
+            Error::corrupt(directory, None, "state diff", wanted, fault.to_string())
         }
     }
 }

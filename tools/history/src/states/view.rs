@@ -23,18 +23,18 @@ use crate::replay::ReplayError;
 pub enum How {
     /// It is stored whole in `bss`.
     Stored,
-    /// From a whole state and differences in `bsd`.
-    Differences {
+    /// From a whole state and diffs in `bsd`.
+    Diffs {
         /// The slot of the whole state.
         base: Slot,
-        /// The slots of the differences, ascending; the last one is the state's.
+        /// The slots of the diffs, ascending; the last one is the state's.
         records: Vec<Slot>,
     },
     /// From the nearest stored state and the blocks after it.
     Replayed {
         /// The slot of the stored state.
         base: Slot,
-        /// The slots of the differences from which that one was made, ascending; empty if it is stored whole.
+        /// The slots of the diffs from which that one was made, ascending; empty if it is stored whole.
         records: Vec<Slot>,
         /// Why the state could not be read: a link that is missing or damaged. `None` if the state is not kept.
         instead_of: Option<Arc<PathFault>>,
@@ -45,8 +45,9 @@ impl fmt::Display for How {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stored => f.write_str("stored whole"),
-            Self::Differences { base, records } => {
-                write!(f, "{} differences on slot {base}", records.len())
+            Self::Diffs { base, records } => {
+                let plural = if records.len() == 1 { "" } else { "s" };
+                write!(f, "{} diff{plural} on slot {base}", records.len())
             }
             Self::Replayed { base, instead_of: None, .. } => {
                 write!(f, "replayed from slot {base}")
@@ -99,12 +100,12 @@ impl<'a, S: Snapshot> StateView<'a, S> {
         &self.how
     }
 
-    /// The slot of the stored state from which it was made: replayed, or the whole state below its differences.
+    /// The slot of the stored state from which it was made: replayed, or the whole state below its diffs.
     #[must_use]
     pub fn base(&self) -> Slot {
         match self.how {
             How::Stored => self.slot(),
-            How::Differences { base, .. } | How::Replayed { base, .. } => base,
+            How::Diffs { base, .. } | How::Replayed { base, .. } => base,
         }
     }
 
@@ -113,7 +114,7 @@ impl<'a, S: Snapshot> StateView<'a, S> {
     pub fn replayed_slots(&self) -> u64 {
         match self.how {
             How::Replayed { base, .. } => self.slot().0 - base.0,
-            How::Stored | How::Differences { .. } => 0,
+            How::Stored | How::Diffs { .. } => 0,
         }
     }
 
@@ -253,7 +254,7 @@ impl<'a, S: Snapshot> StateView<'a, S> {
         };
         let nearest = match self.how {
             How::Replayed { base, .. } => base,
-            How::Stored | How::Differences { .. } => self.slot(),
+            How::Stored | How::Diffs { .. } => self.slot(),
         };
         if self.wrong_base.is_none()
             && let Some(without) = self.states.without(nearest, self.slot(), &mut |_| {})

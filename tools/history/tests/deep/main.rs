@@ -6,6 +6,6 @@
 mod anchor;
 mod archive;
 mod damage;
-mod differences;
+mod diffs;
 mod lacking;
 mod seal;

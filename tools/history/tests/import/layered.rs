@@ -1,4 +1,4 @@
-//! Imports that store boundary states as differences.
+//! Imports that store boundary states as diffs.
 
 use std::io::{Cursor, Read as _};
 use std::ops::ControlFlow;
@@ -310,7 +310,7 @@ fn a_base_that_was_listed_before_a_kill_becomes_whole() {
 }
 
 #[test]
-fn another_state_than_the_one_of_a_difference_is_refused() {
+fn another_state_than_the_one_of_a_diff_is_refused() {
     let chain = Chain::minimal();
     chain.import_all("8,6");
     let store = chain.store();
@@ -362,13 +362,13 @@ fn a_missing_or_forbidden_base_is_named() {
     };
     column(Column::StateSnapshots, &[512]);
     let error = read(7).unwrap_err().to_string();
-    let wanted = "slot 256: its differences in bsd are based on the state of slot 0, which neither";
+    let wanted = "slot 256: its diff in bsd is based on the state of slot 0, which neither";
     assert!(error.contains(wanted), "{error}");
     assert!(read(9).unwrap(), "era 9 refers to era 8");
 }
 
 #[test]
-fn an_archive_of_lighthouse_takes_no_differences() {
+fn an_archive_of_lighthouse_takes_no_diffs() {
     let chain = Chain::minimal();
     let options = ArchiveWriterOptions::default().column(Column::StateSnapshots).raw(true);
     let mut writer = ArchiveWriter::open(chain.root(), options).unwrap();
@@ -380,7 +380,7 @@ fn an_archive_of_lighthouse_takes_no_differences() {
 }
 
 #[test]
-fn the_next_era_proves_a_newest_state_that_is_a_difference() {
+fn the_next_era_proves_a_newest_state_that_is_a_diff() {
     let chain = Chain::minimal();
     let import = |eras: std::ops::RangeInclusive<usize>| {
         let layered = chain.layered("8,6");
@@ -394,7 +394,7 @@ fn the_next_era_proves_a_newest_state_that_is_a_difference() {
     .unwrap();
     import(0..=6);
     let unproved = || Manifest::read(&chain.root()).unwrap().unwrap().unproved_state;
-    assert_eq!(unproved(), Some(Slot(384)), "the newest state is a difference");
+    assert_eq!(unproved(), Some(Slot(384)), "the newest state is a diff");
     let next = import(7..=7);
     assert!(matches!(next.eras[0].outcome, EraOutcome::Imported { .. }));
     assert_eq!(unproved(), Some(Slot(448)));

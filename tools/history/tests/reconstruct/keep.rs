@@ -1,4 +1,4 @@
-//! States that are kept as differences.
+//! States that are kept as diffs.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -6,7 +6,7 @@ use std::mem;
 use coldstore::{Column, Slot, View, Writer, WriterOptions};
 use coldstore_consensus::Preset;
 use coldstore_consensus::transition::BeaconState;
-use coldstore_history::reconstruct::{Chosen, Ended, SinkError, StateSink, StoredDifferences};
+use coldstore_history::reconstruct::{Chosen, Ended, SinkError, StateSink, StoredDiffs};
 use coldstore_history::replay::Source;
 use coldstore_history::states::hierarchy::Layer;
 use coldstore_history::states::value::{DiffContext, DiffValue, apply_path};
@@ -22,7 +22,7 @@ fn keeping(keep: &str) -> Run {
 }
 
 /// The slots and values in `bsd`.
-fn differences(archive: &ImportedArchive) -> BTreeMap<u64, Vec<u8>> {
+fn diffs(archive: &ImportedArchive) -> BTreeMap<u64, Vec<u8>> {
     let archive = archive.open();
     let Some(column) = archive.column_if_there(Column::StateDiffs).unwrap() else {
         return BTreeMap::new();
@@ -44,7 +44,7 @@ fn path_of(stored: &BTreeMap<u64, Vec<u8>>, slot: u64) -> Vec<u64> {
     std::iter::successors(Some(slot), next).collect()
 }
 
-/// Reads a state back through its differences.
+/// Reads a state back through its diffs.
 fn read(source: &Source<View>, stored: &BTreeMap<u64, Vec<u8>>, slot: u64) -> Vec<u8> {
     let mut path = path_of(stored, slot);
     let whole = source.snapshots.get(Slot(path.pop().unwrap())).unwrap();
@@ -62,10 +62,10 @@ fn read(source: &Source<View>, stored: &BTreeMap<u64, Vec<u8>>, slot: u64) -> Ve
     ssz
 }
 
-/// Asserts that these slots, and no others, have a difference, and that each is the right state.
+/// Asserts that these slots, and no others, have a diff, and that each is the right state.
 #[track_caller]
 fn assert_kept(archive: &ImportedArchive, wanted: impl IntoIterator<Item = u64>) {
-    let (stored, truth) = (differences(archive), all_states());
+    let (stored, truth) = (diffs(archive), all_states());
     let mut wanted: Vec<u64> = wanted.into_iter().collect();
     wanted.sort_unstable();
     wanted.dedup();
@@ -76,7 +76,7 @@ fn assert_kept(archive: &ImportedArchive, wanted: impl IntoIterator<Item = u64>)
     }
 }
 
-/// Slots of differences: those of a chain whose boundary states are whole.
+/// Slots of diffs: those of a chain whose boundary states are whole.
 fn but_boundaries(slots: impl Iterator<Item = u64>) -> impl Iterator<Item = u64> {
     slots.filter(|slot| !slot.is_multiple_of(64))
 }
@@ -94,15 +94,15 @@ fn the_state_of_every_slot_is_kept_and_right() {
     assert_stored(&archive, &all_states(), boundaries(0..=9));
     assert_eq!((done.slots, done.eras, done.stored_states), (575, 9, 567));
     assert_eq!((done.equal_ends, done.ends_by_root, done.failed.len()), (8, 1, 0));
-    let stored = differences(&archive);
+    let stored = diffs(&archive);
     let bytes: usize = stored.values().map(Vec::len).sum();
-    let counted = done.differences.values().fold((0, 0), |sum, layer| {
-        let StoredDifferences { records, bytes } = *layer;
+    let counted = done.diffs.values().fold((0, 0), |sum, layer| {
+        let StoredDiffs { records, bytes } = *layer;
         (sum.0 + records, sum.1 + bytes)
     });
     assert_eq!(counted, (567, bytes as u64));
     // Three keyframes in an era, four epochs, and the slots.
-    let records = |layer| done.differences[&layer].records;
+    let records = |layer| done.diffs[&layer].records;
     let layers = [Layer::Flat(4), Layer::Chained(3), Layer::Chained(0)];
     assert_eq!(layers.map(records), [27, 36, 504]);
     // Keyframes refer to the era, epochs and slots to those before them.
@@ -116,13 +116,13 @@ fn the_states_of_epochs_or_of_some_slots_are_kept() {
     let archive = minimal(0..=9);
     keeping("epochs").run(&archive);
     assert_kept(&archive, but_boundaries((0..=575).step_by(8)));
-    assert_eq!(path_of(&differences(&archive), 104), [104, 96, 64]);
+    assert_eq!(path_of(&diffs(&archive), 104), [104, 96, 64]);
     let archive = minimal(0..=9);
     keeping("every:7").run(&archive);
     // Each is followed by one of the multiples of 7.
     let keyframes = but_boundaries((0..=575).step_by(16));
     assert_kept(&archive, but_boundaries((0..=575).step_by(7)).chain(keyframes));
-    let stored = differences(&archive);
+    let stored = diffs(&archive);
     assert_eq!(path_of(&stored, 105), [105, 96, 64]);
 }
 
@@ -135,7 +135,7 @@ fn layers_that_are_added_later_give_the_same_states() {
         let mut before = BTreeMap::new();
         for keep in order {
             keeping(keep).run(&archive);
-            let after = differences(&archive);
+            let after = diffs(&archive);
             assert!(before.iter().all(|(slot, value)| after[slot] == *value), "{order:?}");
             before = after;
         }
@@ -151,15 +151,15 @@ fn layers_that_are_added_later_give_the_same_states() {
     for keep in ["epochs", "slots"] {
         keeping(keep).run(&at_once[1]);
     }
-    assert!(differences(&at_once[0]) == differences(&at_once[1]));
+    assert!(diffs(&at_once[0]) == diffs(&at_once[1]));
 }
 
 #[test]
-fn any_number_of_workers_keeps_the_same_differences() {
+fn any_number_of_workers_keeps_the_same_diffs() {
     let kept = [1, 3].map(|jobs| {
         let archive = minimal(0..=9);
         Run { jobs, ..keeping("slots") }.run(&archive);
-        differences(&archive)
+        diffs(&archive)
     });
     assert_eq!(kept[0].len(), 567);
     assert!(kept[0] == kept[1]);
@@ -169,16 +169,16 @@ fn any_number_of_workers_keeps_the_same_differences() {
 fn a_run_that_was_stopped_anywhere_ends_like_an_undisturbed_one() {
     let undisturbed = minimal(0..=9);
     keeping("slots").run(&undisturbed);
-    let wanted = differences(&undisturbed);
+    let wanted = diffs(&undisturbed);
     for stop_after in [1, 63, 64, 100, 130, 575] {
         let archive = minimal(0..=9);
         let stopped = Run { stop_after, ..keeping("slots") };
         stopped.try_run(&archive).unwrap_err();
         // Eras are stored as a whole.
         let done = stop_after.saturating_sub(1) / 64 * 64;
-        assert_eq!(differences(&archive).len() as u64, done - done / 64, "{stop_after}");
+        assert_eq!(diffs(&archive).len() as u64, done - done / 64, "{stop_after}");
         keeping("slots").run(&archive);
-        assert!(differences(&archive) == wanted, "{stop_after}");
+        assert!(diffs(&archive) == wanted, "{stop_after}");
     }
 }
 
@@ -186,7 +186,7 @@ fn a_run_that_was_stopped_anywhere_ends_like_an_undisturbed_one() {
 fn what_is_left_of_an_era_is_filled_up() {
     let undisturbed = minimal(0..=9);
     keeping("slots").run(&undisturbed);
-    let wanted = differences(&undisturbed);
+    let wanted = diffs(&undisturbed);
     for stored in [1u64, 15, 16, 17, 40, 62] {
         let archive = minimal(0..=9);
         // As after a kill between two commits.
@@ -198,7 +198,7 @@ fn what_is_left_of_an_era_is_filled_up() {
         }
         drop(writer);
         keeping("slots").run(&archive);
-        assert!(differences(&archive) == wanted, "{stored}");
+        assert!(diffs(&archive) == wanted, "{stored}");
     }
 }
 
@@ -249,9 +249,9 @@ fn eras_without_a_state_at_their_end_keep_that_state_too() {
     assert_eq!((done.eras, done.equal_ends, done.ends_by_root), (9, 2, 1));
     let kept = (8..=575).step_by(8).filter(|slot| !whole.contains(slot));
     assert_kept(&archive, kept);
-    let stored = differences(&archive);
+    let stored = diffs(&archive);
     assert_eq!(path_of(&stored, 296), [296, 288, 256, 0]);
-    // The next layer starts from states that are differences.
+    // The next layer starts from states that are diffs.
     let slots = keeping("slots");
     let second = &slots.plan(&archive).stretches[1];
     assert_eq!(
@@ -272,10 +272,10 @@ struct Ordered {
 
 impl StateSink for Ordered {
     fn put(&mut self, _: Slot, _: &BeaconState<'_>) -> Result<(), SinkError> {
-        unreachable!("differences are chosen")
+        unreachable!("diffs are chosen")
     }
 
-    fn put_differences(&mut self, items: Vec<(Slot, Vec<u8>)>) -> Result<(), SinkError> {
+    fn put_diffs(&mut self, items: Vec<(Slot, Vec<u8>)>) -> Result<(), SinkError> {
         self.batches.push((items[0].0.0, items[items.len() - 1].0.0));
         for (slot, value) in items {
             let base = DiffValue::parse(slot, &value)?.base_slot().0;

@@ -245,7 +245,7 @@ impl StateSink for Full {
         Ok(())
     }
 
-    fn put_differences(&mut self, _: Vec<(Slot, Vec<u8>)>) -> Result<(), SinkError> {
+    fn put_diffs(&mut self, _: Vec<(Slot, Vec<u8>)>) -> Result<(), SinkError> {
         unreachable!("whole states are chosen")
     }
 
@@ -276,7 +276,7 @@ impl StateSink for Faulty {
         (self.put)()
     }
 
-    fn put_differences(&mut self, _: Vec<(Slot, Vec<u8>)>) -> Result<(), SinkError> {
+    fn put_diffs(&mut self, _: Vec<(Slot, Vec<u8>)>) -> Result<(), SinkError> {
         (self.put)()
     }
 

@@ -1,4 +1,4 @@
-//! States that are stored as differences, by every path.
+//! States that are stored as diffs, by every path.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use coldstore_history::states::{
     EpochOfValidators, How, PathFault, StateView, States, Validator, ValidatorAt,
 };
 use test_support::chain_content::{MINIMAL_CONFIG, all_states, truth};
-use test_support::differences::{WholeState, put, record_layers, store_differences};
+use test_support::diffs::{WholeState, put, record_layers, store_diffs};
 use test_support::{ImportedArchive, MINIMAL, era_files};
 
 use crate::archive::{error_at, minimal_from, minimal_rules, minimal_states, ssz_at, ssz_of};
@@ -33,7 +33,7 @@ fn stored(
     is_kept: impl Fn(u64) -> bool,
 ) -> (ImportedArchive, BTreeMap<u64, Vec<u8>>) {
     let archive = minimal_from(0);
-    let values = store_differences(&archive, layers, is_kept);
+    let values = store_diffs(&archive, layers, is_kept);
     (archive, values)
 }
 
@@ -147,7 +147,7 @@ fn every_state_is_read_by_layers_of_every_depth() {
 fn path_of(view: &StateView<'_, impl Snapshot>) -> Vec<Slot> {
     match view.how() {
         How::Stored => vec![view.slot()],
-        How::Differences { base, records } => [&[*base][..], records].concat(),
+        How::Diffs { base, records } => [&[*base][..], records].concat(),
         how => panic!("slot {}: {how}", view.slot()),
     }
 }
@@ -214,7 +214,7 @@ fn a_missing_link_is_named_and_the_state_is_replayed() {
         put(&archive, Column::Blocks, [].into_iter());
         let states = states_by(&archive, &layers);
         let error = error_at(&states, last);
-        let ReplayError::Differences { fault, replay } = &error else { panic!("{error}") };
+        let ReplayError::Diffs { fault, replay } = &error else { panic!("{error}") };
         assert_eq!(fault.slot(), Slot(missing));
         assert!(matches!(**replay, ReplayError::MissingBlock { .. }), "{replay}");
     }
@@ -313,7 +313,7 @@ fn a_listed_base_that_is_not_whole_gives_no_wrong_state() {
     let [listed, next] = [75, 90].map(|slot| WholeState::new(Preset::Minimal, &truth[&slot]));
     let context = DiffContext::new(&source);
     values.insert(90, encode_diff(listed.state(), next.state(), context).unwrap());
-    // The base is a difference itself: its path goes on.
+    // The base is a diff itself: its path goes on.
     let layers = layers.with_base(Slot(75)).with_base(Slot(u64::MAX));
     put(&archive, Column::StateDiffs, values.iter());
     let states = states_by(&archive, &layers);
@@ -352,7 +352,7 @@ fn a_forged_base_is_found_by_a_proof() {
 }
 
 #[test]
-fn a_wrong_whole_state_under_differences_is_an_error_that_names_it() {
+fn a_wrong_whole_state_under_diffs_is_an_error_that_names_it() {
     let layers = layers("12,6,4+3,0");
     let (archive, _) = stored(&layers, |_| true);
     archive.remake(Column::StateSnapshots, |_, mut state| {
@@ -371,7 +371,7 @@ fn an_archive_that_begins_later_has_its_first_state_as_a_base() {
     let truth = all_states();
     let layers = layers("12,6,4+3,0").with_base(Slot(320));
     let archive = minimal_from(5);
-    store_differences(&archive, &layers, |_| true);
+    store_diffs(&archive, &layers, |_| true);
     let states = states_by(&archive, &layers);
     for (slot, ssz) in truth.range(320..) {
         let view = states.at(Slot(*slot)).unwrap();
@@ -380,7 +380,7 @@ fn an_archive_that_begins_later_has_its_first_state_as_a_base() {
     }
     let before = error_at(&states, 319);
     assert!(before.to_string().ends_with("that of slot 320"), "{before}");
-    // Without the list, its differences refer to a state that the layers do not allow.
+    // Without the list, its diffs refer to a state that the layers do not allow.
     let layers = Hierarchy::new(layers.shape().clone());
     let told = must_be_replayed(&archive, &layers, 384, &truth[&384]);
     assert!(told.contains("slot 384") && told.contains("found 320"), "{told}");

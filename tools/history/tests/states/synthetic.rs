@@ -43,9 +43,7 @@ fn states_of_a_made_up_chain_are_kept_in_layers() {
     let epochs = [1, 2, 3].map(|epoch| Slot(first + 512 + epoch * 32));
     let slots = (1..=9).map(|slot| Slot(epochs[2].0 + slot));
     let records: Vec<Slot> = [Slot(first + 512)].into_iter().chain(epochs).chain(slots).collect();
-    let How::Differences { base, records: found } = state.how() else {
-        panic!("{:?}", state.how())
-    };
+    let How::Diffs { base, records: found } = state.how() else { panic!("{:?}", state.how()) };
     assert_eq!((*base, found), (made.first, &records));
     assert!(ssz_at(&states, last).unwrap() == made.chain.state().to_ssz());
 }

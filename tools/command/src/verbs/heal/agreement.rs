@@ -41,7 +41,7 @@ pub(super) struct Compared {
 ///    with `bbr`,
 /// 2. the hash of each state with `bsr`,
 /// 3. the roots of each era with those in the newest state,
-/// 4. the state on which each difference of states builds: it must be there; and the hash of the differences at the
+/// 4. the state on which each diff builds: it must be there; and the hash of the diffs at the
 ///    boundaries of eras with `bsr`.
 ///
 /// Only comparisons that involve the column are made. Without a preset nothing is hashed.
@@ -87,11 +87,11 @@ pub(super) fn compare(
     }
     // 4.
     if matches!(column, Column::StateRoots | Column::StateSnapshots | Column::StateDiffs)
-        && let (Some(blocks), Some(differences)) =
+        && let (Some(blocks), Some(diffs)) =
             (view_of(Column::Blocks)?, view_of(Column::StateDiffs)?)
-        && let Some(states) = look.rebuilt(archive, blocks, differences)?
+        && let Some(states) = look.rebuilt(archive, blocks, diffs)?
     {
-        look.differences(archive, &states)?;
+        look.diffs(archive, &states)?;
     }
     let records = look.compared.values().flatten().filter(|compared| **compared).count() as u64;
     Ok(Compared { roots: look.roots, records })
@@ -176,14 +176,9 @@ impl Comparison<'_> {
         Ok(())
     }
 
-    /// The states that are rebuilt from differences; `None` if a column for that is missing, or the differences are
+    /// The states that are rebuilt from diffs; `None` if a column for that is missing, or the diffs are
     /// not of this software.
-    fn rebuilt(
-        &self,
-        archive: &Path,
-        blocks: View,
-        differences: View,
-    ) -> Result<Option<States<View>>> {
+    fn rebuilt(&self, archive: &Path, blocks: View, diffs: View) -> Result<Option<States<View>>> {
         let manifest = Manifest::read(archive)?.unwrap_or_default();
         if manifest.state_values.as_deref() != Some(Values::Coldstore.name()) {
             return Ok(None);
@@ -196,13 +191,13 @@ impl Comparison<'_> {
         ) else {
             return Ok(None);
         };
-        let differences = Some(differences);
-        let source = Source { blocks, block_roots, state_roots, snapshots, differences };
+        let diffs = Some(diffs);
+        let source = Source { blocks, block_roots, state_roots, snapshots, diffs };
         let layers = Hierarchy::of_manifest(archive, &manifest, preset)?;
         Ok(Some(States::of_stored(source, preset, layers)))
     }
 
-    fn differences(&mut self, archive: &Path, states: &States<View>) -> Result<()> {
+    fn diffs(&mut self, archive: &Path, states: &States<View>) -> Result<()> {
         let mut first = None;
         links::check(archive, states, &mut |_| {}, &mut |fault, _, finding: Finding| {
             if first.is_none() && self.is_of_copy(states.layers(), fault) {
@@ -213,27 +208,27 @@ impl Comparison<'_> {
             let slot = slot.unwrap_or_default();
             return Err(self.refuse(format!("slot {slot}: {what}: {wanted}"), found));
         }
-        let Some(differences) = states.source().differences.clone() else { return Ok(()) };
+        let Some(diffs) = states.source().diffs.clone() else { return Ok(()) };
         let slots_per_era = states.preset().slots_per_era();
-        let mut next = differences.first_from(Slot(0))?;
+        let mut next = diffs.first_from(Slot(0))?;
         while let Some(slot) = next {
             let above = match slot.0.is_multiple_of(slots_per_era) {
                 true => {
-                    self.difference(states, slot)?;
+                    self.diff(states, slot)?;
                     slot.next()
                 }
                 false => (slot.0.checked_add(slots_per_era - 1))
                     .map(|above| Slot(above - above % slots_per_era)),
             };
             next = match above {
-                Some(above) => differences.first_from(above)?,
+                Some(above) => diffs.first_from(above)?,
                 None => None,
             };
         }
         Ok(())
     }
 
-    /// Whether a fault of differences is one of the copy, and not of another column.
+    /// Whether a fault of diffs is one of the copy, and not of another column.
     fn is_of_copy(&self, layers: &Hierarchy, fault: &PathFault) -> bool {
         match (self.column, fault) {
             (column, PathFault::Missing { base, .. }) => {
@@ -246,7 +241,7 @@ impl Comparison<'_> {
         }
     }
 
-    fn difference(&mut self, states: &States<View>, slot: Slot) -> Result<()> {
+    fn diff(&mut self, states: &States<View>, slot: Slot) -> Result<()> {
         let view = match states.stored_at(slot) {
             Ok(Some(view)) => view,
             Ok(None) => return Ok(()),
@@ -296,7 +291,7 @@ impl Comparison<'_> {
     /// The newest state that can be hashed: its slot, the slots per era, and its accumulators.
     fn newest_state(&self) -> Option<(Slot, u64, Accumulators)> {
         let (snapshots, preset) = (self.snapshots.as_ref()?, self.preset?);
-        if let Some(newest) = self.newest_difference(preset) {
+        if let Some(newest) = self.newest_diff(preset) {
             return Some(newest);
         }
         let newest = snapshots.range(..).rev().flatten().take(STATES_LOOKED_AT);
@@ -309,12 +304,12 @@ impl Comparison<'_> {
         hashed.next()
     }
 
-    /// The same of the newest state at an era's end, if it is stored as a difference and can be read.
-    fn newest_difference(&self, preset: Preset) -> Option<(Slot, u64, Accumulators)> {
+    /// The same of the newest state at an era's end, if it is stored as a diff and can be read.
+    fn newest_diff(&self, preset: Preset) -> Option<(Slot, u64, Accumulators)> {
         let archive = open::archive(self.archive).ok()?;
-        let differences = archive.column(Column::StateDiffs).ok()?.view();
+        let diffs = archive.column(Column::StateDiffs).ok()?.view();
         let slots_per_era = preset.slots_per_era();
-        let last = differences.highest_written_slot()?.0;
+        let last = diffs.highest_written_slot()?.0;
         let slot = Slot(last - last % slots_per_era);
         let stored = StoredState::read(&archive, preset, slot).ok()??;
         let state = hash_state(preset, &mut stored.reader().ok()?).ok()?;

@@ -33,14 +33,14 @@ impl Known<'_> {
             for column in Column::ALL {
                 let Some(pruned) = manifest.column(column).pruned_before else { continue };
                 let left = match (column, slots_per_era) {
-                    // Era files have no states but those at their ends, of which some may be differences.
+                    // Era files have no states but those at their ends, of which some may be diffs.
                     (Column::StateSnapshots | Column::StateDiffs, None) => Some(pruned),
                     (Column::StateDiffs, _) if states != StatesPolicy::Layered => Some(pruned),
                     (Column::StateSnapshots | Column::StateDiffs, Some(slots)) => {
                         let boundaries = Boundaries { first, slots, states };
                         let snapshots = view_of(&archive, Column::StateSnapshots)?;
-                        let differences = view_of(&archive, Column::StateDiffs)?;
-                        let stored = Stored::new(snapshots.as_ref(), differences.as_ref());
+                        let diffs = view_of(&archive, Column::StateDiffs)?;
+                        let stored = Stored::new(snapshots.as_ref(), diffs.as_ref());
                         boundaries.lacking_before(stored, pruned)?
                     }
                     _ => lacking_before(&archive, column, first, pruned)?,

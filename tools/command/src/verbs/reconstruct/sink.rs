@@ -34,10 +34,10 @@ impl StateSink for Sink {
         }
     }
 
-    fn put_differences(&mut self, items: Vec<(Slot, Vec<u8>)>) -> Result<(), SinkError> {
+    fn put_diffs(&mut self, items: Vec<(Slot, Vec<u8>)>) -> Result<(), SinkError> {
         match self {
             Self::Nowhere => Ok(()),
-            Self::Archive(sink) => sink.put_differences(items),
+            Self::Archive(sink) => sink.put_diffs(items),
             Self::Daemon(DaemonSink { client, new }) => {
                 let first = items.first().map_or(Slot(0), |(slot, _)| *slot);
                 let items: Vec<(Slot, Bytes)> =

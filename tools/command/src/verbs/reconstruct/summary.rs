@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use coldstore::Column;
-use coldstore_history::reconstruct::{ReconstructReport, StoredDifferences};
+use coldstore_history::reconstruct::{ReconstructReport, StoredDiffs};
 use coldstore_history::states::hierarchy::Layer;
 use serde::Serialize;
 
@@ -14,7 +14,7 @@ pub(super) struct Summary {
     slots: u64,
     /// States that were stored; whole ones have the root in `bsr`.
     stored_states: u64,
-    /// The differences by layer, coarsest first.
+    /// The diffs by layer, coarsest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     layers: Vec<OfLayer>,
     /// States whose roots `--check` compared.
@@ -52,10 +52,12 @@ impl Summary {
             last_era: *failed.eras.end(),
             error: failed.error.to_string(),
         });
-        let mut layers: Vec<_> = done.differences.iter().collect();
+        let mut layers: Vec<_> = done.diffs.iter().collect();
         layers.sort_by_key(|(layer, _)| std::cmp::Reverse(exponent(**layer)));
-        let layers = layers.into_iter().map(|(layer, StoredDifferences { records, bytes })| {
-            OfLayer { layer: name_of(*layer), records: *records, bytes: *bytes }
+        let layers = layers.into_iter().map(|(layer, StoredDiffs { records, bytes })| OfLayer {
+            layer: name_of(*layer),
+            records: *records,
+            bytes: *bytes,
         });
         Self {
             slots: done.slots,
@@ -81,14 +83,14 @@ impl Summary {
             count(self.done_eras, "era"),
         );
         if column.is_none() {
-            text += "; no state stored: --every or --slots chooses some, --keep stores differences";
+            text += "; no state stored: --every or --slots chooses some, --keep stores diffs";
         }
         output::tell(&text);
         if self.slots == 0 {
             return;
         }
         for OfLayer { layer, records, bytes } in &self.layers {
-            let (records, bytes) = (count(*records, "difference"), bytes_for_people(*bytes));
+            let (records, bytes) = (count(*records, "diff"), bytes_for_people(*bytes));
             output::tell(&format!("{layer}: {records}, {bytes}"));
         }
         let how = match column {

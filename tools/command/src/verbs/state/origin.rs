@@ -10,28 +10,28 @@ use crate::output::count;
 pub(super) fn name(how: &How) -> &'static str {
     match how {
         How::Stored => "stored",
-        How::Differences { .. } => "differences",
+        How::Diffs { .. } => "diffs",
         How::Replayed { .. } => "replayed",
         _ => "unknown",
     }
 }
 
-/// The slots of the differences that were applied.
-pub(super) fn differences(how: &How) -> &[Slot] {
+/// The slots of the diffs that were applied.
+pub(super) fn diffs(how: &How) -> &[Slot] {
     match how {
-        How::Differences { records, .. } | How::Replayed { records, .. } => records,
+        How::Diffs { records, .. } | How::Replayed { records, .. } => records,
         _ => &[],
     }
 }
 
-/// "rebuilt from 3 differences (1 of 8192 slots, 2 of 32 slots) on the state of slot 0"
+/// "rebuilt from 3 diffs (1 of 8192 slots, 2 of 32 slots) on the state of slot 0"
 pub(super) fn words(how: &How, layers: &Hierarchy, replayed_slots: u64) -> String {
     let of = |records: &[Slot]| {
-        format!("{} ({})", count(records.len() as u64, "difference"), by_layer(records, layers))
+        format!("{} ({})", count(records.len() as u64, "diff"), by_layer(records, layers))
     };
     match how {
         How::Stored => "stored".to_owned(),
-        How::Differences { base, records } => {
+        How::Diffs { base, records } => {
             format!("rebuilt from {} on the state of slot {base}", of(records))
         }
         How::Replayed { base, records, .. } => {
@@ -86,13 +86,13 @@ mod tests {
     fn the_layers_of_a_path_are_counted_from_the_stored_state_on() {
         let layers = Hierarchy::new(Shape::of_preset(Preset::Mainnet));
         let records = [8192, 8192 + 512, 8192 + 544, 8192 + 576, 8192 + 577].map(Slot).to_vec();
-        let how = How::Differences { base: Slot(0), records };
+        let how = How::Diffs { base: Slot(0), records };
         assert_eq!(
             words(&how, &layers, 0),
-            "rebuilt from 5 differences (1 of 8192 slots, 1 of 512 slots, 2 of 32 slots, 1 of 1 slot) on the \
+            "rebuilt from 5 diffs (1 of 8192 slots, 1 of 512 slots, 2 of 32 slots, 1 of 1 slot) on the \
              state of slot 0"
         );
-        assert_eq!((name(&how), differences(&how).len()), ("differences", 5));
+        assert_eq!((name(&how), diffs(&how).len()), ("diffs", 5));
         let how = How::Replayed { base: Slot(64), records: Vec::new(), instead_of: None };
         assert_eq!(words(&how, &layers, 36), "replayed 36 slots from slot 64");
         assert_eq!(unread(&how), None);

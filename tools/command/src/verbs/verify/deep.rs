@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use coldstore::files::pread::Pread;
 use coldstore::verify::{Finding, Severity, VerifyOptions, verify_column_on};
 use coldstore::{Column, Error, Manifest, MappedArchive, Reader, ReaderOptions, Slot, Snapshot};
-use coldstore_history::deep::{DeepOptions, DeepVerifier, has_differences};
+use coldstore_history::deep::{DeepOptions, DeepVerifier, has_diffs};
 use coldstore_history::import::{Trust, TrustFault, TrustedRoot};
 
 use super::Verify;
@@ -45,10 +45,10 @@ pub(super) struct Proof {
 /// The columns covered by roots. A proof maps all of them, even if only one was requested.
 const PROVED: [Column; 5] = Column::ALL;
 
-/// Whether one of the columns is covered by roots: `bsd` if it holds differences of this software.
+/// Whether one of the columns is covered by roots: `bsd` if it holds diffs of this software.
 fn is_provable(archive: &Path, columns: &[Column]) -> Result<bool> {
     Ok(columns.iter().any(|column| *column != Column::StateDiffs)
-        || columns.contains(&Column::StateDiffs) && has_differences(archive)?)
+        || columns.contains(&Column::StateDiffs) && has_diffs(archive)?)
 }
 
 /// Reads the other columns that a proof of `columns` maps, and reports unreadable places. Damage in

@@ -190,14 +190,14 @@ impl ProofOutcome {
         }
         if report.rebuilt_states + report.covered_states > 0 {
             output::tell(&format!(
-                "of the states, {} rebuilt from differences; {} not rebuilt themselves (--states all)",
+                "of the states, {} rebuilt from diffs; {} not rebuilt themselves (--states all)",
                 were(report.rebuilt_states),
                 were(report.covered_states),
             ));
             output::tell("not proved: signatures of blocks, and which states are missing");
         } else {
             output::tell(
-                "not proved: signatures of blocks, state differences, and which states are missing",
+                "not proved: signatures of blocks, state diffs, and which states are missing",
             );
         }
     }

@@ -14,7 +14,7 @@ fn compressed(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 1).unwrap()
 }
 
-/// A difference of Lighthouse, as it begins: the selector 0, and a container of six lists.
+/// A diff of Lighthouse, as it begins: the selector 0, and a container of six lists.
 fn of_lighthouse() -> Vec<u8> {
     let offsets = [24, 40, 60, 60, 60, 90_u32].into_iter().flat_map(u32::to_le_bytes);
     [0].into_iter().chain(offsets).chain([9; 200]).collect()
@@ -25,9 +25,9 @@ fn a_value_is_recognized_by_its_first_bytes() {
     let ours = [&b"CSD1"[..], &[1; 60]].concat();
     for (value, kind) in [
         (state(64), ValueKind::State),
-        (ours, ValueKind::Difference),
+        (ours, ValueKind::Diff),
         (compressed(&state(64)), ValueKind::LighthouseState),
-        (of_lighthouse(), ValueKind::LighthouseDifference),
+        (of_lighthouse(), ValueKind::LighthouseDiff),
         (state(65), ValueKind::Unknown),
         (vec![0; 100], ValueKind::Unknown),
         (b"diff".to_vec(), ValueKind::Unknown),
@@ -68,14 +68,14 @@ fn a_state_that_lighthouse_compressed_is_read_within_the_limit() {
 }
 
 #[test]
-fn a_difference_of_lighthouse_is_unsupported_and_named() {
-    let error = check_difference(Slot(96), &of_lighthouse()).unwrap_err().to_string();
+fn a_diff_of_lighthouse_is_unsupported_and_named() {
+    let error = check_diff(Slot(96), &of_lighthouse()).unwrap_err().to_string();
     assert_eq!(
         error,
-        "bsd, slot 96: unsupported: a difference of Lighthouse; wanted a difference of coldstore: only \
+        "bsd, slot 96: unsupported: a diff of Lighthouse; wanted a diff of coldstore: only \
          Lighthouse reads its own"
     );
-    check_difference(Slot(96), b"CSD1").unwrap();
+    check_diff(Slot(96), b"CSD1").unwrap();
 }
 
 fn column(scratch: &TempDir, column: Column, value: &[u8]) -> PreadView {
@@ -87,14 +87,12 @@ fn column(scratch: &TempDir, column: Column, value: &[u8]) -> PreadView {
 }
 
 #[test]
-fn a_column_of_another_writer_takes_no_differences_of_ours() {
-    let check = |manifest: &Manifest, snapshot: Option<&[u8]>, difference: Option<&[u8]>| {
+fn a_column_of_another_writer_takes_no_diffs_of_ours() {
+    let check = |manifest: &Manifest, snapshot: Option<&[u8]>, diff: Option<&[u8]>| {
         let scratch = tempfile::tempdir().unwrap();
-        let [snapshots, differences] =
-            [(Column::StateSnapshots, snapshot), (Column::StateDiffs, difference)]
-                .map(|(name, value)| (name, value.map(|value| column(&scratch, name, value))));
-        let columns =
-            [(snapshots.0, snapshots.1.as_ref()), (differences.0, differences.1.as_ref())];
+        let [snapshots, diffs] = [(Column::StateSnapshots, snapshot), (Column::StateDiffs, diff)]
+            .map(|(name, value)| (name, value.map(|value| column(&scratch, name, value))));
+        let columns = [(snapshots.0, snapshots.1.as_ref()), (diffs.0, diffs.1.as_ref())];
         let checked = check_ours("ARCHIVE".as_ref(), manifest, columns);
         checked.map_err(|error| error.to_string())
     };
@@ -113,7 +111,7 @@ fn a_column_of_another_writer_takes_no_differences_of_ours() {
         "{refused}"
     );
     let refused = check(&unknown, Some(&ours), Some(&of_lighthouse())).unwrap_err();
-    assert!(refused.starts_with("bsd holds a difference of Lighthouse at slot 64"), "{refused}");
+    assert!(refused.starts_with("bsd holds a diff of Lighthouse at slot 64"), "{refused}");
     let refused = check(&unknown, None, Some(b"diff")).unwrap_err();
     assert!(refused.starts_with("bsd holds a value of unknown form at slot 64"), "{refused}");
     // The manifest decides where it says it.

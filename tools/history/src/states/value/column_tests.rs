@@ -205,7 +205,7 @@ fn checked(base: &State, next: &State, chunk_log2: u8) -> EncodedColumns {
         found.previous.clear();
         found.current.clear();
     }
-    assert!(found == *next, "applying the difference gives another state");
+    assert!(found == *next, "applying the diff gives another state");
     let (sections, mut unpacker) = (sections_of(&encoded, chunks).unwrap(), Unpacker::new());
     let step = (next.balances.len() / 500).max(1);
     for index in (0..next.balances.len()).step_by(step) {

@@ -30,7 +30,7 @@ fn checked(base: &[u8], next: &[u8], attesters: Attesters<'_>) -> Vec<u8> {
     let (mut unpacker, mut found) = (Unpacker::new(), base.to_vec());
     found.resize(next.len(), 0);
     apply_flags(&section, attesters, &mut found, &mut unpacker).unwrap();
-    assert!(found == next, "applying the difference gives other flags");
+    assert!(found == next, "applying the diff gives other flags");
     section
 }
 

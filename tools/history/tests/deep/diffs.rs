@@ -1,4 +1,4 @@
-//! The proof of states that are stored as differences.
+//! The proof of states that are stored as diffs.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -14,12 +14,12 @@ use coldstore_history::states::hierarchy::Hierarchy;
 use coldstore_history::states::value::{DiffContext, encode_diff};
 use coldstore_history::states::{PathFault, links};
 use test_support::chain_content::all_states;
-use test_support::differences::{WholeState, put, store_differences};
+use test_support::diffs::{WholeState, put, store_diffs};
 use test_support::{MINIMAL, era_files};
 
 use crate::archive::{Held, Proved};
 
-/// The small chain with whole states at 0 and 512, differences at the other boundaries of eras, and chains of those of
+/// The small chain with whole states at 0 and 512, diffs at the other boundaries of eras, and chains of those of
 /// every eighth slot.
 struct Layered {
     held: Held,
@@ -37,7 +37,7 @@ impl Deref for Layered {
 fn layered() -> Layered {
     let held = Held::of(&era_files(MINIMAL), Preset::Minimal);
     let layers = Hierarchy::new("9,6+3".parse().unwrap());
-    let values = store_differences(&held, &layers, |slot| slot % 8 == 0);
+    let values = store_diffs(&held, &layers, |slot| slot % 8 == 0);
     Manifest::update(held.path(), |manifest| {
         layers.record(manifest);
         manifest.state_values = Some("coldstore".to_owned());
@@ -56,7 +56,7 @@ impl Layered {
         put(&self.held, Column::StateDiffs, values.iter());
     }
 
-    /// What the headers of differences and their bases show.
+    /// What the headers of diffs and their bases show.
     fn links(&self) -> Vec<(Column, Finding)> {
         let states = stored_states(&self.open(), Some(Preset::Minimal)).unwrap().unwrap();
         let mut found = Vec::new();
@@ -70,7 +70,7 @@ fn slots(proved: &Proved) -> Vec<(Column, u64)> {
     proved.damages.iter().map(|(column, finding)| (*column, finding.slot.unwrap().0)).collect()
 }
 
-/// 71 differences: 8 at boundaries, of which the last has no root in `bsr` yet, and 7 in each of 9 eras, where the
+/// 71 diffs: 8 at boundaries, of which the last has no root in `bsr` yet, and 7 in each of 9 eras, where the
 /// last builds on all others.
 #[test]
 fn a_sample_of_the_states_is_rebuilt_and_proved() {
@@ -92,7 +92,7 @@ fn a_sample_of_the_states_is_rebuilt_and_proved() {
         // Two whole ones.
         assert_eq!(report.states, rebuilt + 2);
         assert_eq!((report.unproved_states, report.last_unproved_state), (1, Some(Slot(576))));
-        // The newest state is a difference, and all eras rest on it.
+        // The newest state is a diff, and all eras rest on it.
         assert_eq!((report.own_state, report.agreeing_eras), (Some(Slot(576)), 9));
         assert_eq!(proved.kept.len(), 9);
     }
@@ -101,7 +101,7 @@ fn a_sample_of_the_states_is_rebuilt_and_proved() {
 }
 
 #[test]
-fn an_earlier_proof_is_taken_until_a_difference_changes() {
+fn an_earlier_proof_is_taken_until_a_diff_changes() {
     let layered = layered();
     let first = layered.proved();
     let again = layered.proved_after(&first.kept, None, &[]);
@@ -117,7 +117,7 @@ fn an_earlier_proof_is_taken_until_a_difference_changes() {
 }
 
 #[test]
-fn a_missing_base_is_a_finding_of_the_difference_that_builds_on_it() {
+fn a_missing_base_is_a_finding_of_the_diff_that_builds_on_it() {
     let layered = layered();
     // In the middle of a chain, at the boundary of an era, and a whole state.
     for (lost, builds) in [(72, 80), (128, 136)] {
@@ -180,7 +180,7 @@ fn a_wrong_state_in_a_chain_is_found_by_the_proof_of_the_chain_s_end() {
         assert_eq!(slots(&proved), wanted, "slot {slot}");
         let finding = proved.names(Column::StateDiffs, end);
         assert!(finding.wanted.contains("the state root 0x"), "{finding:?}");
-        assert!(finding.wanted.contains("differences on slot 0"), "{finding:?}");
+        assert!(finding.wanted.contains("diffs on slot 0"), "{finding:?}");
         layered.sample.set(StateSample::All);
         let all = layered.proved();
         let wanted: Vec<_> = (slot..=end).step_by(8).map(|at| (Column::StateDiffs, at)).collect();
@@ -204,7 +204,7 @@ fn a_damaged_whole_state_is_named_once_and_not_each_state_on_it() {
 }
 
 #[test]
-fn the_newest_state_is_not_lacking_where_it_is_a_difference() {
+fn the_newest_state_is_not_lacking_where_it_is_a_diff() {
     let layered = layered();
     Manifest::update(layered.path(), |manifest| {
         manifest.states = Some(coldstore::StatesPolicy::All);

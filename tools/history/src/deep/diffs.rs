@@ -1,4 +1,4 @@
-//! Proves states that are stored as differences.
+//! Proves states that are stored as diffs.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,12 +14,12 @@ use crate::states::value::DiffValue;
 use crate::states::{PathFault, StateView, States};
 
 /// What findings of `bsd` are about.
-const WHAT: &str = "state difference";
+const WHAT: &str = "state diff";
 
 /// Which of the states in `bsd` are rebuilt and hashed. Those at the boundaries of eras always are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StateSample {
-    /// Those on which no other builds: their proofs take in every difference, each on some path.
+    /// Those on which no other builds: their proofs take in every diff, each on some path.
     #[default]
     Ends,
     /// Those of slots that are multiples of a number.
@@ -52,18 +52,18 @@ impl FromStr for StateSample {
 }
 
 impl DeepVerifier<'_> {
-    /// Rebuilds states of the era that are stored as differences, and compares their roots with `bsr`; they are
+    /// Rebuilds states of the era that are stored as diffs, and compares their roots with `bsr`; they are
     /// proved if `roots_hold`.
     ///
     /// A state that cannot be rebuilt is reported where the fault is, once for all that build on it.
-    pub(super) fn verify_differences(
+    pub(super) fn verify_diffs(
         &mut self,
         columns: &EraColumns,
         roots_hold: bool,
         findings: &mut Findings<'_>,
     ) -> Result<()> {
         let Some(states) = self.states.clone() else { return Ok(()) };
-        let (stored, ends) = self.stored_differences(&states, columns)?;
+        let (stored, ends) = self.stored_diffs(&states, columns)?;
         for slot in stored {
             let is_boundary = slot.0.is_multiple_of(self.options.preset.slots_per_era());
             let is_chosen = match self.options.sample {
@@ -108,14 +108,14 @@ impl DeepVerifier<'_> {
     }
 
     /// The slots of the era in `bsd` that are not also whole in `bss`, and those of them on which no other builds.
-    fn stored_differences<S: Snapshot>(
+    fn stored_diffs<S: Snapshot>(
         &self,
         states: &States<S>,
         columns: &EraColumns,
     ) -> Result<(Vec<Slot>, BTreeSet<Slot>)> {
         let (mut stored, mut bases) = (Vec::new(), BTreeSet::new());
         let source = states.source();
-        let Some(view) = &source.differences else { return Ok((stored, bases)) };
+        let Some(view) = &source.diffs else { return Ok((stored, bases)) };
         for slot in columns.slots() {
             // The plain verification names what is damaged.
             match view.get(slot) {

@@ -1,4 +1,4 @@
-//! Archives whose states are stored as differences.
+//! Archives whose states are stored as diffs.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ impl<'s> WholeState<'s> {
 /// Stores the states of the small chain by these layers instead of those that it has: the raw ones in `bss`, of the
 /// others those that are chosen in `bsd`, each on its best base that is stored. The layers are recorded in the
 /// manifest. Returns the values of `bsd`.
-pub fn store_differences(
+pub fn store_diffs(
     archive: &ImportedArchive,
     layers: &Hierarchy,
     is_kept: impl Fn(u64) -> bool,
