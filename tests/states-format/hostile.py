@@ -13,6 +13,7 @@ from value import NUMBERS, Header
 ELECTRA = Case("electra", 384, 392, method="never")
 GROWING = Case("growing", 0, 576, method="never")
 NO_VALIDATORS = bytes([0, 0])
+PAYLOAD_HEADER = "latest_execution_payload_header"
 
 
 def signed(data: bytes) -> bytes:
@@ -120,6 +121,7 @@ def sections(data: bytes) -> dict[str, bytes]:
         return with_section(data, name, encoding, section(*parts))
 
     small = Header.decode(data).sections[0][2]
+    header = payload_header_len(data)
     no_change, votes, ones = raw(b""), 72 * 4, raw(b"\x01")
     every = section(72, 72, raw(bytes(72)))
     return {
@@ -176,7 +178,14 @@ def sections(data: bytes) -> dict[str, bytes]:
         "validators-with-bytes-left": of("validators", 4, every, raw(b"\x08" * 72), raw(bytes(72)), b"\0"),
         "validators-by-encoding-0": of("validators", 0, raw(bytes(121 * 72))),
         "field-without-its-content": of("slashings", 0),
+        "payload-header-of-zeros": of(PAYLOAD_HEADER, 0, header, raw(bytes(header))),
+        "payload-header-of-capella": of(PAYLOAD_HEADER, 0, header, raw(bytes(436) + u32(568) + bytes(header - 440))),
     }
+
+
+def payload_header_len(data: bytes) -> int:
+    number = NUMBERS[PAYLOAD_HEADER]
+    return next(Source(body).varint() for of, _, body in Header.decode(data).sections if of == number)
 
 
 def predicted(data: bytes) -> dict[str, bytes]:

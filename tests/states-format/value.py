@@ -209,6 +209,8 @@ class Decoder:
         new = self.content(of, encoding & 0x7F, source, base, length)
         source.end()
         require(len(new) == length, f"{of.name}: {len(new)} bytes, wanted {length}")
+        if of.name == "latest_execution_payload_header":
+            check_payload_header(new, self.state.fork)
         return new
 
     def content(self, of, encoding: int, source: Source, base: bytes | None, length: int) -> bytes:
@@ -242,6 +244,13 @@ class Decoder:
             distance = range(self.header.base_slot, self.header.slot)
             return sections.read_recent_roots(source, base, distance, self.context.roots(of.name))
         raise Refused(f"{of.name} by encoding {encoding}")
+
+
+def check_payload_header(header: bytes, fork: str):
+    """Its only field of variable length is extra_data, of at most 32 bytes, whose offset is at 436."""
+    fixed = 536 + 32 * (FORKS.index(fork) >= FORKS.index("capella")) + 16 * (FORKS.index(fork) >= FORKS.index("deneb"))
+    found = number(header[436:440])
+    require(found == fixed <= len(header) <= fixed + 32, f"a payload header of {fork} with the offset {found}")
 
 
 def continued(base: bytes | None, length: int) -> bytes:

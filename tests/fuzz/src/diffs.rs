@@ -119,7 +119,7 @@ fn check_state(state: StateRef<'_>) -> Vec<u8> {
     if state.fork().is_none() {
         return ssz;
     }
-    // What a payload's header or an attestation holds is not looked at: only the root covers it.
+    // What an attestation of phase0 holds is not looked at: only the root covers it.
     let Ok(raw) = Columns::of_raw(PRESET, &ssz) else { return ssz };
     let raw = StateRef { base: &ssz, columns: &raw };
     assert_eq!((raw.slot(), raw.fork()), (state.slot(), state.fork()));

@@ -245,13 +245,20 @@ impl<'a, 'v> Applying<'a, 'v> {
         let mut validators = std::mem::take(columns.validators_mut());
         overlay.add(&mut validators, changes);
         let mut fields = Vec::with_capacity(self.layout.len());
-        for (field, byte_len) in self.layout.iter().zip(&self.lens) {
-            fields.push(if field.name == VALIDATORS_FIELD {
-                FieldBytes::Base(0..0)
-            } else {
-                let made = self.field(&field, *byte_len, base, &mut columns);
-                made.map_err(|wrong| self.diff.fault(Some(field.name), wrong))?
-            });
+        for (place, (field, byte_len)) in self.layout.iter().zip(&self.lens).enumerate() {
+            let fault = |wrong| self.diff.fault(Some(field.name), wrong);
+            if field.name == VALIDATORS_FIELD {
+                fields.push(FieldBytes::Base(0..0));
+                continue;
+            }
+            let made = self.field(&field, *byte_len, base, &mut columns).map_err(fault)?;
+            if let FieldKind::Variable { .. } = field.kind {
+                self.layout.check_content(place, made.bytes(base)).map_err(|malformed| {
+                    let (wanted, found) = malformed.wanted_and_found();
+                    fault(Wrong::new(wanted, found))
+                })?;
+            }
+            fields.push(made);
         }
         let columns = Columns::new(self.layout, self.diff.slot(), fields, validators);
         columns.map_err(|malformed| {
